@@ -1,0 +1,305 @@
+//! What goes in and out of a store: the words are those of etcd's v3 API.
+
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+/// The version of the whole store; grows by one with every successful write transaction, starts at 1 when empty.
+pub type Revision = i64;
+/// A lease's identity; 0 is "no lease".
+pub type LeaseId = i64;
+
+/// One version of one key. Shared by the store, the watch cache and every reader in the process: never copied.
+#[derive(Debug)]
+pub struct Entry {
+    pub key: Arc<[u8]>,
+    pub value: Arc<[u8]>,
+    pub create_revision: Revision,
+    pub mod_revision: Revision,
+    /// Writes since the key was created, starting at 1.
+    pub version: i64,
+    pub lease: LeaseId,
+    /// What a reader extracted from the value (labels, owners, an encoding); computed once, dropped with the entry.
+    pub memo: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// A half-open range of keys `[start, end)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    pub start: Vec<u8>,
+    /// `None`: exactly the key `start`. An empty end means "to the last key" (etcd's `\0`).
+    pub end: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    pub fn key(key: impl Into<Vec<u8>>) -> Self {
+        Self { start: key.into(), end: None }
+    }
+
+    /// Every key that begins with `prefix`.
+    pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
+        let start = prefix.into();
+        let mut end = start.clone();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                break;
+            }
+        }
+        Self { start, end: Some(end) }
+    }
+
+    pub fn from_to(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
+        Self { start: start.into(), end: Some(end.into()) }
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match &self.end {
+            None => key == self.start.as_slice(),
+            Some(end) => key >= self.start.as_slice() && (end.is_empty() || key < end.as_slice()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeRequest {
+    pub range: KeyRange,
+    /// `None`: the newest revision.
+    pub revision: Option<Revision>,
+    /// 0: no limit.
+    pub limit: usize,
+    pub content: RangeContent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeContent {
+    KeysAndValues,
+    CountOnly,
+}
+
+impl RangeRequest {
+    pub fn newest(range: KeyRange) -> Self {
+        Self { range, revision: None, limit: 0, content: RangeContent::KeysAndValues }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RangeResponse {
+    /// The store's revision when the range was read.
+    pub revision: Revision,
+    /// In key order.
+    pub entries: Vec<Arc<Entry>>,
+    /// All keys in the range at that revision, whatever the limit.
+    pub count: usize,
+}
+
+/// A condition on one key. A missing key has create and mod revision, version and lease 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    pub key: Vec<u8>,
+    pub target: CompareTarget,
+    pub operator: CompareOperator,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompareTarget {
+    CreateRevision(Revision),
+    ModRevision(Revision),
+    Version(i64),
+    Lease(LeaseId),
+    Value(Vec<u8>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareOperator {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+}
+
+impl Compare {
+    pub fn mod_revision_is(key: impl Into<Vec<u8>>, revision: Revision) -> Self {
+        Self { key: key.into(), target: CompareTarget::ModRevision(revision), operator: CompareOperator::Equal }
+    }
+
+    pub fn absent(key: impl Into<Vec<u8>>) -> Self {
+        Self::mod_revision_is(key, 0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Range(RangeRequest),
+    Put { key: Vec<u8>, value: Arc<[u8]>, lease: LeaseId },
+    DeleteRange(KeyRange),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold for `success` to run; else `failure` runs.
+    pub compares: Vec<Compare>,
+    pub success: Vec<Operation>,
+    pub failure: Vec<Operation>,
+}
+
+/// When a write counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After it is on stable storage.
+    #[default]
+    Durable,
+    /// Acknowledged at once, in order, on stable storage with the next durable batch or after ten minutes: for node leases only.
+    Relaxed,
+}
+
+#[derive(Clone, Debug)]
+pub struct TxnResponse {
+    pub succeeded: bool,
+    /// The store's revision after the transaction: that of its write, if it wrote anything.
+    pub revision: Revision,
+    pub results: Vec<OperationResult>,
+}
+
+#[derive(Clone, Debug)]
+pub enum OperationResult {
+    Range(RangeResponse),
+    Put { entry: Arc<Entry>, previous: Option<Arc<Entry>> },
+    Delete { previous: Vec<Arc<Entry>> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRequest {
+    pub range: KeyRange,
+    /// The first revision to see; `None`: only what comes after the call.
+    pub start_revision: Option<Revision>,
+}
+
+/// One change of one key.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Put { entry: Arc<Entry>, previous: Option<Arc<Entry>> },
+    /// `previous` is missing only where history before the watch was compacted.
+    Delete { key: Arc<[u8]>, revision: Revision, previous: Option<Arc<Entry>> },
+}
+
+impl Event {
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put { entry, .. } => entry.mod_revision,
+            Self::Delete { revision, .. } => *revision,
+        }
+    }
+
+    pub fn key(&self) -> &Arc<[u8]> {
+        match self {
+            Self::Put { entry, .. } => &entry.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
+}
+
+/// What a watch delivers, in revision order. The events of one revision are never split over two messages.
+#[derive(Clone, Debug)]
+pub enum WatchMessage {
+    Events(Arc<[Event]>),
+    /// Everything up to this revision was delivered.
+    Progress(Revision),
+    /// The start revision is compacted; nothing follows.
+    Compacted { compact_revision: Revision },
+}
+
+/// A running watch; dropping it ends it. The receiver ends when the store closes.
+#[derive(Debug)]
+pub struct WatchStream {
+    pub messages: mpsc::Receiver<WatchMessage>,
+    pub progress: ProgressRequester,
+}
+
+/// Asks for a `Progress` message, which arrives in order with the events.
+#[derive(Clone, Debug)]
+pub struct ProgressRequester(pub mpsc::Sender<()>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseStatus {
+    pub id: LeaseId,
+    pub granted_ttl: Duration,
+    pub remaining: Duration,
+    pub keys: Vec<Arc<[u8]>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub revision: Revision,
+    pub compact_revision: Revision,
+    pub size_bytes: u64,
+    pub size_in_use_bytes: u64,
+    pub keys: usize,
+}
+
+/// The texts are etcd's: clients compare them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted { compact_revision: Revision },
+    #[error("etcdserver: mvcc: required revision is a future revision")]
+    FutureRevision,
+    #[error("etcdserver: duplicate key given in txn request")]
+    DuplicateKey,
+    #[error("etcdserver: too many operations in txn request")]
+    TooManyOperations,
+    #[error("etcdserver: request is too large")]
+    TooLarge,
+    #[error("etcdserver: key is not provided")]
+    EmptyKey,
+    #[error("etcdserver: requested lease not found")]
+    LeaseNotFound,
+    #[error("etcdserver: lease already exists")]
+    LeaseExists,
+    #[error("etcdserver: too large lease TTL")]
+    LeaseTtlTooLarge,
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
+    #[error("the store is closed")]
+    Closed,
+    #[error("the store cannot write: {0}")]
+    Io(String),
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A store with etcd's promises: linearizable reads and writes, one revision order, watches without gaps.
+#[async_trait]
+pub trait Kv: Send + Sync + std::fmt::Debug {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse>;
+
+    async fn txn(&self, txn: Txn, durability: Durability) -> Result<TxnResponse>;
+
+    /// Events from `start_revision` on; a watcher that reads slowly delays nobody and loses nothing until its position is compacted.
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream>;
+
+    /// Forgets history below `revision`; reads and watches there answer `Compacted`. Keys keep their newest version.
+    async fn compact(&self, revision: Revision) -> Result<()>;
+
+    /// Grants a lease; `id` 0 lets the store choose.
+    async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus>;
+
+    /// Ends a lease and deletes its keys in one revision.
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision>;
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Duration>;
+
+    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus>;
+
+    async fn leases(&self) -> Result<Vec<LeaseId>>;
+
+    async fn status(&self) -> Result<Status>;
+
+    /// The newest revision that readers see.
+    fn current_revision(&self) -> Revision;
+}
