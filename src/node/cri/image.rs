@@ -27,7 +27,16 @@ pub trait ImageService: Send + Sync {
 
 /// The id of an image: the digest of its configuration, `sha256:<hex>`.
 #[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 #[serde(transparent)]
 pub struct ImageId(pub String);
