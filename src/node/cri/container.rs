@@ -1,10 +1,10 @@
 //! A container: how to make it, and how it fares.
 
 use crate::{ImageId, LinuxContainerSecurityContext, PodSandboxId};
+use env::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// The id of a container, made by the runtime: 64 lower-case hex digits.
 #[derive(
@@ -158,12 +158,12 @@ impl ContainerFilter {
 pub enum ContainerState {
     Created,
     Running {
-        started_at: SystemTime,
+        started_at: Timestamp,
     },
     Exited {
         /// `None` when it never started.
-        started_at: Option<SystemTime>,
-        finished_at: SystemTime,
+        started_at: Option<Timestamp>,
+        finished_at: Timestamp,
         /// 128 + signal when a signal ended it; 128 when it could not be started.
         exit_code: i32,
         reason: ExitReason,
@@ -206,7 +206,7 @@ pub struct ContainerStatus {
     pub attempt: u32,
     pub image: String,
     pub image_id: ImageId,
-    pub created_at: SystemTime,
+    pub created_at: Timestamp,
     pub state: ContainerState,
     /// The first process on the node while it runs.
     pub pid: Option<i32>,

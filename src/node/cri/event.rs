@@ -1,7 +1,7 @@
 //! What happened to containers, told as it happens, so that a kubelet never polls.
 
 use crate::{ContainerId, ExitReason, PodSandboxId};
-use std::time::SystemTime;
+use env::Timestamp;
 use tokio::sync::broadcast;
 
 /// One thing that happened. Events of one container come in order.
@@ -11,7 +11,7 @@ pub struct ContainerEvent {
     pub pod_uid: String,
     /// The container; none when the event is about the sandbox itself.
     pub container: Option<ContainerId>,
-    pub at: SystemTime,
+    pub at: Timestamp,
     pub kind: ContainerEventKind,
 }
 

@@ -12,12 +12,13 @@ use crate::{
     PullAuth, ReopenLog, Result, RootFs, RuntimeService, RuntimeVersion,
 };
 use async_trait::async_trait;
+use env::Timestamp;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events a slow receiver may be behind.
@@ -26,7 +27,7 @@ const EVENTS_MAX: usize = 1024;
 /// Answers an exec: command in, output and exit code out.
 pub type ExecHandler = Arc<dyn Fn(&str, &[String]) -> Result<ExecOutput> + Send + Sync>;
 /// Tells the time; tests give their own clock.
-pub type Now = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The runtime and the image service of a test.
 #[derive(Clone)]
@@ -668,7 +669,7 @@ fn created(
     sandbox: &PodSandboxId,
     pod_uid: &str,
     config: &ContainerConfig,
-    now: SystemTime,
+    now: Timestamp,
 ) -> ContainerStatus {
     ContainerStatus {
         id: id.clone(),
@@ -726,7 +727,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_container_moves_from_created_over_running_to_exited_and_tells_each_step() {
-        let runtime = FakeRuntime::new(Arc::new(|| SystemTime::UNIX_EPOCH));
+        let runtime = FakeRuntime::new(Arc::new(|| Timestamp::UNIX_EPOCH));
         let mut events = runtime.events();
         let image = runtime.add_image("busybox", ImageConfig::default());
         let pod = crate::PodIdentity {

@@ -1,11 +1,11 @@
 //! A pod sandbox: the namespaces, cgroup and identity that a pod's containers share.
 
 use crate::{IdMapping, LinuxResources, PortMapping};
+use env::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// The id of a sandbox, made by the runtime: 64 lower-case hex digits.
 #[derive(
@@ -139,7 +139,7 @@ pub struct PodSandbox {
     pub pod: PodIdentity,
     pub attempt: u32,
     pub state: PodSandboxState,
-    pub created_at: SystemTime,
+    pub created_at: Timestamp,
     /// Primary first; empty on the host's network.
     pub addresses: Vec<IpAddr>,
     pub namespaces: NamespaceOptions,

@@ -1,14 +1,14 @@
 //! What containers and sandboxes use, read when asked.
 
 use crate::{ContainerId, FilesystemUsage, PodSandboxId};
-use std::time::SystemTime;
+use env::Timestamp;
 
 /// Usage of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerStats {
     pub id: ContainerId,
     pub name: String,
-    pub at: SystemTime,
+    pub at: Timestamp,
     pub cpu: CpuUsage,
     pub memory: MemoryUsage,
     pub processes: ProcessUsage,
@@ -19,7 +19,7 @@ pub struct ContainerStats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSandboxStats {
     pub id: PodSandboxId,
-    pub at: SystemTime,
+    pub at: Timestamp,
     pub cpu: CpuUsage,
     pub memory: MemoryUsage,
     pub processes: ProcessUsage,
