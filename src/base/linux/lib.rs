@@ -1,0 +1,21 @@
+//! Safe faces on Linux system calls, each module one kernel interface.
+//!
+//! This crate knows nothing of Kubernetes. Errors say which call failed on what; nothing here retries without a limit.
+
+pub mod atomic_file;
+pub mod cgroup;
+pub mod error;
+pub mod file_lock;
+pub mod inotify;
+pub mod mounts;
+pub mod namespaces;
+pub mod pid_fd;
+pub mod process;
+pub mod safe_path;
+pub mod sysctl;
+pub mod system;
+pub mod unix_socket;
+
+pub use atomic_file::AtomicFile;
+pub use error::{Doing, Error, Result};
+pub use pid_fd::PidFd;
