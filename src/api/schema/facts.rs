@@ -169,6 +169,12 @@ impl TypeRef {
         text_at(self.at() + 4)
     }
 
+    /// The Go type with its package, as decoding errors name a whole value: `v1.PodSpec`.
+    pub fn go_type(self) -> String {
+        let package = self.name().rsplit('.').nth(1).unwrap_or_default();
+        format!("{package}.{}", self.go_name())
+    }
+
     /// The fields as Go declares them, embedded structs as one field each; protobuf messages nest like this.
     pub fn declared_fields(self) -> impl DoubleEndedIterator<Item = FieldRef> + Clone {
         let first = u16_at(self.at() + 8);

@@ -1,8 +1,32 @@
-//! The facts of every kind, and what follows from them alone.
+//! The facts of every kind, and what follows from them alone: strict decoding, pruning, defaults, the canonical form,
+//! validation of custom resources, `OpenAPI`.
+//!
+//! Walkers go over a [`Node`], which is a built-in type or a custom resource's schema alike.
 
+mod canonical;
+mod decode;
+mod defaults;
 mod facts;
+mod json;
+mod node;
+mod prune;
+mod structural;
+mod time;
 
+pub use canonical::{canonicalise, zero_value};
+pub use decode::{
+    DecodeError, Decoded, STRICT_ERRORS_MAX, decode_check, decode_document, decode_json,
+    strict_decoding_error,
+};
+pub use defaults::apply_defaults;
 pub use facts::{
     BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds,
     type_named,
 };
+pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError};
+pub use node::{Node, NodeKind, object_meta};
+pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};
+pub use structural::{
+    AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation,
+};
+pub use time::{UnixTime, ZERO_TIME_SECONDS, format_duration, parse_duration};
