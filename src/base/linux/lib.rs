@@ -9,6 +9,8 @@ pub mod file_lock;
 pub mod inotify;
 pub mod mounts;
 pub mod namespaces;
+pub mod netlink;
+mod network_namespace;
 pub mod pid_fd;
 pub mod process;
 pub mod safe_path;
@@ -18,4 +20,5 @@ pub mod unix_socket;
 
 pub use atomic_file::AtomicFile;
 pub use error::{Doing, Error, Result};
+pub use network_namespace::NetworkNamespace;
 pub use pid_fd::PidFd;

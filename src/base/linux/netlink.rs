@@ -16,10 +16,17 @@ pub use socket::{Protocol, Reply, Socket};
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
     #[error("{doing}: {source}")]
-    Socket { doing: &'static str, source: std::io::Error },
+    Socket {
+        doing: &'static str,
+        source: std::io::Error,
+    },
     /// The kernel refused a request; `number` is its errno, `text` its own explanation where it gave one.
     #[error("the kernel refused {doing}: {}{}", errno_text(*number), explanation(text.as_deref()))]
-    Refused { doing: String, number: i32, text: Option<String> },
+    Refused {
+        doing: String,
+        number: i32,
+        text: Option<String>,
+    },
     /// Answers were lost (ENOBUFS): what the kernel did is unknown and the socket is no longer usable.
     #[error("answers of the kernel were lost; its state is unknown")]
     Overrun,

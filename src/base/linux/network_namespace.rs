@@ -51,7 +51,14 @@ impl NetworkNamespace {
     pub fn bind_to(&self, path: &Path) -> io::Result<()> {
         File::create(path)?;
         let source = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(io::Error::from)
+        mount(
+            Some(source.as_str()),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(io::Error::from)
     }
 
     /// Takes a name away that `bind_to` gave; quiet when there is none.
@@ -69,8 +76,12 @@ impl NetworkNamespace {
 
 fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let thread = std::thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, work)?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

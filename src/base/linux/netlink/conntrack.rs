@@ -26,11 +26,23 @@ const MATCH_DESTINATION_PORT: u32 = 1 << 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flows {
     /// Flows whose sender addressed this place: a virtual address, or a port of the machine.
-    Towards { address: IpAddr, protocol: u8, port: u16 },
+    Towards {
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+    },
     /// The same for a port on any of the machine's addresses of a family.
-    TowardsPort { family: Family, protocol: u8, port: u16 },
+    TowardsPort {
+        family: Family,
+        protocol: u8,
+        port: u16,
+    },
     /// Flows that are answered from this place: the target after translation.
-    AnsweredBy { address: IpAddr, protocol: u8, port: u16 },
+    AnsweredBy {
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+    },
     /// Flows that this address began.
     From { address: IpAddr },
     /// Flows of all protocols that are answered from this address.
@@ -45,7 +57,11 @@ pub enum Family {
 
 impl Family {
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 }
 
@@ -84,13 +100,21 @@ fn request(flows: Flows) -> Request {
     let family_byte = u8::try_from(family_number).expect("address families are small numbers");
     let mut request = Request::acknowledged(DELETE_FLOWS, 0, &[family_byte, 0, 0, 0]);
     let (tuple, filter, bits) = match flows {
-        Flows::Towards { .. } => {
-            (TUPLE_ORIGINAL, FILTER_ORIGINAL, MATCH_DESTINATION | MATCH_PROTOCOL | MATCH_DESTINATION_PORT)
-        }
-        Flows::TowardsPort { .. } => (TUPLE_ORIGINAL, FILTER_ORIGINAL, MATCH_PROTOCOL | MATCH_DESTINATION_PORT),
-        Flows::AnsweredBy { .. } => {
-            (TUPLE_REPLY, FILTER_REPLY, MATCH_SOURCE | MATCH_PROTOCOL | MATCH_SOURCE_PORT)
-        }
+        Flows::Towards { .. } => (
+            TUPLE_ORIGINAL,
+            FILTER_ORIGINAL,
+            MATCH_DESTINATION | MATCH_PROTOCOL | MATCH_DESTINATION_PORT,
+        ),
+        Flows::TowardsPort { .. } => (
+            TUPLE_ORIGINAL,
+            FILTER_ORIGINAL,
+            MATCH_PROTOCOL | MATCH_DESTINATION_PORT,
+        ),
+        Flows::AnsweredBy { .. } => (
+            TUPLE_REPLY,
+            FILTER_REPLY,
+            MATCH_SOURCE | MATCH_PROTOCOL | MATCH_SOURCE_PORT,
+        ),
         Flows::From { .. } => (TUPLE_ORIGINAL, FILTER_ORIGINAL, MATCH_SOURCE),
         Flows::AnsweredByAddress { .. } => (TUPLE_REPLY, FILTER_REPLY, MATCH_SOURCE),
     };
@@ -104,12 +128,22 @@ fn request(flows: Flows) -> Request {
 
 fn put_tuple(tuple: &mut Request, flows: Flows) {
     match flows {
-        Flows::Towards { address, protocol, port } => {
+        Flows::Towards {
+            address,
+            protocol,
+            port,
+        } => {
             put_address(tuple, address, Side::Destination);
             put_port(tuple, protocol, PROTOCOL_DESTINATION_PORT, port);
         }
-        Flows::TowardsPort { protocol, port, .. } => put_port(tuple, protocol, PROTOCOL_DESTINATION_PORT, port),
-        Flows::AnsweredBy { address, protocol, port } => {
+        Flows::TowardsPort { protocol, port, .. } => {
+            put_port(tuple, protocol, PROTOCOL_DESTINATION_PORT, port)
+        }
+        Flows::AnsweredBy {
+            address,
+            protocol,
+            port,
+        } => {
             put_address(tuple, address, Side::Source);
             put_port(tuple, protocol, PROTOCOL_SOURCE_PORT, port);
         }
@@ -138,6 +172,8 @@ fn put_address(tuple: &mut Request, address: IpAddr, side: Side) {
 
 fn put_port(tuple: &mut Request, protocol: u8, which: u16, port: u16) {
     tuple.nested(TUPLE_PROTOCOL, |inner| {
-        inner.attribute(PROTOCOL_NUMBER, &[protocol]).attribute(which, &port.to_be_bytes());
+        inner
+            .attribute(PROTOCOL_NUMBER, &[protocol])
+            .attribute(which, &port.to_be_bytes());
     });
 }

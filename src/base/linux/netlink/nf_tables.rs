@@ -5,7 +5,7 @@
 
 mod expression;
 
-pub use expression::{Expression, Field, Nat, Rejection, Register, Verdict};
+pub use expression::{Expression, Field, Nat, Register, Rejection, Verdict};
 
 use super::attributes::{ATTRIBUTE_BYTES_MAX, FLAG_APPEND, FLAG_CREATE, Message, Request};
 use super::{NetlinkError, Protocol, Socket};
@@ -86,7 +86,10 @@ pub enum SetValues {
     Verdicts,
     Data(Vec<FieldKind>),
     /// A set that rules fill; an entry dies after this time without a refresh.
-    Remembered { timeout_ms: u64, entries_max: u32 },
+    Remembered {
+        timeout_ms: u64,
+        entries_max: u32,
+    },
 }
 
 /// What a field of a key is, for its size and for how `nft list` prints it.
@@ -119,7 +122,9 @@ impl FieldKind {
 }
 
 fn type_of(fields: &[FieldKind]) -> u32 {
-    fields.iter().fold(0, |sum, field| (sum << 6) | field.type_number())
+    fields
+        .iter()
+        .fold(0, |sum, field| (sum << 6) | field.type_number())
 }
 
 fn bytes_of(fields: &[FieldKind]) -> u32 {
@@ -162,7 +167,10 @@ impl Batch {
     pub fn new(table: &str) -> Self {
         let mut request = Request::default();
         request.begin(BATCH_BEGIN, 0, &batch_header());
-        Self { table: table.to_owned(), request }
+        Self {
+            table: table.to_owned(),
+            request,
+        }
     }
 
     /// Whether nothing was put in.
@@ -178,8 +186,14 @@ impl Batch {
     /// Makes the table, or adopts one whose owner is gone.
     pub fn add_table(&mut self, ownership: Ownership) {
         let table = self.table.clone();
-        let flags = if ownership == Ownership::Exclusive { FLAG_OWNER | FLAG_PERSIST } else { 0 };
-        self.begin(NEW_TABLE, FLAG_CREATE).text(TABLE_NAME, &table).be32(TABLE_FLAGS, flags);
+        let flags = if ownership == Ownership::Exclusive {
+            FLAG_OWNER | FLAG_PERSIST
+        } else {
+            0
+        };
+        self.begin(NEW_TABLE, FLAG_CREATE)
+            .text(TABLE_NAME, &table)
+            .be32(TABLE_FLAGS, flags);
     }
 
     pub fn delete_table(&mut self) {
@@ -195,13 +209,25 @@ impl Batch {
         const CHAIN_TYPE: u16 = 7;
         const ACCEPT: u32 = 1;
         let table = self.table.clone();
-        let request = self.begin(NEW_CHAIN, FLAG_CREATE).text(CHAIN_TABLE, &table).text(CHAIN_NAME, name);
+        let request = self
+            .begin(NEW_CHAIN, FLAG_CREATE)
+            .text(CHAIN_TABLE, &table)
+            .text(CHAIN_NAME, name);
         if let Some(hook) = hook {
             request.nested(CHAIN_HOOK, |place| {
-                place.be32(1, hook.point as u32).be32(2, hook.priority.cast_unsigned());
+                place
+                    .be32(1, hook.point as u32)
+                    .be32(2, hook.priority.cast_unsigned());
             });
             request.be32(CHAIN_POLICY, ACCEPT);
-            request.text(CHAIN_TYPE, if hook.kind == HookKind::Nat { "nat" } else { "filter" });
+            request.text(
+                CHAIN_TYPE,
+                if hook.kind == HookKind::Nat {
+                    "nat"
+                } else {
+                    "filter"
+                },
+            );
         }
     }
 
@@ -214,7 +240,10 @@ impl Batch {
     pub fn add_rule(&mut self, chain: &str, rule: &[Expression]) {
         const RULE_EXPRESSIONS: u16 = 4;
         let table = self.table.clone();
-        let request = self.begin(NEW_RULE, FLAG_CREATE | FLAG_APPEND).text(1, &table).text(2, chain);
+        let request = self
+            .begin(NEW_RULE, FLAG_CREATE | FLAG_APPEND)
+            .text(1, &table)
+            .text(2, chain);
         request.nested(RULE_EXPRESSIONS, |list| {
             for expression in rule {
                 list.nested(LIST_ELEMENT, |inner| expression.put(inner));
@@ -236,13 +265,19 @@ impl Batch {
         const VERDICT: u32 = 0xffff_ff00;
         const VERDICT_BYTES: u32 = 16;
         let table = self.table.clone();
-        let request = self.begin(NEW_SET, FLAG_CREATE).text(1, &table).text(2, name);
+        let request = self
+            .begin(NEW_SET, FLAG_CREATE)
+            .text(1, &table)
+            .text(2, name);
         let flags = match &shape.values {
             SetValues::None => 0,
             SetValues::Verdicts | SetValues::Data(_) => MAP,
             SetValues::Remembered { .. } => TIMEOUT | EVALUATED,
         };
-        request.be32(3, flags).be32(4, type_of(&shape.key)).be32(5, bytes_of(&shape.key));
+        request
+            .be32(3, flags)
+            .be32(4, type_of(&shape.key))
+            .be32(5, bytes_of(&shape.key));
         match &shape.values {
             SetValues::None => {}
             SetValues::Verdicts => {
@@ -251,7 +286,10 @@ impl Batch {
             SetValues::Data(fields) => {
                 request.be32(6, type_of(fields)).be32(7, bytes_of(fields));
             }
-            SetValues::Remembered { timeout_ms, entries_max } => {
+            SetValues::Remembered {
+                timeout_ms,
+                entries_max,
+            } => {
                 request.attribute(11, &timeout_ms.to_be_bytes());
                 request.nested(9, |description| {
                     description.be32(1, *entries_max);
@@ -266,13 +304,22 @@ impl Batch {
         self.begin(DELETE_SET, 0).text(1, &table).text(2, name);
     }
 
-    pub fn add_elements<'a>(&mut self, set: &str, elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>) {
+    pub fn add_elements<'a>(
+        &mut self,
+        set: &str,
+        elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>,
+    ) {
         self.change_elements(NEW_ELEMENT, FLAG_CREATE, set, elements);
     }
 
     /// Deletes elements; one that is not there refuses the whole batch.
     pub fn delete_elements<'a>(&mut self, set: &str, keys: impl Iterator<Item = &'a [u8]>) {
-        self.change_elements(DELETE_ELEMENT, 0, set, keys.map(|key| (key, ElementValue::None)));
+        self.change_elements(
+            DELETE_ELEMENT,
+            0,
+            set,
+            keys.map(|key| (key, ElementValue::None)),
+        );
     }
 
     fn change_elements<'a>(
@@ -290,7 +337,9 @@ impl Batch {
             request.nested(ELEMENTS, |list| {
                 let start = list.len();
                 while list.len() - start < ELEMENT_BYTES_MAX {
-                    let Some((key, value)) = elements.next() else { break };
+                    let Some((key, value)) = elements.next() else {
+                        break;
+                    };
                     list.nested(LIST_ELEMENT, |element| put_element(element, key, value));
                 }
             });
@@ -314,7 +363,9 @@ fn put_element(element: &mut Request, key: &[u8], value: ElementValue<'_>) {
             });
         }
         ElementValue::Goto(chain) => {
-            element.nested(2, |data| expression::put_verdict(data, &Verdict::Goto(chain.to_owned())));
+            element.nested(2, |data| {
+                expression::put_verdict(data, &Verdict::Goto(chain.to_owned()))
+            });
         }
     }
 }
@@ -350,7 +401,9 @@ impl NfTablesSocket {
         let last = request.messages() - 1;
         request.begin(BATCH_END, 0, &batch_header());
         let table = batch.table;
-        self.0.run_batch(request, last, |position| format!("change {position} of {last} to the table {table}"))
+        self.0.run_batch(request, last, |position| {
+            format!("change {position} of {last} to the table {table}")
+        })
     }
 
     /// The table of this name, if there is one.
@@ -363,16 +416,25 @@ impl NfTablesSocket {
         };
         let attributes = reply.attributes(4);
         let flags = attributes.find_be32(TABLE_FLAGS).unwrap_or(0);
-        let handle = attributes.find(TABLE_HANDLE).and_then(|bytes| bytes.try_into().ok());
+        let handle = attributes
+            .find(TABLE_HANDLE)
+            .and_then(|bytes| bytes.try_into().ok());
         Ok(Some(ExistingTable {
-            ownership: if flags & FLAG_OWNER != 0 { Ownership::Exclusive } else { Ownership::Shared },
+            ownership: if flags & FLAG_OWNER != 0 {
+                Ownership::Exclusive
+            } else {
+                Ownership::Shared
+            },
             handle: handle.map_or(0, u64::from_be_bytes),
         }))
     }
 
     /// Names of all `inet` tables.
     pub fn tables(&mut self) -> Result<Vec<String>, NetlinkError> {
-        let replies = self.0.dump("to list tables", &Request::dump(GET_TABLE, &[FAMILY_INET, 0, 0, 0]))?;
+        let replies = self.0.dump(
+            "to list tables",
+            &Request::dump(GET_TABLE, &[FAMILY_INET, 0, 0, 0]),
+        )?;
         Ok(replies
             .iter()
             .filter_map(|reply| reply.attributes(4).find_text(TABLE_NAME).map(str::to_owned))

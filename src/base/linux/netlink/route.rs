@@ -1,6 +1,6 @@
 //! Links, addresses, routes and neighbours: plain values, how they are asked of the kernel and read from it.
 
-use super::attributes::{Attributes, FLAG_APPEND, FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
+use super::attributes::{Attributes, FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
 use super::{NetlinkError, Protocol, Reply, Socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
@@ -43,6 +43,7 @@ const ADDRESS_NO_DUPLICATE_DETECTION: u8 = 2;
 const ROUTE_DESTINATION: u16 = 1;
 const ROUTE_LINK: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;
+const ROUTE_METRIC: u16 = 6;
 const ROUTE_SOURCE: u16 = 7;
 const ROUTE_TABLE: u16 = 15;
 const ROUTE_ON_LINK: u32 = 4;
@@ -76,9 +77,17 @@ pub struct NewLink {
 pub enum NewLinkKind {
     Bridge,
     /// A pair; the other end is born in another network namespace.
-    Veth { peer_name: String, peer_namespace: RawFd },
+    Veth {
+        peer_name: String,
+        peer_namespace: RawFd,
+    },
     /// A tunnel whose forwarding entries are ours alone (no learning).
-    Vxlan { id: u32, port: u16, local: IpAddr, under: u32 },
+    Vxlan {
+        id: u32,
+        port: u16,
+        local: IpAddr,
+        under: u32,
+    },
 }
 
 /// A link that exists.
@@ -117,6 +126,8 @@ pub struct Route {
     pub on_link: bool,
     /// The source that the machine's own packets get.
     pub source: Option<IpAddr>,
+    /// Lower wins among routes to one destination; nothing is the kernel's default.
+    pub metric: Option<u32>,
     /// Who made the route; a mark of the owner (`RTPROT_*`).
     pub protocol: u8,
 }
@@ -148,7 +159,11 @@ impl RouteSocket {
     }
 
     pub fn add_link(&mut self, link: &NewLink) -> Result<(), NetlinkError> {
-        let mut request = Request::acknowledged(NEW_LINK, FLAG_CREATE | FLAG_EXCLUSIVE, &link_header(0, 0, 0));
+        let mut request = Request::acknowledged(
+            NEW_LINK,
+            FLAG_CREATE | FLAG_EXCLUSIVE,
+            &link_header(0, 0, 0),
+        );
         request.text(LINK_NAME, &link.name).ne32(LINK_MTU, link.mtu);
         if link.group != 0 {
             request.ne32(LINK_GROUP, link.group);
@@ -157,7 +172,8 @@ impl RouteSocket {
             request.attribute(LINK_MAC, &mac);
         }
         request.nested(LINK_INFO, |info| put_link_kind(info, link));
-        self.0.acknowledge(&format!("to make the link {}", link.name), request)
+        self.0
+            .acknowledge(&format!("to make the link {}", link.name), request)
     }
 
     /// Writes a link's alias (at most 255 bytes, free text for people and for its owner).
@@ -179,7 +195,10 @@ impl RouteSocket {
     }
 
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let replies = self.0.dump("to list links", &Request::dump(GET_LINK, &link_header(0, 0, 0)))?;
+        let replies = self.0.dump(
+            "to list links",
+            &Request::dump(GET_LINK, &link_header(0, 0, 0)),
+        )?;
         Ok(replies.iter().filter_map(read_link).collect())
     }
 
@@ -195,28 +214,37 @@ impl RouteSocket {
 
     /// Adds an address, usable at once; an address that is there already is left as it is.
     pub fn add_address(&mut self, address: Address) -> Result<(), NetlinkError> {
-        let flags = if address.address.is_ipv6() { ADDRESS_NO_DUPLICATE_DETECTION } else { 0 };
-        let mut fixed = vec![family(address.address), address.prefix_length, flags, address.scope];
+        let flags = if address.address.is_ipv6() {
+            ADDRESS_NO_DUPLICATE_DETECTION
+        } else {
+            0
+        };
+        let mut fixed = vec![
+            family(address.address),
+            address.prefix_length,
+            flags,
+            address.scope,
+        ];
         fixed.extend(address.link.to_ne_bytes());
         let mut request = Request::acknowledged(NEW_ADDRESS, FLAG_CREATE | FLAG_REPLACE, &fixed);
         let bytes = octets(address.address);
-        request.attribute(ADDRESS_LOCAL, &bytes).attribute(ADDRESS_ADDRESS, &bytes);
-        self.0.acknowledge(&format!("the address {}", address.address), request)
+        request
+            .attribute(ADDRESS_LOCAL, &bytes)
+            .attribute(ADDRESS_ADDRESS, &bytes);
+        self.0
+            .acknowledge(&format!("the address {}", address.address), request)
     }
 
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
-        let replies = self.0.dump("to list addresses", &Request::dump(GET_ADDRESS, &[0; 8]))?;
+        let replies = self
+            .0
+            .dump("to list addresses", &Request::dump(GET_ADDRESS, &[0; 8]))?;
         Ok(replies.iter().filter_map(read_address).collect())
     }
 
     /// Adds a route; EEXIST when the destination has one already.
     pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
         self.change_route(NEW_ROUTE, FLAG_CREATE | FLAG_EXCLUSIVE, route)
-    }
-
-    /// Adds a route behind others to the same destination, whoever owns those.
-    pub fn append_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        self.change_route(NEW_ROUTE, FLAG_CREATE | FLAG_APPEND, route)
     }
 
     /// Adds a route or takes the place of the one to the same destination.
@@ -250,13 +278,18 @@ impl RouteSocket {
         if let Some(link) = route.link {
             request.ne32(ROUTE_LINK, link);
         }
+        if let Some(metric) = route.metric {
+            request.ne32(ROUTE_METRIC, metric);
+        }
         let what = format!("the route to {}/{}", route.destination, route.prefix_length);
         self.0.acknowledge(&what, request)
     }
 
     /// All unicast routes of the main table, both families.
     pub fn routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
-        let replies = self.0.dump("to list routes", &Request::dump(GET_ROUTE, &[0; 12]))?;
+        let replies = self
+            .0
+            .dump("to list routes", &Request::dump(GET_ROUTE, &[0; 12]))?;
         Ok(replies.iter().filter_map(read_route).collect())
     }
 
@@ -280,19 +313,26 @@ impl RouteSocket {
         let mut request = Request::acknowledged(NEW_NEIGHBOUR, FLAG_CREATE | FLAG_REPLACE, &fixed);
         request.attribute(NEIGHBOUR_DESTINATION, &octets(neighbour.address));
         request.attribute(NEIGHBOUR_MAC, &neighbour.mac);
-        self.0.acknowledge(&format!("the neighbour {}", neighbour.address), request)
+        self.0
+            .acknowledge(&format!("the neighbour {}", neighbour.address), request)
     }
 
     pub fn delete_neighbour(&mut self, neighbour: Neighbour) -> Result<(), NetlinkError> {
         let fixed = neighbour_header(family(neighbour.address), neighbour.link, 0);
         let mut request = Request::acknowledged(DELETE_NEIGHBOUR, 0, &fixed);
         request.attribute(NEIGHBOUR_DESTINATION, &octets(neighbour.address));
-        self.0.acknowledge(&format!("to remove the neighbour {}", neighbour.address), request)
+        self.0.acknowledge(
+            &format!("to remove the neighbour {}", neighbour.address),
+            request,
+        )
     }
 
     /// The permanent neighbours of all links.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let replies = self.0.dump("to list neighbours", &Request::dump(GET_NEIGHBOUR, &[0; 12]))?;
+        let replies = self.0.dump(
+            "to list neighbours",
+            &Request::dump(GET_NEIGHBOUR, &[0; 12]),
+        )?;
         Ok(replies.iter().filter_map(read_neighbour).collect())
     }
 
@@ -314,7 +354,8 @@ impl RouteSocket {
         let mut request = Request::acknowledged(kind, flags, &fixed);
         request.attribute(NEIGHBOUR_MAC, &entry.mac);
         request.attribute(NEIGHBOUR_DESTINATION, &octets(entry.node));
-        self.0.acknowledge(&format!("the forwarding entry to {}", entry.node), request)
+        self.0
+            .acknowledge(&format!("the forwarding entry to {}", entry.node), request)
     }
 
     /// The forwarding entries of VXLAN links.
@@ -322,7 +363,10 @@ impl RouteSocket {
         // The kernel tells this dump from others by the family and by a header of a link's size.
         let mut fixed = link_header(0, 0, 0);
         fixed[0] = FAMILY_BRIDGE;
-        let replies = self.0.dump("to list forwarding entries", &Request::dump(GET_NEIGHBOUR, &fixed))?;
+        let replies = self.0.dump(
+            "to list forwarding entries",
+            &Request::dump(GET_NEIGHBOUR, &fixed),
+        )?;
         Ok(replies.iter().filter_map(read_forwarding_entry).collect())
     }
 }
@@ -332,19 +376,38 @@ fn put_link_kind(info: &mut Request, link: &NewLink) {
         NewLinkKind::Bridge => {
             info.text(INFO_KIND, "bridge");
         }
-        NewLinkKind::Veth { peer_name, peer_namespace } => {
+        NewLinkKind::Veth {
+            peer_name,
+            peer_namespace,
+        } => {
             info.text(INFO_KIND, "veth").nested(INFO_DATA, |data| {
                 data.nested(VETH_PEER, |peer| {
-                    peer.raw(&link_header(0, 0, 0)).text(LINK_NAME, peer_name).ne32(LINK_MTU, link.mtu);
+                    peer.raw(&link_header(0, 0, 0))
+                        .text(LINK_NAME, peer_name)
+                        .ne32(LINK_MTU, link.mtu);
                     peer.ne32(LINK_NAMESPACE, peer_namespace.cast_unsigned());
                 });
             });
         }
-        NewLinkKind::Vxlan { id, port, local, under } => {
+        NewLinkKind::Vxlan {
+            id,
+            port,
+            local,
+            under,
+        } => {
             info.text(INFO_KIND, "vxlan").nested(INFO_DATA, |data| {
-                data.ne32(VXLAN_ID, *id).ne32(VXLAN_LINK, *under).attribute(VXLAN_LEARNING, &[0]);
+                data.ne32(VXLAN_ID, *id)
+                    .ne32(VXLAN_LINK, *under)
+                    .attribute(VXLAN_LEARNING, &[0]);
                 data.attribute(VXLAN_PORT, &port.to_be_bytes());
-                data.attribute(if local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL_V6 }, &octets(*local));
+                data.attribute(
+                    if local.is_ipv4() {
+                        VXLAN_LOCAL
+                    } else {
+                        VXLAN_LOCAL_V6
+                    },
+                    &octets(*local),
+                );
             });
         }
     }
@@ -376,7 +439,9 @@ fn read_link(reply: &Reply) -> Option<Link> {
         name: attributes.find_text(LINK_NAME)?.to_owned(),
         alias: attributes.find_text(LINK_ALIAS).map(str::to_owned),
         group: attributes.find_ne32(LINK_GROUP).unwrap_or(0),
-        mac: attributes.find(LINK_MAC).and_then(|mac| mac.try_into().ok()),
+        mac: attributes
+            .find(LINK_MAC)
+            .and_then(|mac| mac.try_into().ok()),
         mtu: attributes.find_ne32(LINK_MTU).unwrap_or(0),
         kind: attributes
             .find_nested(LINK_INFO)
@@ -388,7 +453,9 @@ fn read_link(reply: &Reply) -> Option<Link> {
 fn read_address(reply: &Reply) -> Option<Address> {
     let header = reply.payload.get(..8)?;
     let attributes = reply.attributes(8);
-    let value = attributes.find(ADDRESS_LOCAL).or_else(|| attributes.find(ADDRESS_ADDRESS))?;
+    let value = attributes
+        .find(ADDRESS_LOCAL)
+        .or_else(|| attributes.find(ADDRESS_ADDRESS))?;
     Some(Address {
         link: u32_at(header, 4),
         address: read_ip(value)?,
@@ -400,7 +467,10 @@ fn read_address(reply: &Reply) -> Option<Address> {
 fn read_route(reply: &Reply) -> Option<Route> {
     let header = reply.payload.get(..12)?;
     let attributes = reply.attributes(12);
-    let in_main = attributes.find_ne32(ROUTE_TABLE).unwrap_or(u32::from(header[4])) == u32::from(TABLE_MAIN);
+    let in_main = attributes
+        .find_ne32(ROUTE_TABLE)
+        .unwrap_or(u32::from(header[4]))
+        == u32::from(TABLE_MAIN);
     if header[7] != TYPE_UNICAST || !in_main {
         return None;
     }
@@ -416,6 +486,7 @@ fn read_route(reply: &Reply) -> Option<Route> {
         gateway: attributes.find(ROUTE_GATEWAY).and_then(read_ip),
         on_link: u32_at(header, 8) & ROUTE_ON_LINK != 0,
         source: attributes.find(ROUTE_SOURCE).and_then(read_ip),
+        metric: attributes.find_ne32(ROUTE_METRIC),
         protocol: header[5],
     })
 }
@@ -464,7 +535,11 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 fn family(address: IpAddr) -> u8 {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     u8::try_from(family).expect("address families are small numbers")
 }
 

@@ -13,22 +13,53 @@ pub enum Expression {
     Equal(Register, Vec<u8>),
     NotEqual(Register, Vec<u8>),
     /// Keeps the bits of `mask` of a register, then flips those of `flip`.
-    Bits { register: Register, mask: Vec<u8>, flip: Vec<u8> },
+    Bits {
+        register: Register,
+        mask: Vec<u8>,
+        flip: Vec<u8>,
+    },
     /// Goes on if the key at the register is in the set.
-    Among { set: String, key: Register },
+    Among {
+        set: String,
+        key: Register,
+    },
     /// Goes on with the value that the map has for the key.
-    Map { set: String, key: Register, value: Register },
+    Map {
+        set: String,
+        key: Register,
+        value: Register,
+    },
     /// Takes the verdict that the map has for the key.
-    VerdictMap { set: String, key: Register },
+    VerdictMap {
+        set: String,
+        key: Register,
+    },
     /// A random number from `offset` to `offset + modulus - 1`.
-    Random { modulus: u32, offset: u32, register: Register },
-    Constant { register: Register, value: Vec<u8> },
+    Random {
+        modulus: u32,
+        offset: u32,
+        register: Register,
+    },
+    Constant {
+        register: Register,
+        value: Vec<u8>,
+    },
     /// Writes the packet's mark.
     SetMark(Register),
     /// Puts the key into a set that remembers, or refreshes it there.
-    Remember { set: String, key: Register, timeout_ms: u64 },
-    DestinationNat { family: Nat, address: Register, port: Register },
-    Masquerade { random_ports: bool },
+    Remember {
+        set: String,
+        key: Register,
+        timeout_ms: u64,
+    },
+    DestinationNat {
+        family: Nat,
+        address: Register,
+        port: Register,
+    },
+    Masquerade {
+        random_ports: bool,
+    },
     Reject(Rejection),
     Decide(Verdict),
 }
@@ -86,9 +117,16 @@ impl Expression {
             Self::Load(field, register) => put_load(list, *field, *register),
             Self::Equal(register, value) => put_comparison(list, *register, 0, value),
             Self::NotEqual(register, value) => put_comparison(list, *register, 1, value),
-            Self::Bits { register, mask, flip } => put(list, "bitwise", |data| {
-                let length = u32::try_from(mask.len()).expect("a register mask is at most 16 bytes");
-                data.be32(1, wire(*register)).be32(2, wire(*register)).be32(3, length);
+            Self::Bits {
+                register,
+                mask,
+                flip,
+            } => put(list, "bitwise", |data| {
+                let length =
+                    u32::try_from(mask.len()).expect("a register mask is at most 16 bytes");
+                data.be32(1, wire(*register))
+                    .be32(2, wire(*register))
+                    .be32(3, length);
                 put_value(data, 4, mask);
                 put_value(data, 5, flip);
             }),
@@ -99,11 +137,20 @@ impl Expression {
                 data.text(1, set).be32(2, wire(*key)).be32(3, wire(*value));
             }),
             Self::VerdictMap { set, key } => put(list, "lookup", |data| {
-                data.text(1, set).be32(2, wire(*key)).be32(3, VERDICT_REGISTER);
+                data.text(1, set)
+                    .be32(2, wire(*key))
+                    .be32(3, VERDICT_REGISTER);
             }),
-            Self::Random { modulus, offset, register } => put(list, "numgen", |data| {
+            Self::Random {
+                modulus,
+                offset,
+                register,
+            } => put(list, "numgen", |data| {
                 const RANDOM: u32 = 1;
-                data.be32(1, wire(*register)).be32(2, *modulus).be32(3, RANDOM).be32(4, *offset);
+                data.be32(1, wire(*register))
+                    .be32(2, *modulus)
+                    .be32(3, RANDOM)
+                    .be32(4, *offset);
             }),
             Self::Constant { register, value } => put(list, "immediate", |data| {
                 data.be32(1, wire(*register));
@@ -113,15 +160,28 @@ impl Expression {
                 const MARK: u32 = 3;
                 data.be32(2, MARK).be32(3, wire(*register));
             }),
-            Self::Remember { set, key, timeout_ms } => put(list, "dynset", |data| {
+            Self::Remember {
+                set,
+                key,
+                timeout_ms,
+            } => put(list, "dynset", |data| {
                 const UPDATE: u32 = 1;
-                data.text(1, set).be32(3, UPDATE).be32(4, wire(*key)).attribute(6, &timeout_ms.to_be_bytes());
+                data.text(1, set)
+                    .be32(3, UPDATE)
+                    .be32(4, wire(*key))
+                    .attribute(6, &timeout_ms.to_be_bytes());
             }),
-            Self::DestinationNat { family, address, port } => put(list, "nat", |data| {
+            Self::DestinationNat {
+                family,
+                address,
+                port,
+            } => put(list, "nat", |data| {
                 const TO_DESTINATION: u32 = 1;
                 const WITH_PORT: u32 = 2;
                 let number = if *family == Nat::V4 { 2 } else { 10 };
-                data.be32(1, TO_DESTINATION).be32(2, number).be32(3, wire(*address));
+                data.be32(1, TO_DESTINATION)
+                    .be32(2, number)
+                    .be32(3, wire(*address));
                 data.be32(5, wire(*port)).be32(7, WITH_PORT);
             }),
             Self::Masquerade { random_ports } => put(list, "masq", |data| {
@@ -138,7 +198,8 @@ impl Expression {
                 data.be32(1, kind).attribute(2, &[code]);
             }),
             Self::Decide(verdict) => put(list, "immediate", |data| {
-                data.be32(1, VERDICT_REGISTER).nested(2, |value| put_verdict(value, verdict));
+                data.be32(1, VERDICT_REGISTER)
+                    .nested(2, |value| put_verdict(value, verdict));
             }),
         }
     }
@@ -174,7 +235,10 @@ fn put_load(list: &mut Request, field: Field, register: Register) {
     const TYPE_OF_SOURCE: u32 = 1;
     let mut payload = |base: u32, offset: u32, length: u32| {
         put(list, "payload", |data| {
-            data.be32(1, wire(register)).be32(2, base).be32(3, offset).be32(4, length);
+            data.be32(1, wire(register))
+                .be32(2, base)
+                .be32(3, offset)
+                .be32(4, length);
         });
     };
     match field {
@@ -202,7 +266,9 @@ fn put_keyed(list: &mut Request, name: &str, key: u32, register: Register) {
 fn put_address_type(list: &mut Request, whose: u32, register: Register) {
     const ADDRESS_TYPE: u32 = 3;
     put(list, "fib", |data| {
-        data.be32(1, wire(register)).be32(2, ADDRESS_TYPE).be32(3, whose);
+        data.be32(1, wire(register))
+            .be32(2, ADDRESS_TYPE)
+            .be32(3, whose);
     });
 }
 
@@ -214,8 +280,12 @@ pub(super) fn put_verdict(data: &mut Request, verdict: &Verdict) {
         match verdict {
             Verdict::Drop => inner.be32(CODE, 0),
             Verdict::Accept => inner.be32(CODE, 1),
-            Verdict::Jump(chain) => inner.be32(CODE, (-3_i32).cast_unsigned()).text(CHAIN, chain),
-            Verdict::Goto(chain) => inner.be32(CODE, (-4_i32).cast_unsigned()).text(CHAIN, chain),
+            Verdict::Jump(chain) => inner
+                .be32(CODE, (-3_i32).cast_unsigned())
+                .text(CHAIN, chain),
+            Verdict::Goto(chain) => inner
+                .be32(CODE, (-4_i32).cast_unsigned())
+                .text(CHAIN, chain),
             Verdict::Return => inner.be32(CODE, (-5_i32).cast_unsigned()),
         };
     });

@@ -1,0 +1,217 @@
+//! Control groups of both versions behind one face: a group is a path below a root, whatever the kernel offers.
+//!
+//! On v1 a group is one directory in every mounted hierarchy, on v2 one directory. Groups with processes are
+//! leaves only (v2's rule, kept on v1 too).
+
+mod devices;
+mod group;
+mod limits;
+mod stats;
+
+pub use devices::{DeviceKind, DeviceRule};
+pub use group::Cgroup;
+pub use limits::{CgroupLimits, HugePageLimit};
+pub use stats::{CgroupStats, MemoryStats};
+
+use crate::error::{Doing, Error, Result};
+use crate::mounts::{self, MountEntry};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The control groups of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroups {
+    hierarchy: Hierarchy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hierarchy {
+    /// Controller (or `name=systemd`) → where it is mounted. Controllers mounted together share a path.
+    V1(BTreeMap<String, PathBuf>),
+    V2(PathBuf),
+}
+
+/// Which interface the controllers are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupVersion {
+    V1,
+    V2,
+}
+
+impl Cgroups {
+    /// Finds out what is mounted. Controllers on v1 win over a v2 tree without controllers (hybrid machines).
+    pub fn detect() -> Result<Cgroups> {
+        Cgroups::from_mounts(&mounts::table()?)
+    }
+
+    fn from_mounts(table: &[MountEntry]) -> Result<Cgroups> {
+        let mut v1 = BTreeMap::new();
+        for entry in table.iter().filter(|entry| entry.filesystem == "cgroup") {
+            for name in entry
+                .super_options
+                .split(',')
+                .filter(|name| is_controller(name))
+            {
+                v1.entry(name.to_owned())
+                    .or_insert_with(|| entry.mount_point.clone());
+            }
+        }
+        if v1.contains_key("memory") || v1.contains_key("cpu") {
+            return Ok(Cgroups {
+                hierarchy: Hierarchy::V1(v1),
+            });
+        }
+        let v2 = table.iter().find(|entry| entry.filesystem == "cgroup2");
+        match v2 {
+            Some(entry) => Ok(Cgroups {
+                hierarchy: Hierarchy::V2(entry.mount_point.clone()),
+            }),
+            None => Err(Error::other(
+                "look for control groups",
+                "no cgroup filesystem is mounted",
+            )),
+        }
+    }
+
+    pub fn version(&self) -> CgroupVersion {
+        match self.hierarchy {
+            Hierarchy::V1(_) => CgroupVersion::V1,
+            Hierarchy::V2(_) => CgroupVersion::V2,
+        }
+    }
+
+    /// The group at an absolute path of the hierarchy, for example `/combo-1a2b/pod3`. Makes nothing.
+    pub fn group(&self, path: &str) -> Cgroup {
+        Cgroup::new(self.clone(), path)
+    }
+
+    /// The path of the group this process is in (v2), or of its `name=systemd` or memory group (v1).
+    pub fn own_path(&self) -> Result<String> {
+        let text = std::fs::read_to_string("/proc/self/cgroup")
+            .doing(|| "read /proc/self/cgroup".to_owned())?;
+        let wanted = match self.hierarchy {
+            Hierarchy::V1(ref controllers) if controllers.contains_key("name=systemd") => {
+                "name=systemd"
+            }
+            Hierarchy::V1(_) => "memory",
+            Hierarchy::V2(_) => "",
+        };
+        let found = text.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            controllers
+                .split(',')
+                .any(|name| name == wanted)
+                .then(|| path.to_owned())
+        });
+        Ok(found.unwrap_or_else(|| "/".to_owned()))
+    }
+
+    /// Under systemd with delegation: moves this process into `<own group>/<leaf>`, so that groups may be made beside
+    /// it, and returns the own group. On v1, and in the root group, nothing moves and `/` is returned.
+    pub fn delegate_to_leaf(&self, leaf: &str) -> Result<String> {
+        let Hierarchy::V2(mount) = &self.hierarchy else {
+            return Ok("/".to_owned());
+        };
+        let own = self.own_path()?;
+        if own == "/" {
+            return Ok(own);
+        }
+        if let Some(parent) = own.strip_suffix(&format!("/{leaf}")) {
+            return Ok(if parent.is_empty() {
+                "/".to_owned()
+            } else {
+                parent.to_owned()
+            });
+        }
+        let group = self.group(&format!("{own}/{leaf}"));
+        std::fs::create_dir_all(join(mount, group.path()))
+            .doing(|| format!("make group {}", group.path()))?;
+        group.add_process(std::process::id().cast_signed())?;
+        Ok(own)
+    }
+
+    /// Every directory that a group has.
+    fn directories(&self, path: &str) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = match &self.hierarchy {
+            Hierarchy::V1(controllers) => controllers
+                .values()
+                .map(|mount| join(mount, path))
+                .collect(),
+            Hierarchy::V2(mount) => vec![join(mount, path)],
+        };
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The directory of a group for one controller; `None` when the kernel does not have it.
+    fn directory(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        match &self.hierarchy {
+            Hierarchy::V1(controllers) => {
+                controllers.get(controller).map(|mount| join(mount, path))
+            }
+            Hierarchy::V2(mount) => Some(join(mount, path)),
+        }
+    }
+
+    /// Names of the controllers that groups can use, for example `cpu`, `memory`, `pids`.
+    pub fn controllers(&self) -> Result<Vec<String>> {
+        match &self.hierarchy {
+            Hierarchy::V1(controllers) => Ok(controllers.keys().cloned().collect()),
+            Hierarchy::V2(mount) => {
+                let path = mount.join("cgroup.controllers");
+                let text =
+                    std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+                Ok(text.split_whitespace().map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+/// Super options of a v1 hierarchy name its controllers among flags of the mount.
+fn is_controller(name: &str) -> bool {
+    const FLAGS: &[&str] = &[
+        "rw",
+        "ro",
+        "xattr",
+        "noprefix",
+        "clone_children",
+        "cpuset_v2_mode",
+        "none",
+    ];
+    !FLAGS.contains(&name) && !name.starts_with("release_agent=")
+}
+
+fn join(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(filesystem: &str, mount_point: &str, super_options: &str) -> MountEntry {
+        MountEntry {
+            root: "/".into(),
+            mount_point: mount_point.into(),
+            filesystem: filesystem.to_owned(),
+            super_options: super_options.to_owned(),
+            shared: false,
+        }
+    }
+
+    #[test]
+    fn a_hybrid_machine_counts_as_v1_and_controllers_mounted_together_share_a_path() {
+        let table = [
+            entry("cgroup2", "/sys/fs/cgroup/unified", "rw"),
+            entry("cgroup", "/sys/fs/cgroup/cpu,cpuacct", "rw,cpu,cpuacct"),
+            entry("cgroup", "/sys/fs/cgroup/memory", "rw,memory"),
+        ];
+        let found = Cgroups::from_mounts(&table).unwrap();
+        assert_eq!(found.version(), CgroupVersion::V1);
+        assert_eq!(found.directories("/a").len(), 2);
+        let v2 = Cgroups::from_mounts(&table[..1]).unwrap();
+        assert_eq!(v2.version(), CgroupVersion::V2);
+    }
+}
