@@ -54,8 +54,8 @@ mod tests {
         assert_eq!(path_of("net.ipv4.conf.eth0/1.forwarding"), wanted);
         assert_eq!(path_of("net/ipv4/conf/eth0.1/forwarding"), wanted);
         assert_eq!(
-            path_of("../../etc/passwd"),
-            PathBuf::from("/proc/sys/etc/passwd")
+            path_of("net/../../etc/passwd"),
+            PathBuf::from("/proc/sys/net/etc/passwd")
         );
     }
 }
