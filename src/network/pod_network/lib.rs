@@ -1,0 +1,20 @@
+//! The pod network of a node: routed point-to-point links without a bridge, addresses whose truth is the kernel.
+//!
+//! Each pod has a veth pair; the host's end has no address, and a route to the pod's address leads to it. All traffic
+//! of pods, also between pods of one node, is routed and so passes the forward hook, where policies stand.
+//!
+//! Offered: [`PodNetwork`] connects pods and gives them addresses; [`NodeLink`] holds the node's own address in the pod
+//! network and the route to the Services; [`node_addresses`] finds the addresses that a node should report.
+
+mod address_pool;
+mod error;
+mod executor;
+mod identity;
+mod node_link;
+mod plan;
+mod pod_network;
+mod sysctl;
+
+pub use error::Error;
+pub use node_link::{NodeLink, NodeLinkConfig, node_addresses};
+pub use pod_network::{AttachedPod, Config, PodNetwork};

@@ -1,0 +1,33 @@
+//! What can go wrong in the pod network.
+
+use ipnet::IpNet;
+use linux::netlink::NetlinkError;
+use std::io;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("pod {pod_uid}: {doing}")]
+    Pod {
+        pod_uid: String,
+        doing: &'static str,
+        source: NetlinkError,
+    },
+    #[error("{doing}")]
+    Node {
+        doing: &'static str,
+        source: NetlinkError,
+    },
+    #[error("{doing}")]
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
+    #[error("no address is left in {0}")]
+    PoolExhausted(IpNet),
+    #[error("the pod network needs one range per address family and at least one, but has {0:?}")]
+    PodCidrs(Vec<IpNet>),
+    #[error("pod UID {0:?} cannot be written on a link")]
+    PodUid(String),
+    #[error("the runtime shut down before the work was done")]
+    Interrupted,
+}

@@ -1,0 +1,424 @@
+//! Connecting pods and taking them off again. The truth about addresses is the kernel's routes, read at start.
+
+use crate::address_pool::AddressPool;
+use crate::error::Error;
+use crate::executor::{self, Failure};
+use crate::identity::{Instance, is_writable_pod_uid};
+use crate::node_link::{self, NodeLink, NodeLinkConfig, node};
+use crate::{plan, sysctl};
+use ipnet::IpNet;
+use linux::NetworkNamespace;
+use linux::netlink::NetlinkError;
+use linux::netlink::conntrack::{ConntrackSocket, Flows};
+use linux::netlink::route::{Link, Route, RouteSocket};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many addresses that others claimed on this machine are stepped over for one pod.
+const CLAIMED_ADDRESSES_MAX: usize = 512;
+
+/// What the pod network of a node needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A short hash that tells the Combo instances of a machine apart; it is part of all names in the kernel.
+    pub instance: String,
+    /// The node's pod ranges: one, or one per family. The first is the primary one.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The cluster's Service ranges; a route to them is kept on the node's own link.
+    pub service_cidrs: Vec<IpNet>,
+    /// Bytes of a packet inside the pod network.
+    pub mtu: u32,
+}
+
+/// A pod that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedPod {
+    pub pod_uid: String,
+    /// The primary address first.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The pod network of this node. Clones are handles on the same one.
+#[derive(Debug, Clone)]
+pub struct PodNetwork(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    instance: Instance,
+    mtu: u32,
+    node_link: NodeLink,
+    host: NetworkNamespace,
+    state: Mutex<State>,
+    /// For everything quick.
+    routes: Mutex<RouteSocket>,
+    /// For removals, which block for long.
+    removals: Mutex<Removals>,
+}
+
+#[derive(Debug)]
+struct Removals {
+    routes: RouteSocket,
+    flows: ConntrackSocket,
+}
+
+#[derive(Debug)]
+struct State {
+    pools: Vec<AddressPool>,
+    pods: BTreeMap<String, PodLink>,
+}
+
+#[derive(Debug, Clone)]
+struct PodLink {
+    index: u32,
+    addresses: Vec<IpAddr>,
+}
+
+impl PodNetwork {
+    /// Takes over what the kernel has, removes what a crash left half made, and makes the node ready to route.
+    ///
+    /// Belongs to the network namespace of the calling thread; blocks for some milliseconds.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        check_ranges(&config.pod_cidrs)?;
+        let instance = Instance::new(&config.instance);
+        let host =
+            NetworkNamespace::current().map_err(system("open the node's network namespace"))?;
+        let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
+        let removals = Removals {
+            routes: RouteSocket::open().map_err(node("open a netlink socket"))?,
+            flows: ConntrackSocket::open().map_err(node("open a conntrack socket"))?,
+        };
+        let has_v6 = config
+            .pod_cidrs
+            .iter()
+            .any(|range| range.network().is_ipv6());
+        sysctl::enable_forwarding(has_v6).map_err(system("let the node route"))?;
+        let link_config = NodeLinkConfig {
+            instance: config.instance.clone(),
+            pod_cidrs: config.pod_cidrs.clone(),
+            service_cidrs: config.service_cidrs.clone(),
+            mtu: config.mtu,
+        };
+        let node_link = node_link::ensure_on(&mut routes, &link_config)?;
+        let state = recover(&mut routes, &instance, &config.pod_cidrs)?;
+        Ok(Self(Arc::new(Shared {
+            instance,
+            mtu: config.mtu,
+            node_link,
+            host,
+            state: Mutex::new(state),
+            routes: Mutex::new(routes),
+            removals: Mutex::new(removals),
+        })))
+    }
+
+    /// The node's own link and addresses in the pod network.
+    pub fn node_link(&self) -> &NodeLink {
+        &self.0.node_link
+    }
+
+    /// Connects a pod's network namespace and returns its addresses, the primary one first.
+    ///
+    /// A pod that is connected already to this namespace keeps its addresses; one whose namespace was made anew is
+    /// connected again with the same addresses. A failure leaves nothing behind.
+    pub async fn attach(
+        &self,
+        pod_uid: &str,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<Vec<IpAddr>, Error> {
+        if !is_writable_pod_uid(pod_uid) {
+            return Err(Error::PodUid(pod_uid.to_owned()));
+        }
+        let namespace =
+            NetworkNamespace::of(namespace).map_err(system("keep the pod's network namespace"))?;
+        let (shared, pod_uid) = (Arc::clone(&self.0), pod_uid.to_owned());
+        blocking(move || shared.attach(&pod_uid, &namespace)).await?
+    }
+
+    /// Takes a pod off; quiet when it is not connected.
+    ///
+    /// Returns at once: the link is removed in the background, and the addresses are free only after that. Needs a
+    /// runtime.
+    pub fn detach(&self, pod_uid: &str) {
+        let Some(pod) = self.0.state().pods.remove(pod_uid) else {
+            return;
+        };
+        let (shared, pod_uid) = (Arc::clone(&self.0), pod_uid.to_owned());
+        // The handle is dropped: nobody waits for the removal.
+        env::spawn_blocking(move || shared.remove(&pod_uid, &pod));
+    }
+
+    /// The pods that are connected.
+    pub fn existing(&self) -> Vec<AttachedPod> {
+        let state = self.0.state();
+        let pods = state.pods.iter();
+        pods.map(|(pod_uid, pod)| AttachedPod {
+            pod_uid: pod_uid.clone(),
+            addresses: pod.addresses.clone(),
+        })
+        .collect()
+    }
+
+    /// Removes all links of an instance and with them its routes, whether or not a pod network is open.
+    ///
+    /// Works in the network namespace of the calling thread; the kernel's forwarding settings stay as they are.
+    pub fn clean_up(instance: &str) -> Result<(), Error> {
+        let instance = Instance::new(instance);
+        let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
+        let own = [instance.node_link(), instance.overlay_link()];
+        for link in routes.links().map_err(node("list links"))? {
+            if instance.made(&link) || own.contains(&link.name) {
+                delete(&mut routes, link.index)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn attach(&self, pod_uid: &str, namespace: &NetworkNamespace) -> Result<Vec<IpAddr>, Error> {
+        if let Some(pod) = self.still_connected(pod_uid, namespace)? {
+            return Ok(pod.addresses);
+        }
+        let held = self
+            .state()
+            .pods
+            .get(pod_uid)
+            .map(|pod| pod.addresses.clone());
+        let mut addresses = match held {
+            Some(addresses) => addresses,
+            None => self.state().allocate()?,
+        };
+        for _try in 0..CLAIMED_ADDRESSES_MAX {
+            let plan = plan::attachment(&self.instance, pod_uid, &addresses, self.mtu);
+            match executor::attach(&self.host, &mut self.routes(), namespace, &plan) {
+                Ok(index) => {
+                    let pod = PodLink {
+                        index,
+                        addresses: addresses.clone(),
+                    };
+                    self.state().pods.insert(pod_uid.to_owned(), pod);
+                    return Ok(addresses);
+                }
+                // The address stays taken in our pool: another program or another instance has it.
+                Err(Failure::Claimed(foreign)) => {
+                    self.state().release(
+                        addresses
+                            .iter()
+                            .copied()
+                            .filter(|address| *address != foreign),
+                    );
+                    addresses = self.state().allocate()?;
+                }
+                Err(failure) => {
+                    let mut state = self.state();
+                    state.pods.remove(pod_uid);
+                    state.release(addresses.iter().copied());
+                    return Err(describe(pod_uid, failure));
+                }
+            }
+        }
+        self.state().release(addresses.iter().copied());
+        Err(Error::PoolExhausted(self.state().pools[0].range()))
+    }
+
+    /// The pod's link, if the far end is in this namespace and all is as it was made.
+    fn still_connected(
+        &self,
+        pod_uid: &str,
+        namespace: &NetworkNamespace,
+    ) -> Result<Option<PodLink>, Error> {
+        let Some(pod) = self.state().pods.get(pod_uid).cloned() else {
+            return Ok(None);
+        };
+        let name = self.instance.pod_link(pod_uid);
+        let found = self
+            .routes()
+            .link_named(&name)
+            .map_err(node("find the pod's link"))?;
+        if found.is_none_or(|link| link.index != pod.index) {
+            return Ok(None);
+        }
+        let inside = namespace
+            .run(addresses_inside)
+            .map_err(system("enter the pod's network namespace"))?;
+        let inside = inside.map_err(node("list the pod's addresses"))?;
+        Ok(pod
+            .addresses
+            .iter()
+            .all(|address| inside.contains(address))
+            .then_some(pod))
+    }
+
+    /// Runs in the background.
+    fn remove(&self, pod_uid: &str, pod: &PodLink) {
+        let mut removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = delete(&mut removals.routes, pod.index);
+        for address in &pod.addresses {
+            for flows in [
+                Flows::From { address: *address },
+                Flows::AnsweredByAddress { address: *address },
+            ] {
+                if let Err(error) = removals.flows.forget(flows) {
+                    tracing::debug!(%error, %address, "flows of a removed pod stay until they time out");
+                }
+            }
+        }
+        drop(removals);
+        match gone {
+            Ok(()) => self.state().release(pod.addresses.iter().copied()),
+            // The address is not given out while the kernel may still have a route to the old pod.
+            Err(error) => {
+                tracing::warn!(%error, pod_uid, "the link of a removed pod stays until the next start")
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, RouteSocket> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// One address of each family, or none at all.
+    fn allocate(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let mut addresses = Vec::with_capacity(self.pools.len());
+        for pool in &mut self.pools {
+            let Some(address) = pool.allocate() else {
+                let range = pool.range();
+                self.release(addresses);
+                return Err(Error::PoolExhausted(range));
+            };
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+
+    fn release(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            for pool in &mut self.pools {
+                pool.release(address);
+            }
+        }
+    }
+}
+
+fn check_ranges(ranges: &[IpNet]) -> Result<(), Error> {
+    let v4 = ranges
+        .iter()
+        .filter(|range| range.network().is_ipv4())
+        .count();
+    if ranges.is_empty() || v4 > 1 || ranges.len() - v4 > 1 {
+        return Err(Error::PodCidrs(ranges.to_vec()));
+    }
+    Ok(())
+}
+
+/// Reads from the kernel which pods are connected and which addresses are in use, and removes half-made links.
+fn recover(
+    socket: &mut RouteSocket,
+    instance: &Instance,
+    ranges: &[IpNet],
+) -> Result<State, Error> {
+    let links = socket.links().map_err(node("list links"))?;
+    let routes = socket.routes().map_err(node("list routes"))?;
+    let (state, half_made) = sort_out(instance, ranges, &links, &routes);
+    for index in half_made {
+        delete(socket, index)?;
+    }
+    Ok(state)
+}
+
+/// Pure: what belongs to which pod, and which links are of no use. Routes of others in our ranges count as taken.
+fn sort_out(
+    instance: &Instance,
+    ranges: &[IpNet],
+    links: &[Link],
+    routes: &[Route],
+) -> (State, Vec<u32>) {
+    let mut state = State {
+        pools: ranges.iter().copied().map(AddressPool::new).collect(),
+        pods: BTreeMap::new(),
+    };
+    let mut half_made = Vec::new();
+    for link in links.iter().filter(|link| instance.made(link)) {
+        let addresses: Vec<IpAddr> = ranges
+            .iter()
+            .filter_map(|range| {
+                let own = |route: &&Route| {
+                    route.link == Some(link.index) && range.contains(&route.destination)
+                };
+                routes.iter().find(own).map(|route| route.destination)
+            })
+            .collect();
+        match instance.pod_of(link) {
+            Some(pod_uid) if addresses.len() == ranges.len() => {
+                state.pods.insert(
+                    pod_uid.to_owned(),
+                    PodLink {
+                        index: link.index,
+                        addresses,
+                    },
+                );
+            }
+            _ => half_made.push(link.index),
+        }
+    }
+    let kept = routes
+        .iter()
+        .filter(|route| !route.link.is_some_and(|link| half_made.contains(&link)));
+    for route in kept.filter(|route| {
+        route.prefix_length == linux::netlink::route::host_prefix(route.destination)
+    }) {
+        for pool in &mut state.pools {
+            pool.reserve(route.destination);
+        }
+    }
+    (state, half_made)
+}
+
+fn addresses_inside() -> Result<Vec<IpAddr>, NetlinkError> {
+    Ok(RouteSocket::open()?
+        .addresses()?
+        .into_iter()
+        .map(|found| found.address)
+        .collect())
+}
+
+/// A link that is gone already is as good as one that we removed: it dies with the pod's namespace.
+fn delete(socket: &mut RouteSocket, index: u32) -> Result<(), Error> {
+    match socket.delete_link(index) {
+        Err(error) if error.is_refusal(libc::ENODEV) => Ok(()),
+        other => other.map_err(node("remove a pod's link")),
+    }
+}
+
+fn describe(pod_uid: &str, failure: Failure) -> Error {
+    let pod_uid = pod_uid.to_owned();
+    match failure {
+        Failure::Netlink(doing, source) => Error::Pod {
+            pod_uid,
+            doing,
+            source,
+        },
+        Failure::System(doing, source) => Error::System { doing, source },
+        Failure::Claimed(_) => unreachable!("claimed addresses are handled where they occur"),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    env::spawn_blocking(work)
+        .await
+        .map_err(|_stopped| Error::Interrupted)
+}
+
+fn system(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::System { doing, source }
+}

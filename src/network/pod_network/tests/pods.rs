@@ -1,0 +1,320 @@
+//! The pod network on the real kernel. Each test is a machine of its own: a network namespace made for it.
+#![allow(clippy::unwrap_used)]
+
+use linux::NetworkNamespace;
+use linux::netlink::route::RouteSocket;
+use pod_network::{Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs a test on a machine that has nothing but `lo`.
+fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+    let machine = NetworkNamespace::create().unwrap();
+    machine
+        .run(|| {
+            switch_on_loopback();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(test());
+        })
+        .unwrap();
+}
+
+fn switch_on_loopback() {
+    let mut socket = RouteSocket::open().unwrap();
+    let index = socket.link_named("lo").unwrap().unwrap().index;
+    socket.set_link_up(index).unwrap();
+}
+
+fn config(instance: &str, ranges: &[&str]) -> Config {
+    Config {
+        instance: instance.to_owned(),
+        pod_cidrs: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+        service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
+        mtu: 1450,
+    }
+}
+
+/// All that the kernel has of links, addresses and routes, for comparison.
+fn snapshot() -> String {
+    let mut socket = RouteSocket::open().unwrap();
+    let (links, addresses) = (socket.links().unwrap(), socket.addresses().unwrap());
+    let names: Vec<_> = links.into_iter().map(|link| link.name).collect();
+    format!(
+        "{names:?} {addresses:?} {:?} {:?}",
+        socket.routes().unwrap(),
+        socket.neighbours().unwrap()
+    )
+}
+
+async fn pod(network: &PodNetwork, uid: &str) -> (NetworkNamespace, Vec<IpAddr>) {
+    let namespace = NetworkNamespace::create().unwrap();
+    let addresses = network.attach(uid, namespace.as_fd()).await.unwrap();
+    (namespace, addresses)
+}
+
+/// Answers one connection with what it sees as the client's address.
+fn answer_once(listener: TcpListener) {
+    std::thread::spawn(move || {
+        let (mut stream, client) = listener.accept().unwrap();
+        stream
+            .write_all(client.ip().to_string().as_bytes())
+            .unwrap();
+    });
+}
+
+/// Connects and returns what the server answers.
+fn ask(server: SocketAddr) -> String {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn serve(namespace: &NetworkNamespace, address: IpAddr) -> SocketAddr {
+    let listener = namespace
+        .run(|| TcpListener::bind((address, 0)).unwrap())
+        .unwrap();
+    let server = listener.local_addr().unwrap();
+    answer_once(listener);
+    server
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn pods_and_node_reach_each_other_in_both_families() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24", "fd42::/64"])).unwrap();
+        let (a, a_addresses) = pod(&network, "a").await;
+        let (b, b_addresses) = pod(&network, "b").await;
+        assert_eq!(
+            a_addresses,
+            [
+                "10.42.0.2".parse::<IpAddr>().unwrap(),
+                "fd42::2".parse().unwrap()
+            ]
+        );
+        for family in 0..2 {
+            let node = network.node_link().addresses[family];
+            let server = serve(&b, b_addresses[family]);
+            assert_eq!(
+                a.run(|| ask(server)).unwrap(),
+                a_addresses[family].to_string()
+            );
+            let server = serve(&b, b_addresses[family]);
+            assert_eq!(ask(server), node.to_string());
+            let listener = TcpListener::bind((node, 0)).unwrap();
+            let server = listener.local_addr().unwrap();
+            answer_once(listener);
+            assert_eq!(
+                a.run(|| ask(server)).unwrap(),
+                a_addresses[family].to_string()
+            );
+        }
+    });
+}
+
+#[test]
+fn clean_up_leaves_the_machine_as_it_was() {
+    on_a_machine(|| async {
+        let before = snapshot();
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24", "fd42::/64"])).unwrap();
+        let (_a, _) = pod(&network, "a").await;
+        let (_b, _) = pod(&network, "b").await;
+        PodNetwork::clean_up("one").unwrap();
+        until("the routes of the links are gone", || snapshot() == before);
+    });
+}
+
+#[test]
+fn a_restarted_node_finds_its_pods_in_the_kernel_and_removes_half_made_links() {
+    on_a_machine(|| async {
+        let config = config("one", &["10.42.0.0/24", "fd42::/64"]);
+        let network = PodNetwork::open(&config).unwrap();
+        let (a, a_addresses) = pod(&network, "a").await;
+        let (_b, b_addresses) = pod(&network, "b").await;
+        let known = network.existing();
+        drop(network);
+        let mut socket = RouteSocket::open().unwrap();
+        let index_of_b = socket
+            .routes()
+            .unwrap()
+            .iter()
+            .find(|route| route.destination == b_addresses[0])
+            .unwrap()
+            .link;
+        socket
+            .set_link_alias(index_of_b.unwrap(), "somebody wrote here")
+            .unwrap();
+
+        let network = PodNetwork::open(&config).unwrap();
+        assert_eq!(network.existing(), known[..1]);
+        assert_eq!(network.attach("a", a.as_fd()).await.unwrap(), a_addresses);
+        let links = socket.links().unwrap();
+        assert!(!links.iter().any(|link| Some(link.index) == index_of_b));
+        let (_c, c_addresses) = pod(&network, "c").await;
+        assert!(!a_addresses.contains(&c_addresses[0]));
+    });
+}
+
+#[test]
+fn attach_again_keeps_the_addresses_also_in_a_new_namespace() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let (a, addresses) = pod(&network, "a").await;
+        let before = snapshot();
+        assert_eq!(network.attach("a", a.as_fd()).await.unwrap(), addresses);
+        assert_eq!(snapshot(), before);
+        let anew = NetworkNamespace::create().unwrap();
+        assert_eq!(network.attach("a", anew.as_fd()).await.unwrap(), addresses);
+        let server = serve(&anew, addresses[0]);
+        ask(server);
+    });
+}
+
+#[test]
+fn a_detached_pods_address_is_free_again_but_not_at_once() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/29"])).unwrap();
+        let (_a, first) = pod(&network, "a").await;
+        network.detach("a");
+        network.detach("a");
+        let (_b, second) = pod(&network, "b").await;
+        assert_ne!(first, second);
+        let mut socket = RouteSocket::open().unwrap();
+        until("the route is gone", || {
+            !socket
+                .routes()
+                .unwrap()
+                .iter()
+                .any(|route| route.destination == first[0])
+        });
+        assert_eq!(network.existing().len(), 1);
+        for uid in ["c", "d", "e"] {
+            pod(&network, uid).await;
+        }
+        let start = Instant::now();
+        loop {
+            let namespace = NetworkNamespace::create().unwrap();
+            match network.attach("f", namespace.as_fd()).await {
+                Ok(addresses) => break assert_eq!(addresses, first),
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+            }
+        }
+        let namespace = NetworkNamespace::create().unwrap();
+        let error = network.attach("g", namespace.as_fd()).await.unwrap_err();
+        assert_eq!(error.to_string(), "no address is left in 10.42.0.0/29");
+    });
+}
+
+#[test]
+fn two_instances_with_the_same_range_leave_each_other_alone() {
+    on_a_machine(|| async {
+        let one = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let (a, a_addresses) = pod(&one, "same-uid").await;
+        let other = PodNetwork::open(&config("other", &["10.42.0.0/24"])).unwrap();
+        let (b, b_addresses) = pod(&other, "same-uid").await;
+        let (_c, c_addresses) = pod(&one, "c").await;
+        assert_ne!(a_addresses, b_addresses);
+        assert_ne!(b_addresses, c_addresses);
+        assert_eq!(one.existing().len(), 2);
+        let server = serve(&b, b_addresses[0]);
+        assert_eq!(a.run(|| ask(server)).unwrap(), a_addresses[0].to_string());
+        PodNetwork::clean_up("other").unwrap();
+        let server = serve(&a, a_addresses[0]);
+        ask(server);
+        assert_eq!(
+            PodNetwork::open(&config("one", &["10.42.0.0/24"]))
+                .unwrap()
+                .existing(),
+            one.existing()
+        );
+    });
+}
+
+#[test]
+fn a_pod_cannot_send_with_another_address_than_its_own() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let (a, _) = pod(&network, "a").await;
+        let (b, b_addresses) = pod(&network, "b").await;
+        let receiver = b
+            .run(|| std::net::UdpSocket::bind((b_addresses[0], 0)).unwrap())
+            .unwrap();
+        let target = receiver.local_addr().unwrap();
+        a.run(|| {
+            let mut socket = RouteSocket::open().unwrap();
+            let link = socket.link_named("eth0").unwrap().unwrap().index;
+            let address = "10.42.0.77".parse().unwrap();
+            let own = linux::netlink::route::Address {
+                link,
+                address,
+                prefix_length: 32,
+                scope: 0,
+            };
+            socket.add_address(own).unwrap();
+            let spoofer = std::net::UdpSocket::bind((address, 0)).unwrap();
+            spoofer.send_to(b"spoofed", target).unwrap();
+            let honest = std::net::UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+            honest.send_to(b"honest", target).unwrap();
+        })
+        .unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 16];
+        let length = receiver.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"honest");
+    });
+}
+
+#[test]
+fn a_machine_with_only_lo_reports_its_pod_network_address() {
+    on_a_machine(|| async {
+        assert_eq!(node_addresses().unwrap(), [] as [IpAddr; 0]);
+        let config = NodeLinkConfig {
+            instance: "one".to_owned(),
+            pod_cidrs: vec![
+                "10.42.0.0/24".parse().unwrap(),
+                "fd42::/64".parse().unwrap(),
+            ],
+            service_cidrs: vec![
+                "10.43.0.0/16".parse().unwrap(),
+                "fd43::/112".parse().unwrap(),
+            ],
+            mtu: 1450,
+        };
+        let link = NodeLink::ensure(&config).unwrap();
+        let before = snapshot();
+        assert_eq!(NodeLink::ensure(&config).unwrap(), link);
+        assert_eq!(snapshot(), before);
+        assert_eq!(node_addresses().unwrap(), [] as [IpAddr; 0]);
+        // A connect to a Service address finds a way, and leaves with the node's address.
+        let mut socket = RouteSocket::open().unwrap();
+        for (service, node) in [
+            ("10.43.0.1", link.addresses[0]),
+            ("fd43::1", link.addresses[1]),
+        ] {
+            assert_eq!(
+                socket.source_towards(service.parse().unwrap()).unwrap(),
+                Some(node)
+            );
+        }
+        let listener = TcpListener::bind((link.addresses[1], 0)).unwrap();
+        let server = listener.local_addr().unwrap();
+        answer_once(listener);
+        assert_eq!(ask(server), link.addresses[1].to_string());
+    });
+}
