@@ -123,7 +123,11 @@ pub enum CompareOperator {
 
 impl Compare {
     pub fn mod_revision_is(key: impl Into<Vec<u8>>, revision: Revision) -> Self {
-        Self { key: key.into(), target: CompareTarget::ModRevision(revision), operator: CompareOperator::Equal }
+        Self {
+            key: key.into(),
+            target: CompareTarget::ModRevision(revision),
+            operator: CompareOperator::Equal,
+        }
     }
 
     pub fn absent(key: impl Into<Vec<u8>>) -> Self {
@@ -181,9 +185,16 @@ pub struct WatchRequest {
 /// One change of one key.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Put { entry: Arc<Entry>, previous: Option<Arc<Entry>> },
+    Put {
+        entry: Arc<Entry>,
+        previous: Option<Arc<Entry>>,
+    },
     /// `previous` is missing only where history before the watch was compacted.
-    Delete { key: Arc<[u8]>, revision: Revision, previous: Option<Arc<Entry>> },
+    Delete {
+        key: Arc<[u8]>,
+        revision: Revision,
+        previous: Option<Arc<Entry>>,
+    },
 }
 
 impl Event {
@@ -209,7 +220,9 @@ pub enum WatchMessage {
     /// Everything up to this revision was delivered.
     Progress(Revision),
     /// The start revision is compacted; nothing follows.
-    Compacted { compact_revision: Revision },
+    Compacted {
+        compact_revision: Revision,
+    },
 }
 
 /// A running watch; dropping it ends it. The receiver ends when the store closes.
