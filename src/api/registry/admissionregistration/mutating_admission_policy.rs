@@ -1,0 +1,16 @@
+//! Mutating Admission Policies of `admissionregistration.k8s.io/v1`.
+
+use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
+
+use crate::{Generation, Permission, Strategy};
+
+/// Objects of kind `MutatingAdmissionPolicy`.
+#[derive(Debug)]
+pub struct MutatingAdmissionPolicies;
+
+impl Strategy for MutatingAdmissionPolicies {
+    type Kind = MutatingAdmissionPolicy;
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
+    const GENERATION: Generation = Generation::Spec;
+    const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+}

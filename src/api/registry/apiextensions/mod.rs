@@ -1,0 +1,3 @@
+//! Kinds of the group `apiextensions`, one file each.
+
+pub mod custom_resource_definition;

@@ -1,0 +1,16 @@
+//! APIServices of `apiregistration.k8s.io/v1`.
+
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+
+use crate::{Permission, Strategy, Subresource};
+
+/// Objects of kind `APIService`.
+#[derive(Debug)]
+pub struct APIServices;
+
+impl Strategy for APIServices {
+    type Kind = APIService;
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+}

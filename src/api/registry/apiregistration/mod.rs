@@ -1,0 +1,3 @@
+//! Kinds of the group `apiregistration`, one file each.
+
+pub mod api_service;

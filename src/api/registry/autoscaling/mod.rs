@@ -1,0 +1,4 @@
+//! Kinds of the group `autoscaling`, one file each.
+
+pub mod horizontal_pod_autoscaler;
+pub mod horizontal_pod_autoscaler_v1;

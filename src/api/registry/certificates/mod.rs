@@ -1,0 +1,3 @@
+//! Kinds of the group `certificates`, one file each.
+
+pub mod certificate_signing_request;

@@ -1,0 +1,3 @@
+//! Kinds of the group `coordination`, one file each.
+
+pub mod lease;

@@ -1,0 +1,3 @@
+//! Kinds of the group `discovery`, one file each.
+
+pub mod endpoint_slice;

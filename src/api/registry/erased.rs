@@ -1,0 +1,369 @@
+//! One face for every kind, built in or custom: the type is erased once, here.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use apimachinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object};
+use env::Timestamp;
+use schema::Node;
+use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::metadata_columns::{AGE, CREATED_AT, NAME};
+use crate::strategy::{
+    Column, ColumnFrame, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
+};
+
+type Text = Cow<'static, str>;
+
+/// Everything about a kind that is data.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub kind: GroupVersionKind,
+    pub list_kind: Text,
+    pub plural: Text,
+    pub singular: Text,
+    pub short_names: Vec<Text>,
+    pub categories: Vec<Text>,
+    pub scope: Scope,
+    pub verbs: Verbs,
+    pub subresources: Vec<Subresource>,
+    pub name_rule: NameRule,
+    pub generation: Generation,
+    pub status_on_create: StatusOnCreate,
+    pub unconditional_update: Permission,
+    pub create_on_update: Permission,
+    pub delete_answer: DeleteAnswer,
+    pub retention: Retention,
+    /// What the store holds; differs from `kind` for a second served version.
+    pub stored_kind: GroupVersionKind,
+    /// Where the store holds it: `/registry/pods/`. Ends in a slash.
+    pub prefix: String,
+    pub selectable_fields: Vec<SelectablePath>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// A field that selectors may name, and where its value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectablePath {
+    pub name: &'static str,
+    /// Split paths; the first with a value counts.
+    pub paths: Vec<Vec<Text>>,
+    pub fallback: Text,
+}
+
+impl Description {
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    pub fn resource(&self) -> GroupVersionResource {
+        self.kind.group_version().resource(self.plural.clone())
+    }
+
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource { group: self.kind.group.clone(), resource: self.plural.clone() }
+    }
+
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    /// Whether what is stored is what is served.
+    pub fn is_stored_version(&self) -> bool {
+        self.kind == self.stored_kind
+    }
+
+    /// Whether a field selector may name `field`.
+    pub fn is_selectable(&self, field: &str) -> bool {
+        field == "metadata.name"
+            || (field == "metadata.namespace" && self.is_namespaced())
+            || self.selectable_fields.iter().any(|selectable| selectable.name == field)
+    }
+}
+
+/// The head of a column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnDefinition {
+    pub name: Text,
+    pub kind: Text,
+    pub format: Text,
+    pub description: Text,
+    pub priority: i32,
+}
+
+/// An object does not fit its own type; the decoder lets none through, so it comes from the store or from a plugin.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} cannot be read as its type: {source}")]
+pub struct HookError {
+    kind: GroupVersionKind,
+    source: serde_json::Error,
+}
+
+/// What validation found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub errors: FieldErrors,
+    pub warnings: Vec<String>,
+}
+
+/// One kind: data, hooks and columns, without its type.
+pub trait Resource: Debug + Send + Sync {
+    fn description(&self) -> Description;
+
+    /// The shape of objects of this kind.
+    fn schema(&self) -> Node<'_>;
+
+    /// After decoding, before admission, and again after a plugin changed something.
+    fn default(&self, object: &mut Object) -> Result<(), HookError>;
+
+    /// Prepares an object that will be created, and validates it. Metadata, status and generation are done.
+    fn check_create(&self, object: &mut Object) -> Result<Verdict, HookError>;
+
+    fn check_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError>;
+
+    fn check_status_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError>;
+
+    /// From the served version to the stored one.
+    fn to_stored(&self, _object: &mut Object) {}
+
+    /// From the stored version to the served one.
+    fn from_stored(&self, _object: &mut Object) {}
+
+    fn columns(&self) -> Vec<ColumnDefinition>;
+
+    /// The cells of one row, from the JSON of the served version.
+    fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError>;
+
+    /// Where `/scale` finds its numbers in a custom resource; built-in kinds have theirs in one place.
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        None
+    }
+}
+
+/// Split paths into an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    pub spec_replicas: Vec<String>,
+    pub status_replicas: Vec<String>,
+    pub label_selector: Option<Vec<String>>,
+}
+
+/// A resource that lives as long as the program, or as long as somebody holds it.
+#[derive(Clone, Debug)]
+pub enum ResourceHandle {
+    BuiltIn(&'static dyn Resource),
+    Dynamic(Arc<dyn Resource>),
+}
+
+impl Deref for ResourceHandle {
+    type Target = dyn Resource;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(resource) => *resource,
+            Self::Dynamic(resource) => &**resource,
+        }
+    }
+}
+
+fn names(of: &'static [&'static str]) -> Vec<Text> {
+    of.iter().map(|&name| Cow::Borrowed(name)).collect()
+}
+
+fn kind_of<S: Strategy>() -> GroupVersionKind {
+    type K<S> = <S as Strategy>::Kind;
+    GroupVersionKind::new(
+        <K<S> as k8s_openapi::Resource>::GROUP,
+        <K<S> as k8s_openapi::Resource>::VERSION,
+        <K<S> as k8s_openapi::Resource>::KIND,
+    )
+}
+
+fn selectable_paths<S: Strategy>() -> Vec<SelectablePath> {
+    S::SELECTABLE_FIELDS
+        .iter()
+        .map(|field| SelectablePath {
+            name: field.name,
+            paths: field.paths.iter().map(|path| path.split('.').map(Cow::Borrowed).collect()).collect(),
+            fallback: Cow::Borrowed(field.fallback),
+        })
+        .collect()
+}
+
+fn read<S: Strategy>(object: &Object) -> Result<S::Kind, HookError> {
+    S::Kind::deserialize(Value::Object(object.0.clone())).map_err(|source| HookError { kind: kind_of::<S>(), source })
+}
+
+/// Writes a typed object back into the tree, but only if a hook changed it: what no hook touched stays as the client wrote it.
+fn write_back<S: Strategy>(object: &mut Object, before: &S::Kind, after: &S::Kind) {
+    if before == after {
+        return;
+    }
+    if let Some(changed) = Object::from_typed(after) {
+        *object = changed;
+    }
+}
+
+fn change<S: Strategy>(
+    object: &mut Object,
+    hook: impl FnOnce(&mut S::Kind) -> Verdict,
+) -> Result<Verdict, HookError> {
+    let before = read::<S>(object)?;
+    let mut after = before.clone();
+    let verdict = hook(&mut after);
+    write_back::<S>(object, &before, &after);
+    Ok(verdict)
+}
+
+impl<S: Strategy> Resource for S
+where
+    S::Kind: Serialize + DeserializeOwned,
+{
+    fn description(&self) -> Description {
+        let kind = kind_of::<S>();
+        let plural = <S::Kind as k8s_openapi::Resource>::URL_PATH_SEGMENT;
+        let (stored_kind, stored_plural) = match S::STORED_AS {
+            Some(stored) => (GroupVersionKind::new(stored.group, stored.version, stored.kind), stored.plural),
+            None => (kind.clone(), plural),
+        };
+        Description {
+            list_kind: format!("{}List", kind.kind).into(),
+            plural: plural.into(),
+            singular: kind.kind.to_lowercase().into(),
+            short_names: names(S::SHORT_NAMES),
+            categories: names(S::CATEGORIES),
+            scope: scope_of::<<S::Kind as k8s_openapi::Resource>::Scope>(),
+            verbs: S::VERBS,
+            subresources: S::SUBRESOURCES.to_vec(),
+            name_rule: S::NAME_RULE,
+            generation: S::GENERATION,
+            status_on_create: S::STATUS_ON_CREATE,
+            unconditional_update: S::UNCONDITIONAL_UPDATE,
+            create_on_update: S::CREATE_ON_UPDATE,
+            delete_answer: S::DELETE_ANSWER,
+            retention: S::RETENTION,
+            stored_kind,
+            prefix: format!("/registry/{stored_plural}/"),
+            selectable_fields: selectable_paths::<S>(),
+            kind,
+        }
+    }
+
+    fn schema(&self) -> Node<'_> {
+        let kind = kind_of::<S>();
+        let found = schema::built_in(&kind.group, &kind.version, &kind.kind);
+        Node::Type(found.expect("a table-wide test looks up the facts of every built-in kind"))
+    }
+
+    fn default(&self, object: &mut Object) -> Result<(), HookError> {
+        change::<S>(object, |object| {
+            S::default(object);
+            Verdict::default()
+        })
+        .map(drop)
+    }
+
+    fn check_create(&self, object: &mut Object) -> Result<Verdict, HookError> {
+        change::<S>(object, |object| {
+            S::prepare_for_create(object);
+            Verdict { errors: S::validate(object), warnings: S::warnings(object) }
+        })
+    }
+
+    fn check_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError> {
+        let old = read::<S>(old)?;
+        change::<S>(object, |object| {
+            S::prepare_for_update(object, &old);
+            let mut errors = S::validate(object);
+            errors.extend(S::validate_update(object, &old));
+            Verdict { errors, warnings: S::warnings(object) }
+        })
+    }
+
+    fn check_status_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError> {
+        let old = read::<S>(old)?;
+        change::<S>(object, |object| {
+            S::prepare_for_status_update(object, &old);
+            Verdict { errors: S::validate_status_update(object, &old), warnings: Vec::new() }
+        })
+    }
+
+    fn to_stored(&self, object: &mut Object) {
+        if let Some(stored) = S::STORED_AS {
+            (stored.to_stored)(object);
+            object.set_group_version_kind(&GroupVersionKind::new(stored.group, stored.version, stored.kind));
+        }
+    }
+
+    fn from_stored(&self, object: &mut Object) {
+        if let Some(stored) = S::STORED_AS {
+            (stored.from_stored)(object);
+            object.set_group_version_kind(&kind_of::<S>());
+        }
+    }
+
+    fn columns(&self) -> Vec<ColumnDefinition> {
+        let own = S::COLUMNS.iter().map(definition);
+        match S::COLUMN_FRAME {
+            ColumnFrame::Nothing => own.collect(),
+            ColumnFrame::Name => std::iter::once(NAME.clone()).chain(own).collect(),
+            // A kind without columns of its own is shown as upstream shows what has no printer.
+            ColumnFrame::NameAndAge if S::COLUMNS.is_empty() => vec![NAME.clone(), CREATED_AT.clone()],
+            ColumnFrame::NameAndAge => {
+                std::iter::once(NAME.clone()).chain(own).chain(std::iter::once(AGE.clone())).collect()
+            }
+        }
+    }
+
+    fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError> {
+        let object: S::Kind =
+            serde_json::from_slice(object).map_err(|source| HookError { kind: kind_of::<S>(), source })?;
+        let own = S::COLUMNS.iter().map(|column| (column.cell)(&object, now));
+        let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
+        let name = || Value::from(metadata.name.clone().unwrap_or_default());
+        Ok(match S::COLUMN_FRAME {
+            ColumnFrame::Nothing => own.collect(),
+            ColumnFrame::Name => std::iter::once(name()).chain(own).collect(),
+            ColumnFrame::NameAndAge => {
+                let created = if S::COLUMNS.is_empty() {
+                    crate::metadata_columns::created_at(metadata)
+                } else {
+                    crate::metadata_columns::age(metadata, now)
+                };
+                std::iter::once(name()).chain(own).chain(std::iter::once(created)).collect()
+            }
+        })
+    }
+}
+
+fn definition<K>(column: &Column<K>) -> ColumnDefinition {
+    ColumnDefinition {
+        name: column.name.into(),
+        kind: column.kind.into(),
+        format: column.format.into(),
+        description: column.description.into(),
+        priority: column.priority,
+    }
+}
+
+/// The scope is a type that only differs by name.
+fn scope_of<T: 'static>() -> Scope {
+    let namespaced = std::any::TypeId::of::<k8s_openapi::NamespaceResourceScope>();
+    if std::any::TypeId::of::<T>() == namespaced { Scope::Namespaced } else { Scope::Cluster }
+}
+
+/// An empty metadata, for objects that are made up on the spot.
+pub fn empty_object(kind: &GroupVersionKind) -> Object {
+    let mut object = Object(Map::new());
+    object.set_group_version_kind(kind);
+    object
+}

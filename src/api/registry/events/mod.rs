@@ -1,0 +1,3 @@
+//! Kinds of the group `events`, one file each.
+
+pub mod event;

@@ -1,0 +1,14 @@
+//! Ingress Classes of `networking.k8s.io/v1`.
+
+use k8s_openapi::api::networking::v1::IngressClass;
+
+use crate::{Generation, Strategy};
+
+/// Objects of kind `IngressClass`.
+#[derive(Debug)]
+pub struct IngressClasses;
+
+impl Strategy for IngressClasses {
+    type Kind = IngressClass;
+    const GENERATION: Generation = Generation::Spec;
+}

@@ -1,0 +1,15 @@
+//! Runtime Classes of `node.k8s.io/v1`.
+
+use k8s_openapi::api::node::v1::RuntimeClass;
+
+use crate::{Permission, Strategy};
+
+/// Objects of kind `RuntimeClass`.
+#[derive(Debug)]
+pub struct RuntimeClasses;
+
+impl Strategy for RuntimeClasses {
+    type Kind = RuntimeClass;
+    const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+    const CREATE_ON_UPDATE: Permission = Permission::Allowed;
+}

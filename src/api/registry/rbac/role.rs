@@ -1,0 +1,16 @@
+//! Roles of `rbac.authorization.k8s.io/v1`.
+
+use apimachinery::NameRule;
+use k8s_openapi::api::rbac::v1::Role;
+
+use crate::{Permission, Strategy};
+
+/// Objects of kind `Role`.
+#[derive(Debug)]
+pub struct Roles;
+
+impl Strategy for Roles {
+    type Kind = Role;
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: Permission = Permission::Allowed;
+}

@@ -1,0 +1,3 @@
+//! Kinds of the group `scheduling`, one file each.
+
+pub mod priority_class;

@@ -1,0 +1,15 @@
+//! CSINodes of `storage.k8s.io/v1`.
+
+use k8s_openapi::api::storage::v1::CSINode;
+
+use crate::{DeleteAnswer, Permission, Strategy};
+
+/// Objects of kind `CSINode`.
+#[derive(Debug)]
+pub struct CSINodes;
+
+impl Strategy for CSINodes {
+    type Kind = CSINode;
+    const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+    const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+}
