@@ -1,7 +1,26 @@
 //! Calls to the API over a `Transport`: in process, or TLS to a server elsewhere.
+//!
+//! `Client` is the face for callers: `client.api::<Pod>("namespace").get("name")`, or `client.dynamic(resource, "namespace")` for kinds
+//! known only at run time. `HttpTransport` reaches a server over TLS; `fake` holds an API in memory for tests.
 
+mod api;
+mod client;
+mod dynamic;
+pub mod fake;
+mod http;
+mod kubeconfig;
+mod options;
+mod path;
 mod transport;
 
+pub use api::{Api, Kind};
+pub use client::{Client, JSON, resource_of};
+pub use dynamic::DynamicApi;
+pub use http::{BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Upgraded};
+pub use kubeconfig::{Kubeconfig, KubeconfigError};
+pub use options::{DeleteOptions, Patch, Propagation};
+pub use path::{collection_path, group_version_path, object_path, with_query};
 pub use transport::{
-    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent, WatchRequest, WatchStream,
+    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
+    WatchRequest, WatchStream,
 };

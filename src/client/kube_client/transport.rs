@@ -36,7 +36,7 @@ pub struct Response {
     pub warnings: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListRequest {
     pub resource: GroupVersionResource,
     /// `None`: all namespaces, or a cluster-wide resource.

@@ -1,0 +1,296 @@
+//! Reads a kubeconfig: where the server is, whom to trust, who one is. What cannot be done is refused, never skipped.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::{ClientCertificate, ClientError, Credentials, HttpConfig};
+
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    #[error("read {path}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the kubeconfig cannot be parsed: {0}")]
+    Parse(String),
+    #[error("the kubeconfig has no {what} {name:?}")]
+    Missing { what: &'static str, name: String },
+    #[error("{field} of the kubeconfig is not base64")]
+    NotBase64 { field: &'static str },
+    #[error("the kubeconfig asks for {0}, which is not supported")]
+    Unsupported(&'static str),
+    #[error(transparent)]
+    Unusable(#[from] ClientError),
+}
+
+/// A parsed kubeconfig.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Kubeconfig {
+    clusters: Vec<NamedCluster>,
+    users: Vec<NamedUser>,
+    contexts: Vec<NamedContext>,
+    pub current_context: String,
+    /// Relative file names count from here.
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedCluster {
+    name: String,
+    cluster: Cluster,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Cluster {
+    server: String,
+    certificate_authority: String,
+    certificate_authority_data: String,
+    tls_server_name: String,
+    insecure_skip_tls_verify: bool,
+    proxy_url: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedUser {
+    name: String,
+    user: User,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct User {
+    client_certificate: String,
+    client_certificate_data: String,
+    client_key: String,
+    client_key_data: String,
+    token: String,
+    #[serde(rename = "tokenFile")]
+    token_file: String,
+    username: String,
+    exec: Option<serde::de::IgnoredAny>,
+    auth_provider: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedContext {
+    name: String,
+    context: Context,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Context {
+    cluster: String,
+    user: String,
+    namespace: String,
+}
+
+impl Kubeconfig {
+    pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
+        let text = read(path)?;
+        let text =
+            String::from_utf8(text).map_err(|error| KubeconfigError::Parse(error.to_string()))?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Parses YAML or JSON; relative file names in it count from `directory`.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, KubeconfigError> {
+        let config: Self = serde_saphyr::from_str(text)
+            .map_err(|error| KubeconfigError::Parse(error.to_string()))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            ..config
+        })
+    }
+
+    /// The namespace of a context (the current one if `context` is empty); `default` if it names none.
+    pub fn namespace(&self, context: &str) -> Result<&str, KubeconfigError> {
+        let namespace = self.context(context)?.namespace.as_str();
+        Ok(if namespace.is_empty() {
+            "default"
+        } else {
+            namespace
+        })
+    }
+
+    /// What a transport needs to act in a context (the current one if `context` is empty).
+    pub fn http_config(
+        &self,
+        context: &str,
+        user_agent: &str,
+    ) -> Result<HttpConfig, KubeconfigError> {
+        let context = self.context(context)?;
+        let cluster = self
+            .clusters
+            .iter()
+            .find(|cluster| cluster.name == context.cluster)
+            .map(|named| &named.cluster)
+            .ok_or_else(|| missing("cluster", &context.cluster))?;
+        if cluster.insecure_skip_tls_verify {
+            return Err(KubeconfigError::Unsupported("insecure-skip-tls-verify"));
+        }
+        if !cluster.proxy_url.is_empty() {
+            return Err(KubeconfigError::Unsupported("proxy-url"));
+        }
+        let authority = self.data_or_file(
+            "certificate-authority-data",
+            &cluster.certificate_authority_data,
+            &cluster.certificate_authority,
+        )?;
+        Ok(HttpConfig {
+            server: cluster.server.clone(),
+            certificate_authority: authority.unwrap_or_default(),
+            server_name: Some(cluster.tls_server_name.clone()).filter(|name| !name.is_empty()),
+            credentials: self.credentials(&context.user)?,
+            user_agent: user_agent.to_owned(),
+        })
+    }
+
+    fn context(&self, name: &str) -> Result<&Context, KubeconfigError> {
+        let name = if name.is_empty() {
+            &self.current_context
+        } else {
+            name
+        };
+        self.contexts
+            .iter()
+            .find(|context| context.name == name)
+            .map(|named| &named.context)
+            .ok_or_else(|| missing("context", name))
+    }
+
+    fn credentials(&self, name: &str) -> Result<Credentials, KubeconfigError> {
+        if name.is_empty() {
+            return Ok(Credentials::Anonymous);
+        }
+        let named = self
+            .users
+            .iter()
+            .find(|user| user.name == name)
+            .ok_or_else(|| missing("user", name))?;
+        let user = &named.user;
+        if user.exec.is_some() {
+            return Err(KubeconfigError::Unsupported("an exec credential plugin"));
+        }
+        if user.auth_provider.is_some() {
+            return Err(KubeconfigError::Unsupported("an auth provider"));
+        }
+        if !user.username.is_empty() {
+            return Err(KubeconfigError::Unsupported("basic authentication"));
+        }
+        if !user.token_file.is_empty() {
+            let token = read(&self.directory.join(&user.token_file))?;
+            return Ok(Credentials::BearerToken(
+                String::from_utf8_lossy(&token).trim().to_owned(),
+            ));
+        }
+        if !user.token.is_empty() {
+            return Ok(Credentials::BearerToken(user.token.clone()));
+        }
+        let chain = self.data_or_file(
+            "client-certificate-data",
+            &user.client_certificate_data,
+            &user.client_certificate,
+        )?;
+        let key = self.data_or_file("client-key-data", &user.client_key_data, &user.client_key)?;
+        match (chain, key) {
+            (Some(chain), Some(key)) => Ok(Credentials::Certificate(ClientCertificate::from_pem(
+                &chain, &key,
+            )?)),
+            (None, None) => Ok(Credentials::Anonymous),
+            (None, Some(_)) => Err(missing("client-certificate of user", name)),
+            (Some(_), None) => Err(missing("client-key of user", name)),
+        }
+    }
+
+    /// Data in the file itself wins over the name of another file, as upstream has it.
+    fn data_or_file(
+        &self,
+        field: &'static str,
+        data: &str,
+        file: &str,
+    ) -> Result<Option<Vec<u8>>, KubeconfigError> {
+        if !data.is_empty() {
+            let bytes = STANDARD
+                .decode(data)
+                .map_err(|_error| KubeconfigError::NotBase64 { field })?;
+            return Ok(Some(bytes));
+        }
+        if file.is_empty() {
+            return Ok(None);
+        }
+        read(&self.directory.join(file)).map(Some)
+    }
+}
+
+fn missing(what: &'static str, name: &str) -> KubeconfigError {
+    KubeconfigError::Missing {
+        what,
+        name: name.to_owned(),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
+    std::fs::read(path).map_err(|source| KubeconfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "
+apiVersion: v1
+kind: Config
+clusters:
+- name: here
+  cluster: {server: 'https://127.0.0.1:6443', certificate-authority-data: aGVsbG8=}
+users:
+- name: me
+  user: {token: secret}
+- name: plugin
+  user: {exec: {command: x}}
+contexts:
+- name: a
+  context: {cluster: here, user: me, namespace: work}
+- name: b
+  context: {cluster: here, user: plugin}
+current-context: a
+";
+
+    #[test]
+    fn the_current_context_names_server_roots_and_credentials() {
+        let config = Kubeconfig::parse(CONFIG, Path::new("/")).expect("a kubeconfig");
+        let http = config.http_config("", "test").expect("usable");
+        assert_eq!(http.server, "https://127.0.0.1:6443");
+        assert_eq!(http.certificate_authority, b"hello");
+        assert!(matches!(&http.credentials, Credentials::BearerToken(token) if token == "secret"));
+        assert_eq!(config.namespace("").expect("a context"), "work");
+        assert_eq!(config.namespace("b").expect("a context"), "default");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let config = Kubeconfig::parse(CONFIG, Path::new("/")).expect("a kubeconfig");
+        assert!(matches!(
+            config.http_config("b", "test"),
+            Err(KubeconfigError::Unsupported(_))
+        ));
+        assert!(matches!(
+            config.http_config("c", "test"),
+            Err(KubeconfigError::Missing { .. })
+        ));
+    }
+}
