@@ -1,0 +1,181 @@
+//! The wire format: a writer that goes backwards, so that lengths are known when they are written, and a bounded reader.
+
+use super::ProtobufError;
+
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const LENGTH: u8 = 2;
+pub(crate) const FIXED32: u8 = 5;
+
+/// Collects a message from its end to its beginning.
+pub(crate) struct Backward {
+    reversed: Vec<u8>,
+}
+
+impl Backward {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { reversed: Vec::with_capacity(bytes) }
+    }
+
+    /// A place to hand to [`Self::close`]: the end of what is written next.
+    pub(crate) fn mark(&self) -> usize {
+        self.reversed.len()
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.reversed.extend(bytes.iter().rev());
+    }
+
+    pub(crate) fn varint(&mut self, value: u64) {
+        let mut groups = [0; 10];
+        let mut length = 0;
+        let mut rest = value;
+        loop {
+            let group = u8::try_from(rest & 0x7f).expect("seven bits");
+            rest >>= 7;
+            groups[length] = if rest == 0 { group } else { group | 0x80 };
+            length += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes(&groups[..length]);
+    }
+
+    pub(crate) fn tag(&mut self, tag: u32, wire_type: u8) {
+        self.varint(u64::from(tag) << 3 | u64::from(wire_type));
+    }
+
+    /// Makes what was written since the mark the content of a field.
+    pub(crate) fn close(&mut self, tag: u32, end: usize) {
+        self.varint((self.reversed.len() - end) as u64);
+        self.tag(tag, LENGTH);
+    }
+
+    pub(crate) fn field_bytes(&mut self, tag: u32, bytes: &[u8]) {
+        self.bytes(bytes);
+        self.varint(bytes.len() as u64);
+        self.tag(tag, LENGTH);
+    }
+
+    pub(crate) fn text(&mut self, tag: u32, text: &str) {
+        self.field_bytes(tag, text.as_bytes());
+    }
+
+    pub(crate) fn integer(&mut self, tag: u32, value: i64) {
+        self.varint(value.cast_unsigned());
+        self.tag(tag, VARINT);
+    }
+
+    pub(crate) fn double(&mut self, tag: u32, value: f64) {
+        self.bytes(&value.to_bits().to_le_bytes());
+        self.tag(tag, FIXED64);
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.reversed.reverse();
+        self.reversed
+    }
+}
+
+/// Reads a message front to back; never beyond its end.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// The next field's number and wire type; `None` at the end.
+    pub(crate) fn tag(&mut self) -> Result<Option<(u32, u8)>, ProtobufError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let key = self.varint()?;
+        let number = key >> 3;
+        let tag = u32::try_from(number).ok().filter(|tag| *tag > 0);
+        let tag = tag.ok_or(ProtobufError::IllegalTag(number))?;
+        Ok(Some((tag, u8::try_from(key & 7).expect("three bits"))))
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, ProtobufError> {
+        let mut value = 0;
+        for shift in (0..70).step_by(7) {
+            let (&byte, rest) = self.rest.split_first().ok_or(ProtobufError::Truncated)?;
+            self.rest = rest;
+            if shift == 63 && byte > 1 {
+                return Err(ProtobufError::IntegerOverflow);
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(ProtobufError::IntegerOverflow)
+    }
+
+    pub(crate) fn integer(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<i64, ProtobufError> {
+        expect(wire_type, VARINT, field)?;
+        Ok(self.varint()?.cast_signed())
+    }
+
+    pub(crate) fn double(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<f64, ProtobufError> {
+        expect(wire_type, FIXED64, field)?;
+        let bytes = self.take(8)?;
+        Ok(f64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+    }
+
+    pub(crate) fn bytes(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<&'a [u8], ProtobufError> {
+        expect(wire_type, LENGTH, field)?;
+        let length = usize::try_from(self.varint()?).map_err(|_| ProtobufError::Truncated)?;
+        self.take(length)
+    }
+
+    pub(crate) fn text(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<&'a str, ProtobufError> {
+        let bytes = self.bytes(wire_type, field)?;
+        std::str::from_utf8(bytes).map_err(|_| ProtobufError::InvalidUtf8 { field })
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], ProtobufError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(ProtobufError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Passes over a field that nobody here knows.
+    pub(crate) fn skip(&mut self, wire_type: u8) -> Result<(), ProtobufError> {
+        match wire_type {
+            VARINT => self.varint().map(drop),
+            FIXED64 => self.take(8).map(drop),
+            LENGTH => self.bytes(wire_type, "").map(drop),
+            FIXED32 => self.take(4).map(drop),
+            // Groups were never written by anything that speaks this protocol.
+            other => Err(ProtobufError::IllegalWireType(other)),
+        }
+    }
+}
+
+fn expect(wire_type: u8, expected: u8, field: &'static str) -> Result<(), ProtobufError> {
+    if wire_type == expected {
+        return Ok(());
+    }
+    Err(ProtobufError::WrongWireType { wire_type, field })
+}

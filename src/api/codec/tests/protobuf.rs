@@ -1,0 +1,131 @@
+//! The transcoder against what Go writes: every kind, filled in several ways, both directions, byte for byte.
+
+use std::io::Read as _;
+
+use codec::protobuf::{Envelope, MAGIC, ProtobufError, decode_message, encode_message, seal};
+use serde_json::Value;
+
+struct Pair {
+    kind: String,
+    json: Vec<u8>,
+    protobuf: Vec<u8>,
+}
+
+fn pairs() -> Vec<Pair> {
+    let mut data = Vec::new();
+    flate2::read::GzDecoder::new(&include_bytes!("data/pairs.gz")[..])
+        .read_to_end(&mut data)
+        .unwrap();
+    let mut rest = &data[..];
+    let mut part = || {
+        let (length, after) = rest.split_at_checked(4)?;
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        let (part, after) = after.split_at(length);
+        rest = after;
+        Some(part.to_vec())
+    };
+    let mut pairs = Vec::new();
+    while let Some(kind) = part() {
+        let kind = String::from_utf8(kind).unwrap();
+        pairs.push(Pair { kind, json: part().unwrap(), protobuf: part().unwrap() });
+    }
+    pairs
+}
+
+fn type_of(kind: &str) -> schema::TypeRef {
+    let parts: Vec<&str> = kind.split('/').collect();
+    schema::built_in(parts[0], parts[1], parts[2]).unwrap()
+}
+
+#[test]
+fn every_kind_is_written_as_go_writes_it() {
+    let pairs = pairs();
+    assert!(pairs.len() > 300);
+    for pair in pairs {
+        let type_ref = type_of(&pair.kind);
+        let message = encode_message(&pair.json, type_ref).unwrap();
+        let written = if pair.protobuf.starts_with(MAGIC) {
+            let envelope = Envelope::open(&pair.protobuf).unwrap();
+            seal(envelope.api_version, envelope.kind, &message)
+        } else {
+            message
+        };
+        assert!(
+            written == pair.protobuf,
+            "{}: {}\n{:02x?}\n{:02x?}",
+            pair.kind,
+            String::from_utf8_lossy(&pair.json),
+            written,
+            pair.protobuf
+        );
+    }
+}
+
+#[test]
+fn every_kind_is_read_as_go_reads_it() {
+    for pair in pairs() {
+        let type_ref = type_of(&pair.kind);
+        let read = if pair.protobuf.starts_with(MAGIC) {
+            Envelope::open(&pair.protobuf).unwrap().decode(type_ref).unwrap()
+        } else {
+            decode_message(&pair.protobuf, type_ref).unwrap()
+        };
+        let expected: Value = serde_json::from_slice(&pair.json).unwrap();
+        assert!(read == expected, "{}:\n{read}\n{expected}", pair.kind);
+    }
+}
+
+#[test]
+fn gos_json_is_a_fixed_point_of_the_canonical_form() {
+    for pair in pairs() {
+        let node = schema::Node::Type(type_of(&pair.kind));
+        let decoded = schema::decode_json(&pair.json, node).unwrap();
+        assert_eq!(decoded.strict_errors, [""; 0], "{}", pair.kind);
+        let mut tree = decoded.tree;
+        schema::canonicalise(&mut tree, node);
+        let expected: Value = serde_json::from_slice(&pair.json).unwrap();
+        assert!(tree == expected, "{}:\n{tree}\n{expected}", pair.kind);
+    }
+}
+
+#[test]
+fn hostile_bytes_are_refused_with_the_reason() {
+    let pod = type_of("/v1/Pod");
+    assert_eq!(Envelope::open(b""), Err(ProtobufError::Empty));
+    assert_eq!(Envelope::open(b"{}"), Err(ProtobufError::NoMagic));
+    assert_eq!(Envelope::open(b"k8s\0"), Err(ProtobufError::EmptyBody));
+    assert_eq!(decode_message(&[0x0a, 5, 1], pod), Err(ProtobufError::Truncated));
+    assert_eq!(decode_message(&[0xff; 11], pod), Err(ProtobufError::IntegerOverflow));
+    assert_eq!(decode_message(&[0x00], pod), Err(ProtobufError::IllegalTag(0)));
+    assert_eq!(
+        decode_message(&[0x08, 1], pod),
+        Err(ProtobufError::WrongWireType { wire_type: 0, field: "metadata" })
+    );
+    assert_eq!(
+        decode_message(&[0x0a, 3, 0x0a, 1, 0xff], pod),
+        Err(ProtobufError::InvalidUtf8 { field: "name" })
+    );
+    // A schema inside a schema inside a schema …
+    let schema = schema::type_named(
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+    )
+    .unwrap();
+    let not = schema.field("not").unwrap().proto_tag().unwrap();
+    let mut message = Vec::new();
+    for _ in 0..500 {
+        let mut outer = Vec::new();
+        push_varint(&mut outer, u64::from(not) << 3 | 2);
+        push_varint(&mut outer, message.len() as u64);
+        outer.extend(message);
+        message = outer;
+    }
+    assert_eq!(decode_message(&message, schema), Err(ProtobufError::TooDeep));
+}
+
+fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
