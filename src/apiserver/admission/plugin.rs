@@ -31,6 +31,23 @@ pub struct AdmissionRequest<'a> {
     pub dry_run: bool,
 }
 
+impl AdmissionRequest<'_> {
+    /// Is it about this resource itself and no subresource of it?
+    pub(crate) fn is_for(&self, group: &str, resource: &str) -> bool {
+        self.resource.group == group && self.resource.resource == resource && self.subresource.is_empty()
+    }
+
+    /// A refusal in the form that upstream's plugins use.
+    pub(crate) fn forbidden(&self, why: impl Into<String>) -> ApiError {
+        let name = match (&self.object, self.name) {
+            (Some(object), "") if !object.name().is_empty() => object.name(),
+            (Some(object), "") if object.name().is_empty() => object.metadata_text("generateName"),
+            (_, name) => name,
+        };
+        ApiError::forbidden(&self.resource.group_resource(), name, &why.into())
+    }
+}
+
 /// One admission plugin. Its name is upstream's: `NamespaceLifecycle`.
 #[async_trait]
 pub trait Plugin: Send + Sync + std::fmt::Debug {
