@@ -37,6 +37,21 @@ pub enum Flows {
         protocol: u8,
         port: u16,
     },
+    /// Flows whose sender addressed the first place and that are answered from the second one.
+    Translated {
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+        endpoint: IpAddr,
+        endpoint_port: u16,
+    },
+    /// The same for a port on any of the machine's addresses.
+    TranslatedPort {
+        protocol: u8,
+        port: u16,
+        endpoint: IpAddr,
+        endpoint_port: u16,
+    },
     /// Flows that are answered from this place: the target after translation.
     AnsweredBy {
         address: IpAddr,
@@ -86,70 +101,138 @@ impl ConntrackSocket {
 }
 
 fn request(flows: Flows) -> Request {
-    let family = match flows {
-        Flows::TowardsPort { family, .. } => family,
-        Flows::Towards { address, .. }
-        | Flows::AnsweredBy { address, .. }
-        | Flows::From { address }
-        | Flows::AnsweredByAddress { address } => Family::of(address),
-    };
+    let (family, original, reply) = parts(flows);
     let family_number = match family {
         Family::V4 => libc::AF_INET,
         Family::V6 => libc::AF_INET6,
     };
     let family_byte = u8::try_from(family_number).expect("address families are small numbers");
     let mut request = Request::acknowledged(DELETE_FLOWS, 0, &[family_byte, 0, 0, 0]);
-    let (tuple, filter, bits) = match flows {
-        Flows::Towards { .. } => (
-            TUPLE_ORIGINAL,
-            FILTER_ORIGINAL,
-            MATCH_DESTINATION | MATCH_PROTOCOL | MATCH_DESTINATION_PORT,
-        ),
-        Flows::TowardsPort { .. } => (
-            TUPLE_ORIGINAL,
-            FILTER_ORIGINAL,
-            MATCH_PROTOCOL | MATCH_DESTINATION_PORT,
-        ),
-        Flows::AnsweredBy { .. } => (
-            TUPLE_REPLY,
-            FILTER_REPLY,
-            MATCH_SOURCE | MATCH_PROTOCOL | MATCH_SOURCE_PORT,
-        ),
-        Flows::From { .. } => (TUPLE_ORIGINAL, FILTER_ORIGINAL, MATCH_SOURCE),
-        Flows::AnsweredByAddress { .. } => (TUPLE_REPLY, FILTER_REPLY, MATCH_SOURCE),
-    };
-    request.nested(tuple, |tuple| put_tuple(tuple, flows));
+    for (kind, tuple) in [(TUPLE_ORIGINAL, original), (TUPLE_REPLY, reply)] {
+        if tuple != Tuple::default() {
+            request.nested(kind, |inner| tuple.put(inner));
+        }
+    }
     // The bits of the filter are in the machine's order, unlike every other number here.
     request.nested(FILTER, |list| {
-        list.ne32(filter, bits);
+        for (kind, tuple) in [(FILTER_ORIGINAL, original), (FILTER_REPLY, reply)] {
+            if tuple != Tuple::default() {
+                list.ne32(kind, tuple.bits());
+            }
+        }
     });
     request
 }
 
-fn put_tuple(tuple: &mut Request, flows: Flows) {
+/// What is known of one direction of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Tuple {
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
+    protocol: Option<u8>,
+    source_port: Option<u16>,
+    destination_port: Option<u16>,
+}
+
+impl Tuple {
+    fn bits(self) -> u32 {
+        let bit = |known: bool, bit: u32| if known { bit } else { 0 };
+        bit(self.source.is_some(), MATCH_SOURCE)
+            | bit(self.destination.is_some(), MATCH_DESTINATION)
+            | bit(self.protocol.is_some(), MATCH_PROTOCOL)
+            | bit(self.source_port.is_some(), MATCH_SOURCE_PORT)
+            | bit(self.destination_port.is_some(), MATCH_DESTINATION_PORT)
+    }
+
+    fn put(self, tuple: &mut Request) {
+        if let Some(address) = self.source {
+            put_address(tuple, address, Side::Source);
+        }
+        if let Some(address) = self.destination {
+            put_address(tuple, address, Side::Destination);
+        }
+        if let Some(protocol) = self.protocol {
+            tuple.nested(TUPLE_PROTOCOL, |inner| {
+                inner.attribute(PROTOCOL_NUMBER, &[protocol]);
+                if let Some(port) = self.source_port {
+                    inner.attribute(PROTOCOL_SOURCE_PORT, &port.to_be_bytes());
+                }
+                if let Some(port) = self.destination_port {
+                    inner.attribute(PROTOCOL_DESTINATION_PORT, &port.to_be_bytes());
+                }
+            });
+        }
+    }
+}
+
+/// Family, original direction, reply direction.
+fn parts(flows: Flows) -> (Family, Tuple, Tuple) {
+    let none = Tuple::default();
+    let to = |address: Option<IpAddr>, protocol: u8, port: u16| Tuple {
+        destination: address,
+        protocol: Some(protocol),
+        destination_port: Some(port),
+        ..none
+    };
+    let from = |address: IpAddr, protocol: u8, port: u16| Tuple {
+        source: Some(address),
+        protocol: Some(protocol),
+        source_port: Some(port),
+        ..none
+    };
     match flows {
         Flows::Towards {
             address,
             protocol,
             port,
-        } => {
-            put_address(tuple, address, Side::Destination);
-            put_port(tuple, protocol, PROTOCOL_DESTINATION_PORT, port);
-        }
-        Flows::TowardsPort { protocol, port, .. } => {
-            put_port(tuple, protocol, PROTOCOL_DESTINATION_PORT, port)
-        }
+        } => (Family::of(address), to(Some(address), protocol, port), none),
+        Flows::TowardsPort {
+            family,
+            protocol,
+            port,
+        } => (family, to(None, protocol, port), none),
+        Flows::Translated {
+            address,
+            protocol,
+            port,
+            endpoint,
+            endpoint_port,
+        } => (
+            Family::of(endpoint),
+            to(Some(address), protocol, port),
+            from(endpoint, protocol, endpoint_port),
+        ),
+        Flows::TranslatedPort {
+            protocol,
+            port,
+            endpoint,
+            endpoint_port,
+        } => (
+            Family::of(endpoint),
+            to(None, protocol, port),
+            from(endpoint, protocol, endpoint_port),
+        ),
         Flows::AnsweredBy {
             address,
             protocol,
             port,
-        } => {
-            put_address(tuple, address, Side::Source);
-            put_port(tuple, protocol, PROTOCOL_SOURCE_PORT, port);
-        }
-        Flows::From { address } | Flows::AnsweredByAddress { address } => {
-            put_address(tuple, address, Side::Source);
-        }
+        } => (Family::of(address), none, from(address, protocol, port)),
+        Flows::From { address } => (
+            Family::of(address),
+            Tuple {
+                source: Some(address),
+                ..none
+            },
+            none,
+        ),
+        Flows::AnsweredByAddress { address } => (
+            Family::of(address),
+            none,
+            Tuple {
+                source: Some(address),
+                ..none
+            },
+        ),
     }
 }
 
@@ -167,13 +250,5 @@ fn put_address(tuple: &mut Request, address: IpAddr, side: Side) {
             (IpAddr::V6(address), Side::Source) => ip.attribute(3, &address.octets()),
             (IpAddr::V6(address), Side::Destination) => ip.attribute(4, &address.octets()),
         };
-    });
-}
-
-fn put_port(tuple: &mut Request, protocol: u8, which: u16, port: u16) {
-    tuple.nested(TUPLE_PROTOCOL, |inner| {
-        inner
-            .attribute(PROTOCOL_NUMBER, &[protocol])
-            .attribute(which, &port.to_be_bytes());
     });
 }

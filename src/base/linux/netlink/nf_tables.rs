@@ -364,7 +364,7 @@ fn put_element(element: &mut Request, key: &[u8], value: ElementValue<'_>) {
         }
         ElementValue::Goto(chain) => {
             element.nested(2, |data| {
-                expression::put_verdict(data, &Verdict::Goto(chain.to_owned()))
+                expression::put_verdict(data, &Verdict::Goto(chain.to_owned()));
             });
         }
     }
