@@ -1,0 +1,26 @@
+//! Objects over a [`kv::Kv`]: keys, compare-and-set, selectors, paging and watches.
+//!
+//! There is no cache here: lists and watches hand out the store's own bytes, with an index that is extracted once per
+//! version and kept with it.
+
+mod collection;
+mod continue_token;
+mod error;
+mod fields;
+mod form;
+mod list;
+mod memo;
+mod store;
+mod ticker;
+mod watch;
+
+pub use collection::Collection;
+pub use continue_token::ContinueToken;
+pub use error::StorageError;
+pub use form::{object_bytes, with_resource_version};
+pub use list::{List, ListOptions, Matching, RevisionMatch};
+pub use store::ObjectStore;
+pub use watch::{Watch, WatchEvent, WatchOptions, WatchStart};
+
+#[cfg(test)]
+mod tests;
