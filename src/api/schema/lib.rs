@@ -9,9 +9,11 @@ mod defaults;
 mod facts;
 mod json;
 mod node;
+mod pattern;
 mod prune;
 mod structural;
 mod time;
+mod validate;
 
 pub use canonical::{canonicalise, zero_value};
 pub use decode::{
@@ -25,8 +27,10 @@ pub use facts::{
 };
 pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError};
 pub use node::{Node, NodeKind, object_meta};
+pub use pattern::Pattern;
 pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};
 pub use structural::{
     AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation,
 };
 pub use time::{UnixTime, ZERO_TIME_SECONDS, format_duration, parse_duration};
+pub use validate::{validate, validate_list_types, validate_update};

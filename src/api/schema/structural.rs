@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::facts::ListType;
+use crate::pattern::Pattern;
 
 /// How deep a schema may nest; deeper ones could not describe an object that is accepted.
 pub const SCHEMA_DEPTH_MAX: usize = 120;
@@ -82,7 +83,7 @@ pub struct Validation {
     pub exclusive_minimum: bool,
     pub max_length: Option<i64>,
     pub min_length: Option<i64>,
-    pub pattern: Option<String>,
+    pub pattern: Option<Pattern>,
     pub max_items: Option<i64>,
     pub min_items: Option<i64>,
     pub unique_items: bool,
@@ -225,7 +226,7 @@ impl<'a> Reader<'a> {
             exclusive_minimum: flag(map, "exclusiveMinimum"),
             max_length: integer(map, "maxLength"),
             min_length: integer(map, "minLength"),
-            pattern: self.text(map, "pattern")?.map(str::to_owned),
+            pattern: self.text(map, "pattern")?.map(Pattern::new),
             max_items: integer(map, "maxItems"),
             min_items: integer(map, "minItems"),
             unique_items: flag(map, "uniqueItems"),

@@ -51,7 +51,7 @@ func fillings(kind string) []*filler {
 	if strings.HasSuffix(kind, "List") {
 		return []*filler{{odds: 0}, {odds: 3, random: 7}}
 	}
-	return []*filler{{odds: 0}, {odds: 3, random: 1}, {odds: 1}}
+	return []*filler{{odds: 0}, {odds: 2, random: 1}, {odds: 3, random: 5}, {odds: 1}}
 }
 
 func writePair(records *bytes.Buffer, k kind, fill *filler) {
@@ -99,7 +99,7 @@ type filler struct {
 // filled counts how often a struct type was filled; beyond a few times it is filled thinly, to keep the data small.
 var filled = map[reflect.Type]int{}
 
-const fillTimesMax = 2
+const fillTimesMax = 3
 
 // How deep filling goes; types that contain themselves end here.
 const fillDepthMax = 14
