@@ -1,0 +1,541 @@
+//! The store through its public face, with archives built here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::{Digest, Error, ErrorKind, ImageStore, Platform, Refusal, UnpackLimits};
+
+/// One tar entry in the making.
+pub(crate) struct Member {
+    path: Vec<u8>,
+    kind: u8,
+    link: Vec<u8>,
+    mode: u32,
+    owner: u64,
+    device: (u32, u32),
+    content: Vec<u8>,
+    claimed_size: Option<u64>,
+    pax: Vec<(String, Vec<u8>)>,
+}
+
+fn member(path: &str, kind: u8) -> Member {
+    Member {
+        path: path.into(),
+        kind,
+        link: Vec::new(),
+        mode: 0o644,
+        owner: 0,
+        device: (0, 0),
+        content: Vec::new(),
+        claimed_size: None,
+        pax: Vec::new(),
+    }
+}
+
+pub(crate) fn file(path: &str, content: &str) -> Member {
+    Member { content: content.into(), ..member(path, b'0') }
+}
+
+fn directory(path: &str, mode: u32) -> Member {
+    Member { mode, ..member(path, b'5') }
+}
+
+fn symlink(path: &str, target: &str) -> Member {
+    Member { link: target.into(), ..member(path, b'2') }
+}
+
+fn hard_link(path: &str, target: &str) -> Member {
+    Member { link: target.into(), ..member(path, b'1') }
+}
+
+fn device(path: &str, kind: u8, device: (u32, u32)) -> Member {
+    Member { device, ..member(path, kind) }
+}
+
+impl Member {
+    fn mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
+    fn owner(self, owner: u64) -> Self {
+        Self { owner, ..self }
+    }
+
+    fn pax(mut self, key: &str, value: &[u8]) -> Self {
+        self.pax.push((key.to_owned(), value.to_vec()));
+        self
+    }
+
+    fn claiming(self, size: u64) -> Self {
+        Self { claimed_size: Some(size), ..self }
+    }
+
+    fn write(&self, tar: &mut Vec<u8>) {
+        if !self.pax.is_empty() {
+            let records: Vec<u8> = self.pax.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
+            header(b"pax", b'x', &Member { content: records.clone(), ..member("pax", b'x') }, tar);
+            padded(&records, tar);
+        }
+        if self.path.len() > 100 {
+            header(b"././@LongLink", b'L', &Member { content: self.path.clone(), ..member("", b'L') }, tar);
+            padded(&self.path, tar);
+        }
+        header(&self.path[..self.path.len().min(100)], self.kind, self, tar);
+        padded(&self.content, tar);
+    }
+}
+
+fn header(path: &[u8], kind: u8, member: &Member, tar: &mut Vec<u8>) {
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..path.len()].copy_from_slice(path);
+    header.as_old_mut().linkname[..member.link.len()].copy_from_slice(&member.link);
+    header.set_mode(member.mode);
+    header.set_uid(member.owner);
+    header.set_gid(member.owner);
+    header.set_mtime(1_700_000_000);
+    header.set_device_major(member.device.0).unwrap();
+    header.set_device_minor(member.device.1).unwrap();
+    header.set_size(member.claimed_size.unwrap_or(member.content.len() as u64));
+    header.as_old_mut().linkflag[0] = kind;
+    header.set_cksum();
+    tar.extend_from_slice(header.as_bytes());
+}
+
+fn padded(content: &[u8], tar: &mut Vec<u8>) {
+    tar.extend_from_slice(content);
+    tar.resize(tar.len().next_multiple_of(512), 0);
+}
+
+fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let length = (1..).find(|length: &usize| length.to_string().len() + rest == *length).unwrap();
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+}
+
+pub(crate) fn tar_of(members: &[Member]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    members.iter().for_each(|member| member.write(&mut tar));
+    tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn config_of(layers: &[Vec<u8>], architecture: &str) -> Vec<u8> {
+    let diff_ids: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
+    serde_json::json!({
+        "architecture": architecture, "os": "linux",
+        "config": {"Cmd": ["/bin/sh"], "Env": ["A=1"], "ExposedPorts": null, "Volumes": {"/data": {}}},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// An OCI image under construction: its blobs and its manifest's descriptor.
+pub(crate) struct OciImage {
+    pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
+    pub(crate) manifest: Digest,
+    descriptor: serde_json::Value,
+}
+
+pub(crate) fn oci_image(layers: &[Vec<u8>], architecture: &str, compress: fn(&[u8]) -> Vec<u8>) -> OciImage {
+    let mut blobs = BTreeMap::new();
+    let mut put = |content: Vec<u8>, media_type: &str| {
+        let digest = Digest::of(&content);
+        let descriptor = serde_json::json!({
+            "mediaType": format!("application/vnd.oci.image.{media_type}"), "digest": digest.as_str(), "size": content.len(),
+        });
+        blobs.insert(digest.clone(), content);
+        (digest, descriptor)
+    };
+    let config = put(config_of(layers, architecture), "config.v1+json").1;
+    let layers: Vec<_> = layers.iter().map(|layer| put(compress(layer), "layer.v1.tar").1).collect();
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+    let (manifest, mut descriptor) = put(manifest.to_string().into_bytes(), "manifest.v1+json");
+    descriptor["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+    OciImage { blobs, manifest, descriptor }
+}
+
+fn oci_archive(images: &[(&str, &OciImage)]) -> Vec<u8> {
+    let mut members = vec![file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)];
+    let mut manifests = Vec::new();
+    for (name, image) in images {
+        let mut descriptor = image.descriptor.clone();
+        descriptor["annotations"] = serde_json::json!({"io.containerd.image.name": name});
+        manifests.push(descriptor);
+        for (digest, content) in &image.blobs {
+            members.push(Member { content: content.clone(), ..file(&format!("blobs/sha256/{}", digest.hex()), "") });
+        }
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
+    members.push(file("index.json", &index.to_string()));
+    tar_of(&members)
+}
+
+fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+    let config = config_of(layers, "amd64");
+    let config_name = format!("{}.json", Digest::of(&config).hex());
+    let mut members = vec![Member { content: config, ..file(&config_name, "") }];
+    let mut names = Vec::new();
+    for (number, layer) in layers.iter().enumerate() {
+        members.push(Member { content: layer.clone(), ..file(&format!("{number}/original.tar"), "") });
+        members.push(symlink(&format!("{number}/layer.tar"), &format!("../{number}/original.tar")));
+        names.push(format!("{number}/layer.tar"));
+    }
+    let manifest = serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
+    members.push(file("manifest.json", &manifest.to_string()));
+    tar_of(&members)
+}
+
+pub(crate) fn amd64() -> Platform {
+    Platform { architecture: String::from("amd64"), variant: String::new() }
+}
+
+pub(crate) fn store() -> (tempfile::TempDir, ImageStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = UnpackLimits { bytes_max: 16 << 20, entries_max: 1000 };
+    let store = ImageStore::open_for(directory.path(), amd64(), limits).unwrap();
+    (directory, store)
+}
+
+fn import(store: &ImageStore, archive: &[u8]) -> crate::Result<Vec<crate::ImportedImage>> {
+    store.import_stream("test", archive)
+}
+
+/// The directory of the only unpacked layer.
+fn only_layer(store: &ImageStore) -> PathBuf {
+    let mut layers = fs::read_dir(store.root().join("layers")).unwrap();
+    let layer = layers.next().unwrap().unwrap().path().join("fs");
+    assert!(layers.next().is_none());
+    layer
+}
+
+fn unpack(members: &[Member]) -> crate::Result<(tempfile::TempDir, PathBuf)> {
+    let (directory, store) = store();
+    import(&store, &docker_archive("a:1", &[tar_of(members)]))?;
+    let layer = only_layer(&store);
+    Ok((directory, layer))
+}
+
+fn refusal(members: &[Member]) -> Refusal {
+    match unpack(members) {
+        Err(Error::Refused { refusal, .. }) => refusal,
+        other => panic!("expected a refusal, got {:?}", other.map(|(_, layer)| layer)),
+    }
+}
+
+#[test]
+fn every_form_of_archive_gives_the_same_image() {
+    let layer = tar_of(&[file("hello", "world")]);
+    let image = oci_image(&[layer.clone()], "amd64", gzip);
+    let zstd = |plain: &[u8]| zstd::encode_all(plain, 1).unwrap();
+    for archive in [
+        docker_archive("nginx", &[layer.clone()]),
+        oci_archive(&[("docker.io/library/nginx:latest", &image)]),
+        oci_archive(&[("nginx", &oci_image(&[layer.clone()], "amd64", |plain| zstd::encode_all(plain, 1).unwrap()))]),
+        gzip(&oci_archive(&[("nginx:latest", &image)])),
+        zstd(&docker_archive("nginx", &[layer.clone()])),
+    ] {
+        let (_directory, store) = store();
+        let imported = import(&store, &archive).unwrap();
+        assert_eq!(imported[0].tags, ["docker.io/library/nginx:latest"]);
+        let found = store.status("nginx").unwrap().unwrap();
+        assert_eq!(found.id.0, Digest::of(&config_of(&[layer.clone()], "amd64")).to_string());
+        assert!(found.pinned);
+        assert_eq!(found.config.cmd, ["/bin/sh"]);
+        assert_eq!(found.config.volumes, ["/data"]);
+        assert_eq!(fs::read_to_string(only_layer(&store).join("hello")).unwrap(), "world");
+    }
+}
+
+#[test]
+fn several_images_of_one_archive_share_their_layers() {
+    let (_directory, store) = store();
+    let base = tar_of(&[file("base", "1")]);
+    let one = oci_image(&[base.clone(), tar_of(&[file("one", "1")])], "amd64", gzip);
+    let two = oci_image(&[base, tar_of(&[file("two", "2")])], "amd64", gzip);
+    import(&store, &oci_archive(&[("one:1", &one), ("two:1", &two)])).unwrap();
+    assert_eq!(store.list().unwrap().len(), 2);
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 3);
+    assert!(store.status(&format!("one@{}", one.manifest)).unwrap().is_some());
+
+    store.remove("one:1").unwrap();
+    assert!(store.status("one:1").unwrap().is_none());
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);
+    store.remove("two:1").unwrap();
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+    store.remove("two:1").unwrap();
+}
+
+#[test]
+fn of_several_platforms_the_hosts_is_taken() {
+    let (_directory, store) = store();
+    let ours = oci_image(&[tar_of(&[file("ours", "1")])], "amd64", gzip);
+    let other = oci_image(&[tar_of(&[file("other", "1")])], "arm64", gzip);
+    import(&store, &oci_archive(&[("a:1", &other), ("a:1", &ours)])).unwrap();
+    assert!(only_layer(&store).join("ours").exists());
+    let error = import(&store, &oci_archive(&[("b:1", &other)])).unwrap_err();
+    assert!(error.to_string().contains("holds no image for this node"), "{error}");
+}
+
+#[test]
+fn content_that_is_not_what_its_name_says_is_refused() {
+    let (_directory, store) = store();
+    let layer = tar_of(&[file("a", "1")]);
+    let mut image = oci_image(&[layer.clone()], "amd64", gzip);
+    let blob = Digest::of(&gzip(&layer));
+    image.blobs.insert(blob, gzip(&tar_of(&[file("a", "2")])));
+    assert!(matches!(import(&store, &oci_archive(&[("a:1", &image)])), Err(Error::DigestMismatch { .. })));
+
+    let mut archive = docker_archive("a:1", &[layer]);
+    let at = archive.windows(6).position(|bytes| bytes == b"\x31\0\0\0\0\0").unwrap();
+    archive[at] = b'9';
+    assert!(import(&store, &archive).is_err());
+    assert!(store.list().unwrap().is_empty());
+    assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn broken_archives_are_refused_with_a_reason() {
+    let (_directory, store) = store();
+    for (archive, reason) in [
+        (b"BZh91AY&SY".to_vec(), "bzip2"),
+        (b"\xfd7zXZ\0\0".to_vec(), "xz"),
+        (tar_of(&[file("a", "b")]), "neither a docker-archive nor an OCI layout"),
+        (tar_of(&[file("manifest.json", "[{}]")]), "not readable"),
+        (tar_of(&[file("a", "b").claiming(1 << 20)]), "ends in the middle"),
+        (docker_archive("UPPER:1", &[tar_of(&[])]), "lowercase"),
+        (vec![b'x'; 4096], "damaged"),
+        (Vec::new(), "neither"),
+    ] {
+        let error = import(&store, &archive).unwrap_err();
+        assert!(error.chain().contains(reason), "{} should say {reason}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    }
+}
+
+#[test]
+fn hostile_layers_are_refused() {
+    let long = "a/".repeat(2500) + "b";
+    let table: Vec<(Vec<Member>, Refusal)> = vec![
+        (vec![file("../escape", "x")], Refusal::PathEscapes),
+        (vec![file("a/../../escape", "x")], Refusal::PathEscapes),
+        (vec![hard_link("link", "../../../etc/passwd")], Refusal::PathEscapes),
+        (vec![hard_link("link", "/etc/passwd")], Refusal::HardLinkTarget),
+        (vec![symlink("host", "/etc"), hard_link("link", "host/passwd")], Refusal::HardLinkTarget),
+        (vec![symlink("etc", "/etc"), hard_link("link", "etc/passwd")], Refusal::TooManyLinks),
+        (vec![file("a", "x"), hard_link("a", "a")], Refusal::HardLinkTarget),
+        (vec![directory("d", 0o755), hard_link("l", "d")], Refusal::HardLinkTarget),
+        (vec![file("f", "x"), file("f/g", "x")], Refusal::ParentNotDirectory),
+        (vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "x")], Refusal::TooManyLinks),
+        (vec![file(".wh.", "")], Refusal::Whiteout),
+        (vec![file(".wh...", "")], Refusal::Whiteout),
+        (vec![file("d/.wh..", "")], Refusal::Whiteout),
+        (vec![file(".wh.d/x", "")], Refusal::Whiteout),
+        (vec![device("hide", b'3', (0, 0))], Refusal::WhiteoutDevice),
+        (vec![directory("d", 0o755).pax("SCHILY.xattr.trusted.overlay.redirect", b"/etc")], Refusal::OverlayAttribute),
+        (vec![directory("d", 0o755).pax("SCHILY.xattr.user.overlay.opaque", b"y")], Refusal::OverlayAttribute),
+        (vec![file("sparse", "").pax("GNU.sparse.major", b"1")], Refusal::Sparse),
+        (vec![member("sparse", b'S').claiming(1 << 40)], Refusal::Sparse),
+        (vec![member("odd", b'V')], Refusal::Kind),
+        (vec![file("huge", "").claiming(1 << 40)], Refusal::TooManyBytes),
+        (vec![file("x", "").pax("path", long.as_bytes())], Refusal::PathTooLong),
+        (vec![file("x", "").pax("path", "n".repeat(256).as_bytes())], Refusal::PathTooLong),
+        (vec![file("x", "").pax("path", b"a\0b")], Refusal::PathMalformed),
+        (vec![file("x", "").pax("path", &vec![b'a'; 2 << 20])], Refusal::ExtensionTooLong),
+        (vec![file("x", "").pax("size", b"-1")], Refusal::Header),
+        (vec![file("x", "").pax("uid", b"4294967295")], Refusal::Owner),
+        (vec![symlink("root", "/"), symlink("x", "")], Refusal::PathMalformed),
+        (vec![file("../.", "")], Refusal::PathEscapes),
+        (vec![symlink("./", "/etc")], Refusal::RootNotDirectory),
+        ((0..1001).map(|number| file(&format!("f{number}"), "")).collect(), Refusal::TooManyEntries),
+    ];
+    for (number, (members, expected)) in table.iter().enumerate() {
+        assert_eq!(refusal(members), *expected, "row {number}");
+    }
+}
+
+#[test]
+fn links_inside_the_image_are_followed_inside_the_image() {
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().display().to_string();
+    let (_directory, layer) = unpack(&[
+        symlink("up", "../../../../../../../../../.."),
+        file("up/from-up", "1"),
+        symlink("absolute", &target),
+        file("absolute/file", "2"),
+        symlink("lib", "usr/lib"),
+        file("lib/libc.so", "3"),
+    ])
+    .unwrap();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(layer.join("from-up").exists());
+    assert_eq!(fs::read_to_string(layer.join(target.trim_start_matches('/')).join("file")).unwrap(), "2");
+    assert_eq!(fs::read_to_string(layer.join("usr/lib/libc.so")).unwrap(), "3");
+}
+
+#[test]
+fn a_bomb_stops_at_the_limit() {
+    let (_directory, store) = store();
+    let image = oci_image(&[tar_of(&[Member { content: vec![0; 17 << 20], ..file("zeros", "") }])], "amd64", gzip);
+    let error = import(&store, &oci_archive(&[("a:1", &image)])).unwrap_err();
+    assert!(error.chain().contains("more bytes than allowed"), "{}", error.chain());
+}
+
+#[test]
+fn metadata_arrives_as_the_layer_says() {
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (_directory, layer) = unpack(&[
+        directory("./", 0o711),
+        directory("d", 0o1777).owner(7),
+        file("d/suid", "x").mode(0o4755).owner(1000).pax("SCHILY.xattr.security.capability", &capability),
+        file("d/late", "x").pax("mtime", b"1600000000.5").pax("SCHILY.xattr.trusted.other", b"x"),
+        hard_link("d/again", "d/suid"),
+        device("null", b'3', (1, 3)).mode(0o666),
+        device("pipe", b'6', (0, 0)),
+        file("twice", "first"),
+        file("twice", "second"),
+        directory("gone", 0o755),
+        file("gone/x", "x"),
+        file("gone", "a file now"),
+        file(&format!("{}/deep", "n".repeat(120)), "long name"),
+    ])
+    .unwrap();
+    let stat = |path: &str| fs::symlink_metadata(layer.join(path)).unwrap();
+    assert_eq!(stat("").mode() & 0o7777, 0o711);
+    assert_eq!((stat("d").mode() & 0o7777, stat("d").uid(), stat("d").mtime()), (0o1777, 7, 1_700_000_000));
+    assert_eq!((stat("d/suid").mode() & 0o7777, stat("d/suid").uid(), stat("d/suid").nlink()), (0o4755, 1000, 2));
+    assert_eq!((stat("d/late").mtime(), stat("d/late").mtime_nsec()), (1_600_000_000, 500_000_000));
+    assert!(stat("null").file_type().is_char_device() && stat("null").rdev() == rustix::fs::makedev(1, 3));
+    assert!(stat("pipe").file_type().is_fifo());
+    assert_eq!(fs::read_to_string(layer.join("twice")).unwrap(), "second");
+    assert_eq!(fs::read_to_string(layer.join("gone")).unwrap(), "a file now");
+    assert_eq!(fs::read_to_string(layer.join("n".repeat(120)).join("deep")).unwrap(), "long name");
+    let mut value = [0; 32];
+    assert_eq!(rustix::fs::lgetxattr(layer.join("d/suid"), "security.capability", &mut value).unwrap(), capability.len());
+    assert!(rustix::fs::lgetxattr(layer.join("d/late"), "trusted.other", &mut value).is_err());
+}
+
+#[test]
+fn a_root_filesystem_shows_the_layers_together() {
+    let (_directory, store) = store();
+    let lower = tar_of(&[
+        directory("./", 0o755),
+        directory("etc", 0o750).owner(5),
+        file("etc/kept", "kept"),
+        file("etc/removed", "x"),
+        directory("opaque", 0o755),
+        file("opaque/old", "x"),
+        directory("again", 0o755),
+        file("again/old", "x"),
+    ]);
+    let upper = tar_of(&[
+        file("etc/.wh.removed", ""),
+        file("etc/added", "added"),
+        file("opaque/.wh..wh..opq", ""),
+        file("opaque/new", "x"),
+        file(".wh.again", ""),
+        directory("again", 0o755),
+        file("again/new", "x"),
+        file(".wh..wh.plnk/1", ""),
+    ]);
+    import(&store, &oci_archive(&[("a:1", &oci_image(&[lower, upper], "amd64", gzip))])).unwrap();
+    let rootfs = store.prepare_rootfs("a:1", "container").unwrap();
+    assert_eq!(store.prepare_rootfs("a:1", "container").unwrap(), rootfs);
+    let names = |path: &str| {
+        let mut names: Vec<String> = fs::read_dir(rootfs.path.join(path))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), ["again", "etc", "opaque"]);
+    assert_eq!(names("etc"), ["added", "kept"]);
+    assert_eq!(names("opaque"), ["new"]);
+    assert_eq!(names("again"), ["new"]);
+    let etc = fs::metadata(rootfs.path.join("etc")).unwrap();
+    assert_eq!((etc.mode() & 0o7777, etc.uid()), (0o750, 5), "an implied directory looks like the one below");
+
+    fs::write(rootfs.path.join("etc/kept"), "changed").unwrap();
+    assert!(store.rootfs_usage("container").unwrap().used_bytes > 0);
+    store.remove("a:1").unwrap();
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2, "a container uses them");
+    store.remove_rootfs("container").unwrap();
+    store.remove_rootfs("container").unwrap();
+    assert!(!rootfs.path.exists());
+    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn more_layers_than_one_page_of_options_holds_can_be_mounted() {
+    let (_directory, store) = store();
+    let layers: Vec<Vec<u8>> = (0..150).map(|number| tar_of(&[file(&format!("f{number}"), "x")])).collect();
+    import(&store, &docker_archive("many:1", &layers)).unwrap();
+    let rootfs = store.prepare_rootfs("many:1", "c").unwrap();
+    assert_eq!(fs::read_dir(&rootfs.path).unwrap().count(), 150);
+    store.remove_rootfs("c").unwrap();
+}
+
+#[test]
+fn an_image_volume_is_read_only() {
+    let (directory, store) = store();
+    import(&store, &docker_archive("v:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    let target = directory.path().join("volume");
+    fs::create_dir(&target).unwrap();
+    store.mount_volume("v:1", &target).unwrap();
+    store.mount_volume("v:1", &target).unwrap();
+    assert_eq!(fs::read_to_string(target.join("data")).unwrap(), "x");
+    assert!(fs::write(target.join("new"), "x").is_err());
+    store.unmount_volume(&target).unwrap();
+    store.unmount_volume(&target).unwrap();
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lost_layer_is_unpacked_again() {
+    let (_directory, store) = store();
+    import(&store, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    fs::remove_dir_all(only_layer(&store).parent().unwrap()).unwrap();
+    let rootfs = store.prepare_rootfs("a:1", "c").unwrap();
+    assert!(rootfs.path.join("data").exists());
+    store.remove_rootfs("c").unwrap();
+}
+
+#[test]
+fn another_process_sees_what_was_imported() {
+    let (directory, store) = store();
+    assert!(store.list().unwrap().is_empty());
+    let other = ImageStore::open_for(directory.path(), amd64(), UnpackLimits::default()).unwrap();
+    import(&other, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    assert!(store.status("a:1").unwrap().is_some());
+    other.remove("a:1").unwrap();
+    assert!(store.status("a:1").unwrap().is_none());
+}
+
+#[test]
+fn container_ids_cannot_name_other_places() {
+    let (_directory, store) = store();
+    for id in ["", ".", "..", "../x", "a/b", "a\0"] {
+        assert_eq!(store.remove_rootfs(id).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}
+
+#[test]
+fn the_stores_content_is_hidden_from_other_users() {
+    let (_directory, store) = store();
+    for name in ["layers", "blobs", "ingest"] {
+        let mode = fs::metadata(Path::new(store.root()).join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{name}");
+    }
+}
