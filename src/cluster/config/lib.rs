@@ -1,0 +1,9 @@
+//! How a server is configured: flags, then `COMBO_*` variables, then the config file, then defaults.
+//!
+//! Two steps: `ServerFlags` is what was said, all of it optional; `ServerConfig` is what holds, all of it checked.
+
+mod flags;
+mod server;
+
+pub use flags::ServerFlags;
+pub use server::{ConfigError, NodeConfig, ServerConfig, DEFAULT_CONFIG_FILE};

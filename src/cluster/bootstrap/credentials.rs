@@ -1,0 +1,241 @@
+//! Authorities and the certificates of a server's own components, made once and kept, renewed at start when they near their end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use env::{Clock, Rng};
+use pki::{CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, decode_pem, encode_pem};
+
+use crate::Error;
+use crate::data_dir::{DataDir, read, write_private};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
+const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(365);
+/// A certificate with less life than this left is renewed at start.
+const RENEW_BEFORE: Duration = DAY.saturating_mul(120);
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub certificate_pem: String,
+    pub key: KeyPair,
+}
+
+/// Names and addresses of the API server and the kubelet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServingNames {
+    pub api_server: SubjectNames,
+    /// `None` without a node.
+    pub kubelet: Option<(String, SubjectNames)>,
+}
+
+/// Everything that a server proves itself with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub server_authority: CertificateAuthority,
+    pub client_authority: CertificateAuthority,
+    pub request_header_authority: CertificateAuthority,
+    /// Signs service account tokens.
+    pub service_account_key: KeyPair,
+    pub api_server: Identity,
+    /// The API server as a client of kubelets.
+    pub kubelet_client: Identity,
+    pub administrator: Identity,
+    /// The kubelet's serving certificate.
+    pub kubelet_server: Option<Identity>,
+    /// The token that agents join with.
+    pub token: String,
+}
+
+impl Identity {
+    /// The chain in DER, leaf first.
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        decode_pem("CERTIFICATE", &self.certificate_pem)
+    }
+}
+
+struct Maker<'a> {
+    folder: PathBuf,
+    clock: &'a dyn Clock,
+    rng: &'a dyn Rng,
+}
+
+impl Credentials {
+    /// Reads what is there, makes what is missing, renews what ends soon or has other names. A damaged file is an error, never replaced.
+    pub fn load_or_make(
+        data_dir: &DataDir,
+        names: &ServingNames,
+        token: Option<&str>,
+        (clock, rng): (&dyn Clock, &dyn Rng),
+    ) -> Result<Self, Error> {
+        let maker = Maker { folder: data_dir.tls(), clock, rng };
+        let server_authority = maker.authority("server-ca", "combo-server-ca")?;
+        let client_authority = maker.authority("client-ca", "combo-client-ca")?;
+        let request_header_authority = maker.authority("request-header-ca", "combo-request-header-ca")?;
+        let api_server = maker.identity(
+            "serving-kube-apiserver",
+            &server_authority,
+            &Subject::new("kube-apiserver", &[]),
+            &names.api_server,
+            Profile::Server,
+        )?;
+        let client = |file: &str, subject: &Subject| {
+            maker.identity(file, &client_authority, subject, &SubjectNames::default(), Profile::Client)
+        };
+        let kubelet_client = client("client-kube-apiserver", &Subject::new("system:kube-apiserver", &[]))?;
+        let administrator = client("client-admin", &Subject::new("system:admin", &["system:masters"]))?;
+        let kubelet_server = match &names.kubelet {
+            Some((node, names)) => {
+                let subject = Subject::new(&format!("system:node:{node}"), &["system:nodes"]);
+                Some(maker.identity("serving-kubelet", &server_authority, &subject, names, Profile::Server)?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            service_account_key: maker.key("service")?,
+            token: maker.token(&data_dir.token(), token)?,
+            server_authority,
+            client_authority,
+            request_header_authority,
+            api_server,
+            kubelet_client,
+            administrator,
+            kubelet_server,
+        })
+    }
+}
+
+impl Maker<'_> {
+    fn path(&self, name: &str, extension: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{extension}"))
+    }
+
+    fn authority(&self, name: &str, common_name: &str) -> Result<CertificateAuthority, Error> {
+        let (certificate, key) = (self.path(name, "crt"), self.path(name, "key"));
+        if let (Some(certificate_pem), Some(key_pem)) = (read(&certificate)?, read(&key)?) {
+            return CertificateAuthority::from_pem(&certificate_pem, &key_pem)
+                .map_err(|source| Error::Damaged { path: certificate, source });
+        }
+        let authority = CertificateAuthority::generate(common_name, self.clock.now(), AUTHORITY_LIFE, self.rng)
+            .map_err(|source| Error::Make { what: "a certificate authority", source })?;
+        // The key goes first: a certificate without its key would be found damaged after a power cut.
+        write_private(&key, &authority.key().to_pem())?;
+        write_private(&certificate, &authority.certificate_pem())?;
+        Ok(authority)
+    }
+
+    fn key(&self, name: &str) -> Result<KeyPair, Error> {
+        let path = self.path(name, "key");
+        if let Some(pem) = read(&path)? {
+            return KeyPair::from_pem(&pem).map_err(|source| Error::Damaged { path, source });
+        }
+        let key = KeyPair::generate().map_err(|source| Error::Make { what: "a key", source })?;
+        write_private(&path, &key.to_pem())?;
+        Ok(key)
+    }
+
+    fn identity(
+        &self,
+        name: &str,
+        authority: &CertificateAuthority,
+        subject: &Subject,
+        names: &SubjectNames,
+        profile: Profile,
+    ) -> Result<Identity, Error> {
+        let key = self.key(name)?;
+        let path = self.path(name, "crt");
+        if let Some(certificate_pem) = read(&path)? {
+            if self.still_serves(&certificate_pem, &key, subject, names) {
+                return Ok(Identity { certificate_pem, key });
+            }
+            tracing::info!(certificate = name, "the certificate ends soon or names other addresses: it is renewed");
+        }
+        let when = (self.clock.now(), CERTIFICATE_LIFE);
+        let issued = authority
+            .issue(subject, names, &key.public_key_info(), profile, when, self.rng)
+            .map_err(|source| Error::Make { what: "a certificate", source })?;
+        let certificate_pem = encode_pem("CERTIFICATE", &issued) + &authority.certificate_pem();
+        write_private(&path, &certificate_pem)?;
+        Ok(Identity { certificate_pem, key })
+    }
+
+    fn still_serves(&self, pem: &str, key: &KeyPair, subject: &Subject, names: &SubjectNames) -> bool {
+        let chain = decode_pem("CERTIFICATE", pem);
+        let info = chain.first().and_then(|leaf| CertificateInfo::from_der(leaf).ok());
+        info.is_some_and(|info| {
+            info.subject == *subject
+                && info.public_key_info == key.public_key_info()
+                && names.dns_names.iter().all(|name| info.dns_names.contains(name))
+                && names.addresses.iter().all(|address| info.addresses.contains(address))
+                && info.not_after > self.clock.now().saturating_add(RENEW_BEFORE)
+        })
+    }
+
+    fn token(&self, path: &Path, said: Option<&str>) -> Result<String, Error> {
+        let kept = read(path)?.map(|text| text.trim().to_owned()).filter(|token| !token.is_empty());
+        match (said, kept) {
+            (None, Some(kept)) => Ok(kept),
+            (Some(said), Some(kept)) if said == kept => Ok(kept),
+            (said, _) => {
+                let token = said.map_or_else(|| self.random_token(), str::to_owned);
+                write_private(path, &format!("{token}\n"))?;
+                Ok(token)
+            }
+        }
+    }
+
+    fn random_token(&self) -> String {
+        let mut bytes = [0u8; 16];
+        self.rng.fill(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use env::{ManualClock, SeededRng, Timestamp};
+
+    use super::*;
+
+    fn load(data_dir: &DataDir, clock: &ManualClock, names: &ServingNames) -> Credentials {
+        Credentials::load_or_make(data_dir, names, None, (clock, &*SeededRng::shared(1))).expect("credentials")
+    }
+
+    #[test]
+    fn what_was_made_is_kept_until_it_ends_or_its_names_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = DataDir::prepare(folder.path()).expect("prepared");
+        let clock = ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000));
+        let names = ServingNames::default();
+        let first = load(&data_dir, &clock, &names);
+        let second = load(&data_dir, &clock, &names);
+        assert_eq!(first.api_server.certificate_pem, second.api_server.certificate_pem);
+        assert_eq!(first.token, second.token);
+
+        let mut more = names.clone();
+        more.api_server.dns_names.push("another".to_owned());
+        let third = load(&data_dir, &clock, &more);
+        assert_ne!(first.api_server.certificate_pem, third.api_server.certificate_pem);
+        assert_eq!(first.administrator.certificate_pem, third.administrator.certificate_pem);
+
+        clock.advance(DAY * 300);
+        assert_ne!(first.administrator.certificate_pem, load(&data_dir, &clock, &names).administrator.certificate_pem);
+        assert_eq!(first.server_authority.certificate_pem(), load(&data_dir, &clock, &names).server_authority.certificate_pem());
+    }
+
+    #[test]
+    fn keys_are_private_and_a_damaged_one_is_not_replaced() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = DataDir::prepare(folder.path()).expect("prepared");
+        let clock = ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000));
+        load(&data_dir, &clock, &ServingNames::default());
+        let key = data_dir.tls().join("server-ca.key");
+        assert_eq!(std::fs::metadata(&key).expect("a key").permissions().mode() & 0o777, 0o600);
+        std::fs::write(&key, "nonsense").expect("written");
+        let rng = SeededRng::shared(1);
+        let again = Credentials::load_or_make(&data_dir, &ServingNames::default(), None, (&*clock, &*rng));
+        assert!(matches!(again, Err(Error::Damaged { .. })));
+    }
+}
