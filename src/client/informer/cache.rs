@@ -209,6 +209,15 @@ impl Cache {
             .await;
     }
 
+    /// Returns once `holds` does; it is asked again whenever the cache has come further.
+    pub async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
+        let mut reached = self.revision.subscribe();
+        while !holds(self) {
+            // The sender lives in `self`, so that waiting cannot fail.
+            let _changed = reached.changed().await;
+        }
+    }
+
     /// Calls `observer` for every object there is and then for every change, in order, for as long as the cache lives.
     ///
     /// It runs on the reflector's task: it must be quick, may read the cache, and must not add observers to it.

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use apimachinery::StoredObject;
 use k8s_openapi::Resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -83,16 +84,8 @@ impl<K: Kind> Api<K> {
         field_selector: &str,
     ) -> Result<Vec<K>, ClientError> {
         let list = self.dynamic.list(label_selector, field_selector).await?;
-        list.items
-            .iter()
-            .map(|item| {
-                let mut object: K = item
-                    .decode()
-                    .map_err(|error| ClientError::Malformed(error.to_string()))?;
-                object.metadata_mut().resource_version = Some(item.revision.to_string());
-                Ok(object)
-            })
-            .collect()
+        let typed = |item| typed(item).map_err(|error| ClientError::Malformed(error.to_string()));
+        list.items.iter().map(typed).collect()
     }
 
     pub async fn create(&self, object: &K) -> Result<K, ClientError> {
@@ -133,6 +126,13 @@ impl<K: Kind> Api<K> {
     pub async fn patch_status(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {
         self.dynamic.patch_as(name, "status", patch).await
     }
+}
+
+/// A stored object decoded, with its resourceVersion.
+pub fn typed<K: Kind>(stored: &StoredObject) -> Result<K, serde_json::Error> {
+    let mut object: K = stored.decode()?;
+    object.metadata_mut().resource_version = Some(stored.revision.to_string());
+    Ok(object)
 }
 
 fn name_of<K: Kind>(object: &K) -> &str {

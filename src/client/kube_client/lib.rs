@@ -13,7 +13,7 @@ mod options;
 mod path;
 mod transport;
 
-pub use api::{Api, Kind};
+pub use api::{Api, Kind, typed};
 pub use client::{Client, JSON, resource_of};
 pub use dynamic::DynamicApi;
 pub use http::{BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Upgraded};
