@@ -95,7 +95,9 @@ impl Hub {
             next_id: 0,
             closed: false,
         };
-        Self { inner: Mutex::new(inner) }
+        Self {
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Adds a watcher that wants everything from `start` on, or what is published after this call.
@@ -117,9 +119,21 @@ impl Hub {
         } else {
             Position::Unsynced { next: from }
         };
-        let watcher = Arc::new(Watcher { id, range, queue, wake: Notify::new() });
-        let member = Member { watcher: Arc::clone(&watcher), position };
-        inner.groups.get_or_default(&watcher.range).0.insert(id, member);
+        let watcher = Arc::new(Watcher {
+            id,
+            range,
+            queue,
+            wake: Notify::new(),
+        });
+        let member = Member {
+            watcher: Arc::clone(&watcher),
+            position,
+        };
+        inner
+            .groups
+            .get_or_default(&watcher.range)
+            .0
+            .insert(id, member);
         Some(watcher)
     }
 
@@ -169,8 +183,12 @@ impl Hub {
     pub(crate) fn step(&self, watcher: &Watcher) -> Step {
         let mut inner = self.inner.lock();
         let (published, compact_revision) = (inner.published, inner.compact_revision);
-        let Some(member) = inner.member(watcher) else { return Step::Closed };
-        let Position::Unsynced { next } = member.position else { return Step::Wait };
+        let Some(member) = inner.member(watcher) else {
+            return Step::Closed;
+        };
+        let Position::Unsynced { next } = member.position else {
+            return Step::Wait;
+        };
         if next < compact_revision {
             return Step::Compacted { compact_revision };
         }
@@ -202,7 +220,7 @@ impl Hub {
         let published = inner.published;
         match inner.member(watcher).map(|member| member.position) {
             Some(Position::Synced { from }) if from <= published + 1 => {
-                permit.send(WatchMessage::Progress(published))
+                permit.send(WatchMessage::Progress(published));
             }
             Some(Position::Unsynced { .. }) => return false,
             // A watch of the future says nothing before its time (etcd#20221).
@@ -255,8 +273,10 @@ impl Inner {
         }
         // Most groups want all of what is published: they share one allocation.
         let mut all: Option<Arc<[Event]>> = None;
-        for (group, wanted) in
-            by_group.into_iter().enumerate().filter(|(_, wanted)| !wanted.is_empty())
+        for (group, wanted) in by_group
+            .into_iter()
+            .enumerate()
+            .filter(|(_, wanted)| !wanted.is_empty())
         {
             let share = if wanted.len() == events.len() {
                 Arc::clone(all.get_or_insert_with(|| Arc::from(events)))
@@ -272,7 +292,9 @@ impl Inner {
 
 impl Member {
     fn deliver(&mut self, events: &Arc<[Event]>) {
-        let Position::Synced { from } = self.position else { return };
+        let Position::Synced { from } = self.position else {
+            return;
+        };
         let events = match events.partition_point(|event| event.revision() < from) {
             0 => Arc::clone(events),
             early if early == events.len() => return,
@@ -280,13 +302,12 @@ impl Member {
         };
         let first = events[0].revision();
         match self.watcher.queue.try_send(WatchMessage::Events(events)) {
-            Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 self.position = Position::Unsynced { next: first };
                 self.watcher.wake.notify_one();
             }
-            // The reader is gone; its task takes the watcher away.
-            Err(TrySendError::Closed(_)) => {}
+            // Delivered, or the reader is gone and its task takes the watcher away.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
         }
     }
 }

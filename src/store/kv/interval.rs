@@ -55,7 +55,11 @@ pub(crate) struct IntervalMap<T> {
 
 impl<T> Default for IntervalMap<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), farthest: Vec::new(), stale: false }
+        Self {
+            slots: Vec::new(),
+            farthest: Vec::new(),
+            stale: false,
+        }
     }
 }
 
@@ -69,7 +73,14 @@ impl<T: Default> IntervalMap<T> {
         let at = match self.position(&start, &end) {
             Ok(at) => at,
             Err(at) => {
-                self.slots.insert(at, Slot { start, end, value: T::default() });
+                self.slots.insert(
+                    at,
+                    Slot {
+                        start,
+                        end,
+                        value: T::default(),
+                    },
+                );
                 self.stale = true;
                 at
             }
@@ -116,7 +127,10 @@ impl<T: Default> IntervalMap<T> {
 
     fn position(&self, start: &[u8], end: &End) -> Result<usize, usize> {
         self.slots.binary_search_by(|slot| {
-            slot.start.as_slice().cmp(start).then_with(|| slot.end.cmp(end))
+            slot.start
+                .as_slice()
+                .cmp(start)
+                .then_with(|| slot.end.cmp(end))
         })
     }
 
@@ -126,8 +140,9 @@ impl<T: Default> IntervalMap<T> {
         }
         let middle = usize::midpoint(low, high);
         let mut farthest = middle;
-        for other in
-            [self.rebuild(low, middle), self.rebuild(middle + 1, high)].into_iter().flatten()
+        for other in [self.rebuild(low, middle), self.rebuild(middle + 1, high)]
+            .into_iter()
+            .flatten()
         {
             if self.slots[other].end > self.slots[farthest].end {
                 farthest = other;
@@ -172,8 +187,11 @@ mod tests {
 
     #[test]
     fn every_range_that_contains_the_key_is_found_and_no_other() {
-        let mut ranges =
-            vec![KeyRange::prefix(""), KeyRange::from_to("b", ""), KeyRange::from_to("c", "a")];
+        let mut ranges = vec![
+            KeyRange::prefix(""),
+            KeyRange::from_to("b", ""),
+            KeyRange::from_to("c", "a"),
+        ];
         for start in ["a", "b", "c", "a/", "a/b", "b/c/d", "zz"] {
             ranges.push(KeyRange::key(start));
             ranges.push(KeyRange::prefix(start));
@@ -190,10 +208,15 @@ mod tests {
         ] {
             let mut found = Vec::new();
             map.containing(key.as_bytes(), &mut found);
-            let mut found: Vec<_> =
-                found.into_iter().filter_map(|at| map.value_mut(at).clone()).collect();
-            let mut wanted: Vec<_> =
-                ranges.iter().filter(|range| range.contains(key.as_bytes())).cloned().collect();
+            let mut found: Vec<_> = found
+                .into_iter()
+                .filter_map(|at| map.value_mut(at).clone())
+                .collect();
+            let mut wanted: Vec<_> = ranges
+                .iter()
+                .filter(|range| range.contains(key.as_bytes()))
+                .cloned()
+                .collect();
             wanted.retain(|range| *range != KeyRange::key("zz"));
             let order = |left: &KeyRange, right: &KeyRange| {
                 (&left.start, &left.end).cmp(&(&right.start, &right.end))

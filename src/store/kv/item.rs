@@ -86,13 +86,18 @@ impl Item {
         if self.newest.id.revision() < revision {
             return Vec::new();
         }
-        let mut versions =
-            self.history.as_ref().map_or_else(Vec::new, |history| history.before(self.newest.id));
+        let mut versions = self
+            .history
+            .as_ref()
+            .map_or_else(Vec::new, |history| history.before(self.newest.id));
         versions.push(self.newest.clone());
         let from = versions.partition_point(|version| version.id.revision() < revision);
         (from..versions.len())
             .map(|at| {
-                (versions[at].clone(), at.checked_sub(1).map(|before| versions[before].clone()))
+                (
+                    versions[at].clone(),
+                    at.checked_sub(1).map(|before| versions[before].clone()),
+                )
             })
             .collect()
     }

@@ -12,8 +12,8 @@ use crate::types::{Error, LeaseId, Result};
 
 /// etcd's minimum with its default election timeout: a shorter TTL is raised to it.
 pub const LEASE_TTL_MIN: Duration = Duration::from_secs(2);
-/// etcd's maximum.
-pub const LEASE_TTL_MAX: Duration = Duration::from_secs(9_000_000_000);
+/// etcd's maximum, 9,000,000,000 seconds.
+pub const LEASE_TTL_MAX: Duration = Duration::from_hours(2_500_000);
 /// Leases that end in one go at most, as in etcd.
 pub const EXPIRED_LEASES_MAX: usize = 1000;
 
@@ -38,7 +38,10 @@ struct Timed {
 
 impl LeaseTimes {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, inner: Mutex::default() }
+        Self {
+            clock,
+            inner: Mutex::default(),
+        }
     }
 
     /// Starts a lease, or starts it again in full; tells whether it is the next to end.
@@ -54,7 +57,13 @@ impl LeaseTimes {
 
     /// Gives a lease its full time again and returns it.
     pub fn keep_alive(&self, id: LeaseId) -> Result<Duration> {
-        let ttl = self.inner.lock().leases.get(&id).ok_or(Error::LeaseNotFound)?.ttl;
+        let ttl = self
+            .inner
+            .lock()
+            .leases
+            .get(&id)
+            .ok_or(Error::LeaseNotFound)?
+            .ttl;
         self.start(id, ttl);
         Ok(ttl)
     }
@@ -77,12 +86,29 @@ impl LeaseTimes {
         Some(deadline.saturating_sub(self.clock.monotonic()))
     }
 
-    /// The leases whose time is over, at most [`EXPIRED_LEASES_MAX`].
-    pub fn expired(&self) -> Vec<LeaseId> {
+    /// Notes a lease whose time is over but which could not be ended yet.
+    pub fn put_back(&self, id: LeaseId, ttl: Duration) {
+        let deadline = self.clock.monotonic();
+        let mut inner = self.inner.lock();
+        inner.leases.insert(id, Timed { deadline, ttl });
+        inner.by_deadline.insert((deadline, id));
+    }
+
+    /// Takes out the leases whose time is over, at most [`EXPIRED_LEASES_MAX`]. From then on they cannot be kept alive; whoever cannot end them puts
+    /// them back with [`Self::put_back`].
+    pub fn take_expired(&self) -> Vec<LeaseId> {
         let now = self.clock.monotonic();
-        let inner = self.inner.lock();
-        let over = inner.by_deadline.iter().take_while(|(deadline, _)| *deadline <= now);
-        over.take(EXPIRED_LEASES_MAX).map(|(_, id)| *id).collect()
+        let mut inner = self.inner.lock();
+        let mut expired = Vec::new();
+        while let Some(&(deadline, id)) = inner.by_deadline.first()
+            && deadline <= now
+            && expired.len() < EXPIRED_LEASES_MAX
+        {
+            inner.by_deadline.pop_first();
+            inner.leases.remove(&id);
+            expired.push(id);
+        }
+        expired
     }
 }
 
@@ -98,7 +124,11 @@ pub fn plan_grant(
     }
     let ttl = ttl.max(LEASE_TTL_MIN);
     if id != 0 {
-        return if state.lease(id).is_some() { Err(Error::LeaseExists) } else { Ok((id, ttl)) };
+        return if state.lease(id).is_some() {
+            Err(Error::LeaseExists)
+        } else {
+            Ok((id, ttl))
+        };
     }
     loop {
         let id = (rng.next_u64() >> 1).cast_signed();
@@ -124,9 +154,8 @@ mod tests {
         assert_eq!(times.keep_alive(2), Ok(seconds(5)));
         assert_eq!(times.next(), Some(seconds(5)));
         clock.advance(seconds(6));
-        assert_eq!(times.expired(), vec![2, 1]);
-        times.stop(2);
-        assert_eq!((times.expired(), times.remaining(1)), (vec![1], Some(Duration::ZERO)));
+        assert_eq!(times.remaining(1), Some(Duration::ZERO));
+        assert_eq!(times.take_expired(), vec![2, 1]);
         assert_eq!(times.keep_alive(2), Err(Error::LeaseNotFound));
     }
 }

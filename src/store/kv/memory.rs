@@ -32,7 +32,11 @@ pub struct MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { clock: SystemClock::shared(), rng: SystemRng::shared(), limits: Limits::default() }
+        Self {
+            clock: SystemClock::shared(),
+            rng: SystemRng::shared(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -70,11 +74,17 @@ impl MemoryKv {
         let store = Store {
             times: LeaseTimes::new(Arc::clone(&options.clock)),
             replica: Replica::new(loaded, None),
-            writer: Mutex::new(Writer { state, timer_runs: false, closed: false }),
+            writer: Mutex::new(Writer {
+                state,
+                timer_runs: false,
+                closed: false,
+            }),
             leases_changed: Notify::new(),
             options,
         };
-        Arc::new(Self { store: Arc::new(store) })
+        Arc::new(Self {
+            store: Arc::new(store),
+        })
     }
 
     /// Looks at the leases at once, for clocks that only move when they are told to.
@@ -145,10 +155,9 @@ impl Store {
 
     /// Ends the leases whose time is over and tells when to look again; `None` once there is nothing left to wait for.
     fn end_expired(&self) -> Option<Duration> {
-        for id in self.times.expired() {
-            // Somebody else may have revoked it in between.
+        for id in self.times.take_expired() {
+            // Only a closed store refuses.
             let _revision = self.revoke(id);
-            self.times.stop(id);
         }
         let mut writer = self.writer.lock();
         let wait = self.times.next().filter(|_| !writer.closed);
@@ -214,7 +223,12 @@ impl Kv for MemoryKv {
             Ok(((id, ttl), Vec::new()))
         })?;
         self.store.ensure_timer();
-        Ok(LeaseStatus { id, granted_ttl: ttl, remaining: ttl, keys: Vec::new() })
+        Ok(LeaseStatus {
+            id,
+            granted_ttl: ttl,
+            remaining: ttl,
+            keys: Vec::new(),
+        })
     }
 
     async fn lease_revoke(&self, id: LeaseId) -> Result<Revision> {
@@ -229,11 +243,23 @@ impl Kv for MemoryKv {
         let state = self.store.replica.snapshot();
         let lease = state.lease(id).ok_or(Error::LeaseNotFound)?;
         let remaining = self.store.times.remaining(id).ok_or(Error::LeaseNotFound)?;
-        Ok(LeaseStatus { id, granted_ttl: lease.ttl, remaining, keys: state.lease_keys(id) })
+        Ok(LeaseStatus {
+            id,
+            granted_ttl: lease.ttl,
+            remaining,
+            keys: state.lease_keys(id),
+        })
     }
 
     async fn leases(&self) -> Result<Vec<LeaseId>> {
-        Ok(self.store.replica.snapshot().leases().into_iter().map(|lease| lease.id).collect())
+        Ok(self
+            .store
+            .replica
+            .snapshot()
+            .leases()
+            .into_iter()
+            .map(|lease| lease.id)
+            .collect())
     }
 
     async fn status(&self) -> Result<Status> {

@@ -22,7 +22,10 @@ pub(crate) async fn run(
     watcher: Arc<Watcher>,
     mut requests: mpsc::Receiver<()>,
 ) {
-    let pump = Pump { replica: &replica, watcher: &watcher };
+    let pump = Pump {
+        replica: &replica,
+        watcher: &watcher,
+    };
     let _ended = pump.run(&mut requests).await;
     replica.hub.unregister(&watcher);
 }
@@ -94,14 +97,18 @@ impl Pump<'_> {
 
     async fn deliver(&self, events: Vec<Event>, next: Revision) -> Result<(), Ended> {
         if !events.is_empty() {
-            self.place().await?.send(WatchMessage::Events(events.into()));
+            self.place()
+                .await?
+                .send(WatchMessage::Events(events.into()));
         }
         self.replica.hub.advance(self.watcher, next);
         Ok(())
     }
 
     async fn end_compacted(&self, compact_revision: Revision) -> Result<(), Ended> {
-        self.place().await?.send(WatchMessage::Compacted { compact_revision });
+        self.place()
+            .await?
+            .send(WatchMessage::Compacted { compact_revision });
         Err(Ended)
     }
 
@@ -148,7 +155,11 @@ impl Pump<'_> {
             let (entry, previous) = (take(past.value), take(past.previous));
             match entry {
                 Some(entry) => Event::Put { entry, previous },
-                None => Event::Delete { key: past.key, revision: past.id.revision(), previous },
+                None => Event::Delete {
+                    key: past.key,
+                    revision: past.id.revision(),
+                    previous,
+                },
             }
         };
         Ok(batch.into_iter().map(event).collect())
@@ -173,7 +184,12 @@ fn past_events(state: &State, range: &KeyRange, next: Revision) -> VecDeque<Past
             // What was before the compacted revision is gone, even if it has not been swept yet.
             let before = before.filter(|_| id.revision() > state.compact_revision);
             let previous = before.and_then(|before| Located::of(before, &item.key));
-            events.push(PastEvent { id, key: Arc::clone(&item.key), value, previous });
+            events.push(PastEvent {
+                id,
+                key: Arc::clone(&item.key),
+                value,
+                previous,
+            });
         }
         ControlFlow::Continue(())
     });

@@ -66,11 +66,18 @@ impl Replica {
         let entries = self.load(found.located).await;
         // A compaction during the walk may have taken versions away.
         self.snapshot().check_revision(request.revision)?;
-        Ok(RangeResponse { revision: state.revision, entries: entries?, count: found.count })
+        Ok(RangeResponse {
+            revision: state.revision,
+            entries: entries?,
+            count: found.count,
+        })
     }
 
     pub(crate) async fn load(&self, located: Vec<Located>) -> Result<Vec<Arc<Entry>>> {
-        if !located.iter().any(|found| matches!(found, Located::OnDisk(..))) {
+        if !located
+            .iter()
+            .any(|found| matches!(found, Located::OnDisk(..)))
+        {
             return load(located, None);
         }
         let history = self.history.clone();
@@ -82,15 +89,23 @@ impl Replica {
     pub fn watch(self: &Arc<Self>, request: WatchRequest) -> Result<WatchStream> {
         let (queue, messages) = mpsc::channel(WATCH_QUEUE_MAX);
         let (progress, requests) = mpsc::channel(PROGRESS_REQUESTS_MAX);
-        let stream = WatchStream { messages, progress: ProgressRequester(progress) };
+        let stream = WatchStream {
+            messages,
+            progress: ProgressRequester(progress),
+        };
         let compact_revision = self.hub.compact_revision();
         let start = request.start_revision.filter(|start| *start != 0);
         if start.is_some_and(|start| start < compact_revision.max(0)) {
-            let message = WatchMessage::Compacted { compact_revision: compact_revision.max(0) };
+            let message = WatchMessage::Compacted {
+                compact_revision: compact_revision.max(0),
+            };
             queue.try_send(message).expect("the queue is empty");
             return Ok(stream);
         }
-        let watcher = self.hub.register(request.range, start, queue).ok_or(Error::Closed)?;
+        let watcher = self
+            .hub
+            .register(request.range, start, queue)
+            .ok_or(Error::Closed)?;
         env::spawn(pump::run(Arc::clone(self), watcher, requests));
         Ok(stream)
     }
@@ -101,7 +116,8 @@ impl Replica {
         let events: Vec<Event> = changes.iter().map(event).collect();
         self.remember(changes, on_disk_through);
         *self.view.write() = Arc::new(state.clone());
-        self.hub.publish(&events, state.revision, state.compact_revision);
+        self.hub
+            .publish(&events, state.revision, state.compact_revision);
     }
 
     /// Moves what was superseded into history and notes when it can be forgotten.
@@ -172,9 +188,14 @@ impl Replica {
 fn event(change: &Change) -> Event {
     let previous = change.previous.clone();
     match &change.entry {
-        Some(entry) => Event::Put { entry: Arc::clone(entry), previous },
-        None => {
-            Event::Delete { key: Arc::clone(&change.key), revision: change.id.revision(), previous }
-        }
+        Some(entry) => Event::Put {
+            entry: Arc::clone(entry),
+            previous,
+        },
+        None => Event::Delete {
+            key: Arc::clone(&change.key),
+            revision: change.id.revision(),
+            previous,
+        },
     }
 }

@@ -20,7 +20,11 @@ pub(crate) struct Ring {
 impl Ring {
     /// An empty ring of a store at `revision`.
     pub(crate) fn after(revision: Revision) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, complete_from: revision + 1 }
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            complete_from: revision + 1,
+        }
     }
 
     pub(crate) fn complete_from(&self) -> Revision {
@@ -40,7 +44,11 @@ impl Ring {
 
     /// Forgets the events up to `revision`.
     pub(crate) fn drop_through(&mut self, revision: Revision) {
-        while self.events.front().is_some_and(|event| event.revision() <= revision) {
+        while self
+            .events
+            .front()
+            .is_some_and(|event| event.revision() <= revision)
+        {
             self.drop_oldest();
         }
         self.complete_from = self.complete_from.max(revision + 1);
@@ -52,7 +60,9 @@ impl Ring {
 
     /// The events from `revision` on, at most `max` of them.
     pub(crate) fn since(&self, revision: Revision, max: usize) -> impl Iterator<Item = &Event> {
-        let from = self.events.partition_point(|event| event.revision() < revision);
+        let from = self
+            .events
+            .partition_point(|event| event.revision() < revision);
         self.events.range(from..).take(max)
     }
 
@@ -88,7 +98,10 @@ mod tests {
             lease: 0,
             memo: std::sync::OnceLock::new(),
         });
-        Event::Put { entry, previous: None }
+        Event::Put {
+            entry,
+            previous: None,
+        }
     }
 
     #[test]

@@ -136,10 +136,11 @@ impl State {
 
     pub fn leases(&self) -> Vec<LeaseGrant> {
         let mut all = Vec::new();
-        self.leases.visit(&KeyRange::prefix(Vec::new()), Which::All, &mut |lease| {
-            all.push(lease.clone());
-            ControlFlow::Continue(())
-        });
+        self.leases
+            .visit(&KeyRange::prefix(Vec::new()), Which::All, &mut |lease| {
+                all.push(lease.clone());
+                ControlFlow::Continue(())
+            });
         all
     }
 
@@ -159,7 +160,11 @@ impl State {
 
     /// Notes a lease; the caller checked that its id is free.
     pub fn add_lease(&mut self, id: LeaseId, ttl: Duration) {
-        self.leases.insert(LeaseGrant { id, ttl, key: Arc::from(id.to_be_bytes()) });
+        self.leases.insert(LeaseGrant {
+            id,
+            ttl,
+            key: Arc::from(id.to_be_bytes()),
+        });
     }
 
     /// Forgets a lease; the caller deletes its keys.
@@ -171,9 +176,9 @@ impl State {
     pub(crate) fn check_revision(&self, revision: Option<Revision>) -> Result<()> {
         match revision {
             Some(asked) if asked > self.revision => Err(Error::FutureRevision),
-            Some(asked) if asked > 0 && asked < self.compact_revision => {
-                Err(Error::Compacted { compact_revision: self.compact_revision })
-            }
+            Some(asked) if asked > 0 && asked < self.compact_revision => Err(Error::Compacted {
+                compact_revision: self.compact_revision,
+            }),
             _ => Ok(()),
         }
     }
@@ -196,7 +201,10 @@ impl State {
             let limit = limit(request);
             located.reserve_exact(count.min(limit));
             self.items.visit(&request.range, Which::Live, &mut |item| {
-                located.extend(item.entry().map(|entry| Located::InMemory(Arc::clone(entry))));
+                located.extend(
+                    item.entry()
+                        .map(|entry| Located::InMemory(Arc::clone(entry))),
+                );
                 if located.len() < limit {
                     ControlFlow::Continue(())
                 } else {
@@ -208,11 +216,19 @@ impl State {
     }
 
     fn find_old(&self, request: &RangeRequest, revision: Revision) -> Found {
-        let limit = if request.content == RangeContent::CountOnly { 0 } else { limit(request) };
-        let mut found = Found { located: Vec::new(), count: 0 };
+        let limit = if request.content == RangeContent::CountOnly {
+            0
+        } else {
+            limit(request)
+        };
+        let mut found = Found {
+            located: Vec::new(),
+            count: 0,
+        };
         self.items.visit(&request.range, Which::All, &mut |item| {
-            if let Some(located) =
-                item.at(revision).and_then(|version| Located::of(version, &item.key))
+            if let Some(located) = item
+                .at(revision)
+                .and_then(|version| Located::of(version, &item.key))
             {
                 found.count += 1;
                 if found.located.len() < limit {
@@ -234,7 +250,9 @@ impl State {
     ) -> (Arc<Entry>, Change) {
         let old = self.items.get(key).cloned();
         let previous = old.as_ref().and_then(|item| item.entry()).cloned();
-        let key = old.as_ref().map_or_else(|| Arc::from(key), |item| Arc::clone(&item.key));
+        let key = old
+            .as_ref()
+            .map_or_else(|| Arc::from(key), |item| Arc::clone(&item.key));
         let revision = id.revision();
         let entry = Arc::new(Entry {
             key: Arc::clone(&key),
@@ -254,7 +272,13 @@ impl State {
     /// Deletes a key that is there.
     pub(crate) fn delete(&mut self, id: VersionId, previous: &Arc<Entry>) -> Change {
         let old = self.items.get(&previous.key).cloned();
-        self.replace(id, Arc::clone(&previous.key), old.as_ref(), None, Some(Arc::clone(previous)))
+        self.replace(
+            id,
+            Arc::clone(&previous.key),
+            old.as_ref(),
+            None,
+            Some(Arc::clone(previous)),
+        )
     }
 
     fn replace(
@@ -271,8 +295,13 @@ impl State {
         });
         self.items.insert(Arc::new(Item {
             key: Arc::clone(&key),
-            newest: Version { id, body: entry.clone().map_or(Body::Tombstone, Body::InMemory) },
-            history: superseded.as_ref().map(|superseded| Arc::clone(&superseded.history)),
+            newest: Version {
+                id,
+                body: entry.clone().map_or(Body::Tombstone, Body::InMemory),
+            },
+            history: superseded
+                .as_ref()
+                .map(|superseded| Arc::clone(&superseded.history)),
         }));
         let (was, is) = (lease_of(previous.as_ref()), lease_of(entry.as_ref()));
         if was != is {
@@ -281,12 +310,19 @@ impl State {
         }
         self.bytes += size_of_entry(entry.as_ref());
         self.bytes -= size_of_entry(previous.as_ref());
-        Change { id, key, entry, previous, superseded }
+        Change {
+            id,
+            key,
+            entry,
+            previous,
+            superseded,
+        }
     }
 
     fn attach(&mut self, lease: LeaseId, key: &[u8]) {
         if lease != 0 {
-            self.attachments.insert(Attachment(attachment_key(lease, key)));
+            self.attachments
+                .insert(Attachment(attachment_key(lease, key)));
         }
     }
 
@@ -299,7 +335,9 @@ impl State {
     /// Errors if `revision` may not be compacted to.
     pub fn check_compact(&self, revision: Revision) -> Result<()> {
         if revision <= self.compact_revision {
-            return Err(Error::Compacted { compact_revision: self.compact_revision });
+            return Err(Error::Compacted {
+                compact_revision: self.compact_revision,
+            });
         }
         if revision > self.revision {
             return Err(Error::FutureRevision);
@@ -313,7 +351,9 @@ impl State {
 
     /// Forgets one version below the compacted revision.
     pub(crate) fn forget(&mut self, key: &[u8], id: VersionId) {
-        let Some(item) = self.items.get(key) else { return };
+        let Some(item) = self.items.get(key) else {
+            return;
+        };
         if item.newest.id == id {
             // Only a tombstone can be both the newest version and dead.
             self.items.remove(key);
@@ -324,7 +364,11 @@ impl State {
 }
 
 fn limit(request: &RangeRequest) -> usize {
-    if request.limit == 0 { usize::MAX } else { request.limit }
+    if request.limit == 0 {
+        usize::MAX
+    } else {
+        request.limit
+    }
 }
 
 fn size_of_entry(entry: Option<&Arc<Entry>>) -> usize {
@@ -351,6 +395,11 @@ impl Loader {
         self.state.add_lease(id, ttl);
     }
 
+    /// The newest revision among the versions so far.
+    pub fn revision(&self) -> Revision {
+        self.state.revision
+    }
+
     /// Takes the next version, in the order of ids; `entry` is `None` for a tombstone.
     pub fn version(&mut self, id: VersionId, key: Arc<[u8]>, entry: Option<Arc<Entry>>) {
         let old = self.state.items.get(&key).cloned();
@@ -367,7 +416,10 @@ impl Loader {
     pub fn finish(mut self, revision: Revision, compact_revision: Revision) -> Loaded {
         self.state.revision = self.state.revision.max(revision);
         self.state.compact_revision = compact_revision;
-        Loaded { state: self.state, changes: self.changes }
+        Loaded {
+            state: self.state,
+            changes: self.changes,
+        }
     }
 }
 

@@ -6,18 +6,28 @@ use std::time::Duration;
 use env::{Clock, ManualClock, Timestamp};
 use tokio::runtime::Builder;
 
+use crate::CompareOperator::{Equal, Greater, Less, NotEqual};
 use crate::*;
 
 fn run<F: Future>(test: F) -> F::Output {
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime");
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        env::timeout(Duration::from_secs(20), test).await.expect("the test takes too long")
+        env::timeout(Duration::from_secs(20), test)
+            .await
+            .expect("the test takes too long")
     })
 }
 
 fn put(key: &str, value: &str) -> Operation {
-    Operation::Put { key: key.into(), value: Arc::from(value.as_bytes()), lease: 0 }
+    Operation::Put {
+        key: key.into(),
+        value: Arc::from(value.as_bytes()),
+        lease: 0,
+    }
 }
 
 fn delete(range: KeyRange) -> Operation {
@@ -25,7 +35,14 @@ fn delete(range: KeyRange) -> Operation {
 }
 
 async fn write(kv: &MemoryKv, operations: Vec<Operation>) -> Result<TxnResponse> {
-    kv.txn(Txn { success: operations, ..Txn::default() }, Durability::Durable).await
+    kv.txn(
+        Txn {
+            success: operations,
+            ..Txn::default()
+        },
+        Durability::Durable,
+    )
+    .await
 }
 
 async fn read(
@@ -33,7 +50,10 @@ async fn read(
     range: KeyRange,
     revision: Option<Revision>,
 ) -> Result<Vec<(String, String)>> {
-    let request = RangeRequest { revision, ..RangeRequest::newest(range) };
+    let request = RangeRequest {
+        revision,
+        ..RangeRequest::newest(range)
+    };
     Ok(kv
         .range(request)
         .await?
@@ -48,11 +68,19 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 async fn watch(kv: &MemoryKv, range: KeyRange, start_revision: Option<Revision>) -> WatchStream {
-    kv.watch(WatchRequest { range, start_revision }).await.expect("a watch")
+    kv.watch(WatchRequest {
+        range,
+        start_revision,
+    })
+    .await
+    .expect("a watch")
 }
 
 /// `put a=1 @2`, `delete a @3 was 1`, `progress 4`, `compacted 3`, one line for each message, events joined by `, `.
@@ -66,14 +94,23 @@ async fn next(stream: &mut WatchStream) -> String {
 
 fn line(event: &Event) -> String {
     let was = |previous: &Option<Arc<Entry>>| {
-        previous.as_ref().map_or(String::new(), |entry| format!(" was {}", text(&entry.value)))
+        previous.as_ref().map_or(String::new(), |entry| {
+            format!(" was {}", text(&entry.value))
+        })
     };
     let key = text(event.key());
     match event {
         Event::Put { entry, previous } => {
-            format!("put {key}={} @{}{}", text(&entry.value), entry.mod_revision, was(previous))
+            format!(
+                "put {key}={} @{}{}",
+                text(&entry.value),
+                entry.mod_revision,
+                was(previous)
+            )
         }
-        Event::Delete { revision, previous, .. } => {
+        Event::Delete {
+            revision, previous, ..
+        } => {
             format!("delete {key} @{revision}{}", was(previous))
         }
     }
@@ -84,8 +121,20 @@ fn revisions_start_at_one_and_grow_with_writes_that_change_something() {
     run(async {
         let kv = MemoryKv::new();
         assert_eq!(kv.current_revision(), 1);
-        assert_eq!(write(&kv, vec![delete(KeyRange::prefix("a"))]).await.unwrap().revision, 1);
-        assert_eq!(write(&kv, vec![put("a", "1"), put("b", "2")]).await.unwrap().revision, 2);
+        assert_eq!(
+            write(&kv, vec![delete(KeyRange::prefix("a"))])
+                .await
+                .unwrap()
+                .revision,
+            1
+        );
+        assert_eq!(
+            write(&kv, vec![put("a", "1"), put("b", "2")])
+                .await
+                .unwrap()
+                .revision,
+            2
+        );
         assert_eq!(write(&kv, vec![]).await.unwrap().revision, 2);
         let failed = Txn {
             compares: vec![Compare::absent("a")],
@@ -108,14 +157,27 @@ fn versions_count_within_a_generation() {
             panic!("{answer:?}")
         };
         assert_eq!(
-            (previous[0].create_revision, previous[0].mod_revision, previous[0].version),
+            (
+                previous[0].create_revision,
+                previous[0].mod_revision,
+                previous[0].version
+            ),
             (2, 3, 2)
         );
         let answer = write(&kv, vec![put("a", "3")]).await.unwrap();
-        let [OperationResult::Put { entry, previous: None }] = answer.results.as_slice() else {
+        let [
+            OperationResult::Put {
+                entry,
+                previous: None,
+            },
+        ] = answer.results.as_slice()
+        else {
             panic!("{answer:?}")
         };
-        assert_eq!((entry.create_revision, entry.mod_revision, entry.version), (5, 5, 1));
+        assert_eq!(
+            (entry.create_revision, entry.mod_revision, entry.version),
+            (5, 5, 1)
+        );
     });
 }
 
@@ -129,7 +191,13 @@ fn a_range_in_a_transaction_sees_what_the_transaction_wrote() {
             revision: Some(2),
             ..RangeRequest::newest(KeyRange::prefix(""))
         });
-        let operations = vec![range.clone(), put("b", "2"), range, delete(KeyRange::key("a")), old];
+        let operations = vec![
+            range.clone(),
+            put("b", "2"),
+            range,
+            delete(KeyRange::key("a")),
+            old,
+        ];
         let answer = write(&kv, operations).await.unwrap();
         let ranges: Vec<_> = answer
             .results
@@ -150,20 +218,47 @@ fn a_range_in_a_transaction_sees_what_the_transaction_wrote() {
 fn an_old_revision_is_read_as_it_was_until_it_is_compacted() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a", "1"), put("b", "1")]).await.unwrap();
+        write(&kv, vec![put("a", "1"), put("b", "1")])
+            .await
+            .unwrap();
         write(&kv, vec![put("a", "2")]).await.unwrap();
         write(&kv, vec![delete(KeyRange::key("a"))]).await.unwrap();
         write(&kv, vec![put("a", "4")]).await.unwrap();
         let all = || KeyRange::prefix("");
-        assert_eq!(read(&kv, all(), Some(2)).await.unwrap(), pairs(&[("a", "1"), ("b", "1")]));
-        assert_eq!(read(&kv, all(), Some(3)).await.unwrap(), pairs(&[("a", "2"), ("b", "1")]));
-        assert_eq!(read(&kv, all(), Some(4)).await.unwrap(), pairs(&[("b", "1")]));
+        assert_eq!(
+            read(&kv, all(), Some(2)).await.unwrap(),
+            pairs(&[("a", "1"), ("b", "1")])
+        );
+        assert_eq!(
+            read(&kv, all(), Some(3)).await.unwrap(),
+            pairs(&[("a", "2"), ("b", "1")])
+        );
+        assert_eq!(
+            read(&kv, all(), Some(4)).await.unwrap(),
+            pairs(&[("b", "1")])
+        );
         assert_eq!(read(&kv, all(), Some(6)).await, Err(Error::FutureRevision));
         kv.compact(4).await.unwrap();
-        assert_eq!(read(&kv, all(), Some(3)).await, Err(Error::Compacted { compact_revision: 4 }));
-        assert_eq!(read(&kv, all(), Some(4)).await.unwrap(), pairs(&[("b", "1")]));
-        assert_eq!(read(&kv, all(), None).await.unwrap(), pairs(&[("a", "4"), ("b", "1")]));
-        assert_eq!(kv.compact(4).await, Err(Error::Compacted { compact_revision: 4 }));
+        assert_eq!(
+            read(&kv, all(), Some(3)).await,
+            Err(Error::Compacted {
+                compact_revision: 4
+            })
+        );
+        assert_eq!(
+            read(&kv, all(), Some(4)).await.unwrap(),
+            pairs(&[("b", "1")])
+        );
+        assert_eq!(
+            read(&kv, all(), None).await.unwrap(),
+            pairs(&[("a", "4"), ("b", "1")])
+        );
+        assert_eq!(
+            kv.compact(4).await,
+            Err(Error::Compacted {
+                compact_revision: 4
+            })
+        );
         assert_eq!(kv.compact(6).await, Err(Error::FutureRevision));
         kv.compact(5).await.unwrap();
     });
@@ -174,16 +269,26 @@ fn limits_cut_the_entries_and_not_the_count() {
     run(async {
         let kv = MemoryKv::new();
         for number in 0..200 {
-            write(&kv, vec![put(&format!("k/{number:03}"), "x")]).await.unwrap();
+            write(&kv, vec![put(&format!("k/{number:03}"), "x")])
+                .await
+                .unwrap();
         }
-        write(&kv, vec![delete(KeyRange::from_to("k/050", "k/060"))]).await.unwrap();
+        write(&kv, vec![delete(KeyRange::from_to("k/050", "k/060"))])
+            .await
+            .unwrap();
         for revision in [None, Some(kv.current_revision())] {
-            let request =
-                RangeRequest { limit: 7, revision, ..RangeRequest::newest(KeyRange::prefix("k/")) };
+            let request = RangeRequest {
+                limit: 7,
+                revision,
+                ..RangeRequest::newest(KeyRange::prefix("k/"))
+            };
             let answer = kv.range(request.clone()).await.unwrap();
             assert_eq!((answer.entries.len(), answer.count), (7, 190));
             let answer = kv
-                .range(RangeRequest { content: RangeContent::CountOnly, ..request })
+                .range(RangeRequest {
+                    content: RangeContent::CountOnly,
+                    ..request
+                })
                 .await
                 .unwrap();
             assert_eq!((answer.entries.len(), answer.count), (0, 190));
@@ -194,12 +299,24 @@ fn limits_cut_the_entries_and_not_the_count() {
 #[test]
 fn a_transaction_is_refused_before_it_changes_anything() {
     run(async {
-        let limits = Limits { operations_max: 3, request_bytes_max: 100 };
-        let kv = MemoryKv::open(MemoryOptions { limits, ..MemoryOptions::default() });
+        let limits = Limits {
+            operations_max: 3,
+            request_bytes_max: 100,
+        };
+        let kv = MemoryKv::open(MemoryOptions {
+            limits,
+            ..MemoryOptions::default()
+        });
         let refused = [
             (vec![put("a", "1"), put("a", "2")], Error::DuplicateKey),
-            (vec![put("a", "1"), delete(KeyRange::prefix("a"))], Error::DuplicateKey),
-            (vec![delete(KeyRange::key("a")), put("a", "1")], Error::DuplicateKey),
+            (
+                vec![put("a", "1"), delete(KeyRange::prefix("a"))],
+                Error::DuplicateKey,
+            ),
+            (
+                vec![delete(KeyRange::key("a")), put("a", "1")],
+                Error::DuplicateKey,
+            ),
             (
                 vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")],
                 Error::TooManyOperations,
@@ -209,7 +326,11 @@ fn a_transaction_is_refused_before_it_changes_anything() {
             (
                 vec![
                     put("a", "1"),
-                    Operation::Put { key: "b".into(), value: Arc::from(&b""[..]), lease: 7 },
+                    Operation::Put {
+                        key: "b".into(),
+                        value: Arc::from(&b""[..]),
+                        lease: 7,
+                    },
                 ],
                 Error::LeaseNotFound,
             ),
@@ -217,11 +338,21 @@ fn a_transaction_is_refused_before_it_changes_anything() {
         for (operations, error) in refused {
             assert_eq!(write(&kv, operations).await.unwrap_err(), error);
         }
-        assert_eq!((kv.current_revision(), kv.status().await.unwrap().keys), (1, 0));
+        assert_eq!(
+            (kv.current_revision(), kv.status().await.unwrap().keys),
+            (1, 0)
+        );
         // Deletes may overlap each other: the second one finds nothing.
-        write(&kv, vec![put("b", "1"), delete(KeyRange::key("a")), delete(KeyRange::key("a"))])
-            .await
-            .unwrap();
+        write(
+            &kv,
+            vec![
+                put("b", "1"),
+                delete(KeyRange::key("a")),
+                delete(KeyRange::key("a")),
+            ],
+        )
+        .await
+        .unwrap();
     });
 }
 
@@ -231,14 +362,33 @@ fn every_compare_target_is_compared_and_a_missing_key_is_zero_without_a_value() 
         let kv = MemoryKv::new();
         kv.lease_grant(9, Duration::from_secs(60)).await.unwrap();
         write(&kv, vec![put("a", "1")]).await.unwrap();
-        write(&kv, vec![Operation::Put { key: "a".into(), value: Arc::from(&b"m"[..]), lease: 9 }])
-            .await
-            .unwrap();
+        write(
+            &kv,
+            vec![Operation::Put {
+                key: "a".into(),
+                value: Arc::from(&b"m"[..]),
+                lease: 9,
+            }],
+        )
+        .await
+        .unwrap();
         let holds = async |key: &str, target, operator| {
-            let compares = vec![Compare { key: key.into(), target, operator }];
-            kv.txn(Txn { compares, ..Txn::default() }, Durability::Durable).await.unwrap().succeeded
+            let compares = vec![Compare {
+                key: key.into(),
+                target,
+                operator,
+            }];
+            kv.txn(
+                Txn {
+                    compares,
+                    ..Txn::default()
+                },
+                Durability::Durable,
+            )
+            .await
+            .unwrap()
+            .succeeded
         };
-        use CompareOperator::{Equal, Greater, Less, NotEqual};
         assert!(holds("a", CompareTarget::CreateRevision(2), Equal).await);
         assert!(holds("a", CompareTarget::ModRevision(3), Equal).await);
         assert!(holds("a", CompareTarget::Version(1), Greater).await);
@@ -257,14 +407,26 @@ fn every_compare_target_is_compared_and_a_missing_key_is_zero_without_a_value() 
 fn a_watch_shows_past_and_present_in_order_with_previous_values() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a/1", "1"), put("b", "x")]).await.unwrap();
-        write(&kv, vec![put("a/1", "2"), put("a/2", "2")]).await.unwrap();
+        write(&kv, vec![put("a/1", "1"), put("b", "x")])
+            .await
+            .unwrap();
+        write(&kv, vec![put("a/1", "2"), put("a/2", "2")])
+            .await
+            .unwrap();
         let mut all = watch(&kv, KeyRange::prefix("a/"), Some(2)).await;
         let mut now = watch(&kv, KeyRange::prefix("a/"), None).await;
-        assert_eq!(next(&mut all).await, "put a/1=1 @2, put a/1=2 @3 was 1, put a/2=2 @3");
-        write(&kv, vec![delete(KeyRange::prefix("a/"))]).await.unwrap();
+        assert_eq!(
+            next(&mut all).await,
+            "put a/1=1 @2, put a/1=2 @3 was 1, put a/2=2 @3"
+        );
+        write(&kv, vec![delete(KeyRange::prefix("a/"))])
+            .await
+            .unwrap();
         for stream in [&mut all, &mut now] {
-            assert_eq!(next(stream).await, "delete a/1 @4 was 2, delete a/2 @4 was 2");
+            assert_eq!(
+                next(stream).await,
+                "delete a/1 @4 was 2, delete a/2 @4 was 2"
+            );
         }
         now.progress.0.send(()).await.unwrap();
         assert_eq!(next(&mut now).await, "progress 4");
@@ -288,19 +450,29 @@ fn a_watch_of_the_future_stays_silent_until_its_time() {
 fn the_borders_of_a_compaction_are_those_of_etcd() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a", "1"), put("b", "1")]).await.unwrap();
+        write(&kv, vec![put("a", "1"), put("b", "1")])
+            .await
+            .unwrap();
         write(&kv, vec![put("b", "2")]).await.unwrap();
-        write(&kv, vec![delete(KeyRange::key("a")), put("b", "3")]).await.unwrap();
+        write(&kv, vec![delete(KeyRange::key("a")), put("b", "3")])
+            .await
+            .unwrap();
         kv.compact(4).await.unwrap();
         // A watch exactly at the compacted revision sees its events, deletes too, but nothing from before (etcd#18089, etcd#19179).
         assert_eq!(
             next(&mut watch(&kv, KeyRange::prefix(""), Some(4)).await).await,
             "delete a @4, put b=3 @4"
         );
-        assert_eq!(next(&mut watch(&kv, KeyRange::prefix(""), Some(3)).await).await, "compacted 4");
+        assert_eq!(
+            next(&mut watch(&kv, KeyRange::prefix(""), Some(3)).await).await,
+            "compacted 4"
+        );
         write(&kv, vec![put("b", "5")]).await.unwrap();
         kv.compact(5).await.unwrap();
-        assert_eq!(next(&mut watch(&kv, KeyRange::prefix(""), Some(5)).await).await, "put b=5 @5");
+        assert_eq!(
+            next(&mut watch(&kv, KeyRange::prefix(""), Some(5)).await).await,
+            "put b=5 @5"
+        );
         // The tombstone is forgotten with its key.
         assert_eq!(kv.store_keys_with_history(), 1);
     });
@@ -358,7 +530,9 @@ fn a_slow_watcher_is_told_when_its_position_is_compacted() {
         let kv = MemoryKv::new();
         let mut slow = watch(&kv, KeyRange::key("a"), None).await;
         for number in 0..3 * WATCH_QUEUE_MAX {
-            write(&kv, vec![put("a", &number.to_string())]).await.unwrap();
+            write(&kv, vec![put("a", &number.to_string())])
+                .await
+                .unwrap();
         }
         let newest = kv.current_revision();
         kv.compact(newest).await.unwrap();
@@ -366,7 +540,15 @@ fn a_slow_watcher_is_told_when_its_position_is_compacted() {
         while let Some(message) = slow.messages.recv().await {
             last = format!("{message:?}");
         }
-        assert_eq!(last, format!("{:?}", WatchMessage::Compacted { compact_revision: newest }));
+        assert_eq!(
+            last,
+            format!(
+                "{:?}",
+                WatchMessage::Compacted {
+                    compact_revision: newest
+                }
+            )
+        );
     });
 }
 
@@ -378,7 +560,10 @@ fn history_older_than_the_ring_is_replayed_from_the_tree() {
         for number in 0..40 {
             write(
                 &kv,
-                vec![put(&format!("k/{}", number % 7), &large), put("n", &number.to_string())],
+                vec![
+                    put(&format!("k/{}", number % 7), &large),
+                    put("n", &number.to_string()),
+                ],
             )
             .await
             .unwrap();
@@ -391,7 +576,10 @@ fn history_older_than_the_ring_is_replayed_from_the_tree() {
             };
             seen.extend(events.iter().map(line));
         }
-        assert_eq!((seen[0].as_str(), seen[39].as_str()), ("put n=0 @2", "put n=39 @41 was 38"));
+        assert_eq!(
+            (seen[0].as_str(), seen[39].as_str()),
+            ("put n=0 @2", "put n=39 @41 was 38")
+        );
     });
 }
 
@@ -410,7 +598,10 @@ fn watchers_see_every_write_of_concurrent_writers_in_order() {
                         if number % 7 == 3 {
                             write(
                                 &kv,
-                                vec![delete(KeyRange::key(key)), put(&format!("w/{writer}/n"), "")],
+                                vec![
+                                    delete(KeyRange::key(key)),
+                                    put(&format!("w/{writer}/n"), ""),
+                                ],
                             )
                             .await
                             .unwrap();
@@ -486,15 +677,30 @@ fn an_expired_lease_takes_its_keys_in_one_revision() {
         write(&kv, vec![put("b", "kept")]).await.unwrap();
         let mut stream = watch(&kv, KeyRange::prefix(""), None).await;
         clock.advance(Duration::from_secs(6));
-        assert_eq!(kv.lease_keep_alive(lease.id).await, Ok(Duration::from_secs(10)));
+        assert_eq!(
+            kv.lease_keep_alive(lease.id).await,
+            Ok(Duration::from_secs(10))
+        );
         clock.advance(Duration::from_secs(6));
         let status = kv.lease_status(lease.id).await.unwrap();
-        assert_eq!((status.remaining, status.keys.len()), (Duration::from_secs(4), 2));
+        assert_eq!(
+            (status.remaining, status.keys.len()),
+            (Duration::from_secs(4), 2)
+        );
         clock.advance(Duration::from_secs(5));
         kv.check_leases();
-        assert_eq!(next(&mut stream).await, "delete a @6 was v, delete c @6 was v");
-        assert_eq!(kv.lease_keep_alive(lease.id).await, Err(Error::LeaseNotFound));
-        assert_eq!((kv.leases().await.unwrap(), kv.current_revision()), (vec![], 6));
+        assert_eq!(
+            next(&mut stream).await,
+            "delete a @6 was v, delete c @6 was v"
+        );
+        assert_eq!(
+            kv.lease_keep_alive(lease.id).await,
+            Err(Error::LeaseNotFound)
+        );
+        assert_eq!(
+            (kv.leases().await.unwrap(), kv.current_revision()),
+            (vec![], 6)
+        );
     });
 }
 
@@ -505,6 +711,9 @@ fn closing_ends_watches_and_refuses_writes() {
         let mut stream = watch(&kv, KeyRange::prefix(""), None).await;
         kv.close();
         assert!(stream.messages.recv().await.is_none());
-        assert_eq!(write(&kv, vec![put("a", "1")]).await.unwrap_err(), Error::Closed);
+        assert_eq!(
+            write(&kv, vec![put("a", "1")]).await.unwrap_err(),
+            Error::Closed
+        );
     });
 }

@@ -29,7 +29,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { operations_max: OPERATIONS_MAX, request_bytes_max: REQUEST_BYTES_MAX }
+        Self {
+            operations_max: OPERATIONS_MAX,
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
     }
 }
 
@@ -44,13 +47,21 @@ pub struct Transacted {
 impl Txn {
     /// What can be said of a transaction without looking at the store.
     pub fn check(&self, limits: &Limits) -> Result<()> {
-        let longest = self.compares.len().max(self.success.len()).max(self.failure.len());
+        let longest = self
+            .compares
+            .len()
+            .max(self.success.len())
+            .max(self.failure.len());
         if longest > limits.operations_max {
             return Err(Error::TooManyOperations);
         }
         let operations = || self.success.iter().chain(&self.failure);
-        let bytes: usize =
-            self.compares.iter().map(compare_bytes).chain(operations().map(Operation::bytes)).sum();
+        let bytes: usize = self
+            .compares
+            .iter()
+            .map(compare_bytes)
+            .chain(operations().map(Operation::bytes))
+            .sum();
         if bytes > limits.request_bytes_max {
             return Err(Error::TooLarge);
         }
@@ -64,8 +75,16 @@ impl Txn {
 
     /// Bytes of all keys and values.
     pub fn bytes(&self) -> usize {
-        let operations = self.success.iter().chain(&self.failure).map(Operation::bytes);
-        self.compares.iter().map(compare_bytes).chain(operations).sum()
+        let operations = self
+            .success
+            .iter()
+            .chain(&self.failure)
+            .map(Operation::bytes);
+        self.compares
+            .iter()
+            .map(compare_bytes)
+            .chain(operations)
+            .sum()
     }
 
     /// Whether some range asks for an older revision, which may have to be read from disk.
@@ -96,7 +115,11 @@ impl Operation {
 }
 
 fn compare_bytes(compare: &Compare) -> usize {
-    let value = if let CompareTarget::Value(value) = &compare.target { value.len() } else { 0 };
+    let value = if let CompareTarget::Value(value) = &compare.target {
+        value.len()
+    } else {
+        0
+    };
     compare.key.len() + value
 }
 
@@ -117,14 +140,22 @@ fn check_duplicates(operations: &[Operation]) -> Result<()> {
     let overlaps = operations.iter().any(|operation| {
         matches!(operation, Operation::DeleteRange(range) if puts.range(range.start.as_slice()..).next().is_some_and(|key| range.contains(key)))
     });
-    if overlaps { Err(Error::DuplicateKey) } else { Ok(()) }
+    if overlaps {
+        Err(Error::DuplicateKey)
+    } else {
+        Ok(())
+    }
 }
 
 impl State {
     /// Runs a transaction that passed [`Txn::check`].
     pub fn transact(&mut self, txn: &Txn, history: Option<&dyn ReadHistory>) -> Result<Transacted> {
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let operations = if succeeded { &txn.success } else { &txn.failure };
+        let operations = if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        };
         self.check_operations(operations)?;
         let old_ranges = self.read_old_ranges(operations, history)?;
 
@@ -158,7 +189,11 @@ impl State {
             self.revision = begin + 1;
         }
         Ok(Transacted {
-            response: TxnResponse { succeeded, revision: self.revision, results },
+            response: TxnResponse {
+                succeeded,
+                revision: self.revision,
+                results,
+            },
             changes,
         })
     }
@@ -171,7 +206,11 @@ impl State {
         let revision = self.revision + 1;
         let mut changes = Vec::new();
         // A lease with more keys than a revision can hold keeps the rest for the revoke that follows.
-        for key in self.lease_keys(id).into_iter().take(CHANGES_PER_REVISION_MAX) {
+        for key in self
+            .lease_keys(id)
+            .into_iter()
+            .take(CHANGES_PER_REVISION_MAX)
+        {
             let entry = self.entry(&key).cloned().expect("an attached key is there");
             changes.push(self.delete(VersionId::new(revision, changes.len()), &entry));
         }
@@ -222,7 +261,11 @@ impl State {
                 Operation::DeleteRange(range) => changes += self.items.count(range),
             }
         }
-        if changes > CHANGES_PER_REVISION_MAX { Err(Error::TooManyOperations) } else { Ok(()) }
+        if changes > CHANGES_PER_REVISION_MAX {
+            Err(Error::TooManyOperations)
+        } else {
+            Ok(())
+        }
     }
 
     /// The answers to ranges at older revisions. The transaction's own writes cannot change them, and reading them is what may fail.
@@ -235,7 +278,11 @@ impl State {
             Operation::Range(request) if request.revision.is_some_and(|revision| revision > 0) => {
                 let found = self.find(request)?;
                 let entries = load(found.located, history)?;
-                Ok(Some(RangeResponse { revision: self.revision, entries, count: found.count }))
+                Ok(Some(RangeResponse {
+                    revision: self.revision,
+                    entries,
+                    count: found.count,
+                }))
             }
             _ => Ok(None),
         };
@@ -258,7 +305,9 @@ impl State {
         changes: &mut Vec<Change>,
     ) -> Vec<Arc<Entry>> {
         let request = RangeRequest::newest(range.clone());
-        let found = self.find(&request).expect("the newest revision can always be read");
+        let found = self
+            .find(&request)
+            .expect("the newest revision can always be read");
         let previous = load(found.located, None).expect("newest entries are in memory");
         for entry in &previous {
             let change = self.delete(VersionId::new(revision, changes.len()), entry);

@@ -39,7 +39,9 @@ struct Child<V> {
 
 impl<V> Default for Tree<V> {
     fn default() -> Self {
-        Self { root: Arc::new(Node::Leaf(Vec::new())) }
+        Self {
+            root: Arc::new(Node::Leaf(Vec::new())),
+        }
     }
 }
 
@@ -161,7 +163,11 @@ impl<V: Keyed> Node<V> {
 
 impl<V: Keyed> Child<V> {
     fn of(node: Arc<Node<V>>) -> Self {
-        Self { first: node.first(), live: node.live(), node }
+        Self {
+            first: node.first(),
+            live: node.live(),
+            node,
+        }
     }
 }
 
@@ -171,7 +177,9 @@ fn position<V: Keyed>(values: &[V], key: &[u8]) -> Result<usize, usize> {
 
 /// The child in whose subtree `key` is or would be.
 fn child_for<V>(children: &[Child<V>], key: &[u8]) -> usize {
-    children.partition_point(|child| &*child.first <= key).saturating_sub(1)
+    children
+        .partition_point(|child| &*child.first <= key)
+        .saturating_sub(1)
 }
 
 fn insert<V: Keyed>(node: &mut Arc<Node<V>>, value: V) -> (Option<V>, Option<Child<V>>) {
@@ -210,7 +218,11 @@ fn split<T>(parts: &mut Vec<T>, inserted_at: usize) -> Option<Vec<T>> {
     if parts.len() <= NODE_MAX {
         return None;
     }
-    let at = if inserted_at + 1 == parts.len() { NODE_MAX - 1 } else { NODE_MAX / 2 };
+    let at = if inserted_at + 1 == parts.len() {
+        NODE_MAX - 1
+    } else {
+        NODE_MAX / 2
+    };
     let right = parts.split_off(at);
     parts.shrink_to_fit();
     Some(right)
@@ -236,7 +248,9 @@ fn remove<V: Keyed>(node: &mut Arc<Node<V>>, key: &[u8]) -> Option<V> {
 
 fn join_neighbour<V: Keyed>(children: &mut Vec<Child<V>>, at: usize) {
     let left = if at > 0 { at - 1 } else { at };
-    let Some(right) = children.get(left + 1) else { return };
+    let Some(right) = children.get(left + 1) else {
+        return;
+    };
     if children[left].node.len() + right.node.len() > NODE_MAX {
         return;
     }
@@ -342,8 +356,11 @@ mod tests {
                     1 => KeyRange::from_to(from.to_vec(), Vec::new()),
                     _ => KeyRange::from_to(from.to_vec(), to.to_vec()),
                 };
-                let all: Vec<_> =
-                    model.values().filter(|value| range.contains(&value.0)).cloned().collect();
+                let all: Vec<_> = model
+                    .values()
+                    .filter(|value| range.contains(&value.0))
+                    .cloned()
+                    .collect();
                 let live: Vec<_> = all.iter().filter(|value| value.1).cloned().collect();
                 assert_eq!(tree.count(&range), live.len());
                 assert_eq!(seen(&tree, &range, Which::All), all);

@@ -36,7 +36,10 @@ pub struct KeyRange {
 
 impl KeyRange {
     pub fn key(key: impl Into<Vec<u8>>) -> Self {
-        Self { start: key.into(), end: None }
+        Self {
+            start: key.into(),
+            end: None,
+        }
     }
 
     /// Every key that begins with `prefix`.
@@ -49,11 +52,17 @@ impl KeyRange {
                 break;
             }
         }
-        Self { start, end: Some(end) }
+        Self {
+            start,
+            end: Some(end),
+        }
     }
 
     pub fn from_to(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
-        Self { start: start.into(), end: Some(end.into()) }
+        Self {
+            start: start.into(),
+            end: Some(end.into()),
+        }
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {
@@ -82,7 +91,12 @@ pub enum RangeContent {
 
 impl RangeRequest {
     pub fn newest(range: KeyRange) -> Self {
-        Self { range, revision: None, limit: 0, content: RangeContent::KeysAndValues }
+        Self {
+            range,
+            revision: None,
+            limit: 0,
+            content: RangeContent::KeysAndValues,
+        }
     }
 }
 
@@ -138,7 +152,11 @@ impl Compare {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     Range(RangeRequest),
-    Put { key: Vec<u8>, value: Arc<[u8]>, lease: LeaseId },
+    Put {
+        key: Vec<u8>,
+        value: Arc<[u8]>,
+        lease: LeaseId,
+    },
     DeleteRange(KeyRange),
 }
 
@@ -171,8 +189,13 @@ pub struct TxnResponse {
 #[derive(Clone, Debug)]
 pub enum OperationResult {
     Range(RangeResponse),
-    Put { entry: Arc<Entry>, previous: Option<Arc<Entry>> },
-    Delete { previous: Vec<Arc<Entry>> },
+    Put {
+        entry: Arc<Entry>,
+        previous: Option<Arc<Entry>>,
+    },
+    Delete {
+        previous: Vec<Arc<Entry>>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,68 @@
+//! Moves pages from the log into the database beside the writer, on a connection and a thread of its own.
+
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use crate::schema;
+
+/// Waits for a ring, checkpoints, waits again; ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    bell: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(path: &Path) -> rusqlite::Result<Self> {
+        let connection = schema::open_second(path)?;
+        // One ring that waits says as much as many.
+        let (bell, rings) = sync_channel(1);
+        let work = move || {
+            for () in rings {
+                checkpoint(&connection, "PASSIVE");
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(work);
+        let thread = thread.expect("a thread can be started while the process starts");
+        Ok(Self {
+            bell: Some(bell),
+            thread: Some(thread),
+        })
+    }
+
+    pub(crate) fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            // A full queue means that a ring waits already.
+            let _full = bell.try_send(());
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        drop(self.bell.take());
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Checkpoints as far as readers and a full disk allow; whatever is left is done next time. Tells whether all of the log was done.
+pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> bool {
+    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let (busy, log, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(busy == 0 && log == done)
+    });
+    match done {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::warn!(%error, "the store's log cannot be moved into the database; it grows until it can");
+            false
+        }
+    }
+}

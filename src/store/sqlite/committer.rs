@@ -1,0 +1,175 @@
+//! Makes a batch durable: one transaction, one flush. Behind a trait, so that another form of log can take its place.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use kv::{Change, Dead, LeaseId};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::checkpoint::{Checkpointer, checkpoint};
+use crate::error::kv_error;
+use crate::row;
+use crate::schema;
+use crate::sealer::Sealers;
+
+/// Pages in the log (4 KiB each) from which on they are moved into the database beside the writer.
+const CHECKPOINT_PAGES: i64 = 1024;
+/// Pages in the log at which the writer itself finishes the checkpoint, because under steady load nobody else can; and how many more it waits if a
+/// reader is in the way.
+const LOG_PAGES_MAX: i64 = 4096;
+/// How long the writer lets readers finish before it puts that off.
+const RESTART_PATIENCE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LeaseWrite {
+    Grant { id: LeaseId, ttl: Duration },
+    Revoke { id: LeaseId },
+}
+
+/// What becomes durable together.
+#[derive(Debug)]
+pub(crate) struct WriteSet<'a> {
+    /// In the order of ids, first the changes that were only in memory so far.
+    pub(crate) changes: [&'a [Change]; 2],
+    pub(crate) leases: &'a [LeaseWrite],
+    pub(crate) dead: &'a [Dead],
+    pub(crate) facts: &'a [(&'static str, i64)],
+}
+
+pub(crate) trait Committer: Send {
+    /// All of it is on stable storage afterwards, or nothing of it.
+    fn commit(&mut self, set: &WriteSet<'_>) -> kv::Result<()>;
+
+    /// Gives back the memory that a burst of writes took.
+    fn trim(&mut self);
+
+    /// Leaves the file in order.
+    fn close(self: Box<Self>);
+}
+
+pub(crate) struct SqliteCommitter {
+    connection: Connection,
+    sealers: Arc<Sealers>,
+    checkpointer: Checkpointer,
+    log_pages: Arc<AtomicI64>,
+    /// The writer finishes the checkpoint at this many pages.
+    restart_at: i64,
+}
+
+impl SqliteCommitter {
+    pub(crate) fn new(
+        mut connection: Connection,
+        path: &Path,
+        sealers: Arc<Sealers>,
+    ) -> rusqlite::Result<Self> {
+        schema::prepare_for_writing(&connection, path)?;
+        let log_pages = Arc::new(AtomicI64::new(0));
+        let counter = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            counter.store(i64::from(pages), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let checkpointer = Checkpointer::start(path)?;
+        Ok(Self {
+            connection,
+            sealers,
+            checkpointer,
+            log_pages,
+            restart_at: LOG_PAGES_MAX,
+        })
+    }
+
+    fn write(&mut self, set: &WriteSet<'_>) -> rusqlite::Result<()> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut insert = transaction.prepare_cached(row::INSERT)?;
+            for change in set.changes.into_iter().flatten() {
+                row::insert(&mut insert, change, &self.sealers)?;
+            }
+            for lease in set.leases {
+                write_lease(&transaction, *lease)?;
+            }
+            let mut delete = transaction.prepare_cached(row::DELETE)?;
+            for dead in set.dead {
+                delete.execute([dead.id.0])?;
+            }
+            for (name, value) in set.facts {
+                transaction
+                    .prepare_cached("INSERT OR REPLACE INTO meta(k, v) VALUES(?1, ?2)")?
+                    .execute(params![name, value])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Keeps the log within its bounds.
+    fn tend_log(&mut self) {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if pages >= CHECKPOINT_PAGES {
+            self.checkpointer.ring();
+        }
+        if pages < CHECKPOINT_PAGES {
+            self.restart_at = LOG_PAGES_MAX;
+        } else if pages >= self.restart_at {
+            let patience = self.connection.busy_timeout(RESTART_PATIENCE);
+            let done = patience.is_ok() && checkpoint(&self.connection, "RESTART");
+            let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
+            if !done {
+                self.restart_at = pages + LOG_PAGES_MAX;
+            }
+        }
+    }
+}
+
+fn write_lease(connection: &Connection, lease: LeaseWrite) -> rusqlite::Result<()> {
+    match lease {
+        LeaseWrite::Grant { id, ttl } => {
+            let milliseconds = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO lease(id, ttl) VALUES(?1, ?2)")?
+                .execute(params![id, milliseconds])?;
+        }
+        LeaseWrite::Revoke { id } => {
+            connection
+                .prepare_cached("DELETE FROM lease WHERE id = ?1")?
+                .execute([id])?;
+        }
+    }
+    Ok(())
+}
+
+impl Committer for SqliteCommitter {
+    fn commit(&mut self, set: &WriteSet<'_>) -> kv::Result<()> {
+        match self.write(set) {
+            Ok(()) => {
+                self.tend_log();
+                Ok(())
+            }
+            Err(error) => {
+                // A full disk may have kept the log from being moved; perhaps there is space again.
+                self.checkpointer.ring();
+                Err(kv_error(&error))
+            }
+        }
+    }
+
+    fn trim(&mut self) {
+        if let Err(error) = self.connection.release_memory() {
+            tracing::debug!(%error, "the store's page cache keeps its memory");
+        }
+    }
+
+    fn close(self: Box<Self>) {
+        let Self {
+            connection,
+            checkpointer,
+            ..
+        } = *self;
+        drop(checkpointer);
+        checkpoint(&connection, "RESTART");
+    }
+}

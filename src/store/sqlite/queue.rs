@@ -1,0 +1,138 @@
+//! What waits for the writer. Callers wait for a place without blocking; the writer's thread sleeps until there is something.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv::{Durability, Error, LeaseId, LeaseStatus, Result, Revision, Txn, TxnResponse};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Commands that wait at most; further callers wait for a place.
+const QUEUE_MAX: usize = 8192;
+/// Operations in one batch, unless one transaction has more.
+const BATCH_OPERATIONS_MAX: usize = 2048;
+/// Bytes of keys and values in one batch, unless one transaction has more: it has to fit `SQLite`'s page cache.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Txn {
+        txn: Txn,
+        durability: Durability,
+        reply: Reply<TxnResponse>,
+    },
+    Compact {
+        revision: Revision,
+        reply: Reply<()>,
+    },
+    LeaseGrant {
+        id: LeaseId,
+        ttl: Duration,
+        reply: Reply<LeaseStatus>,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+        reply: Reply<Revision>,
+    },
+}
+
+impl Command {
+    fn weight(&self) -> (usize, usize) {
+        match self {
+            Self::Txn { txn, .. } => (1 + txn.success.len().max(txn.failure.len()), txn.bytes()),
+            Self::Compact { .. } | Self::LeaseGrant { .. } | Self::LeaseRevoke { .. } => (1, 0),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    filled: Condvar,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<(Command, OwnedSemaphorePermit)>,
+    rung: bool,
+    closing: bool,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) commands: Vec<Command>,
+    /// Nothing follows.
+    pub(crate) last: bool,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            filled: Condvar::new(),
+            places: Arc::new(Semaphore::new(QUEUE_MAX)),
+        })
+    }
+
+    pub(crate) async fn push(&self, command: Command) -> Result<()> {
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|_closed| Error::Closed)?;
+        let mut inner = self.inner.lock();
+        if inner.closing {
+            return Err(Error::Closed);
+        }
+        inner.waiting.push_back((command, place));
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Wakes the writer to look at the time.
+    pub(crate) fn ring(&self) {
+        self.inner.lock().rung = true;
+        self.filled.notify_one();
+    }
+
+    /// Refuses further commands; those that wait are still done.
+    pub(crate) fn close(&self) {
+        self.inner.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Waits for commands, at most `wait` (`None`: for ever), and takes a batch of them.
+    pub(crate) fn take(&self, wait: Option<Duration>) -> Taken {
+        let mut inner = self.inner.lock();
+        while inner.waiting.is_empty() && !inner.rung && !inner.closing {
+            match wait {
+                None => self.filled.wait(&mut inner),
+                Some(span) => {
+                    if span.is_zero() || self.filled.wait_for(&mut inner, span).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        inner.rung = false;
+        let mut commands = Vec::new();
+        let (mut operations, mut bytes) = (0, 0);
+        while operations < BATCH_OPERATIONS_MAX && bytes < BATCH_BYTES_MAX {
+            let Some((command, _place)) = inner.waiting.pop_front() else {
+                break;
+            };
+            let weight = command.weight();
+            operations += weight.0;
+            bytes += weight.1;
+            commands.push(command);
+        }
+        Taken {
+            commands,
+            last: inner.closing && inner.waiting.is_empty(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The face of the store on disk.
+
+use std::fs::{self, TryLockError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kv::{
+    Durability, Error, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest, RangeResponse,
+    ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
+};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::committer::SqliteCommitter;
+use crate::error::{OpenError, kv_error};
+use crate::load::{Opened, load};
+use crate::options::Options;
+use crate::queue::{Command, Queue};
+use crate::readers::Readers;
+use crate::schema;
+use crate::sealer::Sealers;
+use crate::writer::{Parts, Writer};
+
+/// A store in one `SQLite` file. Dropping it closes it in the background; [`SqliteKv::close`] waits until everything is on disk.
+#[derive(Debug)]
+pub struct SqliteKv {
+    path: PathBuf,
+    limits: Limits,
+    queue: Arc<Queue>,
+    replica: Arc<Replica>,
+    times: Arc<LeaseTimes>,
+    readers: Arc<Readers>,
+    ended: Mutex<Option<oneshot::Receiver<Result<()>>>>,
+}
+
+impl SqliteKv {
+    /// Opens a store, and makes it if it is not there; the directory must exist. Blocks while it reads: about 2 ms for each MB.
+    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
+        let lock = lock(path)?;
+        let sealers = Arc::new(Sealers::new(options.sealers.clone()));
+        let connection = schema::open_writer(path)?;
+        let Opened { loaded, jump_to } = load(&connection, path, &sealers)?;
+        let readers = Arc::new(Readers::new(path.to_owned(), Arc::clone(&sealers)));
+        let replica = Replica::new(loaded, Some(Arc::clone(&readers) as Arc<dyn ReadHistory>));
+        let committer = SqliteCommitter::new(connection, path, sealers)
+            .map_err(OpenError::sqlite(path, "prepare for writing"))?;
+        // After a restart every lease has its full time again, as in etcd.
+        let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
+        for lease in replica.snapshot().leases() {
+            times.start(lease.id, lease.ttl);
+        }
+        let queue = Queue::new();
+        let limits = options.limits;
+        let mut writer = Writer::new(Parts {
+            queue: Arc::clone(&queue),
+            replica: Arc::clone(&replica),
+            history: Arc::clone(&readers) as Arc<dyn ReadHistory>,
+            times: Arc::clone(&times),
+            options,
+            committer: Box::new(committer),
+        });
+        if jump_to.is_some() {
+            let failed = |error| OpenError::Io {
+                path: path.to_owned(),
+                source: io::Error::other(error),
+            };
+            writer.mark_jump().map_err(failed)?;
+        }
+        let ended = start(writer, Arc::clone(&readers), lock);
+        let ended = Mutex::new(Some(ended));
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            limits,
+            queue,
+            replica,
+            times,
+            readers,
+            ended,
+        }))
+    }
+
+    /// Finishes what waits, refuses what follows, ends the watches, and returns once everything is on disk.
+    pub async fn close(&self) -> Result<()> {
+        self.queue.close();
+        let ended = self.ended.lock().take();
+        match ended {
+            Some(ended) => ended.await.unwrap_or(Err(Error::Closed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at the leases and at other things that are due at once, for clocks that only move when they are told to.
+    pub fn check_time(&self) {
+        self.queue.ring();
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(command(reply)).await?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+impl Drop for SqliteKv {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Keeps a second process from opening the store: `SQLite` alone would let it write.
+fn lock(path: &Path) -> Result<fs::File, OpenError> {
+    let failed = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(name)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Runs the writer on its own thread until the store is closed.
+fn start(writer: Writer, readers: Arc<Readers>, lock: fs::File) -> oneshot::Receiver<Result<()>> {
+    let (sender, ended) = oneshot::channel();
+    let work = move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| {
+            // What a writer that panicked holds in memory cannot be trusted, and what it acknowledged is on disk.
+            tracing::error!("the store's writer panicked; the process ends");
+            std::process::abort();
+        });
+        readers.close();
+        drop(lock);
+        let _nobody_waits = sender.send(outcome);
+    };
+    let thread = std::thread::Builder::new().name("store".into()).spawn(work);
+    drop(thread.expect("a thread can be started while the process starts"));
+    ended
+}
+
+#[async_trait]
+impl Kv for SqliteKv {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse> {
+        if request.range.start.is_empty() && request.range.end.is_none() {
+            return Err(Error::EmptyKey);
+        }
+        self.replica.range(&request).await
+    }
+
+    async fn txn(&self, txn: Txn, durability: Durability) -> Result<TxnResponse> {
+        txn.check(&self.limits)?;
+        self.ask(|reply| Command::Txn {
+            txn,
+            durability,
+            reply,
+        })
+        .await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream> {
+        self.replica.watch(request)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        self.ask(|reply| Command::Compact { revision, reply }).await
+    }
+
+    async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus> {
+        self.ask(|reply| Command::LeaseGrant { id, ttl, reply })
+            .await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision> {
+        self.ask(|reply| Command::LeaseRevoke { id, reply }).await
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Duration> {
+        self.times.keep_alive(id)
+    }
+
+    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus> {
+        let state = self.replica.snapshot();
+        let lease = state.lease(id).ok_or(Error::LeaseNotFound)?;
+        let remaining = self.times.remaining(id).ok_or(Error::LeaseNotFound)?;
+        Ok(LeaseStatus {
+            id,
+            granted_ttl: lease.ttl,
+            remaining,
+            keys: state.lease_keys(id),
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>> {
+        Ok(self
+            .replica
+            .snapshot()
+            .leases()
+            .into_iter()
+            .map(|lease| lease.id)
+            .collect())
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let state = self.replica.snapshot();
+        let (readers, path) = (Arc::clone(&self.readers), self.path.clone());
+        let sizes = env::spawn_blocking(move || {
+            let log = schema::log_bytes(&path);
+            readers
+                .with(|connection| sizes(connection).map_err(|error| kv_error(&error)))
+                .map(|sizes| (log, sizes))
+        });
+        let (log, (all, free)) = sizes
+            .await
+            .map_err(|error| Error::Io(error.to_string()))??;
+        Ok(Status {
+            revision: state.revision(),
+            compact_revision: state.compact_revision(),
+            size_bytes: all + log,
+            size_in_use_bytes: all - free,
+            keys: state.keys(),
+        })
+    }
+
+    fn current_revision(&self) -> Revision {
+        self.replica.snapshot().revision()
+    }
+}
+
+/// Bytes of the database, and how many of them are free pages.
+fn sizes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let page = read("page_size")?;
+    Ok((
+        (read("page_count")? * page).unsigned_abs(),
+        (read("freelist_count")? * page).unsigned_abs(),
+    ))
+}

@@ -1,0 +1,10 @@
+//! The store on disk through its public face: it answers like the model, survives being killed, and says clearly what is wrong with a disk or a file.
+
+mod crash;
+mod disk;
+mod files;
+mod model;
+mod steps;
+mod support;
+mod time;
+mod watch;

@@ -1,0 +1,92 @@
+//! Watches on the store on disk: in order, whole, and never in a writer's way.
+
+use std::sync::Arc;
+
+use kv::{KeyRange, Kv, WatchMessage};
+
+use crate::support::{delete, directory, drain, file, open, put, run, watch};
+
+#[test]
+fn watchers_see_every_write_of_concurrent_writers_while_history_is_compacted() {
+    const WRITERS: usize = 6;
+    const WRITES: usize = 200;
+    run(async {
+        let directory = directory();
+        let store = open(&file(&directory));
+        let last = 1 + i64::try_from(WRITERS * WRITES).unwrap();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let store = Arc::clone(&store);
+                env::spawn(async move {
+                    for number in 0..WRITES {
+                        let key = format!("w/{writer}");
+                        if number % 5 == 4 {
+                            delete(&*store, &key).await.unwrap()
+                        } else {
+                            put(&*store, &key, b"x").await.unwrap()
+                        };
+                        if number % 50 == 49 {
+                            // Two compactions at the same revision: the later one is refused.
+                            let _refused = store.compact(store.current_revision() - 20).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let watchers: Vec<_> = (0..4)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                env::spawn(async move {
+                    let (mut next, mut restarts) = (2, 0);
+                    'watch: while next <= last {
+                        let mut stream = watch(&*store, KeyRange::prefix("w/"), Some(next)).await;
+                        while next <= last {
+                            match stream.messages.recv().await.unwrap() {
+                                WatchMessage::Events(events) => {
+                                    for event in events.iter() {
+                                        assert_eq!(event.revision(), next);
+                                        next += 1;
+                                    }
+                                }
+                                WatchMessage::Compacted { compact_revision } => {
+                                    assert!(compact_revision > next);
+                                    next = compact_revision;
+                                    restarts += 1;
+                                    continue 'watch;
+                                }
+                                WatchMessage::Progress(_) => panic!("nobody asked"),
+                            }
+                        }
+                    }
+                    restarts
+                })
+            })
+            .collect();
+        for task in writers {
+            task.await.unwrap();
+        }
+        for task in watchers {
+            assert!(task.await.unwrap() <= WRITERS * WRITES / 50);
+        }
+    });
+}
+
+#[test]
+fn a_slow_watcher_reads_the_past_from_disk() {
+    run(async {
+        let directory = directory();
+        let store = open(&file(&directory));
+        let mut slow = watch(&*store, KeyRange::prefix("k"), None).await;
+        let value = vec![b'x'; 400_000];
+        for number in 0..200 {
+            put(&*store, &format!("k{}", number % 3), &value)
+                .await
+                .unwrap();
+        }
+        let events = drain(&mut slow).await;
+        assert_eq!(events.len(), 201);
+        assert_eq!(events[200], "progress 201");
+        let again = drain(&mut watch(&*store, KeyRange::prefix("k"), Some(2)).await).await;
+        assert_eq!(again, events);
+    });
+}

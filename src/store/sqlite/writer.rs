@@ -1,0 +1,426 @@
+//! The one who writes: evaluates what waits on its own state, makes it durable with one flush, then publishes it and answers. Nothing leaves before
+//! it is durable, not even the answer of a transaction that only read, because it may have seen what was not durable yet. Relaxed writes are the
+//! exception that their caller asked for; their revisions lie below a durable watermark, so that none is used twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv::{
+    CHANGES_PER_REVISION_MAX, Change, Dead, Durability, Error, LeaseId, LeaseStatus, LeaseTimes,
+    ReadHistory, Replica, Result, Revision, State, Txn, VersionId, plan_grant,
+};
+use tokio::sync::oneshot;
+
+use crate::committer::{Committer, LeaseWrite, WriteSet};
+use crate::compaction::AutoCompaction;
+use crate::options::{Options, RelaxedWrites};
+use crate::queue::{Command, Queue};
+use crate::schema::meta;
+
+/// Rows that a batch of writes forgets in passing.
+const SWEEP_ROWS_BUSY: usize = 100;
+/// Rows that are forgotten at once while nobody waits.
+const SWEEP_ROWS_IDLE: usize = 500;
+/// Revisions that are reserved for relaxed writes at once.
+const WATERMARK_STEP: Revision = 10_000;
+/// With fewer reserved revisions left, the next durable batch reserves more.
+const WATERMARK_RESERVE: Revision = 1000;
+/// How long a relaxed write may be in memory only.
+const RELAXED_AGE_MAX: Duration = Duration::from_mins(10);
+/// Changes of relaxed writes in memory only, at most.
+const RELAXED_CHANGES_MAX: usize = 2048;
+/// Bytes of relaxed writes in memory only, at most.
+const RELAXED_BYTES_MAX: usize = 1 << 20;
+/// How long the store waits with its own work after a write failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long after the last write the page cache is given back.
+const TRIM_AFTER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Writer {
+    queue: Arc<Queue>,
+    replica: Arc<Replica>,
+    history: Arc<dyn ReadHistory>,
+    times: Arc<LeaseTimes>,
+    options: Options,
+    committer: Box<dyn Committer>,
+    /// Ahead of what is published by the batch that is being made.
+    state: State,
+    relaxed: Relaxed,
+    auto: AutoCompaction,
+    /// Whether the disk knows that the store is open.
+    marked_open: bool,
+    trim_at: Option<Duration>,
+    retry_at: Option<Duration>,
+}
+
+/// Relaxed writes that are published and not yet on disk.
+#[derive(Default)]
+struct Relaxed {
+    changes: Vec<Change>,
+    bytes: usize,
+    flush_at: Option<Duration>,
+    /// Durably reserved: no revision up to here is used again after a crash.
+    watermark: Revision,
+}
+
+/// What becomes durable with one flush, and who waits for it.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    /// Whether something in it may not stay in memory.
+    durable: bool,
+    leases: Vec<LeaseWrite>,
+    compacted: Option<Revision>,
+    dead: Vec<Dead>,
+    /// Leases whose time is over, to be put back if they cannot be ended.
+    expired: Vec<(LeaseId, Duration)>,
+    replies: Vec<Box<dyn FnOnce(Result<()>) + Send>>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && !self.changes_state()
+    }
+
+    fn changes_state(&self) -> bool {
+        !self.changes.is_empty()
+            || !self.leases.is_empty()
+            || self.compacted.is_some()
+            || !self.dead.is_empty()
+    }
+
+    /// Answers once the batch is done: with the batch's error if it failed.
+    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T>>, answer: Result<T>) {
+        self.replies.push(Box::new(move |outcome| {
+            // Nobody listens if the caller gave up.
+            let _given_up = reply.send(outcome.and(answer));
+        }));
+    }
+}
+
+/// What a writer works with.
+pub(crate) struct Parts {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) history: Arc<dyn ReadHistory>,
+    pub(crate) times: Arc<LeaseTimes>,
+    pub(crate) options: Options,
+    pub(crate) committer: Box<dyn Committer>,
+}
+
+impl Writer {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            queue,
+            replica,
+            history,
+            times,
+            options,
+            committer,
+        } = parts;
+        let state = (*replica.snapshot()).clone();
+        let mut auto = AutoCompaction::new(options.auto_compaction);
+        if state.revision() > state.compact_revision().max(kv::FIRST_REVISION) {
+            auto.changed(options.clock.monotonic());
+        }
+        Self {
+            queue,
+            replica,
+            history,
+            times,
+            options,
+            committer,
+            state,
+            relaxed: Relaxed::default(),
+            auto,
+            marked_open: false,
+            trim_at: None,
+            retry_at: None,
+        }
+    }
+
+    /// Writes down that everything up to the newest revision is compacted, after relaxed writes may have been lost.
+    pub(crate) fn mark_jump(&mut self) -> Result<()> {
+        let facts = [
+            (meta::COMPACT_REVISION, self.state.revision()),
+            (meta::REVISION_WATERMARK, 0),
+        ];
+        self.committer.commit(&WriteSet {
+            changes: [&[], &[]],
+            leases: &[],
+            dead: &[],
+            facts: &facts,
+        })
+    }
+
+    /// Works until the queue is closed; tells whether everything is on disk.
+    pub(crate) fn run(mut self) -> Result<()> {
+        loop {
+            let taken = self.queue.take(self.wait());
+            let mut batch = Batch::default();
+            for command in taken.commands {
+                self.handle(command, &mut batch);
+            }
+            if !taken.last {
+                self.add_due(&mut batch);
+            }
+            self.finish(batch);
+            if taken.last {
+                return self.close();
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.options.clock.monotonic()
+    }
+
+    /// How long there is nothing to do unless somebody asks; `None`: for ever.
+    fn wait(&self) -> Option<Duration> {
+        let now = self.now();
+        let sweep = !self.replica.dead(&self.replica.snapshot(), 1).is_empty();
+        let due = [self.auto.due(), self.relaxed.flush_at, self.trim_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let wait = [
+            due.map(|due| due.saturating_sub(now)),
+            self.times.next(),
+            sweep.then_some(Duration::ZERO),
+        ];
+        let wait = wait.into_iter().flatten().min()?;
+        let paused = self
+            .retry_at
+            .map_or(Duration::ZERO, |at| at.saturating_sub(now));
+        Some(wait.max(paused))
+    }
+
+    fn handle(&mut self, command: Command, batch: &mut Batch) {
+        match command {
+            Command::Txn {
+                txn,
+                durability,
+                reply,
+            } => {
+                if txn.reads_history() && !batch.is_empty() {
+                    // What this batch superseded is not in history yet.
+                    self.finish(std::mem::take(batch));
+                }
+                let answer = self.transact(&txn, durability, batch);
+                batch.answer(reply, answer);
+            }
+            Command::Compact { revision, reply } => {
+                let answer = self.compact(revision, batch);
+                batch.answer(reply, answer);
+            }
+            Command::LeaseGrant { id, ttl, reply } => {
+                let answer = self.grant(id, ttl, batch);
+                batch.answer(reply, answer);
+            }
+            Command::LeaseRevoke { id, reply } => {
+                let answer = self.revoke(id, batch);
+                batch.answer(reply, answer);
+            }
+        }
+    }
+
+    fn transact(
+        &mut self,
+        txn: &Txn,
+        durability: Durability,
+        batch: &mut Batch,
+    ) -> Result<kv::TxnResponse> {
+        let done = self.state.transact(txn, Some(&*self.history))?;
+        let strict = self.options.relaxed_writes == RelaxedWrites::Strict;
+        if !done.changes.is_empty() && (strict || durability == Durability::Durable) {
+            batch.durable = true;
+        }
+        batch.changes.extend(done.changes);
+        Ok(done.response)
+    }
+
+    fn compact(&mut self, revision: Revision, batch: &mut Batch) -> Result<()> {
+        self.state.check_compact(revision)?;
+        self.state.set_compact_revision(revision);
+        batch.compacted = Some(revision);
+        batch.durable = true;
+        Ok(())
+    }
+
+    fn grant(&mut self, id: LeaseId, ttl: Duration, batch: &mut Batch) -> Result<LeaseStatus> {
+        let (id, ttl) = plan_grant(&self.state, &*self.options.rng, id, ttl)?;
+        self.state.add_lease(id, ttl);
+        batch.leases.push(LeaseWrite::Grant { id, ttl });
+        batch.durable = true;
+        Ok(LeaseStatus {
+            id,
+            granted_ttl: ttl,
+            remaining: ttl,
+            keys: Vec::new(),
+        })
+    }
+
+    fn revoke(&mut self, id: LeaseId, batch: &mut Batch) -> Result<Revision> {
+        batch.changes.extend(self.state.revoke(id)?);
+        while self.state.lease(id).is_some() {
+            batch.changes.extend(self.state.revoke(id)?);
+        }
+        batch.leases.push(LeaseWrite::Revoke { id });
+        batch.durable = true;
+        Ok(self.state.revision())
+    }
+
+    /// Adds what the store does on its own when its time has come.
+    fn add_due(&mut self, batch: &mut Batch) {
+        let now = self.now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        for id in self.times.take_expired() {
+            if let Some(lease) = self.state.lease(id) {
+                batch.expired.push((id, lease.ttl));
+                self.revoke(id, batch).expect("the lease is there");
+            }
+        }
+        let compacted = self.state.compact_revision();
+        if let Some(revision) = self.auto.tick(now, self.state.revision(), compacted)
+            && self.compact(revision, batch).is_ok()
+        {
+            tracing::debug!(revision, "the store forgets its history up to here");
+        }
+        if self.relaxed.flush_at.is_some_and(|at| at <= now) {
+            batch.durable = true;
+        }
+        let rows = if batch.replies.is_empty() {
+            SWEEP_ROWS_IDLE
+        } else {
+            SWEEP_ROWS_BUSY
+        };
+        // By the published revision: a reader may still use what the compaction of this very batch makes obsolete.
+        batch.dead = self.replica.dead(&self.replica.snapshot(), rows);
+        batch.durable |= !batch.dead.is_empty();
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.committer.trim();
+        }
+    }
+
+    /// Makes a batch durable, publishes it and answers; or takes all of it back.
+    fn finish(&mut self, mut batch: Batch) {
+        let replies = std::mem::take(&mut batch.replies);
+        let outcome = self.make_durable(&batch);
+        match &outcome {
+            Ok(on_disk_through) if batch.changes_state() => self.publish(&batch, *on_disk_through),
+            Ok(_) => {}
+            Err(error) => self.take_back(&batch, error),
+        }
+        let outcome = outcome.map(drop);
+        for reply in replies {
+            reply(outcome.clone());
+        }
+    }
+
+    /// Writes what has to be on disk and tells up to which version everything is.
+    fn make_durable(&mut self, batch: &Batch) -> Result<VersionId> {
+        let revision = self.state.revision();
+        let everything = VersionId::new(revision, CHANGES_PER_REVISION_MAX - 1);
+        if !batch.durable && self.may_stay_in_memory(batch) {
+            let now = self.now();
+            return Ok(self.relaxed.keep(&batch.changes, now).unwrap_or(everything));
+        }
+        let mut facts = Vec::new();
+        facts.extend(
+            batch
+                .compacted
+                .map(|revision| (meta::COMPACT_REVISION, revision)),
+        );
+        if !self.marked_open {
+            facts.push((meta::CLEAN_SHUTDOWN, 0));
+        }
+        let reserves = !batch.durable && !batch.changes.is_empty() || self.relaxed.watermark > 0;
+        let watermark = revision + WATERMARK_STEP;
+        let reserve = reserves && revision + WATERMARK_RESERVE > self.relaxed.watermark;
+        facts.extend(reserve.then_some((meta::REVISION_WATERMARK, watermark)));
+        self.committer.commit(&WriteSet {
+            changes: [&self.relaxed.changes, &batch.changes],
+            leases: &batch.leases,
+            dead: &batch.dead,
+            facts: &facts,
+        })?;
+        self.marked_open = true;
+        self.retry_at = None;
+        self.trim_at = Some(self.now() + TRIM_AFTER);
+        let watermark = if reserve {
+            watermark
+        } else {
+            self.relaxed.watermark
+        };
+        self.relaxed = Relaxed {
+            watermark,
+            ..Relaxed::default()
+        };
+        Ok(everything)
+    }
+
+    fn may_stay_in_memory(&self, batch: &Batch) -> bool {
+        let within = self.relaxed.changes.len() < RELAXED_CHANGES_MAX
+            && self.relaxed.bytes < RELAXED_BYTES_MAX;
+        batch.changes.is_empty() || (within && self.state.revision() <= self.relaxed.watermark)
+    }
+
+    fn publish(&mut self, batch: &Batch, on_disk_through: VersionId) {
+        self.replica.forget(&mut self.state, &batch.dead);
+        for lease in &batch.leases {
+            match *lease {
+                LeaseWrite::Grant { id, ttl } => drop(self.times.start(id, ttl)),
+                LeaseWrite::Revoke { id } => self.times.stop(id),
+            }
+        }
+        self.replica
+            .publish(&self.state, &batch.changes, on_disk_through);
+        if !batch.changes.is_empty() {
+            self.auto.changed(self.now());
+        }
+    }
+
+    fn take_back(&mut self, batch: &Batch, error: &Error) {
+        tracing::warn!(%error, "the store cannot write");
+        self.state = (*self.replica.snapshot()).clone();
+        for (id, ttl) in &batch.expired {
+            self.times.put_back(*id, *ttl);
+        }
+        self.retry_at = Some(self.now() + RETRY_AFTER);
+    }
+
+    /// Writes down that nothing is missing, and ends the watches.
+    fn close(mut self) -> Result<()> {
+        let mut outcome = Ok(());
+        if self.marked_open {
+            let facts = [(meta::CLEAN_SHUTDOWN, 1), (meta::REVISION_WATERMARK, 0)];
+            let changes: [&[Change]; 2] = [&self.relaxed.changes, &[]];
+            outcome = self.committer.commit(&WriteSet {
+                changes,
+                leases: &[],
+                dead: &[],
+                facts: &facts,
+            });
+        }
+        self.replica.close();
+        self.committer.close();
+        outcome
+    }
+}
+
+impl Relaxed {
+    /// Keeps changes in memory for a while and tells up to which version everything is on disk; `None`: everything.
+    fn keep(&mut self, changes: &[Change], now: Duration) -> Option<VersionId> {
+        let size = |change: &Change| {
+            change.key.len() + change.entry.as_ref().map_or(0, |entry| entry.value.len())
+        };
+        self.bytes += changes.iter().map(size).sum::<usize>();
+        self.changes.extend_from_slice(changes);
+        let first = self.changes.first()?;
+        self.flush_at.get_or_insert(now + RELAXED_AGE_MAX);
+        Some(VersionId(first.id.0 - 1))
+    }
+}
