@@ -1,4 +1,8 @@
 //! Arithmetic that several components share: one topic a file, all of it pure.
 
+pub mod downward_api;
+pub mod node_affinity;
 pub mod qos;
 pub mod resources;
+pub mod selectors;
+pub mod taints;
