@@ -73,13 +73,16 @@ pub(crate) fn open_second(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Gives the writer's connection what it needs once everything is loaded.
 pub(crate) fn prepare_for_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    if log_bytes(path) < LOG_BYTES_PREGROWN
-        && let Err(error) = grow_log(connection)
-    {
-        // The store works without it, only slower; a full disk says so at the first write.
-        tracing::warn!(%error, "the store's write-ahead log could not be made in advance");
-        // A disk with so little space keeps what there is for the data.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?;
+    if log_bytes(path) < LOG_BYTES_PREGROWN {
+        // With nothing left in the log, it can be cut off again where there is no space for it.
+        let truncate =
+            || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
+        truncate()?;
+        if let Err(error) = grow_log(connection) {
+            // The store works without it, only slower; a full disk says so at the first write.
+            tracing::warn!(%error, "the store's write-ahead log cannot be made in advance");
+            truncate()?;
+        }
     }
     set_cache(connection, WRITER_CACHE_KIB)
 }
