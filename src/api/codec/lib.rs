@@ -2,6 +2,7 @@
 //!
 //! Objects go from stored bytes to answers by copying; protobuf is made on the wire from the same bytes.
 
+pub mod openapi;
 pub mod protobuf;
 
 mod negotiate;

@@ -14,7 +14,8 @@ pub use decode::decode_message;
 pub use encode::{encode_document, encode_message};
 pub use list::ProtobufList;
 
-use wire::{Backward, Reader};
+pub(crate) use wire::Backward;
+use wire::Reader;
 
 /// What every protobuf body begins with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
