@@ -3,6 +3,7 @@
 mod strategy;
 mod erased;
 mod metadata_columns;
+mod pod_template;
 mod table;
 
 pub mod core;

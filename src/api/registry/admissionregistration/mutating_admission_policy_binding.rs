@@ -3,6 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 
 use crate::{Generation, Permission, Strategy};
+use super::default_match;
 
 /// Objects of kind `MutatingAdmissionPolicyBinding`.
 #[derive(Debug)]
@@ -13,4 +14,10 @@ impl Strategy for MutatingAdmissionPolicyBindings {
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+
+    fn default(binding: &mut MutatingAdmissionPolicyBinding) {
+        if let Some(resources) = binding.spec.as_mut().and_then(|spec| spec.match_resources.as_mut()) {
+            default_match(resources);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
 use crate::{Generation, Permission, Strategy};
+use super::{HTTPS_PORT, TIMEOUT_SECONDS};
 
 /// Objects of kind `MutatingWebhookConfiguration`.
 #[derive(Debug)]
@@ -13,4 +14,21 @@ impl Strategy for MutatingWebhookConfigurations {
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Content;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+
+    fn default(configuration: &mut MutatingWebhookConfiguration) {
+        for webhook in configuration.webhooks.iter_mut().flatten() {
+            webhook.failure_policy.get_or_insert_with(|| "Fail".to_owned());
+            webhook.match_policy.get_or_insert_with(|| "Equivalent".to_owned());
+            webhook.namespace_selector.get_or_insert_default();
+            webhook.object_selector.get_or_insert_default();
+            webhook.timeout_seconds.get_or_insert(TIMEOUT_SECONDS);
+            webhook.reinvocation_policy.get_or_insert_with(|| "Never".to_owned());
+            if let Some(service) = &mut webhook.client_config.service {
+                service.port.get_or_insert(HTTPS_PORT);
+            }
+            for rule in webhook.rules.iter_mut().flatten() {
+                rule.scope.get_or_insert_with(|| "*".to_owned());
+            }
+        }
+    }
 }

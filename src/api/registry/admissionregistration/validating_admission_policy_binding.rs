@@ -3,6 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 
 use crate::{Generation, Permission, Strategy};
+use super::default_match;
 
 /// Objects of kind `ValidatingAdmissionPolicyBinding`.
 #[derive(Debug)]
@@ -13,4 +14,8 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+
+    fn default(binding: &mut ValidatingAdmissionPolicyBinding) {
+        binding.spec.match_resources.iter_mut().for_each(default_match);
+    }
 }

@@ -13,4 +13,10 @@ impl Strategy for APIServices {
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+
+    fn default(service: &mut APIService) {
+        if let Some(reference) = service.spec.as_mut().and_then(|spec| spec.service.as_mut()) {
+            reference.port.get_or_insert(443);
+        }
+    }
 }

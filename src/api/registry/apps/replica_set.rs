@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
 
 use crate::{Generation, SelectableField, Strategy, Subresource};
+use crate::pod_template::default_template;
 
 /// Objects of kind `ReplicaSet`.
 #[derive(Debug)]
@@ -17,4 +18,10 @@ impl Strategy for ReplicaSets {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("status.replicas", &["status.replicas"], "0"),
     ];
+
+    fn default(set: &mut ReplicaSet) {
+        let Some(spec) = &mut set.spec else { return };
+        spec.replicas.get_or_insert(1);
+        spec.template.iter_mut().for_each(default_template);
+    }
 }

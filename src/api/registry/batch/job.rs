@@ -1,8 +1,11 @@
 //! Jobs of `batch/v1`.
 
-use k8s_openapi::api::batch::v1::Job;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
 use crate::{Generation, SelectableField, Strategy, Subresource};
+use crate::pod_template::{default_template, default_text};
 
 /// Objects of kind `Job`.
 #[derive(Debug)]
@@ -16,4 +19,37 @@ impl Strategy for Jobs {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("status.successful", &["status.succeeded"], "0"),
     ];
+
+    fn default(job: &mut Job) {
+        let Some(spec) = &mut job.spec else { return };
+        default_job_spec(spec);
+        let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+        if !labels.is_empty() && job.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
+            job.metadata.labels = Some(labels);
+        }
+    }
+}
+
+/// Defaults of a job's spec, whatever holds it.
+fn default_job_spec(spec: &mut JobSpec) {
+    default_template(&mut spec.template);
+    if spec.completions.is_none() && spec.parallelism.is_none() {
+        spec.completions = Some(1);
+        spec.parallelism = Some(1);
+    }
+    spec.parallelism.get_or_insert(1);
+    if spec.backoff_limit_per_index.is_some() {
+        spec.backoff_limit.get_or_insert(i32::MAX);
+    }
+    spec.backoff_limit.get_or_insert(6);
+    spec.completion_mode.get_or_insert_with(|| "NonIndexed".to_owned());
+    spec.suspend.get_or_insert(false);
+    spec.manual_selector.get_or_insert(false);
+    let replacement = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
+    default_text(&mut spec.pod_replacement_policy, replacement);
+    for rule in spec.pod_failure_policy.iter_mut().flat_map(|policy| policy.rules.iter_mut()) {
+        for condition in rule.on_pod_conditions.iter_mut().flatten() {
+            default_text(&mut condition.status, "True");
+        }
+    }
 }

@@ -1,9 +1,14 @@
 //! Namespaces of `v1`.
 
 use apimachinery::NameRule;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
 use crate::{DeleteAnswer, SelectableField, Strategy, Subresource, Verbs};
+use crate::pod_template::default_text;
+
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// Stands until the namespace's content is gone.
+const FINALIZER: &str = "kubernetes";
 
 /// Objects of kind `Namespace`.
 #[derive(Debug)]
@@ -19,4 +24,25 @@ impl Strategy for Namespaces {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("status.phase", &["status.phase"]),
     ];
+
+    fn default(namespace: &mut Namespace) {
+        default_text(&mut namespace.status.get_or_insert_default().phase, "Active");
+        // The label lets selectors name a namespace; nobody can take it away.
+        if let Some(name) = namespace.metadata.name.clone() {
+            namespace.metadata.labels.get_or_insert_default().insert(NAME_LABEL.to_owned(), name);
+        }
+    }
+
+    fn prepare_for_create(namespace: &mut Namespace) {
+        namespace.status = Some(NamespaceStatus { phase: Some("Active".to_owned()), ..NamespaceStatus::default() });
+        let finalizers = namespace.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+        }
+    }
+
+    fn prepare_for_update(namespace: &mut Namespace, old: &Namespace) {
+        namespace.spec.clone_from(&old.spec);
+        namespace.status.clone_from(&old.status);
+    }
 }

@@ -16,4 +16,12 @@ impl Strategy for Nodes {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("spec.unschedulable", &["spec.unschedulable"], "false"),
     ];
+
+    fn default(node: &mut Node) {
+        if let Some(status) = &mut node.status {
+            if status.allocatable.is_none() {
+                status.allocatable.clone_from(&status.capacity);
+            }
+        }
+    }
 }

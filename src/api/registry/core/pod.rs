@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{DeleteAnswer, Generation, SelectableField, Strategy, Subresource};
+use crate::pod_template::{default_pod_spec, default_requests_from_limits};
 
 /// Objects of kind `Pod`.
 #[derive(Debug)]
@@ -25,4 +26,11 @@ impl Strategy for Pods {
         SelectableField::text("status.podIP", &["status.podIP"]),
         SelectableField::text("status.nominatedNodeName", &["status.nominatedNodeName"]),
     ];
+
+    fn default(pod: &mut Pod) {
+        let Some(spec) = &mut pod.spec else { return };
+        default_requests_from_limits(spec);
+        spec.enable_service_links.get_or_insert(true);
+        default_pod_spec(spec);
+    }
 }

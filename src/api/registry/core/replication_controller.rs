@@ -1,8 +1,11 @@
 //! Replication Controllers of `v1`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ReplicationController;
 
 use crate::{Generation, SelectableField, Strategy, Subresource};
+use crate::pod_template::default_template;
 
 /// Objects of kind `ReplicationController`.
 #[derive(Debug)]
@@ -17,4 +20,21 @@ impl Strategy for ReplicationControllers {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("status.replicas", &["status.replicas"], "0"),
     ];
+
+    fn default(controller: &mut ReplicationController) {
+        let Some(spec) = &mut controller.spec else { return };
+        if let Some(template) = &mut spec.template {
+            default_template(template);
+            let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+            if !labels.is_empty() {
+                if spec.selector.as_ref().is_none_or(BTreeMap::is_empty) {
+                    spec.selector = Some(labels.clone());
+                }
+                if controller.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
+                    controller.metadata.labels = Some(labels);
+                }
+            }
+        }
+        spec.replicas.get_or_insert(1);
+    }
 }

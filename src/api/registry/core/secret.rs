@@ -1,8 +1,10 @@
 //! Secrets of `v1`.
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::{SelectableField, Strategy};
+use crate::pod_template::default_text;
 
 /// Objects of kind `Secret`.
 #[derive(Debug)]
@@ -13,4 +15,13 @@ impl Strategy for Secrets {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("type", &["type"]),
     ];
+
+    fn default(secret: &mut Secret) {
+        default_text(&mut secret.type_, "Opaque");
+        // `stringData` is write-only: what it says replaces the same keys of `data`.
+        if let Some(texts) = secret.string_data.take() {
+            let data = secret.data.get_or_insert_default();
+            data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+        }
+    }
 }

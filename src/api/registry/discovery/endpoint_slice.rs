@@ -11,4 +11,11 @@ pub struct EndpointSlices;
 impl Strategy for EndpointSlices {
     type Kind = EndpointSlice;
     const GENERATION: Generation = Generation::Content;
+
+    fn default(slice: &mut EndpointSlice) {
+        for port in slice.ports.iter_mut().flatten() {
+            port.name.get_or_insert_default();
+            port.protocol.get_or_insert_with(|| "TCP".to_owned());
+        }
+    }
 }

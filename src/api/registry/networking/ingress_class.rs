@@ -11,4 +11,10 @@ pub struct IngressClasses;
 impl Strategy for IngressClasses {
     type Kind = IngressClass;
     const GENERATION: Generation = Generation::Spec;
+
+    fn default(class: &mut IngressClass) {
+        if let Some(parameters) = class.spec.as_mut().and_then(|spec| spec.parameters.as_mut()) {
+            parameters.scope.get_or_insert_with(|| "Cluster".to_owned());
+        }
+    }
 }

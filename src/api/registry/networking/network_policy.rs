@@ -12,4 +12,17 @@ impl Strategy for NetworkPolicies {
     type Kind = NetworkPolicy;
     const SHORT_NAMES: &'static [&'static str] = &["netpol"];
     const GENERATION: Generation = Generation::Spec;
+
+    fn default(policy: &mut NetworkPolicy) {
+        let Some(spec) = &mut policy.spec else { return };
+        if spec.policy_types.as_ref().is_none_or(Vec::is_empty) {
+            let egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()).then(|| "Egress".to_owned());
+            spec.policy_types = Some(std::iter::once("Ingress".to_owned()).chain(egress).collect());
+        }
+        let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
+        let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
+        for port in ingress.chain(egress).flatten() {
+            port.protocol.get_or_insert_with(|| "TCP".to_owned());
+        }
+    }
 }

@@ -12,4 +12,8 @@ impl Strategy for PriorityClasses {
     type Kind = PriorityClass;
     const SHORT_NAMES: &'static [&'static str] = &["pc"];
     const GENERATION: Generation = Generation::One;
+
+    fn default(class: &mut PriorityClass) {
+        class.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
+    }
 }
