@@ -15,7 +15,7 @@ use crate::ring::Ring;
 use crate::types::{Event, KeyRange, Revision, WatchMessage};
 
 /// Messages that wait for a reader before its watch becomes unsynced.
-pub const WATCH_QUEUE_MAX: usize = 128;
+pub const WATCH_QUEUE_MAX: usize = 64;
 /// Events of the ring that one catching-up watcher looks at under the lock.
 const CATCH_UP_SCAN_MAX: usize = 4096;
 /// Events in a message to a catching-up watcher, unless one revision has more.

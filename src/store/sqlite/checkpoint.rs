@@ -21,8 +21,16 @@ impl Checkpointer {
         // One ring that waits says as much as many.
         let (bell, rings) = sync_channel(1);
         let work = move || {
+            let mut failing = false;
             for () in rings {
-                checkpoint(&connection, "PASSIVE");
+                match checkpoint(&connection, "PASSIVE") {
+                    Ok(_) => failing = false,
+                    Err(error) => {
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::warn!(%error, "the store's log grows until it can be moved into the database");
+                        }
+                    }
+                }
             }
         };
         let thread = std::thread::Builder::new()
@@ -52,17 +60,10 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Checkpoints as far as readers and a full disk allow; whatever is left is done next time. Tells whether all of the log was done.
-pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> bool {
-    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+/// Checkpoints as far as readers allow; whatever is left is done next time. Tells whether all of the log was done.
+pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         let (busy, log, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(busy == 0 && log == done)
-    });
-    match done {
-        Ok(done) => done,
-        Err(error) => {
-            tracing::warn!(%error, "the store's log cannot be moved into the database; it grows until it can");
-            false
-        }
-    }
+    })
 }

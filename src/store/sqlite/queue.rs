@@ -8,8 +8,8 @@ use kv::{Durability, Error, LeaseId, LeaseStatus, Result, Revision, Txn, TxnResp
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Commands that wait at most; further callers wait for a place.
-const QUEUE_MAX: usize = 8192;
+/// KiB of commands that wait at most, each counted as at least one; further callers wait for a place.
+const QUEUE_KIB_MAX: u32 = 64 << 10;
 /// Operations in one batch, unless one transaction has more.
 const BATCH_OPERATIONS_MAX: usize = 2048;
 /// Bytes of keys and values in one batch, unless one transaction has more: it has to fit `SQLite`'s page cache.
@@ -75,15 +75,17 @@ impl Queue {
         Arc::new(Self {
             inner: Mutex::default(),
             filled: Condvar::new(),
-            places: Arc::new(Semaphore::new(QUEUE_MAX)),
+            places: Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize)),
         })
     }
 
     pub(crate) async fn push(&self, command: Command) -> Result<()> {
-        let place = Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .map_err(|_closed| Error::Closed)?;
+        let (_, bytes) = command.weight();
+        let size = u32::try_from(1 + bytes / 1024)
+            .unwrap_or(QUEUE_KIB_MAX)
+            .min(QUEUE_KIB_MAX);
+        let place = Arc::clone(&self.places).acquire_many_owned(size).await;
+        let place = place.map_err(|_closed| Error::Closed)?;
         let mut inner = self.inner.lock();
         if inner.closing {
             return Err(Error::Closed);

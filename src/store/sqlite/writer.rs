@@ -348,7 +348,9 @@ impl Writer {
             facts: &facts,
         })?;
         self.marked_open = true;
-        self.retry_at = None;
+        if self.retry_at.take().is_some() {
+            tracing::info!("the store can write again");
+        }
         self.trim_at = Some(self.now() + TRIM_AFTER);
         let watermark = if reserve {
             watermark
@@ -384,7 +386,9 @@ impl Writer {
     }
 
     fn take_back(&mut self, batch: &Batch, error: &Error) {
-        tracing::warn!(%error, "the store cannot write");
+        if self.retry_at.is_none() {
+            tracing::warn!(%error, "the store cannot write");
+        }
         self.state = (*self.replica.snapshot()).clone();
         for (id, ttl) in &batch.expired {
             self.times.put_back(*id, *ttl);

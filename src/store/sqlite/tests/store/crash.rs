@@ -4,6 +4,7 @@
 //! without it the suite stays short.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use kv::{Durability, KeyRange, Kv, MemoryKv, RangeRequest, Revision, Txn};
 use sqlite::SqliteKv;
 
 use crate::steps::{NUMBERS, Numbers, Step, answer, everything, step};
-use crate::support::{directory, file, open, put_operation, run};
+use crate::support::{directory, file, open, put_operation, run_within};
 
 const KILLS: u32 = 12;
 const VARIABLE_KILLS: &str = "COMBO_CRASH_KILLS";
@@ -31,8 +32,26 @@ fn kills() -> u32 {
         .unwrap_or(KILLS)
 }
 
+/// Long enough for all kills on a slow machine.
+fn deadline() -> Duration {
+    Duration::from_mins(2) + Duration::from_secs(2) * kills()
+}
+
 /// A running child, killed when the test ends early.
 struct Running(Child);
+
+impl Running {
+    /// Kills the child, which must have been at work until now.
+    fn kill(mut self) {
+        self.0.kill().expect("the child can be killed");
+        let status = self.0.wait().expect("the child ends");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "the child ended by itself: {status}"
+        );
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -79,7 +98,7 @@ fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String
     std::thread::sleep(Duration::from_micros(
         SystemRng::shared().below(LIFE_MAX_MICROS),
     ));
-    drop(child);
+    child.kill();
     reader.join().expect("the child's output")
 }
 
@@ -121,7 +140,7 @@ fn durable_step(seed: u64, at: usize, revision: Revision) -> Step {
 
 #[test]
 fn child_that_makes_random_steps() {
-    run(async {
+    run_within(deadline(), async {
         let Some(Role { store, seed, first }) = role() else {
             return;
         };
@@ -134,7 +153,7 @@ fn child_that_makes_random_steps() {
 
 #[test]
 fn a_killed_store_answers_like_a_model_that_was_not() {
-    run(async {
+    run_within(deadline(), async {
         let directory = directory();
         let path = file(&directory);
         let seed = SystemRng::shared().next_u64();
@@ -194,7 +213,7 @@ async fn count_up(store: Arc<SqliteKv>, writer: usize, first: usize) {
 
 #[test]
 fn child_that_counts_up() {
-    run(async {
+    run_within(deadline(), async {
         let Some(Role { store, first, .. }) = role() else {
             return;
         };
@@ -209,7 +228,7 @@ fn child_that_counts_up() {
 
 #[test]
 fn acknowledged_writes_survive_and_no_revision_is_used_twice() {
-    run(async {
+    run_within(deadline(), async {
         let directory = directory();
         let path = file(&directory);
         let mut newest: Revision = 1;

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod files;
 mod model;
+mod oracle;
 mod steps;
 mod support;
 mod time;

@@ -16,13 +16,17 @@ use tokio::runtime::Builder;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
+    run_within(DEADLINE, test)
+}
+
+pub(crate) fn run_within<F: Future>(deadline: Duration, test: F) -> F::Output {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        env::timeout(DEADLINE, test)
+        env::timeout(deadline, test)
             .await
             .expect("the test takes too long")
     })
