@@ -59,7 +59,7 @@ impl ImageStore {
         if images.is_empty() {
             return Err(Error::invalid(what, "holds no image for this node"));
         }
-        for (_, image) in &images {
+        for image in images.values() {
             self.unpack_layers(&image.layers)?;
         }
         let imported = images
@@ -69,7 +69,11 @@ impl ImageStore {
                 tags: image.tags.iter().map(ToString::to_string).collect(),
             })
             .collect();
-        self.change_index(|index| images.into_iter().for_each(|(id, image)| index.insert(&id, image)))?;
+        self.change_index(|index| {
+            for (id, image) in images {
+                index.insert(&id, image);
+            }
+        })?;
         Ok(imported)
     }
 
@@ -86,20 +90,31 @@ impl ImageStore {
             self.interpret_index(what, &index, &mut images)?;
         }
         if let Some(content) = members.read("manifest.json", &self.layout)? {
-            let entries: Vec<DockerEntry> = serde_json::from_slice(&content)
-                .map_err(|source| Error::Json { what: format!("{what}: manifest.json"), source })?;
+            let entries: Vec<DockerEntry> =
+                serde_json::from_slice(&content).map_err(|source| Error::Json {
+                    what: format!("{what}: manifest.json"),
+                    source,
+                })?;
             described = true;
             for entry in &entries {
                 self.interpret_docker(what, entry, members, &mut images)?;
             }
         }
         if !described {
-            return Err(Error::invalid(what, "is neither a docker-archive nor an OCI layout: index.json and manifest.json are missing"));
+            return Err(Error::invalid(
+                what,
+                "is neither a docker-archive nor an OCI layout: index.json and manifest.json are missing",
+            ));
         }
         Ok(images)
     }
 
-    fn interpret_index(&self, what: &str, index: &ImageIndex, images: &mut BTreeMap<Digest, ImageRecord>) -> Result<()> {
+    fn interpret_index(
+        &self,
+        what: &str,
+        index: &ImageIndex,
+        images: &mut BTreeMap<Digest, ImageRecord>,
+    ) -> Result<()> {
         let mut named = BTreeSet::new();
         for descriptor in platform::select(index, &self.platform) {
             let name = name_of(descriptor);
@@ -107,11 +122,15 @@ impl ImageStore {
             if name.is_some() && named.contains(&name) {
                 continue;
             }
-            let Some(manifest) = self.manifest_below(what, descriptor, 0)? else { continue };
+            let Some(manifest) = self.manifest_below(what, descriptor, 0)? else {
+                continue;
+            };
             let (id, mut image) = self.read_image(what, &manifest)?;
             image.pinned = true;
             if let Some(name) = &name {
-                image.repo_digests.insert(name.with_digest(&manifest::digest_of(descriptor)?));
+                image
+                    .repo_digests
+                    .insert(name.with_digest(&manifest::digest_of(descriptor)?));
                 image.tags.extend(name.tagged());
             }
             named.insert(name);
@@ -121,10 +140,18 @@ impl ImageStore {
     }
 
     /// The manifest for this node below a descriptor; `None` when the archive was made without it.
-    fn manifest_below(&self, what: &str, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
+    fn manifest_below(
+        &self,
+        what: &str,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<Digest>> {
         let digest = manifest::digest_of(descriptor)?;
         if depth > INDEX_DEPTH_MAX {
-            return Err(Error::invalid(what, "indexes within indexes are nested too deep"));
+            return Err(Error::invalid(
+                what,
+                "indexes within indexes are nested too deep",
+            ));
         }
         if !self.layout.has_blob(&digest) {
             return Ok(None);
@@ -150,17 +177,34 @@ impl ImageStore {
         images: &mut BTreeMap<Digest, ImageRecord>,
     ) -> Result<()> {
         let (config, config_size) = members.required(what, &entry.config)?;
-        let tags: BTreeSet<Reference> =
-            entry.repo_tags.iter().flatten().map(|tag| Reference::parse(tag)).collect::<Result<_>>()?;
+        let tags: BTreeSet<Reference> = entry
+            .repo_tags
+            .iter()
+            .flatten()
+            .map(|tag| Reference::parse(tag))
+            .collect::<Result<_>>()?;
         if let Some(known) = images.get_mut(&config) {
             known.tags.extend(tags);
             return Ok(());
         }
-        let layers: Vec<(Digest, u64)> =
-            entry.layers.iter().map(|layer| members.required(what, layer)).collect::<Result<_>>()?;
-        let manifest = self.layout.put_blob(&manifest::made_manifest((&config, config_size), &layers))?;
+        let layers: Vec<(Digest, u64)> = entry
+            .layers
+            .iter()
+            .map(|layer| members.required(what, layer))
+            .collect::<Result<_>>()?;
+        let manifest = self
+            .layout
+            .put_blob(&manifest::made_manifest((&config, config_size), &layers))?;
         let (id, image) = self.read_image(what, &manifest)?;
-        merge(images, id, ImageRecord { pinned: true, tags, ..image });
+        merge(
+            images,
+            id,
+            ImageRecord {
+                pinned: true,
+                tags,
+                ..image
+            },
+        );
         Ok(())
     }
 }
@@ -181,7 +225,11 @@ fn merge(images: &mut BTreeMap<Digest, ImageRecord>, id: Digest, image: ImageRec
 fn name_of(descriptor: &Descriptor) -> Option<Reference> {
     let annotations = descriptor.annotations().as_ref()?;
     let full = annotations.get(NAME_ANNOTATION);
-    let named = full.or_else(|| annotations.get(REF_NAME_ANNOTATION).filter(|name| name.contains(['/', ':'])))?;
+    let named = full.or_else(|| {
+        annotations
+            .get(REF_NAME_ANNOTATION)
+            .filter(|name| name.contains(['/', ':']))
+    })?;
     Reference::parse(named).ok()
 }
 
@@ -207,28 +255,46 @@ impl Members {
         let failed = |source: io::Error| Error::invalid(what, format!("cannot be read: {source}"));
         let plain = compression::decompressed(stream).map_err(failed)?;
         let mut tar = TarReader::new(plain);
-        let mut members = Self { files: BTreeMap::new(), links: BTreeMap::new() };
+        let mut members = Self {
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
         loop {
             let entry = match tar.next_entry() {
                 Ok(Some(entry)) => entry,
                 Ok(None) => return Ok(members),
                 Err(TarError::Io(source)) => return Err(failed(source)),
-                Err(error @ TarError::Refused { .. }) => return Err(Error::invalid(what, error.to_string())),
+                Err(error @ TarError::Refused { .. }) => {
+                    return Err(Error::invalid(what, error.to_string()));
+                }
             };
             if members.files.len() + members.links.len() >= MEMBERS_MAX {
-                return Err(Error::invalid(what, format!("more than {MEMBERS_MAX} files")));
+                return Err(Error::invalid(
+                    what,
+                    format!("more than {MEMBERS_MAX} files"),
+                ));
             }
             members.add(what, &entry, &mut tar, layout)?;
         }
     }
 
-    fn add(&mut self, what: &str, entry: &Entry, content: &mut impl Read, layout: &Layout) -> Result<()> {
+    fn add(
+        &mut self,
+        what: &str,
+        entry: &Entry,
+        content: &mut impl Read,
+        layout: &Layout,
+    ) -> Result<()> {
         let name = normal_name(&entry.display());
         match entry.kind {
             EntryKind::Regular => {
                 if entry.size_bytes > MEMBER_BYTES_MAX {
                     let size_bytes = entry.size_bytes;
-                    return Err(Error::TooLarge { what: format!("{what}: {name}"), size_bytes, size_bytes_max: MEMBER_BYTES_MAX });
+                    return Err(Error::TooLarge {
+                        what: format!("{what}: {name}"),
+                        size_bytes,
+                        size_bytes_max: MEMBER_BYTES_MAX,
+                    });
                 }
                 let stored = store_member(what, &name, content, layout)?;
                 self.files.insert(name, stored);
@@ -236,32 +302,50 @@ impl Members {
             EntryKind::Symlink => {
                 let target = String::from_utf8_lossy(&entry.link).into_owned();
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                self.links.insert(name.clone(), normal_name(&format!("{folder}/{target}")));
+                self.links
+                    .insert(name.clone(), normal_name(&format!("{folder}/{target}")));
             }
             EntryKind::HardLink => {
-                self.links.insert(name, normal_name(&String::from_utf8_lossy(&entry.link)));
+                self.links
+                    .insert(name, normal_name(&String::from_utf8_lossy(&entry.link)));
             }
-            EntryKind::Directory | EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {}
+            EntryKind::Directory
+            | EntryKind::CharDevice
+            | EntryKind::BlockDevice
+            | EntryKind::Fifo => {}
         }
         Ok(())
     }
 
     fn get(&self, name: &str) -> Option<&(Digest, u64)> {
         let name = normal_name(name);
-        self.files.get(&name).or_else(|| self.links.get(&name).and_then(|target| self.files.get(target)))
+        self.files.get(&name).or_else(|| {
+            self.links
+                .get(&name)
+                .and_then(|target| self.files.get(target))
+        })
     }
 
     fn required(&self, what: &str, name: &str) -> Result<(Digest, u64)> {
-        self.get(name).cloned().ok_or_else(|| Error::invalid(what, format!("{name} is missing")))
+        self.get(name)
+            .cloned()
+            .ok_or_else(|| Error::invalid(what, format!("{name} is missing")))
     }
 
     fn read(&self, name: &str, layout: &Layout) -> Result<Option<Vec<u8>>> {
-        self.get(name).map(|(digest, _)| layout.read_document(digest, DOCUMENT_BYTES_MAX)).transpose()
+        self.get(name)
+            .map(|(digest, _)| layout.read_document(digest, DOCUMENT_BYTES_MAX))
+            .transpose()
     }
 }
 
 /// A file below `blobs/sha256` must be what its name says.
-fn store_member(what: &str, name: &str, content: &mut impl Read, layout: &Layout) -> Result<(Digest, u64)> {
+fn store_member(
+    what: &str,
+    name: &str,
+    content: &mut impl Read,
+    layout: &Layout,
+) -> Result<(Digest, u64)> {
     let mut writer = layout.blob_writer()?;
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -269,11 +353,20 @@ fn store_member(what: &str, name: &str, content: &mut impl Read, layout: &Layout
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::invalid(what, format!("{name} cannot be read: {error}"))),
+            Err(error) => {
+                return Err(Error::invalid(
+                    what,
+                    format!("{name} cannot be read: {error}"),
+                ));
+            }
         };
-        io::Write::write_all(&mut writer, &buffer[..read]).map_err(|source| writer.failed(source))?;
+        io::Write::write_all(&mut writer, &buffer[..read])
+            .map_err(|source| writer.failed(source))?;
     }
-    let expected = name.strip_prefix("blobs/sha256/").map(Digest::from_hex).transpose()?;
+    let expected = name
+        .strip_prefix("blobs/sha256/")
+        .map(Digest::from_hex)
+        .transpose()?;
     let what = format!("{what}: {name}");
     writer.commit(expected.as_ref().map(|digest| (what.as_str(), digest)))
 }

@@ -22,7 +22,9 @@ impl Digest {
         if is_hex(hex) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::DigestFormat { text: text.to_owned() })
+            Err(Error::DigestFormat {
+                text: text.to_owned(),
+            })
         }
     }
 
@@ -48,7 +50,10 @@ impl Digest {
 }
 
 pub(crate) fn is_hex(text: &str) -> bool {
-    text.len() == HEX_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == HEX_LEN
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl fmt::Display for Digest {
@@ -91,7 +96,10 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     pub(crate) fn new() -> Self {
-        Self { context: Context::new(&SHA256), size_bytes: 0 }
+        Self {
+            context: Context::new(&SHA256),
+            size_bytes: 0,
+        }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -104,7 +112,13 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> Digest {
-        let hex: String = self.context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = self
+            .context
+            .finish()
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Digest(format!("{PREFIX}{hex}"))
     }
 }
@@ -117,7 +131,10 @@ pub(crate) struct HashingReader<R> {
 
 impl<R: Read> HashingReader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hasher: Hasher::new() }
+        Self {
+            inner,
+            hasher: Hasher::new(),
+        }
     }
 
     pub(crate) fn finish(self) -> Digest {
@@ -141,7 +158,10 @@ pub(crate) struct HashingWriter<W> {
 
 impl<W: Write> HashingWriter<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new() }
+        Self {
+            inner,
+            hasher: Hasher::new(),
+        }
     }
 
     /// The writer, the digest and the number of bytes.
@@ -170,9 +190,19 @@ mod tests {
     #[test]
     fn only_lower_case_sha256_digests_are_taken() {
         let good = Digest::of(b"abc");
-        assert_eq!(good.as_str(), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            good.as_str(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert!(Digest::parse(good.as_str()).is_ok());
-        for bad in ["", "sha256:", "sha256:../../etc", &good.as_str().to_uppercase(), "sha512:00", good.hex()] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:../../etc",
+            &good.as_str().to_uppercase(),
+            "sha512:00",
+            good.hex(),
+        ] {
             assert!(Digest::parse(bad).is_err(), "{bad}");
         }
     }

@@ -30,25 +30,48 @@ pub enum Error {
     #[error("{text:?} is not a sha256 digest")]
     DigestFormat { text: String },
     #[error("{what}: content has digest {found}, expected {expected}")]
-    DigestMismatch { what: String, expected: Digest, found: Digest },
+    DigestMismatch {
+        what: String,
+        expected: Digest,
+        found: Digest,
+    },
     #[error("{what}: {size_bytes} bytes, more than the {size_bytes_max} allowed")]
-    TooLarge { what: String, size_bytes: u64, size_bytes_max: u64 },
+    TooLarge {
+        what: String,
+        size_bytes: u64,
+        size_bytes_max: u64,
+    },
     #[error("{what} is not readable")]
-    Json { what: String, source: serde_json::Error },
+    Json {
+        what: String,
+        source: serde_json::Error,
+    },
     #[error("{what}: {reason}")]
     Invalid { what: String, reason: String },
     #[error("layer {diff_id}: entry {entry:?}: {refusal}")]
-    Refused { diff_id: Digest, entry: String, refusal: Refusal },
+    Refused {
+        diff_id: Digest,
+        entry: String,
+        refusal: Refusal,
+    },
     #[error("image {name:?} not found")]
     ImageNotFound { name: String },
     #[error("{name}: not found")]
     RegistryNotFound { name: String },
-    #[error("{name}: pull access denied, the repository does not exist or may require authorization: {reason}")]
+    #[error(
+        "{name}: pull access denied, the repository does not exist or may require authorization: {reason}"
+    )]
     Unauthorized { name: String, reason: String },
     #[error("{name}: {reason}")]
     Network { name: String, reason: String },
     #[error("{doing} {path}", path = .path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Linux(#[from] linux::Error),
     #[error("a task of the image store ended early")]
     TaskEnded,
 }
@@ -56,17 +79,31 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     /// The same for calls that answer an errno.
-    pub(crate) fn errno(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
+    pub(crate) fn errno(
+        doing: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
         let path = path.to_path_buf();
-        move |errno| Self::Io { doing, path, source: errno.into() }
+        move |errno| Self::Io {
+            doing,
+            path,
+            source: errno.into(),
+        }
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), reason: reason.into() }
+        Self::Invalid {
+            what: what.into(),
+            reason: reason.into(),
+        }
     }
 
     pub fn kind(&self) -> ErrorKind {
@@ -74,11 +111,8 @@ impl Error {
             Self::ImageNotFound { .. } | Self::RegistryNotFound { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Network { .. } => ErrorKind::Network,
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Invalid,
-                _ => ErrorKind::Other,
-            },
+            Self::Io { source, .. } => kind_of(source.kind()),
+            Self::Linux(error) => kind_of(error.kind()),
             Self::TaskEnded => ErrorKind::Other,
             _ => ErrorKind::Invalid,
         }
@@ -94,6 +128,14 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+}
+
+fn kind_of(kind: io::ErrorKind) -> ErrorKind {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Invalid,
+        _ => ErrorKind::Other,
     }
 }
 

@@ -66,15 +66,28 @@ impl Index {
             Some(known) => {
                 let pinned = known.pinned || record.pinned;
                 let tags = known.tags.union(&record.tags).cloned().collect();
-                let repo_digests = known.repo_digests.union(&record.repo_digests).cloned().collect();
-                *known = ImageRecord { pinned, tags, repo_digests, ..record };
+                let repo_digests = known
+                    .repo_digests
+                    .union(&record.repo_digests)
+                    .cloned()
+                    .collect();
+                *known = ImageRecord {
+                    pinned,
+                    tags,
+                    repo_digests,
+                    ..record
+                };
             }
         }
     }
 
     /// The image that an id, a tag or a repo digest names.
     pub(crate) fn find(&self, name: &str) -> Option<(&Digest, &ImageRecord)> {
-        let id = if is_hex(name) { Digest::from_hex(name) } else { Digest::parse(name) };
+        let id = if is_hex(name) {
+            Digest::from_hex(name)
+        } else {
+            Digest::parse(name)
+        };
         if let Ok(id) = id {
             return self.images.get_key_value(&id);
         }
@@ -82,9 +95,14 @@ impl Index {
         match reference.digest() {
             Some(digest) => {
                 let wanted = reference.with_digest(digest);
-                self.images.iter().find(|(_, image)| image.repo_digests.contains(&wanted))
+                self.images
+                    .iter()
+                    .find(|(_, image)| image.repo_digests.contains(&wanted))
             }
-            None => self.images.iter().find(|(_, image)| image.tags.contains(&reference)),
+            None => self
+                .images
+                .iter()
+                .find(|(_, image)| image.tags.contains(&reference)),
         }
     }
 
@@ -99,13 +117,20 @@ impl Index {
     pub(crate) fn blobs(&self) -> BTreeSet<&Digest> {
         self.images
             .iter()
-            .flat_map(|(id, image)| [id, &image.manifest].into_iter().chain(image.layers.iter().map(|layer| &layer.blob)))
+            .flat_map(|(id, image)| {
+                [id, &image.manifest]
+                    .into_iter()
+                    .chain(image.layers.iter().map(|layer| &layer.blob))
+            })
             .collect()
     }
 
     /// Every unpacked layer that an image needs.
     pub(crate) fn chain_ids(&self) -> BTreeSet<&Digest> {
-        self.images.values().flat_map(|image| image.layers.iter().map(|layer| &layer.chain_id)).collect()
+        self.images
+            .values()
+            .flat_map(|image| image.layers.iter().map(|layer| &layer.chain_id))
+            .collect()
     }
 }
 
@@ -117,7 +142,10 @@ mod tests {
         ImageRecord {
             manifest: Digest::of(b"manifest"),
             layers: Vec::new(),
-            tags: tags.iter().map(|tag| Reference::parse(tag).unwrap()).collect(),
+            tags: tags
+                .iter()
+                .map(|tag| Reference::parse(tag).unwrap())
+                .collect(),
             repo_digests: BTreeSet::new(),
             pinned: false,
             size_bytes: 1,
@@ -131,7 +159,10 @@ mod tests {
         let mut index = Index::default();
         index.insert(&first, record(&["nginx", "nginx:1"]));
         index.insert(&second, record(&["nginx"]));
-        assert_eq!(index.find("docker.io/library/nginx:latest").unwrap().0, &second);
+        assert_eq!(
+            index.find("docker.io/library/nginx:latest").unwrap().0,
+            &second
+        );
         assert_eq!(index.find("nginx:1").unwrap().0, &first);
         assert_eq!(index.find(first.hex()).unwrap().0, &first);
         assert!(index.find("nginx:2").is_none());
@@ -141,7 +172,13 @@ mod tests {
     fn importing_again_keeps_names_and_pin() {
         let id = Digest::of(b"1");
         let mut index = Index::default();
-        index.insert(&id, ImageRecord { pinned: true, ..record(&["a:1"]) });
+        index.insert(
+            &id,
+            ImageRecord {
+                pinned: true,
+                ..record(&["a:1"])
+            },
+        );
         index.insert(&id, record(&["a:2"]));
         let image = &index.images[&id];
         assert!(image.pinned);

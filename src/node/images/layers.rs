@@ -33,7 +33,12 @@ impl ImageStore {
     /// Unpacks the last of `chain`; the others are there.
     fn unpack_layer(&self, chain: &[LayerRecord]) -> Result<()> {
         let (layer, below) = chain.split_last().expect("a chain has at least one layer");
-        let turn = Arc::clone(self.unpacking.lock().entry(layer.chain_id.clone()).or_default());
+        let turn = Arc::clone(
+            self.unpacking
+                .lock()
+                .entry(layer.chain_id.clone())
+                .or_default(),
+        );
         let done = {
             let _turn = turn.lock();
             self.unpack_layer_now(layer, below)
@@ -48,20 +53,28 @@ impl ImageStore {
             return Ok(());
         }
         let temporary = self.layout.temporary();
-        let made = self.unpack_into(layer, below, &temporary).and_then(|()| match fs::rename(&temporary, &target) {
-            // Another process was quicker.
-            Err(_) if target.is_dir() => Ok(()),
-            renamed => renamed.map_err(Error::io("rename to", &target)),
+        let made = self.unpack_into(layer, below, &temporary).and_then(|()| {
+            match fs::rename(&temporary, &target) {
+                // Another process was quicker.
+                Err(_) if target.is_dir() => Ok(()),
+                renamed => renamed.map_err(Error::io("rename to", &target)),
+            }
         });
         layout::remove_tree_if_there(&temporary)?;
         made?;
         layout::sync_directory(&self.layout.layers())
     }
 
-    fn unpack_into(&self, layer: &LayerRecord, below: &[LayerRecord], directory: &Path) -> Result<()> {
+    fn unpack_into(
+        &self,
+        layer: &LayerRecord,
+        below: &[LayerRecord],
+        directory: &Path,
+    ) -> Result<()> {
         let tree = directory.join("fs");
         fs::create_dir_all(&tree).map_err(Error::io("make directory", &tree))?;
-        fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &tree))?;
+        fs::set_permissions(&tree, fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("set the mode of", &tree))?;
         let root = open_directory(&tree)?;
         let parents: Vec<OwnedFd> = below
             .iter()
@@ -69,7 +82,8 @@ impl ImageStore {
             .map(|parent| open_directory(&self.layout.layer(&parent.chain_id).join("fs")))
             .collect::<Result<_>>()?;
         let blob = self.layout.blob(&layer.blob);
-        let plain = compression::decompressed(self.layout.open_blob(&layer.blob)?).map_err(Error::io("decompress", &blob))?;
+        let plain = compression::decompressed(self.layout.open_blob(&layer.blob)?)
+            .map_err(Error::io("decompress", &blob))?;
         let mut hashed = HashingReader::new(plain);
         let unpacked = Unpacker::new(root.as_fd(), &parents, self.opaque_mark, self.limits)
             .run(&mut hashed)
@@ -77,7 +91,11 @@ impl ImageStore {
         let found = hashed.finish();
         if found != layer.diff_id {
             let what = format!("layer {} uncompressed", layer.blob);
-            return Err(Error::DigestMismatch { what, expected: layer.diff_id.clone(), found });
+            return Err(Error::DigestMismatch {
+                what,
+                expected: layer.diff_id.clone(),
+                found,
+            });
         }
         write_info(&directory.join("layer.json"), &layer.diff_id, unpacked)?;
         // One call for all files of the layer instead of one each.
@@ -90,18 +108,36 @@ impl ImageStore {
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
-    File::open(path).map(OwnedFd::from).map_err(Error::io("open", path))
+    File::open(path)
+        .map(OwnedFd::from)
+        .map_err(Error::io("open", path))
 }
 
 fn write_info(path: &Path, diff_id: &Digest, unpacked: Unpacked) -> Result<()> {
-    let info = LayerInfo { diff_id: diff_id.clone(), size_bytes: unpacked.size_bytes, entries: unpacked.entries };
+    let info = LayerInfo {
+        diff_id: diff_id.clone(),
+        size_bytes: unpacked.size_bytes,
+        entries: unpacked.entries,
+    };
     layout::write_json(path, &info)
 }
 
 fn in_context(error: UnpackError, layer: &LayerRecord, blob: &Path, tree: &Path) -> Error {
     match error {
-        UnpackError::Refused { entry, refusal } => Error::Refused { diff_id: layer.diff_id.clone(), entry, refusal },
-        UnpackError::Io { entry, source } => Error::Io { doing: "unpack", path: tree.join(entry.trim_start_matches('/')), source },
-        UnpackError::Stream(source) => Error::Io { doing: "read", path: blob.to_path_buf(), source },
+        UnpackError::Refused { entry, refusal } => Error::Refused {
+            diff_id: layer.diff_id.clone(),
+            entry,
+            refusal,
+        },
+        UnpackError::Io { entry, source } => Error::Io {
+            doing: "unpack",
+            path: tree.join(entry.trim_start_matches('/')),
+            source,
+        },
+        UnpackError::Stream(source) => Error::Io {
+            doing: "read",
+            path: blob.to_path_buf(),
+            source,
+        },
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use linux::AtomicFile;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,8 +23,15 @@ pub(crate) struct Layout {
 impl Layout {
     /// Makes the directories; only root may look into them.
     pub(crate) fn create(root: &Path) -> Result<Self> {
-        let layout = Self { root: root.to_path_buf() };
-        for directory in [layout.blobs(), layout.layers(), layout.holds(), layout.ingest()] {
+        let layout = Self {
+            root: root.to_path_buf(),
+        };
+        for directory in [
+            layout.blobs(),
+            layout.layers(),
+            layout.holds(),
+            layout.ingest(),
+        ] {
             fs::create_dir_all(&directory).map_err(Error::io("make directory", &directory))?;
         }
         for directory in [layout.layers(), layout.ingest(), layout.root.join("blobs")] {
@@ -87,10 +95,22 @@ impl Layout {
     pub(crate) fn read_document(&self, digest: &Digest, size_bytes_max: u64) -> Result<Vec<u8>> {
         let path = self.blob(digest);
         let what = digest.to_string();
-        let content = read_bounded(BufReader::new(self.open_blob(digest)?), &what, size_bytes_max)
-            .map_err(|error| error.or_io("read", &path))?;
+        let content = read_bounded(
+            BufReader::new(self.open_blob(digest)?),
+            &what,
+            size_bytes_max,
+        )
+        .map_err(|error| error.or_io("read", &path))?;
         let found = Digest::of(&content);
-        if &found == digest { Ok(content) } else { Err(Error::DigestMismatch { what, expected: digest.clone(), found }) }
+        if &found == digest {
+            Ok(content)
+        } else {
+            Err(Error::DigestMismatch {
+                what,
+                expected: digest.clone(),
+                found,
+            })
+        }
     }
 
     /// A name below `ingest/` that nobody else uses.
@@ -98,7 +118,9 @@ impl Layout {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = self.ingest().join(format!("{}-{number}", std::process::id()));
+            let path = self
+                .ingest()
+                .join(format!("{}-{number}", std::process::id()));
             if !path.exists() {
                 return path;
             }
@@ -107,14 +129,24 @@ impl Layout {
 
     pub(crate) fn blob_writer(&self) -> Result<BlobWriter> {
         let path = self.temporary();
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io("make", &path))?;
-        Ok(BlobWriter { layout: self.clone(), path, writer: Some(HashingWriter::new(file)) })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io("make", &path))?;
+        Ok(BlobWriter {
+            layout: self.clone(),
+            path,
+            writer: Some(HashingWriter::new(file)),
+        })
     }
 
     /// Stores content that is at hand.
     pub(crate) fn put_blob(&self, content: &[u8]) -> Result<Digest> {
         let mut writer = self.blob_writer()?;
-        writer.write_all(content).map_err(|source| writer.failed(source))?;
+        writer
+            .write_all(content)
+            .map_err(|source| writer.failed(source))?;
         Ok(writer.commit(None)?.0)
     }
 }
@@ -130,12 +162,19 @@ pub(crate) struct BlobWriter {
 impl BlobWriter {
     /// Makes the blob durable under its digest, which must be the expected one if any; gives the digest and the size.
     pub(crate) fn commit(mut self, expected: Option<(&str, &Digest)>) -> Result<(Digest, u64)> {
-        let writer = self.writer.take().expect("commit consumes the only owner of the writer");
+        let writer = self
+            .writer
+            .take()
+            .expect("commit consumes the only owner of the writer");
         let (file, found, size_bytes) = writer.finish();
         if let Some((what, expected)) = expected
             && *expected != found
         {
-            return Err(Error::DigestMismatch { what: what.to_owned(), expected: expected.clone(), found });
+            return Err(Error::DigestMismatch {
+                what: what.to_owned(),
+                expected: expected.clone(),
+                found,
+            });
         }
         if !self.layout.has_blob(&found) {
             file.sync_all().map_err(Error::io("sync", &self.path))?;
@@ -153,7 +192,10 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.writer.as_mut().expect("the writer is present until commit").write(buffer)
+        self.writer
+            .as_mut()
+            .expect("the writer is present until commit")
+            .write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -183,12 +225,23 @@ impl ReadError {
     }
 }
 
-pub(crate) fn read_bounded(reader: impl Read, what: &str, size_bytes_max: u64) -> std::result::Result<Vec<u8>, ReadError> {
+pub(crate) fn read_bounded(
+    reader: impl Read,
+    what: &str,
+    size_bytes_max: u64,
+) -> std::result::Result<Vec<u8>, ReadError> {
     let mut content = Vec::new();
-    reader.take(size_bytes_max + 1).read_to_end(&mut content).map_err(ReadError::Io)?;
+    reader
+        .take(size_bytes_max + 1)
+        .read_to_end(&mut content)
+        .map_err(ReadError::Io)?;
     let size_bytes = content.len() as u64;
     if size_bytes > size_bytes_max {
-        return Err(ReadError::TooLarge(Error::TooLarge { what: what.to_owned(), size_bytes, size_bytes_max }));
+        return Err(ReadError::TooLarge(Error::TooLarge {
+            what: what.to_owned(),
+            size_bytes,
+            size_bytes_max,
+        }));
     }
     Ok(content)
 }
@@ -220,14 +273,22 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::io("open", path))
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::io("open", path))
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Ok(content) => serde_json::from_slice(&content)
             .map(Some)
-            .map_err(|source| Error::Json { what: path.display().to_string(), source }),
+            .map_err(|source| Error::Json {
+                what: path.display().to_string(),
+                source,
+            }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io("read", path)(source)),
     }
@@ -235,33 +296,39 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// Replaces a file so that after a crash either the old or the new content is there.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let content = serde_json::to_vec(value).map_err(|source| Error::Json { what: path.display().to_string(), source })?;
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary).map_err(Error::io("make", &temporary))?;
-    file.write_all(&content).and_then(|()| file.sync_all()).map_err(Error::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(Error::io("rename to", path))?;
-    path.parent().map_or(Ok(()), sync_directory)
+    let content = serde_json::to_vec(value).map_err(|source| Error::Json {
+        what: path.display().to_string(),
+        source,
+    })?;
+    Ok(AtomicFile::private(path).write(&content)?)
 }
 
 pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(Error::io("sync", directory))
 }
 
 pub(crate) fn remove_file_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn remove_tree_if_there(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 fn set_private(directory: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(Error::io("set the mode of", directory))
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("set the mode of", directory))
 }

@@ -22,7 +22,10 @@ impl Platform {
             "powerpc64" => ("ppc64le", ""),
             other => (other, ""),
         };
-        Self { architecture: architecture.to_owned(), variant: variant.to_owned() }
+        Self {
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+        }
     }
 
     /// How well a manifest for `architecture`/`variant` runs here: `None` not at all, smaller is better.
@@ -53,7 +56,10 @@ fn default_variant<'a>(architecture: &str, variant: &'a str) -> &'a str {
 }
 
 fn number(variant: &str) -> u8 {
-    variant.strip_prefix('v').and_then(|digits| digits.parse().ok()).unwrap_or(u8::MAX)
+    variant
+        .strip_prefix('v')
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(u8::MAX)
 }
 
 /// The descriptors of `index` that run on `platform`, best first; those that name no platform come last.
@@ -65,12 +71,18 @@ pub(crate) fn select<'a>(index: &'a ImageIndex, platform: &Platform) -> Vec<&'a 
             None => Some((u8::MAX, descriptor)),
             Some(offered) if offered.os().to_string() != "linux" => None,
             Some(offered) => platform
-                .distance(&offered.architecture().to_string(), offered.variant().as_deref().unwrap_or_default())
+                .distance(
+                    &offered.architecture().to_string(),
+                    offered.variant().as_deref().unwrap_or_default(),
+                )
                 .map(|distance| (distance, descriptor)),
         })
         .collect();
     fitting.sort_by_key(|(distance, _)| *distance);
-    fitting.into_iter().map(|(_, descriptor)| descriptor).collect()
+    fitting
+        .into_iter()
+        .map(|(_, descriptor)| descriptor)
+        .collect()
 }
 
 #[cfg(test)]
@@ -88,16 +100,24 @@ mod tests {
                 })
             })
             .collect();
-        serde_json::from_value(serde_json::json!({"schemaVersion": 2, "manifests": manifests})).unwrap()
+        serde_json::from_value(serde_json::json!({"schemaVersion": 2, "manifests": manifests}))
+            .unwrap()
     }
 
     fn chosen(index: &ImageIndex, architecture: &str, variant: &str) -> Vec<String> {
-        let platform = Platform { architecture: architecture.to_owned(), variant: variant.to_owned() };
+        let platform = Platform {
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+        };
         select(index, &platform)
             .iter()
             .map(|descriptor| {
                 let platform = descriptor.platform().as_ref().unwrap();
-                format!("{}{}", platform.architecture(), platform.variant().as_deref().unwrap_or_default())
+                format!(
+                    "{}{}",
+                    platform.architecture(),
+                    platform.variant().as_deref().unwrap_or_default()
+                )
             })
             .collect()
     }
@@ -105,8 +125,13 @@ mod tests {
     #[test]
     fn the_host_gets_its_own_architecture_and_the_newest_variant_it_can_run() {
         let index = index(&[
-            ("windows", "amd64", ""), ("linux", "amd64", ""), ("linux", "amd64", "v3"), ("linux", "arm", "v6"),
-            ("linux", "arm", "v7"), ("linux", "arm64", "v8"), ("unknown", "unknown", ""),
+            ("windows", "amd64", ""),
+            ("linux", "amd64", ""),
+            ("linux", "amd64", "v3"),
+            ("linux", "arm", "v6"),
+            ("linux", "arm", "v7"),
+            ("linux", "arm64", "v8"),
+            ("unknown", "unknown", ""),
         ]);
         assert_eq!(chosen(&index, "amd64", ""), ["amd64"]);
         assert_eq!(chosen(&index, "arm", "v7"), ["armv7", "armv6"]);

@@ -28,12 +28,21 @@ pub struct Reference {
 impl Reference {
     /// Parses and normalises; a name with neither tag nor digest gets `latest`.
     pub fn parse(name: &str) -> Result<Self> {
-        let wrong = |reason| Error::Reference { name: name.to_owned(), reason };
+        let wrong = |reason| Error::Reference {
+            name: name.to_owned(),
+            reason,
+        };
         if is_hex(name) {
             return Err(wrong("cannot specify 64-byte hexadecimal strings"));
         }
         let (rest, digest) = match name.split_once('@') {
-            Some((rest, digest)) => (rest, Some(Digest::parse(digest).map_err(|_| wrong("the digest is not a sha256 digest"))?)),
+            Some((rest, digest)) => (
+                rest,
+                Some(
+                    Digest::parse(digest)
+                        .map_err(|_| wrong("the digest is not a sha256 digest"))?,
+                ),
+            ),
             None => (name, None),
         };
         let (registry, remainder) = split_registry(rest);
@@ -41,19 +50,34 @@ impl Reference {
             Some((path, tag)) => (path, Some(tag.to_owned())),
             None => (remainder, None),
         };
-        let registry = if registry == LEGACY_DEFAULT_REGISTRY { DEFAULT_REGISTRY } else { registry };
+        let registry = if registry == LEGACY_DEFAULT_REGISTRY {
+            DEFAULT_REGISTRY
+        } else {
+            registry
+        };
         let official = registry == DEFAULT_REGISTRY && !path.contains('/');
         let repository = format!("{}{path}", if official { OFFICIAL_PREFIX } else { "" });
         check_registry(registry).map_err(wrong)?;
         check_repository(path).map_err(wrong)?;
         if registry.len() + 1 + repository.len() > NAME_LEN_MAX {
-            return Err(wrong("repository name must not be more than 255 characters"));
+            return Err(wrong(
+                "repository name must not be more than 255 characters",
+            ));
         }
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
             return Err(wrong("the tag is not valid"));
         }
-        let tag = if tag.is_none() && digest.is_none() { Some(DEFAULT_TAG.to_owned()) } else { tag };
-        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
+        let tag = if tag.is_none() && digest.is_none() {
+            Some(DEFAULT_TAG.to_owned())
+        } else {
+            tag
+        };
+        Ok(Self {
+            registry: registry.to_owned(),
+            repository,
+            tag,
+            digest,
+        })
     }
 
     /// `docker.io`, `registry.example:5000`.
@@ -82,12 +106,20 @@ impl Reference {
     /// The name of this repository's content with that digest: a "repo digest".
     #[must_use]
     pub fn with_digest(&self, digest: &Digest) -> Self {
-        Self { registry: self.registry.clone(), repository: self.repository.clone(), tag: None, digest: Some(digest.clone()) }
+        Self {
+            registry: self.registry.clone(),
+            repository: self.repository.clone(),
+            tag: None,
+            digest: Some(digest.clone()),
+        }
     }
 
     /// The same name by its tag alone, if it has one.
     pub(crate) fn tagged(&self) -> Option<Self> {
-        self.tag.is_some().then(|| Self { digest: None, ..self.clone() })
+        self.tag.is_some().then(|| Self {
+            digest: None,
+            ..self.clone()
+        })
     }
 }
 
@@ -154,9 +186,15 @@ fn check_registry(registry: &str) -> std::result::Result<(), &'static str> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     });
-    if labels_fit && (port.is_none() || is_port(port)) { Ok(()) } else { Err("the registry is not valid") }
+    if labels_fit && (port.is_none() || is_port(port)) {
+        Ok(())
+    } else {
+        Err("the registry is not valid")
+    }
 }
 
 fn is_port(port: Option<&str>) -> bool {
@@ -167,26 +205,37 @@ fn check_repository(path: &str) -> std::result::Result<(), &'static str> {
     if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err("repository name must be lowercase");
     }
-    if path.split('/').all(is_path_component) { Ok(()) } else { Err("the repository is not valid") }
+    if path.split('/').all(is_path_component) {
+        Ok(())
+    } else {
+        Err("the repository is not valid")
+    }
 }
 
 /// Lower-case letters and digits, separated by one dot, one or two underscores, or any number of hyphens.
 fn is_path_component(component: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = component.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     alphanumeric(*first)
         && alphanumeric(*last)
         && component
             .split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit())
-            .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__")
+                    || separator.bytes().all(|byte| byte == b'-')
+            })
 }
 
 fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= TAG_LEN_MAX
         && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && tag
+            .bytes()
+            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
 }
 
 #[cfg(test)]
@@ -205,14 +254,27 @@ mod tests {
             ("docker.io/nginx", "docker.io/library/nginx:latest"),
             ("localhost/nginx", "localhost/nginx:latest"),
             ("localhost:5000/a/b:v1", "localhost:5000/a/b:v1"),
-            ("registry.k8s.io/e2e-test-images/agnhost:2.59", "registry.k8s.io/e2e-test-images/agnhost:2.59"),
+            (
+                "registry.k8s.io/e2e-test-images/agnhost:2.59",
+                "registry.k8s.io/e2e-test-images/agnhost:2.59",
+            ),
             ("[::1]:5000/a", "[::1]:5000/a:latest"),
             ("MyHost/a", "MyHost/a:latest"),
-            (&format!("nginx@{digest}"), &format!("docker.io/library/nginx@{digest}")),
-            (&format!("nginx:1@{digest}"), &format!("docker.io/library/nginx:1@{digest}")),
+            (
+                &format!("nginx@{digest}"),
+                &format!("docker.io/library/nginx@{digest}"),
+            ),
+            (
+                &format!("nginx:1@{digest}"),
+                &format!("docker.io/library/nginx:1@{digest}"),
+            ),
             ("a__b/c--d.e_f", "docker.io/a__b/c--d.e_f:latest"),
         ] {
-            assert_eq!(Reference::parse(name).expect(name).to_string(), normal, "{name}");
+            assert_eq!(
+                Reference::parse(name).expect(name).to_string(),
+                normal,
+                "{name}"
+            );
         }
     }
 
@@ -220,9 +282,30 @@ mod tests {
     fn what_docker_refuses_is_refused() {
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         for name in [
-            "", ":", "a:", "/a", "a/", "a//b", "Nginx", "docker.io/Nginx", "a b", "-a", "a-", "a..b", "a___b", "../a", hex,
-            "nginx@sha256:00", "nginx@sha512:00", "host:port/a", "[::1/a", "-x.example/a", &"a".repeat(300),
-            &format!("a:{}", "t".repeat(129)), "a:.b", "a:b:c",
+            "",
+            ":",
+            "a:",
+            "/a",
+            "a/",
+            "a//b",
+            "Nginx",
+            "docker.io/Nginx",
+            "a b",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "../a",
+            hex,
+            "nginx@sha256:00",
+            "nginx@sha512:00",
+            "host:port/a",
+            "[::1/a",
+            "-x.example/a",
+            &"a".repeat(300),
+            &format!("a:{}", "t".repeat(129)),
+            "a:.b",
+            "a:b:c",
         ] {
             assert!(Reference::parse(name).is_err(), "{name}");
         }

@@ -55,10 +55,17 @@ impl ImageStore {
 
     /// The same for another platform and other limits.
     pub fn open_for(agent_dir: &Path, platform: Platform, limits: UnpackLimits) -> Result<Self> {
+        fs::create_dir_all(agent_dir).map_err(Error::io("make directory", agent_dir))?;
+        // The kernel's list of mounts knows no symbolic links.
+        let agent_dir = fs::canonicalize(agent_dir).map_err(Error::io("find", agent_dir))?;
         let layout = Layout::create(&agent_dir.join("images"))?;
         let containers = agent_dir.join("containers");
         fs::create_dir_all(&containers).map_err(Error::io("make directory", &containers))?;
-        let opaque_mark = if is_first_user_namespace() { OpaqueMark::Trusted } else { OpaqueMark::User };
+        let opaque_mark = if is_first_user_namespace() {
+            OpaqueMark::Trusted
+        } else {
+            OpaqueMark::User
+        };
         Ok(Self {
             layout,
             containers,
@@ -78,7 +85,12 @@ impl ImageStore {
     /// The list of images as it is on disk now.
     pub(crate) fn index(&self) -> Result<Arc<Index>> {
         let path = self.layout.index();
-        let Some(stamp) = stamp(&path)? else { return Ok(Arc::new(Index { version: INDEX_VERSION, ..Index::default() })) };
+        let Some(stamp) = stamp(&path)? else {
+            return Ok(Arc::new(Index {
+                version: INDEX_VERSION,
+                ..Index::default()
+            }));
+        };
         let mut cached = self.cached.lock();
         if let Some((known, index)) = &*cached
             && *known == stamp
@@ -105,24 +117,43 @@ impl ImageStore {
 
     pub(crate) fn find(&self, name: &str) -> Result<(Digest, ImageRecord)> {
         let index = self.index()?;
-        let (id, image) = index.find(name).ok_or_else(|| Error::ImageNotFound { name: name.to_owned() })?;
+        let (id, image) = index.find(name).ok_or_else(|| Error::ImageNotFound {
+            name: name.to_owned(),
+        })?;
         Ok((id.clone(), image.clone()))
     }
 
     /// Reads an image whose manifest and configuration are stored, without its names.
-    pub(crate) fn read_image(&self, what: &str, manifest: &Digest) -> Result<(Digest, ImageRecord)> {
+    pub(crate) fn read_image(
+        &self,
+        what: &str,
+        manifest: &Digest,
+    ) -> Result<(Digest, ImageRecord)> {
         let content = self.layout.read_document(manifest, DOCUMENT_BYTES_MAX)?;
         let Document::Manifest(document) = manifest::parse_document(what, &content)? else {
-            return Err(Error::invalid(what, "is an index where a manifest was expected"));
+            return Err(Error::invalid(
+                what,
+                "is an index where a manifest was expected",
+            ));
         };
         let id = manifest::digest_of(document.config())?;
         if !self.layout.has_blob(&id) {
-            return Err(Error::invalid(what, format!("configuration {id} is missing")));
+            return Err(Error::invalid(
+                what,
+                format!("configuration {id} is missing"),
+            ));
         }
         let config = self.layout.read_document(&id, DOCUMENT_BYTES_MAX)?;
         let parsed = manifest::join(what, &document, &config, &self.platform)?;
-        if let Some(missing) = parsed.layers.iter().find(|layer| !self.layout.has_blob(&layer.blob)) {
-            return Err(Error::invalid(what, format!("layer {} is missing", missing.blob)));
+        if let Some(missing) = parsed
+            .layers
+            .iter()
+            .find(|layer| !self.layout.has_blob(&layer.blob))
+        {
+            return Err(Error::invalid(
+                what,
+                format!("layer {} is missing", missing.blob),
+            ));
         }
         let record = ImageRecord {
             manifest: manifest.clone(),
@@ -138,17 +169,27 @@ impl ImageStore {
 
     /// Every image, in the order of their ids.
     pub fn list(&self) -> Result<Vec<cri::Image>> {
-        Ok(self.index()?.images.iter().map(|(id, image)| in_cri_words(id, image)).collect())
+        Ok(self
+            .index()?
+            .images
+            .iter()
+            .map(|(id, image)| in_cri_words(id, image))
+            .collect())
     }
 
     /// The image that a name, a repo digest or an id names.
     pub fn status(&self, name: &str) -> Result<Option<cri::Image>> {
-        Ok(self.index()?.find(name).map(|(id, image)| in_cri_words(id, image)))
+        Ok(self
+            .index()?
+            .find(name)
+            .map(|(id, image)| in_cri_words(id, image)))
     }
 
     /// Removes an image with all its names, and its content unless a container uses it. Succeeds when there is none.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let Some(id) = self.index()?.find(name).map(|(id, _)| id.clone()) else { return Ok(()) };
+        let Some(id) = self.index()?.find(name).map(|(id, _)| id.clone()) else {
+            return Ok(());
+        };
         self.change_index(|index| index.remove(&id))?;
         self.sweep()
     }
@@ -166,7 +207,9 @@ impl ImageStore {
     /// Gives an image another name.
     pub fn tag(&self, name: &str, tag: &Reference) -> Result<()> {
         let (id, mut image) = self.find(name)?;
-        let tag = tag.tagged().ok_or_else(|| Error::invalid(tag.to_string(), "a tag is needed"))?;
+        let tag = tag
+            .tagged()
+            .ok_or_else(|| Error::invalid(tag.to_string(), "a tag is needed"))?;
         image.tags = BTreeSet::from([tag]);
         self.change_index(|index| index.insert(&id, image))
     }
@@ -174,11 +217,18 @@ impl ImageStore {
     /// Removes content that no image and no container needs. Does nothing while content is being added, by this process or another:
     /// whoever adds it sweeps at the end.
     pub fn sweep(&self) -> Result<()> {
-        let Some(_lock) = layout::try_lock(&self.layout.content_lock())? else { return Ok(()) };
+        let Some(_lock) = layout::try_lock(&self.layout.content_lock())? else {
+            return Ok(());
+        };
         let index = self.index()?;
         let blobs: BTreeSet<&str> = index.blobs().into_iter().map(Digest::hex).collect();
         let held = self.held_layers()?;
-        let layers: BTreeSet<&str> = index.chain_ids().into_iter().chain(&held).map(Digest::hex).collect();
+        let layers: BTreeSet<&str> = index
+            .chain_ids()
+            .into_iter()
+            .chain(&held)
+            .map(Digest::hex)
+            .collect();
         for path in entries_not_in(&self.layout.blobs(), &blobs)? {
             layout::remove_file_if_there(&path)?;
         }
@@ -188,7 +238,11 @@ impl ImageStore {
             fs::rename(&path, &doomed).map_err(Error::io("rename", &path))?;
         }
         for path in entries_not_in(&self.layout.ingest(), &BTreeSet::new())? {
-            if path.is_dir() { layout::remove_tree_if_there(&path)? } else { layout::remove_file_if_there(&path)? }
+            if path.is_dir() {
+                layout::remove_tree_if_there(&path)?
+            } else {
+                layout::remove_file_if_there(&path)?
+            }
         }
         Ok(())
     }
@@ -196,7 +250,9 @@ impl ImageStore {
     fn held_layers(&self) -> Result<BTreeSet<Digest>> {
         let mut held = BTreeSet::new();
         for path in entries_not_in(&self.layout.holds(), &BTreeSet::new())? {
-            if path.extension().is_some_and(|extension| extension == "json")
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
                 && let Some(hold) = layout::read_json::<Hold>(&path)?
             {
                 held.extend(hold.chain_ids);
@@ -215,10 +271,16 @@ pub enum Pin {
 fn load(path: &Path) -> Result<Index> {
     let index: Index = layout::read_json(path)?.unwrap_or_default();
     if index.version > INDEX_VERSION {
-        let reason = format!("was written by a newer release (version {}, this one reads {INDEX_VERSION})", index.version);
+        let reason = format!(
+            "was written by a newer release (version {}, this one reads {INDEX_VERSION})",
+            index.version
+        );
         return Err(Error::invalid(path.display().to_string(), reason));
     }
-    Ok(Index { version: INDEX_VERSION, ..index })
+    Ok(Index {
+        version: INDEX_VERSION,
+        ..index
+    })
 }
 
 fn stamp(path: &Path) -> Result<Option<FileStamp>> {
@@ -238,7 +300,11 @@ fn entries_not_in(directory: &Path, known: &BTreeSet<&str>) -> Result<Vec<PathBu
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed())? {
         let entry = entry.map_err(failed())?;
-        if !entry.file_name().to_str().is_some_and(|name| known.contains(name)) {
+        if !entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| known.contains(name))
+        {
             paths.push(entry.path());
         }
     }

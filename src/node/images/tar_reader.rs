@@ -76,7 +76,12 @@ struct Extensions {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, content_left: 0, padding_left: 0, ended: false }
+        Self {
+            inner,
+            content_left: 0,
+            padding_left: 0,
+            ended: false,
+        }
     }
 
     /// The next entry, or `None` at the end of the archive. Skips what is left of the content before it.
@@ -84,25 +89,38 @@ impl<R: Read> TarReader<R> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_content()?;
-            let Some(header) = self.read_header()? else { return Ok(None) };
+            let Some(header) = self.read_header()? else {
+                return Ok(None);
+            };
             let name = || String::from_utf8_lossy(&header.path_bytes()).into_owned();
-            let refuse = |refusal| TarError::Refused { entry: name(), refusal };
+            let refuse = |refusal| TarError::Refused {
+                entry: name(),
+                refusal,
+            };
             let size_bytes = header.entry_size().map_err(|_| refuse(Refusal::Header))?;
             let kind = header.as_bytes()[156];
             match kind {
                 b'x' | b'g' => {
-                    let records = self.read_extension(size_bytes, PAX_BYTES_MAX).map_err(|error| error.named(&name))?;
+                    let records = self
+                        .read_extension(size_bytes, PAX_BYTES_MAX)
+                        .map_err(|error| error.named(&name))?;
                     // Global records describe the archive, not a file: git writes a comment there, nobody a path.
                     if kind == b'x' {
                         extensions.read_pax(&records).map_err(refuse)?;
                     }
                 }
                 b'L' | b'K' => {
-                    let mut long = self.read_extension(size_bytes, PATH_BYTES_MAX as u64).map_err(|error| error.named(&name))?;
+                    let mut long = self
+                        .read_extension(size_bytes, PATH_BYTES_MAX as u64)
+                        .map_err(|error| error.named(&name))?;
                     while long.last() == Some(&0) {
                         long.pop();
                     }
-                    *(if kind == b'L' { &mut extensions.path } else { &mut extensions.link }) = Some(long);
+                    *(if kind == b'L' {
+                        &mut extensions.path
+                    } else {
+                        &mut extensions.link
+                    }) = Some(long);
                 }
                 _ => {
                     let entry = assemble(&header, kind, size_bytes, extensions).map_err(refuse)?;
@@ -121,7 +139,11 @@ impl<R: Read> TarReader<R> {
     fn start_content(&mut self, size_bytes: u64) {
         let past_block = size_bytes % BLOCK_BYTES as u64;
         self.content_left = size_bytes;
-        self.padding_left = if past_block == 0 { 0 } else { BLOCK_BYTES as u64 - past_block };
+        self.padding_left = if past_block == 0 {
+            0
+        } else {
+            BLOCK_BYTES as u64 - past_block
+        };
     }
 
     fn skip_content(&mut self) -> io::Result<()> {
@@ -129,7 +151,11 @@ impl<R: Read> TarReader<R> {
         self.content_left = 0;
         self.padding_left = 0;
         let skipped = io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())?;
-        if skipped == skip { Ok(()) } else { Err(truncated()) }
+        if skipped == skip {
+            Ok(())
+        } else {
+            Err(truncated())
+        }
     }
 
     fn read_header(&mut self) -> Result<Option<tar::Header>, TarError> {
@@ -137,13 +163,18 @@ impl<R: Read> TarReader<R> {
             return Ok(None);
         }
         let mut header = tar::Header::new_old();
-        if !self.read_block(header.as_mut_bytes())? || header.as_bytes().iter().all(|byte| *byte == 0) {
+        if !self.read_block(header.as_mut_bytes())?
+            || header.as_bytes().iter().all(|byte| *byte == 0)
+        {
             self.ended = true;
             return Ok(None);
         }
         if !checksum_fits(&header) {
             let entry = String::from_utf8_lossy(&header.path_bytes()).into_owned();
-            return Err(TarError::Refused { entry, refusal: Refusal::Header });
+            return Err(TarError::Refused {
+                entry,
+                refusal: Refusal::Header,
+            });
         }
         Ok(Some(header))
     }
@@ -163,7 +194,11 @@ impl<R: Read> TarReader<R> {
         Ok(true)
     }
 
-    fn read_extension(&mut self, size_bytes: u64, size_bytes_max: u64) -> Result<Vec<u8>, ExtensionError> {
+    fn read_extension(
+        &mut self,
+        size_bytes: u64,
+        size_bytes_max: u64,
+    ) -> Result<Vec<u8>, ExtensionError> {
         if size_bytes > size_bytes_max {
             return Err(ExtensionError::TooLong);
         }
@@ -182,7 +217,10 @@ enum ExtensionError {
 impl ExtensionError {
     fn named(self, name: &dyn Fn() -> String) -> TarError {
         match self {
-            Self::TooLong => TarError::Refused { entry: name(), refusal: Refusal::ExtensionTooLong },
+            Self::TooLong => TarError::Refused {
+                entry: name(),
+                refusal: Refusal::ExtensionTooLong,
+            },
             Self::Io(error) => TarError::Io(error),
         }
     }
@@ -193,7 +231,9 @@ impl<R: Read> Read for TarReader<R> {
         if self.content_left == 0 || buffer.is_empty() {
             return Ok(0);
         }
-        let want = usize::try_from(self.content_left).unwrap_or(usize::MAX).min(buffer.len());
+        let want = usize::try_from(self.content_left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let read = self.inner.read(&mut buffer[..want])?;
         if read == 0 {
             return Err(truncated());
@@ -204,17 +244,32 @@ impl<R: Read> Read for TarReader<R> {
 }
 
 fn truncated() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of an entry")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the archive ends in the middle of an entry",
+    )
 }
 
 fn checksum_fits(header: &tar::Header) -> bool {
     let bytes = header.as_bytes();
-    let sum: u32 = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ');
+    let sum: u32 = bytes[..148]
+        .iter()
+        .chain(&bytes[156..])
+        .map(|byte| u32::from(*byte))
+        .sum::<u32>()
+        + 8 * u32::from(b' ');
     header.cksum().is_ok_and(|stored| stored == sum)
 }
 
-fn assemble(header: &tar::Header, kind: u8, size_bytes: u64, extensions: Extensions) -> Result<Entry, Refusal> {
-    let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
+fn assemble(
+    header: &tar::Header,
+    kind: u8,
+    size_bytes: u64,
+    extensions: Extensions,
+) -> Result<Entry, Refusal> {
+    let path = extensions
+        .path
+        .unwrap_or_else(|| header.path_bytes().into_owned());
     let kind = match kind {
         // Version 7 archives know a directory by its slash alone.
         b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
@@ -230,21 +285,41 @@ fn assemble(header: &tar::Header, kind: u8, size_bytes: u64, extensions: Extensi
     };
     let size_bytes = extensions.size_bytes.unwrap_or(size_bytes);
     // Only regular files have content; a size in the header of another kind means nothing (POSIX), and some writers fill it in for links.
-    let size_bytes = if kind == EntryKind::Regular { size_bytes } else { 0 };
-    let link = extensions.link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
+    let size_bytes = if kind == EntryKind::Regular {
+        size_bytes
+    } else {
+        0
+    };
+    let link = extensions
+        .link
+        .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned))
+        .unwrap_or_default();
     let major = header.device_major().unwrap_or(None).unwrap_or(0);
     let minor = header.device_minor().unwrap_or(None).unwrap_or(0);
     let (mtime_seconds, mtime_nanoseconds) = match extensions.mtime {
         Some(mtime) => mtime,
-        None => (header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0), 0),
+        None => (
+            header
+                .mtime()
+                .ok()
+                .and_then(|seconds| i64::try_from(seconds).ok())
+                .unwrap_or(0),
+            0,
+        ),
     };
     Ok(Entry {
         kind,
         path,
         link,
         mode: header.mode().map_err(|_| Refusal::Header)?,
-        uid: extensions.uid.map_or_else(|| header.uid(), Ok).map_err(|_| Refusal::Header)?,
-        gid: extensions.gid.map_or_else(|| header.gid(), Ok).map_err(|_| Refusal::Header)?,
+        uid: extensions
+            .uid
+            .map_or_else(|| header.uid(), Ok)
+            .map_err(|_| Refusal::Header)?,
+        gid: extensions
+            .gid
+            .map_or_else(|| header.gid(), Ok)
+            .map_err(|_| Refusal::Header)?,
         size_bytes,
         mtime_seconds,
         mtime_nanoseconds,
@@ -257,13 +332,21 @@ impl Extensions {
     /// Records are `<length> <key>=<value>\n`, the length counting itself (POSIX pax).
     fn read_pax(&mut self, mut records: &[u8]) -> Result<(), Refusal> {
         while !records.is_empty() {
-            let space = records.iter().position(|byte| *byte == b' ').ok_or(Refusal::Header)?;
-            let length: usize = text(&records[..space])?.parse().map_err(|_| Refusal::Header)?;
+            let space = records
+                .iter()
+                .position(|byte| *byte == b' ')
+                .ok_or(Refusal::Header)?;
+            let length: usize = text(&records[..space])?
+                .parse()
+                .map_err(|_| Refusal::Header)?;
             if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
                 return Err(Refusal::Header);
             }
             let record = &records[space + 1..length - 1];
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(Refusal::Header)?;
+            let equals = record
+                .iter()
+                .position(|byte| *byte == b'=')
+                .ok_or(Refusal::Header)?;
             self.read_record(&record[..equals], &record[equals + 1..])?;
             records = &records[length..];
         }
@@ -302,7 +385,11 @@ fn moment(value: &[u8]) -> Result<(i64, u32), Refusal> {
     let value = text(value)?;
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let seconds: i64 = whole.parse().map_err(|_| Refusal::Header)?;
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().map_err(|_| Refusal::Header)?;
     if !whole.starts_with('-') || nanoseconds == 0 {
         return Ok((seconds, nanoseconds));

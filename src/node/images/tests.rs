@@ -36,23 +36,38 @@ fn member(path: &str, kind: u8) -> Member {
 }
 
 pub(crate) fn file(path: &str, content: &str) -> Member {
-    Member { content: content.into(), ..member(path, b'0') }
+    Member {
+        content: content.into(),
+        ..member(path, b'0')
+    }
 }
 
 fn directory(path: &str, mode: u32) -> Member {
-    Member { mode, ..member(path, b'5') }
+    Member {
+        mode,
+        ..member(path, b'5')
+    }
 }
 
 fn symlink(path: &str, target: &str) -> Member {
-    Member { link: target.into(), ..member(path, b'2') }
+    Member {
+        link: target.into(),
+        ..member(path, b'2')
+    }
 }
 
 fn hard_link(path: &str, target: &str) -> Member {
-    Member { link: target.into(), ..member(path, b'1') }
+    Member {
+        link: target.into(),
+        ..member(path, b'1')
+    }
 }
 
 fn device(path: &str, kind: u8, device: (u32, u32)) -> Member {
-    Member { device, ..member(path, kind) }
+    Member {
+        device,
+        ..member(path, kind)
+    }
 }
 
 impl Member {
@@ -70,17 +85,40 @@ impl Member {
     }
 
     fn claiming(self, size: u64) -> Self {
-        Self { claimed_size: Some(size), ..self }
+        Self {
+            claimed_size: Some(size),
+            ..self
+        }
     }
 
     fn write(&self, tar: &mut Vec<u8>) {
         if !self.pax.is_empty() {
-            let records: Vec<u8> = self.pax.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
-            header(b"pax", b'x', &Member { content: records.clone(), ..member("pax", b'x') }, tar);
+            let records: Vec<u8> = self
+                .pax
+                .iter()
+                .flat_map(|(key, value)| pax_record(key, value))
+                .collect();
+            header(
+                b"pax",
+                b'x',
+                &Member {
+                    content: records.clone(),
+                    ..member("pax", b'x')
+                },
+                tar,
+            );
             padded(&records, tar);
         }
         if self.path.len() > 100 {
-            header(b"././@LongLink", b'L', &Member { content: self.path.clone(), ..member("", b'L') }, tar);
+            header(
+                b"././@LongLink",
+                b'L',
+                &Member {
+                    content: self.path.clone(),
+                    ..member("", b'L')
+                },
+                tar,
+            );
             padded(&self.path, tar);
         }
         header(&self.path[..self.path.len().min(100)], self.kind, self, tar);
@@ -111,7 +149,9 @@ fn padded(content: &[u8], tar: &mut Vec<u8>) {
 
 fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let length = (1..).find(|length: &usize| length.to_string().len() + rest == *length).unwrap();
+    let length = (1..)
+        .find(|length: &usize| length.to_string().len() + rest == *length)
+        .unwrap();
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
@@ -129,7 +169,10 @@ pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 fn config_of(layers: &[Vec<u8>], architecture: &str) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| Digest::of(layer).to_string())
+        .collect();
     serde_json::json!({
         "architecture": architecture, "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["A=1"], "ExposedPorts": null, "Volumes": {"/data": {}}},
@@ -146,7 +189,11 @@ pub(crate) struct OciImage {
     descriptor: serde_json::Value,
 }
 
-pub(crate) fn oci_image(layers: &[Vec<u8>], architecture: &str, compress: fn(&[u8]) -> Vec<u8>) -> OciImage {
+pub(crate) fn oci_image(
+    layers: &[Vec<u8>],
+    architecture: &str,
+    compress: fn(&[u8]) -> Vec<u8>,
+) -> OciImage {
     let mut blobs = BTreeMap::new();
     let mut put = |content: Vec<u8>, media_type: &str| {
         let digest = Digest::of(&content);
@@ -157,11 +204,18 @@ pub(crate) fn oci_image(layers: &[Vec<u8>], architecture: &str, compress: fn(&[u
         (digest, descriptor)
     };
     let config = put(config_of(layers, architecture), "config.v1+json").1;
-    let layers: Vec<_> = layers.iter().map(|layer| put(compress(layer), "layer.v1.tar").1).collect();
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|layer| put(compress(layer), "layer.v1.tar").1)
+        .collect();
     let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
     let (manifest, mut descriptor) = put(manifest.to_string().into_bytes(), "manifest.v1+json");
     descriptor["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
-    OciImage { blobs, manifest, descriptor }
+    OciImage {
+        blobs,
+        manifest,
+        descriptor,
+    }
 }
 
 fn oci_archive(images: &[(&str, &OciImage)]) -> Vec<u8> {
@@ -172,7 +226,10 @@ fn oci_archive(images: &[(&str, &OciImage)]) -> Vec<u8> {
         descriptor["annotations"] = serde_json::json!({"io.containerd.image.name": name});
         manifests.push(descriptor);
         for (digest, content) in &image.blobs {
-            members.push(Member { content: content.clone(), ..file(&format!("blobs/sha256/{}", digest.hex()), "") });
+            members.push(Member {
+                content: content.clone(),
+                ..file(&format!("blobs/sha256/{}", digest.hex()), "")
+            });
         }
     }
     let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
@@ -180,28 +237,44 @@ fn oci_archive(images: &[(&str, &OciImage)]) -> Vec<u8> {
     tar_of(&members)
 }
 
-fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let config = config_of(layers, "amd64");
     let config_name = format!("{}.json", Digest::of(&config).hex());
-    let mut members = vec![Member { content: config, ..file(&config_name, "") }];
+    let mut members = vec![Member {
+        content: config,
+        ..file(&config_name, "")
+    }];
     let mut names = Vec::new();
     for (number, layer) in layers.iter().enumerate() {
-        members.push(Member { content: layer.clone(), ..file(&format!("{number}/original.tar"), "") });
-        members.push(symlink(&format!("{number}/layer.tar"), &format!("../{number}/original.tar")));
+        members.push(Member {
+            content: layer.clone(),
+            ..file(&format!("{number}/original.tar"), "")
+        });
+        members.push(symlink(
+            &format!("{number}/layer.tar"),
+            &format!("../{number}/original.tar"),
+        ));
         names.push(format!("{number}/layer.tar"));
     }
-    let manifest = serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
+    let manifest =
+        serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
     members.push(file("manifest.json", &manifest.to_string()));
     tar_of(&members)
 }
 
 pub(crate) fn amd64() -> Platform {
-    Platform { architecture: String::from("amd64"), variant: String::new() }
+    Platform {
+        architecture: String::from("amd64"),
+        variant: String::new(),
+    }
 }
 
 pub(crate) fn store() -> (tempfile::TempDir, ImageStore) {
     let directory = tempfile::tempdir().unwrap();
-    let limits = UnpackLimits { bytes_max: 16 << 20, entries_max: 1000 };
+    let limits = UnpackLimits {
+        bytes_max: 16 << 20,
+        entries_max: 1000,
+    };
     let store = ImageStore::open_for(directory.path(), amd64(), limits).unwrap();
     (directory, store)
 }
@@ -228,7 +301,10 @@ fn unpack(members: &[Member]) -> crate::Result<(tempfile::TempDir, PathBuf)> {
 fn refusal(members: &[Member]) -> Refusal {
     match unpack(members) {
         Err(Error::Refused { refusal, .. }) => refusal,
-        other => panic!("expected a refusal, got {:?}", other.map(|(_, layer)| layer)),
+        other => panic!(
+            "expected a refusal, got {:?}",
+            other.map(|(_, layer)| layer)
+        ),
     }
 }
 
@@ -240,7 +316,12 @@ fn every_form_of_archive_gives_the_same_image() {
     for archive in [
         docker_archive("nginx", &[layer.clone()]),
         oci_archive(&[("docker.io/library/nginx:latest", &image)]),
-        oci_archive(&[("nginx", &oci_image(&[layer.clone()], "amd64", |plain| zstd::encode_all(plain, 1).unwrap()))]),
+        oci_archive(&[(
+            "nginx",
+            &oci_image(&[layer.clone()], "amd64", |plain| {
+                zstd::encode_all(plain, 1).unwrap()
+            }),
+        )]),
         gzip(&oci_archive(&[("nginx:latest", &image)])),
         zstd(&docker_archive("nginx", &[layer.clone()])),
     ] {
@@ -248,11 +329,17 @@ fn every_form_of_archive_gives_the_same_image() {
         let imported = import(&store, &archive).unwrap();
         assert_eq!(imported[0].tags, ["docker.io/library/nginx:latest"]);
         let found = store.status("nginx").unwrap().unwrap();
-        assert_eq!(found.id.0, Digest::of(&config_of(&[layer.clone()], "amd64")).to_string());
+        assert_eq!(
+            found.id.0,
+            Digest::of(&config_of(&[layer.clone()], "amd64")).to_string()
+        );
         assert!(found.pinned);
         assert_eq!(found.config.cmd, ["/bin/sh"]);
         assert_eq!(found.config.volumes, ["/data"]);
-        assert_eq!(fs::read_to_string(only_layer(&store).join("hello")).unwrap(), "world");
+        assert_eq!(
+            fs::read_to_string(only_layer(&store).join("hello")).unwrap(),
+            "world"
+        );
     }
 }
 
@@ -264,15 +351,34 @@ fn several_images_of_one_archive_share_their_layers() {
     let two = oci_image(&[base, tar_of(&[file("two", "2")])], "amd64", gzip);
     import(&store, &oci_archive(&[("one:1", &one), ("two:1", &two)])).unwrap();
     assert_eq!(store.list().unwrap().len(), 2);
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 3);
-    assert!(store.status(&format!("one@{}", one.manifest)).unwrap().is_some());
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        3
+    );
+    assert!(
+        store
+            .status(&format!("one@{}", one.manifest))
+            .unwrap()
+            .is_some()
+    );
 
     store.remove("one:1").unwrap();
     assert!(store.status("one:1").unwrap().is_none());
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        2
+    );
     store.remove("two:1").unwrap();
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        0
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        0
+    );
     store.remove("two:1").unwrap();
 }
 
@@ -284,7 +390,10 @@ fn of_several_platforms_the_hosts_is_taken() {
     import(&store, &oci_archive(&[("a:1", &other), ("a:1", &ours)])).unwrap();
     assert!(only_layer(&store).join("ours").exists());
     let error = import(&store, &oci_archive(&[("b:1", &other)])).unwrap_err();
-    assert!(error.to_string().contains("holds no image for this node"), "{error}");
+    assert!(
+        error.to_string().contains("holds no image for this node"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -294,15 +403,29 @@ fn content_that_is_not_what_its_name_says_is_refused() {
     let mut image = oci_image(&[layer.clone()], "amd64", gzip);
     let blob = Digest::of(&gzip(&layer));
     image.blobs.insert(blob, gzip(&tar_of(&[file("a", "2")])));
-    assert!(matches!(import(&store, &oci_archive(&[("a:1", &image)])), Err(Error::DigestMismatch { .. })));
+    assert!(matches!(
+        import(&store, &oci_archive(&[("a:1", &image)])),
+        Err(Error::DigestMismatch { .. })
+    ));
 
     let mut archive = docker_archive("a:1", &[layer]);
-    let at = archive.windows(6).position(|bytes| bytes == b"\x31\0\0\0\0\0").unwrap();
+    let at = archive
+        .windows(6)
+        .position(|bytes| bytes == b"\x31\0\0\0\0\0")
+        .unwrap();
     archive[at] = b'9';
     assert!(import(&store, &archive).is_err());
     assert!(store.list().unwrap().is_empty());
-    assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("ingest")).unwrap().count(),
+        0
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -311,15 +434,25 @@ fn broken_archives_are_refused_with_a_reason() {
     for (archive, reason) in [
         (b"BZh91AY&SY".to_vec(), "bzip2"),
         (b"\xfd7zXZ\0\0".to_vec(), "xz"),
-        (tar_of(&[file("a", "b")]), "neither a docker-archive nor an OCI layout"),
+        (
+            tar_of(&[file("a", "b")]),
+            "neither a docker-archive nor an OCI layout",
+        ),
         (tar_of(&[file("manifest.json", "[{}]")]), "not readable"),
-        (tar_of(&[file("a", "b").claiming(1 << 20)]), "ends in the middle"),
+        (
+            tar_of(&[file("a", "b").claiming(1 << 20)]),
+            "ends in the middle",
+        ),
         (docker_archive("UPPER:1", &[tar_of(&[])]), "lowercase"),
         (vec![b'x'; 4096], "damaged"),
         (Vec::new(), "neither"),
     ] {
         let error = import(&store, &archive).unwrap_err();
-        assert!(error.chain().contains(reason), "{} should say {reason}", error.chain());
+        assert!(
+            error.chain().contains(reason),
+            "{} should say {reason}",
+            error.chain()
+        );
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     }
 }
@@ -330,35 +463,97 @@ fn hostile_layers_are_refused() {
     let table: Vec<(Vec<Member>, Refusal)> = vec![
         (vec![file("../escape", "x")], Refusal::PathEscapes),
         (vec![file("a/../../escape", "x")], Refusal::PathEscapes),
-        (vec![hard_link("link", "../../../etc/passwd")], Refusal::PathEscapes),
-        (vec![hard_link("link", "/etc/passwd")], Refusal::HardLinkTarget),
-        (vec![symlink("host", "/etc"), hard_link("link", "host/passwd")], Refusal::HardLinkTarget),
-        (vec![symlink("etc", "/etc"), hard_link("link", "etc/passwd")], Refusal::TooManyLinks),
-        (vec![file("a", "x"), hard_link("a", "a")], Refusal::HardLinkTarget),
-        (vec![directory("d", 0o755), hard_link("l", "d")], Refusal::HardLinkTarget),
-        (vec![file("f", "x"), file("f/g", "x")], Refusal::ParentNotDirectory),
-        (vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "x")], Refusal::TooManyLinks),
+        (
+            vec![hard_link("link", "../../../etc/passwd")],
+            Refusal::PathEscapes,
+        ),
+        (
+            vec![hard_link("link", "/etc/passwd")],
+            Refusal::HardLinkTarget,
+        ),
+        (
+            vec![symlink("host", "/etc"), hard_link("link", "host/passwd")],
+            Refusal::HardLinkTarget,
+        ),
+        (
+            vec![symlink("etc", "/etc"), hard_link("link", "etc/passwd")],
+            Refusal::TooManyLinks,
+        ),
+        (
+            vec![file("a", "x"), hard_link("a", "a")],
+            Refusal::HardLinkTarget,
+        ),
+        (
+            vec![directory("d", 0o755), hard_link("l", "d")],
+            Refusal::HardLinkTarget,
+        ),
+        (
+            vec![file("f", "x"), file("f/g", "x")],
+            Refusal::ParentNotDirectory,
+        ),
+        (
+            vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "x")],
+            Refusal::TooManyLinks,
+        ),
         (vec![file(".wh.", "")], Refusal::Whiteout),
         (vec![file(".wh...", "")], Refusal::Whiteout),
         (vec![file("d/.wh..", "")], Refusal::Whiteout),
         (vec![file(".wh.d/x", "")], Refusal::Whiteout),
         (vec![device("hide", b'3', (0, 0))], Refusal::WhiteoutDevice),
-        (vec![directory("d", 0o755).pax("SCHILY.xattr.trusted.overlay.redirect", b"/etc")], Refusal::OverlayAttribute),
-        (vec![directory("d", 0o755).pax("SCHILY.xattr.user.overlay.opaque", b"y")], Refusal::OverlayAttribute),
-        (vec![file("sparse", "").pax("GNU.sparse.major", b"1")], Refusal::Sparse),
-        (vec![member("sparse", b'S').claiming(1 << 40)], Refusal::Sparse),
+        (
+            vec![directory("d", 0o755).pax("SCHILY.xattr.trusted.overlay.redirect", b"/etc")],
+            Refusal::OverlayAttribute,
+        ),
+        (
+            vec![directory("d", 0o755).pax("SCHILY.xattr.user.overlay.opaque", b"y")],
+            Refusal::OverlayAttribute,
+        ),
+        (
+            vec![file("sparse", "").pax("GNU.sparse.major", b"1")],
+            Refusal::Sparse,
+        ),
+        (
+            vec![member("sparse", b'S').claiming(1 << 40)],
+            Refusal::Sparse,
+        ),
         (vec![member("odd", b'V')], Refusal::Kind),
-        (vec![file("huge", "").claiming(1 << 40)], Refusal::TooManyBytes),
-        (vec![file("x", "").pax("path", long.as_bytes())], Refusal::PathTooLong),
-        (vec![file("x", "").pax("path", "n".repeat(256).as_bytes())], Refusal::PathTooLong),
-        (vec![file("x", "").pax("path", b"a\0b")], Refusal::PathMalformed),
-        (vec![file("x", "").pax("path", &vec![b'a'; 2 << 20])], Refusal::ExtensionTooLong),
+        (
+            vec![file("huge", "").claiming(1 << 40)],
+            Refusal::TooManyBytes,
+        ),
+        (
+            vec![file("x", "").pax("path", long.as_bytes())],
+            Refusal::PathTooLong,
+        ),
+        (
+            vec![file("x", "").pax("path", "n".repeat(256).as_bytes())],
+            Refusal::PathTooLong,
+        ),
+        (
+            vec![file("x", "").pax("path", b"a\0b")],
+            Refusal::PathMalformed,
+        ),
+        (
+            vec![file("x", "").pax("path", &vec![b'a'; 2 << 20])],
+            Refusal::ExtensionTooLong,
+        ),
         (vec![file("x", "").pax("size", b"-1")], Refusal::Header),
-        (vec![file("x", "").pax("uid", b"4294967295")], Refusal::Owner),
-        (vec![symlink("root", "/"), symlink("x", "")], Refusal::PathMalformed),
+        (
+            vec![file("x", "").pax("uid", b"4294967295")],
+            Refusal::Owner,
+        ),
+        (
+            vec![symlink("root", "/"), symlink("x", "")],
+            Refusal::PathMalformed,
+        ),
         (vec![file("../.", "")], Refusal::PathEscapes),
         (vec![symlink("./", "/etc")], Refusal::RootNotDirectory),
-        ((0..1001).map(|number| file(&format!("f{number}"), "")).collect(), Refusal::TooManyEntries),
+        (
+            (0..1001)
+                .map(|number| file(&format!("f{number}"), ""))
+                .collect(),
+            Refusal::TooManyEntries,
+        ),
     ];
     for (number, (members, expected)) in table.iter().enumerate() {
         assert_eq!(refusal(members), *expected, "row {number}");
@@ -380,16 +575,33 @@ fn links_inside_the_image_are_followed_inside_the_image() {
     .unwrap();
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     assert!(layer.join("from-up").exists());
-    assert_eq!(fs::read_to_string(layer.join(target.trim_start_matches('/')).join("file")).unwrap(), "2");
-    assert_eq!(fs::read_to_string(layer.join("usr/lib/libc.so")).unwrap(), "3");
+    assert_eq!(
+        fs::read_to_string(layer.join(target.trim_start_matches('/')).join("file")).unwrap(),
+        "2"
+    );
+    assert_eq!(
+        fs::read_to_string(layer.join("usr/lib/libc.so")).unwrap(),
+        "3"
+    );
 }
 
 #[test]
 fn a_bomb_stops_at_the_limit() {
     let (_directory, store) = store();
-    let image = oci_image(&[tar_of(&[Member { content: vec![0; 17 << 20], ..file("zeros", "") }])], "amd64", gzip);
+    let image = oci_image(
+        &[tar_of(&[Member {
+            content: vec![0; 17 << 20],
+            ..file("zeros", "")
+        }])],
+        "amd64",
+        gzip,
+    );
     let error = import(&store, &oci_archive(&[("a:1", &image)])).unwrap_err();
-    assert!(error.chain().contains("more bytes than allowed"), "{}", error.chain());
+    assert!(
+        error.chain().contains("more bytes than allowed"),
+        "{}",
+        error.chain()
+    );
 }
 
 #[test]
@@ -398,8 +610,13 @@ fn metadata_arrives_as_the_layer_says() {
     let (_directory, layer) = unpack(&[
         directory("./", 0o711),
         directory("d", 0o1777).owner(7),
-        file("d/suid", "x").mode(0o4755).owner(1000).pax("SCHILY.xattr.security.capability", &capability),
-        file("d/late", "x").pax("mtime", b"1600000000.5").pax("SCHILY.xattr.trusted.other", b"x"),
+        file("d/suid", "x")
+            .mode(0o4755)
+            .owner(1000)
+            .pax("SCHILY.xattr.security.capability", &capability),
+        file("d/late", "x")
+            .pax("mtime", b"1600000000.5")
+            .pax("SCHILY.xattr.trusted.other", b"x"),
         hard_link("d/again", "d/suid"),
         device("null", b'3', (1, 3)).mode(0o666),
         device("pipe", b'6', (0, 0)),
@@ -413,16 +630,45 @@ fn metadata_arrives_as_the_layer_says() {
     .unwrap();
     let stat = |path: &str| fs::symlink_metadata(layer.join(path)).unwrap();
     assert_eq!(stat("").mode() & 0o7777, 0o711);
-    assert_eq!((stat("d").mode() & 0o7777, stat("d").uid(), stat("d").mtime()), (0o1777, 7, 1_700_000_000));
-    assert_eq!((stat("d/suid").mode() & 0o7777, stat("d/suid").uid(), stat("d/suid").nlink()), (0o4755, 1000, 2));
-    assert_eq!((stat("d/late").mtime(), stat("d/late").mtime_nsec()), (1_600_000_000, 500_000_000));
-    assert!(stat("null").file_type().is_char_device() && stat("null").rdev() == rustix::fs::makedev(1, 3));
+    assert_eq!(
+        (
+            stat("d").mode() & 0o7777,
+            stat("d").uid(),
+            stat("d").mtime()
+        ),
+        (0o1777, 7, 1_700_000_000)
+    );
+    assert_eq!(
+        (
+            stat("d/suid").mode() & 0o7777,
+            stat("d/suid").uid(),
+            stat("d/suid").nlink()
+        ),
+        (0o4755, 1000, 2)
+    );
+    assert_eq!(
+        (stat("d/late").mtime(), stat("d/late").mtime_nsec()),
+        (1_600_000_000, 500_000_000)
+    );
+    assert!(
+        stat("null").file_type().is_char_device()
+            && stat("null").rdev() == rustix::fs::makedev(1, 3)
+    );
     assert!(stat("pipe").file_type().is_fifo());
     assert_eq!(fs::read_to_string(layer.join("twice")).unwrap(), "second");
-    assert_eq!(fs::read_to_string(layer.join("gone")).unwrap(), "a file now");
-    assert_eq!(fs::read_to_string(layer.join("n".repeat(120)).join("deep")).unwrap(), "long name");
+    assert_eq!(
+        fs::read_to_string(layer.join("gone")).unwrap(),
+        "a file now"
+    );
+    assert_eq!(
+        fs::read_to_string(layer.join("n".repeat(120)).join("deep")).unwrap(),
+        "long name"
+    );
     let mut value = [0; 32];
-    assert_eq!(rustix::fs::lgetxattr(layer.join("d/suid"), "security.capability", &mut value).unwrap(), capability.len());
+    assert_eq!(
+        rustix::fs::lgetxattr(layer.join("d/suid"), "security.capability", &mut value).unwrap(),
+        capability.len()
+    );
     assert!(rustix::fs::lgetxattr(layer.join("d/late"), "trusted.other", &mut value).is_err());
 }
 
@@ -449,7 +695,11 @@ fn a_root_filesystem_shows_the_layers_together() {
         file("again/new", "x"),
         file(".wh..wh.plnk/1", ""),
     ]);
-    import(&store, &oci_archive(&[("a:1", &oci_image(&[lower, upper], "amd64", gzip))])).unwrap();
+    import(
+        &store,
+        &oci_archive(&[("a:1", &oci_image(&[lower, upper], "amd64", gzip))]),
+    )
+    .unwrap();
     let rootfs = store.prepare_rootfs("a:1", "container").unwrap();
     assert_eq!(store.prepare_rootfs("a:1", "container").unwrap(), rootfs);
     let names = |path: &str| {
@@ -465,22 +715,35 @@ fn a_root_filesystem_shows_the_layers_together() {
     assert_eq!(names("opaque"), ["new"]);
     assert_eq!(names("again"), ["new"]);
     let etc = fs::metadata(rootfs.path.join("etc")).unwrap();
-    assert_eq!((etc.mode() & 0o7777, etc.uid()), (0o750, 5), "an implied directory looks like the one below");
+    assert_eq!(
+        (etc.mode() & 0o7777, etc.uid()),
+        (0o750, 5),
+        "an implied directory looks like the one below"
+    );
 
     fs::write(rootfs.path.join("etc/kept"), "changed").unwrap();
     assert!(store.rootfs_usage("container").unwrap().used_bytes > 0);
     store.remove("a:1").unwrap();
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2, "a container uses them");
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        2,
+        "a container uses them"
+    );
     store.remove_rootfs("container").unwrap();
     store.remove_rootfs("container").unwrap();
     assert!(!rootfs.path.exists());
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
 fn more_layers_than_one_page_of_options_holds_can_be_mounted() {
     let (_directory, store) = store();
-    let layers: Vec<Vec<u8>> = (0..150).map(|number| tar_of(&[file(&format!("f{number}"), "x")])).collect();
+    let layers: Vec<Vec<u8>> = (0..150)
+        .map(|number| tar_of(&[file(&format!("f{number}"), "x")]))
+        .collect();
     import(&store, &docker_archive("many:1", &layers)).unwrap();
     let rootfs = store.prepare_rootfs("many:1", "c").unwrap();
     assert_eq!(fs::read_dir(&rootfs.path).unwrap().count(), 150);
@@ -490,7 +753,11 @@ fn more_layers_than_one_page_of_options_holds_can_be_mounted() {
 #[test]
 fn an_image_volume_is_read_only() {
     let (directory, store) = store();
-    import(&store, &docker_archive("v:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &store,
+        &docker_archive("v:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     let target = directory.path().join("volume");
     fs::create_dir(&target).unwrap();
     store.mount_volume("v:1", &target).unwrap();
@@ -505,7 +772,11 @@ fn an_image_volume_is_read_only() {
 #[test]
 fn a_lost_layer_is_unpacked_again() {
     let (_directory, store) = store();
-    import(&store, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &store,
+        &docker_archive("a:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     fs::remove_dir_all(only_layer(&store).parent().unwrap()).unwrap();
     let rootfs = store.prepare_rootfs("a:1", "c").unwrap();
     assert!(rootfs.path.join("data").exists());
@@ -517,7 +788,11 @@ fn another_process_sees_what_was_imported() {
     let (directory, store) = store();
     assert!(store.list().unwrap().is_empty());
     let other = ImageStore::open_for(directory.path(), amd64(), UnpackLimits::default()).unwrap();
-    import(&other, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &other,
+        &docker_archive("a:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     assert!(store.status("a:1").unwrap().is_some());
     other.remove("a:1").unwrap();
     assert!(store.status("a:1").unwrap().is_none());
@@ -527,7 +802,10 @@ fn another_process_sees_what_was_imported() {
 fn container_ids_cannot_name_other_places() {
     let (_directory, store) = store();
     for id in ["", ".", "..", "../x", "a/b", "a\0"] {
-        assert_eq!(store.remove_rootfs(id).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            store.remove_rootfs(id).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
 }
 
@@ -535,7 +813,10 @@ fn container_ids_cannot_name_other_places() {
 fn the_stores_content_is_hidden_from_other_users() {
     let (_directory, store) = store();
     for name in ["layers", "blobs", "ingest"] {
-        let mode = fs::metadata(Path::new(store.root()).join(name)).unwrap().permissions().mode();
+        let mode = fs::metadata(Path::new(store.root()).join(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700, "{name}");
     }
 }

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{
+    self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
+};
 use rustix::io::Errno;
 
 use crate::refusal::Refusal;
@@ -25,7 +27,9 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// aufs' book-keeping; of these only the opaque marker means anything.
 const WHITEOUT_META_PREFIX: &[u8] = b".wh..wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
-const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
 
 /// How much one layer may hold.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +42,10 @@ pub struct UnpackLimits {
 impl Default for UnpackLimits {
     /// 64 GiB and 4 million entries: above any image known to run on a node, below what fills a file system by accident.
     fn default() -> Self {
-        Self { bytes_max: 64 << 30, entries_max: 4_000_000 }
+        Self {
+            bytes_max: 64 << 30,
+            entries_max: 4_000_000,
+        }
     }
 }
 
@@ -126,7 +133,12 @@ pub(crate) struct Unpacker<'a> {
 }
 
 impl<'a> Unpacker<'a> {
-    pub(crate) fn new(root: BorrowedFd<'a>, parents: &'a [OwnedFd], opaque_mark: OpaqueMark, limits: UnpackLimits) -> Self {
+    pub(crate) fn new(
+        root: BorrowedFd<'a>,
+        parents: &'a [OwnedFd],
+        opaque_mark: OpaqueMark,
+        limits: UnpackLimits,
+    ) -> Self {
         Self {
             root,
             parents,
@@ -140,29 +152,42 @@ impl<'a> Unpacker<'a> {
 
     /// Unpacks the whole stream, which is plain tar, and reads it to its last byte.
     pub(crate) fn run(mut self, stream: impl Read) -> Result<Unpacked, UnpackError> {
-        let bounded = Bounded { inner: stream, left: self.limits.bytes_max };
+        let bounded = Bounded {
+            inner: stream,
+            left: self.limits.bytes_max,
+        };
         let mut tar = TarReader::new(bounded);
-        self.copy_implied_metadata(&Parts::new(), self.root).map_err(|stop| stop.at(String::from("/")))?;
+        self.copy_implied_metadata(&Parts::new(), self.root)
+            .map_err(|stop| stop.at(String::from("/")))?;
         while let Some(entry) = tar.next_entry()? {
             self.unpacked.entries += 1;
             if self.unpacked.entries > self.limits.entries_max {
                 return Err(Stop::from(Refusal::TooManyEntries).at(entry.display()));
             }
-            self.entry(&entry, &mut tar).map_err(|stop| stop.at(entry.display()))?;
+            self.entry(&entry, &mut tar)
+                .map_err(|stop| stop.at(entry.display()))?;
         }
         tar.drain().map_err(UnpackError::Stream)?;
-        self.set_directory_times().map_err(|stop| stop.at(String::from("/")))?;
+        self.set_directory_times()
+            .map_err(|stop| stop.at(String::from("/")))?;
         Ok(self.unpacked)
     }
 
     fn entry(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), Stop> {
         check_xattrs(entry)?;
         let mut parts = parts_of(&entry.path)?;
-        if parts.iter().any(|part| part.as_bytes().starts_with(WHITEOUT_META_PREFIX) && part.as_bytes() != WHITEOUT_OPAQUE) {
+        if parts.iter().any(|part| {
+            part.as_bytes().starts_with(WHITEOUT_META_PREFIX) && part.as_bytes() != WHITEOUT_OPAQUE
+        }) {
             return Ok(());
         }
-        let Some(name) = parts.pop() else { return self.root_entry(entry) };
-        if parts.iter().any(|part| part.as_bytes().starts_with(WHITEOUT_PREFIX)) {
+        let Some(name) = parts.pop() else {
+            return self.root_entry(entry);
+        };
+        if parts
+            .iter()
+            .any(|part| part.as_bytes().starts_with(WHITEOUT_PREFIX))
+        {
             return Err(Refusal::Whiteout.into());
         }
         if name.as_bytes() == WHITEOUT_OPAQUE {
@@ -184,7 +209,13 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn make(&mut self, entry: &Entry, parents: Parts, name: &OsStr, content: &mut impl Read) -> Result<(), Stop> {
+    fn make(
+        &mut self,
+        entry: &Entry,
+        parents: Parts,
+        name: &OsStr,
+        content: &mut impl Read,
+    ) -> Result<(), Stop> {
         let target = match entry.kind {
             EntryKind::HardLink => Some(self.hard_link_target(entry, &parents, name)?),
             _ => None,
@@ -202,7 +233,9 @@ impl<'a> Unpacker<'a> {
             (EntryKind::Directory, _) => self.make_directory(at, name, before)?,
             (EntryKind::Regular, _) => self.make_file(entry, at, name, content)?,
             (EntryKind::Symlink, _) => make_symlink(entry, at, name)?,
-            (EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo, _) => make_node(entry, at, name)?,
+            (EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo, _) => {
+                make_node(entry, at, name)?
+            }
         }
         self.set_metadata(entry, at, name)?;
         if entry.kind == EntryKind::Directory {
@@ -221,19 +254,36 @@ impl<'a> Unpacker<'a> {
         }
         if before == Before::Whiteout {
             // The layer removes the directory of the layers below and makes another.
-            let made = fs::openat(at, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let made = fs::openat(
+                at,
+                name,
+                OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             self.mark_opaque(made.as_fd())?;
         }
         Ok(())
     }
 
-    fn make_file(&mut self, entry: &Entry, at: BorrowedFd<'_>, name: &OsStr, content: &mut impl Read) -> Result<(), Stop> {
+    fn make_file(
+        &mut self,
+        entry: &Entry,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        content: &mut impl Read,
+    ) -> Result<(), Stop> {
         if entry.size_bytes > self.limits.bytes_max - self.unpacked.size_bytes {
             return Err(Refusal::TooManyBytes.into());
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(fs::openat(at, name, flags, Mode::RUSR | Mode::WUSR)?);
-        let mut buffer = vec![0; COPY_BUFFER_BYTES.min(usize::try_from(entry.size_bytes).unwrap_or(COPY_BUFFER_BYTES)).max(1)];
+        let mut buffer = vec![
+            0;
+            COPY_BUFFER_BYTES
+                .min(usize::try_from(entry.size_bytes).unwrap_or(COPY_BUFFER_BYTES))
+                .max(1)
+        ];
         loop {
             let read = match content.read(&mut buffer) {
                 Ok(0) => break,
@@ -247,13 +297,26 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn hard_link_target(&mut self, entry: &Entry, parents: &Parts, name: &OsStr) -> Result<(OwnedFd, OsString), Stop> {
+    fn hard_link_target(
+        &mut self,
+        entry: &Entry,
+        parents: &Parts,
+        name: &OsStr,
+    ) -> Result<(OwnedFd, OsString), Stop> {
         let mut target = parts_of(&entry.link)?;
-        let Some(target_name) = target.pop() else { return Err(Refusal::HardLinkTarget.into()) };
+        let Some(target_name) = target.pop() else {
+            return Err(Refusal::HardLinkTarget.into());
+        };
         if &target == parents && target_name == name {
             return Err(Refusal::HardLinkTarget.into());
         }
-        let missing = |errno: Errno| if errno == Errno::NOENT { Stop::Refused(Refusal::HardLinkTarget) } else { errno.into() };
+        let missing = |errno: Errno| {
+            if errno == Errno::NOENT {
+                Stop::Refused(Refusal::HardLinkTarget)
+            } else {
+                errno.into()
+            }
+        };
         let at = open_directory(self.root, &target).map_err(missing)?;
         let stat = fs::statat(&at, &target_name, AtFlags::SYMLINK_NOFOLLOW).map_err(missing)?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -293,12 +356,18 @@ impl<'a> Unpacker<'a> {
 
     /// Makes room for an entry: a later one of the same name replaces an earlier one, but directories are merged.
     fn clear(&mut self, at: BorrowedFd<'_>, name: &OsStr, kind: EntryKind) -> Result<Before, Stop> {
-        let Some(stat) = stat_or_absent(at, name)? else { return Ok(Before::Nothing) };
+        let Some(stat) = stat_or_absent(at, name)? else {
+            return Ok(Before::Nothing);
+        };
         let found = FileType::from_raw_mode(stat.st_mode);
         if found == FileType::Directory && kind == EntryKind::Directory {
             return Ok(Before::Directory);
         }
-        let before = if found == FileType::CharacterDevice && stat.st_rdev == 0 { Before::Whiteout } else { Before::Nothing };
+        let before = if found == FileType::CharacterDevice && stat.st_rdev == 0 {
+            Before::Whiteout
+        } else {
+            Before::Nothing
+        };
         self.last_directory = None;
         if found == FileType::Directory {
             std::fs::remove_dir_all(proc_path(at, Some(name))).map_err(Stop::Failed)?;
@@ -320,7 +389,11 @@ impl<'a> Unpacker<'a> {
         Ok(descriptor)
     }
 
-    fn ensure_directory(&mut self, parts: &[OsString], links_followed: usize) -> Result<OwnedFd, Stop> {
+    fn ensure_directory(
+        &mut self,
+        parts: &[OsString],
+        links_followed: usize,
+    ) -> Result<OwnedFd, Stop> {
         if links_followed > LINKS_FOLLOWED_MAX {
             return Err(Refusal::TooManyLinks.into());
         }
@@ -341,7 +414,9 @@ impl<'a> Unpacker<'a> {
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            match stat_or_absent(at.as_fd(), name)?.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
+            match stat_or_absent(at.as_fd(), name)?
+                .map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev))
+            {
                 None => at = self.imply_directory(at.as_fd(), name, here, Before::Nothing)?,
                 Some((FileType::CharacterDevice, 0)) => {
                     fs::unlinkat(&at, name, AtFlags::empty())?;
@@ -358,9 +433,20 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Makes a directory that no entry announced; it looks like the one of the layers below, which it will cover.
-    fn imply_directory(&self, at: BorrowedFd<'_>, name: &OsStr, parts: &[OsString], before: Before) -> Result<OwnedFd, Stop> {
+    fn imply_directory(
+        &self,
+        at: BorrowedFd<'_>,
+        name: &OsStr,
+        parts: &[OsString],
+        before: Before,
+    ) -> Result<OwnedFd, Stop> {
         fs::mkdirat(at, name, Mode::from_raw_mode(0o755))?;
-        let made = fs::openat(at, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let made = fs::openat(
+            at,
+            name,
+            OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         if before == Before::Whiteout {
             self.mark_opaque(made.as_fd())?;
         } else {
@@ -370,28 +456,65 @@ impl<'a> Unpacker<'a> {
     }
 
     fn copy_implied_metadata(&self, parts: &[OsString], made: BorrowedFd<'_>) -> Result<(), Stop> {
-        let Some(below) = self.parents.iter().find_map(|parent| open_directory(parent.as_fd(), parts).ok()) else {
+        let Some(below) = self
+            .parents
+            .iter()
+            .find_map(|parent| open_directory(parent.as_fd(), parts).ok())
+        else {
             return Ok(());
         };
         let stat = fs::fstat(&below)?;
-        fs::chownat(made, ".", Some(fs::Uid::from_raw(stat.st_uid)), Some(fs::Gid::from_raw(stat.st_gid)), AtFlags::empty())?;
-        fs::chmodat(made, ".", Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+        fs::chownat(
+            made,
+            ".",
+            Some(fs::Uid::from_raw(stat.st_uid)),
+            Some(fs::Gid::from_raw(stat.st_gid)),
+            AtFlags::empty(),
+        )?;
+        fs::chmodat(
+            made,
+            ".",
+            Mode::from_raw_mode(stat.st_mode & 0o7777),
+            AtFlags::empty(),
+        )?;
         Ok(())
     }
 
     /// Owner, extended attributes and mode, in the order in which none undoes another.
     fn set_metadata(&self, entry: &Entry, at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Stop> {
-        let uid = u32::try_from(entry.uid).ok().filter(|id| *id != u32::MAX).ok_or(Refusal::Owner)?;
-        let gid = u32::try_from(entry.gid).ok().filter(|id| *id != u32::MAX).ok_or(Refusal::Owner)?;
-        fs::chownat(at, name, Some(fs::Uid::from_raw(uid)), Some(fs::Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+        let uid = u32::try_from(entry.uid)
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or(Refusal::Owner)?;
+        let gid = u32::try_from(entry.gid)
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or(Refusal::Owner)?;
+        fs::chownat(
+            at,
+            name,
+            Some(fs::Uid::from_raw(uid)),
+            Some(fs::Gid::from_raw(gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         if entry.kind != EntryKind::Symlink {
-            fs::chmodat(at, name, Mode::from_raw_mode(entry.mode & 0o7777), AtFlags::empty())?;
+            fs::chmodat(
+                at,
+                name,
+                Mode::from_raw_mode(entry.mode & 0o7777),
+                AtFlags::empty(),
+            )?;
         }
         for (attribute, value) in &entry.xattrs {
             if !keeps_attribute(attribute) {
                 continue;
             }
-            match fs::lsetxattr(proc_path(at, Some(name)), OsStr::from_bytes(attribute), value, XattrFlags::empty()) {
+            match fs::lsetxattr(
+                proc_path(at, Some(name)),
+                OsStr::from_bytes(attribute),
+                value,
+                XattrFlags::empty(),
+            ) {
                 // The file system or this kind of file has no such attributes: nothing a container could miss.
                 Err(Errno::NOTSUP | Errno::PERM) if attribute.starts_with(b"user.") => {}
                 result => result?,
@@ -442,7 +565,12 @@ impl<R: Read> Read for Bounded<R> {
         let read = self.inner.read(buffer)?;
         match self.left.checked_sub(read as u64) {
             Some(left) => self.left = left,
-            None => return Err(io::Error::new(io::ErrorKind::InvalidData, Refusal::TooManyBytes)),
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    Refusal::TooManyBytes,
+                ));
+            }
         }
         Ok(read)
     }
@@ -471,7 +599,11 @@ fn parts_of(path: &[u8]) -> Result<Parts, Refusal> {
 /// Where the link `name` in the directory `parents` leads, `..` never above the root.
 fn resolve_link(at: BorrowedFd<'_>, parents: &[OsString], name: &OsStr) -> Result<Parts, Stop> {
     let target = fs::readlinkat(at, name, Vec::new())?.into_bytes();
-    let mut parts: Parts = if target.starts_with(b"/") { Parts::new() } else { parents.to_vec() };
+    let mut parts: Parts = if target.starts_with(b"/") {
+        Parts::new()
+    } else {
+        parents.to_vec()
+    };
     for part in target.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
@@ -485,7 +617,11 @@ fn resolve_link(at: BorrowedFd<'_>, parents: &[OsString], name: &OsStr) -> Resul
 }
 
 fn open_directory(root: BorrowedFd<'_>, parts: &[OsString]) -> Result<OwnedFd, Errno> {
-    let path: PathBuf = if parts.is_empty() { PathBuf::from(".") } else { parts.iter().collect() };
+    let path: PathBuf = if parts.is_empty() {
+        PathBuf::from(".")
+    } else {
+        parts.iter().collect()
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::openat2(root, &path, flags, Mode::empty(), IN_ROOT)
 }
@@ -528,24 +664,43 @@ fn make_node(entry: &Entry, at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Stop
     if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
         return Err(Refusal::WhiteoutDevice.into());
     }
-    fs::mknodat(at, name, kind, Mode::RUSR | Mode::WUSR, fs::makedev(major, minor))?;
+    fs::mknodat(
+        at,
+        name,
+        kind,
+        Mode::RUSR | Mode::WUSR,
+        fs::makedev(major, minor),
+    )?;
     Ok(())
 }
 
 fn check_xattrs(entry: &Entry) -> Result<(), Refusal> {
-    let overlay = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    if entry.xattrs.iter().any(|(name, _)| overlay(name)) { Err(Refusal::OverlayAttribute) } else { Ok(()) }
+    let overlay =
+        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    if entry.xattrs.iter().any(|(name, _)| overlay(name)) {
+        Err(Refusal::OverlayAttribute)
+    } else {
+        Ok(())
+    }
 }
 
 /// File capabilities, access lists and free attributes belong to the image; labels of security modules and `trusted.` to the host.
 fn keeps_attribute(name: &[u8]) -> bool {
-    name == b"security.capability" || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
+    name == b"security.capability"
+        || name.starts_with(b"user.")
+        || name.starts_with(b"system.posix_acl_")
 }
 
 fn mtime(entry: &Entry) -> Timespec {
-    Timespec { tv_sec: entry.mtime_seconds, tv_nsec: entry.mtime_nanoseconds.into() }
+    Timespec {
+        tv_sec: entry.mtime_seconds,
+        tv_nsec: entry.mtime_nanoseconds.into(),
+    }
 }
 
 fn times(mtime: Timespec) -> Timestamps {
-    Timestamps { last_access: mtime, last_modification: mtime }
+    Timestamps {
+        last_access: mtime,
+        last_modification: mtime,
+    }
 }
