@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::metadata_columns::{AGE, CREATED_AT, NAME};
 use crate::strategy::{
-    Column, ColumnFrame, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
+    Column, ColumnFrame, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
 };
 
 type Text = Cow<'static, str>;
@@ -37,6 +37,7 @@ pub struct Description {
     pub unconditional_update: Permission,
     pub create_on_update: Permission,
     pub delete_answer: DeleteAnswer,
+    pub default_cascade: DefaultCascade,
     pub retention: Retention,
     /// What the store holds; differs from `kind` for a second served version.
     pub stored_kind: GroupVersionKind,
@@ -250,6 +251,7 @@ where
             unconditional_update: S::UNCONDITIONAL_UPDATE,
             create_on_update: S::CREATE_ON_UPDATE,
             delete_answer: S::DELETE_ANSWER,
+            default_cascade: S::DEFAULT_CASCADE,
             retention: S::RETENTION,
             stored_kind,
             prefix: format!("/registry/{stored_plural}/"),

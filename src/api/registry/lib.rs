@@ -34,7 +34,7 @@ pub use erased::{
 };
 pub use metadata_columns::human_duration;
 pub use strategy::{
-    Column, ColumnFrame, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusOnCreate, StoredAs,
+    Column, ColumnFrame, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusOnCreate, StoredAs,
     Strategy, Subresource, Verbs,
 };
 pub use table::RESOURCES;

@@ -33,6 +33,7 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     /// Whether an update of an object that does not exist creates it.
     const CREATE_ON_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Status;
+    const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Background;
     const RETENTION: Retention = Retention::Durable;
     const STORED_AS: Option<StoredAs> = None;
 
@@ -175,6 +176,14 @@ pub enum StatusOnCreate {
     Cleared,
     /// Nodes: whoever creates one may say how it is.
     Kept,
+}
+
+/// What happens to dependents when a delete says nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultCascade {
+    Background,
+    /// As the first clients of these kinds expect it.
+    Orphan,
 }
 
 /// What a finished delete answers.

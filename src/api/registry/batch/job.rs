@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
-use crate::{Generation, SelectableField, Strategy, Subresource};
+use crate::{DefaultCascade, Generation, SelectableField, Strategy, Subresource};
 use crate::pod_template::{default_template, default_text};
 
 /// Objects of kind `Job`.
@@ -15,6 +15,7 @@ impl Strategy for Jobs {
     type Kind = Job;
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Orphan;
     const GENERATION: Generation = Generation::Spec;
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("status.successful", &["status.succeeded"], "0"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ReplicationController;
 
-use crate::{Generation, SelectableField, Strategy, Subresource};
+use crate::{DefaultCascade, Generation, SelectableField, Strategy, Subresource};
 use crate::pod_template::default_template;
 
 /// Objects of kind `ReplicationController`.
@@ -16,6 +16,7 @@ impl Strategy for ReplicationControllers {
     const SHORT_NAMES: &'static [&'static str] = &["rc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Scale, Subresource::Status];
+    const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Orphan;
     const GENERATION: Generation = Generation::Spec;
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::with_fallback("status.replicas", &["status.replicas"], "0"),

@@ -1,0 +1,82 @@
+//! Runs the admission plugins over a write.
+
+use admission::{AdmissionRequest, Operation};
+use apimachinery::{ApiError, Object};
+
+use crate::call::{Call, Run};
+
+/// One write, as plugins are told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) run: Run,
+}
+
+/// Lets plugins change the object, and fills in defaults where one did.
+pub(crate) async fn mutate(
+    call: &Call<'_>,
+    admission: Admission<'_>,
+    object: &mut Object,
+    old: Option<&Object>,
+) -> Result<(), ApiError> {
+    let plugins = &call.state.config.admission;
+    if plugins.is_empty() {
+        return Ok(());
+    }
+    let resource = call.served.description.resource();
+    let mut before = object.clone();
+    for plugin in plugins {
+        let mut request = request(call, &admission, &resource, old);
+        request.object = Some(object);
+        plugin.admit(&mut request).await?;
+        if *object != before {
+            call.served.resource.default(object).map_err(ApiError::internal)?;
+            before.clone_from(object);
+        }
+    }
+    Ok(())
+}
+
+/// Lets plugins refuse what will be stored.
+pub(crate) async fn validate(
+    call: &Call<'_>,
+    admission: Admission<'_>,
+    object: Option<&mut Object>,
+    old: Option<&Object>,
+) -> Result<(), ApiError> {
+    let plugins = &call.state.config.admission;
+    if plugins.is_empty() {
+        return Ok(());
+    }
+    let resource = call.served.description.resource();
+    let mut request = request(call, &admission, &resource, old);
+    request.object = object;
+    for plugin in plugins {
+        for warning in plugin.validate(&request).await? {
+            call.warnings.add(warning);
+        }
+    }
+    Ok(())
+}
+
+fn request<'a>(
+    call: &'a Call<'_>,
+    admission: &Admission<'a>,
+    resource: &'a apimachinery::GroupVersionResource,
+    old: Option<&'a Object>,
+) -> AdmissionRequest<'a> {
+    AdmissionRequest {
+        operation: admission.operation,
+        kind: &call.served.description.kind,
+        resource,
+        subresource: &call.path.subresource,
+        namespace: admission.namespace,
+        name: admission.name,
+        user: call.user(),
+        object: None,
+        old,
+        dry_run: admission.run.is_dry(),
+    }
+}

@@ -1,0 +1,146 @@
+//! One allowed request about one kind, as verbs see it.
+
+use std::sync::Arc;
+
+use apimachinery::{ApiError, FieldSelector, GroupKind, LabelSelector, ObjectKey};
+use auth::User;
+use bytes::Bytes;
+use storage::Matching;
+
+use crate::answer::Warnings;
+use crate::catalog::Served;
+use crate::filters::{Authorized, Incoming};
+use crate::query::Query;
+use crate::request_info::ResourcePath;
+use crate::state::State;
+
+/// The largest body of a write, as upstream's default.
+pub(crate) const BODY_BYTES_MAX: usize = schema::BODY_SIZE_BYTES_MAX;
+
+/// What verbs need of a request.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a Arc<State>,
+    pub(crate) authorized: &'a Authorized,
+    pub(crate) path: &'a ResourcePath,
+    pub(crate) served: &'a Arc<Served>,
+    pub(crate) query: &'a Query,
+    pub(crate) headers: &'a http::HeaderMap,
+    pub(crate) warnings: &'a Warnings,
+    pub(crate) body: Bytes,
+}
+
+/// The query parameters of writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WriteOptions {
+    pub(crate) run: Run,
+    pub(crate) field_validation: FieldValidation,
+    pub(crate) field_manager: String,
+}
+
+/// Whether anything is really done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    Real,
+    Dry,
+}
+
+impl Run {
+    pub(crate) fn is_dry(self) -> bool {
+        self == Self::Dry
+    }
+}
+
+/// What happens to unknown and repeated fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl Call<'_> {
+    pub(crate) fn user(&self) -> &User {
+        self.authorized.user()
+    }
+
+    /// The namespace of the objects asked for; empty for cluster-wide kinds and for all namespaces.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.served.description.is_namespaced() { &self.path.namespace } else { "" }
+    }
+
+    pub(crate) fn key(&self) -> ObjectKey {
+        ObjectKey::namespaced(self.namespace(), self.path.name.clone())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn group_kind(&self) -> GroupKind {
+        self.served.description.kind.group_kind()
+    }
+
+    /// The selectors of the query, in the words of the stored version.
+    pub(crate) fn matching(&self) -> Result<Matching, ApiError> {
+        let labels = LabelSelector::parse(self.query.get("labelSelector").unwrap_or_default())
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let mut fields = FieldSelector::parse(self.query.get("fieldSelector").unwrap_or_default())
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        for requirement in &mut fields.0 {
+            if !self.served.description.is_selectable(&requirement.field) {
+                return Err(ApiError::bad_request(self.unknown_field(&requirement.field)));
+            }
+            requirement.field = self.served.stored_field(&requirement.field);
+        }
+        Ok(Matching { labels, fields })
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        if self.served.description.selectable_fields.is_empty() {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {field}")
+        }
+    }
+
+    pub(crate) fn write_options(&self) -> Result<WriteOptions, ApiError> {
+        let dry_run: Vec<&str> = self.query.all("dryRun").filter(|value| !value.is_empty()).collect();
+        let run = match dry_run.as_slice() {
+            [] => Run::Real,
+            values if values.iter().all(|value| *value == "All") => Run::Dry,
+            _ => {
+                return Err(ApiError::bad_request(format!(
+                    "dryRun: Unsupported value: {:?}: supported values: \"All\"",
+                    dry_run
+                )));
+            }
+        };
+        let field_validation = match self.query.text("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some("Strict") => FieldValidation::Strict,
+            Some(other) => {
+                return Err(ApiError::bad_request(format!(
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Warn\", \"Strict\""
+                )));
+            }
+        };
+        let field_manager = match self.query.text("fieldManager") {
+            Some(manager) => manager.to_owned(),
+            None => default_manager(self.header("user-agent")),
+        };
+        Ok(WriteOptions { run, field_validation, field_manager })
+    }
+}
+
+/// Without a `fieldManager` the program's name in the user agent counts.
+fn default_manager(user_agent: &str) -> String {
+    user_agent.split('/').next().unwrap_or_default().chars().take(128).collect()
+}
+
+/// Reads the body of requests that have one.
+pub(crate) async fn body_of(request: &mut Incoming) -> Result<Bytes, ApiError> {
+    let body = std::mem::replace(&mut request.body, crate::body::RequestBody::InProcess(Bytes::new()));
+    body.read(BODY_BYTES_MAX).await
+}

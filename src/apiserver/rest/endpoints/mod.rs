@@ -1,0 +1,51 @@
+//! Paths that are about no object: health, version, discovery, metrics, keys.
+
+mod discovery;
+mod health;
+
+use std::sync::Arc;
+
+use apimachinery::ApiError;
+
+use crate::answer::{Answer, method_not_allowed};
+use crate::filters::{Authorized, Incoming};
+use crate::respond::{json_response, response, text_response};
+use crate::state::State;
+
+/// What is said of a path that means nothing.
+pub(crate) fn not_found() -> Answer {
+    Answer::Written(text_response(404, "404 page not found\n"))
+}
+
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    _authorized: &Authorized,
+    request: Incoming,
+) -> Result<Answer, ApiError> {
+    let path = request.info.path.trim_end_matches('/');
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let is_read = matches!(request.info.method.as_str(), "GET" | "HEAD");
+    match segments.as_slice() {
+        ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &request, &segments)),
+        ["version"] if is_read => Ok(Answer::Written(json_response(200, version().to_string()))),
+        ["metrics"] => {
+            let text = state.metrics.text(state.store.current_revision());
+            let body = crate::body::ResponseBody::whole(text);
+            Ok(Answer::Written(response(200, "text/plain; version=0.0.4; charset=utf-8", body)))
+        }
+        ["api" | "apis", ..] if is_read => Ok(discovery::answer(state, &request, &segments)),
+        ["api" | "apis", ..] => Err(method_not_allowed()),
+        _ => Ok(not_found()),
+    }
+}
+
+/// The version that is told: the API is Kubernetes', the build ours.
+fn version() -> serde_json::Value {
+    serde_json::json!({
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": "v1.36.2+combo.1", "gitCommit": "unknown", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}

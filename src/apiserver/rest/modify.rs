@@ -1,0 +1,261 @@
+//! The one update loop: update, patch, apply, status, scale and every other change of an existing object go through it.
+
+use admission::Operation;
+use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, StoredObject};
+use registry::{Generation, Permission, Subresource};
+use storage::StorageError;
+
+use crate::admit::{self, Admission};
+use crate::call::{Call, WriteOptions};
+use crate::verbs::create::{Outcome, stored_form};
+use crate::{managed_fields, metadata};
+
+/// Tries of one change against others that write the same object at the same time.
+const TRIES_MAX: usize = 20;
+
+/// Which part of an object a change may touch, and which hooks it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything but the status.
+    Main,
+    Status,
+    /// A subresource that checks itself what it changes: binding, finalize, approval …
+    Special,
+}
+
+/// Why one try failed.
+enum Failed {
+    /// Somebody else wrote the object meanwhile; a version that the client named fails at the next try.
+    Overtaken(ApiError),
+    Refused(ApiError),
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<StorageError> for Failed {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Modified { .. } => Self::Overtaken(error.into()),
+            other => Self::Refused(other.into()),
+        }
+    }
+}
+
+/// A changed object on its way to the store.
+struct Change<'a, 'c> {
+    call: &'a Call<'c>,
+    options: &'a WriteOptions,
+    part: Part,
+    key: &'a ObjectKey,
+}
+
+/// Changes an existing object. `make` gets the object as it is and returns it as it should be; it runs again when somebody
+/// else was quicker, unless the client named the version it wants to change.
+pub(crate) async fn modify(
+    call: &Call<'_>,
+    key: &ObjectKey,
+    part: Part,
+    options: &WriteOptions,
+    mut make: impl FnMut(&Object) -> Result<Object, ApiError> + Send,
+) -> Result<Outcome, ApiError> {
+    let change = Change { call, options, part, key };
+    let mut tries = 0;
+    loop {
+        let current = call.state.store.get(&call.served.collection, key).await?;
+        let old = call.served.tree(&current)?;
+        let new = make(&old)?;
+        tries += 1;
+        match change.carry_out(new, &old, &current).await {
+            Err(Failed::Overtaken(_)) if tries < TRIES_MAX => {}
+            Err(Failed::Overtaken(error) | Failed::Refused(error)) => return Err(error),
+            Ok(outcome) => return Ok(outcome),
+        }
+    }
+}
+
+impl Change<'_, '_> {
+    async fn carry_out(
+        &self,
+        mut object: Object,
+        old: &Object,
+        current: &StoredObject,
+    ) -> Result<Outcome, Failed> {
+        self.check_version(&mut object, old)?;
+        self.check_uid(&object, old)?;
+        metadata::match_namespace(&mut object, &self.key.namespace)?;
+        let defaulted = self.call.served.resource.default(&mut object);
+        defaulted.map_err(ApiError::internal)?;
+        managed_fields::on_update(self.call, &mut object, old, self.options)?;
+        let admission = Admission {
+            operation: Operation::Update,
+            name: &self.key.name,
+            namespace: &self.key.namespace,
+            run: self.options.run,
+        };
+        admit::mutate(self.call, admission, &mut object, Some(old)).await?;
+        self.prepare(&mut object, old);
+        self.check(&mut object, old)?;
+        admit::validate(self.call, admission, Some(&mut object), Some(old)).await?;
+        self.store(object, old, current).await
+    }
+
+    /// The optimistic lock: a version that the client names must be the newest.
+    fn check_version(&self, object: &mut Object, old: &Object) -> Result<(), ApiError> {
+        let description = &self.call.served.description;
+        match object.resource_version() {
+            "" | "0" if description.unconditional_update == Permission::Allowed => {
+                object.set_metadata_text("resourceVersion", old.resource_version());
+                Ok(())
+            }
+            "" => Ok(()),
+            told if told == old.resource_version() => Ok(()),
+            _ => Err(ApiError::modified(&description.group_resource(), &self.key.name)),
+        }
+    }
+
+    fn check_uid(&self, object: &Object, old: &Object) -> Result<(), ApiError> {
+        if object.uid().is_empty() || object.uid() == old.uid() {
+            return Ok(());
+        }
+        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", object.uid(), old.uid());
+        Err(ApiError::conflict(&self.call.served.description.group_resource(), &self.key.name, &why))
+    }
+
+    /// The common rules of status and generation.
+    fn prepare(&self, object: &mut Object, old: &Object) {
+        let description = &self.call.served.description;
+        match self.part {
+            Part::Main => {
+                if description.has(Subresource::Status) {
+                    copy_top(object, old, "status");
+                }
+            }
+            Part::Status => {
+                let status = object.0.remove("status");
+                let managed = object.metadata_mut().remove("managedFields");
+                let version = object.resource_version().to_owned();
+                let metadata = object.metadata().cloned();
+                *object = old.clone();
+                keep_status_metadata(object, metadata.as_ref());
+                object.set_metadata_text("resourceVersion", version);
+                set_or_remove(&mut object.0, "status", status);
+                set_or_remove(object.metadata_mut(), "managedFields", managed);
+            }
+            Part::Special => {}
+        }
+        metadata::keep_from_old(object, old);
+        if self.part != Part::Status && grows(description.generation, object, old) {
+            object.set_generation(old.generation() + 1);
+        }
+        if let schema::Node::Type(_) = self.call.served.resource.schema() {
+            let mut tree = std::mem::take(object).into_value();
+            let old = old.clone().into_value();
+            schema::drop_gated_fields(&mut tree, Some(&old), self.call.served.resource.schema());
+            *object = Object::from_value(tree).unwrap_or_default();
+        }
+    }
+
+    fn check(&self, object: &mut Object, old: &Object) -> Result<(), ApiError> {
+        let resource = &self.call.served.resource;
+        let verdict = match self.part {
+            Part::Main => resource.check_update(object, old),
+            Part::Status => resource.check_status_update(object, old),
+            Part::Special => Ok(registry::Verdict::default()),
+        };
+        let verdict = verdict.map_err(ApiError::internal)?;
+        let mut errors = FieldErrors::none();
+        errors.extend(metadata::validate(object, &self.call.served.description));
+        errors.extend(metadata::validate_update(object, old));
+        errors.extend(verdict.errors);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&self.call.group_kind(), &self.key.name, &errors));
+        }
+        verdict.warnings.into_iter().for_each(|warning| self.call.warnings.add(warning));
+        Ok(())
+    }
+
+    /// Writes what changed. An object whose deletion only waited for its finalizers goes with the last of them.
+    async fn store(&self, object: Object, old: &Object, current: &StoredObject) -> Result<Outcome, Failed> {
+        let (mut object, bytes) = stored_form(self.call, object)?;
+        let store = &self.call.state.store;
+        let collection = &self.call.served.collection;
+        let ends = is_finally_deleted(&object);
+        if self.options.run.is_dry() {
+            object.set_metadata_text("resourceVersion", old.resource_version());
+            return Ok(Outcome::Imagined(object));
+        }
+        if ends {
+            let written = match bytes == current.bytes {
+                true => current.clone(),
+                false => store.replace(collection, self.key, bytes, current.revision).await?,
+            };
+            let gone = store.delete(collection, self.key, written.revision).await?;
+            return Ok(Outcome::Stored(gone));
+        }
+        let is_same = { object.set_metadata_text("resourceVersion", old.resource_version()); object == *old };
+        if is_same {
+            return Ok(Outcome::Stored(current.clone()));
+        }
+        Ok(Outcome::Stored(store.replace(collection, self.key, bytes, current.revision).await?))
+    }
+}
+
+/// Nothing waits for the object any more: no finalizer, no grace, and no content of a namespace.
+pub(crate) fn is_finally_deleted(object: &Object) -> bool {
+    let grace = object.at(&["metadata", "deletionGracePeriodSeconds"]).and_then(serde_json::Value::as_i64);
+    object.is_being_deleted()
+        && object.finalizers().is_empty()
+        && grace.unwrap_or(0) == 0
+        && !has_content_finalizers(object)
+}
+
+/// Namespaces keep the finalizers for what is in them in their spec.
+pub(crate) fn has_content_finalizers(object: &Object) -> bool {
+    object.kind() == "Namespace"
+        && object.api_version() == "v1"
+        && object.at(&["spec", "finalizers"]).and_then(serde_json::Value::as_array).is_some_and(|all| !all.is_empty())
+}
+
+/// A write to the status may also change labels, annotations, owners and finalizers, as upstream's strategies let it.
+fn keep_status_metadata(object: &mut Object, told: Option<&serde_json::Map<String, serde_json::Value>>) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let value = told.and_then(|metadata| metadata.get(field)).cloned();
+        set_or_remove(object.metadata_mut(), field, value);
+    }
+}
+
+fn set_or_remove(map: &mut serde_json::Map<String, serde_json::Value>, field: &str, value: Option<serde_json::Value>) {
+    match value {
+        Some(value) => {
+            map.insert(field.to_owned(), value);
+        }
+        None => {
+            map.remove(field);
+        }
+    }
+}
+
+fn copy_top(object: &mut Object, old: &Object, field: &str) {
+    set_or_remove(&mut object.0, field, old.0.get(field).cloned());
+}
+
+/// Does the change count as a new generation?
+fn grows(generation: Generation, object: &Object, old: &Object) -> bool {
+    match generation {
+        Generation::Untracked | Generation::One => false,
+        Generation::Spec => object.0.get("spec") != old.0.get("spec"),
+        Generation::Content => {
+            let content = |object: &Object| {
+                let mut tree = object.0.clone();
+                tree.remove("metadata");
+                tree.remove("status");
+                tree
+            };
+            content(object) != content(old)
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! One object.
+
+use apimachinery::ApiError;
+
+use crate::answer::Answer;
+use crate::call::Call;
+
+pub(crate) async fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
+    let object = call.state.store.get(&call.served.collection, &call.key()).await?;
+    Ok(Answer::Object { code: 200, served: call.served.clone(), object })
+}

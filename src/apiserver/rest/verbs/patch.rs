@@ -1,0 +1,73 @@
+//! A change told as a patch.
+
+use apimachinery::{ApiError, Object, json_patch, merge_patch};
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::call::{Call, FieldValidation, WriteOptions};
+use crate::decode::{media_type, report};
+use crate::modify::{Part, modify};
+use crate::metadata;
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+pub(crate) async fn patch(call: &Call<'_>) -> Result<Answer, ApiError> {
+    patch_part(call, Part::Main).await
+}
+
+pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Answer, ApiError> {
+    let options = call.write_options()?;
+    let key = call.key();
+    let outcome = modify(call, &key, part, &options, |old| {
+        let patched = apply(call, old)?;
+        let mut object = decoded(call, &patched, &options)?;
+        metadata::match_name(&mut object, &key.name)?;
+        Ok(object)
+    })
+    .await?;
+    Ok(outcome.answer(call, 200))
+}
+
+/// The object's tree after the patch.
+pub(crate) fn apply(call: &Call<'_>, old: &Object) -> Result<Value, ApiError> {
+    let tree = Value::Object(old.0.clone());
+    match media_type(call.header("content-type")) {
+        JSON => json_patch(&tree, &call.body),
+        MERGE => {
+            let patch = read(&call.body)?;
+            let mut tree = tree;
+            merge_patch(&mut tree, &patch);
+            Ok(tree)
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+fn read(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+}
+
+fn unsupported() -> ApiError {
+    ApiError::unsupported_media_type(format!(
+        "the body of the request was in an unknown format - accepted media types include: {JSON}, {MERGE}, {STRATEGIC}, {APPLY}"
+    ))
+}
+
+/// Checks the patched tree as if it had come from a client.
+fn decoded(call: &Call<'_>, tree: &Value, options: &WriteOptions) -> Result<Object, ApiError> {
+    let kind = &call.served.description.kind;
+    let decoded = schema::decode_check(tree, call.served.resource.schema())
+        .map_err(|error| ApiError::bad_request(format!("unable to decode patched object: {error}")))?;
+    if options.field_validation != FieldValidation::Ignore {
+        report(call, &decoded.strict_errors, options.field_validation)?;
+    }
+    let mut object =
+        Object::from_value(decoded.tree).ok_or_else(|| ApiError::bad_request("the patch leaves no object"))?;
+    if object.api_version() != kind.api_version() || object.kind() != kind.kind {
+        object.set_group_version_kind(kind);
+    }
+    Ok(object)
+}
