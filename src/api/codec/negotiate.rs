@@ -150,7 +150,12 @@ pub fn negotiate_watch(
 
 /// Reads the `Content-Type` of a body; none means the first encoding. Refuses with 415 what is not spoken.
 pub fn body_encoding(content_type: &str, encodings: &[Encoding]) -> Result<Encoding, ApiError> {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if media_type.is_empty() {
         return Ok(encodings[0]);
     }
@@ -165,8 +170,10 @@ pub fn body_encoding(content_type: &str, encodings: &[Encoding]) -> Result<Encod
 }
 
 fn list(encodings: &[Encoding], suffix: &str) -> String {
-    let types: Vec<String> =
-        encodings.iter().map(|encoding| format!("{}{suffix}", encoding.media_type())).collect();
+    let types: Vec<String> = encodings
+        .iter()
+        .map(|encoding| format!("{}{suffix}", encoding.media_type()))
+        .collect();
     types.join(", ")
 }
 
@@ -197,7 +204,12 @@ fn clause(text: &str) -> Option<Clause<'_>> {
         None if media_type == "*" => ("*", "*"),
         _ => return None,
     };
-    let mut clause = Clause { main_type, subtype, quality: 1.0, parameters: Vec::new() };
+    let mut clause = Clause {
+        main_type,
+        subtype,
+        quality: 1.0,
+        parameters: Vec::new(),
+    };
     for (name, value) in parts.filter_map(|part| part.split_once('=')) {
         let (name, value) = (name.trim(), value.trim());
         if name == "q" {
@@ -211,8 +223,10 @@ fn clause(text: &str) -> Option<Clause<'_>> {
 
 impl Clause<'_> {
     fn matches(&self, encoding: Encoding) -> bool {
-        let (main_type, subtype) =
-            encoding.media_type().split_once('/').expect("media types have two parts");
+        let (main_type, subtype) = encoding
+            .media_type()
+            .split_once('/')
+            .expect("media types have two parts");
         (self.main_type == main_type && (self.subtype == subtype || self.subtype == "*"))
             || (self.main_type == "*" && self.subtype == "*")
     }
@@ -231,11 +245,19 @@ impl Clause<'_> {
             return None;
         }
         let transform = self.transform(encoding, offers)?;
-        Some(Negotiated { encoding, transform, is_pretty: self.parameter("pretty") == "1" })
+        Some(Negotiated {
+            encoding,
+            transform,
+            is_pretty: self.parameter("pretty") == "1",
+        })
     }
 
     fn transform(&self, encoding: Encoding, offers: Offers) -> Option<Transform> {
-        let wanted = (self.parameter("g"), self.parameter("v"), self.parameter("as"));
+        let wanted = (
+            self.parameter("g"),
+            self.parameter("v"),
+            self.parameter("as"),
+        );
         if wanted == ("", "", "") {
             return Some(Transform::None);
         }
@@ -284,13 +306,19 @@ mod tests {
                       application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         let table = agreed(accept, Offers::TablesAndMetadata).unwrap();
         assert_eq!(table.transform, Transform::Table(MetaVersion::V1));
-        assert_eq!(agreed(accept, Offers::Objects).unwrap().transform, Transform::None);
+        assert_eq!(
+            agreed(accept, Offers::Objects).unwrap().transform,
+            Transform::None
+        );
     }
 
     #[test]
     fn a_table_alone_of_a_virtual_resource_is_not_acceptable() {
-        let refused =
-            agreed("application/json;as=Table;v=v1;g=meta.k8s.io", Offers::Objects).unwrap_err();
+        let refused = agreed(
+            "application/json;as=Table;v=v1;g=meta.k8s.io",
+            Offers::Objects,
+        )
+        .unwrap_err();
         assert_eq!(refused.code, 406);
         assert_eq!(
             refused.message,
@@ -303,19 +331,28 @@ mod tests {
     fn quality_and_exactness_order_the_alternatives() {
         let protobuf = "application/vnd.kubernetes.protobuf";
         assert_eq!(
-            agreed(&format!("*/*,{protobuf}"), Offers::Objects).unwrap().encoding,
+            agreed(&format!("*/*,{protobuf}"), Offers::Objects)
+                .unwrap()
+                .encoding,
             Encoding::Protobuf
         );
         assert_eq!(
-            agreed("application/yaml;q=0.5,application/json;q=0.9", Offers::Objects)
-                .unwrap()
-                .encoding,
+            agreed(
+                "application/yaml;q=0.5,application/json;q=0.9",
+                Offers::Objects
+            )
+            .unwrap()
+            .encoding,
             Encoding::Json
         );
         assert_eq!(
-            negotiate(&format!("{protobuf},*/*"), CUSTOM_ENCODINGS, Offers::Objects)
-                .unwrap()
-                .encoding,
+            negotiate(
+                &format!("{protobuf},*/*"),
+                CUSTOM_ENCODINGS,
+                Offers::Objects
+            )
+            .unwrap()
+            .encoding,
             Encoding::Json
         );
     }

@@ -20,12 +20,17 @@ pub fn encode_stored(tree: &Value) -> Vec<u8> {
         out.push(b',');
     }
     out.extend_from_slice(b"\"metadata\":{");
-    let metadata = map.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let metadata = map
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     write_members(&mut out, metadata, |key| key != "resourceVersion");
     out.push(b'}');
     let start = out.len();
     out.push(b',');
-    write_members(&mut out, map, |key| !matches!(key, "kind" | "apiVersion" | "metadata"));
+    write_members(&mut out, map, |key| {
+        !matches!(key, "kind" | "apiVersion" | "metadata")
+    });
     if out.len() == start + 1 {
         out.pop();
     }
@@ -58,7 +63,9 @@ const METADATA: &[u8] = b"\"metadata\":{";
 
 /// Where the first member of `metadata` stands. Kinds and versions hold no quotes, so the first match is the one.
 fn metadata_start(stored: &[u8]) -> usize {
-    let at = stored.windows(METADATA.len()).position(|window| window == METADATA);
+    let at = stored
+        .windows(METADATA.len())
+        .position(|window| window == METADATA);
     at.expect("stored objects begin with kind, apiVersion and metadata") + METADATA.len()
 }
 
@@ -214,7 +221,11 @@ impl JsonList {
             Value::from(api_version),
             metadata.to_json()
         );
-        Self { out: head.into_bytes(), items, is_empty: true }
+        Self {
+            out: head.into_bytes(),
+            items,
+            is_empty: true,
+        }
     }
 
     /// A list of partial metadata.
@@ -294,8 +305,11 @@ mod tests {
 
     #[test]
     fn a_list_is_its_objects_without_their_kind() {
-        let metadata =
-            ListMetadata { revision: 9, continue_token: Some("x\""), remaining_item_count: Some(3) };
+        let metadata = ListMetadata {
+            revision: 9,
+            continue_token: Some("x\""),
+            remaining_item_count: Some(3),
+        };
         let mut list = JsonList::new("ConfigMapList", "v1", &metadata, ListItems::BuiltIn);
         list.push(&stored(), 7);
         list.push(&stored(), 8);

@@ -120,12 +120,16 @@ fn shaped(value: &mut Value, shape: ShapeRef) {
         Shape::Struct(type_ref) => structure(value, type_ref),
         Shape::List(element) | Shape::ListMessage(element) => {
             if let Value::Array(items) = value {
-                items.iter_mut().for_each(|item| shaped(item, element));
+                for item in items {
+                    shaped(item, element);
+                }
             }
         }
         Shape::Map(element) => {
             if let Value::Object(map) = value {
-                map.values_mut().for_each(|value| shaped(value, element));
+                for value in map.values_mut() {
+                    shaped(value, element);
+                }
             }
         }
         Shape::SchemaOrBool(schema) | Shape::SchemaOrArray(schema) => match value {
@@ -155,9 +159,13 @@ fn scalar(value: &mut Value, shape: Shape) {
     };
     // The decoder refused what does not parse; what another writer left unparsable stays as it is.
     let canonical = match shape {
-        Shape::Quantity => Quantity::parse(text).ok().map(|quantity| quantity.to_string()),
+        Shape::Quantity => Quantity::parse(text)
+            .ok()
+            .map(|quantity| quantity.to_string()),
         Shape::Time => UnixTime::parse(text).ok().map(UnixTime::to_seconds_text),
-        Shape::MicroTime => UnixTime::parse_micro(text).ok().map(UnixTime::to_micros_text),
+        Shape::MicroTime => UnixTime::parse_micro(text)
+            .ok()
+            .map(UnixTime::to_micros_text),
         Shape::Duration => parse_duration(text).ok().map(format_duration),
         _ => None,
     };
@@ -201,6 +209,9 @@ mod tests {
 
     #[test]
     fn lists_that_are_always_written_are_null_when_missing() {
-        assert_eq!(canonical("rbac.authorization.k8s.io", "Role", json!({}))["rules"], Value::Null);
+        assert_eq!(
+            canonical("rbac.authorization.k8s.io", "Role", json!({}))["rules"],
+            Value::Null
+        );
     }
 }

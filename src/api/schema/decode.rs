@@ -56,7 +56,10 @@ pub fn decode_check(tree: &Value, node: Node<'_>) -> Result<Decoded, DecodeError
 pub fn decode_document(document: Document<'_>, node: Node<'_>) -> Result<Decoded, DecodeError> {
     let mut decoder = Decoder::default();
     let tree = decoder.value(document, node)?;
-    Ok(Decoded { tree, strict_errors: decoder.strict_errors })
+    Ok(Decoded {
+        tree,
+        strict_errors: decoder.strict_errors,
+    })
 }
 
 #[derive(Default)]
@@ -143,7 +146,11 @@ impl Decoder {
         let mut read = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let value = self.at_index(index, |this| this.shaped(item, element))?;
-            read.push(if value.is_null() { zero(element) } else { value });
+            read.push(if value.is_null() {
+                zero(element)
+            } else {
+                value
+            });
         }
         Ok(Value::Array(read))
     }
@@ -165,7 +172,14 @@ impl Decoder {
                 self.strict("duplicate field", &key);
             }
             let value = self.inside(&key, |this| this.shaped(value, element))?;
-            read.insert(key.into_owned(), if value.is_null() { zero(element) } else { value });
+            read.insert(
+                key.into_owned(),
+                if value.is_null() {
+                    zero(element)
+                } else {
+                    value
+                },
+            );
         }
         Ok(Value::Object(read))
     }
@@ -251,11 +265,7 @@ impl Decoder {
         read
     }
 
-    fn schema_union(
-        &mut self,
-        document: Document<'_>,
-        shape: Shape,
-    ) -> Result<Value, DecodeError> {
+    fn schema_union(&mut self, document: Document<'_>, shape: Shape) -> Result<Value, DecodeError> {
         let (Shape::SchemaOrBool(schema)
         | Shape::SchemaOrArray(schema)
         | Shape::SchemaOrStrings(schema)) = shape
@@ -273,9 +283,9 @@ impl Decoder {
                 .collect::<Result<_, _>>()
                 .map(Value::Array),
             (array @ Document::Array(_), Shape::SchemaOrStrings(_)) => self.free(array),
-            (_, Shape::SchemaOrBool(_)) => {
-                Err(DecodeError::Type("boolean or JSON schema expected".to_owned()))
-            }
+            (_, Shape::SchemaOrBool(_)) => Err(DecodeError::Type(
+                "boolean or JSON schema expected".to_owned(),
+            )),
             // Upstream reads anything else as nothing.
             _ => Ok(Value::Null),
         };
@@ -284,7 +294,7 @@ impl Decoder {
     }
 
     fn scalar(
-        &mut self,
+        &self,
         document: Document<'_>,
         shape: Shape,
         go_name: &str,
@@ -293,14 +303,15 @@ impl Decoder {
             return Ok(Value::Null);
         }
         match (shape, document) {
-            (Shape::Quantity, document) => self.quantity(document),
-            (Shape::String, Document::String(text)) => Ok(Value::String(text.into_owned())),
+            (Shape::Quantity, document) => quantity(document),
+            (Shape::String | Shape::IntOrString, Document::String(text)) => {
+                Ok(Value::String(text.into_owned()))
+            }
             (Shape::Bool, Document::Bool(value)) => Ok(Value::Bool(value)),
             (Shape::Bytes, Document::String(text)) => bytes(&text),
             (Shape::Int32 | Shape::Int64 | Shape::Float64, Document::Number(literal)) => {
                 self.number(&literal, shape, go_name)
             }
-            (Shape::IntOrString, Document::String(text)) => Ok(Value::String(text.into_owned())),
             (Shape::IntOrString, Document::Number(literal)) => {
                 self.number(&literal, Shape::Int32, "int32")
             }
@@ -316,32 +327,13 @@ impl Decoder {
         }
     }
 
-    fn number(
-        &self,
-        literal: &str,
-        shape: Shape,
-        go_name: &str,
-    ) -> Result<Value, DecodeError> {
+    fn number(&self, literal: &str, shape: Shape, go_name: &str) -> Result<Value, DecodeError> {
         let read = match shape {
             Shape::Int32 => literal.parse::<i32>().ok().map(Value::from),
             Shape::Int64 => literal.parse::<i64>().ok().map(Value::from),
             _ => number(literal).map(Value::Number),
         };
         read.ok_or_else(|| self.mismatch(&format!("number {literal}"), go_name))
-    }
-
-    #[allow(clippy::unused_self)] // It reads as its neighbours do.
-    fn quantity(&self, document: Document<'_>) -> Result<Value, DecodeError> {
-        let text: Cow<'_, str> = match document {
-            Document::String(text) => text,
-            Document::Number(literal) => literal,
-            Document::Bool(value) => value.to_string().into(),
-            // Upstream hands the raw text to the parser, which refuses any bracket.
-            _ => "{".into(),
-        };
-        let trimmed = text.trim();
-        Quantity::parse(trimmed).map_err(|error| DecodeError::Type(error.to_string()))?;
-        Ok(Value::String(trimmed.to_owned()))
     }
 
     fn mismatch(&self, found: &str, go_name: &str) -> DecodeError {
@@ -386,6 +378,19 @@ impl Decoder {
         self.path.truncate(length);
         value
     }
+}
+
+fn quantity(document: Document<'_>) -> Result<Value, DecodeError> {
+    let text: Cow<'_, str> = match document {
+        Document::String(text) => text,
+        Document::Number(literal) => literal,
+        Document::Bool(value) => value.to_string().into(),
+        // Upstream hands the raw text to the parser, which refuses any bracket.
+        _ => "{".into(),
+    };
+    let trimmed = text.trim();
+    Quantity::parse(trimmed).map_err(|error| DecodeError::Type(error.to_string()))?;
+    Ok(Value::String(trimmed.to_owned()))
 }
 
 /// What Go makes of a `null` element.
@@ -438,7 +443,10 @@ mod tests {
 
     fn decode(kind: &str, text: &str) -> Result<Decoded, DecodeError> {
         let (group, kind) = kind.split_once('/').unwrap_or(("", kind));
-        decode_json(text.as_bytes(), Node::Type(built_in(group, "v1", kind).unwrap()))
+        decode_json(
+            text.as_bytes(),
+            Node::Type(built_in(group, "v1", kind).unwrap()),
+        )
     }
 
     fn type_error(kind: &str, text: &str) -> String {
@@ -507,15 +515,23 @@ mod tests {
         .unwrap();
         assert_eq!(
             decoded.strict_errors,
-            ["unknown field \"metadata.foo\"", "duplicate field \"spec.x\""]
+            [
+                "unknown field \"metadata.foo\"",
+                "duplicate field \"spec.x\""
+            ]
         );
-        assert_eq!(decoded.tree, json!({"metadata":{"name":"a"},"spec":{"x":2}}));
+        assert_eq!(
+            decoded.tree,
+            json!({"metadata":{"name":"a"},"spec":{"x":2}})
+        );
     }
 
     #[test]
     fn broken_quantities_and_base64_are_refused() {
         let text = r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"1x"}}}]}}"#;
-        assert!(type_error("Pod", text).starts_with("quantities must match the regular expression"));
+        assert!(
+            type_error("Pod", text).starts_with("quantities must match the regular expression")
+        );
         assert_eq!(
             type_error("Secret", r#"{"data":{"a":"no base64"}}"#),
             "illegal base64 data at input byte 2"

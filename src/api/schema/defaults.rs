@@ -11,8 +11,13 @@ pub fn apply_defaults(value: &mut Value, schema: &Structural) {
     match value {
         Value::Object(map) => {
             for (key, property) in &schema.properties {
-                let Some(default) = &property.default else { continue };
-                if map.get(key).is_none_or(|value| value.is_null() && !property.nullable) {
+                let Some(default) = &property.default else {
+                    continue;
+                };
+                if map
+                    .get(key)
+                    .is_none_or(|value| value.is_null() && !property.nullable)
+                {
                     map.insert(key.clone(), default.clone());
                 }
             }
@@ -30,7 +35,9 @@ pub fn apply_defaults(value: &mut Value, schema: &Structural) {
         }
         Value::Array(items) => {
             if let Some(element) = &schema.items {
-                items.iter_mut().for_each(|item| apply_element(item, element));
+                for item in items {
+                    apply_element(item, element);
+                }
             }
         }
         _ => {}

@@ -183,7 +183,9 @@ impl TypeRef {
 
     /// The fields as JSON shows them: embedded structs dissolved, in the order Go writes them.
     pub fn fields(self) -> Fields {
-        Fields { stack: vec![(u16_at(self.at() + 8), u16_at(self.at() + 10))] }
+        Fields {
+            stack: vec![(u16_at(self.at() + 8), u16_at(self.at() + 10))],
+        }
     }
 
     /// The field with this JSON name, looked for in embedded structs too.
@@ -207,7 +209,11 @@ impl TypeRef {
 
     fn extra(self, key: Extra) -> Option<&'static str> {
         let at = self.at();
-        extra(usize::from(u16_at(at + 12)), usize::from(u16_at(at + 14)), key)
+        extra(
+            usize::from(u16_at(at + 12)),
+            usize::from(u16_at(at + 14)),
+            key,
+        )
     }
 }
 
@@ -238,7 +244,8 @@ impl Iterator for Fields {
             *left -= 1;
             match field.shape().struct_type() {
                 Some(inner) if field.is_inline() => {
-                    self.stack.push((u16_at(inner.at() + 8), u16_at(inner.at() + 10)));
+                    self.stack
+                        .push((u16_at(inner.at() + 8), u16_at(inner.at() + 10)));
                 }
                 _ => return Some(field),
             }
@@ -328,10 +335,18 @@ impl FieldRef {
         lines(self.extra(Extra::MapKeys))
     }
 
-    /// Whether the struct or map in this field is replaced as a whole by server-side apply.
+    /// Whether the struct or map in this field is replaced as a whole by server-side apply; what the field says
+    /// overrules its type.
     pub fn is_map_atomic(self) -> bool {
-        self.extra(Extra::MapType) == Some("atomic")
-            || self.shape().struct_type().is_some_and(TypeRef::is_atomic)
+        match self.map_type() {
+            Some(map_type) => map_type == "atomic",
+            None => self.shape().struct_type().is_some_and(TypeRef::is_atomic),
+        }
+    }
+
+    /// `atomic` or `granular`, where the field itself says so.
+    pub fn map_type(self) -> Option<&'static str> {
+        self.extra(Extra::MapType)
     }
 
     /// The strategies of strategic merge: `merge`, `replace`, `retainKeys`, or two of them with a comma.
@@ -377,7 +392,12 @@ impl FieldRef {
 
 impl fmt::Debug for FieldRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.json_name(), self.shape().go_name())
+        write!(
+            formatter,
+            "{}: {}",
+            self.json_name(),
+            self.shape().go_name()
+        )
     }
 }
 
@@ -533,6 +553,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_overrules_how_its_type_is_merged() {
+        let field = |owner, name| type_named(owner).unwrap().field(name).unwrap();
+        assert!(!field("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef").is_map_atomic());
+        assert!(field("io.k8s.api.core.v1.Event", "involvedObject").is_map_atomic());
+        assert!(field("io.k8s.api.core.v1.PodSpec", "nodeSelector").is_map_atomic());
+    }
+
+    #[test]
     fn embedded_structs_dissolve_in_json_and_nest_in_protobuf() {
         let volume = type_named("io.k8s.api.core.v1.Volume").unwrap();
         assert!(volume.field("emptyDir").is_some());
@@ -544,7 +572,10 @@ mod tests {
     fn kinds_are_found_by_group_version_and_the_shared_ones_everywhere() {
         let deployment = built_in("apps", "v1", "Deployment").unwrap();
         assert_eq!(deployment.name(), "io.k8s.api.apps.v1.Deployment");
-        assert_eq!(built_in("batch", "v1", "DeleteOptions").unwrap().go_name(), "DeleteOptions");
+        assert_eq!(
+            built_in("batch", "v1", "DeleteOptions").unwrap().go_name(),
+            "DeleteOptions"
+        );
         assert_eq!(built_in("", "v1", "Status").unwrap().go_name(), "Status");
         assert!(built_in("apps", "v1beta1", "Deployment").is_none());
     }
@@ -556,7 +587,11 @@ mod tests {
             for field in type_ref.declared_fields() {
                 assert_eq!(field.is_inline(), field.json_name().is_empty());
                 assert!(!field.shape().go_name().is_empty());
-                let _ = (field.shape().shape(), field.default_json(), field.enum_values().count());
+                let _ = (
+                    field.shape().shape(),
+                    field.default_json(),
+                    field.enum_values().count(),
+                );
             }
         }
     }

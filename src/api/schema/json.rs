@@ -32,7 +32,11 @@ impl<'a> Document<'a> {
         if text.len() > BODY_SIZE_BYTES_MAX {
             return Err(SyntaxError::TooLarge);
         }
-        let mut parser = Parser { text, at: 0, depth: 0 };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            depth: 0,
+        };
         let value = parser.value("looking for beginning of value")?;
         parser.skip_space();
         match parser.peek() {
@@ -44,9 +48,11 @@ impl<'a> Document<'a> {
     /// The member with this key; of repeated keys the last.
     pub fn get(&self, key: &str) -> Option<&Document<'a>> {
         match self {
-            Self::Object(members) => {
-                members.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
-            }
+            Self::Object(members) => members
+                .iter()
+                .rev()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -77,9 +83,12 @@ impl<'a> Document<'a> {
             Self::Bool(value) => Value::Bool(value),
             Self::Number(literal) => Value::Number(number(&literal)?),
             Self::String(text) => Value::String(text.into_owned()),
-            Self::Array(items) => {
-                Value::Array(items.into_iter().map(Self::into_value).collect::<Option<_>>()?)
-            }
+            Self::Array(items) => Value::Array(
+                items
+                    .into_iter()
+                    .map(Self::into_value)
+                    .collect::<Option<_>>()?,
+            ),
             Self::Object(members) => {
                 let mut map = Map::new();
                 for (key, value) in members {
@@ -100,7 +109,9 @@ impl<'a> From<&'a Value> for Document<'a> {
             Value::String(text) => Self::String(Cow::Borrowed(text)),
             Value::Array(items) => Self::Array(items.iter().map(Self::from).collect()),
             Value::Object(map) => Self::Object(
-                map.iter().map(|(key, value)| (Cow::Borrowed(&**key), Self::from(value))).collect(),
+                map.iter()
+                    .map(|(key, value)| (Cow::Borrowed(&**key), Self::from(value)))
+                    .collect(),
             ),
         }
     }
@@ -115,7 +126,10 @@ pub(crate) fn number(literal: &str) -> Option<Number> {
     if let Ok(integer) = literal.parse::<i64>() {
         return Some(integer.into());
     }
-    let float = literal.parse::<f64>().ok().filter(|float| float.is_finite())?;
+    let float = literal
+        .parse::<f64>()
+        .ok()
+        .filter(|float| float.is_finite())?;
     if float.fract() == 0.0 && float.abs() <= EXACT_MAX {
         return Some((float as i64).into());
     }
@@ -375,9 +389,8 @@ fn quoted(byte: u8) -> String {
         b'\n' => r"'\n'".to_owned(),
         b'\r' => r"'\r'".to_owned(),
         b'\t' => r"'\t'".to_owned(),
-        0x20..=0x7e => format!("'{}'", char::from(byte)),
         0..=0x1f | 0x7f => format!("'\\x{byte:02x}'"),
-        0x80.. => format!("'{}'", char::from(byte)),
+        _ => format!("'{}'", char::from(byte)),
     }
 }
 
@@ -399,8 +412,14 @@ mod tests {
         );
         assert_eq!(error("[1 2]"), "invalid character '2' after array element");
         assert_eq!(error("{} x"), "invalid character 'x' after top-level value");
-        assert_eq!(error("nul!"), "invalid character '!' in literal null (expecting 'l')");
-        assert_eq!(error("\"a\nb\""), r"invalid character '\n' in string literal");
+        assert_eq!(
+            error("nul!"),
+            "invalid character '!' in literal null (expecting 'l')"
+        );
+        assert_eq!(
+            error("\"a\nb\""),
+            r"invalid character '\n' in string literal"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod json;
 mod node;
 mod pattern;
 mod prune;
+mod strategic_merge;
 mod structural;
 mod time;
 mod validate;
@@ -29,6 +30,7 @@ pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError};
 pub use node::{Node, NodeKind, object_meta};
 pub use pattern::Pattern;
 pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};
+pub use strategic_merge::strategic_merge;
 pub use structural::{
     AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation,
 };

@@ -117,7 +117,11 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn of_custom(schema: &'a Structural) -> Self {
-        if schema.embedded_resource { Self::CustomResource(schema) } else { Self::Custom(schema) }
+        if schema.embedded_resource {
+            Self::CustomResource(schema)
+        } else {
+            Self::Custom(schema)
+        }
     }
 
     /// How server-side apply merges a list; atomic where nothing is said.

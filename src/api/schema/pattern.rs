@@ -15,7 +15,10 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), compiled: OnceLock::new() }
+        Self {
+            text: text.into(),
+            compiled: OnceLock::new(),
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -30,7 +33,10 @@ impl Pattern {
                 .build()
                 .map_err(|error| error.to_string())
         });
-        compiled.as_ref().map(|regex| regex.is_match(text)).map_err(String::as_str)
+        compiled
+            .as_ref()
+            .map(|regex| regex.is_match(text))
+            .map_err(String::as_str)
     }
 }
 

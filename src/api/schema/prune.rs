@@ -12,7 +12,10 @@ use crate::structural::{AdditionalProperties, Structural};
 ///
 /// The metadata of the resource and of resources embedded in it is pruned by its built-in type.
 pub fn prune(resource: &mut Value, schema: &Structural) -> Vec<String> {
-    let mut pruner = Pruner { removed: Vec::new(), path: String::new() };
+    let mut pruner = Pruner {
+        removed: Vec::new(),
+        path: String::new(),
+    };
     if let Some(map) = resource.as_object_mut() {
         pruner.object(map, schema, true);
     }
@@ -44,7 +47,9 @@ pub fn prune_non_nullable_nulls(value: &mut Value, schema: &Structural) {
         }
         Value::Array(items) => {
             if let Some(element) = &schema.items {
-                items.iter_mut().for_each(|item| prune_non_nullable_nulls(item, element));
+                for item in items {
+                    prune_non_nullable_nulls(item, element);
+                }
             }
         }
         _ => {}
@@ -52,10 +57,13 @@ pub fn prune_non_nullable_nulls(value: &mut Value, schema: &Structural) {
 }
 
 fn child<'a>(schema: &'a Structural, key: &str) -> Option<&'a Structural> {
-    schema.properties.get(key).or(match &schema.additional_properties {
-        Some(AdditionalProperties::Schema(values)) => Some(values),
-        _ => None,
-    })
+    schema
+        .properties
+        .get(key)
+        .or(match &schema.additional_properties {
+            Some(AdditionalProperties::Schema(values)) => Some(values),
+            _ => None,
+        })
 }
 
 fn is_meta_field(key: &str) -> bool {
@@ -118,9 +126,14 @@ impl Pruner {
     }
 
     fn metadata(&mut self, value: &mut Value) {
-        let Some(map) = value.as_object_mut() else { return };
-        let unknown: Vec<String> =
-            map.keys().filter(|key| object_meta().field(key).is_none()).cloned().collect();
+        let Some(map) = value.as_object_mut() else {
+            return;
+        };
+        let unknown: Vec<String> = map
+            .keys()
+            .filter(|key| object_meta().field(key).is_none())
+            .cloned()
+            .collect();
         for key in unknown {
             map.remove(&key);
             self.inside(&key, |this| this.removed.push(this.path.clone()));
@@ -185,7 +198,9 @@ fn collect_gated(value: &Value, node: Node<'_>, kept: &mut BTreeSet<FieldRef>) {
         }
         (Value::Array(items), NodeKind::List) => {
             if let Some(element) = node.element() {
-                items.iter().for_each(|item| collect_gated(item, element, kept));
+                for item in items {
+                    collect_gated(item, element, kept);
+                }
             }
         }
         _ => {}
@@ -204,7 +219,9 @@ fn drop_gated(value: &mut Value, node: Node<'_>, kept: &BTreeSet<FieldRef>) {
         }
         (Value::Array(items), NodeKind::List) => {
             if let Some(element) = node.element() {
-                items.iter_mut().for_each(|item| drop_gated(item, element, kept));
+                for item in items {
+                    drop_gated(item, element, kept);
+                }
             }
         }
         _ => {}
@@ -236,7 +253,13 @@ mod tests {
         let removed = prune(&mut resource, &schema);
         assert_eq!(
             removed,
-            ["g", "metadata.z", "spec.c", "spec.free.b.e", "spec.list[0].f"]
+            [
+                "g",
+                "metadata.z",
+                "spec.c",
+                "spec.free.b.e",
+                "spec.list[0].f"
+            ]
         );
         assert_eq!(
             resource,

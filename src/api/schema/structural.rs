@@ -11,6 +11,7 @@ use crate::pattern::Pattern;
 pub const SCHEMA_DEPTH_MAX: usize = 120;
 
 /// One level of an `OpenAPI` v3 schema with the Kubernetes extensions.
+#[allow(clippy::struct_excessive_bools)] // They are keywords that stand or do not stand.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Structural {
     pub value_type: Option<StructuralType>,
@@ -102,7 +103,10 @@ pub struct Validation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StructuralError {
     #[error("{path}: must be {expected}")]
-    WrongType { path: String, expected: &'static str },
+    WrongType {
+        path: String,
+        expected: &'static str,
+    },
     #[error("schema nests deeper than {SCHEMA_DEPTH_MAX} levels")]
     TooDeep,
 }
@@ -115,7 +119,8 @@ impl Structural {
 
     /// The validation keywords; empty ones where none are given.
     pub fn validation(&self) -> &Validation {
-        static NONE: std::sync::LazyLock<Validation> = std::sync::LazyLock::new(Validation::default);
+        static NONE: std::sync::LazyLock<Validation> =
+            std::sync::LazyLock::new(Validation::default);
         self.validation.as_deref().unwrap_or(&NONE)
     }
 
@@ -140,7 +145,9 @@ impl<'a> Reader<'a> {
         if self.path.len() > SCHEMA_DEPTH_MAX {
             return Err(StructuralError::TooDeep);
         }
-        let Some(map) = schema.as_object() else { return Err(self.wrong("an object")) };
+        let Some(map) = schema.as_object() else {
+            return Err(self.wrong("an object"));
+        };
         let value_type = self.text(map, "type")?.and_then(StructuralType::from_text);
         let validation = self.validation(map)?;
         Ok(Structural {
@@ -153,7 +160,9 @@ impl<'a> Reader<'a> {
             preserve_unknown_fields: flag(map, "x-kubernetes-preserve-unknown-fields"),
             embedded_resource: flag(map, "x-kubernetes-embedded-resource"),
             int_or_string: flag(map, "x-kubernetes-int-or-string"),
-            list_type: self.text(map, "x-kubernetes-list-type")?.map(ListType::from_text),
+            list_type: self
+                .text(map, "x-kubernetes-list-type")?
+                .map(ListType::from_text),
             list_map_keys: self.texts(map, "x-kubernetes-list-map-keys")?,
             map_atomic: self.text(map, "x-kubernetes-map-type")? == Some("atomic"),
             validation: (validation != Validation::default()).then(|| Box::new(validation)),
@@ -177,7 +186,10 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong(&self, expected: &'static str) -> StructuralError {
-        StructuralError::WrongType { path: self.path.join("."), expected }
+        StructuralError::WrongType {
+            path: self.path.join("."),
+            expected,
+        }
     }
 
     fn properties(
@@ -187,7 +199,10 @@ impl<'a> Reader<'a> {
         let mut properties = BTreeMap::new();
         if let Some(found) = map.get("properties").and_then(Value::as_object) {
             for (name, property) in found {
-                properties.insert(name.clone(), self.at(name, |reader| reader.schema(property))?);
+                properties.insert(
+                    name.clone(),
+                    self.at(name, |reader| reader.schema(property))?,
+                );
             }
         }
         Ok(properties)
@@ -199,7 +214,9 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<Box<Structural>>, StructuralError> {
         match map.get("items") {
             None | Some(Value::Null) => Ok(None),
-            Some(items) => Ok(Some(Box::new(self.at("items", |reader| reader.schema(items))?))),
+            Some(items) => Ok(Some(Box::new(
+                self.at("items", |reader| reader.schema(items))?,
+            ))),
         }
     }
 
@@ -231,7 +248,11 @@ impl<'a> Reader<'a> {
             min_items: integer(map, "minItems"),
             unique_items: flag(map, "uniqueItems"),
             multiple_of: map.get("multipleOf").and_then(Value::as_f64),
-            enum_values: map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
+            enum_values: map
+                .get("enum")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default(),
             max_properties: integer(map, "maxProperties"),
             min_properties: integer(map, "minProperties"),
             required: self.texts(map, "required")?,
@@ -250,8 +271,13 @@ impl<'a> Reader<'a> {
         map: &'a Map<String, Value>,
         key: &'static str,
     ) -> Result<Vec<Structural>, StructuralError> {
-        let list = map.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        self.at(key, |reader| list.iter().map(|schema| reader.schema(schema)).collect())
+        let list = map
+            .get(key)
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        self.at(key, |reader| {
+            list.iter().map(|schema| reader.schema(schema)).collect()
+        })
     }
 
     fn text(
@@ -275,9 +301,16 @@ impl<'a> Reader<'a> {
         map: &'a Map<String, Value>,
         key: &'static str,
     ) -> Result<Vec<String>, StructuralError> {
-        let list = map.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let list = map
+            .get(key)
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         list.iter()
-            .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| self.wrong("strings")))
+            .map(|text| {
+                text.as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| self.wrong("strings"))
+            })
             .collect()
     }
 }

@@ -26,7 +26,13 @@ impl<'a> Components<'a> {
         group_version: Option<(&'a str, &'a str)>,
     ) -> Self {
         let (schemas, wanted) = (Map::new(), BTreeSet::new());
-        Self { dialect, descriptions, group_version, schemas, wanted }
+        Self {
+            dialect,
+            descriptions,
+            group_version,
+            schemas,
+            wanted,
+        }
     }
 
     /// A reference to a built-in model.
@@ -66,7 +72,9 @@ impl<'a> Components<'a> {
     }
 
     pub(super) fn describe(&self, schema: &mut Value, model: &str, field: &str) {
-        let description = self.descriptions.and_then(|from| from.describe(model, field));
+        let description = self
+            .descriptions
+            .and_then(|from| from.describe(model, field));
         if let Some(description) = description {
             schema["description"] = Value::from(description);
         }
@@ -78,7 +86,10 @@ impl<'a> Components<'a> {
         for field in type_ref.fields() {
             let mut property = self.property(field);
             self.describe(&mut property, model, field.json_name());
-            properties.insert(field.json_name().to_owned(), self.beside_reference(property));
+            properties.insert(
+                field.json_name().to_owned(),
+                self.beside_reference(property),
+            );
             if field.is_required() {
                 required.push(field.json_name());
             }
@@ -101,9 +112,7 @@ impl<'a> Components<'a> {
     }
 
     fn kinds_of(&self, type_ref: TypeRef) -> Vec<Value> {
-        let kind = |group: &str, version: &str, kind: &str| {
-            json!({"group": group, "version": version, "kind": kind})
-        };
+        let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
         let mut kinds = Vec::new();
         for found in schema::built_in_kinds().filter(|found| found.type_ref == type_ref) {
             if found.group != "meta.k8s.io" {
@@ -111,9 +120,16 @@ impl<'a> Components<'a> {
                 continue;
             }
             // What is shared by all group versions is a kind of each of them.
-            if !matches!(found.kind, "DeleteOptions" | "WatchEvent" | "Status" | "APIGroup"
-                | "APIGroupList" | "APIResourceList" | "APIVersions")
-            {
+            if !matches!(
+                found.kind,
+                "DeleteOptions"
+                    | "WatchEvent"
+                    | "Status"
+                    | "APIGroup"
+                    | "APIGroupList"
+                    | "APIResourceList"
+                    | "APIVersions"
+            ) {
                 continue;
             }
             kinds.push(kind("", "v1", found.kind));
@@ -140,7 +156,11 @@ impl<'a> Components<'a> {
         }
         let values: Vec<&str> = field.enum_values().collect();
         if !values.is_empty() {
-            let place = if schema.get("items").is_some() { &mut schema["items"] } else { &mut schema };
+            let place = if schema.get("items").is_some() {
+                &mut schema["items"]
+            } else {
+                &mut schema
+            };
             place["enum"] = json!(values);
         }
         if let Some(list_type) = field.list_type() {
@@ -156,16 +176,17 @@ impl<'a> Components<'a> {
         if let Some(key) = field.patch_merge_key() {
             schema["x-kubernetes-patch-merge-key"] = Value::from(key);
         }
-        let is_atomic = field.is_map_atomic() && field.shape().struct_type().is_none();
-        if is_atomic {
-            schema["x-kubernetes-map-type"] = Value::from("atomic");
+        if let Some(map_type) = field.map_type() {
+            schema["x-kubernetes-map-type"] = Value::from(map_type);
         }
         schema
     }
 
     /// In version 3 nothing may stand beside a `$ref`, so it is wrapped.
     fn beside_reference(&self, mut schema: Value) -> Value {
-        let Some(map) = schema.as_object_mut() else { return schema };
+        let Some(map) = schema.as_object_mut() else {
+            return schema;
+        };
         if self.dialect == Dialect::V3 && map.len() > 1 && map.contains_key("$ref") {
             let reference = map.remove("$ref").expect("it was looked for");
             map.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
@@ -192,9 +213,7 @@ impl<'a> Components<'a> {
             Shape::Quantity => self.reference("io.k8s.apimachinery.pkg.api.resource.Quantity"),
             Shape::Time => self.meta_reference("Time"),
             Shape::MicroTime => self.meta_reference("MicroTime"),
-            Shape::IntOrString => {
-                self.reference("io.k8s.apimachinery.pkg.util.intstr.IntOrString")
-            }
+            Shape::IntOrString => self.reference("io.k8s.apimachinery.pkg.util.intstr.IntOrString"),
             Shape::RawExtension => self.reference("io.k8s.apimachinery.pkg.runtime.RawExtension"),
             Shape::FieldsV1 => self.meta_reference("FieldsV1"),
             Shape::Json => self.reference(&extensions_model("JSON")),
@@ -208,7 +227,11 @@ impl<'a> Components<'a> {
     }
 
     fn element(&mut self, shape: ShapeRef, default: Option<&str>) -> Value {
-        let mut schema = self.shape(shape, None);
+        // A text inside a list inside a map is never nil either.
+        let nested = shape
+            .element()
+            .filter(|inner| inner.shape() == Shape::String);
+        let mut schema = self.shape(shape, nested.map(|_| "\"\""));
         if self.dialect == Dialect::V3
             && let Some(default) = default
         {
@@ -235,7 +258,9 @@ fn special(model: &str, dialect: Dialect) -> Option<Value> {
         ("Time" | "MicroTime", _) => json!({"type": "string", "format": "date-time"}),
         ("RawExtension" | "FieldsV1" | "Patch", _) => json!({"type": "object"}),
         (
-            "JSON" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrArray"
+            "JSON"
+            | "JSONSchemaPropsOrBool"
+            | "JSONSchemaPropsOrArray"
             | "JSONSchemaPropsOrStringArray",
             _,
         ) => json!({}),

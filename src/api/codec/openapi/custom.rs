@@ -54,7 +54,10 @@ fn metadata(components: &mut Components<'_>, name: &str) -> Value {
 }
 
 fn object(components: &mut Components<'_>, custom: &CustomSchema<'_>) -> Value {
-    let Some(given) = custom.open_api_v3_schema.filter(|schema| schema.is_object()) else {
+    let Some(given) = custom
+        .open_api_v3_schema
+        .filter(|schema| schema.is_object())
+    else {
         // With any property named, kubectl would take all others for wrong.
         return json!({"type": "object"});
     };
@@ -80,7 +83,9 @@ fn flag(schema: &Value, key: &str) -> bool {
 fn add_object_fields(components: &mut Components<'_>, schema: &mut Value) {
     let object_meta = metadata(components, "ObjectMeta");
     let map = schema.as_object_mut().expect("only objects come here");
-    let properties = map.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    let properties = map
+        .entry("properties")
+        .or_insert_with(|| Value::Object(Map::new()));
     properties["metadata"] = object_meta;
     properties["apiVersion"] = json!({"type": "string"});
     properties["kind"] = json!({"type": "string"});
@@ -117,12 +122,16 @@ fn reduce_to_v2(schema: &mut Value) {
         .filter(|(_, property)| flag(property, "nullable"))
         .map(|(name, _)| name.clone())
         .collect();
-    let Some(map) = schema.as_object_mut() else { return };
+    let Some(map) = schema.as_object_mut() else {
+        return;
+    };
     for key in ["allOf", "oneOf", "anyOf", "not"] {
         map.remove(key);
     }
-    let preserves =
-        map.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool) == Some(true);
+    let preserves = map
+        .get("x-kubernetes-preserve-unknown-fields")
+        .and_then(Value::as_bool)
+        == Some(true);
     if map.remove("nullable") == Some(Value::Bool(true)) {
         map.remove("type");
         map.remove("items");
@@ -132,12 +141,15 @@ fn reduce_to_v2(schema: &mut Value) {
         map.remove("items");
         map.remove("properties");
     }
-    let is = |map: &Map<String, Value>, name: &str| map.get("type").and_then(Value::as_str) == Some(name);
+    let is = |map: &Map<String, Value>, name: &str| {
+        map.get("type").and_then(Value::as_str) == Some(name)
+    };
     if (is(map, "array") && !map.contains_key("items")) || (is(map, "object") && preserves) {
         map.remove("type");
     }
-    let nullable_values =
-        map.get("additionalProperties").is_some_and(|values| flag(values, "nullable"));
+    let nullable_values = map
+        .get("additionalProperties")
+        .is_some_and(|values| flag(values, "nullable"));
     if let Some(required) = map.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|name| {
             let name = name.as_str().unwrap_or_default();

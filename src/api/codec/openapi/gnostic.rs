@@ -82,7 +82,11 @@ static EXTERNAL_DOCS: Message = Message {
 };
 
 static INFO: Message = Message {
-    fields: &[("title", 1, Form::Text), ("version", 2, Form::Text), ("description", 3, Form::Text)],
+    fields: &[
+        ("title", 1, Form::Text),
+        ("version", 2, Form::Text),
+        ("description", 3, Form::Text),
+    ],
     extensions: Some(7),
 };
 
@@ -165,7 +169,10 @@ static PATH_PARAMETER: Message = Message {
 };
 
 static RESPONSE: Message = Message {
-    fields: &[("description", 1, Form::Text), ("schema", 2, Form::ResponseSchema)],
+    fields: &[
+        ("description", 1, Form::Text),
+        ("schema", 2, Form::ResponseSchema),
+    ],
     extensions: Some(5),
 };
 
@@ -307,12 +314,16 @@ fn wrapped(out: &mut Backward, tag: u32, value: &Value, form: Form) {
         }),
         Form::ResponseSchema => nested(out, tag, |out| submessage(out, 1, value, &SCHEMA)),
         Form::Paths => nested(out, tag, |out| {
-            named(out, 2, value, |out, value| submessage(out, 2, value, &PATH_ITEM));
+            named(out, 2, value, |out, value| {
+                submessage(out, 2, value, &PATH_ITEM);
+            });
         }),
         Form::Security => {
             for value in items(value).iter().rev() {
                 nested(out, tag, |out| {
-                    named(out, 1, value, |out, value| nested(out, 2, |out| texts(out, 1, value)));
+                    named(out, 1, value, |out, value| {
+                        nested(out, 2, |out| texts(out, 1, value));
+                    });
                 });
             }
         }

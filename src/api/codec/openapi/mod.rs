@@ -133,8 +133,10 @@ pub fn v2_document(
 ) -> Value {
     let mut components = Components::new(Dialect::V2, descriptions, None);
     let mut paths = Map::new();
-    let mut group_versions: Vec<_> =
-        resources.iter().map(|resource| (resource.group, resource.version)).collect();
+    let mut group_versions: Vec<_> = resources
+        .iter()
+        .map(|resource| (resource.group, resource.version))
+        .collect();
     group_versions.sort_unstable();
     group_versions.dedup();
     for (group, version) in group_versions {

@@ -20,8 +20,11 @@ const LIST: &[Parameter] = &[
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
-const WRITE: &[Parameter] =
-    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const WRITE: &[Parameter] = &[
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+];
 const PATCH: &[Parameter] = &[
     ("dryRun", "string"),
     ("fieldManager", "string"),
@@ -31,7 +34,10 @@ const PATCH: &[Parameter] = &[
 const DELETE: &[Parameter] = &[
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
     ("orphanDependents", "boolean"),
     ("propagationPolicy", "string"),
 ];
@@ -40,7 +46,10 @@ const DELETE_COLLECTION: &[Parameter] = &[
     ("dryRun", "string"),
     ("fieldSelector", "string"),
     ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
     ("labelSelector", "string"),
     ("limit", "integer"),
     ("orphanDependents", "boolean"),
@@ -99,10 +108,24 @@ pub(super) fn resource(
         custom::models(components, resource, custom);
     }
     let root = root(resource.group, resource.version);
-    let scope = if resource.is_namespaced { "/namespaces/{namespace}" } else { "" };
+    let scope = if resource.is_namespaced {
+        "/namespaces/{namespace}"
+    } else {
+        ""
+    };
     let collection = format!("{root}{scope}/{}", resource.plural);
-    let mut writer = Writer { components, resource };
-    add(paths, &collection, writer.collection(), resource.is_namespaced, None, writer.dialect());
+    let mut writer = Writer {
+        components,
+        resource,
+    };
+    add(
+        paths,
+        &collection,
+        writer.collection(),
+        resource.is_namespaced,
+        None,
+        writer.dialect(),
+    );
     if resource.is_namespaced && resource.verbs.contains(&Verb::List) {
         let all = format!("{root}/{}", resource.plural);
         let item = writer.all_namespaces();
@@ -110,27 +133,56 @@ pub(super) fn resource(
     }
     let object = format!("{collection}/{{name}}");
     let name = Some(resource.kind);
-    add(paths, &object, writer.object(), resource.is_namespaced, name, writer.dialect());
+    add(
+        paths,
+        &object,
+        writer.object(),
+        resource.is_namespaced,
+        name,
+        writer.dialect(),
+    );
     for subresource in resource.subresources {
         let path = format!("{object}/{}", subresource.name);
         let item = writer.subresource(subresource, "");
-        add(paths, &path, item, resource.is_namespaced, name, writer.dialect());
+        add(
+            paths,
+            &path,
+            item,
+            resource.is_namespaced,
+            name,
+            writer.dialect(),
+        );
         if subresource.name == "proxy" {
             let path = format!("{path}/{{path}}");
             let item = writer.subresource(subresource, "WithPath");
-            add(paths, &path, item, resource.is_namespaced, name, writer.dialect());
+            add(
+                paths,
+                &path,
+                item,
+                resource.is_namespaced,
+                name,
+                writer.dialect(),
+            );
         }
     }
 }
 
 fn root(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    }
 }
 
 fn group_words(group: &str) -> Vec<&str> {
     match group {
         "" => vec!["core"],
-        group => group.strip_suffix(".k8s.io").unwrap_or(group).split(['.', '-']).collect(),
+        group => group
+            .strip_suffix(".k8s.io")
+            .unwrap_or(group)
+            .split(['.', '-'])
+            .collect(),
     }
 }
 
@@ -256,8 +308,11 @@ impl Operation<'_> {
             out["x-kubernetes-group-version-kind"] =
                 json!({"group": group, "version": version, "kind": kind});
         }
-        let parameters: Vec<Value> =
-            self.parameters.iter().map(|one| query_parameter(*one, dialect)).collect();
+        let parameters: Vec<Value> = self
+            .parameters
+            .iter()
+            .map(|one| query_parameter(*one, dialect))
+            .collect();
         match dialect {
             Dialect::V2 => self.finish_v2(&mut out, parameters),
             Dialect::V3 => self.finish_v3(&mut out, parameters),
@@ -345,7 +400,11 @@ impl<'c> Writer<'_, '_, 'c> {
 
     /// `NamespacedDeployment`, `Node`.
     fn scoped_kind(&self) -> String {
-        let scope = if self.resource.is_namespaced { "Namespaced" } else { "" };
+        let scope = if self.resource.is_namespaced {
+            "Namespaced"
+        } else {
+            ""
+        };
         format!("{scope}{}", self.resource.kind)
     }
 
@@ -366,7 +425,11 @@ impl<'c> Writer<'_, '_, 'c> {
     }
 
     fn object_model(&mut self) -> Value {
-        self.model(self.resource.group, self.resource.version, self.resource.kind)
+        self.model(
+            self.resource.group,
+            self.resource.version,
+            self.resource.kind,
+        )
     }
 
     fn list_operation(&mut self, rest: &str) -> Value {
@@ -378,7 +441,11 @@ impl<'c> Writer<'_, '_, 'c> {
             parameters: LIST,
             responses: vec![("200", "OK", Some(list))],
             is_list: true,
-            ..self.operation("list", rest, format!("list or watch objects of kind {kind}"))
+            ..self.operation(
+                "list",
+                rest,
+                format!("list or watch objects of kind {kind}"),
+            )
         };
         operation.write(self.dialect())
     }
@@ -404,7 +471,11 @@ impl<'c> Writer<'_, '_, 'c> {
                         parameters: WRITE,
                         body: Some(whole(model.clone())),
                         responses: answers(codes, &model),
-                        ..self.operation("create", &scoped, format!("create {} {kind}", article(kind)))
+                        ..self.operation(
+                            "create",
+                            &scoped,
+                            format!("create {} {kind}", article(kind)),
+                        )
                     };
                     item.insert("post".to_owned(), operation.write(self.dialect()));
                 }
@@ -415,11 +486,7 @@ impl<'c> Writer<'_, '_, 'c> {
                         parameters: DELETE_COLLECTION,
                         body: Some(self.delete_options()),
                         responses: answers(&["200"], &status),
-                        ..self.operation(
-                            "delete",
-                            "",
-                            format!("delete collection of {kind}"),
-                        )
+                        ..self.operation("delete", "", format!("delete collection of {kind}"))
                     };
                     let operation = Operation {
                         id: format!("{}Collection{scoped}", operation.id),
@@ -435,7 +502,11 @@ impl<'c> Writer<'_, '_, 'c> {
 
     fn delete_options(&mut self) -> Body {
         let schema = self.components.meta_reference("DeleteOptions");
-        Body { schema, is_required: false, media_types: &["*/*"] }
+        Body {
+            schema,
+            is_required: false,
+            media_types: &["*/*"],
+        }
     }
 
     fn object(&mut self) -> Map<String, Value> {
@@ -470,12 +541,23 @@ impl<'c> Writer<'_, '_, 'c> {
         described: &dyn Fn(&str) -> String,
     ) {
         let patch = self.components.meta_reference("Patch");
-        let patches = if self.is_custom() { CUSTOM_PATCHES } else { BUILT_IN_PATCHES };
+        let patches = if self.is_custom() {
+            CUSTOM_PATCHES
+        } else {
+            BUILT_IN_PATCHES
+        };
         let (method, operation) = match verb {
             Verb::Get => {
                 let operation = self.operation("read", rest, described("read"));
                 let responses = answers(&["200"], model);
-                ("get", Operation { action: Some("get"), responses, ..operation })
+                (
+                    "get",
+                    Operation {
+                        action: Some("get"),
+                        responses,
+                        ..operation
+                    },
+                )
             }
             Verb::Update => (
                 "put",
@@ -492,7 +574,11 @@ impl<'c> Writer<'_, '_, 'c> {
                 Operation {
                     action: Some("patch"),
                     parameters: PATCH,
-                    body: Some(Body { schema: patch, is_required: true, media_types: patches }),
+                    body: Some(Body {
+                        schema: patch,
+                        is_required: true,
+                        media_types: patches,
+                    }),
                     responses: answers(&["200", "201"], model),
                     ..self.operation("patch", rest, described("partially update"))
                 },
@@ -521,7 +607,11 @@ impl<'c> Writer<'_, '_, 'c> {
                     parameters: WRITE,
                     body: Some(whole(model.clone())),
                     responses: answers(&["200", "201", "202"], &model),
-                    ..self.operation("create", &rest, format!("create {name} of {} {kind}", article(kind)))
+                    ..self.operation(
+                        "create",
+                        &rest,
+                        format!("create {name} of {} {kind}", article(kind)),
+                    )
                 };
                 item.insert("post".to_owned(), operation.write(self.dialect()));
             }
@@ -555,15 +645,21 @@ impl<'c> Writer<'_, '_, 'c> {
                 responses: vec![("200", "OK", Some(text))],
                 ..self.operation("connect", "", description)
             };
-            let operation =
-                Operation { id: format!("{}{}{rest}", operation.id, capitalised(method)), ..operation };
+            let operation = Operation {
+                id: format!("{}{}{rest}", operation.id, capitalised(method)),
+                ..operation
+            };
             item.insert((*method).to_owned(), operation.write(self.dialect()));
         }
     }
 }
 
 fn whole(schema: Value) -> Body {
-    Body { schema, is_required: true, media_types: &["*/*"] }
+    Body {
+        schema,
+        is_required: true,
+        media_types: &["*/*"],
+    }
 }
 
 fn answers(
@@ -584,5 +680,9 @@ fn answers(
 }
 
 fn article(kind: &str) -> &'static str {
-    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
+    if kind.starts_with(['A', 'E', 'I', 'O', 'U']) {
+        "an"
+    } else {
+        "a"
+    }
 }

@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use schema::{Document, FieldRef, Node, Shape, ShapeRef, TypeRef, UnixTime, canonicalise, format_duration};
+use schema::{
+    Document, FieldRef, Node, Shape, ShapeRef, TypeRef, UnixTime, canonicalise, format_duration,
+};
 use serde_json::{Map, Value};
 
 use super::wire::Reader;
@@ -37,7 +39,10 @@ impl Decoder {
         }
         let mut reader = Reader::new(message);
         while let Some((tag, wire_type)) = reader.tag()? {
-            match type_ref.declared_fields().find(|field| field.proto_tag() == Some(tag)) {
+            match type_ref
+                .declared_fields()
+                .find(|field| field.proto_tag() == Some(tag))
+            {
                 Some(field) => self.field(&mut reader, wire_type, field, tree)?,
                 None => reader.skip(wire_type)?,
             }
@@ -62,13 +67,19 @@ impl Decoder {
             Shape::List(element) => {
                 let value = self.value(reader, wire_type, element, name)?;
                 let list = tree.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-                list.as_array_mut().expect("only lists are put here").push(value);
+                list.as_array_mut()
+                    .expect("only lists are put here")
+                    .push(value);
                 Ok(())
             }
             Shape::Map(element) => {
                 let (key, value) = self.entry(reader.bytes(wire_type, name)?, element, name)?;
-                let map = tree.entry(name).or_insert_with(|| Value::Object(Map::new()));
-                map.as_object_mut().expect("only maps are put here").insert(key, value);
+                let map = tree
+                    .entry(name)
+                    .or_insert_with(|| Value::Object(Map::new()));
+                map.as_object_mut()
+                    .expect("only maps are put here")
+                    .insert(key, value);
                 Ok(())
             }
             _ => {
@@ -133,9 +144,7 @@ impl Decoder {
             }
             Shape::Quantity => quantity(bytes, name),
             Shape::Time | Shape::MicroTime => time(bytes, shape.shape(), name),
-            Shape::Duration => {
-                Ok(Value::from(format_duration(numbers(bytes, name)?[0])))
-            }
+            Shape::Duration => Ok(Value::from(format_duration(numbers(bytes, name)?[0]))),
             Shape::IntOrString => int_or_string(bytes, name),
             Shape::RawExtension | Shape::FieldsV1 | Shape::Json => self.raw(bytes, name),
             Shape::ListMessage(element) => {
@@ -179,12 +188,17 @@ impl Decoder {
             return self.nested_body(raw, name);
         }
         let document = Document::parse(raw).map_err(|error| invalid(error.to_string()))?;
-        document.into_value().ok_or_else(|| invalid("number out of range".to_owned()))
+        document
+            .into_value()
+            .ok_or_else(|| invalid("number out of range".to_owned()))
     }
 
     fn nested_body(&mut self, raw: &[u8], name: &'static str) -> Result<Value, ProtobufError> {
         let envelope = Envelope::open(raw)?;
-        let (group, version) = envelope.api_version.rsplit_once('/').unwrap_or(("", envelope.api_version));
+        let (group, version) = envelope
+            .api_version
+            .rsplit_once('/')
+            .unwrap_or(("", envelope.api_version));
         let type_ref = schema::built_in(group, version, envelope.kind).ok_or_else(|| {
             let why = format!(
                 "no kind {:?} is registered for version {:?}",
@@ -208,7 +222,11 @@ impl Decoder {
         schema: TypeRef,
         name: &'static str,
     ) -> Result<Value, ProtobufError> {
-        let schema_tag = if matches!(shape, Shape::SchemaOrBool(_)) { 2 } else { 1 };
+        let schema_tag = if matches!(shape, Shape::SchemaOrBool(_)) {
+            2
+        } else {
+            1
+        };
         let (mut allows, mut nested, mut list) = (false, None, Vec::new());
         let mut reader = Reader::new(bytes);
         while let Some((tag, wire_type)) = reader.tag()? {
@@ -246,10 +264,12 @@ fn low_half(value: i64) -> i32 {
 fn float(value: f64, name: &'static str) -> Result<Value, ProtobufError> {
     // Through the text, so that 1.0 is the number 1 in either encoding.
     let document = Document::Number(value.to_string().into());
-    document.into_value().ok_or_else(|| ProtobufError::InvalidValue {
-        field: name,
-        why: "not a finite number".to_owned(),
-    })
+    document
+        .into_value()
+        .ok_or_else(|| ProtobufError::InvalidValue {
+            field: name,
+            why: "not a finite number".to_owned(),
+        })
 }
 
 /// The varints of fields 1 and 2, 0 where missing.
@@ -280,9 +300,10 @@ fn quantity(bytes: &[u8], name: &'static str) -> Result<Value, ProtobufError> {
     }
     match apimachinery::Quantity::parse(text) {
         Ok(_) => Ok(Value::from(text)),
-        Err(error) => {
-            Err(ProtobufError::InvalidValue { field: name, why: error.to_string() })
-        }
+        Err(error) => Err(ProtobufError::InvalidValue {
+            field: name,
+            why: error.to_string(),
+        }),
     }
 }
 
@@ -294,13 +315,18 @@ fn time(bytes: &[u8], shape: Shape, name: &'static str) -> Result<Value, Protobu
         return Ok(Value::Null);
     }
     let [seconds, nanoseconds] = numbers(bytes, name)?;
-    let nanoseconds = u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanoseconds = u32::try_from(nanoseconds)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
     let in_range = (schema::ZERO_TIME_SECONDS..=LAST_TIME_SECONDS).contains(&seconds);
     let (true, Some(nanoseconds)) = (in_range, nanoseconds) else {
         let why = "time out of range".to_owned();
         return Err(ProtobufError::InvalidValue { field: name, why });
     };
-    let time = UnixTime { seconds, nanoseconds };
+    let time = UnixTime {
+        seconds,
+        nanoseconds,
+    };
     if time.is_zero() {
         return Ok(Value::Null);
     }

@@ -15,7 +15,9 @@ use super::wire::Backward;
 pub fn encode_message(json: &[u8], type_ref: TypeRef) -> Result<Vec<u8>, ProtobufError> {
     let document =
         Document::parse(json).map_err(|error| ProtobufError::NoJson(error.to_string()))?;
-    let mut out = Encoder { out: Backward::with_capacity(json.len()) };
+    let mut out = Encoder {
+        out: Backward::with_capacity(json.len()),
+    };
     out.message(&document, type_ref)?;
     Ok(out.out.finish())
 }
@@ -25,7 +27,9 @@ pub fn encode_document(
     document: &Document<'_>,
     type_ref: TypeRef,
 ) -> Result<Vec<u8>, ProtobufError> {
-    let mut out = Encoder { out: Backward::with_capacity(512) };
+    let mut out = Encoder {
+        out: Backward::with_capacity(512),
+    };
     out.message(document, type_ref)?;
     Ok(out.out.finish())
 }
@@ -50,7 +54,10 @@ impl Encoder {
     fn message(&mut self, object: &Document<'_>, type_ref: TypeRef) -> Result<(), ProtobufError> {
         for (tag, field) in fields_backwards(type_ref) {
             if field.is_inline() {
-                let inner = field.shape().struct_type().expect("only structs are embedded");
+                let inner = field
+                    .shape()
+                    .struct_type()
+                    .expect("only structs are embedded");
                 let end = self.out.mark();
                 self.message(object, inner)?;
                 self.out.close(tag, end);
@@ -71,10 +78,15 @@ impl Encoder {
         shape: ShapeRef,
         name: &'static str,
     ) -> Result<(), ProtobufError> {
-        let invalid = |why: &str| ProtobufError::InvalidValue { field: name, why: why.to_owned() };
+        let invalid = |why: &str| ProtobufError::InvalidValue {
+            field: name,
+            why: why.to_owned(),
+        };
         match shape.shape() {
             Shape::String => self.out.text(tag, text(value, name)?),
-            Shape::Bool => self.out.integer(tag, i64::from(*value == Document::Bool(true))),
+            Shape::Bool => self
+                .out
+                .integer(tag, i64::from(*value == Document::Bool(true))),
             Shape::Int32 | Shape::Int64 => self.out.integer(tag, integer(value, name)?),
             Shape::Float64 => self.out.double(tag, float(value, name)?),
             Shape::Bytes => {
@@ -84,7 +96,9 @@ impl Encoder {
                 self.out.field_bytes(tag, &bytes);
             }
             Shape::List(element) => {
-                let Document::Array(items) = value else { return Err(invalid("not an array")) };
+                let Document::Array(items) = value else {
+                    return Err(invalid("not an array"));
+                };
                 for item in items.iter().rev() {
                     self.field(tag, item, element, name)?;
                 }
@@ -192,13 +206,21 @@ impl Encoder {
         }
         let text = text(value, name)?;
         let micro = shape == Shape::MicroTime;
-        let parsed = if micro { UnixTime::parse_micro(text) } else { UnixTime::parse(text) };
+        let parsed = if micro {
+            UnixTime::parse_micro(text)
+        } else {
+            UnixTime::parse(text)
+        };
         let time = parsed.map_err(|why| ProtobufError::InvalidValue { field: name, why })?;
         if time.is_zero() {
             return Ok(());
         }
         // A Time is whole seconds in either encoding.
-        let nanoseconds = if micro { time.nanoseconds / 1000 * 1000 } else { 0 };
+        let nanoseconds = if micro {
+            time.nanoseconds / 1000 * 1000
+        } else {
+            0
+        };
         self.out.integer(2, i64::from(nanoseconds));
         self.out.integer(1, time.seconds);
         Ok(())
@@ -257,7 +279,10 @@ fn text<'a>(value: &'a Document<'_>, name: &'static str) -> Result<&'a str, Prot
     match value {
         Document::String(text) => Ok(text),
         Document::Null => Ok(""),
-        _ => Err(ProtobufError::InvalidValue { field: name, why: "not a string".to_owned() }),
+        _ => Err(ProtobufError::InvalidValue {
+            field: name,
+            why: "not a string".to_owned(),
+        }),
     }
 }
 
@@ -267,7 +292,10 @@ fn integer(value: &Document<'_>, name: &'static str) -> Result<i64, ProtobufErro
         Document::Null => Some(0),
         _ => None,
     }
-    .ok_or_else(|| ProtobufError::InvalidValue { field: name, why: "not an integer".to_owned() })
+    .ok_or_else(|| ProtobufError::InvalidValue {
+        field: name,
+        why: "not an integer".to_owned(),
+    })
 }
 
 fn float(value: &Document<'_>, name: &'static str) -> Result<f64, ProtobufError> {
@@ -276,7 +304,10 @@ fn float(value: &Document<'_>, name: &'static str) -> Result<f64, ProtobufError>
         Document::Null => Some(0.0),
         _ => None,
     }
-    .ok_or_else(|| ProtobufError::InvalidValue { field: name, why: "not a number".to_owned() })
+    .ok_or_else(|| ProtobufError::InvalidValue {
+        field: name,
+        why: "not a number".to_owned(),
+    })
 }
 
 /// The JSON text of a value, in the order it was written in.

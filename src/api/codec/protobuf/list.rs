@@ -21,7 +21,10 @@ impl ProtobufList {
             .map_err(|error| ProtobufError::NoJson(error.to_string()))?;
         let list_meta = schema::built_in("meta.k8s.io", "v1", "ListMeta")
             .expect("every list has this type of metadata");
-        let mut list = Self { item_type, message: Vec::new() };
+        let mut list = Self {
+            item_type,
+            message: Vec::new(),
+        };
         list.field(1, &encode_document(&document, list_meta)?);
         Ok(list)
     }
@@ -42,7 +45,8 @@ impl ProtobufList {
         self.message.push(tag << 3 | super::wire::LENGTH);
         let mut rest = content.len();
         while rest >= 0x80 {
-            self.message.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
+            self.message
+                .push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
             rest >>= 7;
         }
         self.message.push(u8::try_from(rest).expect("seven bits"));

@@ -28,11 +28,16 @@ pub const MESSAGE_DEPTH_MAX: usize = schema::JSON_DEPTH_MAX;
 pub enum ProtobufError {
     #[error("empty data")]
     Empty,
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     NoMagic,
     #[error("empty body")]
     EmptyBody,
-    #[error("request body too large: limit is {} bytes", schema::BODY_SIZE_BYTES_MAX)]
+    #[error(
+        "request body too large: limit is {} bytes",
+        schema::BODY_SIZE_BYTES_MAX
+    )]
     TooLarge,
     #[error("unexpected EOF")]
     Truncated,
@@ -76,7 +81,11 @@ impl<'a> Envelope<'a> {
         if content.is_empty() {
             return Err(ProtobufError::EmptyBody);
         }
-        let mut envelope = Self { api_version: "", kind: "", message: &[] };
+        let mut envelope = Self {
+            api_version: "",
+            kind: "",
+            message: &[],
+        };
         let mut reader = Reader::new(content);
         while let Some((tag, wire_type)) = reader.tag()? {
             match tag {

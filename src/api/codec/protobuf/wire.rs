@@ -14,7 +14,9 @@ pub(crate) struct Backward {
 
 impl Backward {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { reversed: Vec::with_capacity(bytes) }
+        Self {
+            reversed: Vec::with_capacity(bytes),
+        }
     }
 
     /// A place to hand to [`Self::close`]: the end of what is written next.
@@ -132,7 +134,9 @@ impl<'a> Reader<'a> {
     ) -> Result<f64, ProtobufError> {
         expect(wire_type, FIXED64, field)?;
         let bytes = self.take(8)?;
-        Ok(f64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+        Ok(f64::from_le_bytes(
+            bytes.try_into().expect("eight bytes were taken"),
+        ))
     }
 
     pub(crate) fn bytes(
@@ -155,7 +159,10 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], ProtobufError> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(ProtobufError::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }

@@ -1,5 +1,7 @@
 //! The transcoder against what Go writes: every kind, filled in several ways, both directions, byte for byte.
 
+#![allow(clippy::unwrap_used)] // A test may fail where it stands.
+
 use std::io::Read as _;
 
 use codec::protobuf::{Envelope, MAGIC, ProtobufError, decode_message, encode_message, seal};
@@ -27,7 +29,11 @@ fn pairs() -> Vec<Pair> {
     let mut pairs = Vec::new();
     while let Some(kind) = part() {
         let kind = String::from_utf8(kind).unwrap();
-        pairs.push(Pair { kind, json: part().unwrap(), protobuf: part().unwrap() });
+        pairs.push(Pair {
+            kind,
+            json: part().unwrap(),
+            protobuf: part().unwrap(),
+        });
     }
     pairs
 }
@@ -66,7 +72,10 @@ fn every_kind_is_read_as_go_reads_it() {
     for pair in pairs() {
         let type_ref = type_of(&pair.kind);
         let read = if pair.protobuf.starts_with(MAGIC) {
-            Envelope::open(&pair.protobuf).unwrap().decode(type_ref).unwrap()
+            Envelope::open(&pair.protobuf)
+                .unwrap()
+                .decode(type_ref)
+                .unwrap()
         } else {
             decode_message(&pair.protobuf, type_ref).unwrap()
         };
@@ -94,12 +103,24 @@ fn hostile_bytes_are_refused_with_the_reason() {
     assert_eq!(Envelope::open(b""), Err(ProtobufError::Empty));
     assert_eq!(Envelope::open(b"{}"), Err(ProtobufError::NoMagic));
     assert_eq!(Envelope::open(b"k8s\0"), Err(ProtobufError::EmptyBody));
-    assert_eq!(decode_message(&[0x0a, 5, 1], pod), Err(ProtobufError::Truncated));
-    assert_eq!(decode_message(&[0xff; 11], pod), Err(ProtobufError::IntegerOverflow));
-    assert_eq!(decode_message(&[0x00], pod), Err(ProtobufError::IllegalTag(0)));
+    assert_eq!(
+        decode_message(&[0x0a, 5, 1], pod),
+        Err(ProtobufError::Truncated)
+    );
+    assert_eq!(
+        decode_message(&[0xff; 11], pod),
+        Err(ProtobufError::IntegerOverflow)
+    );
+    assert_eq!(
+        decode_message(&[0x00], pod),
+        Err(ProtobufError::IllegalTag(0))
+    );
     assert_eq!(
         decode_message(&[0x08, 1], pod),
-        Err(ProtobufError::WrongWireType { wire_type: 0, field: "metadata" })
+        Err(ProtobufError::WrongWireType {
+            wire_type: 0,
+            field: "metadata"
+        })
     );
     assert_eq!(
         decode_message(&[0x0a, 3, 0x0a, 1, 0xff], pod),
@@ -119,13 +140,16 @@ fn hostile_bytes_are_refused_with_the_reason() {
         outer.extend(message);
         message = outer;
     }
-    assert_eq!(decode_message(&message, schema), Err(ProtobufError::TooDeep));
+    assert_eq!(
+        decode_message(&message, schema),
+        Err(ProtobufError::TooDeep)
+    );
 }
 
 fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        out.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(u8::try_from(value).unwrap());
 }

@@ -20,7 +20,9 @@ pub(super) fn judge(place: Place<'_>, value: &Value, validation: &Validation) ->
     if let Some(not) = &validation.not
         && super::judge(place, value, not).is_valid()
     {
-        findings.errors.push(composite(place, "must not validate the schema (not)"));
+        findings
+            .errors
+            .push(composite(place, "must not validate the schema (not)"));
     }
     findings.checks += 1;
     findings
@@ -35,7 +37,10 @@ fn composite(place: Place<'_>, text: &str) -> FieldError {
 fn closest(findings: Vec<Findings>) -> Findings {
     let mut closest: Option<Findings> = None;
     for candidate in findings {
-        if closest.as_ref().is_none_or(|best| candidate.checks > best.checks) {
+        if closest
+            .as_ref()
+            .is_none_or(|best| candidate.checks > best.checks)
+        {
             closest = Some(candidate);
         }
     }
@@ -51,8 +56,10 @@ fn any_of(place: Place<'_>, value: &Value, schemas: &[Structural]) -> Findings {
         }
         failed.push(findings);
     }
-    let mut findings =
-        Findings::of(Some(composite(place, "must validate at least one schema (anyOf)")));
+    let mut findings = Findings::of(Some(composite(
+        place,
+        "must validate at least one schema (anyOf)",
+    )));
     findings.merge(closest(failed));
     findings
 }

@@ -10,14 +10,19 @@ use crate::structural::{Structural, StructuralType};
 use crate::time::{UnixTime, parse_duration};
 
 pub(super) fn judge(place: Place<'_>, text: &str, schema: &Structural) -> Findings {
-    let Some(format) = &schema.validation().format else { return Findings::default() };
-    let is_text = schema.int_or_string || !matches!(schema.value_type, Some(other) if other != StructuralType::String);
+    let Some(format) = &schema.validation().format else {
+        return Findings::default();
+    };
+    let is_text = schema.int_or_string
+        || !matches!(schema.value_type, Some(other) if other != StructuralType::String);
     if !is_text || is_format(format, text) {
         return Findings::default();
     }
     let path = place.field_path();
     let message = format!("{} in body must be of type {format}: {text:?}", place.path);
-    Findings::of(Some(apimachinery::FieldError::type_invalid(&path, text, message)))
+    Findings::of(Some(apimachinery::FieldError::type_invalid(
+        &path, text, message,
+    )))
 }
 
 /// Whether a text has a format. The name may be written with dashes (`date-time`).
@@ -67,11 +72,19 @@ fn is_uri(text: &str) -> bool {
     if text.starts_with('/') {
         return true;
     }
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
     let mut characters = scheme.chars();
-    let scheme_fits = characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+    let scheme_fits = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && characters.all(|next| next.is_ascii_alphanumeric() || matches!(next, '+' | '-' | '.'));
-    scheme_fits && !rest.split('/').nth(2).is_some_and(|host| host.contains(' '))
+    scheme_fits
+        && !rest
+            .split('/')
+            .nth(2)
+            .is_some_and(|host| host.contains(' '))
 }
 
 fn is_email(text: &str) -> bool {
@@ -79,7 +92,9 @@ fn is_email(text: &str) -> bool {
         (Some(start), Some(inner)) => &inner[start + 1..],
         _ => text,
     };
-    let Some((local, domain)) = address.rsplit_once('@') else { return false };
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return false;
+    };
     let fits = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
@@ -106,7 +121,9 @@ fn is_hostname(text: &str) -> bool {
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
     let max = match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => 32,
         Ok(IpAddr::V6(_)) => 128,
@@ -119,7 +136,8 @@ fn is_cidr(text: &str) -> bool {
 fn is_mac(text: &str) -> bool {
     let groups = |separator: char, width: usize, counts: &[usize]| {
         let parts: Vec<&str> = text.split(separator).collect();
-        counts.contains(&parts.len()) && parts.iter().all(|part| part.len() == width && is_hex(part))
+        counts.contains(&parts.len())
+            && parts.iter().all(|part| part.len() == width && is_hex(part))
     };
     groups(':', 2, &[6, 8, 20]) || groups('-', 2, &[6, 8, 20]) || groups('.', 4, &[3, 4, 10])
 }
@@ -132,11 +150,16 @@ fn is_uuid(text: &str, version: Option<char>) -> bool {
         if index > 0 {
             rest = rest.strip_prefix('-').unwrap_or(rest);
         }
-        let Some((group, after)) = rest.split_at_checked(width) else { return false };
+        let Some((group, after)) = rest.split_at_checked(width) else {
+            return false;
+        };
         digits.push_str(group);
         rest = after;
     }
-    let digits: Vec<char> = digits.chars().map(|digit| digit.to_ascii_lowercase()).collect();
+    let digits: Vec<char> = digits
+        .chars()
+        .map(|digit| digit.to_ascii_lowercase())
+        .collect();
     if !rest.is_empty() || digits.len() != 32 || !digits.iter().all(char::is_ascii_hexdigit) {
         return false;
     }
@@ -148,7 +171,9 @@ fn is_uuid(text: &str, version: Option<char>) -> bool {
 }
 
 fn digits_of(text: &str) -> String {
-    text.chars().filter(|character| !matches!(character, '-' | ' ')).collect()
+    text.chars()
+        .filter(|character| !matches!(character, '-' | ' '))
+        .collect()
 }
 
 fn is_isbn10(text: &str) -> bool {
@@ -165,20 +190,35 @@ fn is_isbn10(text: &str) -> bool {
         };
         sum += value * (u32::try_from(index).expect("below ten") + 1);
     }
-    sum % 11 == 0
+    sum.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
-    let digits: Option<Vec<u32>> = digits_of(text).chars().map(|digit| digit.to_digit(10)).collect();
-    let Some(digits) = digits.filter(|digits| digits.len() == 13) else { return false };
-    let sum: u32 =
-        digits.iter().enumerate().map(|(index, digit)| digit * if index % 2 == 0 { 1 } else { 3 }).sum();
-    sum % 10 == 0
+    let digits: Option<Vec<u32>> = digits_of(text)
+        .chars()
+        .map(|digit| digit.to_digit(10))
+        .collect();
+    let Some(digits) = digits.filter(|digits| digits.len() == 13) else {
+        return false;
+    };
+    let sum: u32 = digits
+        .iter()
+        .enumerate()
+        .map(|(index, digit)| digit * if index % 2 == 0 { 1 } else { 3 })
+        .sum();
+    sum.is_multiple_of(10)
 }
 
 fn is_credit_card(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|character| character.to_digit(10)).collect();
-    let prefix = |length: usize| digits[..length].iter().fold(0, |sum, digit| sum * 10 + digit);
+    let digits: Vec<u32> = text
+        .chars()
+        .filter_map(|character| character.to_digit(10))
+        .collect();
+    let prefix = |length: usize| {
+        digits[..length]
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + digit)
+    };
     if digits.len() < 13 {
         return false;
     }
@@ -204,7 +244,7 @@ fn is_credit_card(text: &str) -> bool {
             (_, double) => double,
         })
         .sum();
-    known && sum % 10 == 0
+    known && sum.is_multiple_of(10)
 }
 
 fn is_ssn(text: &str) -> bool {
@@ -214,7 +254,9 @@ fn is_ssn(text: &str) -> bool {
             rest = rest.strip_prefix(['-', ' ']).unwrap_or(rest);
         }
         match rest.split_at_checked(width) {
-            Some((digits, after)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => rest = after,
+            Some((digits, after)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                rest = after;
+            }
             _ => return false,
         }
     }
@@ -222,8 +264,14 @@ fn is_ssn(text: &str) -> bool {
 }
 
 fn is_rgb_color(text: &str) -> bool {
-    let inner = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')'));
-    let parts: Vec<&str> = inner.unwrap_or_default().split(',').map(str::trim).collect();
+    let inner = text
+        .strip_prefix("rgb(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let parts: Vec<&str> = inner
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .collect();
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u8>().is_ok())
 }
 
@@ -233,12 +281,15 @@ fn is_duration(text: &str) -> bool {
         return true;
     }
     let number = text.trim().trim_start_matches('-');
-    let digits = number.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let digits = number
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+        .count();
     let (value, unit) = number.split_at(digits);
     let units = [
         "nanos", "nano", "ns", "us", "micros", "micro", "ms", "millis", "milli", "s", "sec",
-        "seconds", "second", "m", "min", "minutes", "minute", "h", "hr", "hour", "hours", "d", "day",
-        "days", "w", "wk", "week", "weeks",
+        "seconds", "second", "m", "min", "minutes", "minute", "h", "hr", "hour", "hours", "d",
+        "day", "days", "w", "wk", "week", "weeks",
     ];
     value.parse::<f64>().is_ok() && units.contains(&unit.trim().to_ascii_lowercase().as_str())
 }
@@ -253,7 +304,9 @@ fn is_dns_label(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('-')
         && !text.ends_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 #[cfg(test)]
@@ -267,7 +320,11 @@ mod tests {
             ("ipv6", "fe80::1", "10.0.0.1"),
             ("cidr", "10.0.0.0/8", "10.0.0.0/33"),
             ("mac", "00:11:22:33:44:55", "00:11:22"),
-            ("uuid4", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "f47ac10b-58cc-1372-a567-0e02b2c3d479"),
+            (
+                "uuid4",
+                "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+                "f47ac10b-58cc-1372-a567-0e02b2c3d479",
+            ),
             ("date-time", "2014-12-15T19:30:20.000Z", "2014-12-15"),
             ("date", "2006-01-02", "2006-13-02"),
             ("uri", "https://example.com/x", "example"),

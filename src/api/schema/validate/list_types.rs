@@ -46,7 +46,10 @@ fn visit(path: &FieldPath, value: &Value, schema: &Structural, errors: &mut Fiel
 fn repeated(path: &FieldPath, keys: &[Value], shown: &[Value], errors: &mut FieldErrors) {
     for (index, key) in keys.iter().enumerate() {
         if keys[..index].iter().filter(|before| *before == key).count() == 1 {
-            errors.push(FieldError::duplicate(&path.index(index), shown[index].clone()));
+            errors.push(FieldError::duplicate(
+                &path.index(index),
+                shown[index].clone(),
+            ));
         }
     }
 }

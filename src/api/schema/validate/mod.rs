@@ -51,12 +51,11 @@ impl<'a> Place<'a> {
     }
 
     fn wrong_type(self, expected: &str, found: &str) -> FieldError {
-        let text = format!("{} in body must be of type {expected}: {found:?}", self.path);
+        let text = format!(
+            "{} in body must be of type {expected}: {found:?}",
+            self.path
+        );
         FieldError::type_invalid(&self.field_path(), found, text)
-    }
-
-    fn at(self, path: &'a str, old: Option<&'a Value>) -> Self {
-        Self { path, old }
     }
 }
 
@@ -69,7 +68,10 @@ struct Findings {
 
 impl Findings {
     fn of(error: Option<FieldError>) -> Self {
-        Self { errors: error.into_iter().collect(), checks: 0 }
+        Self {
+            errors: error.into_iter().collect(),
+            checks: 0,
+        }
     }
 
     fn merge(&mut self, other: Self) {
@@ -123,7 +125,10 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 fn judge_type(place: Place<'_>, value: &Value, schema: &Structural) -> Findings {
-    let mut findings = Findings { checks: 1, ..Findings::default() };
+    let mut findings = Findings {
+        checks: 1,
+        ..Findings::default()
+    };
     let expected: &[StructuralType] = match (schema.int_or_string, &schema.value_type) {
         (true, _) => &[StructuralType::Integer, StructuralType::String],
         (false, Some(one)) => std::slice::from_ref(one),
@@ -142,7 +147,9 @@ fn judge_type(place: Place<'_>, value: &Value, schema: &Structural) -> Findings 
     };
     if !expected.is_empty() && !fits {
         let names: Vec<&str> = expected.iter().map(|expected| expected.as_str()).collect();
-        findings.errors.push(place.wrong_type(&names.join(","), found));
+        findings
+            .errors
+            .push(place.wrong_type(&names.join(","), found));
     }
     findings
 }
@@ -154,7 +161,11 @@ fn judge_enum(place: Place<'_>, value: &Value, validation: &Validation) -> Findi
     }
     let texts: Vec<String> = values
         .iter()
-        .map(|legal| legal.as_str().map_or_else(|| legal.to_string(), str::to_owned))
+        .map(|legal| {
+            legal
+                .as_str()
+                .map_or_else(|| legal.to_string(), str::to_owned)
+        })
         .collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let error = FieldError::not_supported(&place.field_path(), value.clone(), &texts);
@@ -162,8 +173,10 @@ fn judge_enum(place: Place<'_>, value: &Value, validation: &Validation) -> Findi
 }
 
 /// Whether two values are the same; 1 and 1.0 are.
+#[allow(clippy::float_cmp)] // Both came from literals.
 fn equal(left: &Value, right: &Value) -> bool {
-    left == right || matches!((left.as_f64(), right.as_f64()), (Some(left), Some(right)) if left == right)
+    left == right
+        || matches!((left.as_f64(), right.as_f64()), (Some(left), Some(right)) if left == right)
 }
 
 fn judge_text(place: Place<'_>, value: &Value, text: &str, validation: &Validation) -> Findings {
@@ -172,15 +185,22 @@ fn judge_text(place: Place<'_>, value: &Value, text: &str, validation: &Validati
         return Findings::of(Some(FieldError::too_long(&place.field_path(), max)));
     }
     if let Some(min) = validation.min_length.filter(|min| length < *min) {
-        return Findings::of(Some(place.invalid(value, format_args!("be at least {min} chars long"))));
+        return Findings::of(Some(
+            place.invalid(value, format_args!("be at least {min} chars long")),
+        ));
     }
-    let Some(pattern) = &validation.pattern else { return Findings::default() };
+    let Some(pattern) = &validation.pattern else {
+        return Findings::default();
+    };
     let error = match pattern.matches(text) {
         Ok(true) => None,
         Ok(false) => Some(place.invalid(value, format_args!("match '{}'", pattern.as_str()))),
         Err(why) => Some(place.invalid(
             value,
-            format_args!("match '{}, but pattern is invalid: {why}'", pattern.as_str()),
+            format_args!(
+                "match '{}, but pattern is invalid: {why}'",
+                pattern.as_str()
+            ),
         )),
     };
     Findings::of(error)
@@ -193,13 +213,15 @@ fn judge_array(place: Place<'_>, items: &[Value], schema: &Structural) -> Findin
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", place.path);
             let old = list_types::correlated(place.old, item, index, schema);
-            findings.merge(judge(place.at(&path, old), item, element));
+            findings.merge(judge(Place { path: &path, old }, item, element));
         }
     }
     let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
     let whole = Value::from(count);
     if let Some(min) = validation.min_items.filter(|min| count < *min) {
-        findings.errors.push(place.invalid(&whole, format_args!("have at least {min} items")));
+        findings
+            .errors
+            .push(place.invalid(&whole, format_args!("have at least {min} items")));
     }
     if let Some(max) = validation.max_items.filter(|max| count > *max) {
         findings.errors.push(too_many(place, count, max));
@@ -207,7 +229,9 @@ fn judge_array(place: Place<'_>, items: &[Value], schema: &Structural) -> Findin
     let repeated = |(index, item): (usize, &Value)| items[..index].contains(item);
     if validation.unique_items && items.iter().enumerate().any(repeated) {
         let text = format!("{} in body shouldn't contain duplicates", place.path);
-        findings.errors.push(FieldError::invalid(&place.field_path(), "", text));
+        findings
+            .errors
+            .push(FieldError::invalid(&place.field_path(), "", text));
     }
     findings.checks += 1;
     findings
@@ -215,7 +239,11 @@ fn judge_array(place: Place<'_>, items: &[Value], schema: &Structural) -> Findin
 
 fn too_many(place: Place<'_>, count: i64, max: i64) -> FieldError {
     let (count, max) = (usize::try_from(count), usize::try_from(max));
-    FieldError::too_many(&place.field_path(), count.unwrap_or(usize::MAX), max.unwrap_or(0))
+    FieldError::too_many(
+        &place.field_path(),
+        count.unwrap_or(usize::MAX),
+        max.unwrap_or(0),
+    )
 }
 
 fn judge_object(place: Place<'_>, map: &Map<String, Value>, schema: &Structural) -> Findings {
@@ -224,25 +252,39 @@ fn judge_object(place: Place<'_>, map: &Map<String, Value>, schema: &Structural)
     let count = i64::try_from(map.len()).unwrap_or(i64::MAX);
     if let Some(min) = validation.min_properties.filter(|min| count < *min) {
         let value = Value::from(count);
-        findings.errors.push(place.invalid(&value, format_args!("have at least {min} properties")));
+        findings
+            .errors
+            .push(place.invalid(&value, format_args!("have at least {min} properties")));
     }
     if let Some(max) = validation.max_properties.filter(|max| count > *max) {
         findings.errors.push(too_many(place, count, max));
     }
     for (key, value) in map {
-        let child = schema.properties.get(key).or(match &schema.additional_properties {
-            Some(AdditionalProperties::Schema(values)) => Some(&**values),
-            _ => None,
-        });
+        let child = schema
+            .properties
+            .get(key)
+            .or(match &schema.additional_properties {
+                Some(AdditionalProperties::Schema(values)) => Some(&**values),
+                _ => None,
+            });
         if let Some(child) = child {
-            let path =
-                if place.path.is_empty() { key.clone() } else { format!("{}.{key}", place.path) };
+            let path = if place.path.is_empty() {
+                key.clone()
+            } else {
+                format!("{}.{key}", place.path)
+            };
             let old = place.old.and_then(|old| old.get(key));
-            findings.merge(judge(place.at(&path, old), value, child));
+            findings.merge(judge(Place { path: &path, old }, value, child));
         }
     }
-    for key in validation.required.iter().filter(|key| !map.contains_key(*key)) {
-        findings.errors.push(FieldError::required(&place.field_path().child(key), ""));
+    for key in validation
+        .required
+        .iter()
+        .filter(|key| !map.contains_key(*key))
+    {
+        findings
+            .errors
+            .push(FieldError::required(&place.field_path().child(key), ""));
     }
     findings
 }

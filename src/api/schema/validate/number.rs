@@ -11,7 +11,9 @@ const MULTIPLE_TOLERANCE: f64 = 1e-9;
 
 pub(super) fn judge(place: Place<'_>, value: &Value, schema: &Structural) -> Findings {
     let validation = schema.validation();
-    let Some(number) = value.as_f64() else { return Findings::default() };
+    let Some(number) = value.as_f64() else {
+        return Findings::default();
+    };
     let mut findings = Findings::of(out_of_range(place, value, schema));
     if let Some(factor) = validation.multiple_of {
         let quotient = number / factor;
@@ -22,7 +24,9 @@ pub(super) fn judge(place: Place<'_>, value: &Value, schema: &Structural) -> Fin
     }
     if let Some(max) = validation.maximum {
         if validation.exclusive_maximum && number >= max {
-            findings.errors.push(place.invalid(value, format_args!("be less than {max}")));
+            findings
+                .errors
+                .push(place.invalid(value, format_args!("be less than {max}")));
         } else if number > max {
             let text = format_args!("be less than or equal to {max}");
             findings.errors.push(place.invalid(value, text));
@@ -30,7 +34,9 @@ pub(super) fn judge(place: Place<'_>, value: &Value, schema: &Structural) -> Fin
     }
     if let Some(min) = validation.minimum {
         if validation.exclusive_minimum && number <= min {
-            findings.errors.push(place.invalid(value, format_args!("be greater than {min}")));
+            findings
+                .errors
+                .push(place.invalid(value, format_args!("be greater than {min}")));
         } else if number < min {
             let text = format_args!("be greater than or equal to {min}");
             findings.errors.push(place.invalid(value, text));
@@ -45,7 +51,9 @@ fn out_of_range(place: Place<'_>, value: &Value, schema: &Structural) -> Option<
     let number = value.as_f64()?;
     let (type_name, format, fits) = match (schema.value_type?, format) {
         (StructuralType::Integer, "int32") => {
-            let fits = value.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
+            let fits = value
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_ok());
             ("integer", "int32", fits)
         }
         // A number that is no i64 came as a float beyond its range, or is no integer, which the type tells.

@@ -21,7 +21,11 @@ fn each_keyword_is_told_in_upstreams_words() {
             json!({"type": "integer"}),
             "spec: Invalid value: \"string\": spec in body must be of type integer: \"string\"",
         ),
-        (json!({}), json!({"type": "object", "required": ["a"]}), "spec.a: Required value"),
+        (
+            json!({}),
+            json!({"type": "object", "required": ["a"]}),
+            "spec.a: Required value",
+        ),
         (
             json!("b"),
             json!({"type": "string", "enum": ["a", "c"]}),
@@ -101,8 +105,10 @@ fn alternatives_tell_the_rule_and_the_closest_miss() {
     );
     assert_eq!(
         texts(&json!({"a": 1, "b": 1}), &keywords),
-        ["<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). \
-          Found 2 valid alternatives"]
+        [
+            "<nil>: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). \
+          Found 2 valid alternatives"
+        ]
     );
     let keywords = json!({"type": "string", "not": {"enum": ["x"]}});
     assert_eq!(
@@ -113,7 +119,10 @@ fn alternatives_tell_the_rule_and_the_closest_miss() {
 
 #[test]
 fn null_is_a_value_only_where_it_is_allowed() {
-    assert_eq!(texts(&json!(null), &json!({"type": "string", "nullable": true})), [""; 0]);
+    assert_eq!(
+        texts(&json!(null), &json!({"type": "string", "nullable": true})),
+        [""; 0]
+    );
     assert_eq!(
         texts(&json!(null), &json!({"type": "string"})),
         ["spec: Invalid value: \"null\": spec in body must be of type string: \"null\""]
@@ -141,6 +150,9 @@ fn sets_and_maps_hold_an_element_once() {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
-        ["map[1]: Duplicate value: {\"k\":\"x\"}", "set[2]: Duplicate value: \"a\""]
+        [
+            "map[1]: Duplicate value: {\"k\":\"x\"}",
+            "set[2]: Duplicate value: \"a\""
+        ]
     );
 }
