@@ -360,7 +360,7 @@ fn a_transaction_is_refused_before_it_changes_anything() {
 fn every_compare_target_is_compared_and_a_missing_key_is_zero_without_a_value() {
     run(async {
         let kv = MemoryKv::new();
-        kv.lease_grant(9, Duration::from_secs(60)).await.unwrap();
+        kv.lease_grant(9, Duration::from_mins(1)).await.unwrap();
         write(&kv, vec![put("a", "1")]).await.unwrap();
         write(
             &kv,
@@ -439,7 +439,15 @@ fn a_watch_of_the_future_stays_silent_until_its_time() {
         let kv = MemoryKv::new();
         let mut stream = watch(&kv, KeyRange::key("a"), Some(4)).await;
         write(&kv, vec![put("a", "2")]).await.unwrap();
-        stream.progress.0.send(()).await.unwrap();
+        // Once the second request is taken, the first one is dealt with; the store is still two revisions away.
+        for _ in 0..2 {
+            stream.progress.0.send(()).await.unwrap();
+            while stream.progress.0.capacity() < stream.progress.0.max_capacity() {
+                env::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(stream.messages.try_recv().is_err());
+        let mut stream = watch(&kv, KeyRange::key("a"), Some(4)).await;
         write(&kv, vec![put("a", "3")]).await.unwrap();
         write(&kv, vec![put("a", "4")]).await.unwrap();
         assert_eq!(next(&mut stream).await, "put a=4 @4 was 3");

@@ -248,8 +248,8 @@ mod tests {
         let path = directory.path().join("keys");
         let old = SealingKeys::load_or_create(&path, SystemRng::shared()).unwrap();
         let sealed = old.seal(b"a", b"1");
-        let mut text = fs::read_to_string(&path).unwrap();
-        text.push_str(&format!("7 {}\n", "ab".repeat(KEY_BYTES)));
+        let text = fs::read_to_string(&path).unwrap();
+        let text = format!("{text}7 {}\n", "ab".repeat(KEY_BYTES));
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let new = SealingKeys::load_or_create(&path, SeededRng::shared(1)).unwrap();

@@ -428,3 +428,6 @@ impl Relaxed {
         Some(VersionId(first.id.0 - 1))
     }
 }
+
+#[cfg(test)]
+mod tests;

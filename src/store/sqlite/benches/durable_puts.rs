@@ -168,7 +168,7 @@ fn switches() -> u64 {
         .filter(|status| {
             status.starts_with("Name:\tstore") || status.starts_with("Name:\tcheckpoint")
         })
-        .flat_map(|status| field(&status, "voluntary_ctxt_switches:"))
+        .filter_map(|status| field(&status, "voluntary_ctxt_switches:"))
         .sum()
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use env::{SeededRng, SystemRng};
 use kv::{Durability, KeyRange, Kv, MemoryKv, RangeRequest, Revision, Txn};
-use sqlite::SqliteKv;
+use sqlite::{Options, SealError, SealedPrefix, Sealer, SqliteKv};
 
 use crate::steps::{NUMBERS, Numbers, Step, answer, everything, step};
-use crate::support::{directory, file, open, put_operation, run_within};
+use crate::support::{directory, file, open, put, put_operation, run_within};
 
 const KILLS: u32 = 12;
 const VARIABLE_KILLS: &str = "COMBO_CRASH_KILLS";
@@ -60,15 +60,22 @@ impl Drop for Running {
     }
 }
 
-/// Runs `role` on a store, kills it at a random moment, and returns the lines that it acknowledged.
-fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().expect("the test's own path"))
+/// The test binary as a child in one of its roles.
+fn command(role: &str, store: &Path, seed: u64, first: usize) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own path"));
+    command
         .args(["--exact", role, "--nocapture", "--test-threads=1"])
         .env(VARIABLE_STORE, store)
         .env(VARIABLE_SEED, seed.to_string())
         .env(VARIABLE_FIRST, first.to_string())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Runs `role` on a store, kills it at a random moment, and returns the lines that it acknowledged.
+fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String> {
+    let mut child = command(role, store, seed, first)
         .spawn()
         .expect("the test runs itself");
     let output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -95,6 +102,7 @@ fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String
         .recv_timeout(Duration::from_secs(30))
         .expect("the child acknowledges something");
     // The moment of death is the point of the test; there is no condition to wait for.
+    #[allow(clippy::disallowed_methods)]
     std::thread::sleep(Duration::from_micros(
         SystemRng::shared().below(LIFE_MAX_MICROS),
     ));
@@ -279,4 +287,53 @@ fn acknowledged_writes_survive_and_no_revision_is_used_twice() {
             store.close().await.expect("the store closes");
         }
     });
+}
+
+/// Fails like a bug would.
+#[derive(Debug)]
+struct Panics;
+
+impl Sealer for Panics {
+    fn key_id(&self) -> i64 {
+        panic!("a bug")
+    }
+
+    fn seal(&self, _: &[u8], _: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn knows(&self, _: i64) -> bool {
+        false
+    }
+
+    fn open(&self, _: i64, _: &[u8], _: &[u8]) -> Result<Vec<u8>, SealError> {
+        Err(SealError)
+    }
+}
+
+#[test]
+fn child_whose_writer_panics() {
+    run_within(deadline(), async {
+        let Ok(path) = std::env::var(VARIABLE_STORE) else {
+            return;
+        };
+        let sealers = vec![SealedPrefix {
+            prefix: b"s".to_vec(),
+            sealer: Arc::new(Panics),
+        }];
+        let options = Options {
+            sealers,
+            ..Options::default()
+        };
+        let store = SqliteKv::open(Path::new(&path), options).expect("the store opens");
+        let _never = put(&*store, "s", b"1").await;
+    });
+}
+
+#[test]
+fn a_panic_in_the_store_ends_the_process() {
+    let directory = directory();
+    let mut command = command("crash::child_whose_writer_panics", &file(&directory), 0, 0);
+    let status = command.status().expect("the test runs itself");
+    assert_eq!(status.signal(), Some(6), "{status}");
 }

@@ -199,7 +199,7 @@ fn the_log_is_made_in_advance_and_stays_within_bounds() {
                 let store = Arc::clone(&store);
                 env::spawn(async move {
                     for number in 0..100 {
-                        put(&*store, &format!("{writer}/{number}"), &[b'x'; 100_000])
+                        put(&*store, &format!("{writer}/{number}"), &vec![b'x'; 100_000])
                             .await
                             .unwrap();
                     }

@@ -64,26 +64,22 @@ impl Oracle {
                     self.range(request, self.newest(), self.revision())
                 ),
             },
-            Step::Compact(revision) => format!("{}", self.compact(*revision)),
-            Step::Grant(id) => match self.leases.insert(*id) {
-                true => format!("Ok(({id}, 3600s))"),
-                false => "Err(LeaseExists)".into(),
-            },
+            Step::Compact(revision) => self.compact(*revision),
+            Step::Grant(id) if self.leases.insert(*id) => format!("Ok(({id}, 3600s))"),
+            Step::Grant(_) => "Err(LeaseExists)".into(),
             Step::Revoke(id) => self.revoke(*id),
             Step::Watch(range, revision) => self.watch(range, *revision),
-            Step::LeaseStatus(id) => match self.leases.contains(id) {
-                true => {
-                    let keys = self
-                        .newest()
-                        .iter()
-                        .filter(|(_, stored)| stored.lease == *id);
-                    format!(
-                        "Ok((3600s, {:?}))",
-                        keys.map(|(key, _)| key).collect::<Vec<_>>()
-                    )
-                }
-                false => "Err(LeaseNotFound)".into(),
-            },
+            Step::LeaseStatus(id) if self.leases.contains(id) => {
+                let keys = self
+                    .newest()
+                    .iter()
+                    .filter(|(_, stored)| stored.lease == *id);
+                format!(
+                    "Ok((3600s, {:?}))",
+                    keys.map(|(key, _)| key).collect::<Vec<_>>()
+                )
+            }
+            Step::LeaseStatus(_) => "Err(LeaseNotFound)".into(),
             Step::Leases => format!("Ok({:?})", self.leases),
         }
         .replace('{', "[")

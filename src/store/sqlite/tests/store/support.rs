@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 /// Longer than any test takes on a slow machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
     run_within(DEADLINE, test)

@@ -1,0 +1,218 @@
+//! The writer with a disk that fails when it is told to.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use env::{Clock, ManualClock, Timestamp};
+use kv::{Entry, Loader, Operation, TxnResponse};
+use parking_lot::Mutex;
+
+use super::*;
+
+/// What was committed: rows, leases, forgotten rows, facts.
+type Commit = (usize, usize, usize, Vec<(&'static str, i64)>);
+
+#[derive(Clone, Default)]
+struct Disk {
+    failures: Arc<AtomicUsize>,
+    commits: Arc<Mutex<Vec<Commit>>>,
+}
+
+impl Committer for Disk {
+    fn commit(&mut self, set: &WriteSet<'_>) -> Result<()> {
+        let fails = |left: usize| left.checked_sub(1);
+        if self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails)
+            .is_ok()
+        {
+            return Err(Error::Io("no luck".into()));
+        }
+        let rows = set.changes.iter().map(|changes| changes.len()).sum();
+        self.commits
+            .lock()
+            .push((rows, set.leases.len(), set.dead.len(), set.facts.to_vec()));
+        Ok(())
+    }
+
+    fn trim(&mut self) {}
+
+    fn close(self: Box<Self>) {}
+}
+
+#[derive(Debug)]
+struct NoHistory;
+
+impl ReadHistory for NoHistory {
+    fn read(&self, _: &[(VersionId, Arc<[u8]>)]) -> Result<Vec<Arc<Entry>>> {
+        Err(Error::Corrupt)
+    }
+}
+
+fn writer() -> (Writer, Disk, Arc<ManualClock>) {
+    let disk = Disk::default();
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let options = Options {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..Options::default()
+    };
+    let writer = Writer::new(Parts {
+        queue: Queue::new(),
+        replica: Replica::new(Loader::default().finish(1, -1), None),
+        history: Arc::new(NoHistory),
+        times: Arc::new(LeaseTimes::new(Arc::clone(&options.clock))),
+        options,
+        committer: Box::new(disk.clone()),
+    });
+    (writer, disk, clock)
+}
+
+impl Writer {
+    /// One round of the writer with these commands.
+    fn round(&mut self, commands: Vec<Command>) {
+        let mut batch = Batch::default();
+        for command in commands {
+            self.handle(command, &mut batch);
+        }
+        self.add_due(&mut batch);
+        self.finish(batch);
+    }
+
+    /// Works off everything that is due at once.
+    fn rest(&mut self) {
+        while self.wait() == Some(Duration::ZERO) {
+            self.round(Vec::new());
+        }
+    }
+
+    fn put(&mut self, key: &str, lease: LeaseId, durability: Durability) -> Result<TxnResponse> {
+        let (reply, mut answer) = oneshot::channel();
+        let put = Operation::Put {
+            key: key.into(),
+            value: Arc::from(&b"v"[..]),
+            lease,
+        };
+        self.round(vec![Command::Txn {
+            txn: Txn {
+                success: vec![put],
+                ..Txn::default()
+            },
+            durability,
+            reply,
+        }]);
+        answer.try_recv().expect("an answer")
+    }
+
+    fn lease(&mut self, id: LeaseId) {
+        let (reply, mut answer) = oneshot::channel();
+        self.round(vec![Command::LeaseGrant {
+            id,
+            ttl: Duration::from_mins(1),
+            reply,
+        }]);
+        answer.try_recv().expect("an answer").expect("a lease");
+    }
+}
+
+#[test]
+fn a_failed_write_leaves_no_trace_and_its_revision_to_the_next() {
+    let (mut writer, disk, _clock) = writer();
+    writer.put("a", 0, Durability::Durable).unwrap();
+    disk.failures.store(1, Ordering::Relaxed);
+    assert_eq!(
+        writer.put("b", 0, Durability::Durable).unwrap_err(),
+        Error::Io("no luck".into())
+    );
+    assert!(writer.replica.snapshot().entry(b"b").is_none());
+    assert_eq!(writer.put("c", 0, Durability::Durable).unwrap().revision, 3);
+    assert_eq!(writer.replica.snapshot().keys(), 2);
+}
+
+#[test]
+fn a_lease_that_cannot_be_ended_is_ended_a_second_later() {
+    let (mut writer, disk, clock) = writer();
+    writer.lease(7);
+    writer.put("a", 7, Durability::Durable).unwrap();
+    clock.advance(Duration::from_mins(1));
+    disk.failures.store(1, Ordering::Relaxed);
+    writer.round(Vec::new());
+    assert!(writer.replica.snapshot().entry(b"a").is_some());
+    assert_eq!(writer.wait(), Some(RETRY_AFTER));
+    clock.advance(RETRY_AFTER);
+    writer.round(Vec::new());
+    assert!(writer.replica.snapshot().entry(b"a").is_none() && writer.times.next().is_none());
+}
+
+#[test]
+fn relaxed_writes_reserve_revisions_once_and_reach_the_disk_after_ten_minutes() {
+    let (mut writer, disk, clock) = writer();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    let reserved = vec![
+        (meta::CLEAN_SHUTDOWN, 0),
+        (meta::REVISION_WATERMARK, 2 + WATERMARK_STEP),
+    ];
+    assert_eq!(*disk.commits.lock(), vec![(1, 0, 0, reserved)]);
+    for _ in 0..20 {
+        writer.put("a", 0, Durability::Relaxed).unwrap();
+    }
+    assert_eq!(
+        (
+            disk.commits.lock().len(),
+            writer.replica.snapshot().revision()
+        ),
+        (1, 22)
+    );
+    clock.advance(RELAXED_AGE_MAX);
+    writer.round(Vec::new());
+    assert_eq!(disk.commits.lock()[1].0, 20);
+}
+
+#[test]
+fn relaxed_writes_are_flushed_by_a_durable_one_and_kept_if_it_fails() {
+    let (mut writer, disk, _clock) = writer();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    disk.failures.store(1, Ordering::Relaxed);
+    writer.put("b", 0, Durability::Durable).unwrap_err();
+    assert_eq!(writer.put("b", 0, Durability::Durable).unwrap().revision, 4);
+    assert_eq!(disk.commits.lock()[1].0, 2);
+}
+
+#[test]
+fn strict_stores_write_relaxed_writes_like_all_others() {
+    let (mut writer, disk, _clock) = writer();
+    writer.options.relaxed_writes = RelaxedWrites::Strict;
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    assert_eq!(
+        *disk.commits.lock(),
+        vec![
+            (1, 0, 0, vec![(meta::CLEAN_SHUTDOWN, 0)]),
+            (1, 0, 0, vec![])
+        ]
+    );
+}
+
+#[test]
+fn a_store_that_compacted_everything_waits_for_ever() {
+    let (mut writer, disk, clock) = writer();
+    assert_eq!(writer.wait(), None);
+    for _ in 0..1500 {
+        writer.put("a", 0, Durability::Durable).unwrap();
+    }
+    for _ in 0..2 {
+        clock.advance(Duration::from_mins(5));
+        writer.round(Vec::new());
+        writer.rest();
+    }
+    clock.advance(TRIM_AFTER);
+    writer.rest();
+    assert_eq!(writer.wait(), None);
+    let forgotten: usize = disk.commits.lock().iter().map(|commit| commit.2).sum();
+    assert_eq!(forgotten, 1499);
+    assert!(
+        disk.commits
+            .lock()
+            .iter()
+            .all(|commit| commit.2 <= SWEEP_ROWS_IDLE)
+    );
+}
