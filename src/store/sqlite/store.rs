@@ -105,7 +105,8 @@ impl SqliteKv {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.queue.push(command(reply)).await?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        // The writer answers everything it takes, so it panicked and its thread is about to end the process: nobody may act on a wrong answer first.
+        answer.await.unwrap_or_else(|_panicked| end_process())
     }
 }
 
@@ -138,15 +139,18 @@ fn lock(path: &Path) -> Result<fs::File, OpenError> {
     }
 }
 
+/// What a writer that panicked holds in memory cannot be trusted, and what it acknowledged is on disk.
+fn end_process() -> ! {
+    tracing::error!("the store's writer panicked; the process ends");
+    std::process::abort()
+}
+
 /// Runs the writer on its own thread until the store is closed.
 fn start(writer: Writer, readers: Arc<Readers>, lock: fs::File) -> oneshot::Receiver<Result<()>> {
     let (sender, ended) = oneshot::channel();
     let work = move || {
-        let outcome = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| {
-            // What a writer that panicked holds in memory cannot be trusted, and what it acknowledged is on disk.
-            tracing::error!("the store's writer panicked; the process ends");
-            std::process::abort();
-        });
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| end_process());
         readers.close();
         drop(lock);
         let _nobody_waits = sender.send(outcome);
