@@ -1,9 +1,11 @@
 //! Moves pages from the log into the database beside the writer, on a connection and a thread of its own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use crate::schema;
@@ -12,6 +14,8 @@ use crate::schema;
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     bell: Option<SyncSender<()>>,
+    /// Held while a checkpoint runs: SQLite refuses a second one instead of waiting.
+    running: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -20,9 +24,12 @@ impl Checkpointer {
         let connection = schema::open_second(path)?;
         // One ring that waits says as much as many.
         let (bell, rings) = sync_channel(1);
+        let running = Arc::new(Mutex::new(()));
+        let alone = Arc::clone(&running);
         let work = move || {
             let mut failing = false;
             for () in rings {
+                let _alone = alone.lock();
                 match checkpoint(&connection, "PASSIVE") {
                     Ok(_) => failing = false,
                     Err(error) => {
@@ -39,8 +46,14 @@ impl Checkpointer {
         let thread = thread.expect("a thread can be started while the process starts");
         Ok(Self {
             bell: Some(bell),
+            running,
             thread: Some(thread),
         })
+    }
+
+    /// Keeps checkpoints off while the guard lives, after the one that runs.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.running.lock()
     }
 
     pub(crate) fn ring(&self) {

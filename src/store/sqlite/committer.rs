@@ -16,9 +16,10 @@ use crate::sealer::Sealers;
 
 /// Pages in the log (4 KiB each) from which on they are moved into the database beside the writer.
 const CHECKPOINT_PAGES: i64 = 1024;
-/// Pages in the log at which the writer itself finishes the checkpoint, because under steady load nobody else can; and how many more it waits if a
-/// reader is in the way.
+/// Pages in the log at which the writer itself finishes the checkpoint, because under steady load nobody else can.
 const LOG_PAGES_MAX: i64 = 4096;
+/// How many pages more it writes before it tries again, if a reader is in the way.
+const LOG_PAGES_RETRY: i64 = 1024;
 /// How long the writer lets readers finish before it puts that off.
 const RESTART_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -109,19 +110,22 @@ impl SqliteCommitter {
     /// Keeps the log within its bounds.
     fn tend_log(&mut self) {
         let pages = self.log_pages.load(Ordering::Relaxed);
-        if pages >= CHECKPOINT_PAGES {
-            self.checkpointer.ring();
-        }
         if pages < CHECKPOINT_PAGES {
             self.restart_at = LOG_PAGES_MAX;
-        } else if pages >= self.restart_at {
-            let patience = self.connection.busy_timeout(RESTART_PATIENCE);
-            let done = patience.is_ok() && checkpoint(&self.connection, "RESTART").unwrap_or(false);
-            let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
-            if !done {
-                self.restart_at = pages + LOG_PAGES_MAX;
-            }
+        } else if pages < self.restart_at {
+            self.checkpointer.ring();
+        } else if !self.restart_log() {
+            self.restart_at = pages + LOG_PAGES_RETRY;
         }
+    }
+
+    /// Moves the rest of the log into the database, so that the next write begins it anew; tells whether no reader was in the way.
+    fn restart_log(&self) -> bool {
+        let _alone = self.checkpointer.pause();
+        let patience = self.connection.busy_timeout(RESTART_PATIENCE);
+        let done = patience.is_ok() && checkpoint(&self.connection, "RESTART").unwrap_or(false);
+        let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
+        done
     }
 }
 
