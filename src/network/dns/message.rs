@@ -144,6 +144,10 @@ fn answer(
         }) => return forward(query, answers, target),
         Answer::Found(found) => (ResponseCode::NoError, found),
         Answer::NoSuchName => (ResponseCode::NXDomain, Found::default()),
+        Answer::NotYet => {
+            let failure = response_to(&query, ResponseCode::ServFail);
+            return Reaction::Respond(encode(&failure, &query, transport));
+        }
     };
     let mut response = response_to(&query, code);
     response.metadata.authoritative = true;

@@ -24,6 +24,8 @@ pub struct Records {
     by_endpoint: BTreeMap<IpAddr, BTreeSet<(ServiceName, String)>>,
     /// Grows with every change: the serial number of the zone.
     pub(crate) serial: u32,
+    /// All objects were read once.
+    pub(crate) is_complete: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,11 @@ impl Endpoint {
 impl Records {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on a name that is not there does not exist; until then questions about the cluster fail.
+    pub fn complete(&mut self) {
+        self.is_complete = true;
     }
 
     pub fn put_namespace(&mut self, name: &str) {

@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     NoSuchName,
     /// Not about this cluster: others have to be asked.
     Elsewhere,
+    /// Not all objects have been read yet.
+    NotYet,
 }
 
 /// The name exists; without answers it has no record of the wanted type.
@@ -108,6 +110,9 @@ impl Zone {
         let Some(inner) = labels.strip_suffix(self.labels.as_slice()) else {
             return self.reverse(records, name, kind);
         };
+        if !records.is_complete {
+            return Answer::NotYet;
+        }
         let inner: Vec<&str> = inner.iter().map(String::as_str).collect();
         if let Some(special) = self.special(records, name, kind, &inner) {
             return special;
@@ -371,7 +376,7 @@ impl Zone {
                 found.continues_at = rest.continues_at;
             }
             Answer::Elsewhere => found.continues_at = Some(target),
-            Answer::NoSuchName => {}
+            Answer::NoSuchName | Answer::NotYet => {}
         }
         Answer::Found(found)
     }

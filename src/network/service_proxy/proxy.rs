@@ -6,9 +6,9 @@ use crate::facts::{Desired, NodeFacts};
 use crate::plan::plan;
 use crate::ruleset::Ruleset;
 use linux::NetworkNamespace;
-use linux::netlink::NetlinkError;
 use linux::netlink::conntrack::ConntrackSocket;
-use linux::netlink::nf_tables::{Batch, NfTablesSocket, Ownership};
+use linux::netlink::nf_tables::{Batch, GROUP_CHANGES, NfTablesSocket, Ownership};
+use linux::netlink::{NetlinkError, Protocol, Socket};
 
 /// The Services of a node in the kernel.
 ///
@@ -23,6 +23,8 @@ pub struct ServiceProxy {
     ownership: Ownership,
     /// What the kernel has; nothing if that is unknown.
     applied: Option<Ruleset>,
+    /// The kernel's number of the table, another one for each table that is made.
+    handle: Option<u64>,
 }
 
 /// What an `apply` did.
@@ -61,6 +63,7 @@ impl ServiceProxy {
             flows: ConntrackSocket::open().map_err(netlink("open a conntrack socket"))?,
             ownership,
             applied: None,
+            handle: None,
         })
     }
 
@@ -90,13 +93,13 @@ impl ServiceProxy {
         Ok(self.finish(None, wanted, done))
     }
 
-    /// Whether the kernel still has the table. Cheap; for use after a notification of a change.
+    /// Whether the kernel still has the table that was applied, and not one that was made anew by somebody else.
     pub fn is_intact(&mut self) -> Result<bool, Error> {
         let found = self
             .socket
             .table(&self.table)
             .map_err(netlink("find the table"))?;
-        Ok(found.is_some())
+        Ok(found.is_some() && found.map(|table| table.handle) == self.handle)
     }
 
     /// Forgets what the kernel has, so that the next `apply` makes the table anew.
@@ -109,8 +112,22 @@ impl ServiceProxy {
         self.ownership == Ownership::Shared
     }
 
+    /// A socket that hears of changes of all tables, this proxy's own ones too.
+    pub(crate) fn watch(&self) -> Result<Socket, Error> {
+        let open = || {
+            let socket = Socket::open(Protocol::NetFilter)?;
+            socket.join(GROUP_CHANGES)?;
+            Ok(socket)
+        };
+        let socket = self.namespace.run(open).map_err(|source| Error::System {
+            doing: "enter the network namespace",
+            source,
+        })?;
+        socket.map_err(netlink("hear of changes of tables"))
+    }
+
     /// The port id of the proxy's own socket, by which its own notifications are known.
-    pub fn port(&self) -> u32 {
+    pub(crate) fn port(&self) -> u32 {
         self.socket.port()
     }
 
@@ -187,6 +204,11 @@ impl ServiceProxy {
         self.socket
             .commit(batch)
             .map_err(netlink("make the table"))?;
+        let made = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
+        self.handle = made.map(|table| table.handle);
         Ok(Applied {
             change: Change::Everything,
             bytes,

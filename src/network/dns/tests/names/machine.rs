@@ -69,6 +69,7 @@ impl Machine {
             .unwrap();
         let (server, records) = (dns.local_addresses()[0], dns.records());
         let (trigger, shutdown) = Shutdown::new();
+        records.write().complete();
         // The trigger lives as long as the task.
         runtime.spawn(async move {
             dns.run(shutdown).await;

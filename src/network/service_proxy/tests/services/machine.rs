@@ -14,6 +14,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+pub(crate) const VIP: &str = "10.43.0.10";
+
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing must come for "dropped".
 const SILENCE: Duration = Duration::from_millis(700);
@@ -423,7 +425,7 @@ fn facts(object: Value) -> ServiceFacts {
     ServiceFacts::of(&service).unwrap()
 }
 
-fn object(spec: &Value) -> Value {
+pub(crate) fn object(spec: &Value) -> Value {
     let mut full = json!({"clusterIP": "10.43.0.10", "clusterIPs": ["10.43.0.10"], "ports": [
         {"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"},
         {"name": "dns", "port": 53, "protocol": "UDP"}]});
@@ -439,6 +441,21 @@ pub(crate) fn slice(
     here: &[String],
     elsewhere: &[String],
 ) -> (ServiceName, SliceFacts) {
+    let slice = slice_object(service, ports, here, elsewhere);
+    let node = NodeFacts {
+        name: "node".to_owned(),
+        zone: None,
+        cluster_cidrs: Vec::new(),
+    };
+    SliceFacts::of(&serde_json::from_value(slice).unwrap(), &node).unwrap()
+}
+
+pub(crate) fn slice_object(
+    service: &str,
+    ports: &[(&str, &str, u16)],
+    here: &[String],
+    elsewhere: &[String],
+) -> Value {
     let endpoint = |address: &String, node: &str| json!({"addresses": [address], "nodeName": node, "conditions": {"ready": true}});
     let endpoints: Vec<Value> = here
         .iter()
@@ -449,16 +466,10 @@ pub(crate) fn slice(
         .iter()
         .map(|(name, protocol, port)| json!({"name": name, "protocol": protocol, "port": port}))
         .collect();
-    let slice = json!({
+    json!({
         "addressType": "IPv4",
         "metadata": {"namespace": "default", "name": service, "labels": {"kubernetes.io/service-name": service}},
         "ports": ports,
         "endpoints": endpoints,
-    });
-    let node = NodeFacts {
-        name: "node".to_owned(),
-        zone: None,
-        cluster_cidrs: Vec::new(),
-    };
-    SliceFacts::of(&serde_json::from_value(slice).unwrap(), &node).unwrap()
+    })
 }

@@ -1,15 +1,14 @@
 //! Services on the real kernel. Each test is a machine of its own, with pods and a neighbour outside of the cluster.
 #![allow(clippy::unwrap_used)]
 
+mod follow;
 mod machine;
 
-use machine::{Machine, Outcome, on_a_machine, service, slice};
+use machine::{Outcome, VIP, on_a_machine, service, slice};
 use serde_json::json;
 use service_proxy::{Change, HostPort, Protocol, ServiceProxy};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-const VIP: &str = "10.43.0.10";
 
 #[test]
 fn a_cluster_ip_spreads_over_all_endpoints_and_keeps_the_pods_address() {

@@ -1,0 +1,147 @@
+//! The proxy that follows the API.
+
+use crate::machine::{Machine, Outcome, VIP, object, on_a_machine, slice_object};
+use apimachinery::Object;
+use env::{SeededRng, Shutdown, ShutdownTrigger, SystemClock};
+use informer::Factory;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube_client::fake::FakeApi;
+use kube_client::{DeleteOptions, resource_of};
+use linux::netlink::nf_tables::Ownership;
+use serde_json::{Value, json};
+use service_proxy::ServiceProxy;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A proxy that runs, and the API it follows.
+struct Followed {
+    api: Arc<FakeApi>,
+    runtime: tokio::runtime::Runtime,
+    _trigger: ShutdownTrigger,
+}
+
+impl Followed {
+    fn start(machine: &Machine, ownership: Ownership) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let api = FakeApi::new(SystemClock::shared());
+        let factory = Factory::new(api.client(), SeededRng::shared(1));
+        let (trigger, shutdown) = Shutdown::new();
+        let proxy = ServiceProxy::open_with("one", ownership).unwrap();
+        let node = machine.node.clone();
+        runtime.spawn(async move {
+            service_proxy::run(proxy, node, &factory, SystemClock::shared(), shutdown).await;
+        });
+        Self {
+            api,
+            runtime,
+            _trigger: trigger,
+        }
+    }
+
+    fn create<K: k8s_openapi::Resource>(&self, kind: &str, api_version: &str, mut object: Value) {
+        object["kind"] = json!(kind);
+        object["apiVersion"] = json!(api_version);
+        let resource = self.api.client().dynamic(resource_of::<K>(), "default");
+        let object = Object::from_value(object).unwrap();
+        self.runtime.block_on(resource.create(&object)).unwrap();
+    }
+
+    fn delete<K: k8s_openapi::Resource>(&self, name: &str) {
+        let resource = self.api.client().dynamic(resource_of::<K>(), "default");
+        self.runtime
+            .block_on(resource.delete(
+                name,
+                &DeleteOptions {
+                    grace_period_seconds: Some(0),
+                    ..DeleteOptions::default()
+                },
+            ))
+            .unwrap();
+    }
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited for: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_kernel_follows_services_slices_and_pods() {
+    on_a_machine(|machine| {
+        machine.serve(0, 8080);
+        let followed = Followed::start(machine, Ownership::Exclusive);
+        followed.create::<Service>("Service", "v1", object(&json!({})));
+        until("the Service refuses", || {
+            machine.from_pod(1, VIP, 80) == Outcome::Refused
+        });
+        let endpoints = slice_object("web", &[("http", "TCP", 8080)], &[machine.pod_ip(0)], &[]);
+        followed.create::<EndpointSlice>("EndpointSlice", "discovery.k8s.io/v1", endpoints);
+        until("the Service answers", || {
+            machine.from_pod(1, VIP, 80).server() == Some("pod0")
+        });
+        followed.delete::<EndpointSlice>("web");
+        until("the Service refuses again", || {
+            machine.from_pod(1, VIP, 80) == Outcome::Refused
+        });
+
+        let outer = machine.outer_ip();
+        followed.create::<Pod>(
+            "Pod",
+            "v1",
+            json!({
+                "metadata": {"name": "holder", "namespace": "default"},
+                "spec": {"nodeName": "node", "containers": [{"name": "c", "image": "i", "ports": [
+                    {"containerPort": 8080, "hostPort": 54321}]}]},
+                "status": {"phase": "Running", "podIPs": [{"ip": machine.pod_ip(0)}]},
+            }),
+        );
+        until("the host port answers", || {
+            machine.from_outside(&outer, 54321).server() == Some("pod0")
+        });
+        followed.delete::<Pod>("holder");
+        until("the host port is gone", || {
+            machine.from_outside(&outer, 54321) == Outcome::Refused
+        });
+    });
+}
+
+#[test]
+fn a_shared_table_is_made_anew_as_soon_as_somebody_flushes_it() {
+    on_a_machine(|machine| {
+        machine.serve(0, 8080);
+        let followed = Followed::start(machine, Ownership::Shared);
+        followed.create::<Service>("Service", "v1", object(&json!({})));
+        let endpoints = slice_object("web", &[("http", "TCP", 8080)], &[machine.pod_ip(0)], &[]);
+        followed.create::<EndpointSlice>("EndpointSlice", "discovery.k8s.io/v1", endpoints);
+        for _ in 0..3 {
+            until("the Service answers", || {
+                machine.from_pod(1, VIP, 80).server() == Some("pod0")
+            });
+            machine.nft(&["flush", "ruleset"]);
+        }
+        until("the Service answers", || {
+            machine.from_pod(1, VIP, 80).server() == Some("pod0")
+        });
+        machine.nft(&[
+            "delete",
+            "element",
+            "inet",
+            "combo-one",
+            "services4",
+            "{ 10.43.0.10 . tcp . 80 }",
+        ]);
+        until("the Service answers", || {
+            machine.from_pod(1, VIP, 80).server() == Some("pod0")
+        });
+    });
+}
