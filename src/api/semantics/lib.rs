@@ -1,6 +1,7 @@
 //! Arithmetic that several components share: one topic a file, all of it pure.
 
 pub mod downward_api;
+pub mod int_or_percent;
 pub mod node_affinity;
 pub mod qos;
 pub mod resources;

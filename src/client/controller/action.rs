@@ -1,5 +1,6 @@
 //! What a plan may ask for: plain data that says all there is to do.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use apimachinery::{GroupVersionResource, Object, ObjectKey};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::Event;
 
 /// The result of `plan`.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Carried out in order; a failure does not stop the next.
     pub actions: Vec<Action>,
@@ -19,7 +20,7 @@ pub struct Plan {
     pub again_after: Option<Duration>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Create {
         resource: GroupVersionResource,
@@ -64,9 +65,9 @@ pub enum Action {
 pub struct Announcement {
     pub regarding: ObjectReference,
     /// Reason, and the text before the name of the object that was made or removed.
-    pub success: (&'static str, &'static str),
+    pub success: (&'static str, Cow<'static, str>),
     /// Reason, and the text before the error.
-    pub failure: (&'static str, &'static str),
+    pub failure: (&'static str, Cow<'static, str>),
 }
 
 impl Plan {

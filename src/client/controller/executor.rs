@@ -291,7 +291,7 @@ impl Executor {
         let Some(announcement) = announcement else {
             return;
         };
-        let (reason, prefix) = announcement.success;
+        let (reason, prefix) = &announcement.success;
         self.emit(
             announcement,
             EventType::Normal,
@@ -304,7 +304,7 @@ impl Executor {
         let Some(announcement) = announcement else {
             return;
         };
-        let (reason, prefix) = announcement.failure;
+        let (reason, prefix) = &announcement.failure;
         self.emit(
             announcement,
             EventType::Warning,
@@ -317,7 +317,7 @@ impl Executor {
         &self,
         announcement: &Announcement,
         event_type: EventType,
-        reason: &'static str,
+        reason: &str,
         message: String,
     ) {
         if !reason.is_empty() {
