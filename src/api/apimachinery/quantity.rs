@@ -196,11 +196,12 @@ fn parse_suffix(suffix: &str) -> Result<(Scale, Format), QuantityError> {
 }
 
 fn parse_exponent(suffix: &str) -> Result<i32, QuantityError> {
-    let digits = suffix.strip_prefix(['e', 'E']).ok_or_else(|| {
+    let wrong = || {
         let known_letters = suffix.bytes().all(|byte| b"eEinumkKMGTP+-0123456789".contains(&byte));
         if known_letters { QuantityError::Suffix } else { QuantityError::Format }
-    })?;
-    digits.parse().map_err(|_error| QuantityError::Suffix)
+    };
+    let digits = suffix.strip_prefix(['e', 'E']).ok_or_else(wrong)?;
+    digits.parse().map_err(|_error| wrong())
 }
 
 /// The canonical form: no fraction, the largest suffix that keeps the amount whole.

@@ -1,10 +1,10 @@
 //! Brings a decoded tree into the one form Go would write it in, so that equal objects are equal bytes.
 
-use apimachinery::Quantity;
 use serde_json::{Map, Value};
 
 use crate::facts::{FieldRef, Shape, ShapeRef, TypeRef};
 use crate::node::{Node, NodeKind, object_meta};
+use crate::quantity::canonical_quantity;
 use crate::structural::Structural;
 use crate::time::{UnixTime, format_duration, parse_duration};
 
@@ -159,9 +159,7 @@ fn scalar(value: &mut Value, shape: Shape) {
     };
     // The decoder refused what does not parse; what another writer left unparsable stays as it is.
     let canonical = match shape {
-        Shape::Quantity => Quantity::parse(text)
-            .ok()
-            .map(|quantity| quantity.to_string()),
+        Shape::Quantity => canonical_quantity(text).ok(),
         Shape::Time => UnixTime::parse(text).ok().map(UnixTime::to_seconds_text),
         Shape::MicroTime => UnixTime::parse_micro(text)
             .ok()

@@ -68,7 +68,7 @@ struct Decoder {
     seen: HashSet<String>,
     /// Where we are, as strict errors show it: `spec.template.spec.containers[0]`.
     path: String,
-    /// The struct fields on the way, as type errors show them: without indexes and map keys.
+    /// The struct fields on the way, as type errors show them: embedded structs named, no indexes and map keys.
     fields: Vec<&'static str>,
     structure: &'static str,
     /// Inside types with a decoder of their own upstream collects no strict errors.
@@ -115,7 +115,8 @@ impl Decoder {
         };
         let mut tree = Map::new();
         for (key, value) in members {
-            let Some(field) = type_ref.field(&key) else {
+            let depth = self.fields.len();
+            let Some(field) = type_ref.field_through(&key, &mut self.fields) else {
                 self.strict("unknown field", &key);
                 continue;
             };
@@ -125,7 +126,7 @@ impl Decoder {
             let outer = std::mem::replace(&mut self.structure, type_ref.go_name());
             self.fields.push(field.json_name());
             let read = self.inside(&key, |this| this.shaped(value, field.shape()))?;
-            self.fields.pop();
+            self.fields.truncate(depth);
             self.structure = outer;
             tree.insert(key.into_owned(), read);
         }
@@ -478,6 +479,10 @@ mod tests {
         assert_eq!(
             type_error("Pod", r#"{"metadata":{"creationTimestamp":5}}"#),
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string"
+        );
+        assert_eq!(
+            type_error("Pod", r#"{"spec":{"volumes":[{"csi":{"driver":1}}]}}"#),
+            "json: cannot unmarshal number into Go struct field CSIVolumeSource.spec.volumes.VolumeSource.csi.driver of type string"
         );
         assert_eq!(
             type_error("Pod", "[]"),

@@ -190,16 +190,28 @@ impl TypeRef {
 
     /// The field with this JSON name, looked for in embedded structs too.
     pub fn field(self, json_name: &str) -> Option<FieldRef> {
-        let mut embedded = None;
-        for field in self.declared_fields() {
-            if field.is_inline() {
-                let inner = field.shape().struct_type()?;
-                embedded = embedded.or_else(|| inner.field(json_name));
-            } else if bytes_at(field.at()) == json_name.as_bytes() {
-                return Some(field);
-            }
+        self.field_through(json_name, &mut Vec::new())
+    }
+
+    /// As [`Self::field`], and adds the Go names of the embedded structs that the field is reached through.
+    pub(crate) fn field_through(
+        self,
+        json_name: &str,
+        embedded: &mut Vec<&'static str>,
+    ) -> Option<FieldRef> {
+        let own = |field: &FieldRef| bytes_at(field.at()) == json_name.as_bytes();
+        if let Some(field) = self.declared_fields().find(own) {
+            return Some(field).filter(|field| !field.is_inline());
         }
-        embedded
+        for field in self.declared_fields().filter(|field| field.is_inline()) {
+            let inner = field.shape().struct_type()?;
+            embedded.push(inner.go_name());
+            if let Some(found) = inner.field_through(json_name, embedded) {
+                return Some(found);
+            }
+            embedded.pop();
+        }
+        None
     }
 
     /// Whether objects of this type are replaced as a whole by server-side apply.

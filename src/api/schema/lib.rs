@@ -11,6 +11,7 @@ mod json;
 mod node;
 mod pattern;
 mod prune;
+mod quantity;
 mod strategic_merge;
 mod structural;
 mod time;
@@ -31,6 +32,7 @@ pub use node::{Node, NodeKind, object_meta};
 pub use pattern::Pattern;
 pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};
 pub use strategic_merge::strategic_merge;
+pub use quantity::canonical_quantity;
 pub use structural::{
     AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation,
 };

@@ -10,12 +10,13 @@ use anyhow::{Context, bail};
 const PROGRAM: &str = "src/dev/xtask/facts";
 const BLOB: &str = "src/api/schema/facts.bin";
 const PAIRS: &str = "src/api/codec/tests/data/pairs.gz";
+const REFUSALS: &str = "src/api/schema/tests/data/refusals.gz";
 
 /// Runs the Go program for every file it writes. Needs Go of the version its go.mod names, and the module cache or
 /// a module proxy.
 pub(crate) fn generate() -> anyhow::Result<()> {
     let root = workspace_root()?;
-    for (command, file) in [("blob", BLOB), ("pairs", PAIRS)] {
+    for (command, file) in [("blob", BLOB), ("pairs", PAIRS), ("refusals", REFUSALS)] {
         run(&root.join(PROGRAM), command, &root.join(file))?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 // Command facts reads what Kubernetes' Go modules say about the types of the API and writes the facts alone, no
-// prose: `facts blob FILE` the lookup table of crate schema, `facts pairs FILE` encoded examples of every kind.
+// prose: `facts blob FILE` the lookup table of crate schema, `facts pairs FILE` encoded examples of every kind,
+// `facts refusals FILE` what Go's decoder says of broken ones.
 package main
 
 import (
@@ -9,7 +10,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fatal("usage: facts blob|pairs FILE")
+		fatal("usage: facts blob|pairs|refusals FILE")
 	}
 	switch os.Args[1] {
 	case "blob":
@@ -19,6 +20,8 @@ func main() {
 			len(facts.kinds), len(facts.types), len(facts.shapes), len(facts.fields))
 	case "pairs":
 		write(os.Args[2], pairs())
+	case "refusals":
+		write(os.Args[2], refusals())
 	default:
 		fatal("unknown command %q", os.Args[1])
 	}
