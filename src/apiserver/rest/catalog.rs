@@ -63,7 +63,7 @@ impl Served {
         let mut tree = object.into_value();
         schema::canonicalise(&mut tree, self.resource.schema());
         let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("a stored object is no object"))?;
-        Ok(storage::object_bytes(&object))
+        Ok(codec::encode_stored(&object.into_value()).into())
     }
 
     /// A selectable field's name in the stored version.

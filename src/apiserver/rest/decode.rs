@@ -1,12 +1,13 @@
 //! From the body of a write to a tree that its kind's type allows, or upstream's words for why not.
 
 use apimachinery::{ApiError, GroupVersion, GroupVersionKind, Object};
-use schema::{Decoded, Document, decode_document};
+use codec::{BUILT_IN_ENCODINGS, Body, BodyError, CUSTOM_ENCODINGS};
+use schema::Decoded;
 use serde_json::Value;
 
 use crate::call::{Call, FieldValidation};
+use crate::catalog::Origin;
 
-const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// Where upstream keeps its list of kinds; its error texts name the place.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
@@ -39,51 +40,36 @@ fn decode(
     node: schema::Node<'_>,
     validation: FieldValidation,
 ) -> Result<Object, ApiError> {
-    match media_type(call.header("content-type")) {
-        "application/json" => json(call, kind, node, validation),
-        _ => Err(ApiError::unsupported_media_type(format!(
-            "the body of the request was in an unknown format - accepted media types include: {ACCEPTED}"
-        ))),
-    }
-}
-
-fn json(
-    call: &Call<'_>,
-    kind: &GroupVersionKind,
-    node: schema::Node<'_>,
-    validation: FieldValidation,
-) -> Result<Object, ApiError> {
-    let document = Document::parse(&call.body).map_err(|error| {
-        let why = format!("couldn't get version/kind; json parse error: {error}");
-        unrecognized(kind, &why, &call.body)
-    })?;
-    let told = told_kind(&document, kind);
-    check_kind(&told, kind)?;
-    let decoded = decode_document(document, node).map_err(|error| {
-        ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {error}",
-            told.kind, told.version, kind.kind
-        ))
-    })?;
+    let body = read(call)?.map_err(|error| error.to_api_error(&kind.version, &kind.kind))?;
+    let told = told_kind(&body, kind);
+    check_kind(call, &told, kind)?;
+    let decoded = body.decode(node).map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
     finish(call, kind, decoded, validation)
 }
 
+/// The outside of the body, in one of the encodings that the kind speaks.
+fn read<'c>(call: &'c Call<'_>) -> Result<Result<Body<'c>, BodyError>, ApiError> {
+    let encodings = if call.served.origin == Origin::Custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
+    let encoding = codec::body_encoding(call.header("content-type"), encodings)?;
+    Ok(Body::read(encoding, &call.body))
+}
+
 /// What the body says it is; where it says nothing, it is what is expected.
-fn told_kind(document: &Document<'_>, expected: &GroupVersionKind) -> GroupVersionKind {
-    let text = |field: &str| document.get(field).and_then(Document::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
+fn told_kind(body: &Body<'_>, expected: &GroupVersionKind) -> GroupVersionKind {
+    let (api_version, kind) = (body.api_version(), body.kind());
     let version =
         if api_version.is_empty() { expected.group_version() } else { GroupVersion::parse(api_version) };
     version.kind(if kind.is_empty() { expected.kind.clone() } else { kind.to_owned().into() })
 }
 
-fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<(), ApiError> {
+fn check_kind(call: &Call<'_>, told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<(), ApiError> {
     if told == expected {
         return Ok(());
     }
     if told.kind == expected.kind && schema::built_in(&told.group, &told.version, &told.kind).is_some() {
         return Err(wrong_version(&told.group_version(), &expected.group_version()));
     }
+    let _served = call;
     let why = if schema::built_in(&told.group, &told.version, &told.kind).is_some() {
         let package = if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or_default() };
         format!("converting ({}.{}) to ({package}.{}): unknown conversion", told.version, told.kind, expected.kind)
@@ -103,20 +89,6 @@ fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<()
 pub(crate) fn wrong_version(told: &GroupVersion, expected: &GroupVersion) -> ApiError {
     ApiError::bad_request(format!(
         "the API version in the data ({told}) does not match the expected API version ({expected})"
-    ))
-}
-
-fn unrecognized(kind: &GroupVersionKind, why: &str, body: &[u8]) -> ApiError {
-    let summary = if body.is_empty() {
-        "<empty>".to_owned()
-    } else {
-        let cut = &body[..body.len().min(30)];
-        let dots = if body.len() > 30 { " ..." } else { "" };
-        format!("{:?}{dots}", String::from_utf8_lossy(cut))
-    };
-    ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): {why} ({summary})",
-        kind.kind
     ))
 }
 
@@ -155,19 +127,13 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Object, ApiError> {
     let kind = GroupVersionKind::new("", "v1", "DeleteOptions");
     let node = schema::built_in("", "v1", "DeleteOptions")
         .ok_or_else(|| ApiError::internal("nothing is known about DeleteOptions"))?;
-    let document = Document::parse(&call.body).map_err(|error| {
-        unrecognized(&kind, &format!("couldn't get version/kind; json parse error: {error}"), &call.body)
-    })?;
-    let told = told_kind(&document, &kind);
+    let body = read(call)?.map_err(|error| error.to_api_error(&kind.version, &kind.kind))?;
+    let told = told_kind(&body, &kind);
     if told.kind != kind.kind {
-        let why = format!("expected kind {:?}, got {:?}", kind.kind, told.kind);
-        return Err(ApiError::bad_request(why));
+        return Err(ApiError::bad_request(format!("expected kind {:?}, got {:?}", kind.kind, told.kind)));
     }
-    let decoded = decode_document(document, schema::Node::Type(node)).map_err(|error| {
-        ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {error}",
-            told.kind, told.version, kind.kind
-        ))
-    })?;
+    let decoded = body
+        .decode(schema::Node::Type(node))
+        .map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
     Object::from_value(decoded.tree).ok_or_else(|| ApiError::bad_request("the options are no object"))
 }

@@ -33,6 +33,8 @@ pub(crate) async fn dispatch(
         return subresources::dispatch(state, authorized, served, request).await;
     }
     check_method(served, path, &request)?;
+    // What the client cannot read is refused before anything is done.
+    crate::respond::Wish::of(&request).agree(Some(served), path.verb())?;
     run(state, authorized, served, request).await
 }
 

@@ -70,9 +70,9 @@ pub(crate) async fn respond_to(state: &Arc<State>, request: Incoming, caller: Ca
     let started = state.clock().monotonic();
     let info = request.info.clone();
     let warnings = request.warnings.clone();
-    let accept = respond::Accept::of(&request);
+    let wish = respond::Wish::of(&request);
     let answer = answer(state, request, caller).await;
-    let response = respond::encode(state, &info, &accept, answer, &warnings.texts());
+    let response = respond::encode(state, &info, &wish, answer, &warnings.texts());
     let took = state.clock().monotonic().saturating_sub(started);
     tracing::trace!(method = %info.method, path = info.path, code = response.status().as_u16(), ?took, "request");
     state.metrics.count(series(&info, response.status().as_u16()), took);

@@ -1,39 +1,91 @@
 //! Writes answers in the form the client asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::{ApiError, StoredObject};
 use bytes::Bytes;
+use codec::{
+    BUILT_IN_ENCODINGS, CUSTOM_ENCODINGS, ColumnDefinition, Encoding, IncludeObject, JsonList, ListItems, ListMetadata,
+    MetaVersion, Negotiated, Offers, Table, Transform,
+};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use serde_json::{Value, json};
-use storage::{List, WatchEvent, with_resource_version};
+use schema::TypeRef;
+use serde_json::Value;
+use storage::List;
 
 use crate::answer::Answer;
 use crate::body::ResponseBody;
 use crate::catalog::{Origin, Served};
 use crate::filters::{Incoming, Response};
-use crate::request_info::RequestInfo;
+use crate::query::Query;
+use crate::request_info::{RequestInfo, Verb};
 use crate::state::State;
+use crate::watch_body;
 
-/// What the client can read.
+/// What the client can read, and how it wants tables and JSON to look.
 #[derive(Clone, Debug)]
-pub(crate) struct Accept(String);
+pub(crate) struct Wish {
+    accept: String,
+    include: String,
+    is_pretty: bool,
+}
 
-impl Accept {
+impl Wish {
     pub(crate) fn of(request: &Incoming) -> Self {
-        Self(request.header("accept").to_owned())
+        let query: &Query = &request.info.query;
+        Self {
+            accept: request.header("accept").to_owned(),
+            include: query.get("includeObject").unwrap_or_default().to_owned(),
+            is_pretty: query.get("pretty").is_some_and(|text| matches!(text, "1" | "true")),
+        }
     }
+
+    /// Agrees on a form for answers about a kind.
+    pub(crate) fn agree(&self, served: Option<&Served>, verb: Verb) -> Result<Form, ApiError> {
+        let custom = served.is_some_and(|served| served.origin == Origin::Custom);
+        let encodings = if custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
+        let stored = served.is_some_and(|served| served.description.verbs.contains("list"));
+        let offers = if stored { Offers::TablesAndMetadata } else { Offers::Objects };
+        let mut negotiated = match verb {
+            Verb::Watch => codec::negotiate_watch(&self.accept, encodings, offers)?,
+            _ => codec::negotiate(&self.accept, encodings, offers)?,
+        };
+        negotiated.is_pretty |= self.is_pretty;
+        let include = match negotiated.transform {
+            Transform::Table(_) => IncludeObject::parse(&self.include).map_err(ApiError::bad_request)?,
+            _ => IncludeObject::Metadata,
+        };
+        Ok(Form { negotiated, include })
+    }
+
+    /// The form of errors, which are told in any case.
+    fn for_errors(&self) -> Form {
+        let negotiated = codec::negotiate(&self.accept, BUILT_IN_ENCODINGS, Offers::Discovery).map_or(
+            Negotiated { encoding: Encoding::Json, transform: Transform::None, is_pretty: false },
+            |agreed| Negotiated { transform: Transform::None, ..agreed },
+        );
+        Form { negotiated, include: IncludeObject::Metadata }
+    }
+}
+
+/// The form of one answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    pub(crate) negotiated: Negotiated,
+    pub(crate) include: IncludeObject,
 }
 
 pub(crate) fn encode(
     state: &Arc<State>,
-    _info: &RequestInfo,
-    _accept: &Accept,
+    info: &RequestInfo,
+    wish: &Wish,
     answer: Result<Answer, ApiError>,
     warnings: &[String],
 ) -> Response {
-    let written = answer.and_then(|answer| write(state, answer));
-    let mut response = written.unwrap_or_else(|error| failure(&error));
+    let verb = info.resource().map_or(Verb::Get, crate::request_info::ResourcePath::verb);
+    let written = answer.and_then(|answer| write(state, wish, verb, answer));
+    let mut response = written.unwrap_or_else(|error| failure(&error, &wish.for_errors()));
     for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
         if let Ok(value) = HeaderValue::from_str(&text) {
@@ -43,14 +95,220 @@ pub(crate) fn encode(
     response
 }
 
-fn write(state: &Arc<State>, answer: Answer) -> Result<Response, ApiError> {
-    Ok(match answer {
-        Answer::Object { code, served, object } => json_response(code, object_json(&served, &object)?),
-        Answer::Value { code, value, .. } => json_response(code, value.to_string()),
-        Answer::List { served, list } => json_response(200, list_json(&served, &list)?),
-        Answer::Watch { served, watch, timeout } => watch_response(state, served, *watch, timeout),
-        Answer::Written(response) => response,
-    })
+fn write(state: &Arc<State>, wish: &Wish, verb: Verb, answer: Answer) -> Result<Response, ApiError> {
+    match answer {
+        Answer::Object { code, served, object } => {
+            let form = wish.agree(Some(&served), verb)?;
+            let bytes = served.bytes(&object)?;
+            form.object(state, code, &served, &bytes, object.revision)
+        }
+        Answer::Value { code, served, value } => {
+            let form = wish.agree(served.as_deref(), verb)?;
+            match &served {
+                Some(served) if form.negotiated.transform != Transform::None => {
+                    let bytes = codec::encode_stored(&value);
+                    form.object(state, code, served, &bytes, 0)
+                }
+                _ => form.value(code, &value),
+            }
+        }
+        Answer::List { served, list } => wish.agree(Some(&served), verb)?.list(state, &served, &list),
+        Answer::Watch { served, watch, timeout } => {
+            let form = wish.agree(Some(&served), Verb::Watch)?;
+            Ok(watch_response(state, served, *watch, timeout, form))
+        }
+        Answer::Written(response) => Ok(response),
+    }
+}
+
+fn watch_response(
+    state: &Arc<State>,
+    served: Arc<Served>,
+    watch: storage::Watch,
+    timeout: Duration,
+    form: Form,
+) -> Response {
+    let content_type = form.negotiated.encoding.watch_media_type();
+    let body = watch_body::stream(state.clone(), served, watch, timeout, form);
+    response(200, content_type, body)
+}
+
+impl Form {
+    /// One object, given as the bytes of its served version without resourceVersion.
+    pub(crate) fn object(
+        &self,
+        state: &State,
+        code: u16,
+        served: &Served,
+        bytes: &[u8],
+        revision: i64,
+    ) -> Result<Response, ApiError> {
+        Ok(self.finish(code, self.object_bytes(state, served, bytes, revision, Columns::Told)?))
+    }
+
+    pub(crate) fn object_bytes(
+        &self,
+        state: &State,
+        served: &Served,
+        bytes: &[u8],
+        revision: i64,
+        columns: Columns,
+    ) -> Result<Vec<u8>, ApiError> {
+        let kind = &served.description.kind;
+        match self.negotiated.transform {
+            Transform::Table(version) => {
+                let metadata = ListMetadata { revision, ..ListMetadata::default() };
+                let mut table = self.table(served, &metadata, version, columns);
+                push_row(&mut table, state, served, bytes, revision)?;
+                self.plain(table.finish(), None)
+            }
+            Transform::PartialObjectMetadata(version) => {
+                let mut out = Vec::with_capacity(512);
+                codec::push_partial_metadata(&mut out, bytes, revision, version);
+                out.push(b'\n');
+                self.plain(out, Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadata")))
+            }
+            _ => {
+                let mut out = Vec::with_capacity(bytes.len() + 48);
+                if revision > 0 {
+                    codec::push_with_resource_version(&mut out, bytes, revision);
+                } else {
+                    out.extend_from_slice(bytes);
+                }
+                out.push(b'\n');
+                self.plain(out, Some((&kind.group, &kind.version, &kind.kind)))
+            }
+        }
+    }
+
+    fn table(&self, served: &Served, metadata: &ListMetadata<'_>, version: MetaVersion, columns: Columns) -> Table {
+        let told = matches!(columns, Columns::Told).then(|| column_definitions(served));
+        Table::new(told.as_deref(), metadata, self.include, version)
+    }
+
+    fn list(&self, state: &State, served: &Served, list: &List) -> Result<Response, ApiError> {
+        let token = list.continue_token.as_ref().map(storage::ContinueToken::encode);
+        let metadata = ListMetadata {
+            revision: list.revision,
+            continue_token: token.as_deref(),
+            remaining_item_count: list.remaining.and_then(|count| i64::try_from(count).ok()),
+        };
+        let description = &served.description;
+        let bytes = match &self.negotiated.transform {
+            Transform::Table(version) => {
+                let mut table = self.table(served, &metadata, *version, Columns::Told);
+                for item in &list.items {
+                    push_row(&mut table, state, served, &*served.bytes(item)?, item.revision)?;
+                }
+                self.plain(table.finish(), None)?
+            }
+            Transform::PartialObjectMetadataList(version) | Transform::PartialObjectMetadata(version) => {
+                let json = json_list(JsonList::of_partial_metadata(&metadata, *version), served, list)?;
+                self.plain(json, Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadataList")))?
+            }
+            _ if self.negotiated.encoding == Encoding::Protobuf => protobuf_list(served, &metadata, list)?,
+            _ => {
+                let items = if served.origin == Origin::BuiltIn { ListItems::BuiltIn } else { ListItems::Custom };
+                let api_version = description.kind.api_version();
+                let head = JsonList::new(&description.list_kind, &api_version, &metadata, items);
+                self.plain(json_list(head, served, list)?, None)?
+            }
+        };
+        Ok(self.finish(200, bytes))
+    }
+
+    /// A document that is not stored.
+    pub(crate) fn value(&self, code: u16, value: &Value) -> Result<Response, ApiError> {
+        let bytes = self.value_bytes(value)?;
+        Ok(self.finish(code, bytes))
+    }
+
+    pub(crate) fn value_bytes(&self, value: &Value) -> Result<Vec<u8>, ApiError> {
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+        let version = apimachinery::GroupVersion::parse(text("apiVersion"));
+        let mut json = value.to_string().into_bytes();
+        json.push(b'\n');
+        self.plain(json, Some((&version.group, &version.version, text("kind"))))
+    }
+
+    /// Turns JSON into the agreed encoding; protobuf needs to know the type.
+    fn plain(&self, json: Vec<u8>, kind: Option<(&str, &str, &str)>) -> Result<Vec<u8>, ApiError> {
+        match self.negotiated.encoding {
+            Encoding::Json if self.negotiated.is_pretty => Ok(codec::pretty_json(&json)),
+            Encoding::Json => Ok(json),
+            Encoding::Yaml => codec::json_to_yaml(&json).map_err(ApiError::internal),
+            Encoding::Protobuf => {
+                let found = kind.and_then(|(group, version, kind)| {
+                    let api_version = apimachinery::GroupVersion::new(group.to_owned(), version.to_owned()).to_string();
+                    Some((schema::built_in(group, version, kind)?, api_version, kind))
+                });
+                let Some((type_ref, api_version, kind)) = found else {
+                    return Err(ApiError::not_acceptable("this has no protobuf form"));
+                };
+                codec::protobuf::encode(&json, type_ref, &api_version, kind).map_err(ApiError::internal)
+            }
+        }
+    }
+
+    fn finish(&self, code: u16, bytes: Vec<u8>) -> Response {
+        response(code, self.negotiated.encoding.media_type(), ResponseBody::whole(bytes))
+    }
+}
+
+/// Whether a table tells its columns; in a watch only the first does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    Told,
+    Known,
+}
+
+fn json_list(mut json: JsonList, served: &Served, list: &List) -> Result<Vec<u8>, ApiError> {
+    for item in &list.items {
+        json.push(&*served.bytes(item)?, item.revision);
+    }
+    Ok(json.finish())
+}
+
+fn protobuf_list(served: &Served, metadata: &ListMetadata<'_>, list: &List) -> Result<Vec<u8>, ApiError> {
+    let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?).map_err(ApiError::internal)?;
+    for item in &list.items {
+        protobuf.push(&*served.bytes(item)?, item.revision).map_err(ApiError::internal)?;
+    }
+    Ok(protobuf.finish(&served.description.kind.api_version(), &served.description.list_kind))
+}
+
+fn type_of(served: &Served) -> Result<TypeRef, ApiError> {
+    served.resource.schema().type_ref().ok_or_else(|| ApiError::not_acceptable("custom resources have no protobuf form"))
+}
+
+fn push_row(
+    table: &mut Table,
+    state: &State,
+    served: &Served,
+    bytes: &[u8],
+    revision: i64,
+) -> Result<(), ApiError> {
+    let cells = served.resource.row(bytes, state.now()).map_err(ApiError::internal)?;
+    table.push(&cells, bytes, revision);
+    Ok(())
+}
+
+fn column_definitions(served: &Served) -> Vec<ColumnDefinition> {
+    let columns = served.resource.columns().into_iter();
+    columns
+        .map(|column| ColumnDefinition {
+            name: column.name.into_owned(),
+            column_type: column.kind.into_owned(),
+            format: column.format.into_owned(),
+            description: column.description.into_owned(),
+            priority: column.priority,
+        })
+        .collect()
+}
+
+/// The stored object's bytes as this version serves them, with the resourceVersion.
+pub(crate) fn object_json(served: &Served, object: &StoredObject) -> Result<Vec<u8>, ApiError> {
+    Ok(codec::with_resource_version(&*served.bytes(object)?, object.revision))
 }
 
 pub(crate) fn json_response(code: u16, body: impl Into<Bytes>) -> Response {
@@ -74,125 +332,13 @@ pub(crate) fn response(code: u16, content_type: &'static str, body: ResponseBody
     response
 }
 
-pub(crate) fn failure(error: &ApiError) -> Response {
-    let mut response = json_response(error.code, error.to_status().to_string());
+fn failure(error: &ApiError, form: &Form) -> Response {
+    let status = error.to_status();
+    let mut response =
+        form.value(error.code, &status).unwrap_or_else(|_unwritable| json_response(error.code, status.to_string()));
     let retry = error.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0 {
         response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry));
     }
     response
-}
-
-fn object_json(served: &Served, object: &StoredObject) -> Result<Vec<u8>, ApiError> {
-    let bytes = served.bytes(object)?;
-    let mut out = Vec::with_capacity(bytes.len() + 40);
-    with_resource_version(&mut out, &bytes, object.revision, false);
-    Ok(out)
-}
-
-fn list_json(served: &Served, list: &List) -> Result<Vec<u8>, ApiError> {
-    let size: usize = list.items.iter().map(|item| item.bytes.len() + 40).sum();
-    let mut out = Vec::with_capacity(size + 200);
-    let head = json!({"kind": served.description.list_kind, "apiVersion": served.description.kind.api_version()});
-    let head = head.to_string();
-    out.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
-    out.extend_from_slice(b",\"metadata\":");
-    out.extend_from_slice(list_metadata(list).to_string().as_bytes());
-    out.extend_from_slice(b",\"items\":[");
-    let from_metadata = served.origin == Origin::BuiltIn;
-    for (at, item) in list.items.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        with_resource_version(&mut out, &*served.bytes(item)?, item.revision, from_metadata);
-    }
-    out.extend_from_slice(b"]}");
-    Ok(out)
-}
-
-fn list_metadata(list: &List) -> Value {
-    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
-    if let Some(token) = &list.continue_token {
-        metadata["continue"] = token.encode().into();
-    }
-    if let Some(remaining) = list.remaining {
-        metadata["remainingItemCount"] = remaining.into();
-    }
-    metadata
-}
-
-fn watch_response(
-    state: &Arc<State>,
-    served: Arc<Served>,
-    watch: storage::Watch,
-    timeout: std::time::Duration,
-) -> Response {
-    let clock = state.clock().clone();
-    let end = clock.monotonic() + timeout;
-    let stream = futures_util::stream::unfold(Some((watch, served)), move |current| {
-        let clock = clock.clone();
-        async move {
-            let (mut watch, served) = current?;
-            let left = end.saturating_sub(clock.monotonic());
-            let event = env::timeout(left, watch.next()).await.ok().flatten()?;
-            let is_last = matches!(event, WatchEvent::Error(_));
-            let line = event_json(&served, &event).unwrap_or_else(|error| error_event(&error));
-            Some((Bytes::from(line), (!is_last).then_some((watch, served))))
-        }
-    });
-    response(200, "application/json", ResponseBody::stream(stream))
-}
-
-fn error_event(error: &ApiError) -> Vec<u8> {
-    let mut line = json!({"type": "ERROR", "object": error.to_status()}).to_string().into_bytes();
-    line.push(b'\n');
-    line
-}
-
-fn event_json(served: &Served, event: &WatchEvent) -> Result<Vec<u8>, ApiError> {
-    let (kind, object) = match event {
-        WatchEvent::Added(object) => ("ADDED", object),
-        WatchEvent::Modified(object) => ("MODIFIED", object),
-        WatchEvent::Deleted(object) => ("DELETED", object),
-        WatchEvent::Bookmark { revision, initial_events_end } => {
-            return Ok(bookmark(served, *revision, *initial_events_end));
-        }
-        WatchEvent::Error(error) => return Ok(error_event(error)),
-    };
-    let bytes = served.bytes(object)?;
-    let mut line = Vec::with_capacity(bytes.len() + 80);
-    line.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
-    with_resource_version(&mut line, &bytes, object.revision, false);
-    line.extend_from_slice(b"}\n");
-    Ok(line)
-}
-
-fn bookmark(served: &Served, revision: i64, initial_events_end: bool) -> Vec<u8> {
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if initial_events_end {
-        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-    }
-    let kind = &served.description.kind;
-    let mut object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
-    if let schema::Node::Type(type_ref) = served.resource.schema() {
-        // Upstream sends the zero value of the type, which shows what is always there.
-        let mut zero = schema::zero_value(type_ref);
-        for key in ["kind", "apiVersion", "metadata"] {
-            let value = object[key].take();
-            match (key, zero.get_mut("metadata").filter(|zero| zero.is_object())) {
-                ("metadata", Some(zero)) => json_merge(zero, value),
-                _ => zero[key] = value,
-            }
-        }
-        object = zero;
-    }
-    let mut line = json!({"type": "BOOKMARK", "object": object}).to_string().into_bytes();
-    line.push(b'\n');
-    line
-}
-
-fn json_merge(into: &mut Value, from: Value) {
-    if let (Value::Object(into), Value::Object(from)) = (into, from) {
-        into.extend(from);
-    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::encodings::Encodings;
 use crate::metrics::Metrics;
 
 /// Requests that read, in flight at once.
@@ -26,6 +27,7 @@ pub(crate) struct State {
     pub(crate) reads: Semaphore,
     pub(crate) writes: Semaphore,
     pub(crate) metrics: Metrics,
+    pub(crate) encodings: Encodings,
     bootstrapped: AtomicBool,
 }
 
@@ -37,6 +39,7 @@ impl State {
             reads: Semaphore::new(READS_IN_FLIGHT_MAX),
             writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
             metrics: Metrics::default(),
+            encodings: Encodings::default(),
             bootstrapped: AtomicBool::new(false),
             config,
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::{FieldSelector, LabelSelector, Object, ObjectKey};
+use apimachinery::{FieldSelector, LabelSelector, ObjectKey};
 use env::SystemClock;
 use kv::MemoryKv;
 use registry::RESOURCES;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent, WatchOptions,
-    WatchStart, object_bytes,
+    WatchStart,
 };
 
 fn collection(plural: &str) -> Collection {
@@ -25,7 +25,7 @@ fn store() -> ObjectStore {
 fn pod(name: &str, label: &str, node: &str) -> Arc<[u8]> {
     let object = json!({"kind": "Pod", "apiVersion": "v1", "spec": {"nodeName": node},
         "metadata": {"name": name, "namespace": "d", "labels": {"app": label}}});
-    object_bytes(&Object::from_value(object).expect("an object"))
+    codec::encode_stored(&object).into()
 }
 
 fn key(name: &str) -> ObjectKey {

@@ -132,10 +132,12 @@ pub(crate) fn stored_form(call: &Call<'_>, object: Object) -> Result<(Object, st
     schema::canonicalise(&mut tree, served.resource.schema());
     let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("an object became something else"))?;
     if served.description.is_stored_version() {
-        let bytes = storage::object_bytes(&object);
+        let tree = object.into_value();
+        let bytes = codec::encode_stored(&tree).into();
+        let object = Object::from_value(tree).expect("it was an object before");
         return Ok((object, bytes));
     }
     let mut stored = object.clone();
     served.resource.to_stored(&mut stored);
-    Ok((object, storage::object_bytes(&stored)))
+    Ok((object, codec::encode_stored(&stored.into_value()).into()))
 }

@@ -42,8 +42,22 @@ pub(crate) fn apply(call: &Call<'_>, old: &Object) -> Result<Value, ApiError> {
             merge_patch(&mut tree, &patch);
             Ok(tree)
         }
+        STRATEGIC => strategic(call, tree),
         _ => Err(unsupported()),
     }
+}
+
+fn strategic(call: &Call<'_>, mut tree: Value) -> Result<Value, ApiError> {
+    let node = call.served.resource.schema();
+    if !node.is_built_in() {
+        return Err(unsupported());
+    }
+    let patch = read(&call.body)?;
+    let (Value::Object(original), Value::Object(patch)) = (&mut tree, &patch) else {
+        return Err(ApiError::bad_request("the patch is no object"));
+    };
+    schema::strategic_merge(original, patch, node)?;
+    Ok(tree)
 }
 
 fn read(body: &[u8]) -> Result<Value, ApiError> {

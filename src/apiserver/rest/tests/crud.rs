@@ -1,0 +1,180 @@
+//! Every kind can be created, read, watched, changed and deleted over HTTPS with a client certificate.
+
+mod support;
+
+use apimachinery::GroupVersionResource;
+use auth::User;
+use http_body_util::BodyExt as _;
+use kube_client::{ListRequest, WatchEvent, WatchRequest};
+use registry::{RESOURCES, Subresource, Verbs};
+use serde_json::{Value, json};
+use support::{Cluster, read};
+
+fn path_of(description: &registry::Description) -> String {
+    let kind = &description.kind;
+    let root =
+        if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}/{}", kind.group, kind.version) };
+    let place = if description.is_namespaced() { "/namespaces/default" } else { "" };
+    format!("{root}{place}/{}", description.plural)
+}
+
+#[tokio::test]
+async fn every_listable_kind_answers_an_empty_list() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    for resource in RESOURCES {
+        let description = resource.description();
+        if description.verbs == Verbs::Create {
+            continue;
+        }
+        let (code, list) = client.call("GET", &path_of(&description), Value::Null).await;
+        assert_eq!(code, 200, "{list}");
+        assert_eq!(list["kind"], description.list_kind.as_ref());
+    }
+}
+
+#[tokio::test]
+async fn a_config_map_lives_from_create_to_delete() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let (code, created) = client.call("POST", path, json!({"metadata": {"generateName": "a-"}, "data": {"k": "v"}})).await;
+    assert_eq!(code, 201, "{created}");
+    let name = created["metadata"]["name"].as_str().expect("a name").to_owned();
+    assert!(name.starts_with("a-") && name.len() == 7);
+    let one = format!("{path}/{name}");
+    let (code, again) = client.call("POST", path, json!({"metadata": {"name": name}})).await;
+    assert_eq!((code, again["reason"].as_str()), (409, Some("AlreadyExists")));
+    let mut stale = created.clone();
+    stale["metadata"]["resourceVersion"] = "1".into();
+    let (code, conflict) = client.call("PUT", &one, stale).await;
+    assert_eq!((code, conflict["reason"].as_str()), (409, Some("Conflict")));
+    let patch = client.send_as("PATCH", &one, "application/merge-patch+json", json!({"data": {"k": null, "l": "w"}})).await;
+    let (code, patched) = read(patch).await;
+    assert_eq!((code, &patched["data"]), (200, &json!({"l": "w"})));
+    let (code, status) = client.call("DELETE", &one, Value::Null).await;
+    assert_eq!((code, status["status"].as_str()), (200, Some("Success")));
+    let (code, _) = client.call("GET", &one, Value::Null).await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_writes_nothing() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let (_, created) = client.call("POST", path, json!({"metadata": {"name": "a"}})).await;
+    let (code, same) = client.call("PUT", &format!("{path}/a"), created.clone()).await;
+    assert_eq!((code, same), (200, created));
+}
+
+#[tokio::test]
+async fn a_watch_over_https_tells_each_change() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let mut watcher = cluster.connect_as_admin().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let mut events = watcher.send("GET", &format!("{path}?watch=1"), Value::Null).await.into_body();
+    client.call("POST", path, json!({"metadata": {"name": "a"}})).await;
+    client.call("DELETE", &format!("{path}/a"), Value::Null).await;
+    for expected in ["ADDED", "DELETED"] {
+        let frame = events.frame().await.expect("an event").expect("a frame").into_data().expect("data");
+        let event: Value = serde_json::from_slice(&frame).expect("JSON");
+        assert_eq!(event["type"], expected);
+    }
+}
+
+#[tokio::test]
+async fn finalizers_keep_an_object_until_the_last_is_gone() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    client.call("POST", path, json!({"metadata": {"name": "a", "finalizers": ["x.y/z"]}})).await;
+    let (code, pending) = client.call("DELETE", &format!("{path}/a"), Value::Null).await;
+    assert_eq!(code, 200);
+    assert!(pending["metadata"]["deletionTimestamp"].is_string());
+    let patch = json!({"metadata": {"finalizers": null}});
+    client.send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch).await.into_body().collect().await.expect("a body");
+    let (code, _) = client.call("GET", &format!("{path}/a"), Value::Null).await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn a_status_is_written_through_its_own_door_only() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/apis/apps/v1/namespaces/default/replicasets";
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}});
+    let body = json!({"metadata": {"name": "a"}, "spec": spec, "status": {"replicas": 7}});
+    let (code, created) = client.call("POST", path, body).await;
+    assert_eq!((code, &created["status"]["replicas"]), (201, &json!(0)), "{created}");
+    let mut changed = created.clone();
+    changed["spec"]["replicas"] = 5.into();
+    changed["status"]["replicas"] = 2.into();
+    let (_, after_status) = client.call("PUT", &format!("{path}/a/status"), changed.clone()).await;
+    assert_eq!(after_status["status"]["replicas"], 2);
+    assert_eq!(after_status["spec"]["replicas"], created["spec"]["replicas"]);
+    assert_eq!(after_status["metadata"]["generation"], 1);
+    changed["metadata"]["resourceVersion"] = after_status["metadata"]["resourceVersion"].clone();
+    changed["status"]["replicas"] = 9.into();
+    let (_, after_spec) = client.call("PUT", &format!("{path}/a"), changed).await;
+    assert_eq!((&after_spec["status"]["replicas"], &after_spec["spec"]["replicas"]), (&json!(2), &json!(5)));
+    assert_eq!(after_spec["metadata"]["generation"], 2);
+}
+
+#[tokio::test]
+async fn nobody_without_a_certificate_sees_more_than_health() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect(None).await;
+    assert_eq!(client.call("GET", "/livez", Value::Null).await.0, 200);
+    assert_eq!(client.call("GET", "/version", Value::Null).await.0, 200);
+    assert_eq!(client.call("GET", "/api/v1/namespaces", Value::Null).await.0, 401);
+    assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 401);
+}
+
+#[tokio::test]
+async fn discovery_names_every_kind_and_subresource() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    for resource in RESOURCES {
+        let description = resource.description();
+        let path = path_of(&description);
+        let root = path.replace("/namespaces/default", "");
+        let root = root.rsplit_once('/').expect("a path").0;
+        let (_, list) = client.call("GET", root, Value::Null).await;
+        let names: Vec<&str> = list["resources"].as_array().expect("resources").iter().filter_map(|entry| entry["name"].as_str()).collect();
+        assert!(names.contains(&description.plural.as_ref()));
+        for subresource in &description.subresources {
+            let name = format!("{}/{}", description.plural, Subresource::name(*subresource));
+            assert!(names.contains(&name.as_str()), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_component_in_the_process_lists_and_watches_without_copies() {
+    let cluster = Cluster::start(0).await;
+    let transport = cluster.server.transport(User::named("admin", &["system:masters"]));
+    let list = ListRequest {
+        resource: GroupVersionResource::new("", "v1", "configmaps"),
+        namespace: None,
+        label_selector: "a=b".to_owned(),
+        field_selector: String::new(),
+    };
+    let before = transport.list(list.clone()).await.expect("a list");
+    assert!(before.items.is_empty());
+    let mut watch =
+        transport.watch(WatchRequest { list: list.clone(), after_revision: before.revision }).await.expect("a watch");
+    let body = json!({"metadata": {"name": "a", "labels": {"a": "b"}}}).to_string();
+    let request = kube_client::Request {
+        method: kube_client::Method::Post,
+        path: "/api/v1/namespaces/default/configmaps".to_owned(),
+        content_type: "application/json",
+        body: body.into(),
+    };
+    assert_eq!(transport.call(request).await.expect("an answer").code, 201);
+    let Some(WatchEvent::Added(seen)) = watch.recv().await else { panic!("it was added") };
+    let after = transport.list(list).await.expect("a list");
+    assert!(std::sync::Arc::ptr_eq(&seen.bytes, &after.items[0].bytes));
+}

@@ -1,0 +1,220 @@
+//! An API server on the in-memory store, with certificates of its own.
+
+#![allow(dead_code, unreachable_pub)] // Each test binary and the example use a part of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::ApiError;
+use async_trait::async_trait;
+use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision, User};
+use env::{Rng, Shutdown, ShutdownTrigger, SystemClock, SystemRng, Timestamp};
+use kv::MemoryKv;
+use pki::{CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, encode_pem};
+use rest::{ApiServer, Config};
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Believes what a client's certificate says.
+#[derive(Debug)]
+struct ByCertificate;
+
+#[async_trait]
+impl Authenticator for ByCertificate {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Option<User>, ApiError> {
+        let Some(leaf) = credentials.peer_certificates.first() else { return Ok(None) };
+        let info = CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
+        let groups: Vec<&str> = info.subject.organizations.iter().map(String::as_str).collect();
+        Ok(Some(User::named(&info.subject.common_name, &groups)))
+    }
+}
+
+/// Masters may do everything, everybody may look.
+#[derive(Debug)]
+struct Masters;
+
+#[async_trait]
+impl Authorizer for Masters {
+    async fn authorize(&self, attributes: &Attributes) -> Decision {
+        let looks = matches!(attributes.verb.as_str(), "get" | "list" | "watch");
+        if attributes.user.is_in("system:masters") || looks {
+            Decision::Allow { reason: String::new() }
+        } else {
+            Decision::NoOpinion { reason: String::new() }
+        }
+    }
+}
+
+/// Keys and certificates of one test cluster.
+pub struct Pki {
+    pub authority: CertificateAuthority,
+    rng: Arc<dyn Rng>,
+    now: Timestamp,
+}
+
+impl Pki {
+    pub fn generate() -> Self {
+        let (rng, now) = (SystemRng::shared(), SystemClock::shared().now());
+        let authority = CertificateAuthority::generate("test", now, LIFE, &*rng).expect("an authority");
+        Self { authority, rng, now }
+    }
+
+    /// A certificate in DER and its key.
+    pub fn issue(&self, subject: &Subject, names: &SubjectNames, profile: Profile) -> (Vec<u8>, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let times = (self.now, LIFE);
+        let certificate = self
+            .authority
+            .issue(subject, names, &key.public_key_info(), profile, times, &*self.rng)
+            .expect("a certificate");
+        (certificate, key)
+    }
+
+    pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        let names = SubjectNames { dns_names: vec!["localhost".into()], addresses: vec!["127.0.0.1".parse().expect("an address")] };
+        let (certificate, key) = self.issue(&Subject::new("server", &[]), &names, Profile::Server);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from(self.authority.certificate_der().to_vec())).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .expect("a verifier");
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![CertificateDer::from(certificate)], private_key(&key))
+            .expect("a certificate with its key");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
+    /// A kubeconfig for somebody.
+    pub fn write_kubeconfig(&self, path: &Path, port: u16, subject: &Subject) {
+        use base64::Engine as _;
+        let base64 = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+        let (certificate, key) = self.issue(subject, &SubjectNames::default(), Profile::Client);
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n\
+             clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:{port}\n    certificate-authority-data: {}\n\
+             users:\n- name: u\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n",
+            base64(self.authority.certificate_pem()),
+            base64(encode_pem("CERTIFICATE", &certificate)),
+            base64(key.to_pem()),
+        );
+        std::fs::write(path, text).expect("a writable place");
+    }
+}
+
+pub fn private_key(key: &KeyPair) -> PrivateKeyDer<'static> {
+    key.to_private_key_der()
+}
+
+/// A server that ends when this is dropped.
+pub struct Cluster {
+    pub server: ApiServer,
+    pub pki: Pki,
+    pub port: u16,
+    _end: ShutdownTrigger,
+}
+
+impl Cluster {
+    pub async fn start(port: u16) -> Self {
+        let server = ApiServer::new(Config {
+            kv: MemoryKv::new(),
+            authenticator: Arc::new(ByCertificate),
+            authorizer: Arc::new(Masters),
+            admission: Vec::new(),
+            clock: SystemClock::shared(),
+            rng: SystemRng::shared(),
+            advertised_address: format!("127.0.0.1:{port}"),
+        });
+        let pki = Pki::generate();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+        let port = listener.local_addr().expect("a bound address").port();
+        let (end, shutdown) = Shutdown::new();
+        let (serving, tls) = (server.clone(), pki.server_config());
+        env::spawn(async move { serving.serve(listener, tls, shutdown).await });
+        Self { server, pki, port, _end: end }
+    }
+}
+
+/// One HTTPS connection.
+pub struct Client {
+    sender: hyper::client::conn::http1::SendRequest<http_body_util::Full<bytes::Bytes>>,
+}
+
+impl Cluster {
+    /// A connection with a client certificate of `subject`, or with none.
+    pub async fn connect(&self, subject: Option<Subject>) -> Client {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from(self.pki.authority.certificate_der().to_vec())).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let config = match subject {
+            Some(subject) => {
+                let (certificate, key) = self.pki.issue(&subject, &SubjectNames::default(), Profile::Client);
+                let chain = vec![CertificateDer::from(certificate)];
+                builder.with_client_auth_cert(chain, private_key(&key)).expect("a certificate with its key")
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("a connection");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
+        let stream = connector.connect(name, stream).await.expect("a handshake");
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("HTTP");
+        env::spawn(connection);
+        Client { sender }
+    }
+
+    pub async fn connect_as_admin(&self) -> Client {
+        self.connect(Some(Subject::new("admin", &["system:masters"]))).await
+    }
+}
+
+impl Client {
+    pub async fn send(&mut self, method: &str, path: &str, body: serde_json::Value) -> http::Response<hyper::body::Incoming> {
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    pub async fn send_as(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: serde_json::Value,
+    ) -> http::Response<hyper::body::Incoming> {
+        let bytes = if body.is_null() { bytes::Bytes::new() } else { body.to_string().into() };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", content_type)
+            .body(http_body_util::Full::new(bytes))
+            .expect("a request");
+        self.sender.send_request(request).await.expect("an answer")
+    }
+
+    /// The code and the document of an answer.
+    pub async fn call(&mut self, method: &str, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+        read(self.send(method, path, body).await).await
+    }
+}
+
+pub async fn read(response: http::Response<hyper::body::Incoming>) -> (u16, serde_json::Value) {
+    use http_body_util::BodyExt as _;
+    let code = response.status().as_u16();
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    let value = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_no_json| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    (code, value)
+}
