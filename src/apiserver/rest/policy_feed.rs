@@ -41,9 +41,8 @@ struct Feed {
 impl Feed {
     async fn load(&self) -> kv::Result<i64> {
         let all = self.kv.range(RangeRequest::newest(KeyRange::prefix(self.prefix.clone()))).await?;
-        for entry in &all.entries {
-            self.apply(&entry.key, PolicyChange::Set(&entry.value));
-        }
+        let objects = all.entries.iter().filter_map(|entry| Some((self.name(&entry.key)?, &*entry.value)));
+        self.rbac.replace(self.resource, objects);
         Ok(all.revision)
     }
 
@@ -59,8 +58,6 @@ impl Feed {
                         revision = events.last().map_or(revision, Event::revision);
                     }
                     WatchMessage::Progress(seen) => revision = seen,
-                    // Only a feed that slept through minutes of history comes here: what was deleted meanwhile is granted until
-                    // the next start, so everything is read anew into a policy without it.
                     WatchMessage::Compacted { .. } => match self.load().await {
                         Ok(newest) => revision = newest,
                         Err(_closed) => return,
@@ -74,18 +71,20 @@ impl Feed {
     }
 
     fn take(&self, event: &Event) {
-        match event {
-            Event::Put { entry, .. } => self.apply(&entry.key, PolicyChange::Set(&entry.value)),
-            Event::Delete { key, .. } => self.apply(key, PolicyChange::Removed),
+        let (key, change) = match event {
+            Event::Put { entry, .. } => (&entry.key, PolicyChange::Set(&entry.value)),
+            Event::Delete { key, .. } => (key, PolicyChange::Removed),
+        };
+        if let Some(name) = self.name(key) {
+            self.rbac.apply(self.resource, &name, change);
         }
     }
 
-    fn apply(&self, key: &[u8], change: PolicyChange<'_>) {
-        let Some(name) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&self.prefix)) else { return };
-        let key = match name.split_once('/') {
+    fn name(&self, key: &[u8]) -> Option<ObjectKey> {
+        let name = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        Some(match name.split_once('/') {
             Some((namespace, name)) => ObjectKey::namespaced(namespace, name),
             None => ObjectKey::cluster(name),
-        };
-        self.rbac.apply(self.resource, &key, change);
+        })
     }
 }

@@ -20,6 +20,15 @@ impl RbacAuthorizer {
         self.policy.write().apply(resource, key, change);
     }
 
+    /// Takes all objects of one resource at once, and forgets those it had; nobody is judged by a half of it.
+    pub fn replace<'a>(&self, resource: &str, objects: impl Iterator<Item = (ObjectKey, &'a [u8])>) {
+        let mut policy = self.policy.write();
+        policy.forget(resource);
+        for (key, json) in objects {
+            policy.apply(resource, &key, PolicyChange::Set(json));
+        }
+    }
+
     /// Every rule that holds for `user` in `namespace` (empty: in the whole cluster).
     pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
         self.policy.read().rules_for(user, namespace)

@@ -100,6 +100,17 @@ impl Policy {
         }
     }
 
+    /// Forgets every role or every binding of one resource.
+    pub fn forget(&mut self, resource: &str) {
+        match resource {
+            "roles" => self.roles.retain(|key, _| key.namespace.is_empty()),
+            "clusterroles" => self.roles.retain(|key, _| !key.namespace.is_empty()),
+            "rolebindings" => self.bindings.retain(|namespace, _| namespace.is_empty()),
+            "clusterrolebindings" => self.bindings.retain(|namespace, _| !namespace.is_empty()),
+            _ => {}
+        }
+    }
+
     /// The rules that `reference`, found in `namespace`, stands for; `None` if there is no such role.
     pub fn rules_of(&self, reference: &RoleRef, namespace: &str) -> Option<Arc<[Rule]>> {
         let key = match reference.kind.as_str() {
