@@ -248,18 +248,55 @@ impl Machine {
         serve_tcp(&self.outside, ([192, 0, 2, 9], port).into(), "outside");
     }
 
+    /// Servers of the node itself, on its address in the pod network, for TCP and UDP.
+    pub(crate) fn serve_on_node(&self, port: u16) {
+        let address = SocketAddr::new(self.network.node_link().addresses[0], port);
+        let listener = TcpListener::bind(address).unwrap();
+        answer_tcp(listener, "node");
+        answer_udp(UdpSocket::bind(address).unwrap(), "node");
+    }
+
+    /// An endpoint on the node itself, for TCP and UDP.
+    pub(crate) fn put_slice_of_node(&mut self, name: &str, port: u16) {
+        let addresses = [self.node_ip()];
+        let ports = [("tcp", "TCP", port), ("udp", "UDP", port)];
+        self.insert_slice(name, slice(name, &ports, &addresses, &[]));
+    }
+
+    pub(crate) fn udp_from_node(&self, address: &str, port: u16) -> Outcome {
+        UdpFlow(UdpSocket::bind("0.0.0.0:0").unwrap()).ask(address, port)
+    }
+
+    /// As `from_node`, with a source address that is not the one that the kernel would choose.
+    pub(crate) fn from_node_as(&self, source: &str, address: &str, port: u16) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket
+                .bind(SocketAddr::new(source.parse().unwrap(), 0))
+                .unwrap();
+            let server = SocketAddr::new(address.parse().unwrap(), port);
+            env::timeout(SILENCE, socket.connect(server))
+                .await
+                .unwrap()
+                .unwrap()
+                .into_std()
+                .unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        read_from(stream)
+    }
+
     pub(crate) fn serve_udp(&self, pod: usize, port: u16) {
         let address = SocketAddr::from((self.pods[pod].1[0], port));
         let socket = self.pods[pod]
             .0
             .run(|| UdpSocket::bind(address).unwrap())
             .unwrap();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            while let Ok((_, client)) = socket.recv_from(&mut buffer) {
-                let _sent = socket.send_to(format!("pod{pod} {}", client.ip()).as_bytes(), client);
-            }
-        });
+        answer_udp(socket, &format!("pod{pod}"));
     }
 
     pub(crate) fn from_pod(&self, pod: usize, address: &str, port: u16) -> Outcome {
@@ -326,6 +363,10 @@ fn serve_tcp(namespace: &NetworkNamespace, address: SocketAddr, name: &str) {
     let listener = namespace
         .run(|| TcpListener::bind(address).unwrap())
         .unwrap();
+    answer_tcp(listener, name);
+}
+
+fn answer_tcp(listener: TcpListener, name: &str) {
     let name = name.to_owned();
     std::thread::spawn(move || {
         while let Ok((mut stream, client)) = listener.accept() {
@@ -334,14 +375,28 @@ fn serve_tcp(namespace: &NetworkNamespace, address: SocketAddr, name: &str) {
     });
 }
 
+fn answer_udp(socket: UdpSocket, name: &str) {
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, client)) = socket.recv_from(&mut buffer) {
+            let _sent = socket.send_to(format!("{name} {}", client.ip()).as_bytes(), client);
+        }
+    });
+}
+
 fn ask(address: &str, port: u16) -> Outcome {
     let server = SocketAddr::new(address.parse().unwrap(), port);
-    let mut stream = match TcpStream::connect_timeout(&server, SILENCE) {
+    let stream = match TcpStream::connect_timeout(&server, SILENCE) {
         Ok(stream) => stream,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Outcome::Refused,
         Err(error) if error.kind() == ErrorKind::TimedOut => return Outcome::TimedOut,
         Err(error) => panic!("{server}: {error}"),
     };
+    read_from(stream)
+}
+
+fn read_from(mut stream: TcpStream) -> Outcome {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

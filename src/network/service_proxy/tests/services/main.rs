@@ -237,15 +237,16 @@ fn a_udp_flow_that_began_before_the_service_is_translated_once_it_is_there() {
         machine.serve_udp(0, 8080);
         machine.apply();
         let flow = machine.udp_flow(2);
-        assert_eq!(flow.ask("198.51.100.7", 80), Outcome::TimedOut);
+        // An address on the neighbour's network that nobody has.
+        assert_eq!(flow.ask("192.0.2.77", 80), Outcome::TimedOut);
         let ports = json!([{"name": "udp", "port": 80, "protocol": "UDP"}]);
         machine.put_service(
             "web",
-            &json!({"externalIPs": ["198.51.100.7"], "ports": ports}),
+            &json!({"externalIPs": ["192.0.2.77"], "ports": ports}),
         );
         machine.put_slices("web", &[("udp", "UDP", 8080)], &[0]);
         machine.apply();
-        assert_eq!(flow.ask("198.51.100.7", 80).server(), Some("pod0"));
+        assert_eq!(flow.ask("192.0.2.77", 80).server(), Some("pod0"));
     });
 }
 
@@ -280,6 +281,48 @@ fn host_ports_differ_by_address_and_protocol() {
             assert_eq!(machine.from_pod(2, node, 54322).server(), Some("pod0"));
         }
         assert_eq!(machine.from_node("127.0.0.1", 54322), Outcome::Refused);
+    });
+}
+
+#[test]
+fn a_host_port_on_a_loopback_address_answers_a_client_with_another_source() {
+    on_a_machine(|machine| {
+        machine.serve(0, 8080);
+        machine.serve(1, 8080);
+        let outer = machine.outer_ip();
+        machine.put_host_port(0, Some("127.0.0.1"), Protocol::Tcp, 54323);
+        machine.put_host_port(1, Some(&outer), Protocol::Tcp, 54323);
+        machine.apply();
+        assert_eq!(
+            machine.from_node_as(&outer, "127.0.0.1", 54323),
+            Outcome::answered("pod0", &outer)
+        );
+        assert_eq!(machine.from_node(&outer, 54323).server(), Some("pod1"));
+    });
+}
+
+#[test]
+fn a_service_can_lead_to_the_node_itself() {
+    on_a_machine(|machine| {
+        machine.serve_on_node(5353);
+        let ports = json!([{"name": "tcp", "port": 53, "protocol": "TCP"}, {"name": "udp", "port": 53, "protocol": "UDP"}]);
+        machine.put_service(
+            "kube-dns",
+            &json!({"ports": ports, "internalTrafficPolicy": "Local"}),
+        );
+        machine.put_slice_of_node("kube-dns", 5353);
+        machine.apply();
+        let client = machine.pod_ip(0);
+        assert_eq!(
+            machine.from_pod(0, VIP, 53),
+            Outcome::answered("node", &client)
+        );
+        assert_eq!(
+            machine.udp_from_pod(0, VIP, 53),
+            Outcome::answered("node", &client)
+        );
+        assert_eq!(machine.from_node(VIP, 53).server(), Some("node"));
+        assert_eq!(machine.udp_from_node(VIP, 53).server(), Some("node"));
     });
 }
 
