@@ -1,0 +1,31 @@
+//! The kubelet: makes the pods bound to this node run, tells how they are, and serves their logs and streams.
+
+mod admission;
+mod cleanup;
+mod config;
+mod container;
+mod events;
+mod eviction;
+mod images;
+mod kubelet;
+mod logs;
+mod node;
+mod objects;
+mod orphans;
+mod pods;
+mod probes;
+mod resize;
+mod services;
+mod status;
+mod time;
+mod volumes;
+mod worker;
+mod worker_defaults;
+
+pub use config::Config;
+pub use eviction::Thresholds;
+pub use images::GcPolicy;
+pub use kubelet::{Kubelet, Parts};
+pub use node::Capacity;
+pub use pods::{Origin, Wanted};
+pub use volumes::{MountedVolume, MountedVolumes, NoVolumes, PodVolumes, VolumeError};

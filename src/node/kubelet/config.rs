@@ -1,0 +1,97 @@
+//! What the kubelet of one node is told when it is made; it never changes afterwards.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one kubelet. `Config::new` gives upstream's defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node_name: String,
+    /// Directory for what belongs to pods: volumes, hosts files, termination logs.
+    pub root_directory: PathBuf,
+    /// Directory of the pods' logs: `<ns>_<name>_<uid>/<container>/<n>.log` below it.
+    pub pod_logs_directory: PathBuf,
+    /// Where log collectors look for links `<pod>_<ns>_<container>-<id>.log`; `None`: no links.
+    pub container_logs_directory: Option<PathBuf>,
+    /// Folder of static pods; `None`: no static pods.
+    pub manifests_directory: Option<PathBuf>,
+    /// Addresses of the node, primary first.
+    pub node_addresses: Vec<IpAddr>,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// The node's resolver configuration, read when a sandbox is made.
+    pub resolv_conf: PathBuf,
+    /// Where the HTTPS server listens.
+    pub listen: SocketAddr,
+    pub pods_max: u32,
+    pub node_labels: BTreeMap<String, String>,
+    /// Taints the node registers with, `key=value:Effect`.
+    pub register_taints: Vec<String>,
+    /// Kept back from allocatable: cores in thousandths.
+    pub reserved_cpu_millis: i64,
+    /// Kept back from allocatable: bytes.
+    pub reserved_memory_bytes: i64,
+    /// Processes and threads of one pod; `None`: no limit.
+    pub pod_pids_max: Option<i64>,
+    /// Sysctls beyond the safe set, exact or ending in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
+    /// Directory of seccomp profiles that pods name as `Localhost`.
+    pub seccomp_profiles: PathBuf,
+    pub eviction: crate::eviction::Thresholds,
+    pub image_gc: crate::images::GcPolicy,
+    pub node_status_every: Duration,
+    pub lease_duration: Duration,
+    /// Log files above this size are rotated: bytes.
+    pub container_log_bytes_max: u64,
+    /// Log files kept for a container.
+    pub container_log_files_max: usize,
+    pub kubelet_version: String,
+    /// Changes with every boot of the machine.
+    pub boot_id: String,
+}
+
+impl Config {
+    pub fn new(node_name: impl Into<String>, root_directory: impl Into<PathBuf>) -> Self {
+        let root_directory = root_directory.into();
+        Self {
+            node_name: node_name.into(),
+            pod_logs_directory: root_directory.join("logs"),
+            container_logs_directory: None,
+            manifests_directory: None,
+            node_addresses: Vec::new(),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            listen: SocketAddr::from(([0, 0, 0, 0], 10250)),
+            pods_max: 110,
+            node_labels: BTreeMap::new(),
+            register_taints: Vec::new(),
+            reserved_cpu_millis: 0,
+            reserved_memory_bytes: 0,
+            pod_pids_max: None,
+            allowed_unsafe_sysctls: Vec::new(),
+            seccomp_profiles: root_directory.join("seccomp"),
+            eviction: crate::eviction::Thresholds::default(),
+            image_gc: crate::images::GcPolicy::default(),
+            node_status_every: Duration::from_secs(300),
+            lease_duration: Duration::from_secs(40),
+            container_log_bytes_max: 10 * 1024 * 1024,
+            container_log_files_max: 5,
+            kubelet_version: "v1.36.2+combo.1".to_owned(),
+            boot_id: String::new(),
+            root_directory,
+        }
+    }
+
+    /// Directory of one pod.
+    pub(crate) fn pod_directory(&self, uid: &str) -> PathBuf {
+        self.root_directory.join("pods").join(uid)
+    }
+
+    /// Directory of one pod's logs.
+    pub(crate) fn pod_log_directory(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.pod_logs_directory.join(format!("{namespace}_{name}_{uid}"))
+    }
+}

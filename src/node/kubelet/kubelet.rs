@@ -1,0 +1,235 @@
+//! The kubelet of one node: its sources of pods, its workers, and the tasks beside them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::StoredObject;
+use cri::{ImageService, RuntimeService};
+use env::{Clock, Rng, Shutdown};
+use informer::{Cache, Factory, Subscription};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube_client::{Client, ListRequest, resource_of};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::admission::{AdmissionInputs, active_others, judge, node_key};
+use crate::config::Config;
+use crate::events::{EventWriter, Severity, event_channel};
+use crate::images::ImagePuller;
+use crate::node::Capacity;
+use crate::objects::Objects;
+use crate::pods::facts::is_terminal;
+use crate::pods::{Inputs, Origin, PodHandle, PodTable, Rejection, Wanted};
+use crate::services::Services;
+use crate::status::WRITES_MAX;
+use crate::volumes::PodVolumes;
+use crate::worker::PodWorker;
+
+/// A worker that failed (a mistake in it) begins again after this time.
+const WORKER_RESTART: Duration = Duration::from_secs(1);
+
+/// What a kubelet is made of; wiring gives it.
+pub struct Parts {
+    pub config: Config,
+    pub capacity: Capacity,
+    pub runtime: Arc<dyn RuntimeService>,
+    pub images: Arc<dyn ImageService>,
+    pub volumes: Arc<dyn PodVolumes>,
+    /// Calls as `system:node:<name>`.
+    pub client: Client,
+    pub factory: Factory,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+/// Runs the pods of one node. Cloning it shares everything.
+#[derive(Clone)]
+pub struct Kubelet {
+    pub(crate) services: Arc<Services>,
+    pods: Arc<Cache>,
+    pub(crate) node: Arc<Cache>,
+    events: Arc<Mutex<Option<EventWriter>>>,
+}
+
+impl Kubelet {
+    /// Must be made within a runtime: its caches start at once.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, capacity, runtime, images, volumes, client, factory, clock, rng } = parts;
+        let (events, writer) = event_channel(client.clone(), Arc::clone(&clock), Arc::clone(&rng), &config.node_name);
+        let only = |resource, field: &str| ListRequest {
+            resource,
+            namespace: None,
+            label_selector: String::new(),
+            field_selector: format!("{field}={}", config.node_name),
+        };
+        let pods = factory.cache(only(resource_of::<Pod>(), "spec.nodeName"));
+        let node = factory.cache(only(resource_of::<Node>(), "metadata.name"));
+        let services = Services {
+            puller: ImagePuller::new(Arc::clone(&images), events.clone(), Arc::clone(&clock)),
+            objects: Objects::new(client.clone(), &factory),
+            runtime_name: runtime.version().name,
+            started_at: clock.now(),
+            status_writes: Arc::new(Semaphore::new(WRITES_MAX)),
+            user_namespaces: Mutex::new(BTreeMap::new()),
+            pods_table: Arc::new(PodTable::default()),
+            node: capacity,
+            config,
+            runtime,
+            images,
+            volumes,
+            client,
+            events,
+            clock,
+            rng,
+        };
+        Self { services: Arc::new(services), pods, node, events: Arc::new(Mutex::new(Some(writer))) }
+    }
+
+    /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
+    pub async fn run(self, shutdown: Shutdown) {
+        if let Some(writer) = self.events.lock().take() {
+            env::spawn(writer.run());
+        }
+        let events = self.services.runtime.events();
+        let sources = async {
+            let subscription = self.pods.subscribe();
+            self.pods.wait_for_sync().await;
+            self.follow_api(&subscription, &shutdown).await;
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => {}
+            () = self.follow_runtime(events) => {}
+            () = sources => {}
+        }
+    }
+
+    async fn follow_runtime(&self, mut events: cri::ContainerEvents) {
+        loop {
+            match events.recv().await {
+                Ok(event) => {
+                    if let Some(pod) = self.services.pods_table.get(&event.pod_uid) {
+                        pod.inputs.poke();
+                    }
+                }
+                Err(RecvError::Lagged(_)) => self.services.pods_table.all().iter().for_each(|pod| pod.inputs.poke()),
+                // The runtime is gone: nothing more is told.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn follow_api(&self, subscription: &Subscription, shutdown: &Shutdown) {
+        while let Some(change) = subscription.try_next() {
+            self.apply(&change, shutdown);
+        }
+        self.clean_up_orphans(shutdown).await;
+        loop {
+            let change = subscription.next().await;
+            self.apply(&change, shutdown);
+        }
+    }
+
+    fn apply(&self, change: &informer::Change, shutdown: &Shutdown) {
+        let uid = |side: &Option<StoredObject>| side.as_ref().map(|object| object.index.uid.clone());
+        if let Some(old) = uid(&change.old).filter(|old| uid(&change.new).as_ref() != Some(old))
+            && let Some(handle) = self.services.pods_table.get(&old)
+        {
+            handle.inputs.set_gone();
+        }
+        if let Some(new) = &change.new {
+            self.want(Wanted { object: new.clone(), origin: Origin::Api, mirror: None }, shutdown);
+        }
+    }
+
+    /// The pod should run here, in this form.
+    pub(crate) fn want(&self, wanted: Wanted, shutdown: &Shutdown) {
+        let uid = wanted.object.index.uid.clone();
+        if let Some(handle) = self.services.pods_table.get(&uid) {
+            handle.inputs.set_wanted(wanted);
+            return;
+        }
+        let Ok(pod) = wanted.object.decode::<Pod>() else {
+            tracing::error!(pod = %wanted.object.key(), "a pod cannot be read");
+            return;
+        };
+        if crate::pods::facts::is_mirror(&pod) {
+            return;
+        }
+        let rejection = self.admit(&pod);
+        if let Some(rejection) = &rejection {
+            self.services.events.pod(&pod, Severity::Warning, &rejection.reason, rejection.message.clone());
+        }
+        self.start_worker(&uid, Inputs::new(wanted, rejection), shutdown);
+    }
+
+    /// A pod that has begun here was admitted once; it is not judged again.
+    fn admit(&self, pod: &Pod) -> Option<Rejection> {
+        let status = pod.status.clone().unwrap_or_default();
+        let has_begun = status.start_time.is_some() || is_terminal(status.phase.as_deref());
+        if has_begun || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let uid = crate::pods::facts::uid(pod);
+        let table = &self.services.pods_table;
+        let node = self.node.get(&node_key(&self.services.config.node_name)).and_then(|node| node.decode::<Node>().ok());
+        let allocatable = &self.services.node.allocatable;
+        judge(&AdmissionInputs {
+            pod,
+            node: node.as_ref(),
+            free: &table.free_for(uid, allocatable),
+            allocatable,
+            others: &active_others(table, uid),
+            allowed_unsafe_sysctls: &self.services.config.allowed_unsafe_sysctls,
+        })
+    }
+
+    fn start_worker(&self, uid: &str, inputs: Inputs, shutdown: &Shutdown) {
+        let handle = PodHandle { inputs: Arc::new(inputs), view: Arc::default() };
+        self.services.pods_table.insert(uid, handle.clone());
+        let (services, shutdown, uid) = (Arc::clone(&self.services), shutdown.clone(), uid.to_owned());
+        env::spawn(async move {
+            loop {
+                let worker = PodWorker::new(Arc::clone(&services), Arc::clone(&handle.inputs), Arc::clone(&handle.view));
+                match env::spawn(worker.run(shutdown.clone())).await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::error!(uid, %error, "the worker of a pod failed and begins again");
+                        env::sleep(WORKER_RESTART).await;
+                    }
+                }
+            }
+            if !shutdown.is_requested() {
+                services.pods_table.remove(&uid);
+            }
+        });
+    }
+
+    /// What is in the runtime and on the disk of pods that nobody wants any more.
+    async fn clean_up_orphans(&self, shutdown: &Shutdown) {
+        let sandboxes = match self.services.runtime.list_pod_sandboxes().await {
+            Ok(sandboxes) => sandboxes,
+            Err(error) => {
+                tracing::warn!(%error, "the runtime does not tell which pods it has");
+                return;
+            }
+        };
+        for sandbox in &sandboxes {
+            self.services.adopt_user_namespace(&sandbox.pod.uid, &sandbox.namespaces.user);
+            if self.services.pods_table.get(&sandbox.pod.uid).is_some() {
+                continue;
+            }
+            match crate::orphans::as_wanted(sandbox) {
+                Ok(wanted) => {
+                    let inputs = Inputs::new(wanted, None);
+                    inputs.set_gone();
+                    self.start_worker(&sandbox.pod.uid, inputs, shutdown);
+                }
+                Err(error) => tracing::error!(%error, "an orphan cannot be described"),
+            }
+        }
+        crate::orphans::remove_files(&self.services).await;
+    }
+}

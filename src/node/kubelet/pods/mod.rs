@@ -1,0 +1,9 @@
+//! Which pods this node should run, and small facts about a pod that many places ask for.
+
+pub(crate) mod facts;
+mod inputs;
+mod table;
+
+pub(crate) use inputs::{Eviction, Inputs, Rejection, Snapshot};
+pub(crate) use table::{PodHandle, PodTable};
+pub use inputs::{Origin, Wanted};

@@ -1,0 +1,227 @@
+//! The only place that acts on a pod: it carries out a plan through the runtime and the volumes, and says what came of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cri::{ContainerId, ContainerState, PodSandboxId};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::container::dns::{parse_resolv_conf, pod_dns};
+use crate::container::sandbox::sandbox_config;
+use crate::container::unsupported;
+use crate::events::Severity;
+use crate::pods::Inputs;
+use crate::pods::facts::{is_host_network, uid};
+use crate::services::Services;
+use crate::status::StartError;
+use crate::volumes::MountedVolumes;
+use crate::worker::plan::PodActions;
+use crate::worker::{BackOff, Observed};
+
+/// How long an action that failed waits before it is tried again: 1 s, doubled up to 10 s.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// What a worker remembers of its pod beyond what the runtime and the API know; losing it does no harm.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) back_off: BackOff,
+    pub(crate) start_errors: BTreeMap<String, StartError>,
+    /// Last words of ended containers.
+    pub(crate) messages: BTreeMap<ContainerId, String>,
+    /// Volumes as they were made ready, and for which version of the pod.
+    pub(crate) volumes: Option<(i64, MountedVolumes)>,
+    failures: u32,
+}
+
+impl Memory {
+    /// Something failed: how long to wait before the next attempt.
+    pub(crate) fn failed(&mut self) -> Duration {
+        let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(RETRY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// What a turn of acting came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The runtime has changed: look again at once.
+    pub(crate) changed: bool,
+    /// Look again after this time, whatever happens.
+    pub(crate) again_after: Option<Duration>,
+}
+
+impl Outcome {
+    pub(crate) fn again_in(&mut self, span: Duration) {
+        self.again_after = Some(self.again_after.map_or(span, |known| known.min(span)));
+    }
+}
+
+pub(crate) struct Executor {
+    pub(crate) services: Arc<Services>,
+    pub(crate) inputs: Arc<Inputs>,
+}
+
+impl Executor {
+    /// Carries out a plan. Cancel safe in the sense of crash-only: what was begun is seen by the next observation.
+    pub(crate) async fn run(&self, pod: &Pod, observed: &Observed, actions: &PodActions, memory: &mut Memory) -> Outcome {
+        let mut outcome = Outcome::default();
+        match self.act(pod, observed, actions, memory, &mut outcome).await {
+            Ok(()) if memory.start_errors.is_empty() => memory.succeeded(),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(pod = crate::pods::facts::title(pod), %error, "a step failed");
+                outcome.again_in(memory.failed());
+            }
+        }
+        outcome
+    }
+
+    async fn act(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        actions: &PodActions,
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) -> cri::Result<()> {
+        let runtime = &self.services.runtime;
+        if actions.kill_pod {
+            let any = observed.is_anything_running() || observed.ready_sandbox().is_some();
+            if any {
+                let grace = crate::pods::facts::spec(pod).termination_grace_period_seconds;
+                self.stop_pod(pod, observed, grace.unwrap_or(crate::worker_defaults::GRACE_SECONDS)).await?;
+                outcome.changed = true;
+            }
+        }
+        for kill in &actions.kill {
+            self.kill_container(pod, observed, kill).await?;
+            outcome.changed = true;
+        }
+        for id in &actions.remove {
+            runtime.remove_container(id).await?;
+            outcome.changed = true;
+        }
+        if !actions.start.is_empty() || actions.create_sandbox.is_some() {
+            if let Err(error) = unsupported::check(pod) {
+                self.hold_all(pod, actions, memory, "UnsupportedFeature", &error.0);
+                return Ok(());
+            }
+            if !self.volumes_ready(pod, memory).await {
+                outcome.again_in(memory.failed());
+                return Ok(());
+            }
+        }
+        if let Some(attempt) = actions.create_sandbox {
+            self.create_sandbox(pod, attempt, observed).await?;
+            outcome.changed = true;
+            return Ok(());
+        }
+        for resize in &actions.resize {
+            runtime.update_container_resources(&resize.id, &resize.resources).await?;
+            outcome.changed = true;
+        }
+        if !actions.resize.is_empty() {
+            self.resize_pod(pod, observed).await?;
+        }
+        if actions.start.is_empty() || actions.kill_pod {
+            return Ok(());
+        }
+        if actions.kill.is_empty() && actions.remove.is_empty() {
+            return self.start_all(pod, observed, &actions.start, memory, outcome).await;
+        }
+        // What was killed in this plan is started in this plan: seen alone, its end could mean that it should not run again.
+        let now = Observed::read(runtime.as_ref(), uid(pod)).await?;
+        self.start_all(pod, &now, &actions.start, memory, outcome).await
+    }
+
+    async fn resize_pod(&self, pod: &Pod, observed: &Observed) -> cri::Result<()> {
+        let Some(sandbox) = observed.ready_sandbox() else { return Ok(()) };
+        let resources = crate::container::resources::pod_resources(pod, self.services.config.pod_pids_max);
+        self.services.runtime.update_pod_sandbox_resources(&sandbox.id, &resources).await
+    }
+
+    fn hold_all(&self, pod: &Pod, actions: &PodActions, memory: &mut Memory, reason: &str, message: &str) {
+        let names = actions.start.iter().filter_map(|start| self.spec_of(pod, *start)).map(|container| container.name);
+        let names: Vec<String> = names.collect();
+        let is_known = names.iter().all(|name| memory.start_errors.get(name).is_some_and(|error| error.message == message));
+        if !is_known {
+            self.services.events.pod(pod, Severity::Warning, reason, message);
+        }
+        for name in names {
+            memory.start_errors.insert(name, StartError { reason: reason.to_owned(), message: message.to_owned() });
+        }
+    }
+
+    /// Makes the pod's volumes ready, once per version of the pod.
+    async fn volumes_ready(&self, pod: &Pod, memory: &mut Memory) -> bool {
+        let generation = pod.metadata.generation.unwrap_or(0);
+        if memory.volumes.as_ref().is_some_and(|(known, _)| *known == generation) {
+            return true;
+        }
+        match self.services.volumes.set_up(pod).await {
+            Ok(volumes) => {
+                memory.volumes = Some((generation, volumes));
+                true
+            }
+            Err(error) => {
+                self.services.events.pod(pod, Severity::Warning, "FailedMount", error.0);
+                false
+            }
+        }
+    }
+
+    async fn create_sandbox(&self, pod: &Pod, attempt: u32, observed: &Observed) -> cri::Result<PodSandboxId> {
+        let events = &self.services.events;
+        if !observed.sandboxes.is_empty() {
+            let text = "Pod sandbox changed, it will be killed and re-created.";
+            events.pod(pod, Severity::Normal, "SandboxChanged", text);
+        }
+        let fail = |error: cri::Error| {
+            if !self.inputs.must_end() {
+                events.pod(pod, Severity::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+            }
+            error
+        };
+        let config = &self.services.config;
+        let node_dns = parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+        let dns = pod_dns(pod, &node_dns, &config.cluster_dns, &config.cluster_domain);
+        for (reason, text) in dns.warnings {
+            events.pod(pod, Severity::Warning, reason, text);
+        }
+        let mapping = self.services.user_namespace_of(pod).map_err(fail)?;
+        let made = sandbox_config(pod, attempt, Some(dns.config), mapping, config);
+        let made = made.map_err(|error| fail(cri::Error::CreatePodSandbox(error.0)))?;
+        std::fs::create_dir_all(&made.log_directory)
+            .map_err(|error| fail(cri::Error::CreatePodSandbox(format!("make the log directory: {error}"))))?;
+        // Old sandboxes are kept until the pod goes, as long as their containers tell how they ended.
+        self.services.runtime.run_pod_sandbox(made).await.map_err(fail)
+    }
+
+    /// Addresses of the pod, primary first.
+    pub(crate) fn pod_ips(&self, pod: &Pod, observed: &Observed) -> Vec<IpAddr> {
+        if is_host_network(pod) {
+            return self.services.config.node_addresses.clone();
+        }
+        observed.sandboxes.first().map(|sandbox| sandbox.addresses.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn pod_ip(&self, pod: &Pod, observed: &Observed) -> String {
+        self.pod_ips(pod, observed).first().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// When an ended container ended.
+pub(crate) fn ended_at(state: &ContainerState) -> Option<env::Timestamp> {
+    match state {
+        ContainerState::Exited { finished_at, .. } => Some(*finished_at),
+        _ => None,
+    }
+}
