@@ -310,6 +310,7 @@ impl Decoder {
             }
             (Shape::Bool, Document::Bool(value)) => Ok(Value::Bool(value)),
             (Shape::Bytes, Document::String(text)) => bytes(&text),
+            (Shape::Bytes, Document::Array(items)) => self.byte_list(items),
             (Shape::Int32 | Shape::Int64 | Shape::Float64, Document::Number(literal)) => {
                 self.number(&literal, shape, go_name)
             }

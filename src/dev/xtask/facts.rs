@@ -8,15 +8,20 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 const PROGRAM: &str = "src/dev/xtask/facts";
-const BLOB: &str = "src/api/schema/facts.bin";
-const PAIRS: &str = "src/api/codec/tests/data/pairs.gz";
-const REFUSALS: &str = "src/api/schema/tests/data/refusals.gz";
+
+/// What the program is asked for, and where it goes.
+const FILES: [(&str, &str); 4] = [
+    ("blob", "src/api/schema/facts.bin"),
+    ("pairs", "src/api/codec/tests/data/pairs.gz"),
+    ("refusals", "src/api/schema/tests/data/refusals.gz"),
+    ("judgements", "src/api/schema/tests/data/judgements.gz"),
+];
 
 /// Runs the Go program for every file it writes. Needs Go of the version its go.mod names, and the module cache or
 /// a module proxy.
 pub(crate) fn generate() -> anyhow::Result<()> {
     let root = workspace_root()?;
-    for (command, file) in [("blob", BLOB), ("pairs", PAIRS), ("refusals", REFUSALS)] {
+    for (command, file) in FILES {
         run(&root.join(PROGRAM), command, &root.join(file))?;
     }
     Ok(())

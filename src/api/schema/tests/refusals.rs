@@ -29,7 +29,12 @@ fn refusals() -> Vec<Refusal> {
     let mut refusals = Vec::new();
     while let Some(kind) = part() {
         let (input, error, outcome) = (part().unwrap(), part().unwrap(), part().unwrap());
-        refusals.push(Refusal { kind, input, error, outcome });
+        refusals.push(Refusal {
+            kind,
+            input,
+            error,
+            outcome,
+        });
     }
     refusals
 }
@@ -37,7 +42,10 @@ fn refusals() -> Vec<Refusal> {
 #[test]
 fn broken_objects_are_refused_in_gos_words() {
     let mut failures = 0;
-    for refusal in refusals().iter().filter(|refusal| refusal.kind != "quantity") {
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| refusal.kind != "quantity")
+    {
         let parts: Vec<&str> = refusal.kind.split('/').collect();
         let node = Node::Type(schema::built_in(parts[0], parts[1], parts[2]).unwrap());
         let (error, strict) = match decode_json(refusal.input.as_bytes(), node) {
@@ -58,7 +66,10 @@ fn broken_objects_are_refused_in_gos_words() {
 #[test]
 fn quantities_have_gos_canonical_form() {
     let mut failures = 0;
-    for refusal in refusals().iter().filter(|refusal| refusal.kind == "quantity") {
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| refusal.kind == "quantity")
+    {
         let (error, canonical) = match canonical_quantity(&refusal.input) {
             Ok(canonical) => (String::new(), canonical),
             Err(error) => (error.to_string(), String::new()),

@@ -9,15 +9,57 @@ use super::{Findings, Place};
 use crate::structural::{Structural, StructuralType};
 use crate::time::{UnixTime, parse_duration};
 
+/// The formats of texts that count.
+const FORMATS: &[&str] = &[
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "k8sshortname",
+    "k8slongname",
+];
+
+/// The format of a schema, where it is one that counts for its type.
+pub(super) fn effective(schema: &Structural) -> Option<&str> {
+    let format = schema.validation().format.as_deref()?;
+    let value_type = if schema.int_or_string {
+        None
+    } else {
+        schema.value_type
+    };
+    let counts = match value_type {
+        None | Some(StructuralType::String) => FORMATS.contains(&&*format.replace('-', "")),
+        Some(StructuralType::Integer) => matches!(format, "int32" | "int64"),
+        Some(StructuralType::Number) => matches!(format, "float" | "double"),
+        Some(_) => false,
+    };
+    counts.then_some(format)
+}
+
 pub(super) fn judge(place: Place<'_>, text: &str, schema: &Structural) -> Findings {
-    let Some(format) = &schema.validation().format else {
+    let Some(format) = effective(schema).filter(|format| !is_format(format, text)) else {
         return Findings::default();
     };
-    let is_text = schema.int_or_string
-        || !matches!(schema.value_type, Some(other) if other != StructuralType::String);
-    if !is_text || is_format(format, text) {
-        return Findings::default();
-    }
     let path = place.field_path();
     let message = format!("{} in body must be of type {format}: {text:?}", place.path);
     Findings::of(Some(apimachinery::FieldError::type_invalid(

@@ -24,8 +24,15 @@ pub fn validate(resource: &Value, schema: &Structural) -> FieldErrors {
 
 /// Judges the changed resource; what equals the old one at the same place is accepted.
 pub fn validate_update(resource: &Value, old: Option<&Value>, schema: &Structural) -> FieldErrors {
+    let mut found: Vec<FieldError> = Vec::new();
+    for error in judge(Place { path: "", old }, resource, schema).errors {
+        // Several alternatives may say the same.
+        if !found.contains(&error) {
+            found.push(error);
+        }
+    }
     let mut errors = FieldErrors::none();
-    errors.extend(judge(Place { path: "", old }, resource, schema).errors);
+    errors.extend(found);
     errors
 }
 
@@ -140,18 +147,37 @@ fn judge_type(place: Place<'_>, value: &Value, schema: &Structural) -> Findings 
         _ => expected.iter().any(|expected| match expected {
             StructuralType::Number => matches!(found, "number" | "integer"),
             StructuralType::Integer => {
-                found == "integer" || value.as_f64().is_some_and(|float| float.fract() == 0.0)
+                found == "integer" || value.as_f64().is_some_and(number::is_integer)
             }
             other => other.as_str() == found,
         }),
     };
-    if !expected.is_empty() && !fits {
-        let names: Vec<&str> = expected.iter().map(|expected| expected.as_str()).collect();
-        findings
-            .errors
-            .push(place.wrong_type(&names.join(","), found));
+    if expected.is_empty() || fits {
+        return findings;
     }
+    let is_numeric =
+        |one: &StructuralType| matches!(one, StructuralType::Integer | StructuralType::Number);
+    let error = match (format::effective(schema), value) {
+        (None, _) | (_, Value::Null) => place.wrong_type(&type_names(expected), found),
+        // Of a text or list under a format, upstream judges the format alone.
+        (Some(_), Value::String(_) | Value::Array(_)) if !expected.iter().any(is_numeric) => {
+            return findings;
+        }
+        (Some(_), Value::String(_) | Value::Array(_)) => {
+            place.wrong_type(&type_names(expected), found)
+        }
+        (Some(format), Value::Number(number)) => {
+            place.wrong_type(format, if number.is_f64() { "float64" } else { "int64" })
+        }
+        (Some(format), _) => place.wrong_type(format, ""),
+    };
+    findings.errors.push(error);
     findings
+}
+
+fn type_names(types: &[StructuralType]) -> String {
+    let names: Vec<&str> = types.iter().map(|one| one.as_str()).collect();
+    names.join(",")
 }
 
 fn judge_enum(place: Place<'_>, value: &Value, validation: &Validation) -> Findings {
@@ -172,11 +198,14 @@ fn judge_enum(place: Place<'_>, value: &Value, validation: &Validation) -> Findi
     Findings::of(Some(error))
 }
 
-/// Whether two values are the same; 1 and 1.0 are.
-#[allow(clippy::float_cmp)] // Both came from literals.
-fn equal(left: &Value, right: &Value) -> bool {
-    left == right
-        || matches!((left.as_f64(), right.as_f64()), (Some(left), Some(right)) if left == right)
+/// Whether a value is the legal one; a number is first turned into the legal one's kind, as Go converts it.
+#[allow(clippy::float_cmp, clippy::cast_possible_truncation)] // Both came from literals; Go truncates too.
+fn equal(legal: &Value, value: &Value) -> bool {
+    match (legal.as_i64(), legal.as_f64(), value.as_f64()) {
+        (Some(legal), _, Some(number)) if !value.is_i64() => legal == number as i64,
+        (None, Some(legal), Some(number)) => legal == number,
+        _ => legal == value,
+    }
 }
 
 fn judge_text(place: Place<'_>, value: &Value, text: &str, validation: &Validation) -> Findings {

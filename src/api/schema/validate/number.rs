@@ -6,8 +6,23 @@ use serde_json::Value;
 use super::{Findings, Place};
 use crate::structural::{Structural, StructuralType};
 
-/// How far from a whole number a quotient may be and still count as one.
-const MULTIPLE_TOLERANCE: f64 = 1e-9;
+/// How far from a whole number a float may be, in proportion, and still count as one.
+const INTEGER_TOLERANCE: f64 = 1e-9;
+/// Beyond this a float cannot tell whole numbers apart.
+const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// Whether upstream takes a float for a whole number.
+pub(super) fn is_integer(number: f64) -> bool {
+    let whole = number.trunc();
+    let difference = (number - whole).abs();
+    number.abs() <= INTEGER_MAX
+        && (difference == 0.0
+            || if whole == 0.0 {
+                difference < INTEGER_TOLERANCE
+            } else {
+                difference / (number.abs() + whole.abs()) < INTEGER_TOLERANCE
+            })
+}
 
 pub(super) fn judge(place: Place<'_>, value: &Value, schema: &Structural) -> Findings {
     let validation = schema.validation();
@@ -16,8 +31,12 @@ pub(super) fn judge(place: Place<'_>, value: &Value, schema: &Structural) -> Fin
     };
     let mut findings = Findings::of(out_of_range(place, value, schema));
     if let Some(factor) = validation.multiple_of {
-        let quotient = number / factor;
-        if factor > 0.0 && (quotient - quotient.round()).abs() > MULTIPLE_TOLERANCE {
+        let quotient = if factor < 1.0 {
+            number * (1.0 / factor)
+        } else {
+            number / factor
+        };
+        if factor > 0.0 && !is_integer(quotient) {
             let text = format_args!("be a multiple of {factor}");
             findings.errors.push(place.invalid(value, text));
         }
@@ -56,9 +75,8 @@ fn out_of_range(place: Place<'_>, value: &Value, schema: &Structural) -> Option<
                 .is_some_and(|number| i32::try_from(number).is_ok());
             ("integer", "int32", fits)
         }
-        // A number that is no i64 came as a float beyond its range, or is no integer, which the type tells.
         (StructuralType::Integer, format) => {
-            let fits = value.is_i64() || number.fract() != 0.0;
+            let fits = value.is_i64();
             ("integer", if format == "int64" { format } else { "" }, fits)
         }
         (StructuralType::Number, "float") => {

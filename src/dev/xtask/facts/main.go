@@ -1,6 +1,7 @@
 // Command facts reads what Kubernetes' Go modules say about the types of the API and writes the facts alone, no
 // prose: `facts blob FILE` the lookup table of crate schema, `facts pairs FILE` encoded examples of every kind,
-// `facts refusals FILE` what Go's decoder says of broken ones.
+// `facts refusals FILE` what Go's decoder says of broken ones, `facts judgements FILE` what upstream's validator says of
+// random custom resources.
 package main
 
 import (
@@ -10,7 +11,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fatal("usage: facts blob|pairs|refusals FILE")
+		fatal("usage: facts blob|pairs|refusals|judgements FILE")
 	}
 	switch os.Args[1] {
 	case "blob":
@@ -22,6 +23,8 @@ func main() {
 		write(os.Args[2], pairs())
 	case "refusals":
 		write(os.Args[2], refusals())
+	case "judgements":
+		write(os.Args[2], judgements())
 	default:
 		fatal("unknown command %q", os.Args[1])
 	}
