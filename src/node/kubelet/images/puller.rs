@@ -58,7 +58,7 @@ struct State {
 enum Pull {
     Running,
     Done(ImageId),
-    Failed { at: Timestamp, reason: &'static str, message: String, told: bool },
+    Failed { at: Timestamp, reason: &'static str, message: String },
 }
 
 impl ImagePuller {
@@ -86,8 +86,8 @@ impl ImagePuller {
                 Ok(None) => {}
                 Err(error) => return inspect_failed(&image, &error),
             },
-            Some(Finished::Failed { reason, message }) => {
-                return ImageState::Failed { reason, message, again_after: Some(TELL_FOR) };
+            Some(Finished::Failed { reason, message, left }) => {
+                return ImageState::Failed { reason, message, again_after: Some(left) };
             }
             None => {}
         }
@@ -126,7 +126,7 @@ impl ImagePuller {
         }
     }
 
-    /// What the last pull came to. A result is told once: then the next question may pull again.
+    /// What the last pull came to. A success is told once, a failure for a while: then the next question may pull again.
     fn finished(&self, key: &(String, String)) -> Option<Finished> {
         let mut state = self.state.lock();
         match state.pulls.get_mut(key)? {
@@ -136,10 +136,10 @@ impl ImagePuller {
                 state.pulls.remove(key);
                 Some(Finished::Pulled(id))
             }
-            Pull::Failed { told: true, .. } => None,
-            Pull::Failed { reason, message, told, .. } => {
-                *told = true;
-                Some(Finished::Failed { reason, message: message.clone() })
+            Pull::Failed { at, reason, message } => {
+                let shown = self.clock.now().saturating_since(*at);
+                let left = TELL_FOR.checked_sub(shown).filter(|left| !left.is_zero())?;
+                Some(Finished::Failed { reason, message: message.clone(), left })
             }
         }
     }
@@ -149,7 +149,7 @@ impl ImagePuller {
         let waiting = {
             let mut state = self.state.lock();
             let waiting = match state.pulls.get(&key) {
-                Some(Pull::Failed { at, reason, message, .. }) => {
+                Some(Pull::Failed { at, reason, message }) => {
                     let back_off = state.back_offs.get(&key.0);
                     let wait = back_off.and_then(|back_off| back_off.wait(&image, *at, now));
                     wait.map(|(_, left)| (left, format!("{reason}: {message}")))
@@ -208,7 +208,7 @@ impl ImagePuller {
                 let (reason, message) = pull_error(&image, &error);
                 let at = self.clock.now();
                 self.state.lock().back_offs.entry(key.0.clone()).or_default().started_again(&image, at);
-                Pull::Failed { at, reason, message, told: false }
+                Pull::Failed { at, reason, message }
             }
         };
         let mut state = self.state.lock();
@@ -249,7 +249,7 @@ enum Present {
 enum Finished {
     Running,
     Pulled(ImageId),
-    Failed { reason: &'static str, message: String },
+    Failed { reason: &'static str, message: String, left: Duration },
 }
 
 fn inspect_failed(image: &str, error: &cri::Error) -> ImageState {

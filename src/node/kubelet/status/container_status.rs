@@ -174,7 +174,7 @@ fn should_start(
         Some(Running::Running { .. }) => false,
         Some(Running::Exited { exit_code, .. }) => {
             let passed = kind == ContainerKind::Init && !is_sidecar(container) && *exit_code == 0;
-            !passed && (crate::pods::facts::is_accompanying(kind, container) || restarts_after(container, spec(inputs.pod), *exit_code))
+            !passed && (inputs.owed.contains(&container.name) || crate::pods::facts::is_accompanying(kind, container) || restarts_after(container, spec(inputs.pod), *exit_code))
         }
     }
 }

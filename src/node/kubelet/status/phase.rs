@@ -1,5 +1,7 @@
 //! `status.phase` from the states of the containers.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use semantics::resources::is_sidecar;
 
@@ -10,6 +12,8 @@ pub(crate) struct PhaseInputs<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) containers: &'a [ContainerStatus],
     pub(crate) init_containers: &'a [ContainerStatus],
+    /// Containers that were killed to be started anew.
+    pub(crate) owed: &'a BTreeSet<String>,
     /// No container will be started any more.
     pub(crate) is_ending: bool,
     /// A regular container has been started in this sandbox.
@@ -31,13 +35,13 @@ enum Standing {
 pub(crate) fn pod_phase(inputs: &PhaseInputs<'_>) -> &'static str {
     let pod = inputs.pod;
     let (sidecars, plain): (Vec<&Container>, Vec<&Container>) = init_containers(pod).iter().partition(|init| is_sidecar(init));
-    let plain: Vec<Standing> = plain.iter().map(|init| standing(pod, init, inputs.init_containers)).collect();
+    let plain: Vec<Standing> = plain.iter().map(|init| standing(inputs, init, inputs.init_containers)).collect();
     let failed_for_good = |standing: &Standing| matches!(standing, Standing::Stopped { code, again: false } if *code != 0);
     if plain.iter().any(failed_for_good) {
         return "Failed";
     }
     let is_pending = |standing: &Standing| !matches!(standing, Standing::Stopped { .. });
-    let regular: Vec<Standing> = containers(pod).iter().map(|container| standing(pod, container, inputs.containers)).collect();
+    let regular: Vec<Standing> = containers(pod).iter().map(|container| standing(inputs, container, inputs.containers)).collect();
     let sidecars: Vec<Sidecar> = sidecars.iter().map(|sidecar| sidecar_standing(sidecar, inputs.init_containers)).collect();
     let sidecar_pends = sidecars.iter().any(|sidecar| matches!(sidecar, Sidecar::Waiting | Sidecar::Starting | Sidecar::Unknown));
     if plain.iter().any(is_pending) || (sidecar_pends && !inputs.is_initialised) {
@@ -69,7 +73,7 @@ fn phase_of_stopped(inputs: &PhaseInputs<'_>, regular: &[Standing]) -> &'static 
     }
 }
 
-fn standing(pod: &Pod, container: &Container, all: &[ContainerStatus]) -> Standing {
+fn standing(inputs: &PhaseInputs<'_>, container: &Container, all: &[ContainerStatus]) -> Standing {
     let Some(status) = all.iter().find(|status| status.name == container.name) else { return Standing::Unknown };
     let Some(state) = &status.state else { return Standing::Unknown };
     if state.running.is_some() {
@@ -82,7 +86,7 @@ fn standing(pod: &Pod, container: &Container, all: &[ContainerStatus]) -> Standi
     match ended {
         Some(ended) => Standing::Stopped {
             code: ended.exit_code,
-            again: restarts_after(container, spec(pod), ended.exit_code),
+            again: inputs.owed.contains(&container.name) || restarts_after(container, spec(inputs.pod), ended.exit_code),
         },
         None if state.waiting.is_some() => Standing::Waiting,
         None => Standing::Unknown,

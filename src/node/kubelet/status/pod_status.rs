@@ -1,6 +1,6 @@
 //! The whole status of a pod as a pure function; nothing here looks at the clock, the disk or the API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cri::ContainerId;
@@ -37,6 +37,8 @@ pub(crate) struct StatusInputs<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) worker_phase: Phase,
     pub(crate) start_errors: &'a BTreeMap<String, StartError>,
+    /// Containers that were killed to be started anew.
+    pub(crate) owed: &'a BTreeSet<String>,
     pub(crate) probe: &'a dyn Fn(&ContainerId, ProbeKind) -> Option<ProbeResult>,
     pub(crate) eviction: Option<&'a Eviction>,
     pub(crate) rejection: Option<&'a Rejection>,
@@ -151,7 +153,7 @@ fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[Cont
         inputs.observed.newest(&container.name).is_some_and(|status| Some(&status.sandbox) == current)
     });
     let is_ending = inputs.worker_phase >= Phase::Terminating;
-    let phase = pod_phase(&PhaseInputs { pod: inputs.pod, containers, init_containers: init, is_ending, is_initialised });
+    let phase = pod_phase(&PhaseInputs { pod: inputs.pod, containers, init_containers: init, owed: inputs.owed, is_ending, is_initialised });
     let is_over = inputs.worker_phase >= Phase::Terminated;
     if is_over && !is_terminal(Some(phase)) {
         return "Failed".to_owned();

@@ -1,6 +1,6 @@
 //! The only place that acts on a pod: it carries out a plan through the runtime and the volumes, and says what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Memory {
     pub(crate) back_off: BackOff,
     pub(crate) start_errors: BTreeMap<String, StartError>,
+    /// Containers that were killed to be started anew, and are not yet.
+    pub(crate) owed: BTreeSet<String>,
     /// Last words of ended containers.
     pub(crate) messages: BTreeMap<ContainerId, String>,
     /// Volumes as they were made ready, and for which version of the pod.
@@ -101,7 +103,11 @@ impl Executor {
                 outcome.changed = true;
             }
         }
+        let starts: Vec<String> = actions.start.iter().filter_map(|start| Some(self.spec_of(pod, *start)?.name)).collect();
         for kill in &actions.kill {
+            if starts.contains(&kill.name) {
+                memory.owed.insert(kill.name.clone());
+            }
             self.kill_container(pod, observed, kill).await?;
             outcome.changed = true;
         }

@@ -1,5 +1,7 @@
 //! What to do next for a pod that should run: a pure function of what is wanted and what is there.
 
+use std::collections::BTreeSet;
+
 use cri::{ContainerId, ContainerState, ContainerStatus, NamespaceMode, PodSandboxId, PodSandboxState};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -52,6 +54,8 @@ pub(crate) struct PlanInputs<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) observed: &'a Observed,
     pub(crate) probe: &'a dyn Fn(&ContainerId, ProbeKind) -> Option<ProbeResult>,
+    /// Containers that were killed to be started anew, and are not yet.
+    pub(crate) owed: &'a BTreeSet<String>,
     /// Whether changes of resources may take effect.
     pub(crate) resize: &'a ResizeState,
 }
@@ -217,7 +221,8 @@ pub(crate) fn verdict(inputs: &PlanInputs<'_>, kind: ContainerKind, container: &
         ContainerState::Created => Verdict::Start { remove: Some(status.id.clone()) },
         ContainerState::Exited { exit_code, .. } => {
             let sidecar = crate::pods::facts::is_accompanying(kind, container);
-            if sidecar || restarts_after(container, spec(inputs.pod), exit_code) {
+            let owed = inputs.owed.contains(&container.name);
+            if sidecar || owed || restarts_after(container, spec(inputs.pod), exit_code) {
                 Verdict::Start { remove: None }
             } else {
                 Verdict::Leave

@@ -182,6 +182,7 @@ impl PodWorker {
             observed,
             worker_phase: self.phase,
             start_errors: &self.memory.start_errors,
+            owed: &self.memory.owed,
             probe: &|id, kind| snapshot.probes.get(&(id.clone(), kind)).copied(),
             eviction: snapshot.eviction.as_ref(),
             rejection: snapshot.rejection.as_ref(),
@@ -225,7 +226,8 @@ impl PodWorker {
     async fn sync(&mut self, pod: &Pod, observed: &Observed, resize: &ResizeState) -> Next {
         let inputs = Arc::clone(&self.inputs);
         let probe = |id: &cri::ContainerId, kind| inputs.probe(id, kind);
-        let actions = plan(&PlanInputs { pod, observed, probe: &probe, resize });
+        let owed = self.memory.owed.clone();
+        let actions = plan(&PlanInputs { pod, observed, probe: &probe, owed: &owed, resize });
         let errors_before = self.memory.start_errors.clone();
         let executor = Arc::clone(&self.executor);
         let run = executor.run(pod, observed, &actions, &mut self.memory);

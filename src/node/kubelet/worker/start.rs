@@ -65,6 +65,7 @@ impl Executor {
             match self.start(pod, observed, *start, &container, memory).await {
                 Ok(()) => {
                     memory.start_errors.remove(&container.name);
+                    memory.owed.remove(&container.name);
                     outcome.changed = true;
                 }
                 Err(Held::Waiting) => {
@@ -90,7 +91,7 @@ impl Executor {
         memory: &mut Memory,
     ) -> Result<(), Held> {
         self.check_back_off(pod, observed, start.kind, container, memory)?;
-        let image = self.image(pod, start.kind, container).await?;
+        let image = self.image(pod, start.kind, container, memory).await?;
         let newest = observed.newest(&container.name);
         let attempt = newest.map_or_else(|| self.attempt_without_record(pod, container), |newest| newest.attempt + 1);
         let whose = (start.kind, container.name.as_str());
@@ -137,15 +138,18 @@ impl Executor {
         Err(Held::Failed(error, Some(left)))
     }
 
-    async fn image(&self, pod: &Pod, kind: ContainerKind, container: &Container) -> Result<Image, Held> {
+    async fn image(&self, pod: &Pod, kind: ContainerKind, container: &Container, memory: &Memory) -> Result<Image, Held> {
         let keyring = self.services.objects.keyring(pod).await;
         let need = ImageNeed { pod, kind, container, keyring, inputs: &self.inputs };
         match self.services.puller.ensure(need).await {
             ImageState::Ready(image) => Ok(*image),
             ImageState::Pulling => Err(Held::Waiting),
             ImageState::Failed { reason, message, again_after } => {
-                let text = format!("Error: {reason}");
-                self.services.events.container(pod, (kind, &container.name), Severity::Warning, "Failed", text);
+                let is_told = memory.start_errors.get(&container.name).is_some_and(|error| error.reason == reason);
+                if !is_told {
+                    let text = format!("Error: {reason}");
+                    self.services.events.container(pod, (kind, &container.name), Severity::Warning, "Failed", text);
+                }
                 Err(Held::Failed(StartError { reason: reason.to_owned(), message }, again_after))
             }
         }
