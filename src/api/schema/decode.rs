@@ -329,6 +329,21 @@ impl Decoder {
         }
     }
 
+    /// Go takes a list of small numbers for bytes too.
+    fn byte_list(&self, items: Vec<Document<'_>>) -> Result<Value, DecodeError> {
+        let bytes: Result<Vec<u8>, DecodeError> = items
+            .into_iter()
+            .map(|item| match item {
+                Document::Null => Ok(0),
+                Document::Number(literal) => literal
+                    .parse()
+                    .map_err(|_| self.mismatch(&format!("number {literal}"), "uint8")),
+                other => Err(self.mismatch(other.sort(), "uint8")),
+            })
+            .collect();
+        Ok(Value::String(STANDARD.encode(bytes?)))
+    }
+
     fn number(&self, literal: &str, shape: Shape, go_name: &str) -> Result<Value, DecodeError> {
         let read = match shape {
             Shape::Int32 => literal.parse::<i32>().ok().map(Value::from),
