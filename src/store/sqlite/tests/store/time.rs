@@ -87,11 +87,12 @@ fn the_store_forgets_history_after_five_minutes_by_itself() {
         let store = SqliteKv::open(&file(&directory), options).unwrap();
         put(&*store, "a", b"1").await.unwrap();
         put(&*store, "a", b"2").await.unwrap();
-        for (minutes, compacted) in [(5, 0), (5, 3)] {
-            clock.advance(Duration::from_mins(minutes));
+        until(|| async {
+            clock.advance(Duration::from_mins(5));
             store.check_time();
-            until(|| async { store.status().await.unwrap().compact_revision == compacted }).await;
-        }
+            store.status().await.unwrap().compact_revision == 3
+        })
+        .await;
         assert_eq!(
             get(&*store, "a", Some(2)).await,
             Err(Error::Compacted {

@@ -1,10 +1,10 @@
-//! Watches on the store on disk: in order, whole, and never in a writer's way.
+//! Many callers at once: no update is lost, what was acknowledged is seen, and watches are in order, whole, and in nobody's way.
 
 use std::sync::Arc;
 
-use kv::{KeyRange, Kv, WatchMessage};
+use kv::{Compare, Durability, KeyRange, Kv, RangeRequest, Txn, WatchMessage};
 
-use crate::support::{delete, directory, drain, file, open, put, run, watch};
+use crate::support::{delete, directory, drain, file, get, open, put, put_operation, run, watch};
 
 #[test]
 fn watchers_see_every_write_of_concurrent_writers_while_history_is_compacted() {
@@ -88,5 +88,46 @@ fn a_slow_watcher_reads_the_past_from_disk() {
         assert_eq!(events[200], "progress 201");
         let again = drain(&mut watch(&*store, KeyRange::prefix("k"), Some(2)).await).await;
         assert_eq!(again, events);
+    });
+}
+
+#[test]
+fn compare_and_set_from_many_callers_loses_no_update_and_readers_never_see_the_past() {
+    const CALLERS: usize = 12;
+    const UPDATES: u64 = 40;
+    run(async {
+        let directory = directory();
+        let store = open(&file(&directory));
+        put(&*store, "n", b"0").await.unwrap();
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                env::spawn(async move {
+                    let (mut done, mut seen) = (0, 0);
+                    while done < UPDATES {
+                        let request = RangeRequest::newest(KeyRange::key("n"));
+                        let entry = Arc::clone(&store.range(request).await.unwrap().entries[0]);
+                        assert!(entry.mod_revision >= seen);
+                        let number: u64 = String::from_utf8_lossy(&entry.value).parse().unwrap();
+                        let txn = Txn {
+                            compares: vec![Compare::mod_revision_is("n", entry.mod_revision)],
+                            success: vec![put_operation("n", (number + 1).to_string().as_bytes())],
+                            failure: Vec::new(),
+                        };
+                        let answer = store.txn(txn, Durability::Durable).await.unwrap();
+                        seen = answer.revision;
+                        done += u64::from(answer.succeeded);
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        let wanted = (CALLERS as u64 * UPDATES).to_string();
+        assert_eq!(
+            get(&*store, "n", None).await.unwrap().unwrap(),
+            wanted.as_bytes()
+        );
     });
 }
