@@ -1,0 +1,44 @@
+//! The command line: parse, run, exit code. One file per subcommand.
+
+mod completion;
+mod image;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Kubernetes for the edge in one binary.
+#[derive(Parser)]
+#[command(name = "combo", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the control plane, and a node unless told not to
+    Server(Box<server::ServerCommand>),
+    /// Import, pull, list and remove images of this node
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionCommand),
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Server(command) => command.run(),
+        Command::Image(command) => command.run(),
+        Command::Completion(command) => command.run(&mut Cli::command()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("combo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The store and the API server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use auth::{
+    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates, MastersAuthorizer, NodeAuthorizer,
+    Objects, RbacAuthorizer, ServiceAccountTokens,
+};
+use bootstrap::{Credentials, DataDir};
+use config::ServerConfig;
+use env::{Clock, Rng, Shutdown};
+use kv::Kv;
+use rest::{ApiServer, StoreObjects};
+use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
+use tokio::net::TcpListener;
+
+use crate::tls;
+
+/// What is encrypted on disk.
+const SEALED_PREFIX: &str = "/registry/secrets/";
+
+/// A store and an API server over it.
+pub(crate) struct ControlPlane {
+    pub(crate) store: Arc<SqliteKv>,
+    pub(crate) api: ApiServer,
+}
+
+/// What the parts of a process share.
+#[derive(Clone)]
+pub(crate) struct Basics {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) shutdown: Shutdown,
+}
+
+pub(crate) fn open_store(data_dir: &DataDir, basics: &Basics) -> anyhow::Result<Arc<SqliteKv>> {
+    let key_file = data_dir.encryption_key();
+    let sealer = SealingKeys::load_or_create(&key_file, basics.rng.clone())?;
+    let options = Options {
+        clock: basics.clock.clone(),
+        rng: basics.rng.clone(),
+        sealers: vec![SealedPrefix { prefix: SEALED_PREFIX.into(), sealer }],
+        ..Options::default()
+    };
+    SqliteKv::open(&data_dir.database(), options).context("open the store")
+}
+
+impl ControlPlane {
+    /// Starts serving; returns when the port is open.
+    pub(crate) async fn start(
+        config: &ServerConfig,
+        store: Arc<SqliteKv>,
+        credentials: &Credentials,
+        advertised: IpAddr,
+        basics: &Basics,
+    ) -> anyhow::Result<Self> {
+        let kv: Arc<dyn Kv> = store.clone();
+        let objects: Arc<dyn Objects> = StoreObjects::new(kv.clone(), basics.clock.clone());
+        let rbac = Arc::new(RbacAuthorizer::default());
+        rest::feed_policy(kv.clone(), rbac.clone(), &basics.shutdown).await.context("read the roles")?;
+        let authorizer: Arc<dyn Authorizer> = Arc::new(AuthorizerChain(vec![
+            Arc::new(MastersAuthorizer),
+            Arc::new(NodeAuthorizer::new(objects.clone())),
+            rbac.clone(),
+        ]));
+        let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
+        let tokens = Arc::new(ServiceAccountTokens::new(
+            &issuer,
+            &credentials.service_account_key,
+            objects.clone(),
+            (basics.clock.clone(), basics.rng.clone()),
+        ));
+        let authenticator = authenticator(credentials, &tokens, basics)?;
+        let admission = admission::plugins(&admission::Context {
+            objects: objects.clone(),
+            rbac: rbac.clone(),
+            authorizer: authorizer.clone(),
+        });
+        let api = ApiServer::new(rest::Config {
+            kv,
+            authenticator,
+            authorizer,
+            admission,
+            clock: basics.clock.clone(),
+            rng: basics.rng.clone(),
+            advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),
+        });
+        let address = SocketAddr::new(config.bind_address, config.https_listen_port);
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let tls = tls::server_config(&credentials.api_server, &[credentials.client_authority.certificate_der()])?;
+        let (serving, shutdown) = (api.clone(), basics.shutdown.clone());
+        env::spawn(async move { serving.serve(listener, tls, shutdown).await });
+        Ok(Self { store, api })
+    }
+}
+
+fn authenticator(
+    credentials: &Credentials,
+    tokens: &Arc<ServiceAccountTokens>,
+    basics: &Basics,
+) -> anyhow::Result<Arc<dyn Authenticator>> {
+    let authorities = [credentials.client_authority.certificate_der().to_vec()];
+    let certificates = ClientCertificates::new(&authorities, basics.clock.clone()).map_err(anyhow::Error::msg)?;
+    Ok(Arc::new(AuthenticatorChain(vec![Arc::new(certificates), tokens.clone()])))
+}
