@@ -18,7 +18,7 @@ use crate::admission::{AdmissionInputs, active_others, judge, node_key};
 use crate::config::Config;
 use crate::events::{EventWriter, Severity, event_channel};
 use crate::images::ImagePuller;
-use crate::node::Capacity;
+use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
 use crate::objects::Objects;
 use crate::pods::facts::is_terminal;
 use crate::pods::{Inputs, Origin, PodHandle, PodTable, Rejection, Wanted};
@@ -50,6 +50,7 @@ pub struct Kubelet {
     pub(crate) services: Arc<Services>,
     pods: Arc<Cache>,
     pub(crate) node: Arc<Cache>,
+    pressure: Arc<PressureState>,
     events: Arc<Mutex<Option<EventWriter>>>,
 }
 
@@ -84,7 +85,7 @@ impl Kubelet {
             clock,
             rng,
         };
-        Self { services: Arc::new(services), pods, node, events: Arc::new(Mutex::new(Some(writer))) }
+        Self { services: Arc::new(services), pods, node, pressure: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) }
     }
 
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
@@ -98,11 +99,19 @@ impl Kubelet {
             self.pods.wait_for_sync().await;
             self.follow_api(&subscription, &shutdown).await;
         };
+        let registrar = NodeRegistrar {
+            services: Arc::clone(&self.services),
+            node: Arc::clone(&self.node),
+            facts: NodeFacts::read(&self.services.config, &self.services.runtime.version()),
+            pressure: Arc::clone(&self.pressure),
+            port: self.services.config.listen.port(),
+        };
         tokio::select! {
             biased;
             () = shutdown.requested() => {}
             () = self.follow_runtime(events) => {}
             () = sources => {}
+            () = registrar.run() => {}
         }
     }
 

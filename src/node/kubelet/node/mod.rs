@@ -1,5 +1,12 @@
 //! The node itself: what it has, its object, its lease.
 
 mod capacity;
+mod lease;
+mod object;
+mod pressure;
+mod registrar;
 
 pub use capacity::Capacity;
+pub(crate) use object::{NodeFacts, architecture};
+pub(crate) use pressure::{Pressure, PressureState};
+pub(crate) use registrar::NodeRegistrar;
