@@ -6,6 +6,7 @@
 mod canonical;
 mod decode;
 mod defaults;
+mod definition;
 mod facts;
 mod json;
 mod node;
@@ -23,6 +24,7 @@ pub use decode::{
     strict_decoding_error,
 };
 pub use defaults::apply_defaults;
+pub use definition::validate_definition;
 pub use facts::{
     BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds,
     type_named,

@@ -23,6 +23,13 @@ pub fn prune(resource: &mut Value, schema: &Structural) -> Vec<String> {
     pruner.removed
 }
 
+/// As [`prune`], for a value that is no resource by itself.
+pub(crate) fn prune_value(value: &mut Value, schema: &Structural) -> Vec<String> {
+    let mut pruner = Pruner { removed: Vec::new(), path: String::new() };
+    pruner.value(value, schema);
+    pruner.removed
+}
+
 /// Removes nulls where the schema allows none, except where a default will take their place.
 pub fn prune_non_nullable_nulls(value: &mut Value, schema: &Structural) {
     match value {

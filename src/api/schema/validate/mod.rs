@@ -43,7 +43,7 @@ struct Place<'a> {
     old: Option<&'a Value>,
 }
 
-impl<'a> Place<'a> {
+impl Place<'_> {
     fn field_path(self) -> FieldPath {
         FieldPath::new(self.path.trim_start_matches('.'))
     }
