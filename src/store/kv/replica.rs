@@ -167,6 +167,19 @@ impl Replica {
             .collect()
     }
 
+    /// The revision to compact to so that half of `max` superseded versions stay, if there are more than `max`.
+    pub fn crowded(&self, max: usize) -> Option<Revision> {
+        let garbage = self.garbage.lock();
+        if garbage.len() <= max {
+            return None;
+        }
+        Some(
+            garbage[garbage.len() - max / 2 - 1]
+                .from
+                .min(self.snapshot().revision),
+        )
+    }
+
     /// Forgets what [`Self::dead`] gave last; the writer publishes `state` afterwards.
     pub fn forget(&self, state: &mut State, dead: &[Dead]) {
         for dead in dead {

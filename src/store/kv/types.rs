@@ -239,13 +239,12 @@ impl Event {
 /// What a watch delivers, in revision order. The events of one revision are never split over two messages.
 #[derive(Clone, Debug)]
 pub enum WatchMessage {
+    /// The events of one or more whole revisions; never empty.
     Events(Arc<[Event]>),
-    /// Everything up to this revision was delivered.
+    /// Everything up to this revision was delivered. A watch that starts after the next revision gives no such answer until its time comes.
     Progress(Revision),
     /// The start revision is compacted; nothing follows.
-    Compacted {
-        compact_revision: Revision,
-    },
+    Compacted { compact_revision: Revision },
 }
 
 /// A running watch; dropping it ends it. The receiver ends when the store closes.

@@ -14,7 +14,7 @@ use crate::schema;
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     bell: Option<SyncSender<()>>,
-    /// Held while a checkpoint runs: SQLite refuses a second one instead of waiting.
+    /// Held while a checkpoint runs: `SQLite` refuses a second one instead of waiting.
     running: Arc<Mutex<()>>,
     thread: Option<JoinHandle<()>>,
 }

@@ -17,7 +17,7 @@ use crate::options::{Options, RelaxedWrites};
 use crate::queue::{Command, Queue};
 use crate::schema::meta;
 
-/// Rows that a batch of writes forgets in passing.
+/// Rows that a batch of few writes forgets in passing.
 const SWEEP_ROWS_BUSY: usize = 100;
 /// Rows that are forgotten at once while nobody waits.
 const SWEEP_ROWS_IDLE: usize = 500;
@@ -31,6 +31,8 @@ const RELAXED_AGE_MAX: Duration = Duration::from_mins(10);
 const RELAXED_CHANGES_MAX: usize = 2048;
 /// Bytes of relaxed writes in memory only, at most.
 const RELAXED_BYTES_MAX: usize = 1 << 20;
+/// Superseded versions (about 80 bytes each in memory) from which on a store that compacts itself does not wait for the span of history to pass.
+const HISTORY_VERSIONS_MAX: usize = 500_000;
 /// How long the store waits with its own work after a write failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long after the last write the page cache is given back.
@@ -47,6 +49,7 @@ pub(crate) struct Writer {
     state: State,
     relaxed: Relaxed,
     auto: AutoCompaction,
+    history_versions_max: usize,
     /// Whether the disk knows that the store is open.
     marked_open: bool,
     trim_at: Option<Duration>,
@@ -133,6 +136,7 @@ impl Writer {
             state,
             relaxed: Relaxed::default(),
             auto,
+            history_versions_max: HISTORY_VERSIONS_MAX,
             marked_open: false,
             trim_at: None,
             retry_at: None,
@@ -282,8 +286,15 @@ impl Writer {
                 self.revoke(id, batch).expect("the lease is there");
             }
         }
-        let compacted = self.state.compact_revision();
-        if let Some(revision) = self.auto.tick(now, self.state.revision(), compacted)
+        let tick = self
+            .auto
+            .tick(now, self.state.revision(), self.state.compact_revision());
+        let crowded = self
+            .options
+            .auto_compaction
+            .and_then(|_| self.replica.crowded(self.history_versions_max));
+        // An error means that it is compacted already, and only the sweep is behind.
+        if let Some(revision) = tick.max(crowded)
             && self.compact(revision, batch).is_ok()
         {
             tracing::debug!(revision, "the store forgets its history up to here");
@@ -291,10 +302,10 @@ impl Writer {
         if self.relaxed.flush_at.is_some_and(|at| at <= now) {
             batch.durable = true;
         }
-        let rows = if batch.replies.is_empty() {
-            SWEEP_ROWS_IDLE
-        } else {
-            SWEEP_ROWS_BUSY
+        let rows = match batch.replies.len() {
+            0 => SWEEP_ROWS_IDLE,
+            // Twice what is written, so that no load makes the rest of a compaction grow.
+            _ => SWEEP_ROWS_BUSY.max(2 * batch.changes.len()),
         };
         // By the published revision: a reader may still use what the compaction of this very batch makes obsolete.
         batch.dead = self.replica.dead(&self.replica.snapshot(), rows);

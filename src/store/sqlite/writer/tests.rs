@@ -216,3 +216,23 @@ fn a_store_that_compacted_everything_waits_for_ever() {
             .all(|commit| commit.2 <= SWEEP_ROWS_IDLE)
     );
 }
+
+#[test]
+fn a_flood_of_writes_does_not_wait_for_the_clock_to_be_forgotten() {
+    let (mut writer, _disk, _clock) = writer();
+    writer.history_versions_max = 100;
+    for _ in 0..1000 {
+        writer.put("a", 0, Durability::Durable).unwrap();
+    }
+    writer.rest();
+    let (state, left) = (writer.replica.snapshot(), writer.replica.crowded(100));
+    assert!(
+        left.is_none() && state.revision() - state.compact_revision() >= 50,
+        "{left:?}"
+    );
+    writer.options.auto_compaction = None;
+    for _ in 0..200 {
+        writer.put("a", 0, Durability::Durable).unwrap();
+    }
+    assert!(writer.replica.crowded(100).is_some());
+}
