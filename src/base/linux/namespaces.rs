@@ -113,7 +113,11 @@ pub fn create(
         }
     })?;
     let result = pin(pid, kinds, ids, &mut from_child, &mut to_child);
-    drop(to_child);
+    // The child waits for a last byte, and has a copy of our end: closing ours would not wake it.
+    if let Some(child) = rustix::process::Pid::from_raw(pid) {
+        rustix::process::kill_process(child, rustix::process::Signal::KILL)
+            .doing(|| "end the child".to_owned())?;
+    }
     wait_child(pid)?;
     result
 }

@@ -55,9 +55,11 @@ pub fn disk_info(path: &Path) -> Result<DiskInfo> {
 
 /// The host's name, as `uname -n` tells it.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
-
 
 /// `(major, minor, patch)` of the running kernel; parts that do not parse are 0.
 pub fn kernel_version() -> (u32, u32, u32) {

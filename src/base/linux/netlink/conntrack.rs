@@ -1,13 +1,16 @@
 //! Known flows: removal of those that a filter names, so that packets stop following a decision that was taken back.
 
-use super::attributes::Request;
+use super::attributes::{Attributes, Request};
 use super::{NetlinkError, Protocol, Socket};
 use std::net::IpAddr;
 
-/// Subsystem 1 (conntrack), message 2 (delete).
+/// Subsystem 1 (conntrack), messages 1 (get) and 2 (delete).
+const GET_FLOWS: u16 = (1 << 8) | 1;
 const DELETE_FLOWS: u16 = (1 << 8) | 2;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
 const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
 const FILTER_REPLY: u16 = 2;
@@ -82,32 +85,96 @@ impl Family {
 
 /// The calls on the flow table of one network namespace.
 #[derive(Debug)]
-pub struct ConntrackSocket(Socket);
+pub struct ConntrackSocket {
+    socket: Socket,
+    filter: FilterPlace,
+}
+
+/// Who picks the flows out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterPlace {
+    /// The kernel, in one message (6.9 and newer).
+    Kernel,
+    /// We, from a list of all flows.
+    Here,
+}
 
 impl ConntrackSocket {
     /// Opens a socket in the network namespace of the calling thread.
     pub fn open() -> Result<Self, NetlinkError> {
-        Socket::open(Protocol::NetFilter).map(Self)
+        Self::open_with(FilterPlace::Kernel)
     }
 
-    /// Forgets all flows that match; quiet when there are none. The filter runs in the kernel (6.9 and newer); an older
-    /// kernel refuses the request.
-    pub fn forget(&mut self, flows: Flows) -> Result<(), NetlinkError> {
-        match self.0.acknowledge("to forget flows", request(flows)) {
-            Err(error) if error.is_refusal(libc::ENOENT) => Ok(()),
-            other => other,
-        }
+    /// As `open`; with `Here` in the way of older kernels.
+    pub fn open_with(filter: FilterPlace) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            socket: Socket::open(Protocol::NetFilter)?,
+            filter,
+        })
     }
+
+    /// Forgets all flows that match; quiet when there are none.
+    pub fn forget(&mut self, flows: Flows) -> Result<(), NetlinkError> {
+        if self.filter == FilterPlace::Kernel {
+            match self.socket.acknowledge("to forget flows", request(flows)) {
+                Err(error) if error.is_refusal(libc::ENOENT) => return Ok(()),
+                // An older kernel wants whole tuples and refuses a part of one.
+                Err(error)
+                    if error.is_refusal(libc::EINVAL) || error.is_refusal(libc::EOPNOTSUPP) =>
+                {
+                    self.filter = FilterPlace::Here;
+                }
+                other => return other,
+            }
+        }
+        self.forget_one_by_one(flows)
+    }
+
+    fn forget_one_by_one(&mut self, flows: Flows) -> Result<(), NetlinkError> {
+        let (family, original, reply) = parts(flows);
+        let header = [family_byte(family), 0, 0, 0];
+        let known = self
+            .socket
+            .dump("to list flows", &Request::dump(GET_FLOWS, &header))?;
+        for flow in known {
+            let attributes = flow.attributes(4);
+            let is_meant = original.matches(attributes.find_nested(TUPLE_ORIGINAL))
+                && reply.matches(attributes.find_nested(TUPLE_REPLY));
+            if !is_meant {
+                continue;
+            }
+            let mut request = Request::acknowledged(DELETE_FLOWS, 0, &header);
+            if let Some(tuple) = attributes.find(TUPLE_ORIGINAL) {
+                request.nested(TUPLE_ORIGINAL, |list| {
+                    list.raw(tuple);
+                });
+            }
+            for kind in [ZONE, ID] {
+                if let Some(value) = attributes.find(kind) {
+                    request.attribute(kind, value);
+                }
+            }
+            match self.socket.acknowledge("to forget a flow", request) {
+                // It ended meanwhile.
+                Err(error) if error.is_refusal(libc::ENOENT) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family_byte(family: Family) -> u8 {
+    let number = match family {
+        Family::V4 => libc::AF_INET,
+        Family::V6 => libc::AF_INET6,
+    };
+    u8::try_from(number).expect("address families are small numbers")
 }
 
 fn request(flows: Flows) -> Request {
     let (family, original, reply) = parts(flows);
-    let family_number = match family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
-    };
-    let family_byte = u8::try_from(family_number).expect("address families are small numbers");
-    let mut request = Request::acknowledged(DELETE_FLOWS, 0, &[family_byte, 0, 0, 0]);
+    let mut request = Request::acknowledged(DELETE_FLOWS, 0, &[family_byte(family), 0, 0, 0]);
     for (kind, tuple) in [(TUPLE_ORIGINAL, original), (TUPLE_REPLY, reply)] {
         if tuple != Tuple::default() {
             request.nested(kind, |inner| tuple.put(inner));
@@ -142,6 +209,25 @@ impl Tuple {
             | bit(self.protocol.is_some(), MATCH_PROTOCOL)
             | bit(self.source_port.is_some(), MATCH_SOURCE_PORT)
             | bit(self.destination_port.is_some(), MATCH_DESTINATION_PORT)
+    }
+
+    /// Whether a flow's tuple has all that is known here.
+    fn matches(self, tuple: Option<Attributes<'_>>) -> bool {
+        let Some(tuple) = tuple else { return false };
+        let ip = tuple.find_nested(TUPLE_IP);
+        let transport = tuple.find_nested(TUPLE_PROTOCOL);
+        let address = |side| ip.and_then(|ip| read_address(ip, side));
+        let port = |which| {
+            let bytes = transport.and_then(|transport| transport.find(which))?;
+            Some(u16::from_be_bytes(bytes.try_into().ok()?))
+        };
+        let protocol =
+            transport.and_then(|transport| transport.find(PROTOCOL_NUMBER)?.first().copied());
+        fits(self.source, address(Side::Source))
+            && fits(self.destination, address(Side::Destination))
+            && fits(self.protocol, protocol)
+            && fits(self.source_port, port(PROTOCOL_SOURCE_PORT))
+            && fits(self.destination_port, port(PROTOCOL_DESTINATION_PORT))
     }
 
     fn put(self, tuple: &mut Request) {
@@ -251,4 +337,19 @@ fn put_address(tuple: &mut Request, address: IpAddr, side: Side) {
             (IpAddr::V6(address), Side::Destination) => ip.attribute(4, &address.octets()),
         };
     });
+}
+
+fn read_address(ip: Attributes<'_>, side: Side) -> Option<IpAddr> {
+    let (v4, v6) = match side {
+        Side::Source => (1, 3),
+        Side::Destination => (2, 4),
+    };
+    if let Some(bytes) = ip.find(v4) {
+        return Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?));
+    }
+    Some(IpAddr::from(<[u8; 16]>::try_from(ip.find(v6)?).ok()?))
+}
+
+fn fits<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> bool {
+    wanted.is_none() || wanted == found
 }

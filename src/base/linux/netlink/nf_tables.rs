@@ -428,18 +428,6 @@ impl NfTablesSocket {
             handle: handle.map_or(0, u64::from_be_bytes),
         }))
     }
-
-    /// Names of all `inet` tables.
-    pub fn tables(&mut self) -> Result<Vec<String>, NetlinkError> {
-        let replies = self.0.dump(
-            "to list tables",
-            &Request::dump(GET_TABLE, &[FAMILY_INET, 0, 0, 0]),
-        )?;
-        Ok(replies
-            .iter()
-            .filter_map(|reply| reply.attributes(4).find_text(TABLE_NAME).map(str::to_owned))
-            .collect())
-    }
 }
 
 /// The table that a notification of `GROUP_CHANGES` is about; nothing for the notification that ends a batch.

@@ -1,6 +1,6 @@
 //! Links, addresses, routes and neighbours: plain values, how they are asked of the kernel and read from it.
 
-use super::attributes::{Attributes, FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
+use super::attributes::{FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
 use super::{NetlinkError, Protocol, Reply, Socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
@@ -15,7 +15,6 @@ const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const NEW_NEIGHBOUR: u16 = 28;
-const DELETE_NEIGHBOUR: u16 = 29;
 const GET_NEIGHBOUR: u16 = 30;
 
 const LINK_MAC: u16 = 1;
@@ -28,12 +27,6 @@ const LINK_NAMESPACE: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
-const VXLAN_ID: u16 = 1;
-const VXLAN_LINK: u16 = 3;
-const VXLAN_LOCAL: u16 = 4;
-const VXLAN_LEARNING: u16 = 7;
-const VXLAN_PORT: u16 = 15;
-const VXLAN_LOCAL_V6: u16 = 17;
 const LINK_UP: u32 = 1;
 
 const ADDRESS_ADDRESS: u16 = 1;
@@ -55,8 +48,6 @@ const TYPE_UNICAST: u8 = 1;
 const NEIGHBOUR_DESTINATION: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
 const NEIGHBOUR_PERMANENT: u16 = 0x80;
-const NEIGHBOUR_SELF: u8 = 2;
-const FAMILY_BRIDGE: u8 = 7;
 
 /// A hardware address.
 pub type Mac = [u8; 6];
@@ -80,13 +71,6 @@ pub enum NewLinkKind {
     Veth {
         peer_name: String,
         peer_namespace: RawFd,
-    },
-    /// A tunnel whose forwarding entries are ours alone (no learning).
-    Vxlan {
-        id: u32,
-        port: u16,
-        local: IpAddr,
-        under: u32,
     },
 }
 
@@ -138,14 +122,6 @@ pub struct Neighbour {
     pub link: u32,
     pub address: IpAddr,
     pub mac: Mac,
-}
-
-/// A permanent forwarding entry of a VXLAN link: which node is behind a hardware address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ForwardingEntry {
-    pub link: u32,
-    pub mac: Mac,
-    pub node: IpAddr,
 }
 
 /// The calls on links, addresses, routes and neighbours of one network namespace.
@@ -212,7 +188,7 @@ impl RouteSocket {
         }
     }
 
-    /// Adds an address, usable at once; an address that is there already is left as it is.
+    /// Adds an address, usable at once if its link is on; an address that is there already is left as it is.
     pub fn add_address(&mut self, address: Address) -> Result<(), NetlinkError> {
         let flags = if address.address.is_ipv6() {
             ADDRESS_NO_DUPLICATE_DETECTION
@@ -232,7 +208,26 @@ impl RouteSocket {
             .attribute(ADDRESS_LOCAL, &bytes)
             .attribute(ADDRESS_ADDRESS, &bytes);
         self.0
-            .acknowledge(&format!("the address {}", address.address), request)
+            .acknowledge(&format!("the address {}", address.address), request)?;
+        if address.address.is_ipv6() {
+            self.wait_until_local(address.address)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel makes an IPv6 address usable a moment after it acknowledged it. Who connects earlier is sent to look for
+    /// a neighbour and fails after seconds.
+    fn wait_until_local(&mut self, address: IpAddr) -> Result<(), NetlinkError> {
+        const TRIES_MAX: u32 = 20_000;
+        const TYPE_LOCAL: u8 = 2;
+        for _try in 0..TRIES_MAX {
+            let route = self.look_up(address)?;
+            if route.is_some_and(|route| route.payload.get(7) == Some(&TYPE_LOCAL)) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
@@ -295,13 +290,19 @@ impl RouteSocket {
 
     /// The source address that the machine's own packets to `destination` would have; nothing without a route.
     pub fn source_towards(&mut self, destination: IpAddr) -> Result<Option<IpAddr>, NetlinkError> {
+        let route = self.look_up(destination)?;
+        Ok(route.and_then(|route| route.attributes(12).find(ROUTE_SOURCE).and_then(read_ip)))
+    }
+
+    /// The route that the machine's own packets to `destination` would take; nothing without one.
+    fn look_up(&mut self, destination: IpAddr) -> Result<Option<Reply>, NetlinkError> {
         let mut fixed = [0; 12];
         fixed[0] = family(destination);
         fixed[1] = host_prefix(destination);
         let mut request = Request::get(GET_ROUTE, &fixed);
         request.attribute(ROUTE_DESTINATION, &octets(destination));
         match self.0.get("to look a route up", request) {
-            Ok(reply) => Ok(reply.attributes(12).find(ROUTE_SOURCE).and_then(read_ip)),
+            Ok(reply) => Ok(Some(reply)),
             Err(NetlinkError::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -309,22 +310,12 @@ impl RouteSocket {
 
     /// Writes a permanent neighbour, in place of one that is there.
     pub fn set_neighbour(&mut self, neighbour: Neighbour) -> Result<(), NetlinkError> {
-        let fixed = neighbour_header(family(neighbour.address), neighbour.link, 0);
+        let fixed = neighbour_header(family(neighbour.address), neighbour.link);
         let mut request = Request::acknowledged(NEW_NEIGHBOUR, FLAG_CREATE | FLAG_REPLACE, &fixed);
         request.attribute(NEIGHBOUR_DESTINATION, &octets(neighbour.address));
         request.attribute(NEIGHBOUR_MAC, &neighbour.mac);
         self.0
             .acknowledge(&format!("the neighbour {}", neighbour.address), request)
-    }
-
-    pub fn delete_neighbour(&mut self, neighbour: Neighbour) -> Result<(), NetlinkError> {
-        let fixed = neighbour_header(family(neighbour.address), neighbour.link, 0);
-        let mut request = Request::acknowledged(DELETE_NEIGHBOUR, 0, &fixed);
-        request.attribute(NEIGHBOUR_DESTINATION, &octets(neighbour.address));
-        self.0.acknowledge(
-            &format!("to remove the neighbour {}", neighbour.address),
-            request,
-        )
     }
 
     /// The permanent neighbours of all links.
@@ -334,40 +325,6 @@ impl RouteSocket {
             &Request::dump(GET_NEIGHBOUR, &[0; 12]),
         )?;
         Ok(replies.iter().filter_map(read_neighbour).collect())
-    }
-
-    pub fn set_forwarding_entry(&mut self, entry: ForwardingEntry) -> Result<(), NetlinkError> {
-        self.change_forwarding_entry(NEW_NEIGHBOUR, FLAG_CREATE | FLAG_REPLACE, entry)
-    }
-
-    pub fn delete_forwarding_entry(&mut self, entry: ForwardingEntry) -> Result<(), NetlinkError> {
-        self.change_forwarding_entry(DELETE_NEIGHBOUR, 0, entry)
-    }
-
-    fn change_forwarding_entry(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        entry: ForwardingEntry,
-    ) -> Result<(), NetlinkError> {
-        let fixed = neighbour_header(FAMILY_BRIDGE, entry.link, NEIGHBOUR_SELF);
-        let mut request = Request::acknowledged(kind, flags, &fixed);
-        request.attribute(NEIGHBOUR_MAC, &entry.mac);
-        request.attribute(NEIGHBOUR_DESTINATION, &octets(entry.node));
-        self.0
-            .acknowledge(&format!("the forwarding entry to {}", entry.node), request)
-    }
-
-    /// The forwarding entries of VXLAN links.
-    pub fn forwarding_entries(&mut self) -> Result<Vec<ForwardingEntry>, NetlinkError> {
-        // The kernel tells this dump from others by the family and by a header of a link's size.
-        let mut fixed = link_header(0, 0, 0);
-        fixed[0] = FAMILY_BRIDGE;
-        let replies = self.0.dump(
-            "to list forwarding entries",
-            &Request::dump(GET_NEIGHBOUR, &fixed),
-        )?;
-        Ok(replies.iter().filter_map(read_forwarding_entry).collect())
     }
 }
 
@@ -389,27 +346,6 @@ fn put_link_kind(info: &mut Request, link: &NewLink) {
                 });
             });
         }
-        NewLinkKind::Vxlan {
-            id,
-            port,
-            local,
-            under,
-        } => {
-            info.text(INFO_KIND, "vxlan").nested(INFO_DATA, |data| {
-                data.ne32(VXLAN_ID, *id)
-                    .ne32(VXLAN_LINK, *under)
-                    .attribute(VXLAN_LEARNING, &[0]);
-                data.attribute(VXLAN_PORT, &port.to_be_bytes());
-                data.attribute(
-                    if local.is_ipv4() {
-                        VXLAN_LOCAL
-                    } else {
-                        VXLAN_LOCAL_V6
-                    },
-                    &octets(*local),
-                );
-            });
-        }
     }
 }
 
@@ -421,12 +357,11 @@ fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-fn neighbour_header(family: u8, link: u32, flags: u8) -> [u8; 12] {
+fn neighbour_header(family: u8, link: u32) -> [u8; 12] {
     let mut header = [0; 12];
     header[0] = family;
     header[4..8].copy_from_slice(&link.to_ne_bytes());
     header[8..10].copy_from_slice(&NEIGHBOUR_PERMANENT.to_ne_bytes());
-    header[10] = flags;
     header
 }
 
@@ -491,28 +426,17 @@ fn read_route(reply: &Reply) -> Option<Route> {
     })
 }
 
+/// Nothing for entries that the kernel learned.
 fn read_neighbour(reply: &Reply) -> Option<Neighbour> {
-    let (link, attributes) = read_permanent_neighbour(reply)?;
+    let header = reply.payload.get(..12)?;
+    let state = u16::from_ne_bytes([header[8], header[9]]);
+    let attributes = reply.attributes(12);
     Some(Neighbour {
-        link,
+        link: u32_at(header, 4),
         address: attributes.find(NEIGHBOUR_DESTINATION).and_then(read_ip)?,
         mac: attributes.find(NEIGHBOUR_MAC)?.try_into().ok()?,
     })
-}
-
-fn read_forwarding_entry(reply: &Reply) -> Option<ForwardingEntry> {
-    let (link, attributes) = read_permanent_neighbour(reply)?;
-    Some(ForwardingEntry {
-        link,
-        mac: attributes.find(NEIGHBOUR_MAC)?.try_into().ok()?,
-        node: attributes.find(NEIGHBOUR_DESTINATION).and_then(read_ip)?,
-    })
-}
-
-fn read_permanent_neighbour(reply: &Reply) -> Option<(u32, Attributes<'_>)> {
-    let header = reply.payload.get(..12)?;
-    let state = u16::from_ne_bytes([header[8], header[9]]);
-    (state & NEIGHBOUR_PERMANENT != 0).then(|| (u32_at(header, 4), reply.attributes(12)))
+    .filter(|_| state & NEIGHBOUR_PERMANENT != 0)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

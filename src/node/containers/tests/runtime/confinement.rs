@@ -1,0 +1,3 @@
+//! Tests.
+use super::Test;
+pub const TESTS: &[Test] = &[];
