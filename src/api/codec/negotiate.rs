@@ -134,18 +134,26 @@ pub fn negotiate(
         })
 }
 
-/// As [`negotiate`], for a watch.
+/// As [`negotiate`], for a watch; YAML has no stream.
 pub fn negotiate_watch(
     accept: &str,
     encodings: &[Encoding],
     offers: Offers,
 ) -> Result<Negotiated, ApiError> {
-    negotiate(accept, encodings, offers).map_err(|_| {
-        ApiError::not_acceptable(format!(
-            "only the following media types are accepted: {}",
-            list(encodings, ";stream=watch")
-        ))
-    })
+    negotiate(accept, encodings, offers)
+        .ok()
+        .filter(|agreed| agreed.encoding != Encoding::Yaml)
+        .ok_or_else(|| {
+            let streams: Vec<Encoding> = encodings
+                .iter()
+                .copied()
+                .filter(|encoding| *encoding != Encoding::Yaml)
+                .collect();
+            ApiError::not_acceptable(format!(
+                "only the following media types are accepted: {}",
+                list(&streams, ";stream=watch")
+            ))
+        })
 }
 
 /// Reads the `Content-Type` of a body; none means the first encoding. Refuses with 415 what is not spoken.
@@ -354,6 +362,18 @@ mod tests {
             .unwrap()
             .encoding,
             Encoding::Json
+        );
+    }
+
+    #[test]
+    fn a_watch_streams_json_or_protobuf() {
+        let watch = |accept| negotiate_watch(accept, BUILT_IN_ENCODINGS, Offers::Objects);
+        let protobuf = watch("application/vnd.kubernetes.protobuf;stream=watch,*/*").unwrap();
+        assert_eq!(protobuf.encoding, Encoding::Protobuf);
+        assert_eq!(
+            watch("application/yaml").unwrap_err().message,
+            "only the following media types are accepted: application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch"
         );
     }
 

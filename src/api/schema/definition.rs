@@ -151,7 +151,7 @@ impl Judge {
         self.merge_words(schema, path);
         self.rules(schema, path);
         for_each_child(schema, path, &mut |child, path| {
-            self.words(child, path, false)
+            self.words(child, path, false);
         });
     }
 

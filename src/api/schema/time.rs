@@ -261,7 +261,10 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
         let Some(nanoseconds) = unit_nanoseconds(unit) else {
             return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
         };
-        total += scaled(number, nanoseconds).ok_or_else(invalid)?;
+        let part = scaled(number, nanoseconds);
+        total = part
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(invalid)?;
         rest = after;
     }
     let total = if negative { -total } else { total };

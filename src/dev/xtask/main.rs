@@ -1,5 +1,6 @@
 //! Every developer task: `cargo xtask <task>`.
 
+mod facts;
 mod image;
 mod tidy;
 
@@ -10,6 +11,7 @@ const USAGE: &str = "\
 cargo xtask <task>
 
   tidy                                  check the layers, sizes and house rules
+  gen                                   make the facts of the built-in kinds with Go
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
 ";
 
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
+        ["gen"] => facts::generate(),
         ["image", binary, reference, archive] => image::pack(Path::new(binary), reference, Path::new(archive)),
         _ => {
             eprint!("{USAGE}");

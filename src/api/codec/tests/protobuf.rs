@@ -97,6 +97,43 @@ fn gos_json_is_a_fixed_point_of_the_canonical_form() {
     }
 }
 
+/// A small generator, so that every run breaks the same bytes.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
+
+#[test]
+fn broken_bytes_are_an_error_or_an_object_and_never_a_panic() {
+    let mut chance = Chance(1);
+    for pair in pairs() {
+        let type_ref = type_of(&pair.kind);
+        for _ in 0..20 {
+            let mut protobuf = pair.protobuf.clone();
+            let mut json = pair.json.clone();
+            for bytes in [&mut protobuf, &mut json] {
+                let place = chance.below(bytes.len());
+                bytes[place] = u8::try_from(chance.below(256)).unwrap();
+                bytes.truncate(bytes.len() - chance.below(2) * chance.below(bytes.len()));
+            }
+            if let Ok(envelope) = Envelope::open(&protobuf) {
+                let _ = envelope.decode(type_ref);
+            }
+            let _ = decode_message(&protobuf, type_ref);
+            let _ = schema::decode_json(&json, schema::Node::Type(type_ref));
+            let _ = encode_message(&json, type_ref);
+            let _ = codec::parse_yaml(&json[..json.len().min(2000)]);
+        }
+    }
+}
+
 #[test]
 fn hostile_bytes_are_refused_with_the_reason() {
     let pod = type_of("/v1/Pod");
