@@ -26,26 +26,22 @@ fn is_kept(text: &str) -> bool {
     let shifted = format!("{whole}{fraction}");
     let Ok(value) = shifted.parse::<i64>() else { return false };
     let length = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
-    match suffix.strip_suffix('i') {
-        Some(letter) => {
-            let Some(power) = "KMGTPE".find(letter) else { return false };
-            let exponent = 10 * (i32::try_from(power).unwrap_or(0) + 1);
-            let precision = 15 - length(whole) - exponent * 3 / 10 - 1;
-            fraction.is_empty()
-                && precision >= 0
-                && value.checked_mul(1 << exponent).is_some()
-                && value & 7 != 0
-        }
-        None => {
-            let Some(exponent) = decimal_exponent(suffix) else { return false };
-            let scale = exponent.saturating_sub(length(fraction));
-            SAFE_DIGITS - length(&shifted) >= 0
-                && scale >= SCALE_MIN
-                && scale % 3 == 0
-                && !shifted.ends_with("000")
-                && !shifted.starts_with('0')
-        }
+    if let Some(letter) = suffix.strip_suffix('i') {
+        let Some(power) = "KMGTPE".find(letter) else { return false };
+        let exponent = 10 * (i32::try_from(power).unwrap_or(0) + 1);
+        let precision = 15 - length(whole) - exponent * 3 / 10 - 1;
+        return fraction.is_empty()
+            && precision >= 0
+            && value.checked_mul(1 << exponent).is_some()
+            && value & 7 != 0;
     }
+    let Some(exponent) = decimal_exponent(suffix) else { return false };
+    let scale = exponent.saturating_sub(length(fraction));
+    SAFE_DIGITS - length(&shifted) >= 0
+        && scale >= SCALE_MIN
+        && scale % 3 == 0
+        && !shifted.ends_with("000")
+        && !shifted.starts_with('0')
 }
 
 fn digits(text: &str) -> usize {
