@@ -129,12 +129,21 @@ impl Catalog {
                 None => groups.push((group.into_owned(), vec![version.into_owned()])),
             }
         }
+        groups.sort_by_key(|(name, _)| GROUP_ORDER.iter().position(|known| known == name).unwrap_or(GROUP_ORDER.len()));
         for (_, versions) in &mut groups {
             versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
         }
         groups
     }
 }
+
+/// The built-in groups by upstream's priorities; custom groups follow by name.
+const GROUP_ORDER: &[&str] = &[
+    "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
+    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+];
 
 /// Kubernetes' order of versions: stable before beta before alpha, higher numbers first.
 fn version_priority(version: &str) -> (u8, u32, u32) {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use admission::Plugin;
-use auth::{Authenticator, Authorizer};
+use auth::{Authenticator, Authorizer, RbacAuthorizer, ServiceAccountTokens};
 use env::{Clock, Rng};
 use kv::Kv;
+
+use crate::kubelet::KubeletDialer;
 
 /// Everything an API server needs from outside.
 #[derive(Clone, Debug)]
@@ -13,6 +15,12 @@ pub struct Config {
     pub kv: Arc<dyn Kv>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
+    /// Answers rules reviews; one of those that `authorizer` asks.
+    pub rbac: Option<Arc<RbacAuthorizer>>,
+    /// Issues and reviews service account tokens.
+    pub tokens: Option<Arc<ServiceAccountTokens>>,
+    /// Without one, nothing that runs on nodes can be reached.
+    pub kubelets: Option<Arc<dyn KubeletDialer>>,
     /// In the order they run.
     pub admission: Vec<Arc<dyn Plugin>>,
     pub clock: Arc<dyn Clock>,

@@ -136,6 +136,7 @@ async fn handle(state: Arc<State>, mut request: http::Request<NetworkBody>, call
     extensions.insert(upgrade);
     let incoming = Incoming {
         info,
+        raw_query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         extensions,
         body: RequestBody::Network(body),

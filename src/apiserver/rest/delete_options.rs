@@ -100,6 +100,10 @@ impl DeleteOptions {
         if self.dry_run.is_empty() { Run::Real } else { Run::Dry }
     }
 
+    pub(crate) fn set_dry(&mut self) {
+        self.dry_run = vec!["All".to_owned()];
+    }
+
     pub(crate) fn cascade(&self) -> Cascade {
         match (self.orphan_dependents, self.propagation_policy.as_deref()) {
             (Some(true), _) | (None, Some("Orphan")) => Cascade::Orphan,

@@ -51,6 +51,9 @@ fn check_place(served: &Served, path: &ResourcePath) -> Result<(), ApiError> {
 
 fn check_method(served: &Served, path: &ResourcePath, request: &Incoming) -> Result<(), ApiError> {
     let verb = path.verb();
+    if request.info.method == http::Method::HEAD {
+        return Err(method_not_allowed());
+    }
     let is_collection = request.info.path.trim_end_matches('/').ends_with(&format!("/{}", path.resource))
         && !matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete);
     let fits = match verb {

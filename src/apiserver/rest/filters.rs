@@ -35,6 +35,8 @@ pub(crate) enum Caller {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) info: RequestInfo,
+    /// The query as it stands in the URL.
+    pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) extensions: http::Extensions,
     pub(crate) body: RequestBody,

@@ -1,9 +1,11 @@
 //! The API server: filters, verbs, discovery, and the doors to them over the network and in this process.
 //!
 //! - [`ApiServer`] and its [`Config`].
+//! - [`KubeletDialer`]: how the server reaches nodes and pods.
 
 mod admit;
 mod answer;
+mod apply;
 mod body;
 mod call;
 mod catalog;
@@ -16,12 +18,14 @@ mod encodings;
 mod endpoints;
 mod filters;
 mod impersonation;
+mod kubelet;
 mod managed_fields;
 mod metadata;
 mod metrics;
 mod modify;
 mod objects;
 mod policy_feed;
+mod proxy;
 mod query;
 mod request_info;
 mod respond;
@@ -29,11 +33,13 @@ mod server;
 mod state;
 mod subresources;
 mod transport;
+mod unverified_tls;
 mod verbs;
 mod virtual_kinds;
 mod watch_body;
 
 pub use config::Config;
+pub use kubelet::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 pub use objects::StoreObjects;
 pub use policy_feed::feed_policy;
 pub use server::ApiServer;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use apimachinery::{ApiError, Object, ObjectKey};
 use arc_swap::ArcSwap;
 use auth::{Authenticator, Authorizer};
 use env::{Clock, Rng, Timestamp};
-use storage::ObjectStore;
+use storage::{ListOptions, ObjectStore};
 use tokio::sync::Semaphore;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Served};
 use crate::config::Config;
 use crate::encodings::Encodings;
 use crate::metrics::Metrics;
@@ -72,5 +73,31 @@ impl State {
 
     pub(crate) fn authorizer(&self) -> &dyn Authorizer {
         &*self.config.authorizer
+    }
+
+    /// One object of a built-in kind, in its stored version.
+    pub(crate) async fn read(&self, group: &str, plural: &str, key: &ObjectKey) -> Result<Object, ApiError> {
+        let served = self.built_in(group, plural)?;
+        let object = self.store.get(&served.collection, key).await?;
+        object.to_object().map_err(ApiError::internal)
+    }
+
+    /// The objects of a built-in kind in one namespace; empty: in all of them.
+    pub(crate) async fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, ApiError> {
+        let served = self.built_in(group, plural)?;
+        let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+        let options = ListOptions { namespace, ..ListOptions::default() };
+        let list = self.store.list(&served.collection, &options).await?;
+        list.items.iter().map(|item| item.to_object().map_err(ApiError::internal)).collect()
+    }
+
+    fn built_in(&self, group: &str, plural: &str) -> Result<Arc<Served>, ApiError> {
+        let catalog = self.catalog.load();
+        let found = catalog.all().find(|served| {
+            served.description.kind.group == group
+                && served.description.plural == plural
+                && served.description.is_stored_version()
+        });
+        found.cloned().ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
     }
 }

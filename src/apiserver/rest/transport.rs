@@ -50,6 +50,7 @@ impl InProcess {
         }
         Incoming {
             info: RequestInfo::parse(&method, &request.path),
+            raw_query: request.path.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default(),
             headers,
             extensions: http::Extensions::default(),
             body: RequestBody::InProcess(request.body),

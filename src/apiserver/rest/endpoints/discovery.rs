@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apimachinery::ApiError;
 use registry::{Scope, Subresource};
 use serde_json::{Map, Value, json};
 
@@ -15,9 +16,9 @@ use crate::state::State;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Answer {
+pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
-    match segments {
+    Ok(match segments {
         ["api"] | ["apis"] if wants_aggregated(request.header("accept")) => aggregated(&catalog, request, segments[0]),
         ["api"] => json_answer(&json!({
             "kind": "APIVersions", "versions": ["v1"],
@@ -39,8 +40,12 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
         ["apis", group, version] if !group.is_empty() && catalog.has_group_version(group, version) => {
             json_answer(&resource_list(&catalog, group, version))
         }
+        ["api", _] => Err(ApiError::no_such_path())?,
+        ["apis", group, _] if catalog.groups().iter().any(|(name, _)| name == group && !name.is_empty()) => {
+            Err(ApiError::no_such_path())?
+        }
         _ => not_found(),
-    }
+    })
 }
 
 fn json_answer(document: &Value) -> Answer {
@@ -86,7 +91,13 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
         below.sort_by_key(|subresource| subresource.name());
         resources.extend(below.into_iter().map(|subresource| subresource_document(served, subresource)));
     }
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": resources})
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
+    // The core group's document is older than the field, and stays as it was.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    list
 }
 
 fn resource_document(served: &Served) -> Value {
@@ -111,8 +122,7 @@ fn resource_document(served: &Served) -> Value {
 fn storage_version_hash(served: &Served) -> String {
     use base64::Engine as _;
     let kind = &served.description.stored_kind;
-    let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, kind.to_string().as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
@@ -193,7 +203,7 @@ fn aggregated_group(catalog: &Catalog, name: &str, versions: &[String]) -> Value
             json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();
-    let mut metadata = json!({"creationTimestamp": null});
+    let mut metadata = json!({});
     if !name.is_empty() {
         metadata["name"] = name.into();
     }
@@ -206,10 +216,9 @@ fn kind_document(group: &str, version: &str, kind: &str) -> Value {
 
 fn aggregated_resource(served: &Served) -> Value {
     let description = &served.description;
-    let kind = &description.kind;
     let mut document = Map::new();
     document.insert("resource".into(), description.plural.clone().into());
-    document.insert("responseKind".into(), kind_document(&kind.group, &kind.version, &kind.kind));
+    document.insert("responseKind".into(), kind_document("", "", &description.kind.kind));
     document.insert("scope".into(), if description.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" }.into());
     document.insert("singularResource".into(), description.singular.clone().into());
     document.insert("verbs".into(), json!(description.verbs.names()));
@@ -225,11 +234,8 @@ fn aggregated_resource(served: &Served) -> Value {
         .into_iter()
         .map(|subresource| {
             let (group, version, answer) = subresource_kind(served, subresource);
-            let response_kind = if version.is_empty() {
-                kind_document(&kind.group, &kind.version, &answer)
-            } else {
-                kind_document(group, version, &answer)
-            };
+            // An empty group and version mean those of the document.
+            let response_kind = kind_document(group, version, &answer);
             json!({"subresource": subresource.name(), "responseKind": response_kind, "verbs": subresource.verbs()})
         })
         .collect();

@@ -33,7 +33,7 @@ pub(crate) async fn answer(
             let body = crate::body::ResponseBody::whole(text);
             Ok(Answer::Written(response(200, "text/plain; version=0.0.4; charset=utf-8", body)))
         }
-        ["api" | "apis", ..] if is_read => Ok(discovery::answer(state, &request, &segments)),
+        ["api" | "apis", ..] if is_read => discovery::answer(state, &request, &segments),
         ["api" | "apis", ..] => Err(method_not_allowed()),
         _ => Ok(not_found()),
     }

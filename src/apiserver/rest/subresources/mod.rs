@@ -1,5 +1,15 @@
 //! What hangs below an object, one file each.
 
+mod approval;
+pub(crate) mod binding;
+mod conditions;
+mod eviction;
+mod finalize;
+mod pod_parts;
+mod scale;
+mod stream;
+mod token;
+
 use std::sync::Arc;
 
 use apimachinery::ApiError;
@@ -23,9 +33,13 @@ pub(crate) async fn dispatch(
     let path = authorized.resource().expect("subresources are resources");
     let found = served.description.subresources.iter().find(|subresource| subresource.name() == path.subresource);
     let Some(&subresource) = found else { return Err(ApiError::no_such_path()) };
-    if !subresource.verbs().contains(&path.verb().name()) {
+    if is_stream(subresource) {
+        return stream_or_refuse(state, authorized, served, subresource, request).await;
+    }
+    if !subresource.verbs().contains(&path.verb().name()) || request.info.method == http::Method::HEAD {
         return Err(method_not_allowed());
     }
+    crate::respond::Wish::of(&request).agree(Some(served), path.verb())?;
     let body = if path.verb().is_read() { bytes::Bytes::new() } else { body_of(&mut request).await? };
     let call = Call {
         state,
@@ -41,6 +55,38 @@ pub(crate) async fn dispatch(
         (Subresource::Status, Verb::Get) => verbs::get(&call).await,
         (Subresource::Status, Verb::Update) => verbs::update::update_part(&call, Part::Status).await,
         (Subresource::Status, Verb::Patch) => verbs::patch::patch_part(&call, Part::Status).await,
-        _ => Err(ApiError::new(501, apimachinery::Reason::Unknown, format!("{} is not served", subresource.name()))),
+        (Subresource::Scale, _) => scale::answer(&call).await,
+        (Subresource::Finalize, _) => finalize::answer(&call).await,
+        (Subresource::Binding, _) => binding::answer(&call).await,
+        (Subresource::Eviction, _) => eviction::answer(&call).await,
+        (Subresource::Approval, _) => approval::answer(&call).await,
+        (Subresource::Token, _) => token::answer(&call).await,
+        (Subresource::EphemeralContainers, _) => {
+            pod_parts::answer(&call, pod_parts::PodPart::EphemeralContainers).await
+        }
+        (Subresource::Resize, _) => pod_parts::answer(&call, pod_parts::PodPart::Resources).await,
+        _ => Err(method_not_allowed()),
     }
+}
+
+fn is_stream(subresource: Subresource) -> bool {
+    matches!(
+        subresource,
+        Subresource::Attach | Subresource::Exec | Subresource::Log | Subresource::PortForward | Subresource::Proxy
+    )
+}
+
+async fn stream_or_refuse(
+    state: &Arc<State>,
+    authorized: &Authorized,
+    served: &Arc<Served>,
+    subresource: Subresource,
+    request: Incoming,
+) -> Result<Answer, ApiError> {
+    let path = authorized.resource().expect("subresources are resources");
+    let any_method = subresource == Subresource::Proxy;
+    if !any_method && !subresource.verbs().contains(&path.verb().name()) {
+        return Err(method_not_allowed());
+    }
+    stream::answer(state, authorized, served, subresource, request).await
 }

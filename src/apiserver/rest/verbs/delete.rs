@@ -9,7 +9,7 @@ use storage::StorageError;
 use crate::admit::{self, Admission};
 use crate::answer::{Answer, success};
 use crate::call::Call;
-use crate::delete_options::{Cascade, DeleteOptions};
+use crate::delete_options::{Cascade, DeleteOptions, Preconditions};
 use crate::modify::has_content_finalizers;
 use crate::verbs::create::stored_form;
 
@@ -77,7 +77,7 @@ pub(crate) async fn delete_object(
     loop {
         let current = call.state.store.get(&call.served.collection, key).await?;
         let old = call.served.tree(&current)?;
-        check_preconditions(call, options, &old)?;
+        check_preconditions(call, options.preconditions.as_ref(), &old)?;
         let admission = Admission {
             operation: Operation::Delete,
             name: &key.name,
@@ -93,8 +93,12 @@ pub(crate) async fn delete_object(
     }
 }
 
-fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Object) -> Result<(), ApiError> {
-    let Some(preconditions) = &options.preconditions else { return Ok(()) };
+pub(crate) fn check_preconditions(
+    call: &Call<'_>,
+    preconditions: Option<&Preconditions>,
+    old: &Object,
+) -> Result<(), ApiError> {
+    let Some(preconditions) = preconditions else { return Ok(()) };
     // Upstream names the kind here, not the resource.
     let kind = call.group_kind();
     let about = GroupResource { group: kind.group, resource: kind.kind };

@@ -1,6 +1,7 @@
 //! A change told as a patch.
 
-use apimachinery::{ApiError, Object, json_patch, merge_patch};
+use apimachinery::{ApiError, GroupVersionKind, Object, json_patch, merge_patch};
+use schema::Node;
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -20,35 +21,46 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Answer, ApiError> {
     let options = call.write_options()?;
+    if media_type(call.header("content-type")) == APPLY {
+        return crate::apply::apply(call, part, &options).await;
+    }
     let key = call.key();
-    let outcome = modify(call, &key, part, &options, |old| {
-        let patched = apply(call, old)?;
-        let mut object = decoded(call, &patched, &options)?;
-        metadata::match_name(&mut object, &key.name)?;
-        Ok(object)
-    })
-    .await?;
+    let outcome = modify(call, &key, part, &options, |old| patched(call, old, &options)).await?;
     Ok(outcome.answer(call, 200))
 }
 
-/// The object's tree after the patch.
-pub(crate) fn apply(call: &Call<'_>, old: &Object) -> Result<Value, ApiError> {
-    let tree = Value::Object(old.0.clone());
-    match media_type(call.header("content-type")) {
-        JSON => json_patch(&tree, &call.body),
+/// The object of the call's own kind after the patch.
+pub(crate) fn patched(call: &Call<'_>, old: &Object, options: &WriteOptions) -> Result<Object, ApiError> {
+    let kind = &call.served.description.kind;
+    let node = call.served.resource.schema();
+    let mut object = patched_as(call, Value::Object(old.0.clone()), kind, node, options)?;
+    metadata::match_name(&mut object, old.name())?;
+    Ok(object)
+}
+
+/// A tree of any kind after the patch, checked as if it had come from a client.
+pub(crate) fn patched_as(
+    call: &Call<'_>,
+    tree: Value,
+    kind: &GroupVersionKind,
+    node: Node<'_>,
+    options: &WriteOptions,
+) -> Result<Object, ApiError> {
+    let tree = match media_type(call.header("content-type")) {
+        JSON => json_patch(&tree, &call.body)?,
         MERGE => {
             let patch = read(&call.body)?;
             let mut tree = tree;
             merge_patch(&mut tree, &patch);
-            Ok(tree)
+            tree
         }
-        STRATEGIC => strategic(call, tree),
-        _ => Err(unsupported()),
-    }
+        STRATEGIC => strategic(call, tree, node)?,
+        _ => return Err(unsupported()),
+    };
+    decoded(call, &tree, kind, node, options)
 }
 
-fn strategic(call: &Call<'_>, mut tree: Value) -> Result<Value, ApiError> {
-    let node = call.served.resource.schema();
+fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, ApiError> {
     if !node.is_built_in() {
         return Err(unsupported());
     }
@@ -70,11 +82,14 @@ fn unsupported() -> ApiError {
     ))
 }
 
-/// Checks the patched tree as if it had come from a client.
-fn decoded(call: &Call<'_>, tree: &Value, options: &WriteOptions) -> Result<Object, ApiError> {
-    let kind = &call.served.description.kind;
-    let decoded = schema::decode_check(tree, call.served.resource.schema())
-        .map_err(|error| ApiError::bad_request(format!("unable to decode patched object: {error}")))?;
+fn decoded(
+    call: &Call<'_>,
+    tree: &Value,
+    kind: &GroupVersionKind,
+    node: Node<'_>,
+    options: &WriteOptions,
+) -> Result<Object, ApiError> {
+    let decoded = schema::decode_check(tree, node).map_err(|error| ApiError::bad_request(error.to_string()))?;
     if options.field_validation != FieldValidation::Ignore {
         report(call, &decoded.strict_errors, options.field_validation)?;
     }

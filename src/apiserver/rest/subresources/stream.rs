@@ -1,0 +1,281 @@
+//! `/log /exec /attach /portforward` of pods and `/proxy` of pods, Services and nodes: bytes that pass through.
+
+use apimachinery::{ApiError, Object, ObjectKey};
+use registry::Subresource;
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::catalog::Served;
+use crate::filters::{Authorized, Incoming};
+use crate::kubelet::KubeletAddress;
+use crate::proxy::{Target, forward};
+use crate::query::Query;
+use crate::request_info::ResourcePath;
+use crate::state::State;
+use std::sync::Arc;
+
+/// Where kubelets listen when a node does not say.
+const KUBELET_PORT: u16 = 10250;
+
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    authorized: &Authorized,
+    served: &Served,
+    subresource: Subresource,
+    request: Incoming,
+) -> Result<Answer, ApiError> {
+    let path = authorized.resource().expect("subresources are resources").clone();
+    let target = match (subresource, served.description.plural.as_ref()) {
+        (Subresource::Proxy, "nodes") => node_target(state, &path).await?,
+        (Subresource::Proxy, "pods") => pod_target(state, &path).await?,
+        (Subresource::Proxy, _) => service_target(state, &path).await?,
+        (subresource, _) => kubelet_target(state, &path, subresource, &request.info.query).await?,
+    };
+    if subresource == Subresource::Proxy && path.rest.is_empty() && !request.info.path.ends_with('/') {
+        // Links on the page behind the proxy are relative to its root.
+        if let Some(redirect) = crate::proxy::to_trailing_slash(&request) {
+            return Ok(Answer::Written(redirect));
+        }
+    }
+    Ok(Answer::Written(forward(state, target, request).await?))
+}
+
+pub(crate) async fn kubelet_address(state: &State, node: &str) -> Result<KubeletAddress, ApiError> {
+    let object = state.read("", "nodes", &ObjectKey::cluster(node)).await?;
+    let addresses = object.at(&["status", "addresses"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    // Hostname comes before addresses in upstream's default too, but names rarely resolve at the edge.
+    let find = |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
+    let host = ["InternalIP", "ExternalIP", "Hostname"].into_iter().find_map(find).unwrap_or(node).to_owned();
+    let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).and_then(Value::as_u64);
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(KUBELET_PORT);
+    Ok(KubeletAddress { node: node.to_owned(), host, port })
+}
+
+/// `[scheme:]name[:port]`.
+fn split_name(name: &str) -> (bool, &str, &str) {
+    let parts: Vec<&str> = name.split(':').collect();
+    match parts.as_slice() {
+        [name] => (false, name, ""),
+        [name, port] => (false, name, port),
+        [scheme, name, port] => (*scheme == "https", name, port),
+        _ => (false, name, ""),
+    }
+}
+
+async fn node_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+    let (_, name, _) = split_name(&path.name);
+    let address = kubelet_address(state, name).await?;
+    Ok(Target::Kubelet { address, path: format!("/{}", path.rest) })
+}
+
+async fn read_pod(state: &State, namespace: &str, name: &str) -> Result<Object, ApiError> {
+    state.read("", "pods", &ObjectKey::namespaced(namespace, name)).await
+}
+
+async fn pod_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+    let (tls, name, port) = split_name(&path.name);
+    let pod = read_pod(state, &path.namespace, name).await?;
+    let host = pod.text_at(&["status", "podIP"]);
+    if host.is_empty() {
+        return Err(ApiError::bad_request("address not allowed"));
+    }
+    let port = if port.is_empty() {
+        first_port(&pod)
+    } else {
+        port.parse().ok().or_else(|| named_port(&pod, port))
+    };
+    let port = match (port, tls) {
+        (Some(port), _) => port,
+        (None, true) => 443,
+        (None, false) => 80,
+    };
+    let node = Some(pod.text_at(&["spec", "nodeName"])).filter(|node| !node.is_empty());
+    Ok(Target::Address { node, host, port, tls, path: format!("/{}", path.rest) })
+}
+
+fn ports(pod: &Object) -> impl Iterator<Item = &Value> {
+    let containers = pod.at(&["spec", "containers"]).and_then(Value::as_array).into_iter().flatten();
+    containers.filter_map(|container| container["ports"].as_array()).flatten()
+}
+
+fn number(port: &Value) -> Option<u16> {
+    port["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok())
+}
+
+fn first_port(pod: &Object) -> Option<u16> {
+    ports(pod).next().and_then(number)
+}
+
+fn named_port(pod: &Object, name: &str) -> Option<u16> {
+    ports(pod).find(|port| port["name"] == name).and_then(number)
+}
+
+async fn service_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+    let (tls, name, port) = split_name(&path.name);
+    let service = state.read("", "services", &ObjectKey::namespaced(&path.namespace, name)).await?;
+    let ports = service.at(&["spec", "ports"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let chosen = ports.iter().find(|candidate| {
+        candidate["name"].as_str().unwrap_or_default() == port
+            || candidate["port"].as_u64().is_some_and(|number| number.to_string() == port)
+            || (port.is_empty() && ports.len() == 1)
+    });
+    let Some(chosen) = chosen else {
+        return Err(ApiError::service_unavailable(format!("no service port {port:?} found for service {name:?}")));
+    };
+    let port_name = chosen["name"].as_str().unwrap_or_default();
+    let candidates = endpoints(state, &path.namespace, name, port_name).await?;
+    if candidates.is_empty() {
+        return Err(ApiError::service_unavailable(format!("no endpoints available for service {name:?}")));
+    }
+    let count = u64::try_from(candidates.len()).unwrap_or(1);
+    let at = usize::try_from(state.rng().below(count)).unwrap_or(0);
+    let (node, host, port) = candidates[at].clone();
+    Ok(Target::Address { node, host, port, tls, path: format!("/{}", path.rest) })
+}
+
+/// Node, address and port of every ready endpoint of a Service's port.
+async fn endpoints(
+    state: &State,
+    namespace: &str,
+    service: &str,
+    port_name: &str,
+) -> Result<Vec<(Option<String>, String, u16)>, ApiError> {
+    let mut found = Vec::new();
+    for slice in state.list("discovery.k8s.io", "endpointslices", namespace).await? {
+        if slice.label("kubernetes.io/service-name") != Some(service) {
+            continue;
+        }
+        let ports = slice.0.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
+        let port = ports.iter().find(|port| port["name"].as_str().unwrap_or_default() == port_name);
+        let port = port.and_then(|port| port["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
+        let Some(port) = port else { continue };
+        for endpoint in slice.0.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
+            if endpoint["conditions"]["ready"] == false {
+                continue;
+            }
+            let node = endpoint["nodeName"].as_str().map(ToOwned::to_owned);
+            if let Some(address) = endpoint["addresses"][0].as_str() {
+                found.push((node, address.to_owned(), port));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The kubelet's path for a stream of a pod; the container is checked here, in upstream's words.
+async fn kubelet_target(
+    state: &State,
+    path: &ResourcePath,
+    subresource: Subresource,
+    query: &Query,
+) -> Result<Target, ApiError> {
+    let pod = read_pod(state, &path.namespace, &path.name).await?;
+    let node = pod.text_at(&["spec", "nodeName"]);
+    let container = match subresource {
+        Subresource::PortForward => String::new(),
+        _ => container_of(&pod, query.get("container").unwrap_or_default(), subresource)?,
+    };
+    if node.is_empty() {
+        return match subresource {
+            Subresource::Log => Ok(Target::Nothing),
+            _ => Err(ApiError::bad_request(format!("pod {} does not have a host assigned", path.name))),
+        };
+    }
+    if matches!(subresource, Subresource::Exec | Subresource::Attach)
+        && matches!(pod.text_at(&["status", "phase"]).as_str(), "Succeeded" | "Failed")
+    {
+        let phase = pod.text_at(&["status", "phase"]);
+        return Err(ApiError::bad_request(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
+    }
+    let (namespace, name) = (&path.namespace, &path.name);
+    let path = match subresource {
+        Subresource::Log => format!("/containerLogs/{namespace}/{name}/{container}"),
+        Subresource::Exec => format!("/exec/{namespace}/{name}/{container}"),
+        Subresource::Attach => format!("/attach/{namespace}/{name}/{container}"),
+        _ => format!("/portForward/{namespace}/{name}"),
+    };
+    Ok(Target::Kubelet { address: kubelet_address(state, &node).await?, path: with_options(path, subresource, query) })
+}
+
+/// The options of a stream, in the kubelet's names.
+fn with_options(path: String, subresource: Subresource, query: &Query) -> String {
+    let renamed: &[(&str, &str)] = match subresource {
+        Subresource::Log => &[
+            ("follow", "follow"), ("previous", "previous"), ("timestamps", "timestamps"), ("sinceSeconds", "sinceSeconds"),
+            ("sinceTime", "sinceTime"), ("tailLines", "tailLines"), ("limitBytes", "limitBytes"), ("stream", "stream"),
+        ],
+        Subresource::Exec | Subresource::Attach => {
+            &[("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"), ("command", "command")]
+        }
+        _ => &[("ports", "port")],
+    };
+    let mut parts = Vec::new();
+    for (ours, kubelets) in renamed {
+        for value in query.all(ours) {
+            let is_flag = matches!(*ours, "stdin" | "stdout" | "stderr" | "tty");
+            let value = match (is_flag, value) {
+                (true, "true" | "1") => "1".to_owned(),
+                (true, _) => continue,
+                (false, value) => escape(value),
+            };
+            parts.push(format!("{kubelets}={value}"));
+        }
+    }
+    if parts.is_empty() { path } else { format!("{path}?{}", parts.join("&")) }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn names<'a>(pod: &'a Object, list: &str) -> Vec<&'a str> {
+    let containers = pod.at(&["spec", list]).and_then(Value::as_array).into_iter().flatten();
+    containers.filter_map(|container| container["name"].as_str()).collect()
+}
+
+fn container_of(pod: &Object, asked: &str, subresource: Subresource) -> Result<String, ApiError> {
+    let main = names(pod, "containers");
+    let init = names(pod, "initContainers");
+    let ephemeral = names(pod, "ephemeralContainers");
+    let all = || main.iter().chain(&init).chain(&ephemeral);
+    if !asked.is_empty() {
+        return match all().find(|name| **name == asked) {
+            Some(name) => Ok((*name).to_owned()),
+            None => Err(ApiError::bad_request(format!("container {asked} is not valid for pod {}", pod.name()))),
+        };
+    }
+    match main.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(ApiError::bad_request(format!("a container name must be specified for pod {}", pod.name()))),
+        several => {
+            if let Some(name) = pod.annotation("kubectl.kubernetes.io/default-container")
+                && subresource == Subresource::Log
+                && several.contains(&name)
+            {
+                return Ok(name.to_owned());
+            }
+            let mut text = format!(
+                "a container name must be specified for pod {}, choose one of: [{}]",
+                pod.name(),
+                several.join(" ")
+            );
+            if !init.is_empty() {
+                text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            }
+            if !ephemeral.is_empty() {
+                text.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+            }
+            Err(ApiError::bad_request(text))
+        }
+    }
+}
