@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::metadata_columns::{AGE, CREATED_AT, NAME};
+use crate::column_descriptions;
 use crate::strategy::{
-    Column, ColumnFrame, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
+    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
 };
 
 type Text = Cow<'static, str>;
@@ -314,47 +314,38 @@ where
     }
 
     fn columns(&self) -> Vec<ColumnDefinition> {
-        let own = S::COLUMNS.iter().map(definition);
-        match S::COLUMN_FRAME {
-            ColumnFrame::Nothing => own.collect(),
-            ColumnFrame::Name => std::iter::once(NAME.clone()).chain(own).collect(),
-            // A kind without columns of its own is shown as upstream shows what has no printer.
-            ColumnFrame::NameAndAge if S::COLUMNS.is_empty() => vec![NAME.clone(), CREATED_AT.clone()],
-            ColumnFrame::NameAndAge => {
-                std::iter::once(NAME.clone()).chain(own).chain(std::iter::once(AGE.clone())).collect()
-            }
+        let resource = self.description().group_resource().to_string();
+        if S::COLUMNS.is_empty() {
+            return [("Name", "string", "name"), ("Created At", "date", "")]
+                .map(|(name, kind, format)| definition(&resource, name, kind, format, 0))
+                .into();
         }
+        S::COLUMNS
+            .iter()
+            .map(|column| definition(&resource, column.name, column.kind, column.format, column.priority))
+            .collect()
     }
 
     fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError> {
         let object: S::Kind =
             serde_json::from_slice(object).map_err(|source| HookError { kind: kind_of::<S>(), source })?;
-        let own = S::COLUMNS.iter().map(|column| (column.cell)(&object, now));
-        let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
-        let name = || Value::from(metadata.name.clone().unwrap_or_default());
-        Ok(match S::COLUMN_FRAME {
-            ColumnFrame::Nothing => own.collect(),
-            ColumnFrame::Name => std::iter::once(name()).chain(own).collect(),
-            ColumnFrame::NameAndAge => {
-                let created = if S::COLUMNS.is_empty() {
-                    crate::metadata_columns::created_at(metadata)
-                } else {
-                    crate::metadata_columns::age(metadata, now)
-                };
-                std::iter::once(name()).chain(own).chain(std::iter::once(created)).collect()
-            }
-        })
+        if S::COLUMNS.is_empty() {
+            let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
+            return Ok(vec![metadata.name.clone().unwrap_or_default().into(), crate::metadata_columns::created_at(metadata)]);
+        }
+        Ok(S::COLUMNS.iter().map(|column| (column.cell)(&object, now)).collect())
     }
 }
 
-fn definition<K>(column: &Column<K>) -> ColumnDefinition {
-    ColumnDefinition {
-        name: column.name.into(),
-        kind: column.kind.into(),
-        format: column.format.into(),
-        description: column.description.into(),
-        priority: column.priority,
-    }
+fn definition(
+    resource: &str,
+    name: &'static str,
+    kind: &'static str,
+    format: &'static str,
+    priority: i32,
+) -> ColumnDefinition {
+    let description = column_descriptions::find(resource, name).into();
+    ColumnDefinition { name: name.into(), kind: kind.into(), format: format.into(), description, priority }
 }
 
 /// The scope is a type that only differs by name.

@@ -2,6 +2,7 @@
 
 mod strategy;
 mod erased;
+mod column_descriptions;
 mod metadata_columns;
 mod pod_template;
 mod table;
@@ -34,7 +35,7 @@ pub use erased::{
 };
 pub use metadata_columns::human_duration;
 pub use strategy::{
-    Column, ColumnFrame, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusOnCreate, StoredAs,
+    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusOnCreate, StoredAs,
     Strategy, Subresource, Verbs,
 };
 pub use table::RESOURCES;

@@ -1,26 +1,8 @@
-//! The columns that come from metadata alone: Name, Age, Created At.
-
-use std::borrow::Cow;
+//! The cells that come from metadata alone.
 
 use env::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
-
-use crate::erased::ColumnDefinition;
-
-const fn column(name: &'static str, kind: &'static str, format: &'static str) -> ColumnDefinition {
-    ColumnDefinition {
-        name: Cow::Borrowed(name),
-        kind: Cow::Borrowed(kind),
-        format: Cow::Borrowed(format),
-        description: Cow::Borrowed(""),
-        priority: 0,
-    }
-}
-
-pub(crate) static NAME: ColumnDefinition = column("Name", "string", "name");
-pub(crate) static AGE: ColumnDefinition = column("Age", "string", "");
-pub(crate) static CREATED_AT: ColumnDefinition = column("Created At", "date", "");
 
 /// How long an object has lived, as `kubectl` writes it: `5m`, `3d4h`.
 pub(crate) fn age(metadata: &ObjectMeta, now: Timestamp) -> Value {

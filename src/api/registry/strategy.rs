@@ -37,8 +37,7 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     const RETENTION: Retention = Retention::Durable;
     const STORED_AS: Option<StoredAs> = None;
 
-    /// Which columns every table of this kind has around [`Strategy::COLUMNS`].
-    const COLUMN_FRAME: ColumnFrame = ColumnFrame::NameAndAge;
+    /// Every column in order, [`Column::name`] first; none: name and time of creation, as upstream shows what has no printer.
     const COLUMNS: &'static [Column<Self::Kind>] = &[];
     /// Beyond `metadata.name` and `metadata.namespace`.
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[];
@@ -239,26 +238,47 @@ impl SelectableField {
     }
 }
 
-/// Which columns stand around a kind's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnFrame {
-    NameAndAge,
-    Name,
-    /// The kind's columns are all there is.
-    Nothing,
-}
-
-/// One column of `kubectl get`.
+/// One column of `kubectl get`. What it means is told by the table of descriptions.
 pub struct Column<K> {
     pub name: &'static str,
     /// `OpenAPI` type: `string`, `integer`, `boolean`, `date`.
     pub kind: &'static str,
-    /// `OpenAPI` format: `name`, `int32`, or empty.
+    /// `OpenAPI` format: `name`, or empty.
     pub format: &'static str,
-    pub description: &'static str,
     /// 0 is always shown; above only in wide output.
     pub priority: i32,
     pub cell: fn(&K, Timestamp) -> Value,
+}
+
+impl<K> Column<K> {
+    pub const fn text(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
+        Self { name, kind: "string", format: "", priority: 0, cell }
+    }
+
+    pub const fn integer(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
+        Self { kind: "integer", ..Self::text(name, cell) }
+    }
+
+    pub const fn boolean(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
+        Self { kind: "boolean", ..Self::text(name, cell) }
+    }
+
+    /// Shown in wide output only.
+    #[must_use]
+    pub const fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
+    }
+}
+
+impl<K: k8s_openapi::Metadata<Ty = ObjectMeta>> Column<K> {
+    pub const fn name() -> Self {
+        Self { format: "name", ..Self::text("Name", |object, _| object.metadata().name.clone().unwrap_or_default().into()) }
+    }
+
+    pub const fn age() -> Self {
+        Self::text("Age", |object, now| crate::metadata_columns::age(object.metadata(), now))
+    }
 }
 
 impl<K> Debug for Column<K> {
