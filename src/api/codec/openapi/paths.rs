@@ -619,12 +619,42 @@ impl<'c> Writer<'_, '_, 'c> {
                 self.connect(&mut item, name, &rest);
             }
         }
+        self.add_options(&mut item, subresource);
         for operation in item.values_mut() {
             let (group, version, kind) = model_kind;
             operation["x-kubernetes-group-version-kind"] =
                 json!({"group": group, "version": version, "kind": kind});
         }
         item
+    }
+
+    /// Requests without a body carry the fields of an option kind in the query.
+    fn add_options(&self, item: &mut Map<String, Value>, subresource: &SubresourcePaths<'_>) {
+        let kind = match subresource.name {
+            "log" => "PodLogOptions",
+            _ if subresource.verbs.contains(&Verb::Connect) => subresource.kind,
+            _ => return,
+        };
+        let options = schema::built_in(subresource.group, subresource.version, kind);
+        let parameters: Vec<Value> = options
+            .into_iter()
+            .flat_map(schema::TypeRef::fields)
+            .filter(|field| !matches!(field.json_name(), "kind" | "apiVersion"))
+            .filter(|field| !field.is_gated_off())
+            .map(|field| {
+                let type_name = match field.shape().shape() {
+                    schema::Shape::Bool => "boolean",
+                    schema::Shape::Int32 | schema::Shape::Int64 => "integer",
+                    _ => "string",
+                };
+                query_parameter((field.json_name(), type_name), self.dialect())
+            })
+            .collect();
+        if !parameters.is_empty() {
+            for operation in item.values_mut() {
+                operation["parameters"] = Value::Array(parameters.clone());
+            }
+        }
     }
 
     fn connect(&self, item: &mut Map<String, Value>, name: &str, rest: &str) {

@@ -113,6 +113,38 @@ fn operations_name_kind_and_action_and_offer_field_validation() {
 }
 
 #[test]
+fn a_proxied_connection_takes_its_options_from_the_query() {
+    let pods = ResourcePaths {
+        group: "",
+        version: "v1",
+        kind: "Pod",
+        list_kind: "PodList",
+        plural: "pods",
+        subresources: &[SubresourcePaths {
+            name: "exec",
+            group: "",
+            version: "v1",
+            kind: "PodExecOptions",
+            verbs: &[Verb::Connect],
+        }],
+        ..deployments()
+    };
+    let document = v3_document("", "v1", &[pods], None);
+    let exec = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["get"];
+    assert_eq!(exec["operationId"], "connectCoreV1GetNamespacedPodExec");
+    let names: Vec<_> = exec["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(
+        names,
+        ["stdin", "stdout", "stderr", "tty", "container", "command"]
+    );
+}
+
+#[test]
 fn a_custom_resource_is_published_in_both_versions() {
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
         "required": ["a", "b"], "properties": {
