@@ -168,7 +168,7 @@ fn run_pod_steps(steps: &[PodStep]) -> Result<(), Failure> {
             PodStep::DefaultRoute { gateway } => {
                 socket
                     .add_route(&default_route(link, *gateway))
-                    .map_err(|error| Failure::Netlink("give the pod its default route", error))?
+                    .map_err(|error| Failure::Netlink("give the pod its default route", error))?;
             }
         }
     }

@@ -37,11 +37,6 @@ impl Instance {
         format!("combo{:08x}", hash(&["node", &self.name]) >> 32)
     }
 
-    /// The tunnel to other nodes.
-    pub(crate) fn overlay_link(&self) -> String {
-        format!("cmbo{:08x}", hash(&["overlay", &self.name]) >> 32)
-    }
-
     /// The host's end of a pod's link.
     pub(crate) fn pod_link(&self, pod_uid: &str) -> String {
         format!("cmb{:011x}", hash(&["pod", &self.name, pod_uid]) >> 20)
@@ -95,7 +90,7 @@ mod tests {
     #[test]
     fn names_fit_into_a_link_name_and_differ_between_instances() {
         let (one, other) = (Instance::new("1f2e3d4c"), Instance::new("aaaaaaaa"));
-        for name in [one.pod_link("uid"), one.node_link(), one.overlay_link()] {
+        for name in [one.pod_link("uid"), one.node_link()] {
             assert!(name.len() <= 15, "{name}");
         }
         assert_ne!(one.pod_link("uid"), other.pod_link("uid"));

@@ -4,7 +4,8 @@
 //! of pods, also between pods of one node, is routed and so passes the forward hook, where policies stand.
 //!
 //! Offered: [`PodNetwork`] connects pods and gives them addresses; [`NodeLink`] holds the node's own address in the pod
-//! network and the route to the Services; [`node_addresses`] finds the addresses that a node should report.
+//! network and the route to the Services; [`node_addresses`] finds the addresses that a node should
+//! report, [`uplink_mtu`] the size of packets.
 
 mod address_pool;
 mod error;
@@ -16,5 +17,5 @@ mod pod_network;
 mod sysctl;
 
 pub use error::Error;
-pub use node_link::{NodeLink, NodeLinkConfig, node_addresses};
+pub use node_link::{NodeLink, NodeLinkConfig, node_addresses, uplink_mtu};
 pub use pod_network::{AttachedPod, Config, PodNetwork};

@@ -136,6 +136,24 @@ pub fn node_addresses() -> Result<Vec<IpAddr>, Error> {
     Ok(found)
 }
 
+/// Bytes of a packet that leaves the node whole: the MTU of the link with the node's address, or 1500 without one.
+///
+/// Call it from the node's network namespace.
+pub fn uplink_mtu() -> Result<u32, Error> {
+    const ETHERNET: u32 = 1500;
+    let own = node_addresses()?;
+    let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
+    let addresses = socket.addresses().map_err(node("list addresses"))?;
+    let uplink = addresses
+        .iter()
+        .find(|found| own.first() == Some(&found.address));
+    let links = socket.links().map_err(node("list links"))?;
+    let link = links
+        .iter()
+        .find(|link| uplink.is_some_and(|address| address.link == link.index));
+    Ok(link.map_or(ETHERNET, |link| link.mtu))
+}
+
 fn choose(
     source: Option<IpAddr>,
     v4: bool,

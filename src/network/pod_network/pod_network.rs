@@ -166,9 +166,9 @@ impl PodNetwork {
     pub fn clean_up(instance: &str) -> Result<(), Error> {
         let instance = Instance::new(instance);
         let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
-        let own = [instance.node_link(), instance.overlay_link()];
+        let own = instance.node_link();
         for link in routes.links().map_err(node("list links"))? {
-            if instance.made(&link) || own.contains(&link.name) {
+            if instance.made(&link) || own == link.name {
                 delete(&mut routes, link.index)?;
             }
         }
@@ -270,7 +270,7 @@ impl Shared {
             Ok(()) => self.state().release(pod.addresses.iter().copied()),
             // The address is not given out while the kernel may still have a route to the old pod.
             Err(error) => {
-                tracing::warn!(%error, pod_uid, "the link of a removed pod stays until the next start")
+                tracing::warn!(%error, pod_uid, "the link of a removed pod stays until the next start");
             }
         }
     }

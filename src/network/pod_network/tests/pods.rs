@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use linux::NetworkNamespace;
-use linux::netlink::route::RouteSocket;
-use pod_network::{Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses};
+use linux::netlink::route::{Address, NewLink, NewLinkKind, RouteSocket};
+use pod_network::{Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses, uplink_mtu};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -41,16 +41,16 @@ fn config(instance: &str, ranges: &[&str]) -> Config {
     }
 }
 
-/// All that the kernel has of links, addresses and routes, for comparison.
+/// All that the kernel has of links, addresses and routes, for comparison; without what it adds by itself when it likes.
 fn snapshot() -> String {
     let mut socket = RouteSocket::open().unwrap();
-    let (links, addresses) = (socket.links().unwrap(), socket.addresses().unwrap());
-    let names: Vec<_> = links.into_iter().map(|link| link.name).collect();
-    format!(
-        "{names:?} {addresses:?} {:?} {:?}",
-        socket.routes().unwrap(),
-        socket.neighbours().unwrap()
-    )
+    let names: Vec<_> = socket.links().unwrap().into_iter().map(|link| link.name).collect();
+    let by_itself = |address: IpAddr| address.to_string().starts_with("fe80");
+    let mut addresses = socket.addresses().unwrap();
+    addresses.retain(|found| !by_itself(found.address));
+    let mut routes = socket.routes().unwrap();
+    routes.retain(|route| !by_itself(route.destination));
+    format!("{names:?} {addresses:?} {routes:?} {:?}", socket.neighbours().unwrap())
 }
 
 async fn pod(network: &PodNetwork, uid: &str) -> (NetworkNamespace, Vec<IpAddr>) {
@@ -260,7 +260,7 @@ fn a_pod_cannot_send_with_another_address_than_its_own() {
             let mut socket = RouteSocket::open().unwrap();
             let link = socket.link_named("eth0").unwrap().unwrap().index;
             let address = "10.42.0.77".parse().unwrap();
-            let own = linux::netlink::route::Address {
+            let own = Address {
                 link,
                 address,
                 prefix_length: 32,
@@ -316,5 +316,41 @@ fn a_machine_with_only_lo_reports_its_pod_network_address() {
         let server = listener.local_addr().unwrap();
         answer_once(listener);
         assert_eq!(ask(server), link.addresses[1].to_string());
+    });
+}
+
+#[test]
+fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_network() {
+    on_a_machine(|| async {
+        assert_eq!(uplink_mtu().unwrap(), 1500);
+        let _network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let mut socket = RouteSocket::open().unwrap();
+        for (name, address, mtu) in [("docker0", "172.17.0.1", 1500), ("lan0", "192.0.2.1", 1400)] {
+            socket
+                .add_link(&NewLink {
+                    name: name.to_owned(),
+                    kind: NewLinkKind::Bridge,
+                    mac: None,
+                    mtu,
+                    group: 0,
+                })
+                .unwrap();
+            let link = socket.link_named(name).unwrap().unwrap().index;
+            socket.set_link_up(link).unwrap();
+            let address = address.parse().unwrap();
+            socket
+                .add_address(Address {
+                    link,
+                    address,
+                    prefix_length: 24,
+                    scope: 0,
+                })
+                .unwrap();
+        }
+        assert_eq!(
+            node_addresses().unwrap(),
+            ["192.0.2.1".parse::<IpAddr>().unwrap()]
+        );
+        assert_eq!(uplink_mtu().unwrap(), 1400);
     });
 }

@@ -84,6 +84,20 @@ impl Machine {
         }
     }
 
+    /// The server's records, taken back to the moment of its start.
+    pub(crate) fn incomplete_records(&self) -> Arc<parking_lot::RwLock<dns::Records>> {
+        *self.records.write() = dns::Records::new();
+        Arc::clone(&self.records)
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     pub(crate) fn put_namespace(&self, name: &str) {
         self.records.write().put_namespace(name);
     }
@@ -236,15 +250,12 @@ impl Upstream {
                 let asked = query.queries[0].name().clone();
                 let mut response = Message::response(query.metadata.id, OpCode::Query);
                 response.queries.clone_from(&query.queries);
-                match names.iter().find(|(name, _)| *name == asked) {
-                    Some((_, data)) => {
-                        response.add_answer(Record::from_rdata(asked, 60, data.clone()));
-                    }
-                    None => {
-                        response.metadata.response_code = ResponseCode::NXDomain;
-                        // Without it nobody may keep the answer (RFC 2308).
-                        response.add_authority(start_of_authority());
-                    }
+                if let Some((_, data)) = names.iter().find(|(name, _)| *name == asked) {
+                    response.add_answer(Record::from_rdata(asked, 60, data.clone()));
+                } else {
+                    response.metadata.response_code = ResponseCode::NXDomain;
+                    // Without it nobody may keep the answer (RFC 2308).
+                    response.add_authority(start_of_authority());
                 }
                 let _sent = socket.send_to(&response.to_vec().unwrap(), client);
             }

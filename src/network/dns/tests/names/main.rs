@@ -1,6 +1,7 @@
 //! The cluster DNS over its sockets. Each test has a machine (a network namespace with `lo`) and a server of its own.
 #![allow(clippy::unwrap_used)]
 
+mod follow;
 mod machine;
 
 use hickory_proto::op::ResponseCode::{FormErr, NXDomain, NoError, NotImp, Refused, ServFail};

@@ -324,6 +324,12 @@ impl Machine {
         )
     }
 
+    /// How many UDP flows the machine knows.
+    pub(crate) fn flows(&self) -> usize {
+        let list = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
+        list.lines().filter(|line| line.contains(" udp ")).count()
+    }
+
     /// Runs `nft` on the machine and returns what it prints.
     pub(crate) fn nft(&self, arguments: &[&str]) -> String {
         let output = std::process::Command::new("nft")

@@ -4,6 +4,7 @@
 mod follow;
 mod machine;
 
+use linux::netlink::conntrack::{ConntrackSocket, FilterPlace, Flows};
 use machine::{Outcome, VIP, on_a_machine, service, slice};
 use serde_json::json;
 use service_proxy::{Change, HostPort, Protocol, ServiceProxy};
@@ -228,6 +229,51 @@ fn one_port_serves_two_protocols_and_a_udp_flow_follows_its_endpoints() {
             Some("pod1"),
             "the same socket goes to the new endpoint"
         );
+    });
+}
+
+#[test]
+fn flows_are_forgotten_one_by_one_where_the_kernel_cannot_pick_them_out() {
+    on_a_machine(|machine| {
+        machine.serve_udp(0, 8080);
+        machine.serve_udp(1, 8080);
+        machine.put_service(
+            "web",
+            &json!({"ports": [{"name": "udp", "port": 80, "protocol": "UDP"}]}),
+        );
+        machine.put_slices("web", &[("udp", "UDP", 8080)], &[0]);
+        machine.apply();
+        let (kept, forgotten) = (machine.udp_flow(1), machine.udp_flow(2));
+        assert_eq!(kept.ask(&machine.pod_ip(0), 8080).server(), Some("pod0"));
+        assert_eq!(forgotten.ask(VIP, 80).server(), Some("pod0"));
+        let count = machine.flows();
+        let mut socket = ConntrackSocket::open_with(FilterPlace::Here).unwrap();
+        let (address, endpoint) = (VIP.parse().unwrap(), machine.pod_ip(0).parse().unwrap());
+        let other = Flows::Translated {
+            address,
+            protocol: 17,
+            port: 81,
+            endpoint,
+            endpoint_port: 8080,
+        };
+        socket.forget(other).unwrap();
+        assert_eq!(machine.flows(), count);
+        let meant = Flows::Translated {
+            address,
+            protocol: 17,
+            port: 80,
+            endpoint,
+            endpoint_port: 8080,
+        };
+        socket.forget(meant).unwrap();
+        socket.forget(meant).unwrap();
+        assert_eq!(machine.flows(), count - 1);
+        socket
+            .forget(Flows::From {
+                address: machine.pod_ip(1).parse().unwrap(),
+            })
+            .unwrap();
+        assert_eq!(machine.flows(), count - 2);
     });
 }
 
