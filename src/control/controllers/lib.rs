@@ -2,13 +2,27 @@
 //!
 //! A controller reads caches, plans purely, and leaves acting to the runner of crate `controller`.
 
+mod cluster_role_aggregation;
 mod conditions;
 mod deployment;
+mod discovery;
+mod endpoint_slice;
+mod endpoints;
+mod garbage_collector;
+mod namespace;
+mod node_lifecycle;
 mod ownership;
+mod pod_garbage;
 mod pod_template;
 mod pods;
 mod replica_set;
+mod root_ca;
+mod service_account;
+mod services;
+mod slices;
 mod table;
+mod taint_eviction;
 mod template_hash;
+mod ttl_after_finished;
 
-pub use table::{CONTROLLERS, Entry, start_all};
+pub use table::{CONTROLLERS, Entry, Options, start_all};

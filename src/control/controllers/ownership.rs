@@ -1,8 +1,6 @@
 //! Which objects a controller's object owns: keep what fits, release what no longer does, adopt orphans that fit.
 
-use apimachinery::{
-    GroupVersionResource, LabelSelector, ObjectIndex, ObjectKey, OwnerReference,
-};
+use apimachinery::{GroupVersionResource, LabelSelector, ObjectIndex, ObjectKey};
 use controller::{Action, Outcomes};
 use k8s_openapi::Resource;
 use kube_client::{Patch, resource_of};
@@ -167,12 +165,4 @@ fn patch(resource: &GroupVersionResource, index: &ObjectIndex, metadata: Value) 
         subresource: "",
         patch: Patch::Strategic(json!({"metadata": metadata})),
     }
-}
-
-/// The controller of a dependent, if it is of this kind.
-pub(crate) fn controller_of_kind<'a>(
-    index: &'a ObjectIndex,
-    kind: &str,
-) -> Option<&'a OwnerReference> {
-    index.controller().filter(|owner| owner.kind == kind)
 }

@@ -2,33 +2,103 @@
 
 use controller::Manager;
 
-use crate::{deployment, replica_set};
+use crate::{
+    cluster_role_aggregation, deployment, endpoint_slice, endpoints, garbage_collector, namespace,
+    node_lifecycle, pod_garbage, replica_set, root_ca, service_account, taint_eviction,
+    ttl_after_finished,
+};
+
+/// What controllers are told by the one who starts them.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// PEM of what signs the API server's certificate; it is published in every namespace.
+    pub root_certificate_authority: String,
+}
 
 /// One controller: upstream's name for it, and how it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub name: &'static str,
-    pub start: fn(&Manager),
+    pub start: fn(&Manager, &Options),
 }
 
 pub const CONTROLLERS: &[Entry] = &[
     Entry {
+        name: "serviceaccount-controller",
+        start: |manager, _| manager.start(service_account::ServiceAccounts::new(manager.factory())),
+    },
+    Entry {
+        name: "root-ca-certificate-publisher-controller",
+        start: |manager, options| {
+            let authority = options.root_certificate_authority.clone();
+            manager.start(root_ca::RootCa::new(manager.factory(), authority));
+        },
+    },
+    Entry {
+        name: "namespace-controller",
+        start: |manager, _| namespace::start(manager),
+    },
+    Entry {
+        name: "garbage-collector-controller",
+        start: |manager, _| garbage_collector::start(manager),
+    },
+    Entry {
+        name: "clusterrole-aggregation-controller",
+        start: |manager, _| {
+            manager.start(cluster_role_aggregation::ClusterRoleAggregation::new(
+                manager.factory(),
+            ));
+        },
+    },
+    Entry {
+        name: "node-lifecycle-controller",
+        start: |manager, _| manager.start(node_lifecycle::NodeLifecycle::new(manager.factory())),
+    },
+    Entry {
+        name: "taint-eviction-controller",
+        start: |manager, _| manager.start(taint_eviction::TaintEviction::new(manager.factory())),
+    },
+    Entry {
+        name: "pod-garbage-collector-controller",
+        start: |manager, _| manager.start(pod_garbage::PodGarbage::new(manager.factory())),
+    },
+    Entry {
         name: "deployment-controller",
-        start: |manager| manager.start(deployment::Deployments::new(manager.factory())),
+        start: |manager, _| manager.start(deployment::Deployments::new(manager.factory())),
     },
     Entry {
         name: "replicaset-controller",
-        start: |manager| manager.start(replica_set::ReplicaSets::new(manager.factory())),
+        start: |manager, _| manager.start(replica_set::ReplicaSets::new(manager.factory())),
     },
     Entry {
         name: "replicationcontroller-controller",
-        start: |manager| manager.start(replica_set::ReplicationControllers::new(manager.factory())),
+        start: |manager, _| {
+            manager.start(replica_set::ReplicationControllers::new(manager.factory()))
+        },
+    },
+    Entry {
+        name: "ttl-after-finished-controller",
+        start: |manager, _| {
+            manager.start(ttl_after_finished::TtlAfterFinished::new(manager.factory()))
+        },
+    },
+    Entry {
+        name: "endpointslice-controller",
+        start: |manager, _| manager.start(endpoint_slice::EndpointSlices::new(manager.factory())),
+    },
+    Entry {
+        name: "endpointslice-mirroring-controller",
+        start: |manager, _| manager.start(endpoint_slice::Mirroring::new(manager.factory())),
+    },
+    Entry {
+        name: "endpoints-controller",
+        start: |manager, _| manager.start(endpoints::EndpointsOfServices::new(manager.factory())),
     },
 ];
 
 /// Starts every controller; they run until the manager's end is asked for. Must be called within a runtime.
-pub fn start_all(manager: &Manager) {
+pub fn start_all(manager: &Manager, options: &Options) {
     for entry in CONTROLLERS {
-        (entry.start)(manager);
+        (entry.start)(manager, options);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apimachinery::{GroupVersionResource, Object, ObjectKey};
 use controller::Manager;
-use controllers::CONTROLLERS;
+use controllers::{CONTROLLERS, Options};
 use env::{SeededRng, Shutdown, ShutdownTrigger, SystemClock};
 use informer::Factory;
 use k8s_openapi::Resource;
@@ -40,7 +40,12 @@ impl Cluster {
             .iter()
             .filter(|entry| names.contains(&entry.name))
         {
-            (entry.start)(&manager);
+            (entry.start)(
+                &manager,
+                &Options {
+                    root_certificate_authority: "pem".into(),
+                },
+            );
         }
         Self {
             api,
@@ -98,7 +103,12 @@ impl Cluster {
             .await
     }
 
-    pub(crate) async fn merge<K: Resource>(&self, namespace: &str, name: &str, patch: Value) -> Object {
+    pub(crate) async fn merge<K: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+    ) -> Object {
         let api = self.client.dynamic(resource_of::<K>(), namespace);
         api.patch(name, &Patch::Merge(patch))
             .await
@@ -117,7 +127,12 @@ impl Cluster {
             .expect("patched")
     }
 
-    pub(crate) async fn delete<K: Resource>(&self, namespace: &str, name: &str, options: DeleteOptions) {
+    pub(crate) async fn delete<K: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: DeleteOptions,
+    ) {
         self.client
             .dynamic(resource_of::<K>(), namespace)
             .delete(name, &options)

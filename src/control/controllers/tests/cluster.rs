@@ -1,0 +1,410 @@
+//! Namespaces, garbage collection, endpoints and nodes against an API in memory.
+
+mod support;
+
+use apimachinery::GroupVersionResource;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube_client::fake::FakeResource;
+use kube_client::{DeleteOptions, Propagation};
+use serde_json::{Value, json};
+use support::{Cluster, condition};
+
+fn owned(name: &str, owner_kind: &str, owner: &apimachinery::Object) -> Value {
+    json!({"metadata": {"name": name, "ownerReferences": [{
+        "apiVersion": "v1", "kind": owner_kind, "name": owner.name(), "uid": owner.uid(), "blockOwnerDeletion": true,
+    }]}})
+}
+
+fn with(propagation: Propagation) -> DeleteOptions {
+    DeleteOptions {
+        propagation: Some(propagation),
+        ..DeleteOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_has_its_account_and_certificates_and_takes_all_with_it() {
+    let cluster = Cluster::start(&[
+        "serviceaccount-controller",
+        "root-ca-certificate-publisher-controller",
+        "namespace-controller",
+    ]);
+    cluster.api.serve(FakeResource::new(
+        "example.com",
+        "v1",
+        "things",
+        "Thing",
+        true,
+    ));
+    let things = GroupVersionResource::new("example.com", "v1", "things");
+    cluster.create_namespace("a").await;
+    cluster
+        .until("account and certificates", |cluster| {
+            cluster.get::<ServiceAccount>("a", "default").is_some()
+                && cluster.get::<ConfigMap>("a", "kube-root-ca.crt").is_some()
+        })
+        .await;
+    cluster
+        .delete::<ConfigMap>("a", "kube-root-ca.crt", DeleteOptions::default())
+        .await;
+    cluster
+        .until("certificates again", |cluster| {
+            cluster.get::<ConfigMap>("a", "kube-root-ca.crt").is_some()
+        })
+        .await;
+
+    let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "finalizers": ["x/y"]}});
+    let api = cluster.client.dynamic(things.clone(), "a");
+    api.create(&apimachinery::Object::from_value(thing).expect("an object"))
+        .await
+        .expect("created");
+    cluster
+        .delete::<Namespace>("", "a", DeleteOptions::default())
+        .await;
+    cluster
+        .until("it says what remains", |cluster| {
+            let namespace = cluster.get::<Namespace>("", "a").expect("it waits");
+            condition(&namespace, "NamespaceFinalizersRemaining").is_some_and(|remaining| {
+                remaining["message"] == "Some content in the namespace has finalizers remaining: x/y in 1 resource instances"
+            })
+        })
+        .await;
+    api.patch(
+        "t",
+        &kube_client::Patch::Merge(json!({"metadata": {"finalizers": null}})),
+    )
+    .await
+    .expect("patched");
+    cluster
+        .until("it is gone", |cluster| {
+            cluster.get::<Namespace>("", "a").is_none()
+        })
+        .await;
+    assert!(cluster.all::<ServiceAccount>().is_empty() && cluster.all_of(&things).is_empty());
+}
+
+#[tokio::test]
+async fn pods_go_before_anything_else_in_their_namespace() {
+    let cluster = Cluster::start(&["namespace-controller"]);
+    cluster.create_namespace("a").await;
+    let pod = json!({"metadata": {"name": "p", "finalizers": ["x/y"]}, "spec": {"containers": []}});
+    cluster.create::<Pod>("a", pod).await;
+    cluster
+        .create::<ConfigMap>("a", json!({"metadata": {"name": "m"}}))
+        .await;
+    cluster
+        .delete::<Namespace>("", "a", DeleteOptions::default())
+        .await;
+    cluster
+        .until("the pod is told to go", |cluster| {
+            cluster
+                .get::<Pod>("a", "p")
+                .expect("it waits")
+                .is_being_deleted()
+        })
+        .await;
+    assert!(cluster.get::<ConfigMap>("a", "m").is_some());
+    cluster
+        .merge::<Pod>("a", "p", json!({"metadata": {"finalizers": null}}))
+        .await;
+    cluster
+        .until("it is gone", |cluster| {
+            cluster.get::<Namespace>("", "a").is_none()
+        })
+        .await;
+}
+
+const COLLECTOR: &[&str] = &["garbage-collector-controller"];
+
+#[tokio::test]
+async fn dependents_follow_their_last_owner_and_orphans_stay() {
+    let cluster = Cluster::start(COLLECTOR);
+    let first = cluster
+        .create::<ConfigMap>("a", json!({"metadata": {"name": "first"}}))
+        .await;
+    let second = cluster
+        .create::<ConfigMap>("a", json!({"metadata": {"name": "second"}}))
+        .await;
+    let mut both = owned("both", "ConfigMap", &first);
+    let more = owned("", "ConfigMap", &second)["metadata"]["ownerReferences"][0].clone();
+    both["metadata"]["ownerReferences"].as_array_mut().expect("a list").push(more);
+    cluster.create::<Pod>("a", both).await;
+    let child = cluster
+        .create::<Pod>("a", owned("child", "ConfigMap", &first))
+        .await;
+    cluster
+        .create::<Pod>("a", owned("grandchild", "Pod", &child))
+        .await;
+    cluster
+        .delete::<ConfigMap>("a", "first", with(Propagation::Background))
+        .await;
+    cluster
+        .until("the line is gone", |cluster| {
+            cluster.all::<Pod>().len() == 1
+        })
+        .await;
+    cluster
+        .until("the survivor has one owner", |cluster| {
+            cluster
+                .get::<Pod>("a", "both")
+                .expect("it stays")
+                .owner_references()
+                .len()
+                == 1
+        })
+        .await;
+    cluster
+        .delete::<ConfigMap>("a", "second", with(Propagation::Orphan))
+        .await;
+    cluster
+        .until("the owner is gone", |cluster| {
+            cluster.get::<ConfigMap>("a", "second").is_none()
+        })
+        .await;
+    assert!(
+        cluster
+            .get::<Pod>("a", "both")
+            .expect("it stays")
+            .owner_references()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_foreground_deletion_waits_for_what_blocks_it_even_in_a_circle() {
+    let cluster = Cluster::start(COLLECTOR);
+    let owner = cluster
+        .create::<ConfigMap>("a", json!({"metadata": {"name": "owner"}}))
+        .await;
+    let mut held = owned("held", "ConfigMap", &owner);
+    held["metadata"]["finalizers"] = json!(["x/y"]);
+    cluster.create::<Pod>("a", held).await;
+    cluster
+        .delete::<ConfigMap>("a", "owner", with(Propagation::Foreground))
+        .await;
+    cluster
+        .until("the dependent is told to go", |cluster| {
+            cluster
+                .get::<Pod>("a", "held")
+                .expect("held")
+                .is_being_deleted()
+        })
+        .await;
+    assert!(cluster.get::<ConfigMap>("a", "owner").is_some());
+    cluster
+        .merge::<Pod>("a", "held", json!({"metadata": {"finalizers": null}}))
+        .await;
+    cluster
+        .until("both are gone", |cluster| {
+            cluster.all::<ConfigMap>().is_empty() && cluster.all::<Pod>().is_empty()
+        })
+        .await;
+
+    let mut pods = Vec::new();
+    for name in ["one", "two", "three"] {
+        pods.push(
+            cluster
+                .create::<Pod>("a", json!({"metadata": {"name": name}}))
+                .await,
+        );
+    }
+    for (at, pod) in pods.iter().enumerate() {
+        let references =
+            owned("", "Pod", &pods[(at + 1) % 3])["metadata"]["ownerReferences"].clone();
+        cluster
+            .merge::<Pod>(
+                "a",
+                pod.name(),
+                json!({"metadata": {"ownerReferences": references}}),
+            )
+            .await;
+    }
+    cluster
+        .delete::<Pod>("a", "one", with(Propagation::Foreground))
+        .await;
+    cluster
+        .until("the circle is gone", |cluster| {
+            cluster.all::<Pod>().is_empty()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_owner_that_never_was_takes_its_dependent_along() {
+    let cluster = Cluster::start(COLLECTOR);
+    let ghost =
+        apimachinery::Object::from_value(json!({"metadata": {"name": "ghost", "uid": "none"}}))
+            .expect("an object");
+    cluster
+        .create::<Pod>("a", owned("p", "ConfigMap", &ghost))
+        .await;
+    cluster
+        .until("it is gone", |cluster| cluster.all::<Pod>().is_empty())
+        .await;
+}
+
+fn web_pod(name: &str, address: &str, is_ready: bool) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": "web"}},
+        "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": if is_ready { "True" } else { "False" }}]}})
+}
+
+#[tokio::test]
+async fn a_service_publishes_its_pods_in_both_forms() {
+    let cluster = Cluster::start(&[
+        "endpointslice-controller",
+        "endpoints-controller",
+        "endpointslice-mirroring-controller",
+    ]);
+    let service = json!({"metadata": {"name": "web", "labels": {"x": "y"}}, "spec": {"selector": {"app": "web"},
+        "clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"], "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}});
+    cluster.create::<Service>("a", service).await;
+    cluster
+        .until("empty forms", |cluster| {
+            cluster.all::<EndpointSlice>().len() == 1 && cluster.all::<Endpoints>().len() == 1
+        })
+        .await;
+    cluster
+        .create::<Pod>("a", web_pod("p", "10.1.0.1", true))
+        .await;
+    cluster
+        .create::<Pod>("a", web_pod("q", "10.1.0.2", false))
+        .await;
+    cluster
+        .until("both pods", |cluster| {
+            let slices = cluster.all::<EndpointSlice>();
+            let endpoints = cluster.get::<Endpoints>("a", "web").expect("it is there");
+            slices.len() == 1
+                && slices[0].label("kubernetes.io/service-name") == Some("web")
+                && slices[0]
+                    .at(&["endpoints"])
+                    .and_then(Value::as_array)
+                    .is_some_and(|all| {
+                        all.len() == 2
+                            && all[0]["conditions"]["ready"] == true
+                            && all[1]["conditions"]["ready"] == false
+                    })
+                && slices[0]
+                    .at(&["ports"])
+                    .is_some_and(|ports| ports[0]["port"] == 8080)
+                && endpoints.at(&["subsets"]).is_some_and(|subsets| {
+                    subsets[0]["addresses"][0]["ip"] == "10.1.0.1"
+                        && subsets[0]["notReadyAddresses"][0]["ip"] == "10.1.0.2"
+                })
+        })
+        .await;
+    cluster
+        .delete::<Service>("a", "web", DeleteOptions::default())
+        .await;
+    cluster
+        .until("its endpoints go", |cluster| {
+            cluster.all::<Endpoints>().is_empty()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn endpoints_that_people_write_are_mirrored() {
+    let cluster = Cluster::start(&[
+        "endpointslice-controller",
+        "endpoints-controller",
+        "endpointslice-mirroring-controller",
+    ]);
+    cluster
+        .create::<Service>(
+            "a",
+            json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}),
+        )
+        .await;
+    let endpoints = json!({"metadata": {"name": "s"}, "subsets": [{"addresses": [{"ip": "10.2.3.4"}], "ports": [{"port": 9, "protocol": "TCP"}]}]});
+    cluster.create::<Endpoints>("a", endpoints).await;
+    let first = |cluster: &Cluster| {
+        cluster
+            .all::<EndpointSlice>()
+            .first()
+            .and_then(|slice| slice.at(&["endpoints"]).cloned())
+    };
+    cluster
+        .until("mirrored", |cluster| {
+            first(cluster).is_some_and(|all| all[0]["addresses"][0] == "10.2.3.4")
+        })
+        .await;
+    cluster.merge::<Endpoints>("a", "s", json!({"subsets": [{"addresses": [{"ip": "10.2.3.5"}], "ports": [{"port": 9, "protocol": "TCP"}]}]})).await;
+    cluster
+        .until("followed", |cluster| {
+            first(cluster).is_some_and(|all| all[0]["addresses"][0] == "10.2.3.5")
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_loses_pods_that_do_not_tolerate_it() {
+    let cluster = Cluster::start(&["node-lifecycle-controller", "taint-eviction-controller"]);
+    let node = |name: &str, ready: &str| json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+    cluster.create::<Node>("", node("good", "True")).await;
+    cluster.create::<Node>("", node("bad", "False")).await;
+    let pod = |name: &str, tolerations: Value| json!({"metadata": {"name": name}, "spec": {"nodeName": "bad", "containers": [], "tolerations": tolerations}});
+    cluster.create::<Pod>("a", pod("goes", json!([]))).await;
+    cluster
+        .create::<Pod>("a", pod("stays", json!([{"operator": "Exists"}])))
+        .await;
+    cluster
+        .until("tainted, and the one evicted", |cluster| {
+            let taints = cluster
+                .get::<Node>("", "bad")
+                .expect("a node")
+                .at(&["spec", "taints"])
+                .cloned()
+                .unwrap_or_default();
+            let goes = cluster.get::<Pod>("a", "goes").expect("a pod");
+            taints.as_array().is_some_and(|taints| taints.len() == 2)
+                && goes.is_being_deleted()
+                && condition(&goes, "DisruptionTarget")
+                    .is_some_and(|one| one["reason"] == "DeletionByTaintManager")
+        })
+        .await;
+    assert!(
+        !cluster
+            .get::<Pod>("a", "stays")
+            .expect("a pod")
+            .is_being_deleted()
+    );
+    cluster
+        .merge_status::<Node>(
+            "",
+            "bad",
+            json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        )
+        .await;
+    cluster
+        .until("no taint", |cluster| {
+            cluster
+                .get::<Node>("", "bad")
+                .expect("a node")
+                .at(&["spec", "taints"])
+                .is_none_or(|taints| taints == &json!([]))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_aggregated_role_has_the_rules_of_its_parts() {
+    let cluster = Cluster::start(&["clusterrole-aggregation-controller"]);
+    let whole = json!({"metadata": {"name": "whole"}, "rules": [], "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"part": "yes"}}]}});
+    cluster.create::<ClusterRole>("", whole).await;
+    cluster.create::<ClusterRole>("", json!({"metadata": {"name": "part", "labels": {"part": "yes"}}, "rules": [{"verbs": ["get"]}]})).await;
+    cluster
+        .until("filled", |cluster| {
+            cluster
+                .get::<ClusterRole>("", "whole")
+                .expect("a role")
+                .at(&["rules"])
+                == Some(&json!([{"verbs": ["get"]}]))
+        })
+        .await;
+}
