@@ -61,7 +61,22 @@ pub enum PortForwardProtocol {
 pub struct Refusal {
     pub status: StatusCode,
     pub message: String,
-    pub headers: HeaderMap,
+    /// What would have been taken; empty unless no version of SPDY's streams fitted.
+    accepted_versions: Vec<&'static str>,
+}
+
+impl Refusal {
+    /// Headers of the answer.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in &self.accepted_versions {
+            headers.append(
+                ACCEPTED_STREAM_PROTOCOL_VERSIONS,
+                HeaderValue::from_static(name),
+            );
+        }
+        headers
+    }
 }
 
 /// The response that upgrades a connection and what is spoken on it then.
@@ -217,14 +232,10 @@ fn spdy<P: Copy>(
             offered.join(" "),
             names.join(" ")
         );
-        let mut refused = refusal(StatusCode::FORBIDDEN, &message);
-        for name in names {
-            refused.headers.append(
-                ACCEPTED_STREAM_PROTOCOL_VERSIONS,
-                HeaderValue::from_static(name),
-            );
-        }
-        return Err(refused);
+        return Err(Refusal {
+            accepted_versions: names,
+            ..refusal(StatusCode::FORBIDDEN, &message)
+        });
     };
     response
         .headers_mut()
@@ -258,7 +269,7 @@ fn refusal(status: StatusCode, message: &str) -> Refusal {
     Refusal {
         status,
         message: message.to_owned(),
-        headers: HeaderMap::new(),
+        accepted_versions: Vec::new(),
     }
 }
 
@@ -444,7 +455,7 @@ mod tests {
         );
         assert_eq!(
             refused
-                .headers
+                .headers()
                 .get_all("x-accepted-stream-protocol-versions")
                 .iter()
                 .count(),
