@@ -57,6 +57,7 @@ pub struct Call {
 
 struct State {
     sandboxes: BTreeMap<PodSandboxId, PodSandbox>,
+    log_directories: BTreeMap<PodSandboxId, PathBuf>,
     containers: BTreeMap<ContainerId, Container>,
     images: BTreeMap<ImageId, Image>,
     failures: BTreeMap<&'static str, VecDeque<Error>>,
@@ -77,6 +78,7 @@ impl FakeRuntime {
         FakeRuntime {
             state: Arc::new(Mutex::new(State {
                 sandboxes: BTreeMap::new(),
+                log_directories: BTreeMap::new(),
                 containers: BTreeMap::new(),
                 images: BTreeMap::new(),
                 failures: BTreeMap::new(),
@@ -330,6 +332,9 @@ impl RuntimeService for FakeRuntime {
             labels: config.labels,
             annotations: config.annotations,
         };
+        state
+            .log_directories
+            .insert(id.clone(), config.log_directory);
         state.sandboxes.insert(id.clone(), sandbox);
         Ok(id)
     }
@@ -355,6 +360,7 @@ impl RuntimeService for FakeRuntime {
             .containers
             .retain(|_, container| container.status.sandbox != *sandbox);
         state.sandboxes.remove(sandbox);
+        state.log_directories.remove(sandbox);
         Ok(())
     }
 
@@ -387,7 +393,10 @@ impl RuntimeService for FakeRuntime {
             let found = state.sandboxes.get(sandbox);
             let found = found.ok_or_else(|| Error::SandboxNotFound(sandbox.clone()))?;
             let uid = found.pod.uid.clone();
-            let status = created(&id, sandbox, &uid, &config, (self.now)());
+            let mut status = created(&id, sandbox, &uid, &config, (self.now)());
+            if let Some(directory) = state.log_directories.get(sandbox) {
+                status.log_path = directory.join(&config.log_path);
+            }
             state
                 .containers
                 .insert(id.clone(), Container { config, status });

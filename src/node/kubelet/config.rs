@@ -43,10 +43,6 @@ pub struct Config {
     pub image_gc: crate::images::GcPolicy,
     pub node_status_every: Duration,
     pub lease_duration: Duration,
-    /// Log files above this size are rotated: bytes.
-    pub container_log_bytes_max: u64,
-    /// Log files kept for a container.
-    pub container_log_files_max: usize,
     pub kubelet_version: String,
     /// Changes with every boot of the machine.
     pub boot_id: String,
@@ -77,8 +73,6 @@ impl Config {
             image_gc: crate::images::GcPolicy::default(),
             node_status_every: Duration::from_secs(300),
             lease_duration: Duration::from_secs(40),
-            container_log_bytes_max: 10 * 1024 * 1024,
-            container_log_files_max: 5,
             kubelet_version: "v1.36.2+combo.1".to_owned(),
             boot_id: String::new(),
             root_directory,

@@ -6,5 +6,5 @@ mod puller;
 
 pub use gc::GcPolicy;
 pub(crate) use gc::{Disk, ImageGc, plan_image_gc, unused_images};
-pub(crate) use pull_secrets::{Keyring, registry_of};
+pub(crate) use pull_secrets::Keyring;
 pub(crate) use puller::{ImageNeed, ImagePuller, ImageState};

@@ -90,11 +90,6 @@ fn normalise(registry: &str) -> String {
     if bare == "docker.io" { DEFAULT_REGISTRY.to_owned() } else { bare.to_owned() }
 }
 
-/// The registry an image is pulled from.
-pub(crate) fn registry_of(image: &str) -> String {
-    full_name(image).split('/').next().unwrap_or_default().to_owned()
-}
-
 /// With its registry, as a keyring sees it.
 fn full_name(image: &str) -> String {
     let first = image.split_once('/').map(|(first, _)| first);

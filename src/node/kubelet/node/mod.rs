@@ -7,6 +7,6 @@ mod pressure;
 mod registrar;
 
 pub use capacity::Capacity;
-pub(crate) use object::{NodeFacts, architecture};
+pub(crate) use object::NodeFacts;
 pub(crate) use pressure::{Pressure, PressureState};
 pub(crate) use registrar::NodeRegistrar;

@@ -48,7 +48,7 @@ fn os_image(os_release: &str) -> String {
 }
 
 /// Go's name of this machine's architecture.
-pub(crate) fn architecture() -> &'static str {
+fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

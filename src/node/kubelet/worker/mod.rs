@@ -11,10 +11,9 @@ mod plan_init;
 mod pod_worker;
 mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use backoff::{BACK_OFF_FIRST, BackOff, go_duration};
-pub(crate) use executor::{Executor, Memory};
 pub(crate) use observed::Observed;
 pub(crate) use phase::Phase;
 pub(crate) use plan::needs_new_sandbox;

@@ -1,0 +1,16 @@
+//! The kubelet's own HTTPS server: who asks is authenticated and authorized before anything is answered.
+
+mod access;
+mod answer;
+mod logs;
+mod metrics;
+mod pods;
+mod route;
+mod serve;
+mod stats;
+mod streaming;
+#[cfg(test)]
+mod tests;
+
+pub use access::{ApiAuthorizer, Attributes, Identity, KubeletAuthorizer};
+pub use serve::{KubeletServer, ServerParts};

@@ -1,0 +1,197 @@
+//! Connections: TLS, who asks, whether they may, and then the answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::Shutdown;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::RootCertStore;
+use rustls::server::{ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::kubelet::Kubelet;
+use crate::server::access::{Identity, KubeletAuthorizer};
+use crate::server::answer::{Answer, json as json_answer, text, with_type};
+use crate::server::route::{Route, needed, parameters};
+use crate::server::{logs, metrics, pods, stats, streaming};
+
+/// Connections at a time; more wait.
+const CONNECTIONS_MAX: usize = 512;
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// A client must send its request's head within this time.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What the server needs beside the kubelet.
+pub struct ServerParts {
+    pub certificate: Arc<dyn ResolvesServerCert>,
+    /// Authorities of client certificates; without any, only tokens count.
+    pub client_authorities: RootCertStore,
+    pub authorizer: Arc<dyn KubeletAuthorizer>,
+}
+
+/// Serves one kubelet. Cloning it shares everything.
+#[derive(Clone)]
+pub struct KubeletServer {
+    kubelet: Kubelet,
+    tls: Arc<ServerConfig>,
+    authorizer: Arc<dyn KubeletAuthorizer>,
+}
+
+impl KubeletServer {
+    pub fn new(kubelet: Kubelet, parts: ServerParts) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder = if parts.client_authorities.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(parts.client_authorities), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        };
+        let mut tls = builder.with_cert_resolver(parts.certificate);
+        // Streams are upgraded connections, which HTTP/2 has not.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { kubelet, tls: Arc::new(tls), authorizer: parts.authorizer })
+    }
+
+    /// Serves until asked to end.
+    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    let shutdown = shutdown.clone();
+                    env::spawn(async move {
+                        let _slot = slot;
+                        tokio::select! {
+                            biased;
+                            () = shutdown.requested() => {}
+                            () = server.serve_tls(stream) => {}
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the kubelet is not accepted");
+                    env::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// One connection that begins with a TLS handshake.
+    pub async fn serve_tls(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tls));
+        let stream = match env::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake with the kubelet failed"),
+            Err(_) => return tracing::debug!("a TLS handshake with the kubelet took too long"),
+        };
+        let certificates = stream.get_ref().1.peer_certificates();
+        let who = certificates.and_then(|chain| chain.first()).and_then(|leaf| Identity::from_certificate(leaf));
+        self.serve(stream, who).await;
+    }
+
+    /// One connection of HTTP/1.1 whose peer is known already (in process, or through a tunnel).
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, who: Option<Identity>) {
+        let service = service_fn(|request| {
+            let server = self.clone();
+            let who = who.clone();
+            async move { Ok::<_, Infallible>(server.answer(who, request).await) }
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the kubelet ended with an error");
+        }
+    }
+
+    async fn answer(&self, who: Option<Identity>, request: Request<Incoming>) -> Answer {
+        let who = match self.identify(who, &request).await {
+            Some(who) => who,
+            None => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        };
+        let config = &self.kubelet.services.config;
+        let rights = needed(&config.node_name, request.method(), request.uri().path());
+        for right in &rights {
+            if self.authorizer.is_allowed(&who, right).await {
+                return self.route(request).await;
+            }
+        }
+        let right = rights.last().expect("every path needs a right");
+        let message = format!("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])", who.user, right.verb,
+            rights.iter().map(|right| right.subresource).collect::<Vec<_>>().join(" "));
+        text(StatusCode::FORBIDDEN, message)
+    }
+
+    async fn identify(&self, who: Option<Identity>, request: &Request<Incoming>) -> Option<Identity> {
+        if who.is_some() {
+            return who;
+        }
+        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        match header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+            Some((_, token)) => self.authorizer.authenticate(token.trim()).await,
+            None => None,
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        let Some(route) = Route::parse(request.uri().path()) else {
+            return text(StatusCode::NOT_FOUND, "404 page not found");
+        };
+        let query = parameters(request.uri().query().unwrap_or_default());
+        let kubelet = &self.kubelet;
+        let failed = |why: String| text(StatusCode::INTERNAL_SERVER_ERROR, why);
+        let plain = |body: String| with_type(StatusCode::OK, "text/plain; version=0.0.4", body.into_bytes());
+        match route {
+            Route::Health => text(StatusCode::OK, "ok"),
+            Route::Pods | Route::RunningPods => json_answer(&pods::list(kubelet)),
+            Route::ContainerLogs(path) => logs::container_logs(kubelet, &path, &query).await,
+            Route::Exec(path) => streaming::exec(kubelet, &path, &query, request).await,
+            Route::Attach(path) => streaming::attach(kubelet, &path, &query, request).await,
+            Route::PortForward(path) => streaming::port_forward(kubelet, &path, &query, request).await,
+            Route::Run(path) => streaming::run(kubelet, &path, &query).await,
+            Route::StatsSummary => stats::summary(kubelet).await.map_or_else(failed, |summary| json_answer(&summary)),
+            Route::Metrics => plain(metrics::own(kubelet)),
+            Route::ResourceMetrics | Route::ContainerMetrics => metrics::resources(kubelet).await.map_or_else(failed, plain),
+            Route::ProbeMetrics => metrics::probes(kubelet).await.map_or_else(failed, plain),
+            Route::Configz => json_answer(&self.configz()),
+            Route::Refused(why) => text(StatusCode::NOT_FOUND, why),
+        }
+    }
+
+    fn configz(&self) -> serde_json::Value {
+        let config = &self.kubelet.services.config;
+        json!({"kubeletconfig": {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "address": config.listen.ip().to_string(),
+            "port": config.listen.port(),
+            "clusterDomain": config.cluster_domain,
+            "clusterDNS": config.cluster_dns,
+            "maxPods": config.pods_max,
+            "staticPodPath": config.manifests_directory,
+            "nodeStatusReportFrequency": format!("{}s", config.node_status_every.as_secs()),
+            "nodeLeaseDurationSeconds": config.lease_duration.as_secs(),
+            "imageGCHighThresholdPercent": config.image_gc.high_percent,
+            "imageGCLowThresholdPercent": config.image_gc.low_percent
+        }})
+    }
+}
