@@ -317,3 +317,6 @@ fn lost_affine_endpoints(old: &Ruleset, new: &Ruleset) -> Vec<Flows> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

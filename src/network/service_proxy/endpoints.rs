@@ -1,7 +1,7 @@
 //! Which endpoints a port of a Service uses; pure. A terminating endpoint that still serves is used when no other is left
 //! (KEP-1669); hints decide only when they leave somebody (KEP-2433, KEP-3015).
 
-use crate::facts::{Desired, EndpointState, Hint, PortFacts, ServiceName};
+use crate::facts::{Desired, EndpointState, Hint, Locality, PortFacts, ServiceName};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ pub(crate) struct Endpoints {
 pub(crate) struct Endpoint {
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
-    pub(crate) local: bool,
+    pub(crate) locality: Locality,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub(crate) fn choose(
     };
     let local: Vec<Candidate> = candidates
         .iter()
-        .filter(|found| found.endpoint.local)
+        .filter(|found| found.endpoint.locality == Locality::Here)
         .copied()
         .collect();
     let mut here = in_state(&local, EndpointState::Ready);
@@ -88,7 +88,7 @@ fn candidates(
                 endpoint: Endpoint {
                     address: endpoint.address,
                     port: target.port,
-                    local: endpoint.local,
+                    locality: endpoint.locality,
                 },
                 state: endpoint.state,
                 node_hint: endpoint.node_hint,
@@ -148,12 +148,13 @@ mod tests {
     use super::*;
     use crate::facts::{EndpointFacts, Protocol, SliceFacts, SlicePort};
     use EndpointState::{Ready, ServingTerminating, Unusable};
+    use Locality::{Elsewhere, Here};
 
-    fn endpoint(last: u8, local: bool, state: EndpointState) -> EndpointFacts {
+    fn endpoint(last: u8, locality: Locality, state: EndpointState) -> EndpointFacts {
         let address = IpAddr::from([10, 42, 0, last]);
         EndpointFacts {
             address,
-            local,
+            locality,
             state,
             node_hint: Hint::Absent,
             zone_hint: Hint::Absent,
@@ -199,14 +200,14 @@ mod tests {
     #[test]
     fn a_terminating_endpoint_serves_only_when_no_ready_one_is_left() {
         let mixed = vec![
-            endpoint(1, true, ServingTerminating),
-            endpoint(2, false, Ready),
-            endpoint(3, true, Unusable),
+            endpoint(1, Here, ServingTerminating),
+            endpoint(2, Elsewhere, Ready),
+            endpoint(3, Here, Unusable),
         ];
         assert_eq!(chosen(mixed), (vec![2], vec![1]));
         let leaving = vec![
-            endpoint(1, true, ServingTerminating),
-            endpoint(2, false, ServingTerminating),
+            endpoint(1, Here, ServingTerminating),
+            endpoint(2, Elsewhere, ServingTerminating),
         ];
         assert_eq!(chosen(leaving), (vec![1, 2], vec![1]));
     }
@@ -215,7 +216,7 @@ mod tests {
     fn hints_count_only_when_all_have_them_and_somebody_is_meant() {
         let hinted = |last, hint| EndpointFacts {
             zone_hint: hint,
-            ..endpoint(last, false, Ready)
+            ..endpoint(last, Elsewhere, Ready)
         };
         assert_eq!(
             chosen(vec![hinted(1, Hint::Us), hinted(2, Hint::Others)]).0,

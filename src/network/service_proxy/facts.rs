@@ -92,11 +92,20 @@ pub struct SlicePort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointFacts {
     pub address: IpAddr,
-    /// On this node.
-    pub local: bool,
+    pub locality: Locality,
     pub state: EndpointState,
     pub node_hint: Hint,
     pub zone_hint: Hint,
+}
+
+/// Where an endpoint runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Locality {
+    /// On this node.
+    Here,
+    Elsewhere,
+    /// The slice does not say, as those that people write.
+    Unknown,
 }
 
 /// Ordered by preference.
@@ -319,7 +328,11 @@ fn endpoint_facts(endpoint: &Endpoint, node: &NodeFacts) -> Option<EndpointFacts
     Some(EndpointFacts {
         // A consumer uses the first address; the others are there for history.
         address: endpoint.addresses.first()?.parse().ok()?,
-        local: endpoint.node_name.as_deref() == Some(node.name.as_str()),
+        locality: match endpoint.node_name.as_deref() {
+            None => Locality::Unknown,
+            Some(name) if name == node.name => Locality::Here,
+            Some(_) => Locality::Elsewhere,
+        },
         state,
         node_hint: hint(nodes.map(|nodes| nodes.iter().any(|hinted| hinted.name == node.name))),
         zone_hint: hint(zones.map(|zones| {

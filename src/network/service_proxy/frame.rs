@@ -38,6 +38,7 @@ pub(crate) const REFUSE: &str = "refuse";
 /// Drops a connection: the policy is `Local` and the endpoints are elsewhere.
 pub(crate) const DISCARD: &str = "discard";
 
+const STATE_INVALID: u32 = 1;
 const STATE_NEW: u32 = 8;
 const STATUS_DESTINATION_TRANSLATED: u32 = 0x20;
 const TRANSLATION_PRIORITY: i32 = -100;
@@ -54,6 +55,9 @@ pub(crate) fn frame(node: &NodeFacts) -> Ruleset {
         put_sets(&mut ruleset, family);
     }
     put_hooks(&mut ruleset);
+    ruleset
+        .chains
+        .insert("drop-invalid".to_owned(), drop_invalid(node));
     put_lookups(&mut ruleset);
     ruleset
         .chains
@@ -99,70 +103,71 @@ fn put_hooks(ruleset: &mut Ruleset) {
         rule.push(jump(chain));
         rule
     };
-    let hooks = [
-        (
-            "prerouting",
-            Nat,
-            Prerouting,
-            TRANSLATION_PRIORITY,
-            vec![jump("translation")],
-        ),
-        (
-            "output",
-            Nat,
-            Output,
-            TRANSLATION_PRIORITY,
-            vec![jump("translation")],
-        ),
-        (
-            "postrouting",
-            Nat,
-            Postrouting,
-            MASQUERADE_PRIORITY,
-            vec![jump("masquerading")],
-        ),
-        (
-            "filter-prerouting",
-            Filter,
-            Prerouting,
-            REFUSAL_PRIORITY,
-            new_only("refusal"),
-        ),
-        (
-            "filter-output",
-            Filter,
-            Output,
-            REFUSAL_PRIORITY,
-            new_only("refusal"),
-        ),
-        (
-            "stray-forward",
-            Filter,
-            Forward,
-            STRAY_PRIORITY,
-            new_only("stray"),
-        ),
-        (
-            "stray-output",
-            Filter,
-            Output,
-            STRAY_PRIORITY,
-            new_only("stray"),
-        ),
-    ];
-    for (name, kind, point, priority, rule) in hooks {
+    let mut put = |name: &str, kind, point, priority, rule| {
         let hook = Some(Hook {
             kind,
             point,
             priority,
         });
-        ruleset.chains.insert(
-            name.to_owned(),
-            Chain {
-                hook,
-                rules: vec![rule],
-            },
-        );
+        let rules = vec![rule];
+        ruleset
+            .chains
+            .insert(name.to_owned(), Chain { hook, rules });
+    };
+    // The kernel asks the chains of kind `nat` for the first packet of a connection only.
+    let translate = vec![jump("translation")];
+    put(
+        "prerouting",
+        Nat,
+        Prerouting,
+        TRANSLATION_PRIORITY,
+        translate.clone(),
+    );
+    put("output", Nat, Output, TRANSLATION_PRIORITY, translate);
+    put(
+        "postrouting",
+        Nat,
+        Postrouting,
+        MASQUERADE_PRIORITY,
+        vec![jump("masquerading")],
+    );
+    for (name, point) in [("filter-prerouting", Prerouting), ("filter-output", Output)] {
+        put(name, Filter, point, REFUSAL_PRIORITY, new_only("refusal"));
+    }
+    put(
+        "invalid",
+        Filter,
+        Forward,
+        STRAY_PRIORITY - 1,
+        drop_invalid(),
+    );
+    for (name, point) in [("stray-forward", Forward), ("stray-output", Output)] {
+        put(name, Filter, point, STRAY_PRIORITY, new_only("stray"));
+    }
+}
+
+/// A packet of no known connection is not translated back; at its receiver it would tear down the connection that it
+/// seems to belong to. Only pods' packets: what else the machine routes is not ours.
+fn drop_invalid(node: &NodeFacts) -> Chain {
+    let mut rules = Vec::new();
+    for range in &node.cluster_cidrs {
+        let family = Family::of(range.network());
+        for field in [family.source(), family.destination()] {
+            let mut rule = family.only();
+            rule.extend(within(field, *range, Within::Inside));
+            rule.extend(any_bit(Field::ConnectionState, STATE_INVALID));
+            rule.push(Expression::Decide(Verdict::Drop));
+            rules.push(rule);
+        }
+    }
+    let hook = Hook {
+        kind: HookKind::Filter,
+        point: HookPoint::Forward,
+        priority: STRAY_PRIORITY - 1,
+    };
+    Chain {
+        hook: Some(hook),
+        rules,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::endpoints::{self, Endpoint, Endpoints};
 use crate::facts::{
-    Desired, HostPort, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy,
+    Desired, HostPort, Locality, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy,
 };
 use crate::family::{Family, Within, goto, octets, set_masquerade_mark};
 use crate::frame::{self, DISCARD, REFUSE};
@@ -200,7 +200,7 @@ impl Builder<'_> {
             .everywhere
             .iter()
             .chain(&served.endpoints.here);
-        for endpoint in both.filter(|endpoint| endpoint.local) {
+        for endpoint in both.filter(|endpoint| endpoint.locality != Locality::Elsewhere) {
             self.put_hairpin(endpoint.address);
         }
     }
@@ -222,7 +222,7 @@ impl Builder<'_> {
         let target = Endpoint {
             address: host_port.pod_ip,
             port: host_port.container_port,
-            local: true,
+            locality: Locality::Here,
         };
         let (stem, key) = match host_port.host_ip {
             Some(address) => (frame::HOST_PORTS, Key::new().field(&octets(address))),
@@ -416,14 +416,16 @@ impl Builder<'_> {
             elements: BTreeMap::new(),
         });
         let port = family.registers();
-        let mut rule = family.only();
-        rule.extend([
-            Expression::Load(family.source(), 0),
-            Expression::Remember {
-                set: clients,
-                key: 0,
-                timeout_ms,
-            },
+        let mut remember = family.only();
+        remember.push(Expression::Load(family.source(), 0));
+        remember.push(Expression::Remember {
+            set: clients,
+            key: 0,
+            timeout_ms,
+        });
+        // A rule of its own: when there is no room for one more client it is served all the same.
+        let mut translate = family.only();
+        translate.extend([
             Expression::Constant {
                 register: 0,
                 value: octets(endpoint.address),
@@ -438,7 +440,7 @@ impl Builder<'_> {
                 port,
             },
         ]);
-        self.chain(&chain, vec![rule]);
+        self.chain(&chain, vec![remember, translate]);
         chain
     }
 

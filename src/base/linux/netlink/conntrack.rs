@@ -350,6 +350,6 @@ fn read_address(ip: Attributes<'_>, side: Side) -> Option<IpAddr> {
     Some(IpAddr::from(<[u8; 16]>::try_from(ip.find(v6)?).ok()?))
 }
 
-fn fits<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> bool {
+fn fits<T: PartialEq + Copy>(wanted: Option<T>, found: Option<T>) -> bool {
     wanted.is_none() || wanted == found
 }

@@ -121,36 +121,18 @@ impl Expression {
                 register,
                 mask,
                 flip,
-            } => put(list, "bitwise", |data| {
-                let length =
-                    u32::try_from(mask.len()).expect("a register mask is at most 16 bytes");
-                data.be32(1, wire(*register))
-                    .be32(2, wire(*register))
-                    .be32(3, length);
-                put_value(data, 4, mask);
-                put_value(data, 5, flip);
-            }),
-            Self::Among { set, key } => put(list, "lookup", |data| {
-                data.text(1, set).be32(2, wire(*key));
-            }),
-            Self::Map { set, key, value } => put(list, "lookup", |data| {
-                data.text(1, set).be32(2, wire(*key)).be32(3, wire(*value));
-            }),
-            Self::VerdictMap { set, key } => put(list, "lookup", |data| {
-                data.text(1, set)
-                    .be32(2, wire(*key))
-                    .be32(3, VERDICT_REGISTER);
-            }),
+            } => put_bits(list, *register, mask, flip),
+            Self::Among { set, key } => put_lookup(list, set, *key, None),
+            Self::Map { set, key, value } => put_lookup(list, set, *key, Some(wire(*value))),
+            Self::VerdictMap { set, key } => put_lookup(list, set, *key, Some(VERDICT_REGISTER)),
             Self::Random {
                 modulus,
                 offset,
                 register,
             } => put(list, "numgen", |data| {
                 const RANDOM: u32 = 1;
-                data.be32(1, wire(*register))
-                    .be32(2, *modulus)
-                    .be32(3, RANDOM)
-                    .be32(4, *offset);
+                data.be32(1, wire(*register)).be32(2, *modulus);
+                data.be32(3, RANDOM).be32(4, *offset);
             }),
             Self::Constant { register, value } => put(list, "immediate", |data| {
                 data.be32(1, wire(*register));
@@ -166,24 +148,14 @@ impl Expression {
                 timeout_ms,
             } => put(list, "dynset", |data| {
                 const UPDATE: u32 = 1;
-                data.text(1, set)
-                    .be32(3, UPDATE)
-                    .be32(4, wire(*key))
-                    .attribute(6, &timeout_ms.to_be_bytes());
+                data.text(1, set).be32(3, UPDATE).be32(4, wire(*key));
+                data.attribute(6, &timeout_ms.to_be_bytes());
             }),
             Self::DestinationNat {
                 family,
                 address,
                 port,
-            } => put(list, "nat", |data| {
-                const TO_DESTINATION: u32 = 1;
-                const WITH_PORT: u32 = 2;
-                let number = if *family == Nat::V4 { 2 } else { 10 };
-                data.be32(1, TO_DESTINATION)
-                    .be32(2, number)
-                    .be32(3, wire(*address));
-                data.be32(5, wire(*port)).be32(7, WITH_PORT);
-            }),
+            } => put_nat(list, *family, *address, *port),
             Self::Masquerade { random_ports } => put(list, "masq", |data| {
                 const FULLY_RANDOM: u32 = 0x10;
                 if *random_ports {
@@ -203,6 +175,39 @@ impl Expression {
             }),
         }
     }
+}
+
+fn put_bits(list: &mut Request, register: Register, mask: &[u8], flip: &[u8]) {
+    let length = u32::try_from(mask.len()).expect("a register mask is at most 16 bytes");
+    put(list, "bitwise", |data| {
+        data.be32(1, wire(register))
+            .be32(2, wire(register))
+            .be32(3, length);
+        put_value(data, 4, mask);
+        put_value(data, 5, flip);
+    });
+}
+
+/// `destination` is a register's number on the wire.
+fn put_lookup(list: &mut Request, set: &str, key: Register, destination: Option<u32>) {
+    put(list, "lookup", |data| {
+        data.text(1, set).be32(2, wire(key));
+        if let Some(destination) = destination {
+            data.be32(3, destination);
+        }
+    });
+}
+
+fn put_nat(list: &mut Request, family: Nat, address: Register, port: Register) {
+    const TO_DESTINATION: u32 = 1;
+    const WITH_PORT: u32 = 2;
+    let number = if family == Nat::V4 { 2 } else { 10 };
+    put(list, "nat", |data| {
+        data.be32(1, TO_DESTINATION).be32(2, number);
+        data.be32(3, wire(address))
+            .be32(5, wire(port))
+            .be32(7, WITH_PORT);
+    });
 }
 
 /// The number of a register on the wire.

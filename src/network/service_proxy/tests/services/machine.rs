@@ -1,4 +1,6 @@
 //! A machine with three pods and a neighbour, and ways to ask servers from each of them.
+// The machine is also the thread's namespace, which a method without `self` would hide; `from_pod` is where a client is.
+#![allow(clippy::unused_self, clippy::wrong_self_convention)]
 
 use k8s_openapi::api::core::v1::Service;
 use linux::NetworkNamespace;

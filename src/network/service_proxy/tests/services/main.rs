@@ -439,15 +439,13 @@ fn a_change_of_one_endpoint_sends_only_what_changed() {
         machine.serve(1, 8080);
         machine.put_service("web", &json!({}));
         machine.put_slice("web", 8080, &[0]);
-        for number in 0..2000_u32 {
-            let address =
-                IpAddr::from([10, 43, (1 + number / 250) as u8, (number % 250) as u8]).to_string();
+        for number in 0..2000_u16 {
+            let [high, low] = number.to_be_bytes();
+            let address = IpAddr::from([10, 43, 100 + high, low]).to_string();
             let name = format!("other-{number}");
             let spec = json!({"clusterIP": address, "clusterIPs": [address]});
-            machine.desired.services.insert(
-                service_proxy::ServiceName::new("default", &name),
-                service(&spec),
-            );
+            let key = service_proxy::ServiceName::new("default", &name);
+            machine.desired.services.insert(key, service(&spec));
             let (owner, facts) = slice(
                 &name,
                 &[("http", "TCP", 8080)],
@@ -492,6 +490,13 @@ fn the_table_survives_a_flush_by_others_and_an_administrator_can_list_it() {
         machine.put_slice("web", 8080, &[]);
         assert_eq!(machine.apply(), Change::Difference);
         assert_eq!(machine.from_pod(1, VIP, 80), Outcome::Refused);
+        machine.proxy.distrust();
+        assert_eq!(
+            machine.apply(),
+            Change::Everything,
+            "the owner can make its table anew"
+        );
+        assert!(machine.proxy.is_intact().unwrap());
     });
 }
 
