@@ -134,13 +134,6 @@ fn put_hooks(ruleset: &mut Ruleset) {
     for (name, point) in [("filter-prerouting", Prerouting), ("filter-output", Output)] {
         put(name, Filter, point, REFUSAL_PRIORITY, new_only("refusal"));
     }
-    put(
-        "invalid",
-        Filter,
-        Forward,
-        STRAY_PRIORITY - 1,
-        drop_invalid(),
-    );
     for (name, point) in [("stray-forward", Forward), ("stray-output", Output)] {
         put(name, Filter, point, STRAY_PRIORITY, new_only("stray"));
     }
