@@ -10,11 +10,12 @@ use anyhow::{Context, bail};
 const PROGRAM: &str = "src/dev/xtask/facts";
 
 /// What the program is asked for, and where it goes.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("blob", "src/api/schema/facts.bin"),
     ("pairs", "src/api/codec/tests/data/pairs.gz"),
     ("refusals", "src/api/schema/tests/data/refusals.gz"),
     ("judgements", "src/api/schema/tests/data/judgements.gz"),
+    ("definitions", "src/api/schema/tests/data/definitions.gz"),
 ];
 
 /// Runs the Go program for every file it writes. Needs Go of the version its go.mod names, and the module cache or

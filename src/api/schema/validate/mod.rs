@@ -289,22 +289,23 @@ fn judge_object(place: Place<'_>, map: &Map<String, Value>, schema: &Structural)
         findings.errors.push(too_many(place, count, max));
     }
     for (key, value) in map {
-        let child = schema
-            .properties
-            .get(key)
-            .or(match &schema.additional_properties {
-                Some(AdditionalProperties::Schema(values)) => Some(&**values),
-                _ => None,
-            });
-        if let Some(child) = child {
-            let path = if place.path.is_empty() {
-                key.clone()
-            } else {
-                format!("{}.{key}", place.path)
-            };
-            let old = place.old.and_then(|old| old.get(key));
-            findings.merge(judge(Place { path: &path, old }, value, child));
-        }
+        let named = schema.properties.get(key);
+        let other = match &schema.additional_properties {
+            Some(AdditionalProperties::Schema(values)) => Some(&**values),
+            _ => None,
+        };
+        let Some(child) = named.or(other) else {
+            continue;
+        };
+        // At the top, upstream tells a named field without a dot before it, and others with one.
+        let is_bare = place.path.is_empty() && named.is_some();
+        let path = if is_bare {
+            key.clone()
+        } else {
+            format!("{}.{key}", place.path)
+        };
+        let old = place.old.and_then(|old| old.get(key));
+        findings.merge(judge(Place { path: &path, old }, value, child));
     }
     for key in validation
         .required

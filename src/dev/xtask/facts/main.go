@@ -1,7 +1,7 @@
 // Command facts reads what Kubernetes' Go modules say about the types of the API and writes the facts alone, no
 // prose: `facts blob FILE` the lookup table of crate schema, `facts pairs FILE` encoded examples of every kind,
 // `facts refusals FILE` what Go's decoder says of broken ones, `facts judgements FILE` what upstream's validator says of
-// random custom resources.
+// random custom resources, `facts definitions FILE` what it says of their schemas.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fatal("usage: facts blob|pairs|refusals|judgements FILE")
+		fatal("usage: facts blob|pairs|refusals|judgements|definitions FILE")
 	}
 	switch os.Args[1] {
 	case "blob":
@@ -25,6 +25,8 @@ func main() {
 		write(os.Args[2], refusals())
 	case "judgements":
 		write(os.Args[2], judgements())
+	case "definitions":
+		write(os.Args[2], definitions())
 	default:
 		fatal("unknown command %q", os.Args[1])
 	}
