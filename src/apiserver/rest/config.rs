@@ -5,6 +5,7 @@ use std::sync::Arc;
 use admission::Plugin;
 use auth::{Authenticator, Authorizer, RbacAuthorizer, ServiceAccountTokens};
 use env::{Clock, Rng};
+use ipnet::IpNet;
 use kv::Kv;
 
 use crate::kubelet::KubeletDialer;
@@ -23,6 +24,8 @@ pub struct Config {
     pub kubelets: Option<Arc<dyn KubeletDialer>>,
     /// In the order they run.
     pub admission: Vec<Arc<dyn Plugin>>,
+    /// Where ClusterIPs come from: one range, or one of each family with the preferred first.
+    pub service_ranges: Vec<IpNet>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Host and port that clients reach the server at: `10.0.0.1:6443`.

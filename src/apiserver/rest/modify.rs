@@ -3,12 +3,12 @@
 use admission::Operation;
 use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, StoredObject};
 use registry::{Generation, Permission, Subresource};
-use storage::StorageError;
+use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
 use crate::call::{Call, WriteOptions};
 use crate::verbs::create::{Outcome, stored_form};
-use crate::{managed_fields, metadata};
+use crate::{managed_fields, metadata, services};
 
 /// Tries of one change against others that write the same object at the same time.
 const TRIES_MAX: usize = 20;
@@ -39,7 +39,7 @@ impl From<ApiError> for Failed {
 impl From<StorageError> for Failed {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Modified { .. } => Self::Overtaken(error.into()),
+            StorageError::Modified { .. } | StorageError::Contended => Self::Overtaken(error.into()),
             other => Self::Refused(other.into()),
         }
     }
@@ -98,6 +98,9 @@ impl Change<'_, '_> {
         };
         admit::mutate(self.call, admission, &mut object, Some(old)).await?;
         self.prepare(&mut object, old);
+        if self.part == Part::Main {
+            services::fill(self.call, &mut object, Some(old)).await?;
+        }
         self.check(&mut object, old)?;
         admit::validate(self.call, admission, Some(&mut object), Some(old)).await?;
         self.store(object, old, current).await
@@ -191,16 +194,20 @@ impl Change<'_, '_> {
         if ends {
             let written = match bytes == current.bytes {
                 true => current.clone(),
-                false => store.replace(collection, self.key, bytes, current.revision).await?,
+                false => {
+                    store.replace(collection, self.key, bytes, current.revision, Alongside::default()).await?
+                }
             };
-            let gone = store.delete(collection, self.key, written.revision).await?;
+            let released = services::alongside(self.call, None, Some(old));
+            let gone = store.delete(collection, self.key, written.revision, released).await?;
             return Ok(Outcome::Stored(gone));
         }
         let is_same = { object.set_metadata_text("resourceVersion", old.resource_version()); object == *old };
         if is_same {
             return Ok(Outcome::Stored(current.clone()));
         }
-        Ok(Outcome::Stored(store.replace(collection, self.key, bytes, current.revision).await?))
+        let claimed = services::alongside(self.call, Some(&object), Some(old));
+        Ok(Outcome::Stored(store.replace(collection, self.key, bytes, current.revision, claimed).await?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apimachinery::ApiError;
 use auth::User;
 use env::Shutdown;
 use kube_client::Transport;
@@ -12,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::state::State;
 use crate::transport::InProcess;
-use crate::connection;
+use crate::{bootstrap, connection};
 
 /// An API server over one store. Cloning it gives another handle on the same one.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl ApiServer {
     /// Serves HTTPS until the end is asked for. Client certificates are optional; `tls` says which are believed.
     pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, shutdown: Shutdown) {
         connection::serve(self.state.clone(), listener, tls, shutdown).await;
+    }
+
+    /// Makes what every cluster has: system namespaces, roles, the Service `kubernetes` … Until then the server is not ready.
+    pub async fn bootstrap(&self) -> Result<(), ApiError> {
+        bootstrap::run(&self.state).await
     }
 
     /// Calls from this process, as `user`.

@@ -26,7 +26,8 @@ impl Collection {
         }
     }
 
-    pub(crate) fn key(&self, object: &ObjectKey) -> Vec<u8> {
+    /// The key of one object in the store.
+    pub fn key(&self, object: &ObjectKey) -> Vec<u8> {
         match self.scope {
             Scope::Namespaced => format!("{}{}/{}", self.prefix, object.namespace, object.name).into_bytes(),
             Scope::Cluster => format!("{}{}", self.prefix, object.name).into_bytes(),

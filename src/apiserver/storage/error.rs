@@ -12,6 +12,9 @@ pub enum StorageError {
     /// Somebody else wrote in between.
     #[error("{resource} {name:?} was modified")]
     Modified { resource: GroupResource, name: String },
+    /// What was to be claimed alongside the object is somebody else's.
+    #[error("a claim was overtaken")]
+    Contended,
     #[error("the revision is compacted")]
     Compacted,
     #[error("stored object {key} cannot be read: {source}")]

@@ -17,7 +17,7 @@ pub use collection::Collection;
 pub use continue_token::ContinueToken;
 pub use error::StorageError;
 pub use list::{List, ListOptions, Matching, RevisionMatch};
-pub use store::ObjectStore;
+pub use store::{Alongside, ObjectStore};
 pub use watch::{Watch, WatchEvent, WatchOptions, WatchStart};
 
 #[cfg(test)]

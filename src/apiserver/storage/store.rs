@@ -35,6 +35,13 @@ struct SharedLease {
 }
 
 
+/// Other keys that are written with an object, in the same transaction or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alongside {
+    pub compares: Vec<Compare>,
+    pub operations: Vec<Operation>,
+}
+
 impl ObjectStore {
     pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Self {
         Self { ticker: Ticker::default(), kv, clock, lease: tokio::sync::Mutex::new(None) }
@@ -63,12 +70,11 @@ impl ObjectStore {
         collection: &Collection,
         key: &ObjectKey,
         bytes: Arc<[u8]>,
+        alongside: Alongside,
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
         let put = self.put(collection, &name, bytes).await?;
-        self.write(collection, Compare::absent(name), put)
-            .await?
-            .ok_or_else(|| StorageError::AlreadyExists { resource: collection.resource.clone(), name: key.name.clone() })
+        self.write(collection, (key, name, 0), put, alongside).await
     }
 
     /// Replaces the version that was written at `revision`; [`StorageError::Modified`] if that is not the newest any more.
@@ -78,12 +84,11 @@ impl ObjectStore {
         key: &ObjectKey,
         bytes: Arc<[u8]>,
         revision: i64,
+        alongside: Alongside,
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
         let put = self.put(collection, &name, bytes).await?;
-        self.write(collection, Compare::mod_revision_is(name, revision), put)
-            .await?
-            .ok_or_else(|| modified(collection, key))
+        self.write(collection, (key, name, revision), put, alongside).await
     }
 
     /// Deletes the version that was written at `revision`. The answer is that version with the revision of the deletion.
@@ -92,13 +97,16 @@ impl ObjectStore {
         collection: &Collection,
         key: &ObjectKey,
         revision: i64,
+        alongside: Alongside,
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
-        let txn = Txn {
+        let mut txn = Txn {
             compares: vec![Compare::mod_revision_is(name.clone(), revision)],
             success: vec![Operation::DeleteRange(kv::KeyRange::key(name))],
             failure: Vec::new(),
         };
+        txn.compares.extend(alongside.compares);
+        txn.success.extend(alongside.operations);
         let response = self.kv.txn(txn, Durability::Durable).await?;
         match response.results.first() {
             Some(OperationResult::Delete { previous }) if response.succeeded => {
@@ -117,21 +125,40 @@ impl ObjectStore {
         Ok(Operation::Put { key: name.to_vec(), value, lease })
     }
 
+    /// Writes the object if its newest version is of `revision` (0: if there is none).
     async fn write(
         &self,
         collection: &Collection,
-        compare: Compare,
+        (key, name, revision): (&ObjectKey, Vec<u8>, i64),
         put: Operation,
-    ) -> Result<Option<StoredObject>, StorageError> {
+        alongside: Alongside,
+    ) -> Result<StoredObject, StorageError> {
         let durability = match collection.retention {
             Retention::Relaxed => Durability::Relaxed,
             Retention::Durable | Retention::Seconds(_) => Durability::Durable,
         };
-        let txn = Txn { compares: vec![compare], success: vec![put], failure: Vec::new() };
+        let look = RangeRequest { content: kv::RangeContent::KeysAndValues, ..RangeRequest::newest(kv::KeyRange::key(name.clone())) };
+        let mut txn = Txn {
+            compares: vec![Compare::mod_revision_is(name, revision)],
+            success: vec![put],
+            failure: vec![Operation::Range(look)],
+        };
+        txn.compares.extend(alongside.compares);
+        txn.success.extend(alongside.operations);
         let response = self.kv.txn(txn, durability).await?;
         match response.results.first() {
-            Some(OperationResult::Put { entry, .. }) if response.succeeded => stored(entry, collection).map(Some),
-            _ => Ok(None),
+            Some(OperationResult::Put { entry, .. }) if response.succeeded => stored(entry, collection),
+            Some(OperationResult::Range(found)) => {
+                let newest = found.entries.first().map_or(0, |entry| entry.mod_revision);
+                Err(if newest == revision {
+                    StorageError::Contended
+                } else if revision == 0 {
+                    StorageError::AlreadyExists { resource: collection.resource.clone(), name: key.name.clone() }
+                } else {
+                    modified(collection, key)
+                })
+            }
+            _ => Err(modified(collection, key)),
         }
     }
 

@@ -9,7 +9,7 @@ use registry::RESOURCES;
 use serde_json::json;
 
 use crate::{
-    Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent, WatchOptions,
+    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent, WatchOptions,
     WatchStart,
 };
 
@@ -35,13 +35,13 @@ fn key(name: &str) -> ObjectKey {
 #[tokio::test]
 async fn a_write_needs_the_version_it_was_made_from() {
     let (store, pods) = (store(), collection("pods"));
-    let first = store.create(&pods, &key("a"), pod("a", "x", "")).await.expect("created");
-    let again = store.create(&pods, &key("a"), pod("a", "x", "")).await;
+    let first = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
+    let again = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await;
     assert!(matches!(again, Err(StorageError::AlreadyExists { .. })));
-    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), first.revision).await.expect("replaced");
-    let stale = store.replace(&pods, &key("a"), pod("a", "z", ""), first.revision).await;
+    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), first.revision, Alongside::default()).await.expect("replaced");
+    let stale = store.replace(&pods, &key("a"), pod("a", "z", ""), first.revision, Alongside::default()).await;
     assert!(matches!(stale, Err(StorageError::Modified { .. })));
-    let gone = store.delete(&pods, &key("a"), second.revision).await.expect("deleted");
+    let gone = store.delete(&pods, &key("a"), second.revision, Alongside::default()).await.expect("deleted");
     assert!(gone.revision > second.revision);
     assert!(matches!(store.get(&pods, &key("a")).await, Err(StorageError::NotFound { .. })));
 }
@@ -50,12 +50,12 @@ async fn a_write_needs_the_version_it_was_made_from() {
 async fn pages_show_the_revision_of_the_first_one() {
     let (store, pods) = (store(), collection("pods"));
     for name in ["a", "b", "c"] {
-        store.create(&pods, &key(name), pod(name, "x", "")).await.expect("created");
+        store.create(&pods, &key(name), pod(name, "x", ""), Alongside::default()).await.expect("created");
     }
     let mut options = ListOptions { limit: 2, ..ListOptions::default() };
     let first = store.list(&pods, &options).await.expect("a page");
     assert_eq!((first.items.len(), first.remaining), (2, Some(1)));
-    store.create(&pods, &key("d"), pod("d", "x", "")).await.expect("created");
+    store.create(&pods, &key("d"), pod("d", "x", ""), Alongside::default()).await.expect("created");
     options.continue_token = first.continue_token;
     let second = store.list(&pods, &options).await.expect("a page");
     assert_eq!((second.items.len(), second.revision), (1, first.revision));
@@ -66,11 +66,11 @@ async fn pages_show_the_revision_of_the_first_one() {
 async fn an_expired_page_gets_a_token_that_works() {
     let (store, pods) = (store(), collection("pods"));
     for name in ["a", "b", "c"] {
-        store.create(&pods, &key(name), pod(name, "x", "")).await.expect("created");
+        store.create(&pods, &key(name), pod(name, "x", ""), Alongside::default()).await.expect("created");
     }
     let mut options = ListOptions { limit: 1, ..ListOptions::default() };
     options.continue_token = store.list(&pods, &options).await.expect("a page").continue_token;
-    store.create(&pods, &key("d"), pod("d", "x", "")).await.expect("created");
+    store.create(&pods, &key("d"), pod("d", "x", ""), Alongside::default()).await.expect("created");
     store.kv().compact(store.current_revision()).await.expect("compacted");
     let Err(StorageError::Answer(error)) = store.list(&pods, &options).await else { panic!("it should be expired") };
     assert_eq!(error.code, 410);
@@ -83,8 +83,8 @@ async fn an_expired_page_gets_a_token_that_works() {
 #[tokio::test]
 async fn selectors_choose_by_labels_and_fields() {
     let (store, pods) = (store(), collection("pods"));
-    store.create(&pods, &key("a"), pod("a", "x", "n1")).await.expect("created");
-    store.create(&pods, &key("b"), pod("b", "y", "n1")).await.expect("created");
+    store.create(&pods, &key("a"), pod("a", "x", "n1"), Alongside::default()).await.expect("created");
+    store.create(&pods, &key("b"), pod("b", "y", "n1"), Alongside::default()).await.expect("created");
     let matching = Matching {
         labels: LabelSelector::parse("app=y").expect("a selector"),
         fields: FieldSelector::parse("spec.nodeName=n1,spec.hostNetwork=false").expect("a selector"),
@@ -104,14 +104,14 @@ async fn a_future_revision_is_told_to_come_back() {
 #[tokio::test]
 async fn a_watch_turns_changes_of_labels_into_added_and_deleted() {
     let (store, pods) = (store(), collection("pods"));
-    let created = store.create(&pods, &key("a"), pod("a", "x", "")).await.expect("created");
+    let created = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
     let matching = Matching { labels: LabelSelector::parse("app=y").expect("a selector"), ..Matching::default() };
     let options =
         WatchOptions { namespace: None, matching, start: WatchStart::StateThenBookmark, bookmarks: true };
     let mut watch = store.watch(&pods, options).await.expect("a watch");
     assert!(matches!(watch.next().await, Some(WatchEvent::Bookmark { initial_events_end: true, .. })));
-    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), created.revision).await.expect("replaced");
-    let third = store.replace(&pods, &key("a"), pod("a", "z", ""), second.revision).await.expect("replaced");
+    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), created.revision, Alongside::default()).await.expect("replaced");
+    let third = store.replace(&pods, &key("a"), pod("a", "z", ""), second.revision, Alongside::default()).await.expect("replaced");
     assert!(matches!(watch.next().await, Some(WatchEvent::Added(object)) if object.revision == second.revision));
     let Some(WatchEvent::Deleted(object)) = watch.next().await else { panic!("it left the selector") };
     assert_eq!((object.revision, object.index.label("app")), (third.revision, Some("y")));
@@ -120,8 +120,8 @@ async fn a_watch_turns_changes_of_labels_into_added_and_deleted() {
 #[tokio::test]
 async fn a_watch_from_a_compacted_revision_is_expired() {
     let (store, pods) = (store(), collection("pods"));
-    store.create(&pods, &key("a"), pod("a", "x", "")).await.expect("created");
-    store.create(&pods, &key("b"), pod("b", "x", "")).await.expect("created");
+    store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
+    store.create(&pods, &key("b"), pod("b", "x", ""), Alongside::default()).await.expect("created");
     store.kv().compact(store.current_revision()).await.expect("compacted");
     let options = WatchOptions {
         namespace: None,

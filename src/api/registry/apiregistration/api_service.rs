@@ -1,5 +1,6 @@
 //! APIServices of `apiregistration.k8s.io/v1`.
 
+use apimachinery::NameRule;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use crate::{Permission, Strategy, Subresource};
@@ -10,6 +11,8 @@ pub struct APIServices;
 
 impl Strategy for APIServices {
     type Kind = APIService;
+    /// `v1.` is the name of the core group's.
+    const NAME_RULE: NameRule = NameRule::PathSegment;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;

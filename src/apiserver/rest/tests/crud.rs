@@ -128,6 +128,7 @@ async fn nobody_without_a_certificate_sees_more_than_health() {
     let cluster = Cluster::start(0).await;
     let mut client = cluster.connect(None).await;
     assert_eq!(client.call("GET", "/livez", Value::Null).await.0, 200);
+    assert_eq!(client.call("GET", "/readyz", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/version", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/api/v1/namespaces", Value::Null).await.0, 401);
     assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 401);
@@ -177,4 +178,53 @@ async fn a_component_in_the_process_lists_and_watches_without_copies() {
     let Some(WatchEvent::Added(seen)) = watch.recv().await else { panic!("it was added") };
     let after = transport.list(list).await.expect("a list");
     assert!(std::sync::Arc::ptr_eq(&seen.bytes, &after.items[0].bytes));
+}
+
+#[tokio::test]
+async fn services_claim_addresses_and_ports_and_give_them_back() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/api/v1/namespaces/default/services";
+    let spec = json!({"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}});
+    let (code, created) = client.call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    assert_eq!(code, 201, "{created}");
+    let address = created["spec"]["clusterIP"].as_str().expect("an address").to_owned();
+    let port = created["spec"]["ports"][0]["nodePort"].as_u64().expect("a port");
+    let claimed = format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
+    assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 200);
+    let same = json!({"type": "NodePort", "clusterIP": address, "ports": [{"port": 80}]});
+    let (code, refused) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": same})).await;
+    assert_eq!(code, 422);
+    assert!(refused["message"].as_str().expect("a text").ends_with("provided IP is already allocated"), "{refused}");
+    let taken = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+    let (_, refused) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken.clone()})).await;
+    assert!(refused["message"].as_str().expect("a text").ends_with("provided port is already allocated"), "{refused}");
+    let patch = json!({"spec": {"type": "ClusterIP"}});
+    let patched = client.send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch).await;
+    let (code, patched) = read(patched).await;
+    assert_eq!((code, &patched["spec"]["ports"][0]["nodePort"]), (200, &Value::Null), "{patched}");
+    let (code, _) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken})).await;
+    assert_eq!(code, 201);
+    assert_eq!(client.call("DELETE", &format!("{path}/a"), Value::Null).await.0, 200);
+    assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_bootstrapped_cluster_has_what_clients_expect_and_stays_so() {
+    let cluster = Cluster::start(0).await;
+    cluster.server.bootstrap().await.expect("again");
+    let mut client = cluster.connect_as_admin().await;
+    for path in [
+        "/api/v1/namespaces/kube-node-lease",
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        "/apis/networking.k8s.io/v1/servicecidrs/kubernetes",
+        "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1",
+        "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/exempt",
+        "/apis/apiregistration.k8s.io/v1/apiservices/v1.apps",
+    ] {
+        let (code, found) = client.call("GET", path, Value::Null).await;
+        assert_eq!(code, 200, "{path}: {found}");
+    }
 }

@@ -3,14 +3,18 @@
 use admission::Operation;
 use apimachinery::{ApiError, Object, ObjectKey, StoredObject, generate_name};
 use registry::{Generation, StatusOnCreate, Subresource};
+use storage::StorageError;
 
 use crate::admit::{self, Admission};
 use crate::answer::Answer;
 use crate::call::{Call, Run, WriteOptions};
-use crate::{decode, managed_fields, metadata, virtual_kinds};
+use crate::{decode, managed_fields, metadata, services, virtual_kinds};
 
 /// Names tried for one `generateName` before the client is told to try again.
 const GENERATED_NAMES_MAX: usize = 8;
+
+/// Tries of one write whose claims (addresses, ports) others were quicker to take.
+pub(crate) const CLAIMS_TRIED_MAX: usize = 8;
 
 /// What became of a write.
 #[derive(Debug)]
@@ -84,14 +88,30 @@ async fn create_named(call: &Call<'_>, mut object: Object, options: &WriteOption
     let admission = Admission { operation: Operation::Create, name: &name, namespace: &namespace, run: options.run };
     admit::mutate(call, admission, &mut object, None).await?;
     prepare(call, &mut object);
-    let mut verdict = served.resource.check_create(&mut object).map_err(ApiError::internal)?;
-    verdict.errors.extend(metadata::validate(&object, &served.description));
-    if !verdict.errors.is_empty() {
-        return Err(ApiError::invalid(&call.group_kind(), &name, &verdict.errors));
+    let mut tries = 0;
+    loop {
+        let mut object = object.clone();
+        services::fill(call, &mut object, None).await?;
+        check(call, &mut object)?;
+        admit::validate(call, admission, Some(&mut object), None).await?;
+        tries += 1;
+        match store(call, object, options.run).await {
+            // Somebody claimed the same address; there are others.
+            Err(StorageError::Contended) if tries < CLAIMS_TRIED_MAX => {}
+            other => return other.map_err(ApiError::from),
+        }
+    }
+}
+
+fn check(call: &Call<'_>, object: &mut Object) -> Result<(), ApiError> {
+    let mut verdict = call.served.resource.check_create(object).map_err(ApiError::internal)?;
+    let mut errors = metadata::validate(object, &call.served.description);
+    errors.extend(std::mem::take(&mut verdict.errors));
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&call.group_kind(), object.name(), &errors));
     }
     verdict.warnings.into_iter().for_each(|warning| call.warnings.add(warning));
-    admit::validate(call, admission, Some(&mut object), None).await?;
-    store(call, object, options.run).await
+    Ok(())
 }
 
 /// Status and generation of a new object, by the rules of its kind.
@@ -113,16 +133,20 @@ fn prepare(call: &Call<'_>, object: &mut Object) {
     }
 }
 
-async fn store(call: &Call<'_>, object: Object, run: Run) -> Result<Outcome, ApiError> {
+async fn store(call: &Call<'_>, object: Object, run: Run) -> Result<Outcome, StorageError> {
     let key = ObjectKey::namespaced(object.namespace(), object.name());
     let (object, bytes) = stored_form(call, object)?;
     if run.is_dry() {
         return match call.state.store.get(&call.served.collection, &key).await {
-            Ok(_) => Err(ApiError::already_exists(&call.served.description.group_resource(), &key.name)),
+            Ok(_) => {
+                let resource = call.served.description.group_resource();
+                Err(StorageError::AlreadyExists { resource, name: key.name })
+            }
             Err(_) => Ok(Outcome::Imagined(object)),
         };
     }
-    Ok(Outcome::Stored(call.state.store.create(&call.served.collection, &key, bytes).await?))
+    let alongside = services::alongside(call, Some(&object), None);
+    Ok(Outcome::Stored(call.state.store.create(&call.served.collection, &key, bytes, alongside).await?))
 }
 
 /// The object in its canonical form, and the bytes of it that are stored.

@@ -4,13 +4,14 @@ use admission::Operation;
 use apimachinery::{ApiError, GroupResource, Object, ObjectKey, StoredObject};
 use registry::{DefaultCascade, DeleteAnswer};
 use serde_json::{Value, json};
-use storage::StorageError;
+use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
 use crate::answer::{Answer, success};
 use crate::call::Call;
 use crate::delete_options::{Cascade, DeleteOptions, Preconditions};
 use crate::modify::has_content_finalizers;
+use crate::services;
 use crate::verbs::create::stored_form;
 
 const ORPHAN: &str = "orphan";
@@ -152,16 +153,19 @@ async fn carry_out(
     }
     match plan {
         Plan::Wait => Ok(Deleted::AlreadyPending(current.clone())),
-        Plan::Remove => Ok(Deleted::Gone(store.delete(collection, key, current.revision).await?)),
+        Plan::Remove => {
+            let released = services::alongside(call, None, Some(old));
+            Ok(Deleted::Gone(store.delete(collection, key, current.revision, released).await?))
+        }
         Plan::Stamp(object) if object == *old => Ok(Deleted::Pending(current.clone())),
         Plan::Stamp(object) => {
             let (_, bytes) = stored_form(call, object)?;
-            Ok(Deleted::Pending(store.replace(collection, key, bytes, current.revision).await?))
+            Ok(Deleted::Pending(store.replace(collection, key, bytes, current.revision, Alongside::default()).await?))
         }
         Plan::StampAndRemove(object) => {
             let (_, bytes) = stored_form(call, object)?;
-            let stamped = store.replace(collection, key, bytes, current.revision).await?;
-            match store.delete(collection, key, stamped.revision).await {
+            let stamped = store.replace(collection, key, bytes, current.revision, Alongside::default()).await?;
+            match store.delete(collection, key, stamped.revision, Alongside::default()).await {
                 Ok(gone) => Ok(Deleted::Gone(gone)),
                 // Somebody saw the stamp and was quicker.
                 Err(StorageError::Modified { .. }) if store.get(collection, key).await.is_err() => {

@@ -132,10 +132,12 @@ impl Cluster {
             tokens: None,
             kubelets: None,
             admission: Vec::new(),
+            service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
             advertised_address: format!("127.0.0.1:{port}"),
         });
+        server.bootstrap().await.expect("a bootstrapped cluster");
         let pki = Pki::generate();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let port = listener.local_addr().expect("a bound address").port();

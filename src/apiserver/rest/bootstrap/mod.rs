@@ -1,0 +1,241 @@
+//! What every cluster has: made when it is missing, through the same road as everything else, and left alone when it is
+//! there. Only the server's own endpoints are kept as they are now.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use apimachinery::{ApiError, GroupVersion, Object};
+use auth::User;
+use futures_util::{StreamExt as _, stream};
+use kube_client::{Method, Request, Transport};
+use serde_json::{Value, json};
+
+use crate::state::State;
+use crate::transport::InProcess;
+
+/// Objects made at once.
+const CREATES_AT_ONCE_MAX: usize = 32;
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Priority classes, and the priority levels and flow schemas that clients expect to find.
+const OBJECTS: &str = include_str!("objects.json");
+/// Group, version and priorities of the local `APIService`s, as upstream registers them.
+const LOCAL_SERVICES: &[(&str, &str, u32, u32)] = &[
+    ("", "v1", 18_000, 1),
+    ("admissionregistration.k8s.io", "v1", 16_700, 15),
+    ("apiextensions.k8s.io", "v1", 16_700, 15),
+    ("apps", "v1", 17_800, 15),
+    ("authentication.k8s.io", "v1", 17_700, 15),
+    ("authorization.k8s.io", "v1", 17_600, 15),
+    ("autoscaling", "v1", 17_500, 15),
+    ("autoscaling", "v2", 17_500, 30),
+    ("batch", "v1", 17_400, 15),
+    ("certificates.k8s.io", "v1", 17_300, 15),
+    ("coordination.k8s.io", "v1", 16_500, 15),
+    ("discovery.k8s.io", "v1", 16_200, 15),
+    ("events.k8s.io", "v1", 17_750, 15),
+    ("flowcontrol.apiserver.k8s.io", "v1", 16_100, 21),
+    ("networking.k8s.io", "v1", 17_200, 15),
+    ("node.k8s.io", "v1", 16_300, 15),
+    ("policy", "v1", 17_100, 15),
+    ("rbac.authorization.k8s.io", "v1", 17_000, 15),
+    ("resource.k8s.io", "v1", 16_200, 21),
+    ("scheduling.k8s.io", "v1", 16_600, 15),
+    ("storage.k8s.io", "v1", 16_800, 15),
+];
+
+struct Bootstrap {
+    state: Arc<State>,
+    transport: InProcess,
+}
+
+/// Makes what is missing. Safe to run again, and by several servers at once.
+pub(crate) async fn run(state: &Arc<State>) -> Result<(), ApiError> {
+    let user = User::named("system:apiserver", &[auth::MASTERS_GROUP]);
+    let transport = InProcess { state: state.clone(), user: Arc::new(user) };
+    let bootstrap = Bootstrap { state: state.clone(), transport };
+    bootstrap.create_all(namespaces()).await?;
+    let mut objects = auth::bootstrap_objects();
+    objects.extend(shipped()?);
+    objects.extend(local_services(state));
+    bootstrap.create_all(objects).await?;
+    bootstrap.service_ranges().await?;
+    bootstrap.kubernetes_service().await?;
+    state.set_bootstrapped();
+    Ok(())
+}
+
+fn object(value: Value) -> Object {
+    Object::from_value(value).unwrap_or_default()
+}
+
+fn namespaces() -> Vec<Object> {
+    let namespace = |name| object(json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}));
+    NAMESPACES.into_iter().map(namespace).collect()
+}
+
+fn shipped() -> Result<Vec<Object>, ApiError> {
+    serde_json::from_str(OBJECTS).map_err(ApiError::internal)
+}
+
+fn local_services(state: &State) -> Vec<Object> {
+    let now = state.now().to_seconds_string();
+    let service = |&(group, version, group_priority, version_priority): &(&str, &str, u32, u32)| {
+        let mut spec = json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
+        if !group.is_empty() {
+            spec["group"] = group.into();
+        }
+        object(json!({
+            "kind": "APIService", "apiVersion": "apiregistration.k8s.io/v1",
+            "metadata": {"name": format!("{version}.{group}"),
+                "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
+            "spec": spec,
+            "status": {"conditions": [{"type": "Available", "status": "True", "reason": "Local",
+                "message": "Local APIServices are always available", "lastTransitionTime": now}]},
+        }))
+    };
+    LOCAL_SERVICES.iter().map(service).collect()
+}
+
+impl Bootstrap {
+    async fn create_all(&self, objects: Vec<Object>) -> Result<(), ApiError> {
+        let creates = stream::iter(objects.into_iter().map(|object| async move { self.create(&object).await }));
+        let results: Vec<_> = creates.buffer_unordered(CREATES_AT_ONCE_MAX).collect().await;
+        results.into_iter().collect()
+    }
+
+    /// Creates an object unless it is there; a status that it carries is written after it.
+    async fn create(&self, object: &Object) -> Result<(), ApiError> {
+        let collection = self.path(object)?;
+        let one = format!("{collection}/{}", object.name());
+        if self.call(Method::Get, &one, None).await.is_ok() {
+            return Ok(());
+        }
+        match self.call(Method::Post, &collection, Some(object)).await {
+            Ok(mut created) => {
+                if let Some(status) = object.0.get("status") {
+                    created.0.insert("status".to_owned(), status.clone());
+                    self.call(Method::Put, &format!("{one}/status"), Some(&created)).await?;
+                }
+                Ok(())
+            }
+            Err(error) if error.is_already_exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object, or makes the one that is there say the same.
+    async fn ensure(&self, object: &Object, part: &[&str]) -> Result<(), ApiError> {
+        let one = format!("{}/{}", self.path(object)?, object.name());
+        match self.call(Method::Get, &one, None).await {
+            Ok(mut current) => {
+                let mut differs = false;
+                for field in part {
+                    if current.0.get(*field) != object.0.get(*field) {
+                        let value = object.0.get(*field).cloned().unwrap_or_default();
+                        current.0.insert((*field).to_owned(), value);
+                        differs = true;
+                    }
+                }
+                if differs {
+                    self.call(Method::Put, &one, Some(&current)).await?;
+                }
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => self.create(object).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path(&self, object: &Object) -> Result<String, ApiError> {
+        let kind = object.group_version_kind();
+        let catalog = self.state.catalog.load();
+        let served = catalog.all().find(|served| served.description.kind == kind);
+        let served = served.ok_or_else(|| ApiError::internal(format!("{kind} is not served")))?;
+        let GroupVersion { group, version } = kind.group_version();
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let plural = &served.description.plural;
+        Ok(if served.description.is_namespaced() {
+            format!("{root}/namespaces/{}/{plural}", object.namespace())
+        } else {
+            format!("{root}/{plural}")
+        })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Object>) -> Result<Object, ApiError> {
+        let body = body.map(|body| Value::Object(body.0.clone()).to_string()).unwrap_or_default();
+        let request = Request { method, path: path.to_owned(), content_type: "application/json", body: body.into() };
+        let response = self.transport.call(request).await.map_err(ApiError::internal)?;
+        let value: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
+        if response.code >= 400 {
+            let told = ApiError::from_status(&value);
+            return Err(told.unwrap_or_else(|| ApiError::internal(format!("{path} answered {}", response.code))));
+        }
+        Object::from_value(value).ok_or_else(|| ApiError::internal("the answer is no object"))
+    }
+
+    async fn service_ranges(&self) -> Result<(), ApiError> {
+        let ranges = &self.state.config.service_ranges;
+        let cidrs: Vec<Value> = ranges.iter().map(|range| range.trunc().to_string().into()).collect();
+        let now = self.state.now().to_seconds_string();
+        let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
+            "message": "Kubernetes default Service CIDR is ready"}]);
+        self.create(&object(json!({
+            "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": cidrs}, "status": {"conditions": ready},
+        })))
+        .await
+    }
+
+    /// The Service `kubernetes`, and the endpoints that lead to this server.
+    async fn kubernetes_service(&self) -> Result<(), ApiError> {
+        let config = &self.state.config;
+        let Some(first) = config.service_ranges.first().and_then(|range| range.hosts().next()) else { return Ok(()) };
+        let (address, port) = match config.advertised_address.parse::<SocketAddr>() {
+            Ok(address) => (address.ip(), address.port()),
+            Err(error) => {
+                let why = format!("the advertised address {:?} is unusable: {error}", config.advertised_address);
+                return Err(ApiError::internal(why));
+            }
+        };
+        self.create(&object(json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "labels": {"component": "apiserver", "provider": "kubernetes"}},
+            "spec": {"type": "ClusterIP", "clusterIP": first.to_string(), "clusterIPs": [first.to_string()],
+                "sessionAffinity": "None",
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]},
+        })))
+        .await?;
+        // An endpoint on a loopback address would lead every pod to itself, and validation refuses it.
+        if address.is_loopback() || address.is_unspecified() {
+            return Ok(());
+        }
+        self.endpoints(address, port).await
+    }
+
+    async fn endpoints(&self, address: IpAddr, port: u16) -> Result<(), ApiError> {
+        let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+        self.ensure(
+            &object(json!({
+                "kind": "Endpoints", "apiVersion": "v1",
+                "metadata": {"name": "kubernetes", "namespace": "default",
+                    "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+                "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": ports}],
+            })),
+            &["subsets"],
+        )
+        .await?;
+        self.ensure(
+            &object(json!({
+                "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+                "metadata": {"name": "kubernetes", "namespace": "default",
+                    "labels": {"kubernetes.io/service-name": "kubernetes"}},
+                "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+                "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+                "ports": ports,
+            })),
+            &["endpoints", "ports"],
+        )
+        .await
+    }
+}
