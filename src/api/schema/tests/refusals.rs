@@ -11,6 +11,8 @@ struct Refusal {
     input: String,
     error: String,
     outcome: String,
+    /// What Go writes of an object that it could read.
+    written: String,
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -28,12 +30,12 @@ fn refusals() -> Vec<Refusal> {
     };
     let mut refusals = Vec::new();
     while let Some(kind) = part() {
-        let (input, error, outcome) = (part().unwrap(), part().unwrap(), part().unwrap());
         refusals.push(Refusal {
             kind,
-            input,
-            error,
-            outcome,
+            input: part().unwrap(),
+            error: part().unwrap(),
+            outcome: part().unwrap(),
+            written: part().unwrap(),
         });
     }
     refusals
@@ -80,6 +82,29 @@ fn quantities_have_gos_canonical_form() {
                 "{:?}: ours {canonical:?} {error:?}, go's {:?} {:?}",
                 refusal.input, refusal.outcome, refusal.error
             );
+        }
+    }
+    assert_eq!(failures, 0);
+}
+
+#[test]
+fn what_can_be_read_is_written_as_go_writes_it() {
+    let mut failures = 0;
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| !refusal.written.is_empty())
+    {
+        let parts: Vec<&str> = refusal.kind.split('/').collect();
+        let node = Node::Type(schema::built_in(parts[0], parts[1], parts[2]).unwrap());
+        let Ok(decoded) = decode_json(refusal.input.as_bytes(), node) else {
+            continue;
+        };
+        let mut tree = decoded.tree;
+        schema::canonicalise(&mut tree, node);
+        let expected: serde_json::Value = serde_json::from_str(&refusal.written).unwrap();
+        if tree != expected {
+            failures += 1;
+            println!("{}\n  ours {tree}\n  go's {expected}", refusal.kind);
         }
     }
     assert_eq!(failures, 0);

@@ -20,7 +20,8 @@ import (
 const breaksPerKind = 6
 
 // refusals returns broken objects with what Go's strict decoder says of them, and quantities with their canonical
-// form: gzip over records of kind (or "quantity"), input, error and strict errors, as pairs has them.
+// form: gzip over records of kind (or "quantity"), input, error, strict errors (or the canonical text), and what Go writes
+// of an object that it could read.
 func refusals() []byte {
 	var records bytes.Buffer
 	random := rand.New(rand.NewSource(1))
@@ -53,7 +54,7 @@ func refusals() []byte {
 		} else {
 			canonical = parsed.String()
 		}
-		writeRecord(&records, "quantity", text, problem, canonical)
+		writeRecord(&records, "quantity", text, problem, canonical, "")
 	}
 	var compressed bytes.Buffer
 	writer, _ := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
@@ -74,7 +75,11 @@ func writeRefusal(records *bytes.Buffer, k kind, text string) {
 	for _, one := range strict {
 		lines = append(lines, one.Error())
 	}
-	writeRecord(records, k.group+"/"+k.version+"/"+k.name, text, problem, strings.Join(lines, "\n"))
+	again := ""
+	if err == nil {
+		again = jsonText(into.Interface())
+	}
+	writeRecord(records, k.group+"/"+k.version+"/"+k.name, text, problem, strings.Join(lines, "\n"), again)
 }
 
 func writeRecord(records *bytes.Buffer, parts ...string) {
