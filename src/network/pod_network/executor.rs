@@ -69,7 +69,7 @@ fn run_host_steps(
             HostStep::SwitchOn => socket
                 .set_link_up(*index)
                 .map_err(|error| Failure::Netlink("switch the link on", error))?,
-            HostStep::Claim { address } => claim(socket, *index, *address)?,
+            HostStep::Claim { address, source } => claim(socket, *index, *address, *source)?,
         }
     }
     Ok(())
@@ -108,14 +108,19 @@ fn make_link(
         .index)
 }
 
-fn claim(socket: &mut RouteSocket, index: u32, address: IpAddr) -> Result<(), Failure> {
+fn claim(
+    socket: &mut RouteSocket,
+    index: u32,
+    address: IpAddr,
+    source: Option<IpAddr>,
+) -> Result<(), Failure> {
     let route = Route {
         destination: address,
         prefix_length: host_prefix(address),
         link: Some(index),
         gateway: None,
         on_link: false,
-        source: None,
+        source,
         metric: None,
         protocol: ROUTE_PROTOCOL,
     };

@@ -3,6 +3,8 @@
 //! Each pod has a veth pair; the host's end has no address, and a route to the pod's address leads to it. All traffic
 //! of pods, also between pods of one node, is routed and so passes the forward hook, where policies stand.
 //!
+//! A pod's gateway, 169.254.1.1, is nobody's address: it forwards and does not answer pings.
+//!
 //! Offered: [`PodNetwork`] connects pods and gives them addresses; [`NodeLink`] holds the node's own address in the pod
 //! network and the route to the Services; [`node_addresses`] finds the addresses that a node should
 //! report, [`uplink_mtu`] the size of packets.

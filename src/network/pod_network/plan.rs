@@ -33,9 +33,11 @@ pub(crate) enum HostStep {
         value: &'static str,
     },
     SwitchOn,
-    /// Claims the address on this machine: the kernel refuses a second route to it.
+    /// Claims the address on this machine: the kernel refuses a second route to it. What the node itself sends to the pod
+    /// has the source; without it the kernel takes any address of any link, for IPv6 a link-local one.
     Claim {
         address: IpAddr,
+        source: Option<IpAddr>,
     },
 }
 
@@ -55,11 +57,12 @@ pub(crate) struct Plan {
     pub(crate) pod: Vec<PodStep>,
 }
 
-/// The steps that connect a pod with these addresses.
+/// The steps that connect a pod with these addresses; the node has its own, at most one per family.
 pub(crate) fn attachment(
     instance: &Instance,
     pod_uid: &str,
     addresses: &[IpAddr],
+    node_addresses: &[IpAddr],
     mtu: u32,
 ) -> Plan {
     let name = instance.pod_link(pod_uid);
@@ -92,11 +95,15 @@ pub(crate) fn attachment(
         });
     }
     host.push(HostStep::SwitchOn);
-    host.extend(
-        addresses
-            .iter()
-            .map(|address| HostStep::Claim { address: *address }),
-    );
+    host.extend(addresses.iter().map(|address| {
+        HostStep::Claim {
+            address: *address,
+            source: node_addresses
+                .iter()
+                .copied()
+                .find(|own| own.is_ipv4() == address.is_ipv4()),
+        }
+    }));
     pod.push(PodStep::SwitchOn { name: "lo" });
     pod.push(PodStep::SwitchOn { name: POD_LINK });
     for address in addresses {
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn the_address_is_claimed_before_the_pod_has_it_and_the_link_is_marked_before_it_is_on() {
         let addresses = ["10.42.0.2".parse().unwrap(), "fd42::2".parse().unwrap()];
-        let plan = attachment(&Instance::new("i"), "uid", &addresses, 1450);
+        let plan = attachment(&Instance::new("i"), "uid", &addresses, &[], 1450);
         let position =
             |wanted: &HostStep| plan.host.iter().position(|step| step == wanted).unwrap();
         let mark = HostStep::Mark {
@@ -131,7 +138,10 @@ mod tests {
         assert!(position(&mark) < position(&HostStep::SwitchOn));
         assert!(
             plan.host
-                .ends_with(&addresses.map(|address| HostStep::Claim { address }))
+                .ends_with(&addresses.map(|address| HostStep::Claim {
+                    address,
+                    source: None
+                }))
         );
     }
 
@@ -141,6 +151,7 @@ mod tests {
             &Instance::new("i"),
             "uid",
             &["10.42.0.2".parse().unwrap()],
+            &[],
             1450,
         );
         let text = format!("{plan:?}");

@@ -191,7 +191,13 @@ impl Shared {
             None => self.state().allocate()?,
         };
         for _try in 0..CLAIMED_ADDRESSES_MAX {
-            let plan = plan::attachment(&self.instance, pod_uid, &addresses, self.mtu);
+            let plan = plan::attachment(
+                &self.instance,
+                pod_uid,
+                &addresses,
+                &self.node_link.addresses,
+                self.mtu,
+            );
             match executor::attach(&self.host, &mut self.routes(), namespace, &plan) {
                 Ok(index) => {
                     let pod = PodLink {

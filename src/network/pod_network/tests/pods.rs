@@ -44,13 +44,21 @@ fn config(instance: &str, ranges: &[&str]) -> Config {
 /// All that the kernel has of links, addresses and routes, for comparison; without what it adds by itself when it likes.
 fn snapshot() -> String {
     let mut socket = RouteSocket::open().unwrap();
-    let names: Vec<_> = socket.links().unwrap().into_iter().map(|link| link.name).collect();
+    let names: Vec<_> = socket
+        .links()
+        .unwrap()
+        .into_iter()
+        .map(|link| link.name)
+        .collect();
     let by_itself = |address: IpAddr| address.to_string().starts_with("fe80");
     let mut addresses = socket.addresses().unwrap();
     addresses.retain(|found| !by_itself(found.address));
     let mut routes = socket.routes().unwrap();
     routes.retain(|route| !by_itself(route.destination));
-    format!("{names:?} {addresses:?} {routes:?} {:?}", socket.neighbours().unwrap())
+    format!(
+        "{names:?} {addresses:?} {routes:?} {:?}",
+        socket.neighbours().unwrap()
+    )
 }
 
 async fn pod(network: &PodNetwork, uid: &str) -> (NetworkNamespace, Vec<IpAddr>) {
@@ -323,7 +331,7 @@ fn a_machine_with_only_lo_reports_its_pod_network_address() {
 fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_network() {
     on_a_machine(|| async {
         assert_eq!(uplink_mtu().unwrap(), 1500);
-        let _network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
         let mut socket = RouteSocket::open().unwrap();
         for (name, address, mtu) in [("docker0", "172.17.0.1", 1500), ("lan0", "192.0.2.1", 1400)] {
             socket
@@ -352,5 +360,9 @@ fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_networ
             ["192.0.2.1".parse::<IpAddr>().unwrap()]
         );
         assert_eq!(uplink_mtu().unwrap(), 1400);
+        // Whatever addresses the machine has, its pods know it by the one in their own network.
+        let (a, addresses) = pod(&network, "a").await;
+        let server = serve(&a, addresses[0]);
+        assert_eq!(ask(server), "10.42.0.1");
     });
 }

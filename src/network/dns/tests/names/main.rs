@@ -300,6 +300,22 @@ fn without_a_resolver_the_client_hears_of_it_at_once() {
 }
 
 #[test]
+fn a_resolver_that_is_silent_makes_only_the_first_clients_wait() {
+    on_a_machine(|machine| {
+        let _silent = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
+        machine.use_resolver("127.0.0.1");
+        std::thread::scope(|scope| {
+            for name in ["a.example.", "b.example.", "c.example."] {
+                scope.spawn(move || assert_eq!(machine.ask(name, RecordType::A).code, ServFail));
+            }
+        });
+        let start = Instant::now();
+        assert_eq!(machine.ask("d.example.", RecordType::A).code, ServFail);
+        assert!(start.elapsed().as_millis() < 500, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
 fn a_large_answer_is_cut_for_udp_and_whole_over_tcp() {
     on_a_machine(|machine| {
         machine.put_namespace("default");
