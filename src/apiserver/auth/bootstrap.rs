@@ -1,13 +1,19 @@
-//! The roles and bindings that every cluster begins with, as upstream's `rbac/bootstrap-roles` hook makes them.
+//! The roles and bindings that every cluster begins with.
 
 use apimachinery::Object;
 
-/// Facts, taken from a running control plane of the version that we serve.
-const BOOTSTRAP: &str = include_str!("bootstrap.json");
+/// Upstream's `rbac/bootstrap-roles`: facts, taken from a running control plane of the version that we serve.
+const UPSTREAM: &str = include_str!("bootstrap.json");
+/// What our own components need besides.
+const COMBO: &str = include_str!("combo_roles.json");
 
-/// ClusterRoles, ClusterRoleBindings, Roles and RoleBindings; roles and bindings in namespaces come last.
+/// ClusterRoles, ClusterRoleBindings, Roles and RoleBindings; those in namespaces come last.
 pub fn bootstrap_objects() -> Vec<Object> {
-    let mut objects: Vec<Object> = serde_json::from_str(BOOTSTRAP).expect("the table is valid JSON, a test reads it");
+    let read = |table: &str| -> Vec<Object> {
+        serde_json::from_str(table).expect("the tables are valid JSON, a test reads them")
+    };
+    let mut objects = read(UPSTREAM);
+    objects.extend(read(COMBO));
     objects.sort_by_key(|object| !object.namespace().is_empty());
     objects
 }
@@ -23,6 +29,7 @@ mod tests {
             ("ClusterRole", "cluster-admin"),
             ("ClusterRole", "system:node-proxier"),
             ("ClusterRole", "system:auth-delegator"),
+            ("ClusterRole", "combo:network"),
             ("ClusterRoleBinding", "cluster-admin"),
             ("Role", "extension-apiserver-authentication-reader"),
         ] {

@@ -16,9 +16,12 @@ use rest::{ApiServer, StoreObjects};
 use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 use tokio::net::TcpListener;
 
+use crate::dialer::DirectDialer;
 use crate::tls;
 
 /// What is encrypted on disk.
+/// The largest body the API server reads is 3 MiB; stored forms can be a little larger than what was sent.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 const SEALED_PREFIX: &str = "/registry/secrets/";
 
 /// A store and an API server over it.
@@ -41,6 +44,7 @@ pub(crate) fn open_store(data_dir: &DataDir, basics: &Basics) -> anyhow::Result<
     let options = Options {
         clock: basics.clock.clone(),
         rng: basics.rng.clone(),
+        limits: kv::Limits { request_bytes_max: REQUEST_BYTES_MAX, ..kv::Limits::default() },
         sealers: vec![SealedPrefix { prefix: SEALED_PREFIX.into(), sealer }],
         ..Options::default()
     };
@@ -78,11 +82,17 @@ impl ControlPlane {
             rbac: rbac.clone(),
             authorizer: authorizer.clone(),
         });
+        let kubelets =
+            DirectDialer::new(&credentials.kubelet_client, credentials.server_authority.certificate_der())?;
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
             authorizer,
+            rbac: Some(rbac),
+            tokens: Some(tokens),
+            kubelets: Some(Arc::new(kubelets)),
             admission,
+            service_ranges: vec![config.service_cidr],
             clock: basics.clock.clone(),
             rng: basics.rng.clone(),
             advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),

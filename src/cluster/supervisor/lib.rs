@@ -1,7 +1,12 @@
 //! Starts and stops the components of a server in order; decides nothing itself.
 
+mod cluster_dns;
+mod components;
 mod control_plane;
+mod dialer;
 mod names;
+mod node;
+mod sandbox_network;
 mod server;
 mod tls;
 

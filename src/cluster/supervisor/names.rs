@@ -9,7 +9,7 @@ use pki::SubjectNames;
 const LOOPBACK_NAMES: [&str; 1] = ["localhost"];
 
 /// The names in the certificates of the API server and of the kubelet.
-pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, host_name: &str) -> ServingNames {
+pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, node_address: Option<IpAddr>, host_name: &str) -> ServingNames {
     let mut api_server = SubjectNames {
         dns_names: vec![
             "kubernetes".to_owned(),
@@ -21,6 +21,7 @@ pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, host_name
         addresses: vec![advertised, first_address(config), IpAddr::from([127, 0, 0, 1]), "::1".parse().expect("an address")],
     };
     api_server.dns_names.extend(LOOPBACK_NAMES.map(str::to_owned));
+    api_server.addresses.extend(node_address);
     for name in &config.tls_san {
         match name.parse() {
             Ok(address) => api_server.addresses.push(address),
@@ -32,7 +33,7 @@ pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, host_name
     let kubelet = config.node.as_ref().map(|node| {
         let names = SubjectNames {
             dns_names: vec![node.name.clone(), "localhost".to_owned()],
-            addresses: vec![advertised, IpAddr::from([127, 0, 0, 1])],
+            addresses: vec![node_address.unwrap_or(advertised), IpAddr::from([127, 0, 0, 1])],
         };
         (node.name.clone(), names)
     });

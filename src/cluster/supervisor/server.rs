@@ -8,8 +8,10 @@ use config::ServerConfig;
 use env::{Shutdown, SystemClock, SystemRng};
 use linux::AtomicFile;
 
+use crate::components::{start_controllers, start_custom_resources};
 use crate::control_plane::{Basics, ControlPlane, open_store};
 use crate::names::serving_names;
+use crate::node::{Node, NodeNetwork};
 
 /// Why a server did not start, with all its causes.
 pub type StartError = anyhow::Error;
@@ -25,14 +27,37 @@ impl Server {
         let basics = Basics { clock: SystemClock::shared(), rng: SystemRng::shared(), shutdown };
         let data_dir = DataDir::prepare(&config.data_dir)?;
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
-        let advertised = config.advertise_address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let names = serving_names(config, advertised, host_name);
+        let network = match &config.node {
+            Some(node) => Some(NodeNetwork::open(config, node, &data_dir.instance())?),
+            None => None,
+        };
+        let node_address = network.as_ref().map(|network| network.address);
+        let advertised = config.advertise_address.or(node_address).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let names = serving_names(config, advertised, node_address, host_name);
         let said = config.token.as_deref();
         let credentials = Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
         write_kubeconfig(config, &credentials)?;
         let store = open_store(&data_dir, &basics)?;
         let control_plane = ControlPlane::start(config, store, &credentials, advertised, &basics).await?;
         tracing::info!(port = config.https_listen_port, "the API server is listening");
+        control_plane.api.bootstrap().await.context("make what every cluster has")?;
+        start_custom_resources(&control_plane.api, &basics);
+        if config.runs_controllers {
+            start_controllers(&control_plane.api, credentials.server_authority.certificate_pem(), &basics);
+            tracing::info!("the controllers are running");
+        }
+        if let (Some(node), Some(network)) = (&config.node, network) {
+            let wired = Node {
+                server: config,
+                node,
+                data_dir: &data_dir,
+                credentials: &credentials,
+                api: &control_plane.api,
+                basics: &basics,
+            };
+            wired.start(network).await?;
+            tracing::info!(node = node.name, "the node is running");
+        }
         Ok(Self { control_plane })
     }
 

@@ -1,0 +1,55 @@
+//! What runs over the API: controllers, and the kinds that definitions add. Each calls as an identity of its own.
+
+use std::sync::Arc;
+
+use auth::{AUTHENTICATED_GROUP, MASTERS_GROUP, User};
+use controller::Manager;
+use informer::Factory;
+use kube_client::Client;
+use rest::ApiServer;
+
+use crate::control_plane::Basics;
+
+const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+
+/// A client in this process that calls as the user of this name, in the groups that its kind of name has.
+pub(crate) fn client_as(api: &ApiServer, name: &str) -> Client {
+    let mut groups = vec![AUTHENTICATED_GROUP.to_owned()];
+    if let Some((namespace, _account)) = name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':')) {
+        groups.push("system:serviceaccounts".to_owned());
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    if name.starts_with("system:node:") {
+        groups.push("system:nodes".to_owned());
+    }
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    Client::new(api.transport(User::named(name, &groups)))
+}
+
+/// A client that may do everything, for what belongs to no component.
+pub(crate) fn masters_client(api: &ApiServer) -> Client {
+    Client::new(api.transport(User::named("system:apiserver", &[MASTERS_GROUP, AUTHENTICATED_GROUP])))
+}
+
+/// Serves custom kinds as their definitions come and go.
+pub(crate) fn start_custom_resources(api: &ApiServer, basics: &Basics) {
+    let client = masters_client(api);
+    let (api, basics) = (api.clone(), basics.clone());
+    env::spawn(async move {
+        let factory = Factory::new(client.clone(), basics.rng.clone());
+        let serve = move |kinds| api.set_custom_resources(kinds);
+        extensions::follow(client, &factory, basics.clock.clone(), serve, basics.shutdown.clone()).await;
+    });
+}
+
+pub(crate) fn start_controllers(api: &ApiServer, root_certificate_authority: String, basics: &Basics) -> Arc<Manager> {
+    let api = api.clone();
+    let manager = Manager::new(
+        move |user| client_as(&api, user),
+        basics.clock.clone(),
+        basics.rng.clone(),
+        basics.shutdown.clone(),
+    );
+    controllers::start_all(&manager, &controllers::Options { root_certificate_authority });
+    Arc::new(manager)
+}

@@ -1,0 +1,215 @@
+//! The node in a server's process: network, runtime, kubelet.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bootstrap::{Credentials, DataDir};
+use config::{NodeConfig, ServerConfig};
+use containers::{LogLimits, Runtime, RuntimeOptions};
+use cri::{ImageService, RuntimeService};
+use images::{ImageStore, LocalImageService, PullSettings};
+use informer::Factory;
+use ipnet::{IpNet, Ipv4Net};
+use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
+use pod_network::{NodeLink, NodeLinkConfig, PodNetwork};
+use rest::ApiServer;
+use rustls::RootCertStore;
+use rustls::crypto::ring::sign::any_ecdsa_type;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use service_proxy::{NodeFacts, ServiceProxy};
+use tokio::net::TcpListener;
+
+use crate::cluster_dns;
+use crate::components::client_as;
+use crate::control_plane::Basics;
+use crate::sandbox_network::RoutedNetwork;
+
+/// Bytes of a packet: what every link that we know can carry.
+const MTU: u32 = 1500;
+/// A node's share of the cluster's pod addresses.
+const NODE_PREFIX: u8 = 24;
+/// As whom the service proxy and DNS look at the API.
+const NETWORK_USER: &str = "system:kube-proxy";
+
+/// The node's own network, which stands before anything else: it gives the node its address.
+pub(crate) struct NodeNetwork {
+    pods: PodNetwork,
+    pub(crate) address: IpAddr,
+}
+
+/// The first node's pod addresses: the first /24 of an IPv4 cluster range, else the whole range.
+fn node_cidr(cluster: &IpNet) -> IpNet {
+    match cluster {
+        IpNet::V4(range) if range.prefix_len() < NODE_PREFIX => {
+            Ipv4Net::new(range.network(), NODE_PREFIX).map_or(*cluster, IpNet::V4)
+        }
+        other => *other,
+    }
+}
+
+impl NodeNetwork {
+    pub(crate) fn open(config: &ServerConfig, node: &NodeConfig, instance: &str) -> anyhow::Result<Self> {
+        let pod_cidrs = vec![node_cidr(&config.cluster_cidr)];
+        let service_cidrs = vec![config.service_cidr];
+        let link = NodeLinkConfig {
+            instance: instance.to_owned(),
+            pod_cidrs: pod_cidrs.clone(),
+            service_cidrs: service_cidrs.clone(),
+            mtu: MTU,
+        };
+        let link = NodeLink::ensure(&link).context("make the node's network link")?;
+        let pods = pod_network::Config { instance: instance.to_owned(), pod_cidrs, service_cidrs, mtu: MTU };
+        let pods = PodNetwork::open(&pods).context("open the pod network")?;
+        let found = || pod_network::node_addresses().ok().and_then(|addresses| addresses.first().copied());
+        // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
+        let address = node.address.or_else(found).or_else(|| link.addresses.first().copied());
+        Ok(Self { pods, address: address.context("the node has no address; give one with --node-ip")? })
+    }
+}
+
+/// Everything of a node that runs.
+pub(crate) struct Node<'a> {
+    pub(crate) server: &'a ServerConfig,
+    pub(crate) node: &'a NodeConfig,
+    pub(crate) data_dir: &'a DataDir,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) api: &'a ApiServer,
+    pub(crate) basics: &'a Basics,
+}
+
+impl Node<'_> {
+    pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
+        let address = network.address;
+        self.start_services(address).await?;
+        let images = self.open_images()?;
+        let runtime: Arc<dyn RuntimeService> = Arc::new(self.open_runtime(network, images.clone()).await?);
+        let kubelet = self.kubelet(address, runtime, images)?;
+        self.serve_kubelet(&kubelet).await?;
+        let shutdown = self.basics.shutdown.clone();
+        env::spawn(async move { kubelet.run(shutdown).await });
+        Ok(())
+    }
+
+    fn open_images(&self) -> anyhow::Result<Arc<dyn ImageService>> {
+        let store = ImageStore::open(&self.data_dir.agent()).context("open the image store")?;
+        Ok(Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default())))
+    }
+
+    async fn open_runtime(&self, network: NodeNetwork, images: Arc<dyn ImageService>) -> anyhow::Result<Runtime> {
+        let options = RuntimeOptions {
+            data_dir: self.data_dir.root().to_owned(),
+            instance: self.data_dir.instance(),
+            cgroup_parent: "/".to_owned(),
+            images,
+            network: Arc::new(RoutedNetwork(network.pods)),
+            clock: self.basics.clock.clone(),
+            rng: self.basics.rng.clone(),
+            log_limits: LogLimits::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Runtime::open(options).await.context("open the container runtime")
+    }
+
+    fn kubelet_config(&self, address: IpAddr) -> kubelet::Config {
+        let root = self.data_dir.agent().join("kubelet");
+        let mut config = kubelet::Config::new(self.node.name.clone(), root);
+        config.pod_logs_directory = self.data_dir.agent().join("logs/pods");
+        config.manifests_directory = Some(self.data_dir.static_pods());
+        config.node_addresses = vec![address];
+        config.cluster_dns = vec![self.server.cluster_dns];
+        config.cluster_domain.clone_from(&self.server.cluster_domain);
+        config.listen = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
+        config.node_labels = self.node.labels.iter().cloned().collect();
+        config.node_labels.insert("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned());
+        config.register_taints.clone_from(&self.node.taints);
+        config.boot_id = linux::process::boot_id().unwrap_or_default();
+        config
+    }
+
+    fn kubelet(
+        &self,
+        address: IpAddr,
+        runtime: Arc<dyn RuntimeService>,
+        images: Arc<dyn ImageService>,
+    ) -> anyhow::Result<Kubelet> {
+        let config = self.kubelet_config(address);
+        std::fs::create_dir_all(&config.root_directory)?;
+        let capacity = Capacity::measure(&config)?;
+        let client = client_as(self.api, &format!("system:node:{}", self.node.name));
+        let factory = Factory::new(client.clone(), self.basics.rng.clone());
+        Ok(Kubelet::new(Parts {
+            config,
+            capacity,
+            runtime,
+            images,
+            volumes: Arc::new(kubelet::NoVolumes),
+            client,
+            factory,
+            clock: self.basics.clock.clone(),
+            rng: self.basics.rng.clone(),
+        }))
+    }
+
+    async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {
+        let mut client_authorities = RootCertStore::empty();
+        client_authorities.add(CertificateDer::from(self.credentials.client_authority.certificate_der().to_vec()))?;
+        let client = client_as(self.api, &format!("system:node:{}", self.node.name));
+        let parts = ServerParts {
+            certificate: self.kubelet_certificate()?,
+            client_authorities,
+            authorizer: Arc::new(ApiAuthorizer::new(client, self.basics.clock.clone())),
+        };
+        let server = KubeletServer::new(kubelet.clone(), parts)?;
+        let address = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for the kubelet"))?;
+        let shutdown = self.basics.shutdown.clone();
+        env::spawn(async move { server.run(listener, shutdown).await });
+        Ok(())
+    }
+
+    fn kubelet_certificate(&self) -> anyhow::Result<Arc<dyn ResolvesServerCert>> {
+        let identity = self.credentials.kubelet_server.as_ref().context("there is no kubelet certificate")?;
+        let chain = identity.chain().into_iter().map(CertificateDer::from).collect();
+        let key = any_ecdsa_type(&identity.key.to_private_key_der())?;
+        Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
+    }
+
+    /// Services and DNS.
+    async fn start_services(&self, address: IpAddr) -> anyhow::Result<()> {
+        let client = client_as(self.api, NETWORK_USER);
+        let factory = Factory::new(client, self.basics.rng.clone());
+        let proxy = ServiceProxy::open(&self.data_dir.instance()).context("open the service proxy")?;
+        let facts =
+            NodeFacts { name: self.node.name.clone(), zone: None, cluster_cidrs: vec![self.server.cluster_cidr] };
+        let basics = self.basics.clone();
+        let watching = factory.clone();
+        env::spawn(async move {
+            service_proxy::run(proxy, facts, &watching, basics.clock.clone(), basics.shutdown.clone()).await;
+        });
+        self.start_dns(address, factory).await
+    }
+
+    async fn start_dns(&self, address: IpAddr, factory: Factory) -> anyhow::Result<()> {
+        let config = dns::Config {
+            cluster_domain: self.server.cluster_domain.clone(),
+            listen: vec![SocketAddr::new(address, 0)],
+            service_addresses: vec![self.server.cluster_dns],
+            resolv_conf: "/etc/resolv.conf".into(),
+        };
+        let server = dns::Dns::bind(config, self.basics.clock.clone()).await.context("start the cluster's DNS")?;
+        let listening = server.local_addresses().first().copied().context("DNS listens nowhere")?;
+        let (records, shutdown) = (server.records(), self.basics.shutdown.clone());
+        env::spawn({
+            let shutdown = shutdown.clone();
+            async move { dns::follow(&records, &factory, shutdown).await }
+        });
+        env::spawn(async move { server.run(shutdown).await });
+        let client = crate::components::masters_client(self.api);
+        cluster_dns::publish(&client, &self.server.cluster_dns.to_string(), listening, &self.node.name)
+            .await
+            .context("publish the DNS Service")
+    }
+}
