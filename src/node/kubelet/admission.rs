@@ -1,8 +1,10 @@
 //! Whether this node takes a pod that arrives bound to it: a pure function of the pod, the node and what runs here.
 
 use apimachinery::{ObjectKey, Quantity};
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use semantics::node_affinity::{NodeLabels, required_matches};
 use semantics::resources::{Amounts, pod_requests};
+use semantics::taints::{NO_EXECUTE, first_untolerated};
 
 use crate::container::sandbox::check_sysctls;
 use crate::pods::Rejection;
@@ -51,69 +53,34 @@ fn os(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 }
 
 fn node_affinity(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
-    let node = inputs.node?;
-    let labels = node.metadata.labels.clone().unwrap_or_default();
-    let spec = spec(inputs.pod);
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    let fits = required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_fits(term, &labels, name)));
-    if selected && fits { None } else { reject("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector") }
+    if required_matches(spec(inputs.pod), &Labels(inputs.node?)) {
+        return None;
+    }
+    reject("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
 }
 
-type Labels = std::collections::BTreeMap<String, String>;
+struct Labels<'a>(&'a Node);
 
-fn term_fits(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    // A term that says nothing selects nothing.
-    !(expressions.is_empty() && fields.is_empty())
-        && expressions.iter().all(|expression| requirement_fits(expression, labels.get(&expression.key).map(String::as_str)))
-        && fields.iter().all(|field| field.key == "metadata.name" && requirement_fits(field, Some(name)))
-}
+impl NodeLabels for Labels<'_> {
+    fn name(&self) -> &str {
+        self.0.metadata.name.as_deref().unwrap_or_default()
+    }
 
-fn requirement_fits(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let is_named = value.is_some_and(|value| values.iter().any(|known| known == value));
-    let compare = |holds: fn(i64, i64) -> bool| {
-        let bound = values.first().and_then(|bound| bound.parse().ok());
-        value.and_then(|value| value.parse().ok()).zip(bound).is_some_and(|(value, bound)| holds(value, bound))
-    };
-    match requirement.operator.as_str() {
-        "In" => is_named,
-        "NotIn" => !is_named,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(|value, bound| value > bound),
-        "Lt" => compare(|value, bound| value < bound),
-        _ => false,
+    fn label(&self, key: &str) -> Option<&str> {
+        self.0.metadata.labels.as_ref()?.get(key).map(String::as_str)
     }
 }
 
 /// Only taints that also evict keep a pod away that is bound already.
 fn taints(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
-    let taints = inputs.node?.spec.as_ref()?.taints.as_ref()?;
     if crate::pods::facts::is_static(inputs.pod) {
         return None;
     }
+    let taints = inputs.node?.spec.as_ref()?.taints.as_ref()?;
     let tolerations = spec(inputs.pod).tolerations.as_deref().unwrap_or_default();
-    let untolerated = taints.iter().filter(|taint| taint.effect == "NoExecute").find(|taint| {
-        !tolerations.iter().any(|toleration| {
-            let key = toleration.key.as_deref().unwrap_or_default();
-            let effect = toleration.effect.as_deref().unwrap_or_default();
-            let same_value = toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-            (effect.is_empty() || effect == taint.effect)
-                && (key.is_empty() || key == taint.key)
-                && (toleration.operator.as_deref() == Some("Exists") || same_value)
-        })
-    })?;
-    let key = &untolerated.key;
-    let value = untolerated.value.as_deref().unwrap_or_default();
-    reject("TaintToleration", format!("Predicate TaintToleration failed: node(s) had untolerated taint {{{key}: {value}}}"))
+    let taint = first_untolerated(taints, tolerations, &[NO_EXECUTE])?;
+    let value = taint.value.as_deref().unwrap_or_default();
+    reject("TaintToleration", format!("Predicate TaintToleration failed: node(s) had untolerated taint {{{}: {value}}}", taint.key))
 }
 
 fn host_ports(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {

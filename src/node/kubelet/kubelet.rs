@@ -20,9 +20,10 @@ use crate::events::{EventWriter, Severity, event_channel};
 use crate::images::ImagePuller;
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
 use crate::objects::Objects;
-use crate::pods::facts::is_terminal;
+use crate::pods::facts::{CONFIG_MIRROR, is_terminal};
 use crate::pods::{Inputs, Origin, PodHandle, PodTable, Rejection, Wanted};
 use crate::services::Services;
+use crate::static_pods::{Mirrors, StaticPods};
 use crate::status::WRITES_MAX;
 use crate::volumes::PodVolumes;
 use crate::worker::PodWorker;
@@ -51,6 +52,7 @@ pub struct Kubelet {
     pods: Arc<Cache>,
     pub(crate) node: Arc<Cache>,
     pressure: Arc<PressureState>,
+    mirrors: Arc<Mirrors>,
     events: Arc<Mutex<Option<EventWriter>>>,
 }
 
@@ -85,7 +87,7 @@ impl Kubelet {
             clock,
             rng,
         };
-        Self { services: Arc::new(services), pods, node, pressure: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) }
+        Self { services: Arc::new(services), pods, node, pressure: Arc::default(), mirrors: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) }
     }
 
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
@@ -106,9 +108,19 @@ impl Kubelet {
             pressure: Arc::clone(&self.pressure),
             port: self.services.config.listen.port(),
         };
+        let statics = async {
+            match &self.services.config.manifests_directory {
+                Some(folder) => {
+                    let source = StaticPods { kubelet: self.clone(), mirrors: Arc::clone(&self.mirrors), shutdown: shutdown.clone() };
+                    source.run(folder).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = shutdown.requested() => {}
+            () = statics => {}
             () = self.follow_runtime(events) => {}
             () = sources => {}
             () = registrar.run() => {}
@@ -148,9 +160,21 @@ impl Kubelet {
         {
             handle.inputs.set_gone();
         }
+        if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new)) {
+            self.mirrors.remove(old);
+        }
         if let Some(new) = &change.new {
+            if is_mirror(new) {
+                self.mirrors.put(new.clone());
+                return;
+            }
             self.want(Wanted { object: new.clone(), origin: Origin::Api, mirror: None }, shutdown);
         }
+    }
+
+    /// Whether the API told its pods at least once.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.pods.is_synced()
     }
 
     /// The pod should run here, in this form.
@@ -164,9 +188,6 @@ impl Kubelet {
             tracing::error!(pod = %wanted.object.key(), "a pod cannot be read");
             return;
         };
-        if crate::pods::facts::is_mirror(&pod) {
-            return;
-        }
         let rejection = self.admit(&pod);
         if let Some(rejection) = &rejection {
             self.services.events.pod(&pod, Severity::Warning, &rejection.reason, rejection.message.clone());
@@ -241,4 +262,8 @@ impl Kubelet {
         }
         crate::orphans::remove_files(&self.services).await;
     }
+}
+
+fn is_mirror(object: &StoredObject) -> bool {
+    object.to_object().is_ok_and(|object| object.annotation(CONFIG_MIRROR).is_some())
 }

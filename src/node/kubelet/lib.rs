@@ -17,6 +17,7 @@ mod probes;
 mod resize;
 mod server;
 mod services;
+mod static_pods;
 mod status;
 mod time;
 mod volumes;

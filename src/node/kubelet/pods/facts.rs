@@ -47,10 +47,6 @@ pub(crate) fn is_static(pod: &Pod) -> bool {
     annotation(pod, CONFIG_SOURCE).is_some_and(|source| source != "api")
 }
 
-pub(crate) fn is_mirror(pod: &Pod) -> bool {
-    annotation(pod, CONFIG_MIRROR).is_some()
-}
-
 pub(crate) fn is_host_network(pod: &Pod) -> bool {
     spec(pod).host_network == Some(true)
 }

@@ -7,6 +7,7 @@ use apimachinery::{ObjectKey, Quantity};
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use semantics::resources::{Amounts, pod_requests};
+use tokio::sync::Notify;
 
 use crate::pods::Inputs;
 use crate::pods::facts::spec;
@@ -40,6 +41,7 @@ impl PodHandle {
 #[derive(Default)]
 pub(crate) struct PodTable {
     pods: Mutex<BTreeMap<String, PodHandle>>,
+    removed: Notify,
 }
 
 impl PodTable {
@@ -60,6 +62,12 @@ impl PodTable {
 
     pub(crate) fn remove(&self, uid: &str) {
         self.pods.lock().remove(uid);
+        self.removed.notify_one();
+    }
+
+    /// Returns when a pod was removed; for one waiter, cancel safe.
+    pub(crate) async fn removed(&self) {
+        self.removed.notified().await;
     }
 
     pub(crate) fn all(&self) -> Vec<PodHandle> {

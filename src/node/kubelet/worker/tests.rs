@@ -144,6 +144,9 @@ fn start(
 ) -> (Kubelet, ShutdownTrigger) {
     let mut config = Config::new("n", directory);
     config.node_addresses = vec!["192.168.0.1".parse().expect("an address")];
+    let manifests = directory.join("manifests");
+    std::fs::create_dir_all(&manifests).expect("a folder");
+    config.manifests_directory = Some(manifests);
     config.cluster_dns = vec!["10.43.0.10".parse().expect("an address")];
     let amounts = |list: &[(&str, &str)]| -> semantics::resources::Amounts {
         list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity"))).collect()
@@ -463,4 +466,25 @@ async fn the_node_registers_with_labels_addresses_and_a_lease_and_keeps_foreign_
     assert_eq!(node.text_at(&["status", "capacity", "example.com/foo"]), "3");
     let lease = world.api.object(&leases, &ObjectKey::namespaced("kube-node-lease", "n")).unwrap();
     assert!(lease.text_at(&["spec", "renewTime"]).starts_with("2027-01-15T08:11:"));
+}
+
+fn manifest(world: &World, image: &str) {
+    let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: d}}\nspec: {{containers: [{{name: app, image: {image}}}]}}\n");
+    std::fs::write(world.directory.path().join("manifests/web.yaml"), text).unwrap();
+}
+
+#[tokio::test]
+async fn a_static_pod_runs_has_a_mirror_and_follows_its_file() {
+    let world = World::new();
+    manifest(&world, "busybox");
+    let first = world.until("web-n", |pod| phase(pod) == "Running").await;
+    assert!(first["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string());
+    manifest(&world, "other");
+    let second = world.until("web-n", |pod| phase(pod) == "Running" && container(pod, "app")["image"] == "other").await;
+    assert_ne!(second["metadata"]["uid"], first["metadata"]["uid"]);
+    world.delete("web-n", 0).await;
+    world.until("web-n", |pod| phase(pod) == "Running" && pod["metadata"]["uid"] != second["metadata"]["uid"]).await;
+    assert_eq!(world.starts(), ["app", "app"], "deleting a mirror ends nothing");
+    std::fs::remove_file(world.directory.path().join("manifests/web.yaml")).unwrap();
+    world.until_gone("web-n").await;
 }
