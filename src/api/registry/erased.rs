@@ -144,6 +144,16 @@ pub trait Resource: Debug + Send + Sync {
     /// The cells of one row, from the JSON of the served version.
     fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError>;
 
+    /// The `openAPIV3Schema` of a custom kind; built-in kinds have theirs in the facts.
+    fn open_api_schema(&self) -> Option<Value> {
+        None
+    }
+
+    /// Whether stored bytes are served as they are, or an object has to be converted or completed first.
+    fn is_served_as_stored(&self) -> bool {
+        self.description().is_stored_version()
+    }
+
     /// Where `/scale` finds its numbers in a custom resource; built-in kinds have theirs in one place.
     fn scale_paths(&self) -> Option<ScalePaths> {
         None

@@ -2,6 +2,7 @@
 
 mod strategy;
 mod erased;
+mod cells;
 mod column_descriptions;
 mod metadata_columns;
 mod pod_template;

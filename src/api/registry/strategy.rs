@@ -263,6 +263,11 @@ impl<K> Column<K> {
         Self { kind: "boolean", ..Self::text(name, cell) }
     }
 
+    /// A text shown in wide output only.
+    pub const fn wide_text(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
+        Self { priority: 1, ..Self::text(name, cell) }
+    }
+
     /// Shown in wide output only.
     #[must_use]
     pub const fn wide(mut self) -> Self {

@@ -60,3 +60,27 @@ fn a_row_has_a_cell_for_every_column() {
         assert_eq!(row.len(), resource.columns().len(), "{kind}");
     }
 }
+
+/// Heads of tables as a control plane of upstream sends them: resource, then `name,type,format,priority`.
+const UPSTREAM_COLUMNS: &str = include_str!("upstream_columns.txt");
+
+#[test]
+fn tables_have_the_heads_of_upstream() {
+    for line in UPSTREAM_COLUMNS.lines() {
+        let (path, heads) = line.split_once(' ').expect("a resource and its heads");
+        let resource = RESOURCES
+            .iter()
+            .find(|resource| {
+                let resource = resource.description().resource();
+                let prefix = if resource.group.is_empty() { "api".to_owned() } else { format!("apis/{}", resource.group) };
+                format!("{prefix}/{}/{}", resource.version, resource.resource) == path
+            })
+            .unwrap_or_else(|| panic!("{path} is not in the table of kinds"));
+        let ours: Vec<String> = resource
+            .columns()
+            .iter()
+            .map(|column| format!("{},{},{},{}", column.name, column.kind, column.format, column.priority))
+            .collect();
+        assert_eq!(ours.join(" | "), heads, "{path}");
+    }
+}

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 
-use crate::{Generation, Permission, Strategy};
+use crate::{Column, Generation, Permission, Strategy};
+use super::param_kind;
 use super::default_match;
 
 /// Objects of kind `MutatingAdmissionPolicy`.
@@ -11,6 +12,14 @@ pub struct MutatingAdmissionPolicies;
 
 impl Strategy for MutatingAdmissionPolicies {
     type Kind = MutatingAdmissionPolicy;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::integer("Mutations", |policy, _| {
+            policy.spec.as_ref().and_then(|spec| spec.mutations.as_ref()).map_or(0, Vec::len).into()
+        }),
+        Column::text("ParamKind", |policy, _| param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()),
+        Column::age(),
+    ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 
-use crate::{Generation, Permission, Strategy};
+use crate::{Column, Generation, Permission, Strategy};
+use super::param_ref;
 use super::default_match;
 
 /// Objects of kind `MutatingAdmissionPolicyBinding`.
@@ -11,6 +12,12 @@ pub struct MutatingAdmissionPolicyBindings;
 
 impl Strategy for MutatingAdmissionPolicyBindings {
     type Kind = MutatingAdmissionPolicyBinding;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("PolicyName", |binding, _| binding.spec.as_ref().and_then(|spec| spec.policy_name.clone()).unwrap_or_default().into()),
+        Column::text("ParamRef", |binding, _| param_ref(binding.spec.as_ref().and_then(|spec| spec.param_ref.as_ref())).into()),
+        Column::age(),
+    ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;

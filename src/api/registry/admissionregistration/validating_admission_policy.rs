@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
-use crate::{Generation, Permission, Strategy, Subresource};
+use crate::{Column, Generation, Permission, Strategy, Subresource};
+use super::param_kind;
 use super::default_match;
 
 /// Objects of kind `ValidatingAdmissionPolicy`.
@@ -11,6 +12,14 @@ pub struct ValidatingAdmissionPolicies;
 
 impl Strategy for ValidatingAdmissionPolicies {
     type Kind = ValidatingAdmissionPolicy;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::integer("Validations", |policy, _| {
+            policy.spec.as_ref().and_then(|spec| spec.validations.as_ref()).map_or(0, Vec::len).into()
+        }),
+        Column::text("ParamKind", |policy, _| param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()),
+        Column::age(),
+    ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const GENERATION: Generation = Generation::Spec;

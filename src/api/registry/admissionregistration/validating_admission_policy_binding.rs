@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 
-use crate::{Generation, Permission, Strategy};
+use crate::{Column, Generation, Permission, Strategy};
+use super::param_ref;
 use super::default_match;
 
 /// Objects of kind `ValidatingAdmissionPolicyBinding`.
@@ -11,6 +12,12 @@ pub struct ValidatingAdmissionPolicyBindings;
 
 impl Strategy for ValidatingAdmissionPolicyBindings {
     type Kind = ValidatingAdmissionPolicyBinding;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("PolicyName", |binding, _| binding.spec.policy_name.clone().into()),
+        Column::text("ParamRef", |binding, _| param_ref(binding.spec.param_ref.as_ref()).into()),
+        Column::age(),
+    ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 
-use crate::{Generation, Permission, Strategy};
+use crate::{Column, Generation, Permission, Strategy};
 use super::{HTTPS_PORT, TIMEOUT_SECONDS};
 
 /// Objects of kind `ValidatingWebhookConfiguration`.
@@ -11,6 +11,11 @@ pub struct ValidatingWebhookConfigurations;
 
 impl Strategy for ValidatingWebhookConfigurations {
     type Kind = ValidatingWebhookConfiguration;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::integer("Webhooks", |configuration, _| configuration.webhooks.as_ref().map_or(0, Vec::len).into()),
+        Column::age(),
+    ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATION: Generation = Generation::Content;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;

@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 
-use crate::{Generation, Strategy, Subresource};
+use k8s_openapi::api::core::v1::Container;
+use crate::{Column, Generation, Strategy, Subresource};
+use crate::cells;
 use crate::pod_template::{default_claim_spec, default_template, default_text};
 
 /// Objects of kind `StatefulSet`.
@@ -11,6 +13,17 @@ pub struct StatefulSets;
 
 impl Strategy for StatefulSets {
     type Kind = StatefulSet;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Ready", |object, _| {
+            let desired = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+            let ready = object.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+            format!("{ready}/{desired}").into()
+        }),
+        Column::age(),
+        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
+        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["sts"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Scale, Subresource::Status];
@@ -35,4 +48,9 @@ impl Strategy for StatefulSets {
             default_text(&mut claim.status.get_or_insert_default().phase, "Pending");
         }
     }
+}
+
+fn containers(object: &StatefulSet) -> &[Container] {
+    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
 }

@@ -4,7 +4,8 @@ use apimachinery::Object;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
-use crate::{StoredAs, Strategy, Subresource};
+use crate::{Column, StoredAs, Strategy, Subresource};
+use crate::cells;
 
 /// Objects of kind `HorizontalPodAutoscaler`.
 #[derive(Debug)]
@@ -12,6 +13,20 @@ pub struct HorizontalPodAutoscalers;
 
 impl Strategy for HorizontalPodAutoscalers {
     type Kind = HorizontalPodAutoscaler;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Reference", |scaler, _| {
+            format!("{}/{}", scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name).into()
+        }),
+        Column::text("Targets", |scaler, _| targets_of_stored(scaler).into()),
+        Column::text("MinPods", |scaler, _| match scaler.spec.min_replicas {
+            Some(count) => count.to_string().into(),
+            None => cells::UNSET.into(),
+        }),
+        Column::text("MaxPods", |scaler, _| scaler.spec.max_replicas.into()),
+        Column::text("Replicas", |scaler, _| scaler.status.as_ref().map_or(0, |status| status.current_replicas).into()),
+        Column::age(),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["hpa"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
@@ -23,6 +38,17 @@ impl Strategy for HorizontalPodAutoscalers {
         to_stored,
         from_stored,
     });
+}
+
+/// The targets as version 2 has them: version 1 keeps most in annotations.
+fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
+    let object = serde_json::to_value(scaler).ok().and_then(|value| Object::from_value(value));
+    let Some(mut object) = object else { return cells::NONE.to_owned() };
+    to_stored(&mut object);
+    match serde_json::from_value(object.into_value()) {
+        Ok(stored) => super::horizontal_pod_autoscaler::targets(&stored),
+        Err(_) => cells::NONE.to_owned(),
+    }
 }
 
 /// What version 1 has no field for travels in these annotations, as upstream does it.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
-use crate::{DefaultCascade, Generation, SelectableField, Strategy, Subresource};
+use env::Timestamp;
+use k8s_openapi::api::core::v1::Container;
+use crate::{Column, DefaultCascade, Generation, SelectableField, Strategy, Subresource};
+use crate::cells;
 use crate::pod_template::{default_template, default_text};
 
 /// Objects of kind `Job`.
@@ -13,6 +16,16 @@ pub struct Jobs;
 
 impl Strategy for Jobs {
     type Kind = Job;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Status", |job, _| state(job).into()),
+        Column::text("Completions", |job, _| completions(job).into()),
+        Column::text("Duration", |job, now| duration(job, now).into()),
+        Column::age(),
+        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
+        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Selector", |job, _| cells::selector(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))),
+    ];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Orphan;
@@ -53,4 +66,43 @@ fn default_job_spec(spec: &mut JobSpec) {
             default_text(&mut condition.status, "True");
         }
     }
+}
+
+fn containers(object: &Job) -> &[Container] {
+    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+}
+
+fn state(job: &Job) -> &'static str {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let holds = |kind: &str| {
+        conditions.iter().find(|condition| condition.type_ == kind).is_some_and(|condition| condition.status == "True")
+    };
+    if holds("Complete") {
+        return "Complete";
+    }
+    if holds("Failed") {
+        return "Failed";
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        return "Terminating";
+    }
+    ["Suspended", "FailureTarget", "SuccessCriteriaMet"].into_iter().find(|kind| holds(kind)).unwrap_or("Running")
+}
+
+fn completions(job: &Job) -> String {
+    let succeeded = job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0);
+    let spec = job.spec.as_ref();
+    match (spec.and_then(|spec| spec.completions), spec.and_then(|spec| spec.parallelism).unwrap_or(0)) {
+        (Some(completions), _) => format!("{succeeded}/{completions}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    }
+}
+
+fn duration(job: &Job, now: Timestamp) -> String {
+    let Some(status) = &job.status else { return String::new() };
+    let Some(start) = &status.start_time else { return String::new() };
+    let end = status.completion_time.as_ref().map_or(now, |time| Timestamp::from_jiff(time.0));
+    cells::elapsed(Timestamp::from_jiff(start.0), end)
 }

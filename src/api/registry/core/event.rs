@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::core::v1::Event;
 
-use crate::{Permission, Retention, SelectableField, Strategy};
+use env::Timestamp;
+use crate::{Column, Permission, Retention, SelectableField, Strategy};
+use crate::cells;
 
 /// Objects of kind `Event`.
 #[derive(Debug)]
@@ -10,6 +12,18 @@ pub struct Events;
 
 impl Strategy for Events {
     type Kind = Event;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::text("Last Seen", |event, now| last_seen(event, now).into()),
+        Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
+        Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
+        Column::text("Object", |event, _| object(event).into()),
+        Column::wide_text("Subobject", |event, _| event.involved_object.field_path.clone().unwrap_or_default().into()),
+        Column::wide_text("Source", |event, _| source(event).into()),
+        Column::text("Message", |event, _| event.message.as_deref().unwrap_or_default().trim().into()),
+        Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
+        Column::wide_text("Count", |event, _| count(event).into()),
+        Column::name().wide(),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;
     /// Upstream's `--event-ttl`.
@@ -27,4 +41,43 @@ impl Strategy for Events {
         SelectableField::text("source", &["source.component", "reportingComponent"]),
         SelectableField::text("type", &["type"]),
     ];
+}
+
+fn first_seen(event: &Event, now: Timestamp) -> String {
+    match &event.first_timestamp {
+        Some(time) => cells::since(Some(time), now),
+        None => cells::since_micro(event.event_time.as_ref(), now),
+    }
+}
+
+fn last_seen(event: &Event, now: Timestamp) -> String {
+    match (&event.series, &event.last_timestamp) {
+        (Some(series), _) => cells::since_micro(series.last_observed_time.as_ref(), now),
+        (None, Some(time)) => cells::since(Some(time), now),
+        (None, None) => first_seen(event, now),
+    }
+}
+
+/// An event of the newer form that happened once carries no count.
+fn count(event: &Event) -> i32 {
+    match &event.series {
+        Some(series) => series.count.unwrap_or(0),
+        None => event.count.filter(|count| *count != 0).unwrap_or(1),
+    }
+}
+
+fn object(event: &Event) -> String {
+    let kind = event.involved_object.kind.clone().unwrap_or_default().to_lowercase();
+    match event.involved_object.name.as_deref().unwrap_or_default() {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    }
+}
+
+fn source(event: &Event) -> String {
+    let source = event.source.as_ref();
+    cells::event_source(
+        source.and_then(|source| source.component.as_deref()).or_else(|| event.reporting_component.as_deref()),
+        source.and_then(|source| source.host.as_deref()).or_else(|| event.reporting_instance.as_deref()),
+    )
 }

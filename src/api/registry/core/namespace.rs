@@ -3,7 +3,7 @@
 use apimachinery::NameRule;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
-use crate::{DeleteAnswer, SelectableField, Strategy, Subresource, Verbs};
+use crate::{Column, DeleteAnswer, SelectableField, Strategy, Subresource, Verbs};
 use crate::pod_template::default_text;
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -16,6 +16,13 @@ pub struct Namespaces;
 
 impl Strategy for Namespaces {
     type Kind = Namespace;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Status", |namespace, _| {
+            namespace.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default().into()
+        }),
+        Column::age(),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["ns"];
     const VERBS: Verbs = Verbs::AllButDeleteCollection;
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Finalize, Subresource::Status];

@@ -1,8 +1,10 @@
 //! Nodes of `v1`.
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeSystemInfo};
+use serde_json::Value;
 
-use crate::{SelectableField, StatusOnCreate, Strategy, Subresource};
+use crate::{Column, SelectableField, StatusOnCreate, Strategy, Subresource};
+use crate::cells;
 
 /// Objects of kind `Node`.
 #[derive(Debug)]
@@ -10,6 +12,20 @@ pub struct Nodes;
 
 impl Strategy for Nodes {
     type Kind = Node;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Status", |node, _| readiness(node).into()),
+        Column::text("Roles", |node, _| cells::text_or(Some(&roles(node)), cells::NONE)),
+        Column::age(),
+        Column::text("Version", |node, _| info(node, |info| &info.kubelet_version).into()),
+        Column::wide_text("Internal-IP", |node, _| address(node, "InternalIP")),
+        Column::wide_text("External-IP", |node, _| address(node, "ExternalIP")),
+        Column::wide_text("OS-Image", |node, _| cells::text_or(Some(info(node, |info| &info.os_image)), cells::UNKNOWN)),
+        Column::wide_text("Kernel-Version", |node, _| kernel(node).into()),
+        Column::wide_text("Container-Runtime", |node, _| {
+            cells::text_or(Some(info(node, |info| &info.container_runtime_version)), cells::UNKNOWN)
+        }),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Proxy, Subresource::Status];
     const STATUS_ON_CREATE: StatusOnCreate = StatusOnCreate::Kept;
@@ -24,4 +40,50 @@ impl Strategy for Nodes {
             }
         }
     }
+}
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+
+fn readiness(node: &Node) -> String {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ready = match conditions.iter().rfind(|condition| condition.type_ == "Ready") {
+        Some(condition) if condition.status == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    format!("{ready}{}", if unschedulable { ",SchedulingDisabled" } else { "" })
+}
+
+fn roles(node: &Node) -> String {
+    let labels = node.metadata.labels.iter().flatten();
+    let mut roles: Vec<&str> = labels
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) => Some(role),
+            None => (key == ROLE_LABEL).then_some(value.as_str()),
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    roles.sort_unstable();
+    roles.dedup();
+    roles.join(",")
+}
+
+fn info(node: &Node, field: fn(&NodeSystemInfo) -> &String) -> &str {
+    node.status.as_ref().and_then(|status| status.node_info.as_ref()).map_or("", |info| field(info).as_str())
+}
+
+fn kernel(node: &Node) -> String {
+    let version = info(node, |info| &info.kernel_version);
+    let version = if version.is_empty() { cells::UNKNOWN } else { version };
+    match info(node, |info| &info.architecture) {
+        "" => version.to_owned(),
+        architecture => format!("{version} ({architecture})"),
+    }
+}
+
+fn address(node: &Node, kind: &str) -> Value {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    addresses.iter().find(|address| address.type_ == kind).map_or(cells::NONE.into(), |address| address.address.clone().into())
 }

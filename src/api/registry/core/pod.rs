@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::{DeleteAnswer, Generation, SelectableField, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Generation, SelectableField, Strategy, Subresource};
+use super::pod_cells;
+use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
 
 /// Objects of kind `Pod`.
@@ -11,6 +13,22 @@ pub struct Pods;
 
 impl Strategy for Pods {
     type Kind = Pod;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Ready", |pod, _| pod_cells::readiness(pod).into()),
+        Column::text("Status", |pod, _| pod_cells::state(pod).into()),
+        Column::text("Restarts", |pod, now| pod_cells::restarts(pod, now).into()),
+        Column::age(),
+        Column::wide_text("IP", |pod, _| {
+            let first = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()?.first()).map(|address| address.ip.as_str());
+            cells::text_or(first, cells::NONE)
+        }),
+        Column::wide_text("Node", |pod, _| cells::text_or(pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()), cells::NONE)),
+        Column::wide_text("Nominated Node", |pod, _| {
+            cells::text_or(pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()), cells::NONE)
+        }),
+        Column::wide_text("Readiness Gates", |pod, _| pod_cells::readiness_gates(pod).into()),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Attach, Subresource::Binding, Subresource::EphemeralContainers, Subresource::Eviction, Subresource::Exec, Subresource::Log, Subresource::PortForward, Subresource::Proxy, Subresource::Resize, Subresource::Status];

@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::{SelectableField, Strategy};
+use crate::{Column, SelectableField, Strategy};
 use crate::pod_template::default_text;
 
 /// Objects of kind `Secret`.
@@ -12,6 +12,12 @@ pub struct Secrets;
 
 impl Strategy for Secrets {
     type Kind = Secret;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Type", |secret, _| secret.type_.clone().unwrap_or_default().into()),
+        Column::text("Data", |secret, _| secret.data.as_ref().map_or(0, std::collections::BTreeMap::len).into()),
+        Column::age(),
+    ];
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("type", &["type"]),
     ];

@@ -1,10 +1,11 @@
 //! Services of `v1`.
 
 use apimachinery::NameRule;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::{DeleteAnswer, Permission, SelectableField, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Permission, SelectableField, Strategy, Subresource};
+use crate::cells;
 use crate::pod_template::default_text;
 
 /// How long a client keeps its endpoint by default: three hours.
@@ -16,6 +17,18 @@ pub struct Services;
 
 impl Strategy for Services {
     type Kind = Service;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Type", |service, _| spec(service).and_then(|spec| spec.type_.clone()).unwrap_or_default().into()),
+        Column::text("Cluster-IP", |service, _| {
+            let first = spec(service).and_then(|spec| spec.cluster_ips.as_ref()?.first());
+            cells::text_or(first.map(String::as_str), cells::NONE)
+        }),
+        Column::text("External-IP", |service, _| external_addresses(service).into()),
+        Column::text("Port(s)", |service, _| cells::text_or(Some(&ports(service)), cells::NONE)),
+        Column::age(),
+        Column::wide_text("Selector", |service, _| cells::labels(spec(service).and_then(|spec| spec.selector.as_ref()))),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Proxy, Subresource::Status];
@@ -62,4 +75,41 @@ impl Strategy for Services {
             spec.allocate_load_balancer_node_ports.get_or_insert(true);
         }
     }
+}
+
+fn spec(service: &Service) -> Option<&ServiceSpec> {
+    service.spec.as_ref()
+}
+
+fn external_addresses(service: &Service) -> String {
+    let Some(spec) = &service.spec else { return cells::UNKNOWN.to_owned() };
+    let external = spec.external_ips.clone().unwrap_or_default();
+    match spec.type_.as_deref() {
+        Some("ClusterIP" | "NodePort") if external.is_empty() => cells::NONE.to_owned(),
+        Some("ClusterIP" | "NodePort") => external.join(","),
+        Some("LoadBalancer") => {
+            let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+            let points = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+            let balancer = cells::load_balancer(points.iter().map(|point| (point.ip.as_deref(), point.hostname.as_deref())));
+            let all: Vec<String> = Some(balancer).filter(|text| !text.is_empty()).into_iter().chain(external).collect();
+            if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
+        }
+        Some("ExternalName") => spec.external_name.clone().unwrap_or_default(),
+        _ => cells::UNKNOWN.to_owned(),
+    }
+}
+
+fn ports(service: &Service) -> String {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let texts: Vec<String> = ports
+        .iter()
+        .map(|port| {
+            let protocol = port.protocol.as_deref().unwrap_or_default();
+            match port.node_port.filter(|node_port| *node_port > 0) {
+                Some(node_port) => format!("{}:{node_port}/{protocol}", port.port),
+                None => format!("{}/{protocol}", port.port),
+            }
+        })
+        .collect();
+    texts.join(",")
 }

@@ -1,8 +1,9 @@
 //! Endpoint Slices of `discovery.k8s.io/v1`.
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 
-use crate::{Generation, Strategy};
+use crate::{Column, Generation, Strategy};
+use crate::cells;
 
 /// Objects of kind `EndpointSlice`.
 #[derive(Debug)]
@@ -10,6 +11,13 @@ pub struct EndpointSlices;
 
 impl Strategy for EndpointSlices {
     type Kind = EndpointSlice;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("AddressType", |slice, _| slice.address_type.clone().into()),
+        Column::text("Ports", |slice, _| cells::text_or(cells::with_more(&ports(slice)).as_deref(), cells::UNSET)),
+        Column::text("Endpoints", |slice, _| cells::text_or(cells::with_more(&addresses(slice)).as_deref(), cells::UNSET)),
+        Column::age(),
+    ];
     const GENERATION: Generation = Generation::Content;
 
     fn default(slice: &mut EndpointSlice) {
@@ -18,4 +26,16 @@ impl Strategy for EndpointSlices {
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
         }
     }
+}
+
+fn ports(slice: &EndpointSlice) -> Vec<String> {
+    let text = |port: &EndpointPort| match port.port {
+        Some(number) => number.to_string(),
+        None => port.name.clone().unwrap_or_else(|| "*".to_owned()),
+    };
+    slice.ports.iter().flatten().map(text).collect()
+}
+
+fn addresses(slice: &EndpointSlice) -> Vec<String> {
+    slice.endpoints.iter().flatten().flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
 }

@@ -3,7 +3,9 @@
 use apimachinery::Object;
 use k8s_openapi::api::events::v1::Event;
 
-use crate::{Permission, Retention, SelectableField, StoredAs, Strategy};
+use env::Timestamp;
+use crate::{Column, Permission, Retention, SelectableField, StoredAs, Strategy};
+use crate::cells;
 
 /// Objects of kind `Event`.
 #[derive(Debug)]
@@ -11,6 +13,18 @@ pub struct Events;
 
 impl Strategy for Events {
     type Kind = Event;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::text("Last Seen", |event, now| last_seen(event, now).into()),
+        Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
+        Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
+        Column::text("Object", |event, _| object(event).into()),
+        Column::wide_text("Subobject", |event, _| event.regarding.as_ref().and_then(|object| object.field_path.clone()).unwrap_or_default().into()),
+        Column::wide_text("Source", |event, _| source(event).into()),
+        Column::text("Message", |event, _| event.note.as_deref().unwrap_or_default().trim().into()),
+        Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
+        Column::wide_text("Count", |event, _| count(event).into()),
+        Column::name().wide(),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;
     /// Upstream's `--event-ttl`.
@@ -62,6 +76,45 @@ fn from_stored(object: &mut Object) {
             object.0.insert(ours.to_owned(), value);
         }
     }
+}
+
+fn first_seen(event: &Event, now: Timestamp) -> String {
+    match &event.deprecated_first_timestamp {
+        Some(time) => cells::since(Some(time), now),
+        None => cells::since_micro(event.event_time.as_ref(), now),
+    }
+}
+
+fn last_seen(event: &Event, now: Timestamp) -> String {
+    match (&event.series, &event.deprecated_last_timestamp) {
+        (Some(series), _) => cells::since_micro(Some(&series.last_observed_time), now),
+        (None, Some(time)) => cells::since(Some(time), now),
+        (None, None) => first_seen(event, now),
+    }
+}
+
+fn count(event: &Event) -> i32 {
+    match &event.series {
+        Some(series) => series.count,
+        None => event.deprecated_count.filter(|count| *count != 0).unwrap_or(1),
+    }
+}
+
+fn object(event: &Event) -> String {
+    let object = event.regarding.as_ref();
+    let kind = object.and_then(|object| object.kind.as_deref()).unwrap_or_default().to_lowercase();
+    match object.and_then(|object| object.name.as_deref()).unwrap_or_default() {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    }
+}
+
+fn source(event: &Event) -> String {
+    let source = event.deprecated_source.as_ref();
+    cells::event_source(
+        source.and_then(|source| source.component.as_deref()).or_else(|| event.reporting_controller.as_deref()),
+        source.and_then(|source| source.host.as_deref()).or_else(|| event.reporting_instance.as_deref()),
+    )
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Priority Level Configurations of `flowcontrol.apiserver.k8s.io/v1`.
 
-use k8s_openapi::api::flowcontrol::v1::PriorityLevelConfiguration;
+use k8s_openapi::api::flowcontrol::v1::{
+    LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
+};
+use serde_json::Value;
 
-use crate::{Generation, Strategy, Subresource};
+use crate::{Column, Generation, Strategy, Subresource};
+use crate::cells;
 
 /// Objects of kind `PriorityLevelConfiguration`.
 #[derive(Debug)]
@@ -10,6 +14,18 @@ pub struct PriorityLevelConfigurations;
 
 impl Strategy for PriorityLevelConfigurations {
     type Kind = PriorityLevelConfiguration;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Type", |level, _| level.spec.as_ref().map(|spec| spec.type_.clone()).unwrap_or_default().into()),
+        Column::text("NominalConcurrencyShares", |level, _| match limited(level) {
+            Some(limited) => limited.nominal_concurrency_shares.unwrap_or(0).into(),
+            None => cells::NONE.into(),
+        }),
+        Column::text("Queues", |level, _| queuing(level, |queuing| queuing.queues)),
+        Column::text("HandSize", |level, _| queuing(level, |queuing| queuing.hand_size)),
+        Column::text("QueueLengthLimit", |level, _| queuing(level, |queuing| queuing.queue_length_limit)),
+        Column::age(),
+    ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const GENERATION: Generation = Generation::Spec;
 
@@ -33,4 +49,13 @@ impl Strategy for PriorityLevelConfigurations {
             }
         }
     }
+}
+
+fn limited(level: &PriorityLevelConfiguration) -> Option<&LimitedPriorityLevelConfiguration> {
+    level.spec.as_ref()?.limited.as_ref()
+}
+
+fn queuing(level: &PriorityLevelConfiguration, field: fn(&QueuingConfiguration) -> Option<i32>) -> Value {
+    let queuing = limited(level).and_then(|limited| limited.limit_response.as_ref()?.queuing.as_ref());
+    queuing.map_or(cells::NONE.into(), |queuing| field(queuing).unwrap_or(0).into())
 }

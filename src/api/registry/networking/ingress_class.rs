@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::networking::v1::IngressClass;
 
-use crate::{Generation, Strategy};
+use crate::{Column, Generation, Strategy};
+use crate::cells;
 
 /// Objects of kind `IngressClass`.
 #[derive(Debug)]
@@ -10,6 +11,20 @@ pub struct IngressClasses;
 
 impl Strategy for IngressClasses {
     type Kind = IngressClass;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column { cell: |class, _| cells::name_of_default(&class.metadata, "ingressclass.kubernetes.io/is-default-class"), ..Column::name() },
+        Column::text("Controller", |class, _| {
+            class.spec.as_ref().and_then(|spec| spec.controller.clone()).unwrap_or_default().into()
+        }),
+        Column::text("Parameters", |class, _| match class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) {
+            Some(parameters) => match &parameters.api_group {
+                Some(group) => format!("{}.{group}/{}", parameters.kind, parameters.name).into(),
+                None => format!("{}/{}", parameters.kind, parameters.name).into(),
+            },
+            None => cells::NONE.into(),
+        }),
+        Column::age(),
+    ];
     const GENERATION: Generation = Generation::Spec;
 
     fn default(class: &mut IngressClass) {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::networking::v1::IPAddress;
 
-use crate::Strategy;
+use crate::{Column, Strategy};
 
 /// Objects of kind `IPAddress`.
 #[derive(Debug)]
@@ -10,5 +10,17 @@ pub struct IPAddresses;
 
 impl Strategy for IPAddresses {
     type Kind = IPAddress;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("ParentRef", |address, _| {
+            let parent = &address.spec.parent_ref;
+            let group = parent.group.as_deref().filter(|group| !group.is_empty());
+            let resource = group.map_or(parent.resource.clone(), |group| format!("{}.{group}", parent.resource)).to_lowercase();
+            match parent.namespace.as_deref().unwrap_or_default() {
+                "" => format!("{resource}/{}", parent.name).into(),
+                namespace => format!("{resource}/{namespace}/{}", parent.name).into(),
+            }
+        }),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["ip"];
 }

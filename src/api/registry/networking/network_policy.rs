@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use crate::{Generation, Strategy};
+use crate::{Column, Generation, Strategy};
+use crate::cells;
 
 /// Objects of kind `NetworkPolicy`.
 #[derive(Debug)]
@@ -10,6 +11,14 @@ pub struct NetworkPolicies;
 
 impl Strategy for NetworkPolicies {
     type Kind = NetworkPolicy;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Pod-Selector", |policy, _| match policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()) {
+            Some(selector) => cells::selector(Some(selector)),
+            None => cells::NONE.into(),
+        }),
+        Column::age(),
+    ];
     const SHORT_NAMES: &'static [&'static str] = &["netpol"];
     const GENERATION: Generation = Generation::Spec;
 

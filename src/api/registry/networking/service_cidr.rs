@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 
-use crate::{Strategy, Subresource};
+use crate::{Column, Strategy, Subresource};
 
 /// Objects of kind `ServiceCIDR`.
 #[derive(Debug)]
@@ -10,5 +10,12 @@ pub struct ServiceCIDRs;
 
 impl Strategy for ServiceCIDRs {
     type Kind = ServiceCIDR;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("CIDRs", |range, _| {
+            range.spec.as_ref().and_then(|spec| spec.cidrs.as_ref()).map(|cidrs| cidrs.join(",")).unwrap_or_default().into()
+        }),
+        Column::age(),
+    ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
 }

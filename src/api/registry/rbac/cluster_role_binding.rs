@@ -3,8 +3,8 @@
 use apimachinery::NameRule;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 
-use crate::{Permission, Strategy};
-use super::default_references;
+use crate::{Column, Permission, Strategy};
+use super::{default_references, subjects};
 
 /// Objects of kind `ClusterRoleBinding`.
 #[derive(Debug)]
@@ -12,6 +12,14 @@ pub struct ClusterRoleBindings;
 
 impl Strategy for ClusterRoleBindings {
     type Kind = ClusterRoleBinding;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Role", |binding, _| format!("{}/{}", binding.role_ref.kind, binding.role_ref.name).into()),
+        Column::age(),
+        Column::wide_text("Users", |binding, _| subjects(binding.subjects.as_deref(), "User").into()),
+        Column::wide_text("Groups", |binding, _| subjects(binding.subjects.as_deref(), "Group").into()),
+        Column::wide_text("ServiceAccounts", |binding, _| subjects(binding.subjects.as_deref(), "ServiceAccount").into()),
+    ];
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;
 

@@ -18,3 +18,17 @@ fn default_references(role: &mut RoleRef, subjects: Option<&mut Vec<Subject>>) {
         default_text(&mut subject.api_group, GROUP);
     }
 }
+
+/// The subjects of one kind, as a cell lists them.
+fn subjects(subjects: Option<&[Subject]>, kind: &str) -> String {
+    let names: Vec<String> = subjects
+        .into_iter()
+        .flatten()
+        .filter(|subject| subject.kind == kind)
+        .map(|subject| match subject.namespace.as_deref() {
+            Some(namespace) if kind == "ServiceAccount" && !namespace.is_empty() => format!("{namespace}/{}", subject.name),
+            _ => subject.name.clone(),
+        })
+        .collect();
+    names.join(", ")
+}

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::resource::v1::DeviceClass;
 
-use crate::{DeleteAnswer, Generation, Strategy};
+use crate::{Column, DeleteAnswer, Generation, Strategy};
 
 /// Objects of kind `DeviceClass`.
 #[derive(Debug)]
@@ -10,6 +10,10 @@ pub struct DeviceClasses;
 
 impl Strategy for DeviceClasses {
     type Kind = DeviceClass;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::age(),
+    ];
     const GENERATION: Generation = Generation::Spec;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 }

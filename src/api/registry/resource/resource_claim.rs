@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
-use crate::{DeleteAnswer, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Strategy, Subresource};
 
 /// Objects of kind `ResourceClaim`.
 #[derive(Debug)]
@@ -10,6 +10,30 @@ pub struct ResourceClaims;
 
 impl Strategy for ResourceClaims {
     type Kind = ResourceClaim;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("State", |claim, _| state(claim).into()),
+        Column::age(),
+    ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+}
+
+fn state(claim: &ResourceClaim) -> String {
+    let mut states = Vec::new();
+    let deleted = claim.metadata.deletion_timestamp.is_some();
+    if deleted {
+        states.push("deleted");
+    }
+    match claim.status.as_ref().filter(|status| status.allocation.is_some()) {
+        Some(status) => {
+            states.push("allocated");
+            if status.reserved_for.as_ref().is_some_and(|consumers| !consumers.is_empty()) {
+                states.push("reserved");
+            }
+        }
+        None if !deleted => states.push("pending"),
+        None => {}
+    }
+    states.join(",")
 }

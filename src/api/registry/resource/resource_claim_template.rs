@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 
-use crate::{DeleteAnswer, Strategy};
+use crate::{Column, DeleteAnswer, Strategy};
 
 /// Objects of kind `ResourceClaimTemplate`.
 #[derive(Debug)]
@@ -10,5 +10,9 @@ pub struct ResourceClaimTemplates;
 
 impl Strategy for ResourceClaimTemplates {
     type Kind = ResourceClaimTemplate;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::age(),
+    ];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 }

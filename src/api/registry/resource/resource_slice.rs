@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::resource::v1::ResourceSlice;
 
-use crate::{DeleteAnswer, Generation, SelectableField, Strategy};
+use crate::{Column, DeleteAnswer, Generation, SelectableField, Strategy};
 
 /// Objects of kind `ResourceSlice`.
 #[derive(Debug)]
@@ -10,6 +10,13 @@ pub struct ResourceSlices;
 
 impl Strategy for ResourceSlices {
     type Kind = ResourceSlice;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::text("Node", |slice, _| slice.spec.node_name.clone().unwrap_or_default().into()),
+        Column::text("Driver", |slice, _| slice.spec.driver.clone().into()),
+        Column::text("Pool", |slice, _| slice.spec.pool.name.clone().into()),
+        Column::age(),
+    ];
     const GENERATION: Generation = Generation::Spec;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[

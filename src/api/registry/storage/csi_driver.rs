@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::storage::v1::CSIDriver;
 
-use crate::{DeleteAnswer, Generation, Permission, Strategy};
+use crate::{Column, DeleteAnswer, Generation, Permission, Strategy};
+use crate::cells;
 
 /// Objects of kind `CSIDriver`.
 #[derive(Debug)]
@@ -10,6 +11,22 @@ pub struct CSIDrivers;
 
 impl Strategy for CSIDrivers {
     type Kind = CSIDriver;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::boolean("AttachRequired", |driver, _| driver.spec.attach_required.unwrap_or(true).into()),
+        Column::boolean("PodInfoOnMount", |driver, _| driver.spec.pod_info_on_mount.unwrap_or(false).into()),
+        Column::boolean("StorageCapacity", |driver, _| driver.spec.storage_capacity.unwrap_or(false).into()),
+        Column::text("TokenRequests", |driver, _| match &driver.spec.token_requests {
+            Some(requests) => requests.iter().map(|request| request.audience.as_str()).collect::<Vec<_>>().join(",").into(),
+            None => cells::UNSET.into(),
+        }),
+        Column::boolean("RequiresRepublish", |driver, _| driver.spec.requires_republish.unwrap_or(false).into()),
+        Column::text("Modes", |driver, _| {
+            let modes = driver.spec.volume_lifecycle_modes.as_ref().map(|modes| modes.join(","));
+            cells::text_or(modes.as_deref(), cells::NONE)
+        }),
+        Column::age(),
+    ];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;

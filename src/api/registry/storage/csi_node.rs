@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::storage::v1::CSINode;
 
-use crate::{DeleteAnswer, Permission, Strategy};
+use crate::{Column, DeleteAnswer, Permission, Strategy};
 
 /// Objects of kind `CSINode`.
 #[derive(Debug)]
@@ -10,6 +10,11 @@ pub struct CSINodes;
 
 impl Strategy for CSINodes {
     type Kind = CSINode;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column::integer("Drivers", |node, _| node.spec.drivers.len().into()),
+        Column::age(),
+    ];
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 
-use crate::{DeleteAnswer, Permission, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Permission, Strategy, Subresource};
 
 /// Objects of kind `VolumeAttachment`.
 #[derive(Debug)]
@@ -10,6 +10,14 @@ pub struct VolumeAttachments;
 
 impl Strategy for VolumeAttachments {
     type Kind = VolumeAttachment;
+    const COLUMNS: &'static [Column<Self::Kind>] = &[
+        Column::name(),
+        Column { format: "name", ..Column::text("Attacher", |attachment, _| attachment.spec.attacher.clone().into()) },
+        Column::text("PV", |attachment, _| attachment.spec.source.persistent_volume_name.clone().unwrap_or_default().into()),
+        Column::text("Node", |attachment, _| attachment.spec.node_name.clone().into()),
+        Column::boolean("Attached", |attachment, _| attachment.status.as_ref().is_some_and(|status| status.attached).into()),
+        Column::age(),
+    ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
