@@ -21,9 +21,8 @@ impl Instance {
     /// The group that marks a link as ours from the moment it exists.
     pub(crate) fn group(&self) -> u32 {
         let hash = hash(&["group", &self.name]);
-        u32::try_from(hash >> 32)
-            .expect("the upper half fits")
-            .max(1)
+        // 31 bits: tools print groups as signed numbers.
+        u32::try_from(hash >> 33).expect("31 bits fit").max(1)
     }
 
     /// A metric that tells our routes from those of another instance to the same destination.

@@ -329,7 +329,7 @@ fn put_refusals(ruleset: &mut Ruleset) {
 
 /// Rules at the head of a chain that mark traffic from outside the cluster for masquerading.
 pub(crate) fn mark_outsiders(node: &NodeFacts, family: Family) -> Vec<Vec<Expression>> {
-    let mut rule = Vec::new();
+    let mut rule = family.only();
     for range in node
         .cluster_cidrs
         .iter()
@@ -349,7 +349,8 @@ pub(crate) fn insiders_to(node: &NodeFacts, family: Family, chain: &str) -> Vec<
         .iter()
         .filter(|range| range.network().is_ipv4() == family.is_v4())
     {
-        let mut rule = within(family.source(), *range, Within::Inside);
+        let mut rule = family.only();
+        rule.extend(within(family.source(), *range, Within::Inside));
         rule.push(crate::family::goto(chain));
         rules.push(rule);
     }

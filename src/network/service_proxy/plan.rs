@@ -8,7 +8,7 @@ use crate::endpoints::{self, Endpoint, Endpoints};
 use crate::facts::{
     Desired, HostPort, Locality, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy,
 };
-use crate::family::{Family, Within, goto, octets, set_masquerade_mark};
+use crate::family::{Family, Within, goto, octets, set_masquerade_mark, within};
 use crate::frame::{self, DISCARD, REFUSE};
 use crate::ruleset::{Chain, Data, Key, Ruleset, Set, Value};
 use linux::netlink::nf_tables::{Expression, FieldKind, SetShape, SetValues, Verdict};
@@ -301,7 +301,8 @@ impl Builder<'_> {
             .copied()
             .chain([own])
             .map(|range| {
-                let mut rule = crate::family::within(family.source(), range, Within::Inside);
+                let mut rule = family.only();
+                rule.extend(within(family.source(), range, Within::Inside));
                 rule.push(goto(target));
                 rule
             })

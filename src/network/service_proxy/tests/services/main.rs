@@ -485,6 +485,8 @@ fn the_table_survives_a_flush_by_others_and_an_administrator_can_list_it() {
             listing.contains("table inet combo-one") && listing.contains("masquerade"),
             "{listing}"
         );
+        // A header field that is read without naming its protocol is listed as raw bits.
+        assert!(!listing.contains("@nh"), "{listing}");
         machine.nft(&["flush", "ruleset"]);
         assert_eq!(machine.from_pod(1, VIP, 80).server(), Some("pod0"));
         machine.put_slice("web", 8080, &[]);
