@@ -4,7 +4,7 @@ use crate::{ContainerId, Result};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Pulls images, keeps them, and makes root filesystems of them.
 #[async_trait]
@@ -23,6 +23,14 @@ pub trait ImageService: Send + Sync {
     async fn remove_rootfs(&self, container: &ContainerId) -> Result<()>;
     /// Bytes and inodes of the container's writable layer.
     async fn rootfs_usage(&self, container: &ContainerId) -> Result<FilesystemUsage>;
+    /// Mounts an image read-only at an existing directory. Idempotent per directory.
+    async fn mount_image(&self, _image: &ImageId, _target: &Path) -> Result<()> {
+        Err(crate::Error::Unsupported("an image as a volume".to_owned()))
+    }
+    /// Undoes `mount_image`. Succeeds when nothing is mounted.
+    async fn unmount_image(&self, _target: &Path) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The id of an image: the digest of its configuration, `sha256:<hex>`.

@@ -1,6 +1,7 @@
 //! The image store as the kubelet sees it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -119,6 +120,17 @@ impl ImageService for LocalImageService {
     async fn rootfs_usage(&self, container: &ContainerId) -> cri::Result<FilesystemUsage> {
         let container = container.to_string();
         self.run(move |store| store.rootfs_usage(&container)).await
+    }
+
+    async fn mount_image(&self, image: &ImageId, target: &Path) -> cri::Result<()> {
+        let (image, target) = (image.0.clone(), target.to_path_buf());
+        self.run(move |store| store.mount_volume(&image, &target))
+            .await
+    }
+
+    async fn unmount_image(&self, target: &Path) -> cri::Result<()> {
+        let target = target.to_path_buf();
+        self.run(move |store| store.unmount_volume(&target)).await
     }
 }
 

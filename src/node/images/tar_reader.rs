@@ -314,18 +314,24 @@ fn assemble(
         mode: header.mode().map_err(|_| Refusal::Header)?,
         uid: extensions
             .uid
-            .map_or_else(|| header.uid(), Ok)
-            .map_err(|_| Refusal::Header)?,
+            .map_or_else(|| owner(&header.as_old().uid, || header.uid()), Ok)?,
         gid: extensions
             .gid
-            .map_or_else(|| header.gid(), Ok)
-            .map_err(|_| Refusal::Header)?,
+            .map_or_else(|| owner(&header.as_old().gid, || header.gid()), Ok)?,
         size_bytes,
         mtime_seconds,
         mtime_nanoseconds,
         device: (major, minor),
         xattrs: extensions.xattrs,
     })
+}
+
+/// A field that a writer left empty means 0, as every other reader takes it.
+fn owner(field: &[u8], read: impl FnOnce() -> std::io::Result<u64>) -> Result<u64, Refusal> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        return Ok(0);
+    }
+    read().map_err(|_| Refusal::Header)
 }
 
 impl Extensions {
