@@ -17,7 +17,7 @@ impl DataDir {
     /// Makes the folders that are missing.
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let this = Self(path.to_owned());
-        for folder in [this.tls(), this.credentials(), this.0.join("server/db"), this.agent()] {
+        for folder in [this.tls(), this.credentials(), this.0.join("server/db"), this.agent(), this.static_pods()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(PRIVATE_FOLDER)

@@ -6,6 +6,7 @@ mod control_plane;
 mod dialer;
 mod names;
 mod node;
+mod node_role;
 mod sandbox_network;
 mod server;
 mod tls;

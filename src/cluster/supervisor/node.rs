@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use crate::cluster_dns;
 use crate::components::client_as;
 use crate::control_plane::Basics;
+use crate::node_role;
 use crate::sandbox_network::RoutedNetwork;
 
 /// Bytes of a packet: what every link that we know can carry.
@@ -90,6 +91,7 @@ impl Node<'_> {
         self.serve_kubelet(&kubelet).await?;
         let shutdown = self.basics.shutdown.clone();
         env::spawn(async move { kubelet.run(shutdown).await });
+        node_role::keep(self.api, &self.node.name, self.basics);
         Ok(())
     }
 
@@ -123,7 +125,6 @@ impl Node<'_> {
         config.cluster_domain.clone_from(&self.server.cluster_domain);
         config.listen = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
         config.node_labels = self.node.labels.iter().cloned().collect();
-        config.node_labels.insert("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned());
         config.register_taints.clone_from(&self.node.taints);
         config.boot_id = linux::process::boot_id().unwrap_or_default();
         config

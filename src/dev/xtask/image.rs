@@ -57,6 +57,8 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, bytes: &[u8], mode: u
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
     tar.append_data(&mut header, path, bytes)?;
     Ok(())
 }
