@@ -16,6 +16,7 @@ pub(crate) struct Served {
     pub(crate) resource: ResourceHandle,
     pub(crate) collection: Collection,
     pub(crate) origin: Origin,
+    is_served_as_stored: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,29 +42,44 @@ impl Served {
         // One version of an object has one index, so all served versions select by the stored version's fields.
         let collection = Collection::of(stored.unwrap_or(&description));
         let collection = Collection { resource: description.group_resource(), ..collection };
-        Self { description, resource, collection, origin }
+        let is_served_as_stored = resource.is_served_as_stored();
+        Self { description, resource, collection, origin, is_served_as_stored }
     }
 
     /// The object as clients of this version see it, with its resourceVersion.
     pub(crate) fn tree(&self, stored: &StoredObject) -> Result<Object, ApiError> {
         let mut object = stored.to_object().map_err(ApiError::internal)?;
-        if !self.description.is_stored_version() {
-            self.resource.from_stored(&mut object);
+        if !self.is_served_as_stored {
+            self.complete(&mut object)?;
         }
         Ok(object)
     }
 
     /// The bytes, without resourceVersion, as clients of this version see them.
     pub(crate) fn bytes(&self, stored: &StoredObject) -> Result<Arc<[u8]>, ApiError> {
-        if self.description.is_stored_version() {
+        if self.is_served_as_stored {
             return Ok(stored.bytes.clone());
         }
         let mut object = Object::from_slice(&stored.bytes).map_err(ApiError::internal)?;
-        self.resource.from_stored(&mut object);
+        self.complete(&mut object)?;
         let mut tree = object.into_value();
         schema::canonicalise(&mut tree, self.resource.schema());
         let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("a stored object is no object"))?;
         Ok(codec::encode_stored(&object.into_value()).into())
+    }
+
+    /// To this version; custom resources also get what their schema says now.
+    fn complete(&self, object: &mut Object) -> Result<(), ApiError> {
+        if !self.description.is_stored_version() {
+            self.resource.from_stored(object);
+        }
+        if let schema::Node::CustomResource(schema) = self.resource.schema() {
+            let mut tree = std::mem::take(object).into_value();
+            schema::prune(&mut tree, schema);
+            *object = Object::from_value(tree).unwrap_or_default();
+            self.resource.default(object).map_err(ApiError::internal)?;
+        }
+        Ok(())
     }
 
     /// A selectable field's name in the stored version.

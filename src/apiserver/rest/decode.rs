@@ -42,7 +42,7 @@ fn decode(
 ) -> Result<Object, ApiError> {
     let body = read(call)?.map_err(|error| error.to_api_error(&kind.version, &kind.kind))?;
     let told = told_kind(&body, kind);
-    check_kind(call, &told, kind)?;
+    check_kind(&told, kind)?;
     let decoded = body.decode(node).map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
     finish(call, kind, decoded, validation)
 }
@@ -62,14 +62,13 @@ fn told_kind(body: &Body<'_>, expected: &GroupVersionKind) -> GroupVersionKind {
     version.kind(if kind.is_empty() { expected.kind.clone() } else { kind.to_owned().into() })
 }
 
-fn check_kind(call: &Call<'_>, told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<(), ApiError> {
+fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<(), ApiError> {
     if told == expected {
         return Ok(());
     }
     if told.kind == expected.kind && schema::built_in(&told.group, &told.version, &told.kind).is_some() {
         return Err(wrong_version(&told.group_version(), &expected.group_version()));
     }
-    let _served = call;
     let why = if schema::built_in(&told.group, &told.version, &told.kind).is_some() {
         let package = if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or_default() };
         format!("converting ({}.{}) to ({package}.{}): unknown conversion", told.version, told.kind, expected.kind)
@@ -93,12 +92,19 @@ pub(crate) fn wrong_version(told: &GroupVersion, expected: &GroupVersion) -> Api
 }
 
 /// Tells or refuses what a strict reader objects to, and completes the type.
-fn finish(
+pub(crate) fn finish(
     call: &Call<'_>,
     kind: &GroupVersionKind,
-    decoded: Decoded,
+    mut decoded: Decoded,
     validation: FieldValidation,
 ) -> Result<Object, ApiError> {
+    if let schema::Node::CustomResource(schema) = call.served.resource.schema()
+        && *kind == call.served.description.kind
+    {
+        // What a custom resource's schema does not name is told with what was repeated.
+        let unknown = schema::prune(&mut decoded.tree, schema);
+        decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    }
     report(call, &decoded.strict_errors, validation)?;
     let Value::Object(tree) = decoded.tree else {
         return Err(ApiError::bad_request(format!("the object provided is no {}", kind.kind)));

@@ -2,6 +2,7 @@
 //!
 //! - [`ApiServer`] and its [`Config`].
 //! - [`KubeletDialer`]: how the server reaches nodes and pods.
+//! - [`StoreObjects`]: what authorizers and token reviews read.
 
 mod admit;
 mod answer;

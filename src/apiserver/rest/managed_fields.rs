@@ -1,22 +1,44 @@
 //! The one place where writes meet the bookkeeping of who owns which field.
 
 use apimachinery::{ApiError, Object};
+use field_manager::Actor;
 
 use crate::call::{Call, WriteOptions};
 
+/// Calls `act` as the writer of this request.
+pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl FnOnce(&Actor<'_>) -> T) -> T {
+    let now = call.state.now().to_seconds_string();
+    let api_version = call.served.description.kind.api_version();
+    let has_status = call.served.description.has(registry::Subresource::Status);
+    let reset_fields: &[&str] = match call.path.subresource.as_str() {
+        "" if has_status => &["status"],
+        "status" => &["spec"],
+        _ => &[],
+    };
+    act(&Actor {
+        manager: &options.field_manager,
+        api_version: &api_version,
+        subresource: &call.path.subresource,
+        now: &now,
+        reset_fields,
+    })
+}
+
 /// Notes the manager of a new object's fields.
-pub(crate) fn on_create(_call: &Call<'_>, object: &mut Object, _options: &WriteOptions) -> Result<(), ApiError> {
-    object.metadata_mut().remove("managedFields");
+pub(crate) fn on_create(call: &Call<'_>, object: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
+    let node = call.served.resource.schema();
+    with_actor(call, options, |actor| field_manager::track(None, object, node, actor));
     Ok(())
 }
 
 /// Notes the manager of the fields that an update changed.
 pub(crate) fn on_update(
-    _call: &Call<'_>,
+    call: &Call<'_>,
     object: &mut Object,
     old: &Object,
-    _options: &WriteOptions,
+    options: &WriteOptions,
 ) -> Result<(), ApiError> {
-    crate::metadata::copy(object, old, "managedFields");
+    let node = call.served.resource.schema();
+    with_actor(call, options, |actor| field_manager::track(Some(old), object, node, actor));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The one update loop: update, patch, apply, status, scale and every other change of an existing object go through it.
 
 use admission::Operation;
-use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, StoredObject};
+use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, Reason, StoredObject};
 use registry::{Generation, Permission, Subresource};
 use storage::{Alongside, StorageError};
 
@@ -116,6 +116,10 @@ impl Change<'_, '_> {
             }
             "" => Ok(()),
             told if told == old.resource_version() => Ok(()),
+            told if told.parse::<u64>().is_err() => {
+                let why = format!("strconv.ParseUint: parsing {told:?}: invalid syntax");
+                Err(ApiError::new(500, Reason::Unknown, why))
+            }
             _ => Err(ApiError::modified(&description.group_resource(), &self.key.name)),
         }
     }
@@ -124,7 +128,14 @@ impl Change<'_, '_> {
         if object.uid().is_empty() || object.uid() == old.uid() {
             return Ok(());
         }
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", object.uid(), old.uid());
+        let key = self.call.served.collection.key(self.key);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {}, UID in object meta: {}",
+            String::from_utf8_lossy(&key),
+            object.uid(),
+            old.uid()
+        );
         Err(ApiError::conflict(&self.call.served.description.group_resource(), &self.key.name, &why))
     }
 

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod health;
+mod openapi;
 
 use std::sync::Arc;
 
@@ -35,6 +36,11 @@ pub(crate) async fn answer(
         }
         ["api" | "apis", ..] if is_read => discovery::answer(state, &request, &segments),
         ["api" | "apis", ..] => Err(method_not_allowed()),
+        ["openapi", ..] if is_read => openapi::answer(state, &request, &segments).await,
+        [".well-known", "openid-configuration"] | ["openid", "v1", "jwks"] if is_read => {
+            Ok(issuer(state, segments[0] == "openid"))
+        }
+        [""] => Ok(Answer::Written(json_response(200, root_paths(state).to_string()))),
         _ => Ok(not_found()),
     }
 }
@@ -48,4 +54,31 @@ fn version() -> serde_json::Value {
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     })
+}
+
+/// What verifies service account tokens elsewhere: the issuer's document, or its keys.
+fn issuer(state: &State, keys: bool) -> Answer {
+    let Some(tokens) = &state.config.tokens else { return not_found() };
+    let (document, content_type) = if keys {
+        (tokens.key_set(), "application/jwk-set+json")
+    } else {
+        (tokens.discovery_document(), "application/json")
+    };
+    let mut answer = response(200, content_type, crate::body::ResponseBody::whole(document.to_string()));
+    let lasting = http::HeaderValue::from_static("public, max-age=3600");
+    answer.headers_mut().insert(http::header::CACHE_CONTROL, lasting);
+    Answer::Written(answer)
+}
+
+/// Where a visitor can go from `/`.
+fn root_paths(state: &State) -> serde_json::Value {
+    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"].map(ToOwned::to_owned).to_vec();
+    for (group, versions) in state.catalog.load().groups().iter().filter(|(group, _)| !group.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    paths.extend(others.map(ToOwned::to_owned));
+    paths.sort_unstable();
+    serde_json::json!({"paths": paths})
 }

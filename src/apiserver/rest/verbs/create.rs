@@ -1,7 +1,7 @@
 //! A new object: the one way into the store.
 
 use admission::Operation;
-use apimachinery::{ApiError, Object, ObjectKey, StoredObject, generate_name};
+use apimachinery::{ApiError, Object, ObjectKey, Reason, StoredObject, generate_name};
 use registry::{Generation, StatusOnCreate, Subresource};
 use storage::StorageError;
 
@@ -52,7 +52,11 @@ pub(crate) async fn create_object(
 ) -> Result<Outcome, ApiError> {
     metadata::match_namespace(&mut object, call.namespace())?;
     if !object.resource_version().is_empty() && object.resource_version() != "0" {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::new(
+            500,
+            Reason::Unknown,
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let generates = object.name().is_empty() && !object.metadata_text("generateName").is_empty();
     if !generates {
@@ -69,7 +73,7 @@ pub(crate) async fn create_object(
             Err(error) if error.is_already_exists() => {
                 return Err(ApiError::new(
                     409,
-                    apimachinery::Reason::AlreadyExists,
+                    Reason::AlreadyExists,
                     format!("{} {name:?} already exists, the server was not able to generate a unique name for the object",
                         call.served.description.group_resource()),
                 ));
@@ -84,6 +88,21 @@ async fn create_named(call: &Call<'_>, mut object: Object, options: &WriteOption
     served.resource.default(&mut object).map_err(ApiError::internal)?;
     metadata::stamp_new(&mut object, &**call.state.rng(), call.state.now());
     managed_fields::on_create(call, &mut object, options)?;
+    create_tracked(call, object, options).await
+}
+
+/// Creates an object that was made by applying a configuration: its fields have their owner already.
+pub(crate) async fn create_applied(
+    call: &Call<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Outcome, ApiError> {
+    call.served.resource.default(&mut object).map_err(ApiError::internal)?;
+    metadata::stamp_new(&mut object, &**call.state.rng(), call.state.now());
+    create_tracked(call, object, options).await
+}
+
+async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Outcome, ApiError> {
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
     let admission = Admission { operation: Operation::Create, name: &name, namespace: &namespace, run: options.run };
     admit::mutate(call, admission, &mut object, None).await?;
@@ -121,9 +140,8 @@ fn prepare(call: &Call<'_>, object: &mut Object) {
         object.0.remove("status");
     }
     match description.generation {
-        Generation::Untracked => {
-            object.metadata_mut().remove("generation");
-        }
+        // What nobody counts is kept as the client wrote it, as upstream does.
+        Generation::Untracked => {}
         Generation::One | Generation::Spec | Generation::Content => object.set_generation(1),
     }
     if let schema::Node::Type(_) = call.served.resource.schema() {

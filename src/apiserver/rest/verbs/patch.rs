@@ -5,8 +5,8 @@ use schema::Node;
 use serde_json::Value;
 
 use crate::answer::Answer;
-use crate::call::{Call, FieldValidation, WriteOptions};
-use crate::decode::{media_type, report};
+use crate::call::{Call, WriteOptions};
+use crate::decode::{finish, media_type};
 use crate::modify::{Part, modify};
 use crate::metadata;
 
@@ -90,13 +90,5 @@ fn decoded(
     options: &WriteOptions,
 ) -> Result<Object, ApiError> {
     let decoded = schema::decode_check(tree, node).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    if options.field_validation != FieldValidation::Ignore {
-        report(call, &decoded.strict_errors, options.field_validation)?;
-    }
-    let mut object =
-        Object::from_value(decoded.tree).ok_or_else(|| ApiError::bad_request("the patch leaves no object"))?;
-    if object.api_version() != kind.api_version() || object.kind() != kind.kind {
-        object.set_group_version_kind(kind);
-    }
-    Ok(object)
+    finish(call, kind, decoded, options.field_validation)
 }

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use apimachinery::ApiError;
 use async_trait::async_trait;
-use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision, User};
+use auth::{
+    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, Credentials, MastersAuthorizer, NodeAuthorizer,
+    RbacAuthorizer, ServiceAccountTokens, User,
+};
 use env::{Rng, Shutdown, ShutdownTrigger, SystemClock, SystemRng, Timestamp};
-use kv::MemoryKv;
+use kv::{Kv, MemoryKv};
 use pki::{CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, encode_pem};
-use rest::{ApiServer, Config};
+use rest::{ApiServer, Config, StoreObjects};
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -29,22 +32,6 @@ impl Authenticator for ByCertificate {
         let info = CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
         let groups: Vec<&str> = info.subject.organizations.iter().map(String::as_str).collect();
         Ok(Some(User::named(&info.subject.common_name, &groups)))
-    }
-}
-
-/// Masters may do everything, everybody may look.
-#[derive(Debug)]
-struct Masters;
-
-#[async_trait]
-impl Authorizer for Masters {
-    async fn authorize(&self, attributes: &Attributes) -> Decision {
-        let looks = matches!(attributes.verb.as_str(), "get" | "list" | "watch");
-        if attributes.user.is_in("system:masters") || looks {
-            Decision::Allow { reason: String::new() }
-        } else {
-            Decision::NoOpinion { reason: String::new() }
-        }
     }
 }
 
@@ -124,14 +111,28 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(port: u16) -> Self {
+        let (end, shutdown) = Shutdown::new();
+        let kv: Arc<dyn Kv> = MemoryKv::new();
+        let objects = StoreObjects::new(kv.clone(), SystemClock::shared());
+        let rbac = Arc::new(RbacAuthorizer::default());
+        rest::feed_policy(kv.clone(), rbac.clone(), &shutdown).await.expect("a policy");
+        let authorizers: Vec<Arc<dyn Authorizer>> =
+            vec![Arc::new(MastersAuthorizer), Arc::new(NodeAuthorizer::new(objects.clone())), rbac.clone()];
+        let authorizer: Arc<dyn Authorizer> = Arc::new(AuthorizerChain(authorizers));
+        let key = KeyPair::generate().expect("a key");
+        let times = (SystemClock::shared(), SystemRng::shared());
+        let issuer = "https://kubernetes.default.svc.cluster.local";
+        let tokens = Arc::new(ServiceAccountTokens::new(issuer, &key, objects.clone(), times));
+        let context = admission::Context { objects, rbac: rbac.clone(), authorizer: authorizer.clone() };
+        let authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(ByCertificate), tokens.clone()];
         let server = ApiServer::new(Config {
-            kv: MemoryKv::new(),
-            authenticator: Arc::new(ByCertificate),
-            authorizer: Arc::new(Masters),
-            rbac: None,
-            tokens: None,
+            kv,
+            authenticator: Arc::new(AuthenticatorChain(authenticators)),
+            authorizer,
+            rbac: Some(rbac),
+            tokens: Some(tokens),
             kubelets: None,
-            admission: Vec::new(),
+            admission: admission::plugins(&context),
             service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
@@ -141,7 +142,6 @@ impl Cluster {
         let pki = Pki::generate();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let port = listener.local_addr().expect("a bound address").port();
-        let (end, shutdown) = Shutdown::new();
         let (serving, tls) = (server.clone(), pki.server_config());
         env::spawn(async move { serving.serve(listener, tls, shutdown).await });
         Self { server, pki, port, _end: end }
