@@ -155,6 +155,24 @@ impl Cgroups {
         }
     }
 
+    /// The directories of a group under the names that programs look for in /sys/fs/cgroup: controllers, and
+    /// mounts of several controllers. Empty on v2, where a group is one directory.
+    pub fn named_directories(&self, group: &Cgroup) -> BTreeMap<String, PathBuf> {
+        let Hierarchy::V1(controllers) = &self.hierarchy else {
+            return BTreeMap::new();
+        };
+        let mut out = BTreeMap::new();
+        for (controller, mount) in controllers {
+            let directory = join(mount, group.path());
+            let name = controller.strip_prefix("name=").unwrap_or(controller);
+            out.insert(name.to_owned(), directory.clone());
+            if let Some(name) = mount.file_name() {
+                out.insert(name.to_string_lossy().into_owned(), directory);
+            }
+        }
+        out
+    }
+
     /// Names of the controllers that groups can use, for example `cpu`, `memory`, `pids`.
     pub fn controllers(&self) -> Result<Vec<String>> {
         match &self.hierarchy {

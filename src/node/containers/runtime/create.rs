@@ -157,15 +157,16 @@ fn fill_bundle(inner: &Inner, draft: &mut Draft) -> Result<()> {
     let plan = process_plan(draft)?;
     let config = &draft.entry.record.config;
     let devices = devices(config)?;
-    let (root, pod_mounts) = stage_mounts(draft).map_err(|error| failed(&error))?;
+    let (root, pod_mounts) = stage_mounts(draft)?;
     for mount in &pod_mounts {
         check_mount(mount)?;
     }
     let sandbox_files = sandbox_files(&draft.sandbox);
-    let planned = spec::mounts(config, &pod_mounts, &sandbox_files, inner.cgroups.version());
     let cgroup = inner
         .pod_group(&draft.sandbox.record.config)
         .child(&draft.entry.record.id.0);
+    let directories = inner.cgroups.named_directories(&cgroup);
+    let planned = spec::mounts(config, &pod_mounts, &sandbox_files, &directories);
     let namespaces = namespaces(inner, draft)?;
     let configuration = oci_configuration(&SpecInputs {
         config,

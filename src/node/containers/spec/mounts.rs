@@ -1,8 +1,8 @@
 //! The mounts of a container in the order they are made.
 
 use cri::{ContainerConfig, Mount, MountPropagation, MountReadOnly, Privilege};
-use linux::cgroup::CgroupVersion;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files of the sandbox that its containers share.
@@ -26,10 +26,10 @@ pub(crate) fn mounts(
     config: &ContainerConfig,
     pod_mounts: &[Mount],
     files: &SandboxFiles,
-    version: CgroupVersion,
+    cgroup_directories: &BTreeMap<String, PathBuf>,
 ) -> Vec<Value> {
     let is_privileged = config.security.privilege == Privilege::Privileged;
-    let mut planned = kernel_mounts(is_privileged, version);
+    let mut planned = kernel_mounts(is_privileged, cgroup_directories);
     planned.extend(
         files
             .hostname
@@ -50,7 +50,10 @@ pub(crate) fn mounts(
     planned.into_iter().map(|planned| planned.mount).collect()
 }
 
-fn kernel_mounts(is_privileged: bool, version: CgroupVersion) -> Vec<Planned> {
+fn kernel_mounts(
+    is_privileged: bool,
+    cgroup_directories: &BTreeMap<String, PathBuf>,
+) -> Vec<Planned> {
     let access = if is_privileged { "rw" } else { "ro" };
     let mut out = vec![
         filesystem("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -72,25 +75,32 @@ fn kernel_mounts(is_privileged: bool, version: CgroupVersion) -> Vec<Planned> {
             ],
         ),
         filesystem("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        filesystem("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
     ];
-    out.push(filesystem(
-        "/sys",
-        "sysfs",
-        &["nosuid", "noexec", "nodev", access],
-    ));
-    let cgroup_options: &[&str] = match version {
-        CgroupVersion::V1 => &["nosuid", "noexec", "nodev", "relatime", access],
-        CgroupVersion::V2 => &[
-            "nosuid",
-            "noexec",
-            "nodev",
-            "relatime",
-            "nsdelegate",
-            "memory_recursiveprot",
-            access,
-        ],
-    };
-    out.push(filesystem("/sys/fs/cgroup", "cgroup", cgroup_options));
+    out.extend(cgroup_mounts(access, cgroup_directories));
+    out
+}
+
+/// On v2 the container's cgroup namespace makes its group the root. On v1 its group in each hierarchy is bound;
+/// libcontainer's own way looks for the container's pid in the host's /proc and fails with a shared pid namespace.
+fn cgroup_mounts(access: &str, directories: &BTreeMap<String, PathBuf>) -> Vec<Planned> {
+    let root = "/sys/fs/cgroup";
+    if directories.is_empty() {
+        return vec![filesystem(
+            root,
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", access],
+        )];
+    }
+    let mut out = vec![filesystem(
+        root,
+        "tmpfs",
+        &["nosuid", "noexec", "nodev", "mode=755", "size=64k"],
+    )];
+    for (name, directory) in directories {
+        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", access];
+        out.push(bind(&Path::new(root).join(name), directory, &options));
+    }
     out
 }
 
@@ -165,7 +175,7 @@ mod tests {
             ..Default::default()
         };
         let pod = [mount("/data/deep"), mount("/dev/shm"), mount("/data")];
-        let planned = mounts(&ContainerConfig::default(), &pod, &files, CgroupVersion::V1);
+        let planned = mounts(&ContainerConfig::default(), &pod, &files, &BTreeMap::new());
         let at = |path: &str| {
             planned
                 .iter()

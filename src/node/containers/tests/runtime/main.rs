@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 /// A test and the rule it is named after.
-pub type Test = (&'static str, fn());
+type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -17,18 +17,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: &str = "sh cat id sleep ls touch echo grep env mount hostname stty tail dd head kill ps chown \
     wc tty stat yes seq true false test mkdir rm ln nc ip readlink unshare chmod mknod sysctl printf sort tr";
 
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     let is_root = rustix::process::getuid().is_root();
     is_root && Path::new(BUSYBOX).exists()
 }
 
 /// Runs a test on a tokio runtime of its own.
-pub fn block_on<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -36,19 +36,19 @@ pub fn block_on<T>(test: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(test)
 }
 
-pub struct Node {
+pub(crate) struct Node {
     pub data_dir: PathBuf,
     pub runtime: Runtime,
     pods: AtomicU32,
 }
 
 impl Node {
-    pub async fn open(name: &str) -> Node {
+    pub(crate) async fn open(name: &str) -> Node {
         let data_dir = std::env::temp_dir().join(format!("combo-{name}-{}", std::process::id()));
         Node::open_at(data_dir, name).await
     }
 
-    pub async fn open_at(data_dir: PathBuf, name: &str) -> Node {
+    pub(crate) async fn open_at(data_dir: PathBuf, name: &str) -> Node {
         std::fs::create_dir_all(&data_dir).unwrap();
         let options = RuntimeOptions {
             instance: format!("combo-test-{name}"),
@@ -74,12 +74,12 @@ impl Node {
         }
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.runtime.clean_up().await.unwrap();
         std::fs::remove_dir_all(&self.data_dir).unwrap();
     }
 
-    pub fn pod(&self) -> PodSandboxConfig {
+    pub(crate) fn pod(&self) -> PodSandboxConfig {
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         PodSandboxConfig {
             pod: PodIdentity {
@@ -93,12 +93,16 @@ impl Node {
         }
     }
 
-    pub async fn sandbox(&self) -> PodSandboxId {
+    pub(crate) async fn sandbox(&self) -> PodSandboxId {
         self.runtime.run_pod_sandbox(self.pod()).await.unwrap()
     }
 
     /// Creates and starts a container.
-    pub async fn start(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> ContainerId {
+    pub(crate) async fn start(
+        &self,
+        sandbox: &PodSandboxId,
+        config: ContainerConfig,
+    ) -> ContainerId {
         let id = self
             .runtime
             .create_container(sandbox, config)
@@ -109,12 +113,12 @@ impl Node {
     }
 
     /// Runs a container to its end: exit code, reason and what it wrote to standard output.
-    pub async fn run(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> Outcome {
+    pub(crate) async fn run(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> Outcome {
         let id = self.start(sandbox, config).await;
         self.outcome(&id).await
     }
 
-    pub async fn outcome(&self, id: &ContainerId) -> Outcome {
+    pub(crate) async fn outcome(&self, id: &ContainerId) -> Outcome {
         let (code, reason) = self.exit(id).await;
         let status = self.runtime.container_status(id).await.unwrap();
         let log = std::fs::read_to_string(&status.log_path).unwrap_or_default();
@@ -126,7 +130,7 @@ impl Node {
         }
     }
 
-    pub async fn exit(&self, id: &ContainerId) -> (i32, ExitReason) {
+    pub(crate) async fn exit(&self, id: &ContainerId) -> (i32, ExitReason) {
         eventually(|| async {
             match self.runtime.container_status(id).await.unwrap().state {
                 ContainerState::Exited {
@@ -139,7 +143,7 @@ impl Node {
     }
 
     /// Runs a command in a container: exit code and standard output, trimmed.
-    pub async fn exec(&self, id: &ContainerId, command: &[&str]) -> (i32, String) {
+    pub(crate) async fn exec(&self, id: &ContainerId, command: &[&str]) -> (i32, String) {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let output = self
             .runtime
@@ -151,14 +155,14 @@ impl Node {
         (output.exit_code, text.trim().to_owned())
     }
 
-    pub async fn sh(&self, id: &ContainerId, script: &str) -> String {
+    pub(crate) async fn sh(&self, id: &ContainerId, script: &str) -> String {
         self.exec(id, &["sh", "-c", script]).await.1
     }
 }
 
 /// How a container ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub code: i32,
     pub reason: ExitReason,
     pub lines: Vec<String>,
@@ -166,7 +170,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// The value behind a name of /proc/self/status.
-    pub fn status_field(&self, name: &str) -> String {
+    pub(crate) fn status_field(&self, name: &str) -> String {
         let line = self
             .lines
             .iter()
@@ -179,7 +183,9 @@ impl Outcome {
 }
 
 /// Waits until a condition gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(mut condition: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    mut condition: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {
@@ -191,11 +197,11 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(mut condition: impl Fn
 }
 
 /// A container that runs a script.
-pub fn script(text: &str) -> ContainerConfig {
+pub(crate) fn script(text: &str) -> ContainerConfig {
     command(&["sh", "-c", text])
 }
 
-pub fn command(words: &[&str]) -> ContainerConfig {
+pub(crate) fn command(words: &[&str]) -> ContainerConfig {
     ContainerConfig {
         name: "app".to_owned(),
         image: "busybox".to_owned(),
