@@ -1,14 +1,18 @@
 //! Whether this node takes a pod that arrives bound to it: a pure function of the pod, the node and what runs here.
 
+use std::collections::BTreeSet;
+
 use apimachinery::{ObjectKey, Quantity};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use semantics::node_affinity::{NodeLabels, required_matches};
 use semantics::resources::{Amounts, pod_requests};
-use semantics::taints::{NO_EXECUTE, first_untolerated};
+use semantics::qos::{QosClass, qos_class};
+use semantics::taints::{MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, first_untolerated, is_tolerated};
 
 use crate::container::sandbox::check_sysctls;
+use crate::node::Pressure;
 use crate::pods::Rejection;
-use crate::pods::facts::{containers, init_containers, is_host_network, spec};
+use crate::pods::facts::{containers, init_containers, is_critical, is_host_network, spec};
 
 /// The operating system this kubelet is for.
 const OS: &str = "linux";
@@ -24,11 +28,14 @@ pub(crate) struct AdmissionInputs<'a> {
     /// The other active pods.
     pub(crate) others: &'a [Pod],
     pub(crate) allowed_unsafe_sysctls: &'a [String],
+    /// What the node is short of.
+    pub(crate) pressure: &'a BTreeSet<Pressure>,
 }
 
 /// `None`: the pod is welcome.
 pub(crate) fn judge(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
-    os(inputs)
+    pressure(inputs)
+        .or_else(|| os(inputs))
         .or_else(|| node_affinity(inputs))
         .or_else(|| taints(inputs))
         .or_else(|| host_ports(inputs))
@@ -38,6 +45,30 @@ pub(crate) fn judge(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 
 fn reject(reason: &str, message: impl Into<String>) -> Option<Rejection> {
     Some(Rejection { reason: reason.to_owned(), message: message.into() })
+}
+
+/// A node that evicts pods takes no more of the kind it evicts.
+fn pressure(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
+    if inputs.pressure.is_empty() || is_critical(inputs.pod) {
+        return None;
+    }
+    let tolerations = spec(inputs.pod).tolerations.as_deref().unwrap_or_default();
+    let taint = Taint { key: MEMORY_PRESSURE.to_owned(), effect: NO_SCHEDULE.to_owned(), ..Taint::default() };
+    let only_memory = inputs.pressure.iter().all(|pressure| *pressure == Pressure::Memory);
+    let asks_for_something = qos_class(spec(inputs.pod)) != QosClass::BestEffort;
+    if only_memory && (asks_for_something || is_tolerated(tolerations, &taint)) {
+        return None;
+    }
+    let names: Vec<&str> = inputs
+        .pressure
+        .iter()
+        .map(|pressure| match pressure {
+            Pressure::Memory => "MemoryPressure",
+            Pressure::Disk => "DiskPressure",
+            Pressure::Pid => "PIDPressure",
+        })
+        .collect();
+    reject("Evicted", format!("The node had condition: [{}]. ", names.join(" ")))
 }
 
 fn os(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
@@ -168,6 +199,7 @@ mod tests {
         let allocatable: Amounts = [("cpu".to_owned(), Quantity::from_units(1)), ("pods".to_owned(), Quantity::from_units(2))].into();
         let inputs = AdmissionInputs {
             pod: &pod, node: Some(&node), free: &allocatable, allocatable: &allocatable, others, allowed_unsafe_sysctls: &[],
+            pressure: &BTreeSet::new(),
         };
         judge(&inputs).map(|rejection| rejection.reason)
     }

@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::admission::{AdmissionInputs, active_others, judge, node_key};
 use crate::config::Config;
+use crate::eviction::EvictionManager;
 use crate::events::{EventWriter, Severity, event_channel};
 use crate::images::ImagePuller;
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
@@ -124,6 +125,7 @@ impl Kubelet {
             () = self.follow_runtime(events) => {}
             () = sources => {}
             () = registrar.run() => {}
+            () = EvictionManager::new(Arc::clone(&self.services), Arc::clone(&self.pressure)).run() => {}
         }
     }
 
@@ -213,6 +215,7 @@ impl Kubelet {
             allocatable,
             others: &active_others(table, uid),
             allowed_unsafe_sysctls: &self.services.config.allowed_unsafe_sysctls,
+            pressure: &self.pressure.get(),
         })
     }
 

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cri::{ContainerId, ContainerState, PodSandboxId};
+use cri::{ContainerId, ContainerState, LinuxResources, PodSandboxId};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::container::dns::{parse_resolv_conf, pod_dns};
+use crate::container::resources::Resize;
 use crate::container::sandbox::sandbox_config;
 use crate::container::unsupported;
 use crate::events::Severity;
@@ -17,12 +18,15 @@ use crate::pods::facts::{is_host_network, uid};
 use crate::services::Services;
 use crate::status::StartError;
 use crate::volumes::MountedVolumes;
+use crate::worker::dead::surplus;
 use crate::worker::plan::PodActions;
 use crate::worker::{BackOff, Observed};
 
 /// How long an action that failed waits before it is tried again: 1 s, doubled up to 10 s.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// A sandbox that does not do is replaced no sooner than this after it was made.
+const SANDBOX_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// What a worker remembers of its pod beyond what the runtime and the API know; losing it does no harm.
 #[derive(Debug, Default)]
@@ -35,6 +39,8 @@ pub(crate) struct Memory {
     pub(crate) messages: BTreeMap<ContainerId, String>,
     /// Volumes as they were made ready, and for which version of the pod.
     pub(crate) volumes: Option<(i64, MountedVolumes)>,
+    /// The last change of limits of each running container.
+    pub(crate) resized: BTreeMap<ContainerId, LinuxResources>,
     failures: u32,
 }
 
@@ -126,17 +132,16 @@ impl Executor {
             }
         }
         if let Some(attempt) = actions.create_sandbox {
+            let age = observed.sandboxes.first().map(|newest| self.services.clock.now().saturating_since(newest.created_at));
+            if let Some(left) = age.and_then(|age| SANDBOX_AGE_MIN.checked_sub(age)).filter(|left| !left.is_zero()) {
+                outcome.again_in(left);
+                return Ok(());
+            }
             self.create_sandbox(pod, attempt, observed).await?;
             outcome.changed = true;
             return Ok(());
         }
-        for resize in &actions.resize {
-            runtime.update_container_resources(&resize.id, &resize.resources).await?;
-            outcome.changed = true;
-        }
-        if !actions.resize.is_empty() {
-            self.resize_pod(pod, observed).await?;
-        }
+        self.resize(pod, observed, &actions.resize, memory, outcome).await?;
         if actions.start.is_empty() || actions.kill_pod {
             return Ok(());
         }
@@ -146,6 +151,40 @@ impl Executor {
         // What was killed in this plan is started in this plan: seen alone, its end could mean that it should not run again.
         let now = Observed::read(runtime.as_ref(), uid(pod)).await?;
         self.start_all(pod, &now, &actions.start, memory, outcome).await
+    }
+
+    async fn resize(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        resizes: &[Resize],
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) -> cri::Result<()> {
+        // A kernel may round what it was told: the same change is not made twice.
+        let due: Vec<&Resize> = resizes.iter().filter(|resize| memory.resized.get(&resize.id) != Some(&resize.resources)).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let quota_of = |id: &ContainerId| observed.containers.iter().find(|container| container.id == *id).and_then(|container| container.resources.cpu_quota);
+        let grows = |resize: &&Resize| resize.resources.cpu_quota.is_some_and(|quota| quota < 0 || quota_of(&resize.id).is_some_and(|old| old > 0 && old < quota));
+        let (growing, shrinking): (Vec<&Resize>, Vec<&Resize>) = due.into_iter().partition(grows);
+        // A child's quota may never exceed its parent's: first what shrinks, then the pod, then what grows.
+        for resize in shrinking {
+            self.resize_container(resize, memory, outcome).await?;
+        }
+        self.resize_pod(pod, observed).await?;
+        for resize in growing {
+            self.resize_container(resize, memory, outcome).await?;
+        }
+        Ok(())
+    }
+
+    async fn resize_container(&self, resize: &Resize, memory: &mut Memory, outcome: &mut Outcome) -> cri::Result<()> {
+        self.services.runtime.update_container_resources(&resize.id, &resize.resources).await?;
+        memory.resized.insert(resize.id.clone(), resize.resources.clone());
+        outcome.changed = true;
+        Ok(())
     }
 
     async fn resize_pod(&self, pod: &Pod, observed: &Observed) -> cri::Result<()> {
@@ -209,6 +248,23 @@ impl Executor {
             .map_err(|error| fail(cri::Error::CreatePodSandbox(format!("make the log directory: {error}"))))?;
         // Old sandboxes are kept until the pod goes, as long as their containers tell how they ended.
         self.services.runtime.run_pod_sandbox(made).await.map_err(fail)
+    }
+
+    /// Removes records that nobody needs any more. What cannot be removed is tried again in a later turn.
+    pub(crate) async fn remove_dead(&self, pod: &Pod, observed: &Observed) {
+        let surplus = surplus(observed);
+        let runtime = &self.services.runtime;
+        for container in observed.containers.iter().filter(|container| surplus.containers.contains(&container.id)) {
+            match runtime.remove_container(&container.id).await {
+                Ok(()) => crate::cleanup::remove_container_logs(&self.services.config, pod, container),
+                Err(error) => tracing::debug!(%error, "an ended container is not removed yet"),
+            }
+        }
+        for sandbox in &surplus.sandboxes {
+            if let Err(error) = runtime.remove_pod_sandbox(sandbox).await {
+                tracing::debug!(%error, "an old sandbox is not removed yet");
+            }
+        }
     }
 
     /// Addresses of the pod, primary first.

@@ -1,6 +1,7 @@
 //! One task per pod: observe the runtime, decide, do at most what the phase allows, tell the status.
 
 mod backoff;
+mod dead;
 mod executor;
 mod hooks;
 mod kill;

@@ -240,6 +240,7 @@ impl PodWorker {
         if outcome.changed || self.memory.start_errors != errors_before {
             return Next::Turn;
         }
+        executor.remove_dead(pod, observed).await;
         Next::Wait(outcome.again_after)
     }
 
@@ -253,7 +254,9 @@ impl PodWorker {
             match result {
                 // It runs still; a later, shorter grace period overrules it.
                 None if !stop.task.is_finished() && stop.deadline <= deadline => return Next::Wait(None),
-                None | Some(Ok(())) => {}
+                None => {}
+                // It ended and something runs still: whatever came late is stopped as well, but not in a tight loop.
+                Some(Ok(())) => again_after = Some(self.memory.failed()),
                 Some(Err(error)) => {
                     let text = format!("error killing pod: {error}");
                     self.services.events.pod(pod, crate::events::Severity::Warning, "FailedKillPod", text);
