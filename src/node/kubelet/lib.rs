@@ -21,7 +21,6 @@ mod services;
 mod static_pods;
 mod status;
 mod time;
-mod volumes;
 mod worker;
 mod worker_defaults;
 
@@ -32,4 +31,3 @@ pub use kubelet::{Kubelet, Parts};
 pub use node::Capacity;
 pub use pods::{Origin, Wanted};
 pub use server::{ApiAuthorizer, Attributes, Identity, KubeletAuthorizer, KubeletServer, ServerParts};
-pub use volumes::{MountedVolume, MountedVolumes, NoVolumes, PodVolumes, VolumeError};
