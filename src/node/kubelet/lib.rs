@@ -10,7 +10,6 @@ mod images;
 mod kubelet;
 mod logs;
 mod node;
-mod node_volumes;
 mod objects;
 mod orphans;
 mod pods;
