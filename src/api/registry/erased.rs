@@ -133,6 +133,16 @@ pub trait Resource: Debug + Send + Sync {
 
     fn check_status_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError>;
 
+    /// Validates a write to a part of the object other than its status: `/resize`, `/ephemeralcontainers`, `/finalize`, `/approval`.
+    fn check_subresource_update(
+        &self,
+        _subresource: Subresource,
+        _object: &Object,
+        _old: &Object,
+    ) -> Result<Verdict, HookError> {
+        Ok(Verdict::default())
+    }
+
     /// From the served version to the stored one.
     fn to_stored(&self, _object: &mut Object) {}
 
@@ -287,7 +297,9 @@ where
     fn check_create(&self, object: &mut Object) -> Result<Verdict, HookError> {
         change::<S>(object, |object| {
             S::prepare_for_create(object);
-            Verdict { errors: S::validate(object), warnings: S::warnings(object) }
+            let mut errors = S::validate(object);
+            errors.extend(S::validate_create(object));
+            Verdict { errors, warnings: S::warnings(object) }
         })
     }
 
@@ -297,8 +309,18 @@ where
             S::prepare_for_update(object, &old);
             let mut errors = S::validate(object);
             errors.extend(S::validate_update(object, &old));
-            Verdict { errors, warnings: S::warnings(object) }
+            Verdict { errors, warnings: S::warnings_on_update(object, &old) }
         })
+    }
+
+    fn check_subresource_update(
+        &self,
+        subresource: Subresource,
+        object: &Object,
+        old: &Object,
+    ) -> Result<Verdict, HookError> {
+        let errors = S::validate_subresource_update(subresource, &read::<S>(object)?, &read::<S>(old)?);
+        Ok(Verdict { errors, warnings: Vec::new() })
     }
 
     fn check_status_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError> {

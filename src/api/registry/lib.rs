@@ -6,6 +6,7 @@ mod cells;
 mod column_descriptions;
 mod metadata_columns;
 mod pod_template;
+mod status;
 mod table;
 
 pub mod core;

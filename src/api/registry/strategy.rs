@@ -54,6 +54,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn validate(_object: &Self::Kind) -> FieldErrors {
         FieldErrors::none()
     }
+    /// Called besides `validate`: what only holds for an object that is being created.
+    fn validate_create(_object: &Self::Kind) -> FieldErrors {
+        FieldErrors::none()
+    }
     /// Called besides `validate`, not instead of it.
     fn validate_update(_object: &Self::Kind, _old: &Self::Kind) -> FieldErrors {
         FieldErrors::none()
@@ -61,8 +65,15 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn validate_status_update(_object: &Self::Kind, _old: &Self::Kind) -> FieldErrors {
         FieldErrors::none()
     }
+    /// For writes to a part of the object that is no status. The object is the old one but for that part.
+    fn validate_subresource_update(_subresource: Subresource, _object: &Self::Kind, _old: &Self::Kind) -> FieldErrors {
+        FieldErrors::none()
+    }
     fn warnings(_object: &Self::Kind) -> Vec<String> {
         Vec::new()
+    }
+    fn warnings_on_update(object: &Self::Kind, _old: &Self::Kind) -> Vec<String> {
+        Self::warnings(object)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
+use crate::status::keep_metadata;
 use crate::{Column, Generation, Permission, Strategy, Subresource};
 use super::param_kind;
 use super::default_match;
@@ -29,5 +30,9 @@ impl Strategy for ValidatingAdmissionPolicies {
         let Some(spec) = &mut policy.spec else { return };
         spec.failure_policy.get_or_insert_with(|| "Fail".to_owned());
         spec.match_constraints.iter_mut().for_each(default_match);
+    }
+
+    fn prepare_for_status_update(policy: &mut ValidatingAdmissionPolicy, old: &ValidatingAdmissionPolicy) {
+        keep_metadata(&mut policy.metadata, &old.metadata);
     }
 }

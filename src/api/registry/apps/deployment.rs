@@ -51,6 +51,17 @@ impl Strategy for Deployments {
         spec.revision_history_limit.get_or_insert(10);
         spec.progress_deadline_seconds.get_or_insert(600);
     }
+
+    fn prepare_for_update(deployment: &mut Deployment, old: &Deployment) {
+        // Annotations travel on to replica sets, so the controller must see that they changed.
+        if deployment.metadata.annotations != old.metadata.annotations {
+            deployment.metadata.generation = old.metadata.generation.map(|generation| generation + 1);
+        }
+    }
+
+    fn prepare_for_status_update(deployment: &mut Deployment, old: &Deployment) {
+        deployment.metadata.labels.clone_from(&old.metadata.labels);
+    }
 }
 
 fn containers(object: &Deployment) -> &[Container] {

@@ -42,6 +42,30 @@ impl Strategy for Jobs {
             job.metadata.labels = Some(labels);
         }
     }
+
+    fn prepare_for_create(job: &mut Job) {
+        let metadata = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
+        if let Some(spec) = job.spec.as_mut().filter(|spec| spec.manual_selector != Some(true)) {
+            select_by_uid(spec, metadata.0, metadata.1);
+        }
+    }
+}
+
+/// The labels that tell a job's pods from all others, each with its name from before labels had prefixes.
+pub(super) const JOB_NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
+pub(super) const CONTROLLER_UID_LABELS: [&str; 2] = ["controller-uid", CONTROLLER_UID_LABEL];
+pub(super) const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+
+/// Gives the pods labels of their own and selects by them. What the author wrote stays; validation refuses what contradicts.
+fn select_by_uid(spec: &mut JobSpec, name: String, uid: String) {
+    let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    for (keys, value) in [(JOB_NAME_LABELS, &name), (CONTROLLER_UID_LABELS, &uid)] {
+        for key in keys {
+            labels.entry(key.to_owned()).or_insert_with(|| value.clone());
+        }
+    }
+    let selected = spec.selector.get_or_insert_default().match_labels.get_or_insert_default();
+    selected.entry(CONTROLLER_UID_LABEL.to_owned()).or_insert(uid);
 }
 
 /// Defaults of a job's spec, whatever holds it.

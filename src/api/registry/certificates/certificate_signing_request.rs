@@ -27,6 +27,18 @@ impl Strategy for CertificateSigningRequests {
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("spec.signerName", &["spec.signerName"]),
     ];
+
+    fn prepare_for_update(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+        // What is asked for never changes, and what became of it is said in the subresources.
+        request.spec.clone_from(&old.spec);
+        request.status.clone_from(&old.status);
+    }
+
+    fn prepare_for_status_update(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+        for kind in ["Approved", "Denied"] {
+            keep_conditions(request, old, kind);
+        }
+    }
 }
 
 /// What has become of the request; a denial outweighs an approval.
@@ -48,4 +60,24 @@ fn condition(request: &CertificateSigningRequest) -> String {
         text.push_str(",Issued");
     }
     text
+}
+
+/// The status may not touch how the request was judged: that is what `/approval` is for.
+fn keep_conditions(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest, kind: &str) {
+    let kept: Vec<_> = old
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .filter(|condition| condition.type_ == kind)
+        .cloned()
+        .collect();
+    let slots: Vec<_> = request
+        .status
+        .iter_mut()
+        .flat_map(|status| status.conditions.iter_mut().flatten())
+        .filter(|condition| condition.type_ == kind)
+        .collect();
+    if kept.len() == slots.len() {
+        slots.into_iter().zip(kept).for_each(|(slot, condition)| *slot = condition);
+    }
 }

@@ -12,6 +12,7 @@ pub mod persistent_volume;
 pub mod persistent_volume_claim;
 pub mod pod;
 mod pod_cells;
+mod pod_preparation;
 pub mod pod_template;
 pub mod replication_controller;
 pub mod resource_quota;

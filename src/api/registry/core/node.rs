@@ -40,6 +40,22 @@ impl Strategy for Nodes {
             }
         }
     }
+
+    fn prepare_for_create(node: &mut Node) {
+        // What was once dynamic kubelet configuration; the fields stand, nobody reads them.
+        if let Some(spec) = &mut node.spec {
+            spec.config_source = None;
+        }
+        if let Some(status) = &mut node.status {
+            status.config = None;
+        }
+    }
+
+    fn prepare_for_update(node: &mut Node, old: &Node) {
+        if old.spec.as_ref().is_none_or(|spec| spec.config_source.is_none()) {
+            node.spec.iter_mut().for_each(|spec| spec.config_source = None);
+        }
+    }
 }
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";

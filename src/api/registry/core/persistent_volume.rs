@@ -1,6 +1,6 @@
 //! Persistent Volumes of `v1`.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus};
 use serde_json::Value;
 
 use crate::{Column, DeleteAnswer, Strategy, Subresource};
@@ -50,6 +50,23 @@ impl Strategy for PersistentVolumes {
         spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
         if let Some(path) = &mut spec.host_path {
             path.type_.get_or_insert_default();
+        }
+    }
+
+    fn prepare_for_create(volume: &mut PersistentVolume) {
+        volume.status = Some(PersistentVolumeStatus {
+            phase: Some("Pending".to_owned()),
+            // A hook has no clock; the object is made just now.
+            last_phase_transition_time: volume.metadata.creation_timestamp.clone(),
+            ..PersistentVolumeStatus::default()
+        });
+    }
+
+    fn prepare_for_status_update(volume: &mut PersistentVolume, old: &PersistentVolume) {
+        let before = old.status.clone().unwrap_or_default();
+        let status = volume.status.get_or_insert_default();
+        if status.phase == before.phase && status.last_phase_transition_time.is_none() {
+            status.last_phase_transition_time = before.last_phase_transition_time;
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Persistent Volume Claims of `v1`.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, TypedLocalObjectReference,
+    TypedObjectReference,
+};
 use serde_json::Value;
 
 use crate::{Column, DeleteAnswer, Strategy, Subresource};
@@ -44,6 +47,16 @@ impl Strategy for PersistentVolumeClaims {
         default_text(&mut claim.status.get_or_insert_default().phase, "Pending");
         claim.spec.iter_mut().for_each(default_claim_spec);
     }
+
+    fn prepare_for_create(claim: &mut PersistentVolumeClaim) {
+        claim.status =
+            Some(PersistentVolumeClaimStatus { phase: Some("Pending".to_owned()), ..PersistentVolumeClaimStatus::default() });
+        claim.spec.iter_mut().for_each(|spec| align_data_sources(spec, None));
+    }
+
+    fn prepare_for_update(claim: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
+        claim.spec.iter_mut().for_each(|spec| align_data_sources(spec, old.spec.as_ref()));
+    }
 }
 
 /// The name of the bound volume; empty before.
@@ -57,4 +70,38 @@ fn spec_text(
     missing: &str,
 ) -> Value {
     claim.spec.as_ref().and_then(field).map_or(missing, String::as_str).into()
+}
+
+/// `dataSource` and `dataSourceRef` say the same where both can (KEP-1495). The older field only ever knew claims and
+/// snapshots; anything else in it is dropped, unless the claim has had a source before.
+fn align_data_sources(spec: &mut PersistentVolumeClaimSpec, old: Option<&PersistentVolumeClaimSpec>) {
+    let had_source = old.is_some_and(|old| old.data_source.is_some() || old.data_source_ref.is_some());
+    if !had_source && spec.data_source_ref.is_none() {
+        spec.data_source = spec.data_source.take().filter(is_claim_or_snapshot);
+    }
+    match (&spec.data_source, &spec.data_source_ref) {
+        (Some(source), None) => {
+            spec.data_source_ref = Some(TypedObjectReference {
+                api_group: source.api_group.clone(),
+                kind: source.kind.clone(),
+                name: source.name.clone(),
+                namespace: None,
+            });
+        }
+        (None, Some(source)) if source.namespace.as_deref().is_none_or(str::is_empty) => {
+            spec.data_source = Some(TypedLocalObjectReference {
+                api_group: source.api_group.clone(),
+                kind: source.kind.clone(),
+                name: source.name.clone(),
+            });
+        }
+        _ => {}
+    }
+}
+
+fn is_claim_or_snapshot(source: &TypedLocalObjectReference) -> bool {
+    matches!(
+        (source.kind.as_str(), source.api_group.as_deref().unwrap_or_default()),
+        ("PersistentVolumeClaim", "") | ("VolumeSnapshot", "snapshot.storage.k8s.io")
+    )
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{Column, DeleteAnswer, Generation, SelectableField, Strategy, Subresource};
-use super::pod_cells;
+use super::{pod_cells, pod_preparation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
 
@@ -50,5 +50,13 @@ impl Strategy for Pods {
         default_requests_from_limits(spec);
         spec.enable_service_links.get_or_insert(true);
         default_pod_spec(spec);
+    }
+
+    fn prepare_for_create(pod: &mut Pod) {
+        pod_preparation::prepare_new(pod);
+    }
+
+    fn prepare_for_status_update(pod: &mut Pod, old: &Pod) {
+        pod_preparation::prepare_status(pod, old);
     }
 }

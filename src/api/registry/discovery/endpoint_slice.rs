@@ -26,6 +26,12 @@ impl Strategy for EndpointSlices {
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
         }
     }
+
+    fn prepare_for_update(slice: &mut EndpointSlice, old: &EndpointSlice) {
+        if slice.metadata.labels != old.metadata.labels {
+            slice.metadata.generation = old.metadata.generation.map(|generation| generation + 1);
+        }
+    }
 }
 
 fn ports(slice: &EndpointSlice) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 
+use crate::status::keep_metadata;
 use crate::{Column, Generation, Strategy, Subresource};
 use crate::cells;
 
@@ -45,5 +46,9 @@ impl Strategy for FlowSchemas {
                 spec.matching_precedence = Some(DEFAULT_PRECEDENCE);
             }
         }
+    }
+
+    fn prepare_for_status_update(schema: &mut FlowSchema, old: &FlowSchema) {
+        keep_metadata(&mut schema.metadata, &old.metadata);
     }
 }

@@ -5,6 +5,7 @@ use k8s_openapi::api::flowcontrol::v1::{
 };
 use serde_json::Value;
 
+use crate::status::keep_metadata;
 use crate::{Column, Generation, Strategy, Subresource};
 use crate::cells;
 
@@ -48,6 +49,10 @@ impl Strategy for PriorityLevelConfigurations {
                 }
             }
         }
+    }
+
+    fn prepare_for_status_update(level: &mut PriorityLevelConfiguration, old: &PriorityLevelConfiguration) {
+        keep_metadata(&mut level.metadata, &old.metadata);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 
+use crate::status::keep_metadata;
 use crate::{Column, Strategy, Subresource};
 
 /// Objects of kind `ServiceCIDR`.
@@ -18,4 +19,8 @@ impl Strategy for ServiceCIDRs {
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+
+    fn prepare_for_status_update(range: &mut ServiceCIDR, old: &ServiceCIDR) {
+        keep_metadata(&mut range.metadata, &old.metadata);
+    }
 }

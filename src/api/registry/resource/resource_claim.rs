@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
+use crate::status::keep_metadata;
 use crate::{Column, DeleteAnswer, Strategy, Subresource};
 
 /// Objects of kind `ResourceClaim`.
@@ -17,6 +18,10 @@ impl Strategy for ResourceClaims {
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+
+    fn prepare_for_status_update(claim: &mut ResourceClaim, old: &ResourceClaim) {
+        keep_metadata(&mut claim.metadata, &old.metadata);
+    }
 }
 
 fn state(claim: &ResourceClaim) -> String {

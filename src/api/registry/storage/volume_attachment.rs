@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 
+use crate::status::keep_metadata;
 use crate::{Column, DeleteAnswer, Permission, Strategy, Subresource};
 
 /// Objects of kind `VolumeAttachment`.
@@ -21,4 +22,8 @@ impl Strategy for VolumeAttachments {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+
+    fn prepare_for_status_update(attachment: &mut VolumeAttachment, old: &VolumeAttachment) {
+        keep_metadata(&mut attachment.metadata, &old.metadata);
+    }
 }
