@@ -5,6 +5,7 @@
 //! bytes, reaps children and answers calls.
 
 mod container;
+mod diagnostics;
 mod event_loop;
 mod logs;
 pub(crate) mod protocol;

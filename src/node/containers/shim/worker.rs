@@ -3,6 +3,7 @@
 //! Legal order is a type: a [`Bundle`] becomes [`Created`], and that becomes [`Started`].
 #![allow(unsafe_code)]
 
+use super::diagnostics::Diagnostics;
 use super::protocol::{Failure, send_now};
 use crate::executor::{LastMile, Role};
 use crate::layout::SandboxDir;
@@ -275,14 +276,33 @@ fn fork_worker(work: impl FnOnce() -> Result<Running, Failure>) -> linux::Result
     let (ours, theirs) = UnixStream::pair().doing(|| "make a socket pair".to_owned())?;
     linux::process::fork_child(|| {
         reset_signals();
+        let diagnostics = Diagnostics::listen().ok();
         let (reply, terminal) = match work() {
             Ok(running) => (Reply::Running { pid: running.pid }, running.terminal),
-            Err(failure) => (Reply::Failed { failure }, None),
+            Err(failure) => {
+                let failure = explain(failure, diagnostics.and_then(Diagnostics::first));
+                (Reply::Failed { failure }, None)
+            }
         };
         let descriptors: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
         i32::from(send_now(theirs.as_fd(), &reply, &descriptors).is_err())
     })?;
     Ok(ours)
+}
+
+/// Adds what libcontainer said to an error that is not about the program itself.
+fn explain(failure: Failure, said: Option<String>) -> Failure {
+    match (failure, said) {
+        (Failure::CannotRun { code, message }, Some(said))
+            if !message.starts_with("exec") && !message.starts_with("chdir") =>
+        {
+            Failure::CannotRun {
+                code,
+                message: format!("{message}: {said}"),
+            }
+        }
+        (failure, _) => failure,
+    }
 }
 
 /// The container must not inherit what the shim and Rust's runtime block and ignore.

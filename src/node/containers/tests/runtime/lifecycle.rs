@@ -94,7 +94,7 @@ fn exit_codes() {
         for (text, code) in [
             ("exit 0", 0),
             ("exit 3", 3),
-            ("sh -c 'kill -9 $$'", 137),
+            ("sh -c 'kill -9 $$'; exit $?", 137),
             ("exit 255", 255),
         ] {
             assert_eq!(node.run(&sandbox, script(text)).await.code, code, "{text}");
@@ -368,19 +368,7 @@ fn shim_memory() {
         for _ in 0..3 {
             assert_eq!(node.exec(&id, &["true"]).await.0, 0);
         }
-        let ready = node
-            .data_dir
-            .join("run/sandboxes")
-            .join(&sandbox.0)
-            .join("ready.json");
-        let ready = std::fs::read_to_string(ready).unwrap();
-        let pid: String = ready
-            .split("\"pid\":")
-            .nth(1)
-            .unwrap()
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
+        let pid = node.shim_pid(&sandbox);
         let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
         let dirty = smaps
             .lines()
@@ -400,24 +388,8 @@ fn lost_shim() {
         let sandbox = node.sandbox().await;
         let id = node.start(&sandbox, command(&["sleep", "1000"])).await;
         let mut events = node.runtime.events();
-        let ready = node
-            .data_dir
-            .join("run/sandboxes")
-            .join(&sandbox.0)
-            .join("ready.json");
-        let ready = std::fs::read_to_string(ready).unwrap();
-        let pid: String = ready
-            .split("\"pid\":")
-            .nth(1)
-            .unwrap()
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
-        linux::PidFd::open(pid.parse().unwrap())
-            .unwrap()
-            .unwrap()
-            .signal(9)
-            .unwrap();
+        let pid = node.shim_pid(&sandbox);
+        linux::PidFd::open(pid).unwrap().unwrap().signal(9).unwrap();
         assert_eq!(node.exit(&id).await, (255, ExitReason::Unknown));
         let status = node.runtime.pod_sandbox_status(&sandbox).await.unwrap();
         assert_eq!(status.state, PodSandboxState::NotReady);

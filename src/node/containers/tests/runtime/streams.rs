@@ -265,7 +265,7 @@ fn port_forward() {
     block_on(async {
         let node = Node::open("port").await;
         let sandbox = node.sandbox().await;
-        node.start(&sandbox, command(&["nc", "-lk", "-p", "8080", "-e", "cat"]))
+        node.start(&sandbox, command(&["nc", "-ll", "-p", "8080", "-e", "cat"]))
             .await;
         let mut stream =
             eventually(|| async { node.runtime.port_forward(&sandbox, 8080).await.ok() }).await;

@@ -40,6 +40,7 @@ pub(crate) struct Node {
     pub data_dir: PathBuf,
     pub runtime: Runtime,
     pods: AtomicU32,
+    attempts: AtomicU32,
 }
 
 impl Node {
@@ -71,6 +72,7 @@ impl Node {
             data_dir,
             runtime,
             pods: AtomicU32::new(0),
+            attempts: AtomicU32::new(0),
         }
     }
 
@@ -101,8 +103,10 @@ impl Node {
     pub(crate) async fn start(
         &self,
         sandbox: &PodSandboxId,
-        config: ContainerConfig,
+        mut config: ContainerConfig,
     ) -> ContainerId {
+        config.attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        config.log_path = PathBuf::from(format!("{}/{}.log", config.name, config.attempt));
         let id = self
             .runtime
             .create_container(sandbox, config)
@@ -153,6 +157,18 @@ impl Node {
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         (output.exit_code, text.trim().to_owned())
+    }
+
+    /// The shim of a sandbox, as it says itself.
+    pub(crate) fn shim_pid(&self, sandbox: &PodSandboxId) -> i32 {
+        let ready = self
+            .data_dir
+            .join("run/sandboxes")
+            .join(&sandbox.0)
+            .join("ready.json");
+        let ready: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
+        i32::try_from(ready["pid"].as_i64().unwrap()).unwrap()
     }
 
     pub(crate) async fn sh(&self, id: &ContainerId, script: &str) -> String {
