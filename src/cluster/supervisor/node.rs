@@ -141,17 +141,17 @@ impl Node<'_> {
         let capacity = Capacity::measure(&config)?;
         let client = client_as(self.api, &format!("system:node:{}", self.node.name));
         let factory = Factory::new(client.clone(), self.basics.rng.clone());
-        Ok(Kubelet::new(Parts {
+        Kubelet::new(Parts {
             config,
             capacity,
             runtime,
             images,
-            volumes: Arc::new(kubelet::NoVolumes),
             client,
             factory,
             clock: self.basics.clock.clone(),
             rng: self.basics.rng.clone(),
-        }))
+        })
+        .context("open the volumes of pods")
     }
 
     async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use informer::{Cache, Factory, Subscription};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube_client::{Client, ListRequest, resource_of};
 use parking_lot::Mutex;
+use semantics::downward_api::NodeFacts as NodeFactsOfPods;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -20,14 +21,14 @@ use crate::eviction::EvictionManager;
 use crate::events::{EventWriter, Severity, event_channel};
 use crate::images::ImagePuller;
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
-use crate::objects::Objects;
+use crate::objects::ApiObjects;
 use crate::pods::facts::{CONFIG_MIRROR, is_terminal};
 use crate::pods::{Inputs, Origin, PodHandle, PodTable, Rejection, Wanted};
 use crate::services::Services;
 use crate::static_pods::{Mirrors, StaticPods};
 use crate::status::WRITES_MAX;
-use crate::volumes::PodVolumes;
 use crate::worker::PodWorker;
+use volumes::NodeVolumes;
 
 /// A worker that failed (a mistake in it) begins again after this time.
 const WORKER_RESTART: Duration = Duration::from_secs(1);
@@ -38,7 +39,6 @@ pub struct Parts {
     pub capacity: Capacity,
     pub runtime: Arc<dyn RuntimeService>,
     pub images: Arc<dyn ImageService>,
-    pub volumes: Arc<dyn PodVolumes>,
     /// Calls as `system:node:<name>`.
     pub client: Client,
     pub factory: Factory,
@@ -58,9 +58,13 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Must be made within a runtime: its caches start at once.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { config, capacity, runtime, images, volumes, client, factory, clock, rng } = parts;
+    /// Must be made within a runtime: its caches start at once. Fails if the root directory cannot be made.
+    pub fn new(parts: Parts) -> Result<Self, volumes::Error> {
+        let Parts { config, capacity, runtime, images, client, factory, clock, rng } = parts;
+        let pods_table = Arc::new(PodTable::default());
+        let facts = NodeFactsOfPods { host_ips: config.node_addresses.clone(), pod_ips: Vec::new(), allocatable: capacity.allocatable.clone() };
+        let objects = Arc::new(ApiObjects::new(client.clone(), factory.clone(), Arc::clone(&images), Arc::clone(&pods_table), facts));
+        let volumes = NodeVolumes::open(&config.root_directory, Arc::clone(&objects) as _, Arc::clone(&images), Arc::clone(&clock), Arc::clone(&rng))?;
         let (events, writer) = event_channel(client.clone(), Arc::clone(&clock), Arc::clone(&rng), &config.node_name);
         let only = |resource, field: &str| ListRequest {
             resource,
@@ -72,12 +76,12 @@ impl Kubelet {
         let node = factory.cache(only(resource_of::<Node>(), "metadata.name"));
         let services = Services {
             puller: ImagePuller::new(Arc::clone(&images), events.clone(), Arc::clone(&clock)),
-            objects: Objects::new(client.clone(), &factory),
             runtime_name: runtime.version().name,
             started_at: clock.now(),
             status_writes: Arc::new(Semaphore::new(WRITES_MAX)),
             user_namespaces: Mutex::new(BTreeMap::new()),
-            pods_table: Arc::new(PodTable::default()),
+            pods_table,
+            objects,
             node: capacity,
             config,
             runtime,
@@ -88,7 +92,7 @@ impl Kubelet {
             clock,
             rng,
         };
-        Self { services: Arc::new(services), pods, node, pressure: Arc::default(), mirrors: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) }
+        Ok(Self { services: Arc::new(services), pods, node, pressure: Arc::default(), mirrors: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.

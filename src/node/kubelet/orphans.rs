@@ -1,6 +1,5 @@
 //! What earlier kubelets left of pods that nobody wants any more.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use apimachinery::StoredObject;
@@ -23,10 +22,10 @@ pub(crate) fn as_wanted(sandbox: &PodSandbox) -> Result<Wanted, serde_json::Erro
     Ok(Wanted { object, origin: Origin::Api, mirror: None })
 }
 
-/// Removes volumes, directories, logs and links of pods that have no worker.
+/// Removes directories with volumes, logs and links of pods that have no worker.
 pub(crate) async fn remove_files(services: &Services) {
     let is_known = |uid: &str| services.pods_table.get(uid).is_some();
-    match services.volumes.existing().await {
+    match services.volumes.existing() {
         Ok(uids) => {
             for uid in uids.iter().filter(|uid| !is_known(uid)) {
                 if let Err(error) = services.volumes.tear_down(uid).await {
@@ -35,11 +34,6 @@ pub(crate) async fn remove_files(services: &Services) {
             }
         }
         Err(error) => tracing::warn!(%error, "the volumes do not tell which pods they have"),
-    }
-    let left: BTreeSet<String> = services.volumes.existing().await.unwrap_or_default().into_iter().collect();
-    // A directory in which something is still mounted must never be removed.
-    for uid in entries(&services.config.root_directory.join("pods")).iter().filter(|uid| !is_known(uid) && !left.contains(*uid)) {
-        remove_directory(&services.config.pod_directory(uid));
     }
     for name in entries(&services.config.pod_logs_directory) {
         let uid = name.rsplit('_').next().unwrap_or_default();

@@ -16,10 +16,10 @@ use crate::config::Config;
 use crate::events::EventRecorder;
 use crate::images::ImagePuller;
 use crate::node::Capacity;
-use crate::objects::Objects;
+use crate::objects::ApiObjects;
 use crate::pods::PodTable;
 use crate::pods::facts::{spec, uid};
-use crate::volumes::PodVolumes;
+use volumes::NodeVolumes;
 
 /// Ids of one pod's user namespace.
 const USER_NAMESPACE_LENGTH: u32 = 65_536;
@@ -31,9 +31,9 @@ pub(crate) struct Services {
     pub(crate) runtime: Arc<dyn RuntimeService>,
     pub(crate) images: Arc<dyn ImageService>,
     pub(crate) puller: Arc<ImagePuller>,
-    pub(crate) volumes: Arc<dyn PodVolumes>,
+    pub(crate) volumes: NodeVolumes,
     pub(crate) client: Client,
-    pub(crate) objects: Objects,
+    pub(crate) objects: Arc<ApiObjects>,
     pub(crate) events: EventRecorder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,

@@ -1,5 +1,6 @@
 //! Which host paths a container sees where: volumes with sub-paths, `/etc/hosts`, the termination log.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use cri::{Mount, MountPropagation, MountReadOnly};
@@ -7,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
 use crate::container::expand::expand;
 use crate::container::{Result, refuse};
-use crate::volumes::{MountedVolume, MountedVolumes};
+use volumes::MountedVolume;
 
 pub(crate) const ETC_HOSTS: &str = "/etc/hosts";
 
@@ -39,7 +40,7 @@ impl PlannedMount {
 
 pub(crate) fn plan_mounts(
     container: &Container,
-    volumes: &MountedVolumes,
+    volumes: &BTreeMap<String, MountedVolume>,
     environment: &[(String, String)],
 ) -> Result<Vec<PlannedMount>> {
     container
@@ -55,7 +56,7 @@ fn plan_mount(
     container: &Container,
     index: usize,
     mount: &VolumeMount,
-    volumes: &MountedVolumes,
+    volumes: &BTreeMap<String, MountedVolume>,
     environment: &[(String, String)],
 ) -> Result<PlannedMount> {
     let Some(volume) = volumes.get(&mount.name) else {

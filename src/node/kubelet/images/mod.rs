@@ -7,4 +7,4 @@ mod puller;
 pub use gc::GcPolicy;
 pub(crate) use gc::{Disk, ImageGc, plan_image_gc, unused_images};
 pub(crate) use pull_secrets::Keyring;
-pub(crate) use puller::{ImageNeed, ImagePuller, ImageState};
+pub(crate) use puller::{ImageNeed, ImagePuller, ImageState, with_default_tag};

@@ -51,6 +51,7 @@ struct State {
     probes: BTreeMap<(ContainerId, ProbeKind), ProbeResult>,
     eviction: Option<Eviction>,
     rejection: Option<Rejection>,
+    refreshes: u64,
 }
 
 /// The inbox of one pod's worker.
@@ -74,7 +75,7 @@ pub(crate) struct Snapshot {
 
 impl Inputs {
     pub(crate) fn new(wanted: Wanted, rejection: Option<Rejection>) -> Self {
-        let state = State { wanted, gone: false, probes: BTreeMap::new(), eviction: None, rejection };
+        let state = State { wanted, gone: false, probes: BTreeMap::new(), eviction: None, rejection, refreshes: 0 };
         Self { state: Mutex::new(state), bell: Notify::new(), ending: Notify::new() }
     }
 
@@ -131,6 +132,17 @@ impl Inputs {
     /// Forgets results of containers that are not among `kept`.
     pub(crate) fn keep_probes(&self, kept: impl Fn(&ContainerId) -> bool) {
         self.state.lock().probes.retain(|(container, _), _| kept(container));
+    }
+
+    /// Contents of the pod's volumes may have changed.
+    pub(crate) fn refresh_volumes(&self) {
+        self.state.lock().refreshes += 1;
+        self.poke();
+    }
+
+    /// Grows with every change of contents.
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.state.lock().refreshes
     }
 
     /// Something the worker observes has changed: take another turn.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cri::{ContainerId, ContainerState, LinuxResources, PodSandboxId};
 use k8s_openapi::api::core::v1::Pod;
+use volumes::MountedVolume;
 
 use crate::container::dns::{parse_resolv_conf, pod_dns};
 use crate::container::resources::Resize;
@@ -17,7 +18,6 @@ use crate::pods::Inputs;
 use crate::pods::facts::{is_host_network, uid};
 use crate::services::Services;
 use crate::status::StartError;
-use crate::volumes::MountedVolumes;
 use crate::worker::dead::surplus;
 use crate::worker::plan::PodActions;
 use crate::worker::{BackOff, Observed};
@@ -38,7 +38,7 @@ pub(crate) struct Memory {
     /// Last words of ended containers.
     pub(crate) messages: BTreeMap<ContainerId, String>,
     /// Volumes as they were made ready, and for which version of the pod.
-    pub(crate) volumes: Option<(i64, MountedVolumes)>,
+    pub(crate) volumes: Option<(VolumesVersion, BTreeMap<String, MountedVolume>)>,
     /// The last change of limits of each running container.
     pub(crate) resized: BTreeMap<ContainerId, LinuxResources>,
     failures: u32,
@@ -55,6 +55,17 @@ impl Memory {
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
+}
+
+/// What the contents of a pod's volumes depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumesVersion {
+    generation: i64,
+    /// Labels and annotations change without a new generation, and show in downward API volumes.
+    metadata: u64,
+    refreshes: u64,
+    /// The tokens that were due by then are renewed.
+    due: bool,
 }
 
 /// What a turn of acting came to.
@@ -205,21 +216,48 @@ impl Executor {
         }
     }
 
-    /// Makes the pod's volumes ready, once per version of the pod.
-    async fn volumes_ready(&self, pod: &Pod, memory: &mut Memory) -> bool {
-        let generation = pod.metadata.generation.unwrap_or(0);
-        if memory.volumes.as_ref().is_some_and(|(known, _)| *known == generation) {
+    /// Makes the pod's volumes ready and their contents current, once per version of them.
+    pub(crate) async fn volumes_ready(&self, pod: &Pod, memory: &mut Memory) -> bool {
+        let version = self.volumes_version(pod);
+        if !version.due && memory.volumes.as_ref().is_some_and(|(known, _)| *known == version) {
             return true;
         }
+        self.services.objects.follow(pod);
         match self.services.volumes.set_up(pod).await {
             Ok(volumes) => {
-                memory.volumes = Some((generation, volumes));
+                memory.volumes = Some((VolumesVersion { due: false, ..version }, volumes));
                 true
             }
             Err(error) => {
-                self.services.events.pod(pod, Severity::Warning, "FailedMount", error.0);
+                self.services.events.pod(pod, Severity::Warning, "FailedMount", error.to_string());
                 false
             }
+        }
+    }
+
+    fn volumes_version(&self, pod: &Pod) -> VolumesVersion {
+        let metadata = &pod.metadata;
+        let texts = metadata.labels.iter().chain(&metadata.annotations).flatten().flat_map(|(key, value)| [key, value]);
+        let bytes = texts.flat_map(|text| text.bytes().chain([0]));
+        let now = self.services.clock.now();
+        VolumesVersion {
+            generation: metadata.generation.unwrap_or(0),
+            metadata: bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+            refreshes: self.inputs.refreshes(),
+            due: self.services.volumes.next_refresh(uid(pod)).is_some_and(|due| due <= now),
+        }
+    }
+
+    /// Brings the volumes of a pod that runs up to date; says when to look again.
+    pub(crate) async fn refresh_volumes(&self, pod: &Pod, observed: &Observed, memory: &mut Memory, outcome: &mut Outcome) {
+        if !observed.is_anything_running() {
+            return;
+        }
+        if !self.volumes_ready(pod, memory).await {
+            outcome.again_in(memory.failed());
+        }
+        if let Some(due) = self.services.volumes.next_refresh(uid(pod)) {
+            outcome.again_in(due.saturating_since(self.services.clock.now()).max(RETRY_FIRST));
         }
     }
 

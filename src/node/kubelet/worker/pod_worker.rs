@@ -240,6 +240,8 @@ impl PodWorker {
         if outcome.changed || self.memory.start_errors != errors_before {
             return Next::Turn;
         }
+        let mut outcome = outcome;
+        executor.refresh_volumes(pod, observed, &mut self.memory, &mut outcome).await;
         executor.remove_dead(pod, observed).await;
         Next::Wait(outcome.again_after)
     }
@@ -291,6 +293,7 @@ impl PodWorker {
     async fn clean_up(&mut self) -> Next {
         self.stop = None;
         self.services.puller.forget(&self.uid);
+        self.services.objects.forget(&self.uid);
         match self.services.volumes.tear_down(&self.uid).await {
             Ok(()) => {
                 self.cleaned = true;

@@ -1,5 +1,6 @@
 //! Starting one container: back-off, image, configuration, creation, start, postStart hook.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::pods::facts::{
     namespace, spec, title, uid,
 };
 use crate::status::StartError;
-use crate::volumes::MountedVolumes;
+use volumes::MountedVolume;
 use crate::worker::Observed;
 use crate::worker::backoff::go_duration;
 use crate::worker::executor::{Executor, Memory, Outcome, ended_at};
@@ -196,15 +197,14 @@ impl Executor {
 
     async fn sources(&self, pod: &Pod, container: &Container, observed: &Observed) -> Result<Sources, ConfigError> {
         let mut sources = Sources { facts: self.services.node_facts(self.pod_ips(pod, observed)), ..Sources::default() };
-        let fail = |error: kube_client::ClientError| ConfigError(error.to_string());
         for reference in references(container) {
             match reference {
                 Reference::ConfigMap(wanted) => {
-                    let found = self.services.objects.config_map(namespace(pod), &wanted).await.map_err(fail)?;
+                    let found = self.services.objects.config_map(namespace(pod), &wanted).await.map_err(ConfigError)?;
                     sources.config_maps.extend(found.map(|found| (wanted, found)));
                 }
                 Reference::Secret(wanted) => {
-                    let found = self.services.objects.secret(namespace(pod), &wanted).await.map_err(fail)?;
+                    let found = self.services.objects.secret(namespace(pod), &wanted).await.map_err(ConfigError)?;
                     sources.secrets.extend(found.map(|found| (wanted, found)));
                 }
             }
@@ -223,7 +223,7 @@ impl Executor {
         pod: &Pod,
         container: &Container,
         observed: &Observed,
-        volumes: &MountedVolumes,
+        volumes: &BTreeMap<String, MountedVolume>,
         environment: &[(String, String)],
     ) -> Result<Vec<Mount>, ConfigError> {
         let mut mounts = Vec::new();

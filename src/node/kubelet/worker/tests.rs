@@ -12,7 +12,7 @@ use kube_client::fake::FakeApi;
 use kube_client::{DeleteOptions, Patch};
 use serde_json::{Value, json};
 
-use crate::{Capacity, Config, Kubelet, NoVolumes, Parts};
+use crate::{Capacity, Config, Kubelet, Parts};
 
 /// A running container of a name, for pure tests.
 pub(crate) fn running(name: &str) -> ContainerStatus {
@@ -159,12 +159,12 @@ fn start(
         capacity: Capacity { capacity: has.clone(), allocatable: has },
         runtime: Arc::new(runtime.clone()),
         images: Arc::new(runtime.clone()),
-        volumes: Arc::new(NoVolumes),
         factory: informer::Factory::new(client.clone(), Arc::clone(&rng)),
         client,
         clock: Arc::clone(clock),
         rng,
-    });
+    })
+    .expect("a root directory");
     let (trigger, shutdown) = Shutdown::new();
     env::spawn(kubelet.clone().run(shutdown));
     (kubelet, trigger)
