@@ -25,14 +25,20 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Keeps the kernel as the API wants it until the end is asked for. The table stays when this returns.
 ///
-/// Nothing is changed before all objects have been read once: until then a table of an earlier process goes on working.
+/// No Service is changed before all objects have been read once: until then a table of an earlier process goes on working.
 pub async fn run(
-    proxy: ServiceProxy,
+    mut proxy: ServiceProxy,
     node: NodeFacts,
     factory: &Factory,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) {
+    if let Err(error) = proxy.prepare(&node) {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "pods do not reach the world yet"
+        );
+    }
     let sources = Sources::open(factory, &node.name);
     let mut keeper = Keeper {
         state: Some((proxy, Desired::default())),
@@ -164,7 +170,11 @@ impl Keeper {
         let (proxy, desired, applied) = match work.await {
             Ok(done) => done,
             // The table stands as it was; the one who runs this task starts it again.
-            Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and this task with it.
+                Err(_cancelled) => std::future::pending().await,
+            },
         };
         if proxy.is_shared() && self.drift.is_none() {
             self.drift = proxy

@@ -78,6 +78,19 @@ impl ServiceProxy {
         self.apply_ruleset(plan(desired, node))
     }
 
+    /// After a boot, makes the table without Services, so that pods reach the world before the API does; a table that is
+    /// there is left alone.
+    pub fn prepare(&mut self, node: &NodeFacts) -> Result<(), Error> {
+        let found = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
+        if found.is_none() {
+            self.apply(&Desired::default(), node)?;
+        }
+        Ok(())
+    }
+
     fn apply_ruleset(&mut self, wanted: Ruleset) -> Result<Applied, Error> {
         if let Some(applied) = self.applied.take() {
             match self.apply_difference(&applied, &wanted) {

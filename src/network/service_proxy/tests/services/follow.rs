@@ -2,12 +2,16 @@
 
 use crate::machine::{Machine, Outcome, VIP, object, on_a_machine, slice_object};
 use apimachinery::Object;
+use async_trait::async_trait;
 use env::{SeededRng, Shutdown, ShutdownTrigger, SystemClock};
 use informer::Factory;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::fake::FakeApi;
-use kube_client::{DeleteOptions, resource_of};
+use kube_client::{
+    Client, ClientError, DeleteOptions, ListRequest, ObjectList, Request, Response, Transport,
+    WatchRequest, WatchStream, resource_of,
+};
 use linux::netlink::nf_tables::Ownership;
 use serde_json::{Value, json};
 use service_proxy::ServiceProxy;
@@ -25,19 +29,8 @@ struct Followed {
 
 impl Followed {
     fn start(machine: &Machine, ownership: Ownership) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
         let api = FakeApi::new(SystemClock::shared());
-        let factory = Factory::new(api.client(), SeededRng::shared(1));
-        let (trigger, shutdown) = Shutdown::new();
-        let proxy = ServiceProxy::open_with("one", ownership).unwrap();
-        let node = machine.node.clone();
-        runtime.spawn(async move {
-            service_proxy::run(proxy, node, &factory, SystemClock::shared(), shutdown).await;
-        });
+        let (runtime, trigger) = run_proxy(machine, ownership, api.client());
         Self {
             api,
             runtime,
@@ -64,6 +57,45 @@ impl Followed {
                 },
             ))
             .unwrap();
+    }
+}
+
+fn run_proxy(
+    machine: &Machine,
+    ownership: Ownership,
+    client: Client,
+) -> (tokio::runtime::Runtime, ShutdownTrigger) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let factory = Factory::new(client, SeededRng::shared(1));
+    let (trigger, shutdown) = Shutdown::new();
+    let proxy = ServiceProxy::open_with("one", ownership).unwrap();
+    let node = machine.node.clone();
+    runtime.spawn(async move {
+        service_proxy::run(proxy, node, &factory, SystemClock::shared(), shutdown).await;
+    });
+    (runtime, trigger)
+}
+
+/// As after a boot without a server in sight: nothing is ever answered.
+#[derive(Debug)]
+struct Silence;
+
+#[async_trait]
+impl Transport for Silence {
+    async fn call(&self, _request: Request) -> Result<Response, ClientError> {
+        std::future::pending().await
+    }
+
+    async fn list(&self, _request: ListRequest) -> Result<ObjectList, ClientError> {
+        std::future::pending().await
+    }
+
+    async fn watch(&self, _request: WatchRequest) -> Result<WatchStream, ClientError> {
+        std::future::pending().await
     }
 }
 
@@ -112,6 +144,41 @@ fn the_kernel_follows_services_slices_and_pods() {
         until("the host port is gone", || {
             machine.from_outside(&outer, 54321) == Outcome::Refused
         });
+    });
+}
+
+#[test]
+fn pods_reach_the_world_before_the_api_is_there_and_a_restart_changes_no_service() {
+    on_a_machine(|machine| {
+        machine.serve_outside(8080);
+        let node = machine.outer_ip();
+        let from_node = Outcome::answered("outside", &node);
+        let first = run_proxy(
+            machine,
+            Ownership::Exclusive,
+            Client::new(Arc::new(Silence)),
+        );
+        until("the table is there", || {
+            machine.from_pod(0, "192.0.2.9", 8080) == from_node
+        });
+        drop(first);
+
+        machine.serve(0, 8080);
+        machine.put_service("web", &json!({}));
+        machine.put_slice("web", 8080, &[0]);
+        machine.apply();
+        machine.proxy = ServiceProxy::open("unused").unwrap();
+        let handle = machine.nft(&["-a", "list", "table", "inet", "combo-one"]);
+        let _second = run_proxy(
+            machine,
+            Ownership::Exclusive,
+            Client::new(Arc::new(Silence)),
+        );
+        assert_eq!(machine.from_pod(1, VIP, 80).server(), Some("pod0"));
+        assert_eq!(
+            machine.nft(&["-a", "list", "table", "inet", "combo-one"]),
+            handle
+        );
     });
 }
 

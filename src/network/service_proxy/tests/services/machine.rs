@@ -34,9 +34,14 @@ pub(crate) struct Machine {
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
-    Answered { server: String, client: String },
+    Answered {
+        server: String,
+        client: String,
+    },
     Refused,
     TimedOut,
+    /// The machine found no way.
+    Unreachable,
 }
 
 impl Outcome {
@@ -399,6 +404,14 @@ fn ask(address: &str, port: u16) -> Outcome {
         Ok(stream) => stream,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Outcome::Refused,
         Err(error) if error.kind() == ErrorKind::TimedOut => return Outcome::TimedOut,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ) =>
+        {
+            return Outcome::Unreachable;
+        }
         Err(error) => panic!("{server}: {error}"),
     };
     read_from(stream)
@@ -407,7 +420,13 @@ fn ask(address: &str, port: u16) -> Outcome {
 fn read_from(mut stream: TcpStream) -> Outcome {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    if let Err(error) = stream.read_to_string(&mut answer) {
+        panic!(
+            "{:?} to {:?}: {error}",
+            stream.local_addr(),
+            stream.peer_addr()
+        );
+    }
     read_answer(&answer)
 }
 
