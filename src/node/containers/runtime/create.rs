@@ -153,7 +153,7 @@ fn write_bundle(inner: &Inner, mut draft: Draft) -> Result<ContainerEntry> {
 
 fn fill_bundle(inner: &Inner, draft: &mut Draft) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::CreateContainer(error.to_string());
-    launcher::make_private_directory(draft.entry.dir.path()).map_err(|error| failed(&error))?;
+    launcher::make_directory(draft.entry.dir.path()).map_err(|error| failed(&error))?;
     let plan = process_plan(draft)?;
     let config = &draft.entry.record.config;
     let devices = devices(config)?;

@@ -15,6 +15,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Root of a user namespace must be able to pass through to its staged mounts, and sees no names on the way. What
+/// is secret in these directories is a file of mode 0600.
+const DIRECTORY_MODE: u32 = 0o711;
+
 /// The binary that shims run from.
 pub(super) enum ShimBinary {
     ReadOnlyMount(PathBuf),
@@ -23,27 +27,27 @@ pub(super) enum ShimBinary {
 
 /// Makes `<data-dir>/run`, a tmpfs where that is possible: records of an earlier boot are gone then by themselves.
 pub(super) fn prepare_run_directory(layout: &Layout) -> Result<(), Error> {
-    make_private_directory(layout.run())?;
+    make_directory(layout.run())?;
     let run = layout.run().canonicalize().map_err(|source| Error::Io {
         doing: format!("resolve {}", layout.run().display()),
         source,
     })?;
     if !mounts::is_mount_point(&run)? {
-        if let Err(error) = mounts::tmpfs(&run, "mode=0700") {
+        if let Err(error) = mounts::tmpfs(&run, "mode=0711") {
             tracing::warn!(%error, "run-time state is kept on disk");
         } else {
             // Sandboxes mount below it; none of that is anybody else's business.
             mounts::make_private_recursive(&run)?;
         }
     }
-    make_private_directory(&layout.sandboxes())?;
-    make_private_directory(&layout.binaries())
+    make_directory(&layout.sandboxes())?;
+    make_directory(&layout.binaries())
 }
 
-pub(super) fn make_private_directory(path: &Path) -> Result<(), Error> {
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
     let made = std::fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(DIRECTORY_MODE)
         .create(path);
     made.map_err(|source| Error::Io {
         doing: format!("make directory {}", path.display()),

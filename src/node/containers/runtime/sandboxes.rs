@@ -63,9 +63,9 @@ async fn make(inner: &Arc<Inner>, entry: &mut SandboxEntry) -> Result<()> {
 fn make_local(inner: &Inner, entry: &SandboxEntry) -> Result<Ready> {
     let failed = |error: &dyn std::fmt::Display| Error::CreatePodSandbox(error.to_string());
     let (dir, config) = (&entry.dir, &entry.record.config);
-    launcher::make_private_directory(dir.path()).map_err(|error| failed(&error))?;
-    launcher::make_private_directory(&dir.containers()).map_err(|error| failed(&error))?;
-    launcher::make_private_directory(&dir.state()).map_err(|error| failed(&error))?;
+    launcher::make_directory(dir.path()).map_err(|error| failed(&error))?;
+    launcher::make_directory(&dir.containers()).map_err(|error| failed(&error))?;
+    launcher::make_directory(&dir.state()).map_err(|error| failed(&error))?;
     // A record from the first moment: a crash in between leaves something that can be found and removed.
     entry.save().map_err(|error| failed(&error))?;
     write_files(dir, config).map_err(|error| failed(&error))?;

@@ -150,9 +150,9 @@ fn pod_mount(mount: &Mount) -> Planned {
 pub(super) fn root_propagation(mounts: &[Mount]) -> Option<&'static str> {
     let has = |wanted| mounts.iter().any(|mount| mount.propagation == wanted);
     if has(MountPropagation::Bidirectional) {
-        Some("rshared")
+        Some("shared")
     } else if has(MountPropagation::HostToContainer) {
-        Some("rslave")
+        Some("slave")
     } else {
         None
     }
