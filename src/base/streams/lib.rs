@@ -8,6 +8,7 @@
 
 mod error;
 pub mod handshake;
+mod idle;
 pub mod port_forward;
 mod queue;
 pub mod remote_command;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 pub use error::{Error, Result};
+pub use idle::IdleTimeout;
 pub use web_socket::send_output;
 
 /// An upgraded connection.

@@ -346,3 +346,27 @@ async fn channels_of_a_port_begin_with_its_number() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_silent_connection_ends_and_a_busy_one_does_not() {
+    let (mut here, there) = cable();
+    let limit = Duration::from_millis(200);
+    let mut watched = crate::IdleTimeout::new(there, limit, env::SystemClock::shared());
+    let begun = std::time::Instant::now();
+    let mut bytes = 0;
+    let ended = within(async {
+        loop {
+            // One byte at a time until the limit has passed, then silence.
+            if begun.elapsed() < limit * 2 {
+                here.write_all(b"x").await.unwrap();
+            }
+            match watched.read(&mut [0; 8]).await {
+                Ok(read) => bytes += read,
+                Err(error) => break error,
+            }
+        }
+    })
+    .await;
+    assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);
+    assert!(bytes > 1 && begun.elapsed() >= limit * 3);
+}

@@ -43,6 +43,8 @@ pub use unpack::UnpackLimits;
 pub use watch::{StoreChange, StoreWatch};
 
 #[cfg(test)]
+mod test_archives;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_pull;

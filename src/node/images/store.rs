@@ -217,34 +217,42 @@ impl ImageStore {
     /// Removes content that no image and no container needs. Does nothing while content is being added, by this process or another:
     /// whoever adds it sweeps at the end.
     pub fn sweep(&self) -> Result<()> {
-        let Some(_lock) = layout::try_lock(&self.layout.content_lock())? else {
+        let Some(lock) = layout::try_lock(&self.layout.content_lock())? else {
             return Ok(());
         };
+        let doomed = self.doom_unused()?;
+        // Large trees take their time, and nobody else knows these names: no container start has to wait for it.
+        drop(lock);
+        doomed
+            .iter()
+            .try_for_each(|path| layout::remove_tree_if_there(path))
+    }
+
+    /// Takes unused layers out of the way, so that a crash leaves no half of a layer behind, and removes unused files.
+    fn doom_unused(&self) -> Result<Vec<PathBuf>> {
         let index = self.index()?;
         let blobs: BTreeSet<&str> = index.blobs().into_iter().map(Digest::hex).collect();
         let held = self.held_layers()?;
-        let layers: BTreeSet<&str> = index
-            .chain_ids()
-            .into_iter()
-            .chain(&held)
-            .map(Digest::hex)
-            .collect();
+        let used = index.chain_ids().into_iter().chain(&held);
+        let layers: BTreeSet<&str> = used.map(Digest::hex).collect();
         for path in entries_not_in(&self.layout.blobs(), &blobs)? {
             layout::remove_file_if_there(&path)?;
         }
-        for path in entries_not_in(&self.layout.layers(), &layers)? {
-            // Away from its name first, so that a crash leaves no half of a layer behind.
-            let doomed = self.layout.temporary();
-            fs::rename(&path, &doomed).map_err(Error::io("rename", &path))?;
-        }
+        // What an earlier process did not finish.
         for path in entries_not_in(&self.layout.ingest(), &BTreeSet::new())? {
             if path.is_dir() {
-                layout::remove_tree_if_there(&path)?
+                layout::remove_tree_if_there(&path)?;
             } else {
-                layout::remove_file_if_there(&path)?
+                layout::remove_file_if_there(&path)?;
             }
         }
-        Ok(())
+        let mut doomed = Vec::new();
+        for path in entries_not_in(&self.layout.layers(), &layers)? {
+            let away = self.layout.temporary();
+            fs::rename(&path, &away).map_err(Error::io("rename", &path))?;
+            doomed.push(away);
+        }
+        Ok(doomed)
     }
 
     fn held_layers(&self) -> Result<BTreeSet<Digest>> {

@@ -10,7 +10,7 @@ use cri::{ImageService, ImageSpec, PullAuth};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::tests::{OciImage, file, gzip, oci_image, store, tar_of};
+use crate::test_archives::{OciImage, file, gzip, oci_image, store, tar_of};
 use crate::{
     DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, PullSettings, Reference, Registries,
     StoreChange, pull,
@@ -427,7 +427,7 @@ async fn a_running_server_notices_what_another_process_does() {
     let beside = directory.path().join("copying");
     fs::write(
         &beside,
-        crate::tests::docker_archive("a:1", &[tar_of(&[file("x", "y")])]),
+        crate::test_archives::docker_archive("a:1", &[tar_of(&[file("x", "y")])]),
     )
     .unwrap();
     fs::rename(&beside, &archive).unwrap();

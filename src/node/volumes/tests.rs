@@ -774,3 +774,46 @@ async fn an_image_is_a_read_only_volume_and_keeps_its_layers() {
         0
     );
 }
+
+#[tokio::test]
+async fn many_volumes_of_many_pods_do_not_disturb_each_other() {
+    let node = Arc::new(Node::new());
+    let volumes: Vec<Value> = (0..50)
+        .map(|number| {
+            node.api.put(
+                &format!("configmap/m{number}"),
+                json!({"data": {"a": number.to_string()}}),
+            );
+            json!({"name": format!("v{number}"), "configMap": {"name": format!("m{number}")}})
+        })
+        .collect();
+    let mounts: Vec<Value> = (0..50)
+        .map(|n| json!({"name": format!("v{n}"), "mountPath": format!("/v{n}")}))
+        .collect();
+    let mut running = Vec::new();
+    for pod in 0..5 {
+        let node = Arc::clone(&node);
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": format!("uid-{pod}")},
+            "spec": {"volumes": volumes, "containers": [{"name": "c", "volumeMounts": mounts}]},
+        }))
+        .unwrap();
+        running.push(env::spawn(async move {
+            let (once, again) = tokio::join!(node.volumes.set_up(&pod), node.volumes.set_up(&pod));
+            assert_eq!(once.unwrap(), again.unwrap());
+            let mounted = node.volumes.set_up(&pod).await.unwrap();
+            for number in 0..50 {
+                let file = mounted[&format!("v{number}")].host_path.join("a");
+                assert_eq!(read(&file), number.to_string());
+            }
+            node.volumes
+                .tear_down(pod.metadata.uid.as_deref().unwrap())
+                .await
+                .unwrap();
+        }));
+    }
+    for task in running {
+        task.await.unwrap();
+    }
+    assert!(node.volumes.existing().unwrap().is_empty());
+}
