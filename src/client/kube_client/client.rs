@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::path::with_query;
 use crate::{
-    Api, ClientError, DynamicApi, ListRequest, Method, ObjectList, Request, Transport,
+    Api, ClientError, DynamicApi, ListRequest, Method, ObjectList, Request, Response, Transport,
     WatchRequest, WatchStream,
 };
 
@@ -109,6 +109,18 @@ impl Client {
     pub(crate) fn write_path(&self, path: String) -> String {
         with_query(path, "fieldManager", &self.field_manager)
     }
+}
+
+/// The answer of a transport, decoded; an answer that is a failure is the error. An empty answer is `null`.
+pub fn answer<T: DeserializeOwned>(answer: &Response) -> Result<T, ClientError> {
+    if answer.code >= 400 {
+        return Err(failure(answer.code, &answer.body).into());
+    }
+    decode(if answer.body.is_empty() {
+        b"null"
+    } else {
+        &answer.body
+    })
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {

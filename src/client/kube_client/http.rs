@@ -36,6 +36,8 @@ const WATCH_EVENTS_AHEAD: usize = 64;
 /// A connection with open streams that answers no ping for twice this long is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(90);
+/// Plain objects where they exist, else whatever there is.
+const ANY_FORM: &str = "application/json, */*";
 
 /// A connection that was switched to another protocol.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
@@ -100,8 +102,22 @@ impl HttpTransport {
 
     /// The answer's code and its body as it comes, for logs and other long reads.
     pub async fn open(&self, request: Request) -> Result<(u16, BodyStream), ClientError> {
-        let answer = self.start(request).await?;
+        let answer = self.start(request, ANY_FORM).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
+    }
+
+    /// The body of an answer as it comes, in one of the forms of `accept`; an answer that is a failure is the error.
+    pub async fn open_accepting(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<BodyStream, ClientError> {
+        let answer = self.start(request, accept).await?;
+        let code = answer.status().as_u16();
+        if code >= 400 {
+            return Err(failure(code, &collect(answer.into_body()).await?).into());
+        }
+        Ok(answer.into_body())
     }
 
     /// Asks to switch protocols on a connection of its own. On anything but 101 the server's failure is the error.
@@ -157,14 +173,18 @@ impl HttpTransport {
         format!("{}{path}", self.base).parse().map_err(unusable)
     }
 
-    async fn start(&self, request: Request) -> Result<http::Response<Incoming>, ClientError> {
+    async fn start(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<http::Response<Incoming>, ClientError> {
         let mut builder = http::Request::builder()
             .method(method_name(request.method))
             .uri(self.uri(&request.path)?);
         if !request.content_type.is_empty() {
             builder = builder.header(header::CONTENT_TYPE, request.content_type);
         }
-        builder = builder.header(header::ACCEPT, "application/json, */*");
+        builder = builder.header(header::ACCEPT, accept);
         let mut outgoing = builder.body(Full::new(request.body)).map_err(unusable)?;
         outgoing.headers_mut().extend(self.headers.clone());
         self.client.request(outgoing).await.map_err(unreachable)
@@ -189,8 +209,16 @@ impl HttpTransport {
 #[async_trait]
 impl Transport for HttpTransport {
     async fn call(&self, request: Request) -> Result<Response, ClientError> {
+        self.call_accepting(request, ANY_FORM).await
+    }
+
+    async fn call_accepting(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<Response, ClientError> {
         let exchange = async {
-            let answer = self.start(request).await?;
+            let answer = self.start(request, accept).await?;
             let code = answer.status().as_u16();
             let warnings = warnings(answer.headers());
             let body = collect(answer.into_body()).await?;
@@ -235,7 +263,7 @@ impl Transport for HttpTransport {
             content_type: "",
             body: Bytes::new(),
         };
-        let answer = env::timeout(CALL_TIMEOUT, self.start(opening))
+        let answer = env::timeout(CALL_TIMEOUT, self.start(opening, ANY_FORM))
             .await
             .map_err(|timed_out| unreachable(&timed_out))??;
         let code = answer.status().as_u16();

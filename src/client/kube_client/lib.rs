@@ -14,7 +14,7 @@ mod path;
 mod transport;
 
 pub use api::{Api, Kind, typed};
-pub use client::{Client, JSON, resource_of};
+pub use client::{Client, JSON, answer, resource_of};
 pub use dynamic::DynamicApi;
 pub use http::{BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Upgraded};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};

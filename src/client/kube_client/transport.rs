@@ -115,6 +115,16 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// The answer, whatever its code.
     async fn call(&self, request: Request) -> Result<Response, ClientError>;
 
+    /// `call` with the forms of the answer the caller would like, as an `Accept` header. Where no other form than plain
+    /// objects exists, the answer is that.
+    async fn call_accepting(
+        &self,
+        request: Request,
+        _accept: &'static str,
+    ) -> Result<Response, ClientError> {
+        self.call(request).await
+    }
+
     /// A consistent list. In process the items share the store's bytes.
     async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError>;
 

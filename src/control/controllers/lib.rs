@@ -9,6 +9,7 @@ mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod ownership;

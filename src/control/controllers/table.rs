@@ -3,8 +3,8 @@
 use controller::Manager;
 
 use crate::{
-    cluster_role_aggregation, deployment, endpoint_slice, endpoints, garbage_collector, namespace,
-    node_lifecycle, pod_garbage, replica_set, root_ca, service_account, taint_eviction,
+    cluster_role_aggregation, deployment, endpoint_slice, endpoints, garbage_collector, job,
+    namespace, node_lifecycle, pod_garbage, replica_set, root_ca, service_account, taint_eviction,
     ttl_after_finished,
 };
 
@@ -75,6 +75,10 @@ pub const CONTROLLERS: &[Entry] = &[
         start: |manager, _| {
             manager.start(replica_set::ReplicationControllers::new(manager.factory()))
         },
+    },
+    Entry {
+        name: "job-controller",
+        start: |manager, _| manager.start(job::Jobs::new(manager.factory())),
     },
     Entry {
         name: "ttl-after-finished-controller",

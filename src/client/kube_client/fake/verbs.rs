@@ -313,6 +313,13 @@ fn strategic(document: &mut Value, patch: &Value) {
         return;
     };
     for (field, change) in changes {
+        if let Some(list) = field.strip_prefix("$deleteFromPrimitiveList/") {
+            let kept = map.get_mut(list).and_then(Value::as_array_mut);
+            kept.into_iter().for_each(|kept| {
+                kept.retain(|item| !change.as_array().is_some_and(|gone| gone.contains(item)))
+            });
+            continue;
+        }
         let key = match field.as_str() {
             "conditions" => Some("type"),
             "ownerReferences" => Some("uid"),
@@ -322,6 +329,17 @@ fn strategic(document: &mut Value, patch: &Value) {
             (Value::Null, _) => drop(map.remove(field)),
             (Value::Object(_), _) => {
                 strategic(map.entry(field).or_insert_with(|| json!({})), change)
+            }
+            (Value::Array(items), None) if field == "finalizers" => {
+                let list = map.entry(field).or_insert_with(|| json!([]));
+                let Some(list) = list.as_array_mut() else {
+                    continue;
+                };
+                items.iter().for_each(|item| {
+                    if !list.contains(item) {
+                        list.push(item.clone())
+                    }
+                });
             }
             (Value::Array(items), Some(key)) => {
                 merge_list(map.entry(field).or_insert_with(|| json!([])), items, key)
