@@ -1,9 +1,10 @@
 //! Images and the root filesystems made of them.
 
-use crate::{ContainerId, Result};
+use crate::{ContainerId, Error, Result};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// Pulls images, keeps them, and makes root filesystems of them.
@@ -19,6 +20,18 @@ pub trait ImageService: Send + Sync {
     async fn fs_info(&self) -> Result<ImageFilesystems>;
     /// Mounts a writable root filesystem for a container. Idempotent per container.
     async fn prepare_rootfs(&self, image: &ImageId, container: &ContainerId) -> Result<RootFs>;
+    /// As [`ImageService::prepare_rootfs`], with ids of files mapped through a user namespace (its layers mounted
+    /// id-mapped). `Unsupported`, the default, lets the runtime map the root filesystem as a whole.
+    async fn prepare_mapped_rootfs(
+        &self,
+        _image: &ImageId,
+        _container: &ContainerId,
+        _user_namespace: BorrowedFd<'_>,
+    ) -> Result<RootFs> {
+        Err(Error::Unsupported(
+            "an id-mapped root filesystem".to_owned(),
+        ))
+    }
     /// Unmounts and removes the writable layer. Succeeds when there is none.
     async fn remove_rootfs(&self, container: &ContainerId) -> Result<()>;
     /// Bytes and inodes of the container's writable layer.

@@ -10,7 +10,6 @@ use linux::mounts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Takes over every sandbox on disk, then removes cgroups and addresses that belong to none.
 pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), Error> {
@@ -108,11 +107,7 @@ fn read_containers(dir: &SandboxDir) -> Vec<ContainerEntry> {
         };
         let container = dir.container(&cri::ContainerId(name));
         match read_record::<ContainerRecord>(&container.record()) {
-            Some(record) => out.push(ContainerEntry {
-                record,
-                dir: container,
-                phase: watch::Sender::new(Phase::Created),
-            }),
+            Some(record) => out.push(ContainerEntry::new(record, container)),
             // The server died while it prepared this one.
             None => {
                 if let Err(error) = create::remove_bundle(&container) {

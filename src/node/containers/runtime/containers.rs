@@ -20,6 +20,7 @@ const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Starts the first process. When that fails the container counts as exited.
 pub(super) async fn start(inner: &Arc<Inner>, id: &ContainerId) -> Result<()> {
     let (entry, sandbox) = inner.container_and_sandbox(id)?;
+    let _turn = entry.turn.lock().await;
     if entry.phase() != Phase::Created {
         return Err(Error::ContainerState {
             id: id.clone(),
@@ -177,6 +178,7 @@ pub(super) async fn remove(inner: &Arc<Inner>, id: &ContainerId) -> Result<()> {
     let Ok((entry, sandbox)) = inner.container_and_sandbox(id) else {
         return Ok(());
     };
+    let _turn = entry.turn.lock().await;
     stop(inner, id, Duration::ZERO).await?;
     if sandbox.ready.is_some() {
         call_done(

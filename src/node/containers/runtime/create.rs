@@ -21,7 +21,6 @@ use linux::{AtomicFile, mounts};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// The longest /etc/passwd, /etc/group or seccomp profile that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -33,6 +32,7 @@ struct Draft {
     entry: ContainerEntry,
     sandbox: SandboxEntry,
     rootfs: RootFs,
+    is_mapped: bool,
     user_namespace: Option<Namespace>,
     /// The process whose pid namespace is joined.
     target_pid: Option<i32>,
@@ -51,13 +51,22 @@ pub(super) async fn create(
         )));
     }
     let target_pid = target_pid(inner, &config)?;
+    let user_namespace = match sandbox.record.config.namespaces.user {
+        UserNamespace::Node => None,
+        UserNamespace::Pod(_) => sandboxes::namespace(&sandbox.dir, NamespaceKind::User).await?,
+    };
     let id = ContainerId(inner.new_id());
-    let rootfs = inner
-        .options
-        .images
-        .prepare_rootfs(&config.image_id, &id)
-        .await?;
-    let made = prepare(inner, &id, sandbox, config, rootfs, target_pid).await;
+    let rootfs = rootfs(inner, &config, &id, user_namespace.as_ref()).await?;
+    let made = prepare(
+        inner,
+        &id,
+        sandbox,
+        config,
+        rootfs,
+        user_namespace,
+        target_pid,
+    )
+    .await;
     match made {
         Ok(entry) => {
             inner.state().containers.insert(id.clone(), entry.clone());
@@ -73,18 +82,52 @@ pub(super) async fn create(
     }
 }
 
+/// The root filesystem, through the user namespace's mapping if the image store can make it so. If it cannot,
+/// the whole root filesystem is mapped later, which the kernel does for plain directories but not for an overlay.
+async fn rootfs(
+    inner: &Inner,
+    config: &ContainerConfig,
+    id: &ContainerId,
+    user_namespace: Option<&Namespace>,
+) -> Result<MappedRootFs> {
+    let images = &inner.options.images;
+    if let Some(namespace) = user_namespace {
+        match images
+            .prepare_mapped_rootfs(&config.image_id, id, namespace.as_fd())
+            .await
+        {
+            Ok(rootfs) => {
+                return Ok(MappedRootFs {
+                    rootfs,
+                    is_mapped: true,
+                });
+            }
+            Err(Error::Unsupported(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let rootfs = images.prepare_rootfs(&config.image_id, id).await?;
+    Ok(MappedRootFs {
+        rootfs,
+        is_mapped: false,
+    })
+}
+
+/// A root filesystem, and whether it shows ids as the pod's user namespace has them.
+struct MappedRootFs {
+    rootfs: RootFs,
+    is_mapped: bool,
+}
+
 async fn prepare(
     inner: &Arc<Inner>,
     id: &ContainerId,
     sandbox: SandboxEntry,
     config: ContainerConfig,
-    rootfs: RootFs,
+    MappedRootFs { rootfs, is_mapped }: MappedRootFs,
+    user_namespace: Option<Namespace>,
     target_pid: Option<i32>,
 ) -> Result<ContainerEntry> {
-    let user_namespace = match sandbox.record.config.namespaces.user {
-        UserNamespace::Node => None,
-        UserNamespace::Pod(_) => sandboxes::namespace(&sandbox.dir, NamespaceKind::User).await?,
-    };
     let stop_signal = [
         config.stop_signal.as_deref(),
         Some(rootfs.config.stop_signal.as_str()),
@@ -99,26 +142,24 @@ async fn prepare(
             "unknown stop signal {stop_signal:?}"
         )));
     }
-    let entry = ContainerEntry {
-        dir: sandbox.dir.container(id),
-        record: ContainerRecord {
-            id: id.clone(),
-            sandbox: sandbox.record.id.clone(),
-            config,
-            created_at: inner.now(),
-            user: ResolvedUser {
-                uid: 0,
-                gid: 0,
-                groups: Vec::new(),
-            },
-            stop_signal,
+    let record = ContainerRecord {
+        id: id.clone(),
+        sandbox: sandbox.record.id.clone(),
+        config,
+        created_at: inner.now(),
+        user: ResolvedUser {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
         },
-        phase: watch::Sender::new(Phase::Created),
+        stop_signal,
     };
+    let entry = ContainerEntry::new(record, sandbox.dir.container(id));
     let draft = Draft {
         entry,
         sandbox,
         rootfs,
+        is_mapped,
         user_namespace,
         target_pid,
     };
@@ -305,8 +346,11 @@ fn stage_mounts(draft: &Draft) -> Result<(PathBuf, Vec<Mount>)> {
         return Ok((draft.rootfs.path.clone(), pod_mounts));
     };
     let staged = draft.entry.dir.staged_mounts();
-    let root = staged.join("root");
-    stage(&draft.rootfs.path, &root, namespace)?;
+    let mut root = draft.rootfs.path.clone();
+    if !draft.is_mapped {
+        root = staged.join("root");
+        stage(&draft.rootfs.path, &root, namespace)?;
+    }
     let mut out = Vec::new();
     for (index, mount) in pod_mounts.into_iter().enumerate() {
         if !mount.idmap {

@@ -292,15 +292,32 @@ async fn hear(inner: &Inner, entry: &SandboxEntry) -> Result<()> {
         return Err(internal("the shim does not let us watch"));
     };
     for (id, view) in containers {
-        if let (Ok(container), Some(exit)) = (inner.container(&ContainerId(id)), view.exit) {
+        let Ok(container) = inner.container(&ContainerId(id)) else {
+            continue;
+        };
+        inner.mark_running(&container, view.pid, view.started_at);
+        if let Some(exit) = view.exit {
             inner.mark_exited(&container, &exit);
         }
     }
     while let Some(answer) = connection.next().await.map_err(internal)? {
-        if let Answer::Exited { container, exit } = answer
-            && let Ok(container) = inner.container(&ContainerId(container))
-        {
-            inner.mark_exited(&container, &exit);
+        match answer {
+            // Also the answer to a start whose caller went away meanwhile.
+            Answer::Running {
+                container,
+                pid,
+                started_at,
+            } => {
+                if let Ok(container) = inner.container(&ContainerId(container)) {
+                    inner.mark_running(&container, pid, started_at);
+                }
+            }
+            Answer::Exited { container, exit } => {
+                if let Ok(container) = inner.container(&ContainerId(container)) {
+                    inner.mark_exited(&container, &exit);
+                }
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use env::Timestamp;
 use linux::AtomicFile;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -61,6 +62,8 @@ pub(super) struct ContainerEntry {
     pub(super) record: ContainerRecord,
     pub(super) dir: ContainerDir,
     pub(super) phase: watch::Sender<Phase>,
+    /// Held by the one call that starts or removes the container.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How far along a container is. It only moves down this list.
@@ -97,6 +100,15 @@ impl SandboxEntry {
 }
 
 impl ContainerEntry {
+    pub(super) fn new(record: ContainerRecord, dir: ContainerDir) -> ContainerEntry {
+        ContainerEntry {
+            record,
+            dir,
+            phase: watch::Sender::new(Phase::Created),
+            turn: Arc::default(),
+        }
+    }
+
     pub(super) fn save(&self) -> linux::Result<()> {
         let bytes = serde_json::to_vec(&self.record).expect("plain data becomes JSON");
         AtomicFile::private(self.dir.record()).write(&bytes)

@@ -397,6 +397,13 @@ impl Shim {
         for client in attached {
             self.send(client, &Answer::Ended { code: exit.code }, &[]);
         }
+        self.tell_watchers(&Answer::Exited {
+            container: id.to_owned(),
+            exit,
+        });
+    }
+
+    pub(super) fn tell_watchers(&mut self, event: &Answer) {
         let watchers: Vec<u64> = self
             .clients
             .iter()
@@ -404,11 +411,7 @@ impl Shim {
             .map(|(id, _)| *id)
             .collect();
         for client in watchers {
-            let answer = Answer::Exited {
-                container: id.to_owned(),
-                exit: exit.clone(),
-            };
-            self.send(client, &answer, &[]);
+            self.send(client, event, &[]);
         }
     }
 }

@@ -79,6 +79,12 @@ pub(crate) enum Answer {
     Containers {
         containers: BTreeMap<String, ContainerView>,
     },
+    /// A container's program runs; told to those who watch.
+    Running {
+        container: String,
+        pid: i32,
+        started_at: i64,
+    },
     /// A container ended.
     Exited {
         container: String,

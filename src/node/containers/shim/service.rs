@@ -291,6 +291,11 @@ impl Shim {
             }
         }
         self.send(client, &Answer::Started { pid }, &[]);
+        self.tell_watchers(&Answer::Running {
+            container: id.to_owned(),
+            pid,
+            started_at,
+        });
         if let Some(exit) = self.take_early_exit(pid) {
             self.settle(exit);
         }
