@@ -203,12 +203,20 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
         (">", Operator::GreaterThan), ("<", Operator::LessThan),
     ] {
         if let Some((key, value)) = part.split_once(sign) {
+            if value.trim_start().starts_with('=') {
+                return Err(error("unable to parse requirement: found '=', expected: identifier"));
+            }
             return Requirement::new(key.trim(), operator, one(value));
         }
     }
     if part.contains(char::is_whitespace) {
-        let found = part.split_whitespace().nth(1).unwrap_or_default();
-        return Err(error(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt")));
+        let mut words = part.split_whitespace().skip(1);
+        let found = words.next().unwrap_or_default();
+        if matches!(found, "in" | "notin") {
+            let next = words.next().unwrap_or_default();
+            return Err(error(format!("unable to parse requirement: found '{next}' expected: '('")));
+        }
+        return Err(error(format!("unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt")));
     }
     Requirement::new(part, Operator::Exists, BTreeSet::new())
 }

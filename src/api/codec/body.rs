@@ -90,6 +90,8 @@ impl<'a> Body<'a> {
             }
         };
         if let Some(error) = self.yaml_error {
+            // The reader of YAML has told of the repeated keys, and what it hands on has none.
+            decoded.strict_errors.retain(|error| !error.starts_with("duplicate field"));
             decoded.strict_errors.insert(0, error);
         }
         Ok(decoded)
@@ -112,6 +114,19 @@ fn malformed(error: impl std::fmt::Display, bytes: &[u8]) -> BodyError {
 
 /// Kind and version are read first, and have to be texts.
 fn check_type_meta(document: &Document<'_>) -> Result<(), String> {
+    let sort = match document {
+        Document::Object(_) | Document::Null => "",
+        Document::Array(_) => "array",
+        Document::String(_) => "string",
+        Document::Bool(_) => "bool",
+        Document::Number(_) => "number",
+    };
+    if !sort.is_empty() {
+        return Err(format!(
+            "json: cannot unmarshal {sort} into Go value of type struct {{ APIVersion string \
+             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        ));
+    }
     for key in ["apiVersion", "kind"] {
         let sort = match document.get(key) {
             None | Some(Document::Null | Document::String(_)) => continue,
@@ -244,10 +259,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             decoded.strict_errors,
-            [
-                "yaml: unmarshal errors:\n  line 5: key \"replicas\" already set in map",
-                "duplicate field \"spec.replicas\""
-            ]
+            ["yaml: unmarshal errors:\n  line 5: key \"replicas\" already set in map"]
         );
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::column_descriptions;
 use crate::strategy::{
-    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusOnCreate, Strategy, Subresource, Verbs,
+    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy, Subresource, Verbs,
 };
 
 type Text = Cow<'static, str>;
@@ -34,6 +34,7 @@ pub struct Description {
     pub name_rule: NameRule,
     pub generation: Generation,
     pub status_on_create: StatusOnCreate,
+    pub status_metadata: StatusMetadata,
     pub unconditional_update: Permission,
     pub create_on_update: Permission,
     pub delete_answer: DeleteAnswer,
@@ -268,6 +269,7 @@ where
             name_rule: S::NAME_RULE,
             generation: S::GENERATION,
             status_on_create: S::STATUS_ON_CREATE,
+            status_metadata: S::STATUS_METADATA,
             unconditional_update: S::UNCONDITIONAL_UPDATE,
             create_on_update: S::CREATE_ON_UPDATE,
             delete_answer: S::DELETE_ANSWER,

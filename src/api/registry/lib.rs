@@ -7,6 +7,7 @@ mod column_descriptions;
 mod metadata_columns;
 mod pod_template;
 mod status;
+mod validation;
 mod table;
 
 pub mod core;
@@ -37,7 +38,7 @@ pub use erased::{
 };
 pub use metadata_columns::human_duration;
 pub use strategy::{
-    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusOnCreate, StoredAs,
+    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusMetadata, StatusOnCreate, StoredAs,
     Strategy, Subresource, Verbs,
 };
 pub use table::RESOURCES;

@@ -28,6 +28,7 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     const NAME_RULE: NameRule = NameRule::DnsSubdomain;
     const GENERATION: Generation = Generation::Untracked;
     const STATUS_ON_CREATE: StatusOnCreate = StatusOnCreate::Cleared;
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Writable;
     /// Whether an update may leave out the resourceVersion.
     const UNCONDITIONAL_UPDATE: Permission = Permission::Allowed;
     /// Whether an update of an object that does not exist creates it.
@@ -186,6 +187,17 @@ pub enum StatusOnCreate {
     Cleared,
     /// Nodes: whoever creates one may say how it is.
     Kept,
+}
+
+/// What of an object's metadata a write to its `/status` may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusMetadata {
+    /// Labels, annotations, finalizers and owners.
+    Writable,
+    WithoutLabels,
+    WithoutOwners,
+    /// Nothing.
+    Fixed,
 }
 
 /// What happens to dependents when a delete says nothing of them.

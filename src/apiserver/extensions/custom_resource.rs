@@ -6,7 +6,7 @@ use apimachinery::{GroupVersionKind, NameRule, Object};
 use env::Timestamp;
 use registry::{
     ColumnDefinition, DefaultCascade, DeleteAnswer, Description, Generation, HookError, Permission, Resource, Retention,
-    ScalePaths, Scope, SelectablePath, StatusOnCreate, Subresource, Verbs, Verdict,
+    ScalePaths, Scope, SelectablePath, StatusMetadata, StatusOnCreate, Subresource, Verbs, Verdict,
 };
 use schema::{Node, Structural};
 use serde_json::Value;
@@ -84,6 +84,7 @@ fn describe(definition: &Definition, version: &Version, stored_kind: GroupVersio
         name_rule: NameRule::DnsSubdomain,
         generation: Generation::Content,
         status_on_create: if has_status { StatusOnCreate::Cleared } else { StatusOnCreate::Kept },
+        status_metadata: StatusMetadata::Fixed,
         unconditional_update: Permission::Refused,
         create_on_update: Permission::Refused,
         delete_answer: DeleteAnswer::Status,

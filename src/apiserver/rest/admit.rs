@@ -39,6 +39,15 @@ pub(crate) async fn mutate(
     Ok(())
 }
 
+/// Lets plugins refuse a delete before its validation.
+pub(crate) async fn admit_delete(call: &Call<'_>, admission: Admission<'_>, old: &Object) -> Result<(), ApiError> {
+    let resource = call.served.description.resource();
+    for plugin in &call.state.config.admission {
+        plugin.admit(&mut request(call, &admission, &resource, Some(old))).await?;
+    }
+    Ok(())
+}
+
 /// Lets plugins refuse what will be stored.
 pub(crate) async fn validate(
     call: &Call<'_>,

@@ -1,17 +1,21 @@
 //! Server-side apply: a configuration merges into what is there, and its fields get an owner.
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind, Object};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersion, GroupVersionKind, Object, Reason,
+};
 use codec::{Body, Encoding};
 use field_manager::{Applied, Force};
+use schema::Decoded;
 
 use crate::answer::Answer;
-use crate::call::{Call, WriteOptions};
+use crate::call::{Call, FieldValidation, Ownership, WriteOptions};
 use crate::modify::{Part, modify};
 use crate::verbs::create::create_applied;
 use crate::{decode, managed_fields, metadata};
 
 pub(crate) async fn apply(call: &Call<'_>, part: Part, options: &WriteOptions) -> Result<Answer, ApiError> {
     check_options(call)?;
+    let options = &WriteOptions { ownership: Ownership::Applied, ..options.clone() };
     let mut configuration = read(call, options)?;
     let key = call.key();
     metadata::match_name(&mut configuration, &key.name)?;
@@ -50,6 +54,10 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
     let body = Body::read(Encoding::Yaml, &call.body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     let told = (body.api_version().to_owned(), body.kind().to_owned());
+    if told.0.is_empty() || told.1.is_empty() {
+        let told = GroupVersion::parse(&told.0).kind(told.1);
+        return Err(ApiError::bad_request(format!("invalid object type: {told}")));
+    }
     if told.0 != kind.api_version() || told.1 != kind.kind {
         return Err(ApiError::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {}, expected: {}",
@@ -57,10 +65,32 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
             kind.api_version()
         )));
     }
-    let decoded = body
+    let mut decoded = body
         .decode(call.served.resource.schema())
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    if options.field_validation == FieldValidation::Strict {
+        return decode::finish(call, kind, decoded, options.field_validation);
+    }
+    if let schema::Node::CustomResource(schema) = call.served.resource.schema() {
+        let unknown = schema::prune(&mut decoded.tree, schema);
+        decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    }
+    undeclared(kind, &decoded)?;
     decode::finish(call, kind, decoded, options.field_validation)
+}
+
+/// A field without a schema cannot be merged, whatever the client wants of unknown fields.
+fn undeclared(kind: &GroupVersionKind, decoded: &Decoded) -> Result<(), ApiError> {
+    let unknown = decoded.strict_errors.iter().filter_map(|error| error.strip_prefix("unknown field \"")?.strip_suffix('"'));
+    let errors: Vec<String> = unknown.map(|path| format!(".{path}: field not declared in schema")).collect();
+    let text = match errors.as_slice() {
+        [] => return Ok(()),
+        [only] => only.clone(),
+        several => format!("errors:\n  {}", several.join("\n  ")),
+    };
+    let at = |field: &str| decoded.tree["metadata"][field].as_str().unwrap_or_default();
+    let why = format!("failed to create typed patch object ({}/{}; {kind}): {text}", at("namespace"), at("name"));
+    Err(ApiError::new(500, Reason::Unknown, why))
 }
 
 fn merged(

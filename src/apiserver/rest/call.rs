@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use apimachinery::{ApiError, FieldSelector, GroupKind, LabelSelector, ObjectKey};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, FieldSelector, GroupKind, LabelSelector, ObjectKey,
+};
 use auth::User;
 use bytes::Bytes;
 use storage::Matching;
@@ -11,7 +13,7 @@ use crate::answer::Warnings;
 use crate::catalog::Served;
 use crate::filters::{Authorized, Incoming};
 use crate::query::Query;
-use crate::request_info::ResourcePath;
+use crate::request_info::{ResourcePath, Verb};
 use crate::state::State;
 
 /// The largest body of a write, as upstream's default.
@@ -36,6 +38,16 @@ pub(crate) struct WriteOptions {
     pub(crate) run: Run,
     pub(crate) field_validation: FieldValidation,
     pub(crate) field_manager: String,
+    pub(crate) ownership: Ownership,
+}
+
+/// How the owners of fields are found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// From what changed.
+    Tracked,
+    /// They stand in the object already, because a configuration was applied.
+    Applied,
 }
 
 /// Whether anything is really done.
@@ -104,16 +116,25 @@ impl Call<'_> {
         }
     }
 
+    fn wrong_options(&self, error: FieldError) -> ApiError {
+        let mut errors = FieldErrors::none();
+        errors.push(error);
+        let kind = match self.path.verb() {
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            _ => "CreateOptions",
+        };
+        ApiError::invalid(&GroupKind::new("meta.k8s.io", kind), "", &errors)
+    }
+
     pub(crate) fn write_options(&self) -> Result<WriteOptions, ApiError> {
         let dry_run: Vec<&str> = self.query.all("dryRun").filter(|value| !value.is_empty()).collect();
         let run = match dry_run.as_slice() {
             [] => Run::Real,
             values if values.iter().all(|value| *value == "All") => Run::Dry,
             _ => {
-                return Err(ApiError::bad_request(format!(
-                    "dryRun: Unsupported value: {:?}: supported values: \"All\"",
-                    dry_run
-                )));
+                let told: Vec<serde_json::Value> = dry_run.iter().map(|text| (*text).into()).collect();
+                return Err(self.wrong_options(FieldError::not_supported(&FieldPath::new("dryRun"), told, &["All"])));
             }
         };
         let field_validation = match self.query.text("fieldValidation") {
@@ -121,16 +142,16 @@ impl Call<'_> {
             Some("Ignore") => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
-                return Err(ApiError::bad_request(format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Warn\", \"Strict\""
-                )));
+                let path = FieldPath::new("fieldValidation");
+                let error = FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
+                return Err(self.wrong_options(error));
             }
         };
         let field_manager = match self.query.text("fieldManager") {
             Some(manager) => manager.to_owned(),
             None => default_manager(self.header("user-agent")),
         };
-        Ok(WriteOptions { run, field_validation, field_manager })
+        Ok(WriteOptions { run, field_validation, field_manager, ownership: Ownership::Tracked })
     }
 }
 

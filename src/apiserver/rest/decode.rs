@@ -1,6 +1,6 @@
 //! From the body of a write to a tree that its kind's type allows, or upstream's words for why not.
 
-use apimachinery::{ApiError, GroupVersion, GroupVersionKind, Object};
+use apimachinery::{ApiError, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object};
 use codec::{BUILT_IN_ENCODINGS, Body, BodyError, CUSTOM_ENCODINGS};
 use schema::Decoded;
 use serde_json::Value;
@@ -9,7 +9,14 @@ use crate::call::{Call, FieldValidation};
 use crate::catalog::Origin;
 
 /// Where upstream keeps its list of kinds; its error texts name the place.
-const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+const SCHEME: &str = "pkg/runtime/scheme.go:111";
+/// Versions that upstream's list of kinds still has though no server answers to them.
+const OLD_VERSIONS: &[(&str, &str)] = &[
+    ("apps", "v1beta1"), ("apps", "v1beta2"), ("autoscaling", "v2beta1"), ("autoscaling", "v2beta2"), ("batch", "v1beta1"),
+    ("policy", "v1beta1"), ("networking.k8s.io", "v1beta1"), ("rbac.authorization.k8s.io", "v1beta1"),
+    ("storage.k8s.io", "v1beta1"), ("scheduling.k8s.io", "v1beta1"), ("coordination.k8s.io", "v1beta1"),
+    ("events.k8s.io", "v1beta1"), ("discovery.k8s.io", "v1beta1"), ("node.k8s.io", "v1beta1"),
+];
 
 /// Reads an object of the kind that the call is about.
 pub(crate) fn object(call: &Call<'_>, validation: FieldValidation) -> Result<Object, ApiError> {
@@ -66,7 +73,8 @@ fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<()
     if told == expected {
         return Ok(());
     }
-    if told.kind == expected.kind && schema::built_in(&told.group, &told.version, &told.kind).is_some() {
+    let is_old = OLD_VERSIONS.contains(&(&told.group, &told.version)) && told.group == expected.group;
+    if told.kind == expected.kind && (is_old || schema::built_in(&told.group, &told.version, &told.kind).is_some()) {
         return Err(wrong_version(&told.group_version(), &expected.group_version()));
     }
     let why = if schema::built_in(&told.group, &told.version, &told.kind).is_some() {
@@ -105,9 +113,15 @@ pub(crate) fn finish(
         let unknown = schema::prune(&mut decoded.tree, schema);
         decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     }
-    report(call, &decoded.strict_errors, validation)?;
-    let Value::Object(tree) = decoded.tree else {
-        return Err(ApiError::bad_request(format!("the object provided is no {}", kind.kind)));
+    report(call, &decoded.strict_errors, validation).map_err(|why| {
+        let Kind { version, kind, .. } = kind;
+        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+    })?;
+    let tree = match decoded.tree {
+        Value::Object(tree) => tree,
+        // Go reads nothing as an object with nothing in it.
+        Value::Null => serde_json::Map::new(),
+        _ => return Err(ApiError::bad_request(format!("the object provided is no {}", kind.kind))),
     };
     let mut object = Object(tree);
     object.set_group_version_kind(kind);
@@ -115,13 +129,15 @@ pub(crate) fn finish(
 }
 
 /// What a strict reader objects to is refused, told, or passed over.
-pub(crate) fn report(call: &Call<'_>, strict_errors: &[String], validation: FieldValidation) -> Result<(), ApiError> {
+pub(crate) fn report(call: &Call<'_>, strict_errors: &[String], validation: FieldValidation) -> Result<(), String> {
     match validation {
-        FieldValidation::Strict if !strict_errors.is_empty() => {
-            Err(ApiError::bad_request(schema::strict_decoding_error(strict_errors)))
-        }
+        FieldValidation::Strict if !strict_errors.is_empty() => Err(schema::strict_decoding_error(strict_errors)),
         FieldValidation::Warn => {
-            strict_errors.iter().for_each(|error| call.warnings.add(error.clone()));
+            for error in strict_errors {
+                // Errors of YAML come as one text with a line for each.
+                let lines = error.strip_prefix("yaml: unmarshal errors:\n").unwrap_or(error);
+                lines.lines().for_each(|line| call.warnings.add(line.trim_start()));
+            }
             Ok(())
         }
         FieldValidation::Ignore | FieldValidation::Strict => Ok(()),
@@ -133,13 +149,17 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Object, ApiError> {
     let kind = GroupVersionKind::new("", "v1", "DeleteOptions");
     let node = schema::built_in("", "v1", "DeleteOptions")
         .ok_or_else(|| ApiError::internal("nothing is known about DeleteOptions"))?;
-    let body = read(call)?.map_err(|error| error.to_api_error(&kind.version, &kind.kind))?;
+    // Options are decoded without the words that objects get around their errors.
+    let bare = |error: BodyError| ApiError::bad_request(error.to_string());
+    let body = read(call)?.map_err(bare)?;
     let told = told_kind(&body, &kind);
     if told.kind != kind.kind {
-        return Err(ApiError::bad_request(format!("expected kind {:?}, got {:?}", kind.kind, told.kind)));
+        return Err(ApiError::bad_request(format!(
+            "no kind {:?} is registered for version {:?} in scheme {SCHEME:?}",
+            told.kind,
+            told.group_version().to_string()
+        )));
     }
-    let decoded = body
-        .decode(schema::Node::Type(node))
-        .map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
+    let decoded = body.decode(schema::Node::Type(node)).map_err(bare)?;
     Object::from_value(decoded.tree).ok_or_else(|| ApiError::bad_request("the options are no object"))
 }

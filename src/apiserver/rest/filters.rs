@@ -125,7 +125,7 @@ async fn identified(state: &Arc<State>, request: Incoming, caller: Caller) -> Re
             };
             match state.authenticator().authenticate(&credentials).await {
                 Ok(Some(user)) => with_group(user, "system:authenticated"),
-                Ok(None) if is_health(&request.info) => anonymous(),
+                Ok(None) if is_health(&request.info) && credentials.bearer_token.is_none() => anonymous(),
                 Ok(None) => return Err(ApiError::unauthorized()),
                 Err(error) => {
                     tracing::debug!(%error, "credentials refused");
@@ -199,13 +199,7 @@ pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
         attributes.verb, attributes.api_group
     );
     let about = GroupResource::new(attributes.api_group.clone(), attributes.resource.clone());
-    let mut error = ApiError::forbidden(&about, &attributes.name, &why);
-    // The message names the subresource, the details do not.
-    if !attributes.subresource.is_empty() {
-        let about = GroupResource::new(attributes.api_group.clone(), resource);
-        error.message = ApiError::forbidden(&about, &attributes.name, &why).message;
-    }
-    error
+    ApiError::forbidden(&about, &attributes.name, &why)
 }
 
 fn is_health(info: &RequestInfo) -> bool {

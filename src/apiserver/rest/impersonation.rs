@@ -43,8 +43,20 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
         if groups.is_empty() && extra.is_empty() && uid.is_empty() {
             return Ok(None);
         }
-        let what = format!("requested [{}] without impersonating a user", groups.join(" "));
-        return Err(ApiError::internal(what));
+        let go_list = |items: &[String]| {
+            let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+            format!("[]string{{{}}}", quoted.join(", "))
+        };
+        let told = if groups.is_empty() { "[]string(nil)".to_owned() } else { go_list(&groups) };
+        let extra: Vec<String> = extra.iter().map(|(key, values)| format!("{key:?}:{}", go_list(values))).collect();
+        let extra = match extra.as_slice() {
+            [] => "map[string][]string(nil)".to_owned(),
+            several => format!("map[string][]string{{{}}}", several.join(", ")),
+        };
+        return Err(ApiError::bad_request(format!(
+            "requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{told}, Extra:{extra}}} without impersonating a \
+             user name"
+        )));
     }
     Ok(Some(User { name, uid, groups, extra }))
 }

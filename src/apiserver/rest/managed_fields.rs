@@ -3,7 +3,7 @@
 use apimachinery::{ApiError, Object};
 use field_manager::Actor;
 
-use crate::call::{Call, WriteOptions};
+use crate::call::{Call, Ownership, WriteOptions};
 
 /// Calls `act` as the writer of this request.
 pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl FnOnce(&Actor<'_>) -> T) -> T {
@@ -26,9 +26,7 @@ pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl F
 
 /// Notes the manager of a new object's fields.
 pub(crate) fn on_create(call: &Call<'_>, object: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
-    let node = call.served.resource.schema();
-    with_actor(call, options, |actor| field_manager::track(None, object, node, actor));
-    Ok(())
+    track(call, None, object, options)
 }
 
 /// Notes the manager of the fields that an update changed.
@@ -38,7 +36,23 @@ pub(crate) fn on_update(
     old: &Object,
     options: &WriteOptions,
 ) -> Result<(), ApiError> {
+    track(call, Some(old), object, options)
+}
+
+fn track(
+    call: &Call<'_>,
+    old: Option<&Object>,
+    object: &mut Object,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
+    if options.ownership == Ownership::Applied {
+        return Ok(());
+    }
     let node = call.served.resource.schema();
-    with_actor(call, options, |actor| field_manager::track(Some(old), object, node, actor));
+    // Owners are those of fields as they are stored, with the empty ones that are always there.
+    let mut tree = std::mem::take(object).into_value();
+    schema::canonicalise(&mut tree, node);
+    *object = Object::from_value(tree).ok_or_else(|| ApiError::internal("an object became something else"))?;
+    with_actor(call, options, |actor| field_manager::track(old, object, node, actor));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use admission::Operation;
 use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, Reason, StoredObject};
-use registry::{Generation, Permission, Subresource};
+use registry::{Generation, Permission, StatusMetadata, Subresource};
 use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
@@ -154,7 +154,7 @@ impl Change<'_, '_> {
                 let version = object.resource_version().to_owned();
                 let metadata = object.metadata().cloned();
                 *object = old.clone();
-                keep_status_metadata(object, metadata.as_ref());
+                keep_status_metadata(object, metadata.as_ref(), description.status_metadata);
                 object.set_metadata_text("resourceVersion", version);
                 set_or_remove(&mut object.0, "status", status);
                 set_or_remove(object.metadata_mut(), "managedFields", managed);
@@ -183,7 +183,15 @@ impl Change<'_, '_> {
         let verdict = verdict.map_err(ApiError::internal)?;
         let mut errors = FieldErrors::none();
         errors.extend(metadata::validate(object, &self.call.served.description));
-        errors.extend(metadata::validate_update(object, old));
+        let update = metadata::validate_update(object, old);
+        errors.extend(update.clone());
+        // Upstream's kinds validate their metadata once more, after the common part, and clients see both.
+        if self.part != Part::Special {
+            errors.extend(update);
+            if self.part == Part::Main {
+                errors.extend(metadata::validate(object, &self.call.served.description));
+            }
+        }
         errors.extend(verdict.errors);
         if !errors.is_empty() {
             return Err(ApiError::invalid(&self.call.group_kind(), &self.key.name, &errors));
@@ -239,8 +247,18 @@ pub(crate) fn has_content_finalizers(object: &Object) -> bool {
 }
 
 /// A write to the status may also change labels, annotations, owners and finalizers, as upstream's strategies let it.
-fn keep_status_metadata(object: &mut Object, told: Option<&serde_json::Map<String, serde_json::Value>>) {
-    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+fn keep_status_metadata(
+    object: &mut Object,
+    told: Option<&serde_json::Map<String, serde_json::Value>>,
+    writable: StatusMetadata,
+) {
+    let fields: &[&str] = match writable {
+        StatusMetadata::Writable => &["labels", "annotations", "finalizers", "ownerReferences"],
+        StatusMetadata::WithoutLabels => &["annotations", "finalizers", "ownerReferences"],
+        StatusMetadata::WithoutOwners => &["labels", "annotations", "finalizers"],
+        StatusMetadata::Fixed => &[],
+    };
+    for &field in fields {
         let value = told.and_then(|metadata| metadata.get(field)).cloned();
         set_or_remove(object.metadata_mut(), field, value);
     }

@@ -47,16 +47,37 @@ impl Wish {
         let encodings = if custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
         let stored = served.is_some_and(|served| served.description.verbs.contains("list"));
         let offers = if stored { Offers::TablesAndMetadata } else { Offers::Objects };
+        if !custom {
+            self.is_routed(verb, stored)?;
+        }
         let mut negotiated = match verb {
             Verb::Watch => codec::negotiate_watch(&self.accept, encodings, offers)?,
             _ => codec::negotiate(&self.accept, encodings, offers)?,
         };
         negotiated.is_pretty |= self.is_pretty;
         let include = match negotiated.transform {
-            Transform::Table(_) => IncludeObject::parse(&self.include).map_err(ApiError::bad_request)?,
+            Transform::Table(_) => IncludeObject::parse(&self.include).map_err(|_odd| odd_include(&self.include))?,
             _ => IncludeObject::Metadata,
         };
         Ok(Form { negotiated, include })
+    }
+
+    /// Upstream's router looks at the header first, with rules and words of its own.
+    fn is_routed(&self, verb: Verb, stored: bool) -> Result<(), ApiError> {
+        let mut types: Vec<&str> = BUILT_IN_ENCODINGS.iter().map(|encoding| encoding.media_type()).collect();
+        let plain = types.clone();
+        if stored && matches!(verb, Verb::List | Verb::Watch) {
+            types.extend(["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]);
+        }
+        let bare = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
+        let fits = |part: &str| {
+            let bare = bare(part);
+            bare.is_empty() || bare == "*/*" || plain.contains(&bare.as_str())
+        };
+        if self.accept.split(',').any(fits) {
+            return Ok(());
+        }
+        Err(not_routed(&types))
     }
 
     /// The form of errors, which are told in any case.
@@ -67,6 +88,19 @@ impl Wish {
         );
         Form { negotiated, include: IncludeObject::Metadata }
     }
+}
+
+/// No representation of a path fits.
+pub(crate) fn not_routed(types: &[&str]) -> ApiError {
+    ApiError::not_acceptable(format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")))
+        .with_details(apimachinery::StatusDetails::default())
+}
+
+fn odd_include(include: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', 'Object', \
+         'None', or empty"
+    ))
 }
 
 /// The form of one answer.
@@ -226,9 +260,11 @@ impl Form {
     pub(crate) fn value_bytes(&self, value: &Value) -> Result<Vec<u8>, ApiError> {
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
         let version = apimachinery::GroupVersion::parse(text("apiVersion"));
+        // The oldest discovery documents do not say their version.
+        let number = if version.version.is_empty() { "v1" } else { &version.version };
         let mut json = value.to_string().into_bytes();
         json.push(b'\n');
-        self.plain(json, Some((&version.group, &version.version, text("kind"))))
+        self.plain(json, Some((&version.group, number, text("kind"))))
     }
 
     /// Turns JSON into the agreed encoding; protobuf needs to know the type.

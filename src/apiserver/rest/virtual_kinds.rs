@@ -6,20 +6,24 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, method_not_allowed};
 use crate::call::{Call, WriteOptions};
-use crate::metadata;
+use crate::{managed_fields, metadata};
 use crate::subresources;
 
-pub(crate) async fn create(call: &Call<'_>, mut object: Object, _options: &WriteOptions) -> Result<Answer, ApiError> {
+pub(crate) async fn create(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Answer, ApiError> {
     let kind = call.served.description.kind.kind.clone();
     if call.served.description.is_namespaced() {
         metadata::match_namespace(&mut object, call.namespace())?;
     }
     match kind.as_ref() {
         "Binding" => bind(call, &object).await,
-        "TokenReview" => review_token(call, object).await,
+        "TokenReview" => {
+            managed_fields::on_create(call, &mut object, options)?;
+            review_token(call, object).await
+        }
         "SelfSubjectReview" => Ok(answer(call, self_subject(call, object))),
         "SelfSubjectRulesReview" => rules(call, object).map(|object| answer(call, object)),
         "SubjectAccessReview" | "LocalSubjectAccessReview" | "SelfSubjectAccessReview" => {
+            managed_fields::on_create(call, &mut object, options)?;
             review_access(call, object, &kind).await
         }
         _ => Err(method_not_allowed()),

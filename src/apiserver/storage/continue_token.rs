@@ -33,13 +33,21 @@ impl ContinueToken {
     }
 
     pub fn decode(token: &str) -> Result<Self, ApiError> {
-        let bytes = URL_SAFE_NO_PAD
-            .decode(token.trim_end_matches('='))
-            .map_err(|_malformed| invalid("encoded continue token is not valid base64"))?;
-        let wire: Wire =
-            serde_json::from_slice(&bytes).map_err(|_malformed| invalid("encoded continue token is not valid JSON"))?;
-        if wire.v != VERSION || wire.rv == 0 || wire.start.is_empty() {
+        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| match error {
+            base64::DecodeError::InvalidByte(at, _) => invalid(&format!("illegal base64 data at input byte {at}")),
+            _ => invalid(&format!("illegal base64 data at input byte {}", token.len())),
+        })?;
+        // The words of Go's scanner, which clients see.
+        schema::Document::parse(&bytes).map_err(|error| invalid(&error.to_string()))?;
+        let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
+        if wire.v != VERSION {
+            return Err(invalid(&format!("server does not recognize this encoded version {:?}", wire.v)));
+        }
+        if wire.rv == 0 {
             return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        }
+        if wire.start.is_empty() {
+            return Err(invalid("encoded start key empty (version meta.k8s.io/v1)"));
         }
         // A token never leads out of the collection: the start is below its prefix whatever it holds.
         Ok(Self { revision: (wire.rv > 0).then_some(wire.rv), start: wire.start })
@@ -47,7 +55,7 @@ impl ContinueToken {
 }
 
 fn invalid(why: &str) -> ApiError {
-    ApiError::bad_request(format!("continue key is not valid: {why}"))
+    ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
 use crate::status::keep_metadata;
-use crate::{Column, Generation, Permission, Strategy, Subresource};
+use crate::{Column, Generation, Permission, StatusMetadata, Strategy, Subresource};
 use super::param_kind;
 use super::default_match;
 
@@ -23,6 +23,7 @@ impl Strategy for ValidatingAdmissionPolicies {
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
 

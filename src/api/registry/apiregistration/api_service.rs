@@ -3,7 +3,7 @@
 use apimachinery::NameRule;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
-use crate::{Column, Permission, Strategy, Subresource};
+use crate::{Column, Permission, StatusMetadata, Strategy, Subresource};
 
 /// Objects of kind `APIService`.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ impl Strategy for APIServices {
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
 
     fn default(service: &mut APIService) {

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use k8s_openapi::api::core::v1::Container;
-use crate::{Column, Generation, Strategy, Subresource};
+use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
 use crate::cells;
 use crate::pod_template::{default_template, default_text};
 
@@ -35,6 +35,7 @@ impl Strategy for Deployments {
     const SHORT_NAMES: &'static [&'static str] = &["deploy"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Scale, Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::WithoutLabels;
     const GENERATION: Generation = Generation::Spec;
 
     fn default(deployment: &mut Deployment) {

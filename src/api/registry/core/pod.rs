@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::{Column, DeleteAnswer, Generation, SelectableField, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
 use super::{pod_cells, pod_preparation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
@@ -32,6 +32,7 @@ impl Strategy for Pods {
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Attach, Subresource::Binding, Subresource::EphemeralContainers, Subresource::Eviction, Subresource::Exec, Subresource::Log, Subresource::PortForward, Subresource::Proxy, Subresource::Resize, Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::WithoutOwners;
     const GENERATION: Generation = Generation::Spec;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[

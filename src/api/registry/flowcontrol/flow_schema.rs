@@ -3,7 +3,7 @@
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 
 use crate::status::keep_metadata;
-use crate::{Column, Generation, Strategy, Subresource};
+use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
 use crate::cells;
 
 const DEFAULT_PRECEDENCE: i32 = 1000;
@@ -38,6 +38,7 @@ impl Strategy for FlowSchemas {
         }),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const GENERATION: Generation = Generation::Spec;
 
     fn default(schema: &mut FlowSchema) {

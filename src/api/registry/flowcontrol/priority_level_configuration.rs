@@ -6,7 +6,7 @@ use k8s_openapi::api::flowcontrol::v1::{
 use serde_json::Value;
 
 use crate::status::keep_metadata;
-use crate::{Column, Generation, Strategy, Subresource};
+use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
 use crate::cells;
 
 /// Objects of kind `PriorityLevelConfiguration`.
@@ -28,6 +28,7 @@ impl Strategy for PriorityLevelConfigurations {
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const GENERATION: Generation = Generation::Spec;
 
     fn default(level: &mut PriorityLevelConfiguration) {

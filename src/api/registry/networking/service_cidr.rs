@@ -3,7 +3,7 @@
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 
 use crate::status::keep_metadata;
-use crate::{Column, Strategy, Subresource};
+use crate::{Column, StatusMetadata, Strategy, Subresource};
 
 /// Objects of kind `ServiceCIDR`.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ impl Strategy for ServiceCIDRs {
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
 
     fn prepare_for_status_update(range: &mut ServiceCIDR, old: &ServiceCIDR) {
         keep_metadata(&mut range.metadata, &old.metadata);

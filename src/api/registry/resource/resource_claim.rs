@@ -3,7 +3,7 @@
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
 use crate::status::keep_metadata;
-use crate::{Column, DeleteAnswer, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, StatusMetadata, Strategy, Subresource};
 
 /// Objects of kind `ResourceClaim`.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ impl Strategy for ResourceClaims {
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 
     fn prepare_for_status_update(claim: &mut ResourceClaim, old: &ResourceClaim) {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 
 use crate::status::keep_metadata;
-use crate::{Column, DeleteAnswer, Permission, Strategy, Subresource};
+use crate::{Column, DeleteAnswer, Permission, StatusMetadata, Strategy, Subresource};
 
 /// Objects of kind `VolumeAttachment`.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ impl Strategy for VolumeAttachments {
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const STATUS_METADATA: StatusMetadata = StatusMetadata::Fixed;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 

@@ -11,7 +11,7 @@ use crate::body::ResponseBody;
 use crate::catalog::{Catalog, Served};
 use crate::endpoints::not_found;
 use crate::filters::Incoming;
-use crate::respond::{json_response, response};
+use crate::respond::response;
 use crate::state::State;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -49,7 +49,7 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
 }
 
 fn json_answer(document: &Value) -> Answer {
-    Answer::Written(json_response(200, document.to_string()))
+    Answer::value(200, document.clone())
 }
 
 fn group_version(group: &str, version: &str) -> String {
@@ -122,7 +122,7 @@ fn resource_document(served: &Served) -> Value {
 fn storage_version_hash(served: &Served) -> String {
     use base64::Engine as _;
     let kind = &served.description.stored_kind;
-    let digest = ring::digest::digest(&ring::digest::SHA256, kind.to_string().as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{}/{}/{}", kind.group, kind.version, kind.kind).as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 

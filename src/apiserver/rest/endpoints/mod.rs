@@ -28,7 +28,14 @@ pub(crate) async fn answer(
     let is_read = matches!(request.info.method.as_str(), "GET" | "HEAD");
     match segments.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => Ok(health::answer(state, &request, &segments)),
-        ["version"] if is_read => Ok(Answer::Written(json_response(200, version().to_string()))),
+        ["version"] if is_read => {
+            let accept = request.header("accept");
+            if ["json", "*/*"].iter().any(|part| accept.contains(part)) || accept.is_empty() {
+                Ok(Answer::Written(json_response(200, version().to_string())))
+            } else {
+                Err(crate::respond::not_routed(&["application/json"]))
+            }
+        }
         ["metrics"] => {
             let text = state.metrics.text(state.store.current_revision());
             let body = crate::body::ResponseBody::whole(text);

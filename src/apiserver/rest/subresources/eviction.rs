@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use storage::ListOptions;
 
 use crate::answer::Answer;
-use crate::call::{Call, FieldValidation, Run, WriteOptions};
+use crate::call::{Call, FieldValidation, Ownership, Run, WriteOptions};
 use crate::catalog::Served;
 use crate::decode;
 use crate::delete_options::{DeleteOptions, Preconditions};
@@ -57,6 +57,7 @@ async fn evict(call: &Call<'_>, key: &ObjectKey, mut delete: DeleteOptions) -> R
             run: Run::Real,
             field_validation: FieldValidation::Ignore,
             field_manager: String::new(),
+            ownership: Ownership::Tracked,
         };
         let preconditions = delete.preconditions.clone().unwrap_or_default();
         let outcome = modify(call, key, Part::Special, &options, |pod| {
@@ -114,7 +115,12 @@ async fn spend_budget(call: &Call<'_>, pod: &Object, run: Run) -> Result<bool, A
     }
     let call = Call { served: &served, body: bytes::Bytes::new(), ..*call };
     let key = ObjectKey::namespaced(budget.namespace(), budget.name());
-    let options = WriteOptions { run, field_validation: FieldValidation::Ignore, field_manager: String::new() };
+    let options = WriteOptions {
+        run,
+        field_validation: FieldValidation::Ignore,
+        field_manager: String::new(),
+        ownership: Ownership::Tracked,
+    };
     let now = call.state.now().to_seconds_string();
     modify(&call, &key, Part::Special, &options, |budget| decremented(budget, pod.name(), &now)).await?;
     Ok(false)

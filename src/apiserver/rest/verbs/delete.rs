@@ -85,6 +85,7 @@ pub(crate) async fn delete_object(
             namespace: &key.namespace,
             run: options.run(),
         };
+        admit::admit_delete(call, admission, &old).await?;
         admit::validate(call, admission, None, Some(&old)).await?;
         tries += 1;
         match carry_out(call, key, options, &old, &current).await {

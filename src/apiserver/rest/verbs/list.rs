@@ -32,6 +32,10 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
     let text = query.text("resourceVersion");
     let how = query.text("resourceVersionMatch");
     let mut errors = FieldErrors::none();
+    if query.text("sendInitialEvents").is_some() {
+        let path = FieldPath::new("sendInitialEvents");
+        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+    }
     let path = FieldPath::new("resourceVersionMatch");
     if let Some(how) = how {
         if text.is_none() {
@@ -51,7 +55,8 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
         return Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors));
     }
     let Some(text) = text else { return Ok(None) };
-    let revision = parse_revision(text)?;
+    let revision =
+        parse_revision(text).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
     if continues {
         if revision != 0 {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
@@ -62,16 +67,11 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
     Ok(Some((revision, if exact { RevisionMatch::Exact } else { RevisionMatch::NotOlderThan })))
 }
 
-/// A resourceVersion in a query.
-pub(crate) fn parse_revision(text: &str) -> Result<i64, ApiError> {
+/// A resourceVersion in a query, or upstream's words for why it is none.
+pub(crate) fn parse_revision(text: &str) -> Result<i64, String> {
     text.parse::<u64>().ok().and_then(|revision| i64::try_from(revision).ok()).ok_or_else(|| {
         let why = if text.bytes().all(|byte| byte.is_ascii_digit()) { "value out of range" } else { "invalid syntax" };
         let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
-        let mut errors = FieldErrors::none();
-        errors.push(FieldError::invalid(&FieldPath::new("resourceVersion"), text, why));
-        // Upstream says Invalid without naming a kind.
-        let mut error = ApiError::bad_request(format!("resourceVersion: {}", errors.iter().next().map(FieldError::body).unwrap_or_default()));
-        error.message = format!("Invalid value: {text:?}: {}", errors.iter().next().map(|error| error.detail.clone()).unwrap_or_default());
-        error
+        FieldError::invalid(&FieldPath::new("resourceVersion"), text, why).to_string()
     })
 }

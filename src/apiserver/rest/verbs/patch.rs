@@ -1,12 +1,14 @@
 //! A change told as a patch.
 
-use apimachinery::{ApiError, GroupVersionKind, Object, json_patch, merge_patch};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, Object, json_patch, merge_patch,
+};
 use schema::Node;
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::call::{Call, WriteOptions};
-use crate::decode::{finish, media_type};
+use crate::decode::{finish, media_type, report};
 use crate::modify::{Part, modify};
 use crate::metadata;
 
@@ -46,7 +48,8 @@ pub(crate) fn patched_as(
     node: Node<'_>,
     options: &WriteOptions,
 ) -> Result<Object, ApiError> {
-    let tree = match media_type(call.header("content-type")) {
+    let content_type = media_type(call.header("content-type"));
+    let tree = match content_type {
         JSON => json_patch(&tree, &call.body)?,
         MERGE => {
             let patch = read(&call.body)?;
@@ -57,7 +60,22 @@ pub(crate) fn patched_as(
         STRATEGIC => strategic(call, tree, node)?,
         _ => return Err(unsupported()),
     };
-    decoded(call, &tree, kind, node, options)
+    let told = if content_type == STRATEGIC { go_text(&read(&call.body)?) } else { tree.to_string() };
+    decoded(call, &tree, kind, node, options, &told)
+}
+
+/// A value as Go prints it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let members: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", members.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, ApiError> {
@@ -88,7 +106,20 @@ fn decoded(
     kind: &GroupVersionKind,
     node: Node<'_>,
     options: &WriteOptions,
+    told: &str,
 ) -> Result<Object, ApiError> {
-    let decoded = schema::decode_check(tree, node).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    // What is wrong is told about the patch as a whole.
+    let refused = |why: String| {
+        let mut errors = FieldErrors::none();
+        errors.push(FieldError::invalid(&FieldPath::new("patch"), told, why));
+        ApiError::invalid(&GroupKind::new("", ""), "", &errors)
+    };
+    let mut decoded = schema::decode_check(tree, node).map_err(|error| refused(error.to_string()))?;
+    if let Node::CustomResource(schema) = node {
+        let unknown = schema::prune(&mut decoded.tree, schema);
+        decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    }
+    report(call, &decoded.strict_errors, options.field_validation).map_err(refused)?;
+    decoded.strict_errors.clear();
     finish(call, kind, decoded, options.field_validation)
 }

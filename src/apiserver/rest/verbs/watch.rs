@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind, Reason};
 use storage::{WatchOptions, WatchStart};
 
 use crate::answer::Answer;
@@ -24,7 +24,8 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 fn watch_options(call: &Call<'_>) -> Result<WatchOptions, ApiError> {
     check(call)?;
-    let revision = call.query.text("resourceVersion").map(parse_revision).transpose()?.unwrap_or(0);
+    let revision = call.query.text("resourceVersion").map(parse_revision).transpose();
+    let revision = revision.map_err(|why| ApiError::new(500, Reason::Unknown, why))?.unwrap_or(0);
     let initial_events = call.query.text("sendInitialEvents").map(|text| text == "true");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let start = match (initial_events, revision) {
