@@ -30,6 +30,10 @@ pub(crate) fn is_archive(name: &str) -> bool {
     !name.starts_with('.') && ARCHIVE_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
+pub(crate) fn is_list(name: &str) -> bool {
+    !name.starts_with('.') && name.strip_suffix(".txt").is_some()
+}
+
 impl ImageStore {
     /// Looks for archives and lists. Cheap: unchanged archives are known by size and time.
     pub fn air_gap_files(&self) -> Result<AirGapFiles> {
@@ -46,7 +50,7 @@ impl ImageStore {
                 if !self.is_imported(&name)? {
                     files.archives.push(name);
                 }
-            } else if name.ends_with(".txt") {
+            } else if is_list(&name) {
                 match read_list(&root.join(&name)) {
                     Ok(listed) => files.listed.extend(listed),
                     Err(error) => files.refused.push((name, error.chain())),

@@ -1,21 +1,20 @@
 //! Images on a node: import, pull, verify, unpack, mount, collect.
 //!
 //! [`ImageStore`] is the whole of it, for a running node and for the command line alike: it is a directory under file locks. Its methods block.
-//! [`pull`] fills it from registries, [`LocalImageService`] is its face to the kubelet, [`PullSecrets`] and [`plan_garbage`] decide for the kubelet.
+//! [`pull`] fills it from registries, [`LocalImageService`] is its face to the kubelet and keeps it in step with archives and `registries.yaml`.
 
 mod air_gap;
 mod archive;
 mod compression;
 mod digest;
 mod error;
-mod garbage;
+mod follow;
 mod index;
 mod layers;
 mod layout;
 mod manifest;
 mod platform;
 mod pull;
-mod pull_secrets;
 mod reference;
 mod refusal;
 mod registries;
@@ -30,10 +29,8 @@ pub use air_gap::AirGapFiles;
 pub use archive::ImportedImage;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
-pub use garbage::{DiskUsage, GarbagePlan, GarbagePolicy, ImageUse, plan_garbage};
 pub use platform::Platform;
 pub use pull::{PullSettings, pull};
-pub use pull_secrets::PullSecrets;
 pub use reference::Reference;
 pub use refusal::Refusal;
 pub use registries::{DefaultEndpoint, Registries};

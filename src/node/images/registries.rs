@@ -3,7 +3,10 @@
 //! Parsing and applying are pure: the result is the list of endpoints to try, in order.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 use serde::Deserialize;
 
@@ -103,6 +106,15 @@ impl Registries {
             .map_err(|error| Error::invalid("registries.yaml", error.to_string()))?;
         registries.check()?;
         Ok(registries)
+    }
+
+    /// Reads the file; a missing one is the default.
+    pub fn load(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
     }
 
     /// Says at start what would otherwise be found at the first pull.
@@ -217,16 +229,25 @@ impl Auth {
             registry_token: self.token.clone(),
         };
         if !self.auth.is_empty() && auth.username.is_empty() {
-            (auth.username, auth.password) = crate::pull_secrets::decode_auth(&self.auth)
-                .ok_or_else(|| {
-                    Error::invalid(
-                        format!("registries.yaml: auth of {host}"),
-                        "is not base64 of user:password",
-                    )
-                })?;
+            (auth.username, auth.password) = decode_auth(&self.auth).ok_or_else(|| {
+                Error::invalid(
+                    format!("registries.yaml: auth of {host}"),
+                    "is not base64 of user:password",
+                )
+            })?;
         }
         Ok(auth)
     }
+}
+
+fn decode_auth(auth: &str) -> Option<(String, String)> {
+    let decoded = STANDARD.decode(auth.trim()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (username, password) = text.split_once(':')?;
+    Some((
+        username.to_owned(),
+        password.trim_end_matches('\0').to_owned(),
+    ))
 }
 
 /// The first expression that matches replaces, as in k3s; only mirrors are asked for the new name.

@@ -10,6 +10,7 @@ use cri::{
     PullAuth, RootFs,
 };
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pull::{PullSettings, blocking, pull};
@@ -22,6 +23,8 @@ pub struct LocalImageService {
     store: Arc<ImageStore>,
     settings: arc_swap::ArcSwap<PullSettings>,
     pulling: Mutex<BTreeMap<Reference, Arc<tokio::sync::Mutex<()>>>>,
+    /// True while archives are being imported.
+    pub(crate) importing: watch::Sender<bool>,
 }
 
 impl LocalImageService {
@@ -30,6 +33,7 @@ impl LocalImageService {
             store,
             settings: arc_swap::ArcSwap::from_pointee(settings),
             pulling: Mutex::new(BTreeMap::new()),
+            importing: watch::Sender::new(false),
         }
     }
 
@@ -50,7 +54,21 @@ impl LocalImageService {
         blocking(move || work(&store)).await.map_err(in_cri_words)
     }
 
-    async fn pull_in_turn(
+    /// An image that is not here but comes with an archive being imported: only who needs it waits for the import.
+    async fn arrives_with_import(&self, reference: &Reference) -> Result<Option<ImageId>> {
+        if !*self.importing.borrow() || self.store.status(&reference.to_string())?.is_some() {
+            return Ok(None);
+        }
+        let mut importing = self.importing.subscribe();
+        // The sender is part of this service: it does not go away.
+        let _ended = importing.wait_for(|importing| !importing).await;
+        Ok(self
+            .store
+            .status(&reference.to_string())?
+            .map(|image| image.id))
+    }
+
+    pub(crate) async fn pull_in_turn(
         &self,
         reference: &Reference,
         auth: Option<&PullAuth>,
@@ -73,6 +91,13 @@ impl LocalImageService {
 impl ImageService for LocalImageService {
     async fn pull_image(&self, image: &ImageSpec, auth: Option<&PullAuth>) -> cri::Result<ImageId> {
         let reference = Reference::parse(&image.reference).map_err(in_cri_words)?;
+        if let Some(id) = self
+            .arrives_with_import(&reference)
+            .await
+            .map_err(in_cri_words)?
+        {
+            return Ok(id);
+        }
         self.pull_in_turn(&reference, auth)
             .await
             .map_err(|error| match error {

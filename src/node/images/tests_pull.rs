@@ -10,7 +10,7 @@ use cri::{ImageService, ImageSpec, PullAuth};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::test_archives::{OciImage, file, gzip, oci_image, store, tar_of};
+use crate::test_archives::{OciImage, docker_archive, file, gzip, oci_image, store, tar_of};
 use crate::{
     DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, PullSettings, Reference, Registries,
     StoreChange, pull,
@@ -425,17 +425,13 @@ async fn a_running_server_notices_what_another_process_does() {
     let archive = store.root().join("bundle.tar");
     // Written beside and renamed, as a careful copier does.
     let beside = directory.path().join("copying");
-    fs::write(
-        &beside,
-        crate::test_archives::docker_archive("a:1", &[tar_of(&[file("x", "y")])]),
-    )
-    .unwrap();
+    fs::write(&beside, docker_archive("a:1", &[tar_of(&[file("x", "y")])])).unwrap();
     fs::rename(&beside, &archive).unwrap();
     let seen = env::timeout(Duration::from_secs(10), watch.changed())
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(seen, StoreChange::Archive(String::from("bundle.tar")));
+    assert_eq!(seen, StoreChange::AirGapFile(String::from("bundle.tar")));
     assert_eq!(store.air_gap_files().unwrap().archives, ["bundle.tar"]);
     store.import_air_gap("bundle.tar").unwrap();
     assert!(
@@ -474,4 +470,86 @@ fn lists_and_unreadable_files_are_told_apart() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(refused, ["b.tar.xz", "bad.txt"]);
+}
+
+#[tokio::test]
+async fn a_pull_waits_for_the_archive_that_has_the_image() {
+    let (_directory, store) = shared_store();
+    let archive = docker_archive("127.0.0.1:1/only/here:1", &[tar_of(&[file("x", "y")])]);
+    fs::write(store.root().join("bundle.tar"), archive).unwrap();
+    fs::write(store.root().join("list.txt"), "127.0.0.1:1/unreachable:1").unwrap();
+    let service = Arc::new(LocalImageService::new(
+        Arc::clone(&store),
+        PullSettings::default(),
+    ));
+    let (trigger, shutdown) = env::Shutdown::new();
+    let keeping = env::spawn(Arc::clone(&service).keep_air_gap_imported(shutdown));
+    let image = |name: &str| ImageSpec {
+        reference: name.to_owned(),
+        ..ImageSpec::default()
+    };
+    let pulled = service
+        .pull_image(&image("127.0.0.1:1/only/here:1"), None)
+        .await
+        .unwrap();
+    assert!(store.status(&pulled.0).unwrap().unwrap().pinned);
+    assert!(
+        service
+            .pull_image(&image("127.0.0.1:1/nowhere:1"), None)
+            .await
+            .is_err()
+    );
+
+    // One that is put there later.
+    let later = docker_archive("later:1", &[tar_of(&[file("z", "y")])]);
+    let mut watch = store.watch().unwrap();
+    fs::write(store.root().join("later.tar"), later).unwrap();
+    while store.status("later:1").unwrap().is_none() {
+        env::timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    trigger.trigger();
+    env::timeout(Duration::from_secs(10), keeping)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_registries_file_counts_from_the_next_pull() {
+    let image_of = image();
+    let registry = Registry::start(Behaviour {
+        contents: contents("a", &image_of),
+        ..Behaviour::default()
+    })
+    .await;
+    let (directory, store) = shared_store();
+    let path = directory.path().join("registries.yaml");
+    let service = Arc::new(LocalImageService::new(store, PullSettings::default()));
+    let (_trigger, shutdown) = env::Shutdown::new();
+    let following = Arc::clone(&service)
+        .follow_registries(path.clone(), DefaultEndpoint::Disabled, shutdown)
+        .unwrap();
+    env::spawn(following);
+    let wanted = ImageSpec {
+        reference: String::from("gone.invalid/a:1"),
+        ..ImageSpec::default()
+    };
+    fs::write(&path, "mirrors: [").unwrap();
+    fs::write(
+        &path,
+        format!(
+            "mirrors: {{gone.invalid: {{endpoint: [\"http://{}\"]}}}}",
+            registry.address
+        ),
+    )
+    .unwrap();
+    env::timeout(Duration::from_secs(20), async {
+        while service.pull_image(&wanted, None).await.is_err() {}
+    })
+    .await
+    .unwrap();
 }

@@ -3,7 +3,7 @@
 use linux::Readable;
 use linux::inotify::Watches;
 
-use crate::air_gap::is_archive;
+use crate::air_gap::{is_archive, is_list};
 use crate::error::Result;
 use crate::store::ImageStore;
 
@@ -12,8 +12,8 @@ use crate::store::ImageStore;
 pub enum StoreChange {
     /// The list of images is another.
     Images,
-    /// An archive was put or changed: its file name.
-    Archive(String),
+    /// An archive or a list was put or changed: its file name.
+    AirGapFile(String),
 }
 
 /// A watch on the store's directory; it ends when dropped.
@@ -70,7 +70,7 @@ fn meaning(changes: &[linux::inotify::Change]) -> Vec<StoreChange> {
             "index.json" => StoreChange::Images,
             // After an overflow anything may have happened.
             _ if change.overflow => StoreChange::Images,
-            _ if is_archive(name) => StoreChange::Archive(name.to_owned()),
+            _ if is_archive(name) || is_list(name) => StoreChange::AirGapFile(name.to_owned()),
             _ => continue,
         };
         if !meant.contains(&what) {
