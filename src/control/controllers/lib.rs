@@ -4,11 +4,13 @@
 
 mod cluster_role_aggregation;
 mod conditions;
+mod daemon_set;
 mod deployment;
 mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod history;
 mod job;
 mod namespace;
 mod node_lifecycle;

@@ -3,9 +3,9 @@
 use controller::Manager;
 
 use crate::{
-    cluster_role_aggregation, deployment, endpoint_slice, endpoints, garbage_collector, job,
-    namespace, node_lifecycle, pod_garbage, replica_set, root_ca, service_account, taint_eviction,
-    ttl_after_finished,
+    cluster_role_aggregation, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector,
+    job, namespace, node_lifecycle, pod_garbage, replica_set, root_ca, service_account,
+    taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -75,6 +75,10 @@ pub const CONTROLLERS: &[Entry] = &[
         start: |manager, _| {
             manager.start(replica_set::ReplicationControllers::new(manager.factory()))
         },
+    },
+    Entry {
+        name: "daemonset-controller",
+        start: |manager, _| manager.start(daemon_set::DaemonSets::new(manager.factory())),
     },
     Entry {
         name: "job-controller",

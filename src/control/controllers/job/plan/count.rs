@@ -26,7 +26,7 @@ impl Turn<'_> {
             .uncounted_terminated_pods
             .take()
             .unwrap_or_default();
-        let mut settle = |list: &mut Vec<String>| {
+        let settle = |list: &mut Vec<String>| {
             let before = list.len();
             list.retain(|uid| tracked.contains(uid.as_str()));
             number(before - list.len())
