@@ -370,3 +370,72 @@ async fn a_silent_connection_ends_and_a_busy_one_does_not() {
     assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);
     assert!(bytes > 1 && begun.elapsed() >= limit * 3);
 }
+
+#[tokio::test]
+async fn no_damaged_frames_hang_or_crash_a_server() {
+    let rng = env::SeededRng::shared(3);
+    let recorded = recorded_session().await;
+    for round in 0..300 {
+        let mut bytes = recorded.clone();
+        for _ in 0..=rng.below(4) {
+            let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+            bytes[at] = rng.next_u64().to_le_bytes()[0];
+        }
+        let (mut here, there) = tokio::io::duplex(1 << 20);
+        let server = env::spawn(async move {
+            let protocol = PortForwardProtocol::Spdy;
+            let mut server = PortForwardServer::new(there, protocol, &[]).await.unwrap();
+            let mut forwarded = 0;
+            while let Some(mut request) = server.next().await {
+                forwarded += 1;
+                env::spawn(async move {
+                    tokio::io::copy(&mut request.reader, &mut request.writer).await
+                });
+            }
+            forwarded
+        });
+        // A server that gave up does not take the rest.
+        let _given_up = here.write_all(&bytes).await;
+        let _given_up = here.shutdown().await;
+        assert!(within(server).await.unwrap() <= 3, "round {round}");
+    }
+}
+
+/// What a client sends that opens two connections and writes on them.
+async fn recorded_session() -> Vec<u8> {
+    let (here, mut recorder) = tokio::io::duplex(1 << 20);
+    let (far, server) = cable();
+    env::spawn(forward(server, PortForwardProtocol::Spdy));
+    let (mut far_read, mut far_write) = tokio::io::split(far);
+    let recording = env::spawn(async move {
+        let mut recorded = Vec::new();
+        let mut buffer = [0; 4096];
+        let mut back = [0; 4096];
+        loop {
+            tokio::select! {
+                read = recorder.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => return recorded,
+                    Ok(read) => {
+                        recorded.extend_from_slice(&buffer[..read]);
+                        far_write.write_all(&buffer[..read]).await.unwrap();
+                    }
+                },
+                read = far_read.read(&mut back) => match read {
+                    Ok(0) | Err(_) => return recorded,
+                    Ok(read) => recorder.write_all(&back[..read]).await.unwrap(),
+                },
+            }
+        }
+    });
+    let client = PortForwardClient::new(here, PortForwardProtocol::Spdy)
+        .await
+        .unwrap();
+    for port in [80, 81] {
+        let (reader, mut writer, _) = within(client.open(port)).await.unwrap().into_parts();
+        writer.write_all(b"some data").await.unwrap();
+        writer.shutdown().await.unwrap();
+        within(read_all(reader)).await;
+    }
+    client.close().await;
+    within(recording).await.unwrap()
+}

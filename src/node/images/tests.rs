@@ -545,3 +545,63 @@ fn the_stores_content_is_hidden_from_other_users() {
         assert_eq!(mode & 0o777, 0o700, "{name}");
     }
 }
+
+#[test]
+fn no_damaged_archive_reaches_outside_its_directory() {
+    use crate::unpack::{OpaqueMark, Unpacker};
+    use std::os::fd::AsFd;
+    let rng = env::SeededRng::shared(7);
+    let honest = tar_of(&[
+        directory("d", 0o755),
+        file("d/f", "content").pax("SCHILY.xattr.user.a", b"b"),
+        symlink("up", "../.."),
+        file("up/x", "x"),
+        hard_link("d/again", "d/f"),
+        file("d/.wh.gone", ""),
+        file("d/.wh..wh..opq", ""),
+        device("null", b'3', (1, 3)),
+        file(&format!("{}/long", "n".repeat(120)), "x"),
+    ]);
+    let outside = tempfile::tempdir().unwrap();
+    for round in 0..400 {
+        let mut archive = honest.clone();
+        for _ in 0..=rng.below(6) {
+            let at = usize::try_from(rng.below(archive.len() as u64)).unwrap();
+            archive[at] = *b"/.\0x70S~\xff"
+                .get(usize::try_from(rng.below(9)).unwrap())
+                .unwrap();
+            refresh_checksum(&mut archive, at);
+        }
+        if rng.below(4) == 0 {
+            archive.truncate(usize::try_from(rng.below(archive.len() as u64)).unwrap());
+        }
+        let root = outside.path().join("inside");
+        fs::create_dir(&root).unwrap();
+        let opened = fs::File::open(&root).unwrap();
+        let limits = UnpackLimits {
+            bytes_max: 1 << 20,
+            entries_max: 100,
+        };
+        let _refused_or_not =
+            Unpacker::new(opened.as_fd(), &[], OpaqueMark::Trusted, limits).run(archive.as_slice());
+        let names: Vec<_> = fs::read_dir(outside.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["inside"], "round {round}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
+
+/// Makes the header around a changed byte valid again, so that more than its checksum is tried.
+fn refresh_checksum(archive: &mut [u8], at: usize) {
+    let start = at / 512 * 512;
+    let Some(block) = archive.get_mut(start..start + 512) else {
+        return;
+    };
+    if &block[257..262] == b"ustar" {
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    }
+}
