@@ -390,6 +390,8 @@ fn quoted(byte: u8) -> String {
         b'\r' => r"'\r'".to_owned(),
         b'\t' => r"'\t'".to_owned(),
         0..=0x1f | 0x7f => format!("'\\x{byte:02x}'"),
+        // Control characters beyond ASCII: Go writes them by number.
+        0x80..=0xa0 | 0xad => format!("'\\u{byte:04x}'"),
         _ => format!("'{}'", char::from(byte)),
     }
 }

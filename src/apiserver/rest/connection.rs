@@ -1,6 +1,5 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2, and limits that keep idle or broken clients from hurting others.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +62,7 @@ pub(crate) async fn serve(
         };
         let (state, acceptor, shutdown) = (state.clone(), acceptor.clone(), shutdown.clone());
         env::spawn(async move {
-            if let Err(error) = connection(state, stream, address, acceptor, shutdown).await {
+            if let Err(error) = connection(state, stream, acceptor, shutdown).await {
                 tracing::debug!(%address, error, "connection ended");
             }
             drop(slot);
@@ -77,7 +76,6 @@ pub(crate) async fn serve(
 async fn connection(
     state: Arc<State>,
     stream: TcpStream,
-    address: SocketAddr,
     acceptor: TlsAcceptor,
     shutdown: Shutdown,
 ) -> Result<(), String> {
@@ -92,7 +90,7 @@ async fn connection(
         .iter()
         .map(|certificate| certificate.as_ref().to_vec())
         .collect();
-    let caller = Caller::Connection { peer_certificates: certificates.into(), address: Some(address) };
+    let caller = Caller::Connection { peer_certificates: certificates.into() };
     let service = hyper::service::service_fn(move |request| {
         let (state, caller) = (state.clone(), caller.clone());
         async move { Ok::<_, std::convert::Infallible>(handle(state, request, caller).await) }

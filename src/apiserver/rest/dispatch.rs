@@ -29,6 +29,9 @@ pub(crate) async fn dispatch(
         };
     };
     check_place(served, path)?;
+    if let Some(warning) = crate::deprecations::warning(&served.description) {
+        request.warnings.add(warning);
+    }
     if !path.subresource.is_empty() {
         return subresources::dispatch(state, authorized, served, request).await;
     }

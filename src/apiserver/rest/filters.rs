@@ -26,7 +26,7 @@ pub(crate) type Response = http::Response<crate::body::ResponseBody>;
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// Over the network, with the certificates of the connection.
-    Connection { peer_certificates: Arc<[Vec<u8>]>, address: Option<std::net::SocketAddr> },
+    Connection { peer_certificates: Arc<[Vec<u8>]> },
     /// A component of this process, which is trusted to be who it says.
     InProcess(Arc<User>),
 }
@@ -118,7 +118,7 @@ async fn within_limits(state: &Arc<State>, request: Incoming, caller: Caller) ->
 async fn identified(state: &Arc<State>, request: Incoming, caller: Caller) -> Result<Answer, ApiError> {
     let user = match &caller {
         Caller::InProcess(user) => User::clone(user),
-        Caller::Connection { peer_certificates, .. } => {
+        Caller::Connection { peer_certificates } => {
             let credentials = Credentials {
                 peer_certificates: peer_certificates.to_vec(),
                 bearer_token: bearer_token(&request.headers),

@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod decode;
 mod delete_options;
+mod deprecations;
 mod dispatch;
 mod encodings;
 mod endpoints;

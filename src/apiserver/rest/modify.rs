@@ -89,6 +89,8 @@ impl Change<'_, '_> {
         metadata::match_namespace(&mut object, &self.key.namespace)?;
         let defaulted = self.call.served.resource.default(&mut object);
         defaulted.map_err(ApiError::internal)?;
+        // Who owns what is found out from what the request can change at all.
+        self.reset(&mut object, old);
         managed_fields::on_update(self.call, &mut object, old, self.options)?;
         let admission = Admission {
             operation: Operation::Update,
@@ -139,8 +141,8 @@ impl Change<'_, '_> {
         Err(ApiError::conflict(&self.call.served.description.group_resource(), &self.key.name, &why))
     }
 
-    /// The common rules of status and generation.
-    fn prepare(&self, object: &mut Object, old: &Object) {
+    /// Takes back what this kind of write cannot change.
+    fn reset(&self, object: &mut Object, old: &Object) {
         let description = &self.call.served.description;
         match self.part {
             Part::Main => {
@@ -162,6 +164,12 @@ impl Change<'_, '_> {
             Part::Special => {}
         }
         metadata::keep_from_old(object, old);
+    }
+
+    /// The common rules of status and generation.
+    fn prepare(&self, object: &mut Object, old: &Object) {
+        let description = &self.call.served.description;
+        self.reset(object, old);
         if self.part != Part::Status && grows(description.generation, object, old) {
             object.set_generation(old.generation() + 1);
         }

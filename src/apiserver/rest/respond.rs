@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apimachinery::{ApiError, StoredObject};
+use apimachinery::ApiError;
 use bytes::Bytes;
 use codec::{
     BUILT_IN_ENCODINGS, CUSTOM_ENCODINGS, ColumnDefinition, Encoding, IncludeObject, JsonList, ListItems, ListMetadata,
@@ -340,11 +340,6 @@ fn column_definitions(served: &Served) -> Vec<ColumnDefinition> {
             priority: column.priority,
         })
         .collect()
-}
-
-/// The stored object's bytes as this version serves them, with the resourceVersion.
-pub(crate) fn object_json(served: &Served, object: &StoredObject) -> Result<Vec<u8>, ApiError> {
-    Ok(codec::with_resource_version(&*served.bytes(object)?, object.revision))
 }
 
 pub(crate) fn json_response(code: u16, body: impl Into<Bytes>) -> Response {

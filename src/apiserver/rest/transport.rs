@@ -44,10 +44,7 @@ impl InProcess {
         if !request.content_type.is_empty() {
             headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(request.content_type));
         }
-        let name = self.user.name.rsplit(':').next().unwrap_or_default();
-        if let Ok(agent) = http::HeaderValue::from_str(&format!("combo-{name}/1")) {
-            headers.insert(http::header::USER_AGENT, agent);
-        }
+        headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent(&self.user)));
         Incoming {
             info: RequestInfo::parse(&method, &request.path),
             raw_query: request.path.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default(),
@@ -136,6 +133,18 @@ async fn pump(served: Arc<crate::catalog::Served>, mut watch: Box<storage::Watch
         if sender.send(event).await.is_err() || is_last {
             return;
         }
+    }
+}
+
+/// The program that upstream runs such a component in: it owns the fields that the component writes.
+fn agent(user: &User) -> &'static str {
+    match user.name.as_str() {
+        "system:apiserver" => "kube-apiserver",
+        "system:kube-scheduler" => "kube-scheduler",
+        name if name.starts_with("system:node:") => "kubelet",
+        name if name.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
+        "system:kube-controller-manager" => "kube-controller-manager",
+        _ => "combo",
     }
 }
 

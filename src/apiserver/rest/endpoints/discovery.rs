@@ -14,6 +14,9 @@ use crate::filters::Incoming;
 use crate::respond::response;
 use crate::state::State;
 
+/// Kinds that upstream still stores in their first beta, which is what the hash tells.
+const HASHED_AS_BETA: &[&str] =
+    &["CustomResourceDefinition", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
@@ -122,7 +125,9 @@ fn resource_document(served: &Served) -> Value {
 fn storage_version_hash(served: &Served) -> String {
     use base64::Engine as _;
     let kind = &served.description.stored_kind;
-    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{}/{}/{}", kind.group, kind.version, kind.kind).as_bytes());
+    let version = if HASHED_AS_BETA.contains(&kind.kind.as_ref()) { "v1beta1" } else { &kind.version };
+    let text = format!("{}/{version}/{}", kind.group, kind.kind);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 

@@ -1,6 +1,6 @@
 //! `/binding`: a scheduler puts a pod on a node.
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupResource, GroupVersionKind, Object, ObjectKey};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupResource, GroupVersionKind, Object, ObjectKey, Reason};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -44,7 +44,8 @@ fn validate(binding: &Object) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(&GroupKind::new("", "Binding"), binding.name(), &errors))
+    // Upstream hands these on without making a status of them.
+    Err(ApiError::new(500, Reason::Unknown, errors.summary()))
 }
 
 fn bound(pod: &Object, binding: &Object, now: &str) -> Result<Object, ApiError> {

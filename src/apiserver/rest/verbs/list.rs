@@ -9,6 +9,9 @@ use crate::query::Query;
 
 pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     let options = list_options(call)?;
+    if call.served.description.kind.kind == "ComponentStatus" {
+        return Ok(crate::virtual_kinds::component_statuses(call));
+    }
     let list = call.state.store.list(&call.served.collection, &options).await?;
     Ok(Answer::List { served: call.served.clone(), list })
 }

@@ -49,6 +49,7 @@ pub(crate) fn patched_as(
     options: &WriteOptions,
 ) -> Result<Object, ApiError> {
     let content_type = media_type(call.header("content-type"));
+    let before = tree.clone();
     let tree = match content_type {
         JSON => json_patch(&tree, &call.body)?,
         MERGE => {
@@ -60,8 +61,53 @@ pub(crate) fn patched_as(
         STRATEGIC => strategic(call, tree, node)?,
         _ => return Err(unsupported()),
     };
-    let told = if content_type == STRATEGIC { go_text(&read(&call.body)?) } else { tree.to_string() };
+    let told = if content_type == STRATEGIC {
+        go_text(&read(&call.body)?)
+    } else {
+        // Whoever patches in Go leaves untouched parts as the struct wrote them, and sorts the others.
+        let mut text = String::new();
+        go_json(&tree, Some(&before), Some(node), &mut text);
+        text
+    };
     decoded(call, &tree, kind, node, options, &told)
+}
+
+fn go_json(value: &Value, before: Option<&Value>, node: Option<Node<'_>>, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let is_untouched = before == Some(value);
+            let declared = node.filter(|_| is_untouched).and_then(Node::type_ref);
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort_unstable();
+            if let Some(declared) = declared {
+                let order: Vec<&str> = declared.fields().map(schema::FieldRef::json_name).collect();
+                keys.sort_by_key(|key| order.iter().position(|name| name == key).unwrap_or(order.len()));
+            }
+            out.push('{');
+            for (at, key) in keys.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                let below = node.and_then(|node| node.child(key));
+                go_json(&map[key], before.and_then(|before| before.get(key)), below, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            let below = node.and_then(Node::element);
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                go_json(item, before.and_then(|before| before.get(at)), below, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
 }
 
 /// A value as Go prints it.

@@ -111,6 +111,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(port: u16) -> Self {
+        Self::start_with(port, None).await
+    }
+
+    pub async fn start_with(port: u16, kubelets: Option<Arc<dyn rest::KubeletDialer>>) -> Self {
         let (end, shutdown) = Shutdown::new();
         let kv: Arc<dyn Kv> = MemoryKv::new();
         let objects = StoreObjects::new(kv.clone(), SystemClock::shared());
@@ -131,7 +135,7 @@ impl Cluster {
             authorizer,
             rbac: Some(rbac),
             tokens: Some(tokens),
-            kubelets: None,
+            kubelets,
             admission: admission::plugins(&context),
             service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
             clock: SystemClock::shared(),
@@ -177,7 +181,7 @@ impl Cluster {
         let stream = connector.connect(name, stream).await.expect("a handshake");
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("HTTP");
-        env::spawn(connection);
+        env::spawn(connection.with_upgrades());
         Client { sender }
     }
 
@@ -206,6 +210,13 @@ impl Client {
             .header("content-type", content_type)
             .body(http_body_util::Full::new(bytes))
             .expect("a request");
+        self.send_raw(request).await
+    }
+
+    pub async fn send_raw(
+        &mut self,
+        request: http::Request<http_body_util::Full<bytes::Bytes>>,
+    ) -> http::Response<hyper::body::Incoming> {
         self.sender.send_request(request).await.expect("an answer")
     }
 
