@@ -10,9 +10,9 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// `MOUNT_ATTR_IDMAP` of mount_setattr(2).
+/// `MOUNT_ATTR_IDMAP` of `mount_setattr(2)`.
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
-/// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
+/// `MOUNT_ATTR_RDONLY` of `mount_setattr(2)`.
 const MOUNT_ATTR_RDONLY: u64 = 0x0000_0001;
 
 /// The directories of an overlay; the first lower one is on top.
@@ -25,7 +25,7 @@ pub struct Overlay<'a> {
     pub options: &'a [&'a str],
 }
 
-/// `struct mount_attr` of mount_setattr(2).
+/// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
 struct MountAttr {
     attr_set: u64,
@@ -133,7 +133,7 @@ fn overlay_at_once(
 ) -> rustix::io::Result<()> {
     let mut data = format!("lowerdir={}", lower.join(":"));
     if let Some((upper, work)) = writable {
-        data.push_str(&format!(",upperdir={upper},workdir={work}"));
+        data = format!("{data},upperdir={upper},workdir={work}");
     }
     for option in options {
         data.push(',');
@@ -261,7 +261,11 @@ pub fn is_mount_point(path: &Path) -> Result<bool> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     // The kernel knows it of one path (Linux 5.8); the whole table is long on a full node.
     match rustix::fs::statx(CWD, path, flags, StatxFlags::TYPE) {
-        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+        Ok(stat)
+            if stat
+                .stx_attributes_mask
+                .contains(StatxAttributes::MOUNT_ROOT) =>
+        {
             Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
@@ -296,15 +300,12 @@ fn unescape(text: &str) -> PathBuf {
     while at < bytes.len() {
         let code = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
         let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 4;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
+        if let Some(byte) = code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(byte);
+            at += 4;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
         }
     }
     PathBuf::from(std::ffi::OsString::from_vec(out))

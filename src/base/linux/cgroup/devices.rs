@@ -7,6 +7,10 @@ use std::path::Path;
 
 /// A rule. `None` as number means any.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the three kinds of access are independent"
+)]
 pub struct DeviceRule {
     pub allow: bool,
     pub kind: DeviceKind,
@@ -58,31 +62,32 @@ const BPF_DEVCG_ACC_MKNOD: u32 = 1;
 const BPF_DEVCG_ACC_READ: u32 = 2;
 const BPF_DEVCG_ACC_WRITE: u32 = 4;
 
+/// The members of `union bpf_attr` that `BPF_PROG_ATTACH` reads.
+#[repr(C)]
+struct Attach {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+}
+
 /// Loads the rules as a program and attaches it to a v2 directory, beside programs that are there.
 pub(super) fn attach_program(directory: &Path, rules: &[DeviceRule]) -> Result<()> {
     let described = || format!("restrict devices of {}", directory.display());
     let program = load(&program(rules)).doing(described)?;
     let directory_fd = std::fs::File::open(directory).doing(described)?;
-    /// The members of `union bpf_attr` that BPF_PROG_ATTACH reads.
-    #[repr(C)]
-    struct Attach {
-        target_fd: u32,
-        attach_bpf_fd: u32,
-        attach_type: u32,
-        attach_flags: u32,
-    }
     let attach = Attach {
-        target_fd: directory_fd.as_raw_fd().cast_unsigned(),
-        attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
-        attach_type: BPF_CGROUP_DEVICE,
-        attach_flags: BPF_F_ALLOW_MULTI,
+        target: directory_fd.as_raw_fd().cast_unsigned(),
+        program: program.as_raw_fd().cast_unsigned(),
+        kind: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
     };
     bpf(BPF_PROG_ATTACH, &attach).doing(described)?;
     Ok(())
 }
 
 fn load(program: &[Instruction]) -> std::io::Result<OwnedFd> {
-    /// The members of `union bpf_attr` that BPF_PROG_LOAD reads.
+    /// The members of `union bpf_attr` that `BPF_PROG_LOAD` reads.
     #[repr(C)]
     struct Load {
         prog_type: u32,
@@ -140,7 +145,13 @@ fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
         load_word(5, 8),
     ];
     for rule in rules.iter().rev() {
-        out.extend(rule_block(rule));
+        let block = rule_block(rule);
+        let is_unconditional = !block.iter().any(|instruction| is_jump(*instruction));
+        out.extend(block);
+        // The kernel refuses a program with instructions that are never reached.
+        if is_unconditional {
+            return out;
+        }
     }
     out.extend([move_immediate(0, 0), exit()]);
     out
@@ -165,17 +176,18 @@ fn rule_block(rule: &DeviceRule) -> Vec<Instruction> {
         .fold(0, |mask, (_, bit)| mask | bit);
     if mask != 7 {
         // An allowing rule must cover every access that is asked for; a denying one is met by any.
-        tests.push(match rule.allow {
-            true => vec![
+        tests.push(if rule.allow {
+            vec![
                 move_register(1, 3),
                 and_immediate(1, !mask & 7),
                 jump_if_other(1, 0),
-            ],
-            false => vec![
+            ]
+        } else {
+            vec![
                 move_register(1, 3),
                 and_immediate(1, mask),
                 jump_if_equal(1, 0),
-            ],
+            ]
         });
     }
     tests.extend(rule.major.map(|major| vec![jump_if_other(4, major)]));
@@ -202,7 +214,7 @@ const fn encode(
     code | destination << 8 | source << 12 | offset << 16 | (immediate as u64) << 32
 }
 
-/// BPF_LDX | BPF_MEM | BPF_W of the context in r1. Must come before r1 is used for something else.
+/// `BPF_LDX` | `BPF_MEM` | `BPF_W` of the context in r1. Must come before r1 is used for something else.
 fn load_word(destination: u64, offset: u64) -> Instruction {
     encode(0x61, destination, 1, offset, 0)
 }
@@ -223,12 +235,12 @@ fn move_register(destination: u64, source: u64) -> Instruction {
     encode(0xbc, destination, source, 0, 0)
 }
 
-/// BPF_JNE with an offset that is filled in later.
+/// `BPF_JNE` with an offset that is filled in later.
 fn jump_if_other(register: u64, immediate: u32) -> Instruction {
     encode(0x55, register, 0, 0, immediate)
 }
 
-/// BPF_JEQ with an offset that is filled in later.
+/// `BPF_JEQ` with an offset that is filled in later.
 fn jump_if_equal(register: u64, immediate: u32) -> Instruction {
     encode(0x15, register, 0, 0, immediate)
 }
@@ -289,6 +301,26 @@ mod tests {
                 other => panic!("instruction {other:x}"),
             }
         }
+    }
+
+    #[test]
+    fn nothing_follows_a_rule_that_matches_everything() {
+        let all = DeviceRule {
+            kind: DeviceKind::All,
+            ..rule(true, "rwm", None)
+        };
+        let program = program(&[rule(false, "r", Some(1)), all]);
+        assert_eq!(
+            program
+                .iter()
+                .filter(|instruction| **instruction == exit())
+                .count(),
+            1
+        );
+        assert_eq!(
+            run(&program, BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_READ, 1, 3),
+            1
+        );
     }
 
     #[test]

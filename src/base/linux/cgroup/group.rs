@@ -38,6 +38,7 @@ impl Cgroup {
     }
 
     /// A group below this one.
+    #[must_use]
     pub fn child(&self, name: &str) -> Cgroup {
         Cgroup::new(self.cgroups.clone(), &format!("{}/{name}", self.path))
     }

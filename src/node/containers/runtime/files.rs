@@ -3,6 +3,7 @@
 use crate::spec::HostDevice;
 use cri::{Device, DnsConfig};
 use linux::cgroup::DeviceKind;
+use std::fmt::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -11,15 +12,16 @@ const DEVICE_DEPTH_MAX: usize = 4;
 
 /// The text of `/etc/resolv.conf`.
 pub(super) fn resolv_conf(dns: &DnsConfig) -> String {
+    // Writing to a text cannot fail.
     let mut text = String::new();
     if !dns.searches.is_empty() {
-        text.push_str(&format!("search {}\n", dns.searches.join(" ")));
+        let _ = writeln!(text, "search {}", dns.searches.join(" "));
     }
     for server in &dns.servers {
-        text.push_str(&format!("nameserver {server}\n"));
+        let _ = writeln!(text, "nameserver {server}");
     }
     if !dns.options.is_empty() {
-        text.push_str(&format!("options {}\n", dns.options.join(" ")));
+        let _ = writeln!(text, "options {}", dns.options.join(" "));
     }
     text
 }

@@ -92,7 +92,7 @@ fn set_up(configuration: &ShimConfiguration) -> linux::Result<()> {
 
 /// Starts the first process of a shared pid namespace, as a child of the shim: it reaps orphans and does nothing else.
 ///
-/// A helper makes the namespace, so that the shim itself stays where it is, and clones with CLONE_PARENT.
+/// A helper makes the namespace, so that the shim itself stays where it is, and clones with `CLONE_PARENT`.
 fn start_pid_holder(user: Option<&Namespace>) -> linux::Result<i32> {
     let (mut from_helper, mut to_shim) = std::io::pipe().doing(|| "make a pipe".to_owned())?;
     let helper = fork_child(|| match clone_pid_holder(user) {

@@ -314,7 +314,7 @@ fn reset_signals() {
     }
 }
 
-/// Lowering it below what the server has needs CAP_SYS_RESOURCE; a container runs without it, too.
+/// Lowering it below what the server has needs `CAP_SYS_RESOURCE`; a container runs without it, too.
 fn set_oom_score(score: Option<i32>) {
     drop(std::fs::write(
         "/proc/self/oom_score_adj",

@@ -222,7 +222,18 @@ fn limits() {
                 .trim()
                 .to_owned()
         };
-        if std::path::Path::new("/sys/fs/cgroup/memory").exists() {
+        let is_v1 = std::path::Path::new("/sys/fs/cgroup/memory").exists();
+        let change = LinuxResources {
+            memory_limit: Some(128 << 20),
+            cpu_quota: Some(-1),
+            ..Default::default()
+        };
+        if !is_v1 {
+            node.runtime
+                .update_container_resources(&id, &change)
+                .await
+                .unwrap();
+        } else {
             let files = [
                 "memory.limit_in_bytes",
                 "cpu.shares",
@@ -230,11 +241,6 @@ fn limits() {
                 "pids.max",
             ];
             assert_eq!(files.map(read), ["67108864", "512", "50000", "20"]);
-            let change = LinuxResources {
-                memory_limit: Some(128 << 20),
-                cpu_quota: Some(-1),
-                ..Default::default()
-            };
             node.runtime
                 .update_container_resources(&id, &change)
                 .await
