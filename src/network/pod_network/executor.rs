@@ -5,7 +5,7 @@ use crate::sysctl;
 use linux::NetworkNamespace;
 use linux::netlink::NetlinkError;
 use linux::netlink::route::{
-    Address, Neighbour, NewLink, NewLinkKind, Route, RouteSocket, host_prefix,
+    Address, Mac, Neighbour, NewLink, NewLinkKind, Route, RouteSocket, host_prefix,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,11 +28,13 @@ pub(crate) fn attach(
     plan: &Plan,
 ) -> Result<u32, Failure> {
     let mut index = 0;
-    let done = run_host_steps(host, socket, pod, plan, &mut index).and_then(|()| {
-        let steps = plan.pod.clone();
-        pod.run(move || run_pod_steps(&steps))
-            .map_err(|error| Failure::System("enter the pod's namespace", error))?
-    });
+    let done = run_host_steps(host, socket, pod, plan, &mut index)
+        .and_then(|()| {
+            let steps = plan.pod.clone();
+            pod.run(move || run_pod_steps(&steps))
+                .map_err(|error| Failure::System("enter the pod's namespace", error))?
+        })
+        .and_then(|mac| finish(socket, index, mac, &plan.known));
     match done {
         Ok(()) => Ok(index),
         Err(failure) => {
@@ -73,6 +75,21 @@ fn run_host_steps(
         }
     }
     Ok(())
+}
+
+fn finish(socket: &mut RouteSocket, index: u32, mac: Mac, known: &[IpAddr]) -> Result<(), Failure> {
+    for address in known {
+        socket
+            .set_neighbour(Neighbour {
+                link: index,
+                address: *address,
+                mac,
+            })
+            .map_err(|error| Failure::Netlink("tell the host the pod's hardware address", error))?;
+    }
+    socket
+        .wait_until_running(index)
+        .map_err(|error| Failure::Netlink("wait for the link", error))
 }
 
 fn make_link(
@@ -131,26 +148,27 @@ fn claim(
     }
 }
 
-/// Runs on a thread inside the pod.
-fn run_pod_steps(steps: &[PodStep]) -> Result<(), Failure> {
+/// Runs on a thread inside the pod. Returns the hardware address of its link.
+fn run_pod_steps(steps: &[PodStep]) -> Result<Mac, Failure> {
     let mut socket =
         RouteSocket::open().map_err(|error| Failure::Netlink("open a socket in the pod", error))?;
-    let index_of = |socket: &mut RouteSocket, name: &str| {
+    let find = |socket: &mut RouteSocket, name: &str| {
         let found = socket
             .link_named(name)
             .map_err(|error| Failure::Netlink("find the pod's link", error))?;
-        found.map(|link| link.index).ok_or(Failure::Netlink(
+        found.ok_or(Failure::Netlink(
             "find the pod's link",
             NetlinkError::Malformed,
         ))
     };
-    let link = index_of(&mut socket, POD_LINK)?;
+    let own = find(&mut socket, POD_LINK)?;
+    let link = own.index;
     for step in steps {
         match step {
             PodStep::Sysctl { key, value } => sysctl::write(key, value)
                 .map_err(|error| Failure::System("write a kernel setting of the pod", error))?,
             PodStep::SwitchOn { name } => {
-                let index = index_of(&mut socket, name)?;
+                let index = find(&mut socket, name)?.index;
                 socket
                     .set_link_up(index)
                     .map_err(|error| Failure::Netlink("switch the pod's link on", error))?;
@@ -177,7 +195,10 @@ fn run_pod_steps(steps: &[PodStep]) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+    own.mac.ok_or(Failure::Netlink(
+        "read the pod's hardware address",
+        NetlinkError::Malformed,
+    ))
 }
 
 fn default_route(link: u32, gateway: IpAddr) -> Route {

@@ -55,6 +55,9 @@ pub(crate) enum PodStep {
 pub(crate) struct Plan {
     pub(crate) host: Vec<HostStep>,
     pub(crate) pod: Vec<PodStep>,
+    /// Addresses for which the host is told the pod's hardware address at last. It never has to ask: a question that is
+    /// lost, or that the host cannot send before its own link-local address is there, would cost a second.
+    pub(crate) known: Vec<IpAddr>,
 }
 
 /// The steps that connect a pod with these addresses; the node has its own, at most one per family.
@@ -119,7 +122,11 @@ pub(crate) fn attachment(
         });
         pod.push(PodStep::DefaultRoute { gateway });
     }
-    Plan { host, pod }
+    Plan {
+        host,
+        pod,
+        known: addresses.to_vec(),
+    }
 }
 
 #[cfg(test)]

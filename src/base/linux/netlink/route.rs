@@ -20,6 +20,7 @@ const GET_NEIGHBOUR: u16 = 30;
 const LINK_MAC: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_MTU: u16 = 4;
+const LINK_STATE: u16 = 16;
 const LINK_INFO: u16 = 18;
 const LINK_ALIAS: u16 = 20;
 const LINK_GROUP: u16 = 27;
@@ -162,6 +163,29 @@ impl RouteSocket {
     pub fn set_link_up(&mut self, index: u32) -> Result<(), NetlinkError> {
         let request = Request::acknowledged(SET_LINK, 0, &link_header(index, LINK_UP, LINK_UP));
         self.0.acknowledge("to switch a link on", request)
+    }
+
+    /// Returns once a link that is on sends what it is given, or after two seconds.
+    ///
+    /// The end of a pair that was switched on first drops all packets until the kernel's own worker has heard of the other
+    /// end, which takes long while links come and go. Newer kernels (6.10) do that work in answer to the question.
+    pub fn wait_until_running(&mut self, index: u32) -> Result<(), NetlinkError> {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+        const OPERATIONAL: u8 = 6;
+        let start = std::time::Instant::now();
+        while start.elapsed() < PATIENCE {
+            let request = Request::get(GET_LINK, &link_header(index, 0, 0));
+            let link = self.0.get("to find a link", request)?;
+            let state = link
+                .attributes(16)
+                .find(LINK_STATE)
+                .and_then(|state| state.first().copied());
+            if state == Some(OPERATIONAL) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Removes a link; blocks for tens of milliseconds, in which the kernel takes no other change of links.

@@ -382,8 +382,11 @@ fn serve_tcp(namespace: &NetworkNamespace, address: SocketAddr, name: &str) {
 fn answer_tcp(listener: TcpListener, name: &str) {
     let name = name.to_owned();
     std::thread::spawn(move || {
-        while let Ok((mut stream, client)) = listener.accept() {
-            let _sent = stream.write_all(format!("{name} {}", client.ip()).as_bytes());
+        loop {
+            // An error here is that of one connection.
+            if let Ok((mut stream, client)) = listener.accept() {
+                let _sent = stream.write_all(format!("{name} {}", client.ip()).as_bytes());
+            }
         }
     });
 }
@@ -465,6 +468,8 @@ fn connect(outside: &NetworkNamespace) {
             );
         })
         .unwrap();
+    let uplink = socket.link_named("uplink").unwrap().unwrap().index;
+    socket.wait_until_running(uplink).unwrap();
 }
 
 fn set_up(socket: &mut RouteSocket, name: &str, addresses: &[&str], gateway: Option<&str>) {
