@@ -1,12 +1,15 @@
-//! What runs over the API: controllers, and the kinds that definitions add. Each calls as an identity of its own.
+//! What runs over the API: controllers, the scheduler, and the kinds that definitions add. Each calls as an identity of its own.
 
 use std::sync::Arc;
 
 use auth::{AUTHENTICATED_GROUP, MASTERS_GROUP, User};
+use bootstrap::Credentials;
+use config::ServerConfig;
 use controller::Manager;
 use informer::Factory;
 use kube_client::Client;
 use rest::ApiServer;
+use scheduler::Scheduler;
 
 use crate::control_plane::Basics;
 
@@ -42,14 +45,33 @@ pub(crate) fn start_custom_resources(api: &ApiServer, basics: &Basics) {
     });
 }
 
-pub(crate) fn start_controllers(api: &ApiServer, root_certificate_authority: String, basics: &Basics) -> Arc<Manager> {
-    let api = api.clone();
+/// Starts what the configuration asks for of controllers and scheduler; they share their caches.
+pub(crate) fn start_control(api: &ApiServer, config: &ServerConfig, credentials: &Credentials, basics: &Basics) {
+    let for_user = api.clone();
     let manager = Manager::new(
-        move |user| client_as(&api, user),
+        move |user| client_as(&for_user, user),
         basics.clock.clone(),
         basics.rng.clone(),
         basics.shutdown.clone(),
     );
-    controllers::start_all(&manager, &controllers::Options { root_certificate_authority });
-    Arc::new(manager)
+    if config.runs_controllers {
+        let signer = controllers::AuthoritySigner::new(
+            credentials.client_authority.clone(),
+            credentials.server_authority.clone(),
+            basics.rng.clone(),
+        );
+        let options = controllers::Options {
+            root_certificate_authority: credentials.server_authority.certificate_pem(),
+            certificate_signer: Some(Arc::new(signer)),
+        };
+        controllers::start_all(&manager, &options);
+        tracing::info!("the controllers are running");
+    }
+    if config.runs_scheduler {
+        let client = client_as(api, scheduler::USER);
+        let scheduler = Scheduler::new(&client, manager.factory(), basics.clock.clone(), basics.rng.clone());
+        let shutdown = basics.shutdown.clone();
+        env::spawn(async move { scheduler.run(shutdown).await });
+        tracing::info!("the scheduler is running");
+    }
 }

@@ -8,7 +8,7 @@ use bootstrap::{Credentials, DataDir};
 use config::{NodeConfig, ServerConfig};
 use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{ImageService, RuntimeService};
-use images::{ImageStore, LocalImageService, PullSettings};
+use images::{DefaultEndpoint, ImageStore, LocalImageService, PullSettings};
 use informer::Factory;
 use ipnet::{IpNet, Ipv4Net};
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
@@ -34,6 +34,16 @@ const MTU: u32 = 1500;
 const NODE_PREFIX: u8 = 24;
 /// As whom the service proxy and DNS look at the API.
 const NETWORK_USER: &str = "system:kube-proxy";
+
+/// Mirrors and credentials of registries, as k3s has them.
+const REGISTRIES_FILE: &str = "/etc/combo/registries.yaml";
+
+/// Runs a task whose failure nobody waits for.
+async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "{what}");
+    }
+}
 
 /// The node's own network, which stands before anything else: it gives the node its address.
 pub(crate) struct NodeNetwork {
@@ -95,9 +105,18 @@ impl Node<'_> {
         Ok(())
     }
 
-    fn open_images(&self) -> anyhow::Result<Arc<dyn ImageService>> {
+    fn open_images(&self) -> anyhow::Result<Arc<LocalImageService>> {
         let store = ImageStore::open(&self.data_dir.agent()).context("open the image store")?;
-        Ok(Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default())))
+        let images = Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default()));
+        let shutdown = self.basics.shutdown.clone();
+        let registries = images
+            .clone()
+            .follow_registries(REGISTRIES_FILE.into(), DefaultEndpoint::Used, shutdown.clone())
+            .context("read the settings of registries")?;
+        env::spawn(told("registries.yaml is not followed any more", registries));
+        let archives = images.clone().keep_air_gap_imported(shutdown);
+        env::spawn(told("archives are not imported any more", archives));
+        Ok(images)
     }
 
     async fn open_runtime(&self, network: NodeNetwork, images: Arc<dyn ImageService>) -> anyhow::Result<Runtime> {

@@ -8,7 +8,7 @@ use config::ServerConfig;
 use env::{Shutdown, SystemClock, SystemRng};
 use linux::AtomicFile;
 
-use crate::components::{start_controllers, start_custom_resources};
+use crate::components::{start_control, start_custom_resources};
 use crate::control_plane::{Basics, ControlPlane, open_store};
 use crate::names::serving_names;
 use crate::node::{Node, NodeNetwork};
@@ -42,10 +42,7 @@ impl Server {
         tracing::info!(port = config.https_listen_port, "the API server is listening");
         control_plane.api.bootstrap().await.context("make what every cluster has")?;
         start_custom_resources(&control_plane.api, &basics);
-        if config.runs_controllers {
-            start_controllers(&control_plane.api, credentials.server_authority.certificate_pem(), &basics);
-            tracing::info!("the controllers are running");
-        }
+        start_control(&control_plane.api, config, &credentials, &basics);
         if let (Some(node), Some(network)) = (&config.node, network) {
             let wired = Node {
                 server: config,
