@@ -128,13 +128,14 @@ impl PortForwardServer {
     /// The next connection; `None` when the client goes. Cancel safe.
     pub async fn next(&mut self) -> Option<ForwardRequest> {
         match &mut self.0 {
-            Kind::Channels { socket, requests } => match requests.next() {
-                Some(request) => Some(request),
-                None => {
+            Kind::Channels { socket, requests } => {
+                if let Some(request) = requests.next() {
+                    Some(request)
+                } else {
                     socket.disconnected().wait().await;
                     None
                 }
-            },
+            }
             Kind::Spdy { connection, halves } => loop {
                 let incoming = connection.accept().await?;
                 if let Some(request) = pair(incoming, halves).await {

@@ -364,12 +364,15 @@ async fn connect_spdy(
     wanted: WantedStreams,
 ) -> Result<ClientStreams> {
     let connection = SpdyConnection::client(io);
-    let open = async |place: usize, asked: bool| match asked {
-        true => connection
-            .open(Headers::new().with(STREAM_TYPE, STREAM_TYPES[place]))
-            .await
-            .map(Some),
-        false => Ok(None),
+    let open = async |place: usize, asked: bool| {
+        if asked {
+            connection
+                .open(Headers::new().with(STREAM_TYPE, STREAM_TYPES[place]))
+                .await
+                .map(Some)
+        } else {
+            Ok(None)
+        }
     };
     let error = open(ERROR, true).await?;
     let stdin = open(STDIN, wanted.stdin).await?;

@@ -112,13 +112,12 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> Digest {
-        let hex: String = self
-            .context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut hex = String::with_capacity(HEX_LEN);
+        for byte in self.context.finish().as_ref() {
+            for nibble in [byte >> 4, byte & 0xf] {
+                hex.push(char::from_digit(nibble.into(), 16).expect("a nibble is a digit"));
+            }
+        }
         Digest(format!("{PREFIX}{hex}"))
     }
 }

@@ -70,7 +70,7 @@ impl LocalImageService {
             match blocking(move || store.import_air_gap(&name)).await {
                 Ok(images) => tracing::info!(file, images = images.len(), "imported an archive"),
                 Err(error) => {
-                    tracing::warn!(file, error = error.chain(), "an archive is not imported")
+                    tracing::warn!(file, error = error.chain(), "an archive is not imported");
                 }
             }
         }
@@ -137,7 +137,7 @@ impl LocalImageService {
                 match load(&path) {
                     Ok(settings) => self.set_pull_settings(settings),
                     Err(error) => {
-                        tracing::warn!(error = error.chain(), "registries.yaml is not used")
+                        tracing::warn!(error = error.chain(), "registries.yaml is not used");
                     }
                 }
             }

@@ -72,9 +72,9 @@ impl Index {
                     .cloned()
                     .collect();
                 *known = ImageRecord {
-                    pinned,
                     tags,
                     repo_digests,
+                    pinned,
                     ..record
                 };
             }

@@ -247,6 +247,7 @@ pub(crate) fn read_bounded(
 }
 
 /// A lock that ends when the file is closed.
+#[derive(Clone, Copy)]
 pub(crate) enum LockMode {
     Shared,
     Exclusive,

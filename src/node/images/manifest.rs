@@ -19,8 +19,8 @@ const LAYERS_MAX: usize = 499;
 /// What a descriptor may lead to on the way to an image.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Index(ImageIndex),
-    Manifest(ImageManifest),
+    Index(Box<ImageIndex>),
+    Manifest(Box<ImageManifest>),
 }
 
 /// Tells an index from a manifest by what it holds, because older tools leave the media type out.

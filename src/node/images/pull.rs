@@ -175,7 +175,7 @@ async fn finish(
                     repo_digests,
                     ..record
                 },
-            )
+            );
         })?;
         Ok(cri::ImageId(id.to_string()))
     })
@@ -301,8 +301,7 @@ impl Source {
         let written = writing.await.map_err(|_| Error::TaskEnded)?;
         // When the disk fails first, loading ends because nobody takes the pieces.
         match (loaded, written) {
-            (_, Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(error),
+            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
             (Ok(()), Ok(())) => Ok(()),
         }
     }
@@ -477,12 +476,12 @@ fn refused(name: &str, error: &OciDistributionError) -> Error {
     };
     match error {
         OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_) => unauthorized(name),
-        OciDistributionError::ImageManifestNotFoundError(_) => not_found(name),
-        OciDistributionError::ServerError { code: 404, .. } => not_found(name),
-        OciDistributionError::ServerError {
+        | OciDistributionError::AuthenticationFailure(_)
+        | OciDistributionError::ServerError {
             code: 401 | 403, ..
         } => unauthorized(name),
+        OciDistributionError::ImageManifestNotFoundError(_)
+        | OciDistributionError::ServerError { code: 404, .. } => not_found(name),
         OciDistributionError::ServerError { .. }
         | OciDistributionError::RequestError(_)
         | OciDistributionError::IoError(_) => Error::Network {

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use crate::refusal::Refusal;
 
 const BLOCK_BYTES: usize = 512;
-/// PATH_MAX of Linux, with the closing NUL.
+/// `PATH_MAX` of Linux, with the closing NUL.
 pub(crate) const PATH_BYTES_MAX: usize = 4096;
 /// All pax records of one entry together.
 const PAX_BYTES_MAX: u64 = 1024 * 1024;

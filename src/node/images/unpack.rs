@@ -52,7 +52,7 @@ impl Default for UnpackLimits {
 /// Which attribute marks a directory that hides the layers below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpaqueMark {
-    /// `trusted.overlay.opaque`: needs CAP_SYS_ADMIN in the first user namespace.
+    /// `trusted.overlay.opaque`: needs `CAP_SYS_ADMIN` in the first user namespace.
     Trusted,
     /// `user.overlay.opaque` with the mount option `userxattr` (Linux 5.11).
     User,
@@ -204,7 +204,7 @@ impl<'a> Unpacker<'a> {
         if entry.kind != EntryKind::Directory {
             return Err(Refusal::RootNotDirectory.into());
         }
-        self.set_metadata(entry, self.root, OsStr::new("."))?;
+        Self::set_metadata(entry, self.root, OsStr::new("."))?;
         self.directory_times.insert(Parts::new(), mtime(entry));
         Ok(())
     }
@@ -234,10 +234,10 @@ impl<'a> Unpacker<'a> {
             (EntryKind::Regular, _) => self.make_file(entry, at, name, content)?,
             (EntryKind::Symlink, _) => make_symlink(entry, at, name)?,
             (EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo, _) => {
-                make_node(entry, at, name)?
+                make_node(entry, at, name)?;
             }
         }
-        self.set_metadata(entry, at, name)?;
+        Self::set_metadata(entry, at, name)?;
         if entry.kind == EntryKind::Directory {
             let mut parts = parents;
             parts.push(name.to_owned());
@@ -398,9 +398,8 @@ impl<'a> Unpacker<'a> {
             return Err(Refusal::TooManyLinks.into());
         }
         match open_directory(self.root, parts) {
-            Err(Errno::NOENT) => {}
-            // A whiteout stands where the directory shall be: the layer removes and makes it again.
-            Err(Errno::NOTDIR) => {}
+            // Not a directory: a whiteout may stand where the layer makes the directory again.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
             other => return Ok(other?),
         }
         let mut at = self.root.try_clone_to_owned().map_err(Stop::Failed)?;
@@ -481,7 +480,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Owner, extended attributes and mode, in the order in which none undoes another.
-    fn set_metadata(&self, entry: &Entry, at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Stop> {
+    fn set_metadata(entry: &Entry, at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Stop> {
         let uid = u32::try_from(entry.uid)
             .ok()
             .filter(|id| *id != u32::MAX)

@@ -40,7 +40,7 @@ impl VolumePlugin for EmptyDir {
                     let directory = directory.clone();
                     move || on_disk(&directory, group)
                 })
-                .await?
+                .await?;
             }
             "Memory" => {
                 let size_bytes = memory_size(request)?;
@@ -129,7 +129,7 @@ pub(crate) fn in_memory(
     }
     let mut options = format!("mode={:o},gid={}", mode(group), group.unwrap_or(0));
     if let Some(size_bytes) = size_bytes {
-        options.push_str(&format!(",size={size_bytes}"));
+        options = format!("{options},size={size_bytes}");
     }
     // Memory that reaches the swap reaches the disk (Linux 6.4 can say no).
     match mounts::tmpfs(directory, &format!("{options},noswap")) {

@@ -141,8 +141,8 @@ fn change(entry: &OwnedFd, group: u32, access: Access) -> rustix::io::Result<Fil
             0
         };
     // A change of the owner cleared these bits, and the mode from before is meant.
-    let mode = Mode::from_raw_mode((stat.st_mode & 0o7777) | more);
+    let wanted = Mode::from_raw_mode((stat.st_mode & 0o7777) | more);
     let path = format!("/proc/self/fd/{}", entry.as_raw_fd());
-    fs::chmodat(fs::CWD, path, mode, AtFlags::empty())?;
+    fs::chmodat(fs::CWD, path, wanted, AtFlags::empty())?;
     Ok(kind)
 }

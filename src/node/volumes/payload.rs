@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn projection<'a>(items: &'a [KeyToPath], optional: bool) -> Projection<'a> {
+    fn projection(items: &[KeyToPath], optional: bool) -> Projection<'_> {
         Projection {
             items,
             default_mode: Some(0o640),

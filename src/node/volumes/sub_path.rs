@@ -98,14 +98,14 @@ fn make(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(errno),
                 }
-                let made = open(root, &walked)?;
+                let new = open(root, &walked)?;
                 fs::chmodat(
                     fs::CWD,
-                    format!("/proc/self/fd/{}", made.as_raw_fd()),
+                    format!("/proc/self/fd/{}", new.as_raw_fd()),
                     mode,
                     fs::AtFlags::empty(),
                 )?;
-                made
+                new
             }
             opened => opened?,
         };
@@ -129,7 +129,7 @@ fn prepare_target(target: &Path, found: &OwnedFd) -> Result<()> {
         Ok(there) if there.is_dir() == wants_directory => return Ok(()),
         // An empty place of the other kind, from before.
         Ok(there) if there.is_dir() => {
-            std_fs::remove_dir(target).map_err(Error::io("remove", target))?
+            std_fs::remove_dir(target).map_err(Error::io("remove", target))?;
         }
         Ok(_) => std_fs::remove_file(target).map_err(Error::io("remove", target))?,
         Err(_) => {}

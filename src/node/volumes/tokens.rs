@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::objects::{Objects, Token, TokenRequest};
 
-const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const AGE_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Default)]
 pub(crate) struct TokenCache(Mutex<BTreeMap<TokenRequest, Token>>);

@@ -33,9 +33,14 @@ pub(crate) enum Head {
 }
 
 pub(crate) fn parse_head(bytes: [u8; HEAD_BYTES]) -> Result<Head> {
-    let [a, b, c, d, flags, e, f, g] = bytes;
-    let length = u32::from_be_bytes([0, e, f, g]);
-    let first = u32::from_be_bytes([a, b, c, d]);
+    let (first, second) = bytes.split_at(4);
+    let first = first
+        .iter()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte));
+    let flags = second[0];
+    let length = second[1..]
+        .iter()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte));
     if first & !STREAM_ID_MASK == 0 {
         return match first {
             0 => Err(Error::Protocol("data on stream 0")),
@@ -46,14 +51,14 @@ pub(crate) fn parse_head(bytes: [u8; HEAD_BYTES]) -> Result<Head> {
             }),
         };
     }
-    if u16::from_be_bytes([a & 0x7f, b]) != VERSION {
+    if (first >> 16) & 0x7fff != u32::from(VERSION) {
         return Err(Error::Protocol("not SPDY/3"));
     }
     if length > CONTROL_BYTES_MAX {
         return Err(Error::Protocol("a control frame is too long"));
     }
     Ok(Head::Control {
-        kind: u16::from_be_bytes([c, d]),
+        kind: (first & 0xffff) as u16,
         flags,
         length,
     })
@@ -199,9 +204,11 @@ pub(crate) fn window_update(stream: u32, delta: u32) -> Result<Vec<u8>> {
 
 /// The head of a data frame with `length` bytes, which follow.
 pub(crate) fn data_head(stream: u32, flags: u8, length: usize) -> Result<[u8; HEAD_BYTES]> {
-    let [a, b, c, d] = stream.to_be_bytes();
-    let [e, f, g] = length_bytes(length)?;
-    Ok([a, b, c, d, flags, e, f, g])
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&stream.to_be_bytes());
+    head[4] = flags;
+    head[5..].copy_from_slice(&length_bytes(length)?);
+    Ok(head)
 }
 
 fn control(kind: u16, flags: u8, parts: &[&[u8]]) -> Result<Vec<u8>> {
