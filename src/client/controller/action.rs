@@ -52,6 +52,11 @@ pub enum Action {
         resource: GroupVersionResource,
         key: ObjectKey,
     },
+    /// Creates a review: an object that is answered and never stored. The next turn, which follows at once, is told the answer.
+    Ask {
+        resource: GroupVersionResource,
+        object: Box<Object>,
+    },
     /// In order, until the first failure.
     Sequence(Vec<Action>),
     /// 1, 2, 4 … at a time, until the first failure.

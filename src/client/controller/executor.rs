@@ -32,6 +32,7 @@ impl Record {
     fn merge(&mut self, other: Record) {
         self.outcomes.failures.extend(other.outcomes.failures);
         self.outcomes.reads.extend(other.outcomes.reads);
+        self.outcomes.answers.extend(other.outcomes.answers);
         self.gates.extend(other.gates);
     }
 }
@@ -98,6 +99,7 @@ impl Executor {
                     Record::default()
                 }
                 Action::Read { resource, key } => self.read(resource, key).await,
+                Action::Ask { resource, object } => self.ask(resource, &object).await,
                 Action::Sequence(actions) => self.sequence(actions).await,
                 Action::SlowStart(actions) => self.slow_start(actions).await,
                 Action::Together(actions) => self.together(actions).await,
@@ -238,6 +240,23 @@ impl Executor {
         let mut record = Record::default();
         record.outcomes.reads.push((resource, key, answer));
         record
+    }
+
+    async fn ask(&self, resource: GroupVersionResource, object: &Object) -> Record {
+        let key = object.key();
+        match self
+            .client
+            .dynamic(resource.clone(), &key.namespace)
+            .create(object)
+            .await
+        {
+            Ok(answer) => {
+                let mut record = Record::default();
+                record.outcomes.answers.push(answer);
+                record
+            }
+            Err(error) => self.failed(Verb::Read, resource, key, error).await,
+        }
     }
 
     async fn written(

@@ -158,7 +158,7 @@ impl Runner {
         };
         kept.gates = record.gates;
         kept.outcomes = record.outcomes;
-        if !kept.outcomes.reads.is_empty() {
+        if !kept.outcomes.reads.is_empty() || !kept.outcomes.answers.is_empty() {
             self.queue.add(key.clone());
         }
         let retry = (kept.failures > 0).then(|| backoff(kept.failures));

@@ -44,11 +44,13 @@ pub struct Outcomes {
     pub failures: Vec<Failure>,
     /// The answers to `Action::Read`; `None`: there is no such object.
     pub reads: Vec<(GroupVersionResource, ObjectKey, Option<Object>)>,
+    /// The answers to `Action::Ask`.
+    pub answers: Vec<Object>,
 }
 
 impl Outcomes {
     pub fn is_empty(&self) -> bool {
-        self.failures.is_empty() && self.reads.is_empty()
+        self.failures.is_empty() && self.reads.is_empty() && self.answers.is_empty()
     }
 
     /// The live answer for an object, if the last turn asked for it.

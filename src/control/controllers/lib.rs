@@ -2,6 +2,7 @@
 //!
 //! A controller reads caches, plans purely, and leaves acting to the runner of crate `controller`.
 
+mod certificates;
 mod cluster_role_aggregation;
 mod conditions;
 mod daemon_set;
@@ -28,4 +29,5 @@ mod taint_eviction;
 mod template_hash;
 mod ttl_after_finished;
 
+pub use certificates::{AuthoritySigner, CertificateSigner, IssuedFor};
 pub use table::{CONTROLLERS, Entry, Options, start_all};

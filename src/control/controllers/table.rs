@@ -1,11 +1,14 @@
 //! Every controller, in the order of their start.
 
+use std::sync::Arc;
+
 use controller::Manager;
 
+use crate::certificates::CertificateSigner;
 use crate::{
-    cluster_role_aggregation, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector,
-    job, namespace, node_lifecycle, pod_garbage, replica_set, root_ca, service_account,
-    taint_eviction, ttl_after_finished,
+    certificates, cluster_role_aggregation, daemon_set, deployment, endpoint_slice, endpoints,
+    garbage_collector, job, namespace, node_lifecycle, pod_garbage, replica_set, root_ca,
+    service_account, taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -13,6 +16,8 @@ use crate::{
 pub struct Options {
     /// PEM of what signs the API server's certificate; it is published in every namespace.
     pub root_certificate_authority: String,
+    /// Signs approved certificate requests; without one they stay unsigned.
+    pub certificate_signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 /// One controller: upstream's name for it, and how it starts.
@@ -48,6 +53,13 @@ pub const CONTROLLERS: &[Entry] = &[
             manager.start(cluster_role_aggregation::ClusterRoleAggregation::new(
                 manager.factory(),
             ));
+        },
+    },
+    Entry {
+        name: "certificatesigningrequest-controller",
+        start: |manager, options| {
+            let signer = options.certificate_signer.clone();
+            manager.start(certificates::Certificates::new(manager.factory(), signer));
         },
     },
     Entry {

@@ -43,7 +43,7 @@ impl Cluster {
             (entry.start)(
                 &manager,
                 &Options {
-                    root_certificate_authority: "pem".into(),
+                    root_certificate_authority: "pem".into(), ..Options::default()
                 },
             );
         }
