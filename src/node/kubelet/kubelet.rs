@@ -161,9 +161,11 @@ impl Kubelet {
 
     fn apply(&self, change: &informer::Change, shutdown: &Shutdown) {
         let uid = |side: &Option<StoredObject>| side.as_ref().map(|object| object.index.uid.clone());
-        if let Some(old) = uid(&change.old).filter(|old| uid(&change.new).as_ref() != Some(old))
-            && let Some(handle) = self.services.pods_table.get(&old)
+        if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new))
+            && let Some(handle) = self.services.pods_table.get(&old.index.uid)
         {
+            // The last state tells how much time a forced deletion leaves.
+            handle.inputs.set_wanted(Wanted { object: old.clone(), origin: Origin::Api, mirror: None });
             handle.inputs.set_gone();
         }
         if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new)) {

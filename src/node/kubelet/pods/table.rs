@@ -25,9 +25,9 @@ impl PodHandle {
     pub(crate) fn pod(&self) -> Option<Pod> {
         let wanted = self.inputs.wanted();
         let mut pod: Pod = wanted.object.decode().ok()?;
-        let status = self.view.lock().status.clone();
-        if !status.is_null() {
-            pod.status = serde_json::from_value(status).ok();
+        let status = Arc::clone(&self.view.lock().status);
+        if let Ok(status) = serde_json::from_slice(&status) {
+            pod.status = Some(status);
         }
         Some(pod)
     }

@@ -60,6 +60,9 @@ pub(crate) fn compute(inputs: &StatusInputs<'_>) -> Computed {
         return Computed { status: rejected(inputs, rejection), has_ended: true };
     }
     let pod = inputs.pod;
+    if let Some(status) = ended_without_trace(inputs) {
+        return Computed { status, has_ended: true };
+    }
     let mut containers = statuses(inputs, ContainerKind::Regular);
     let mut init_containers = statuses(inputs, ContainerKind::Init);
     let is_over = inputs.worker_phase >= Phase::Terminated;
@@ -93,6 +96,13 @@ pub(crate) fn compute(inputs: &StatusInputs<'_>) -> Computed {
     status.container_statuses = some(containers);
     status.init_container_statuses = some(init_containers);
     Computed { status, has_ended }
+}
+
+/// The status of a pod that ended in an earlier life of this node, of which nothing is left: it stays as it is.
+fn ended_without_trace(inputs: &StatusInputs<'_>) -> Option<PodStatus> {
+    let status = inputs.pod.status.as_ref().filter(|status| is_terminal(status.phase.as_deref()))?;
+    let nothing = inputs.observed.containers.is_empty() && inputs.observed.sandboxes.is_empty();
+    nothing.then(|| status.clone())
 }
 
 fn has_passed(status: &ContainerStatus, init: &k8s_openapi::api::core::v1::Container) -> bool {

@@ -24,15 +24,16 @@ pub(crate) const WRITES_MAX: usize = 8;
 /// What the API should say of a pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
-    pub(crate) status: Value,
+    /// As JSON bytes.
+    pub(crate) status: Arc<[u8]>,
     /// Nothing is left of the pod on the node: once the status is written, a pod being deleted may go.
     pub(crate) is_finished: bool,
 }
 
 impl Report {
     pub(crate) fn new(status: &PodStatus, is_finished: bool) -> Self {
-        let status = serde_json::to_value(status).expect("a status is plain data");
-        Self { status, is_finished }
+        let status = serde_json::to_vec(status).expect("a status is plain data");
+        Self { status: status.into(), is_finished }
     }
 }
 
@@ -183,7 +184,7 @@ fn next_step(report: &Report, known: &StoredObject) -> Step {
     let none = Value::Null;
     let api = object.at(&["status"]).unwrap_or(&none);
     // A terminal phase is final, whoever wrote it.
-    let mut wanted = report.status.clone();
+    let mut wanted: Value = serde_json::from_slice(&report.status).expect("it was made of a status");
     if let Some(phase) = api["phase"].as_str().filter(|phase| is_terminal(Some(phase))) {
         wanted["phase"] = phase.into();
     }

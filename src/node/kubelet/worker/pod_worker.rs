@@ -6,7 +6,6 @@ use std::time::Duration;
 use env::Shutdown;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::pods::facts::{is_terminal, spec, title, uid};
 use crate::pods::{Eviction, Inputs, Origin, Snapshot, Wanted};
@@ -26,8 +25,8 @@ const GRACE_SECONDS_MIN: i64 = 1;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerView {
     pub(crate) phase: Option<Phase>,
-    /// As JSON: a typed status takes ten times the memory.
-    pub(crate) status: Value,
+    /// As JSON bytes, empty before the first turn: a typed status takes ten times the memory.
+    pub(crate) status: Arc<[u8]>,
 }
 
 pub(crate) struct PodWorker {
@@ -62,6 +61,8 @@ impl Drop for Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Turn,
+    /// The status has changed by what was done: tell it, then wait.
+    Tell(Option<Duration>),
     Wait(Option<Duration>),
     End,
 }
@@ -98,7 +99,7 @@ impl PodWorker {
             match next {
                 Next::Turn => {}
                 Next::End => return,
-                Next::Wait(again_after) => {
+                Next::Tell(again_after) | Next::Wait(again_after) => {
                     let timer = async {
                         match again_after {
                             Some(span) => env::sleep(span).await,
@@ -140,7 +141,15 @@ impl PodWorker {
         let computed = if moved { self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize) } else { computed };
         self.tell(&snapshot, &computed);
         self.probes.reconcile(&pod, &observed, self.phase, old.as_ref());
-        let next = self.act(&pod, &snapshot, &observed, &resize).await;
+        let next = match self.act(&pod, &snapshot, &observed, &resize).await {
+            Next::Tell(after) => {
+                let old = self.old_status(&pod);
+                let computed = self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize);
+                self.tell(&snapshot, &computed);
+                Next::Wait(after)
+            }
+            next => next,
+        };
         earlier(next, again_after)
     }
 
@@ -163,9 +172,8 @@ impl PodWorker {
 
     /// The last status of this kubelet; before there is one, the API's.
     fn old_status(&self, pod: &Pod) -> Option<PodStatus> {
-        let own = self.view.lock().status.clone();
-        let own: Option<PodStatus> = if own.is_null() { None } else { serde_json::from_value(own).ok() };
-        own.or_else(|| pod.status.clone())
+        let own = Arc::clone(&self.view.lock().status);
+        serde_json::from_slice(&own).ok().or_else(|| pod.status.clone())
     }
 
     fn compute(
@@ -198,7 +206,7 @@ impl PodWorker {
         {
             let mut view = self.view.lock();
             view.phase = Some(self.phase);
-            view.status = report.status.clone();
+            view.status = Arc::clone(&report.status);
         }
         if snapshot.gone {
             return;
@@ -237,8 +245,11 @@ impl PodWorker {
             () = inputs.ending() => Outcome { changed: true, again_after: None },
         };
         // A new reason why a container waits is part of the status.
-        if outcome.changed || self.memory.start_errors != errors_before {
+        if outcome.changed {
             return Next::Turn;
+        }
+        if self.memory.start_errors != errors_before {
+            return Next::Tell(outcome.again_after);
         }
         let mut outcome = outcome;
         executor.refresh_volumes(pod, observed, &mut self.memory, &mut outcome).await;

@@ -105,7 +105,7 @@ impl World {
     pub(crate) async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let reached = self.api.until(|_| self.pod(name).is_some_and(|pod| holds(&pod)));
         if env::timeout(Duration::from_secs(3600), reached).await.is_err() {
-            panic!("the pod stays as it is: {:#}", self.pod(name).unwrap_or_default()["status"]);
+            panic!("the pod stays as it is: {:#}\nevents: {:#?}", self.pod(name).unwrap_or_default()["status"], self.events());
         }
         self.pod(name).expect("it was just there")
     }
@@ -147,6 +147,14 @@ fn start(
     let manifests = directory.join("manifests");
     std::fs::create_dir_all(&manifests).expect("a folder");
     config.manifests_directory = Some(manifests);
+    // The machine the tests run on may be short of something.
+    config.eviction = crate::Thresholds {
+        memory_available_bytes: 0,
+        nodefs_available_percent: 0,
+        nodefs_inodes_free_percent: 0,
+        imagefs_available_percent: 0,
+        pids_available_percent: 0,
+    };
     config.cluster_dns = vec!["10.43.0.10".parse().expect("an address")];
     let amounts = |list: &[(&str, &str)]| -> semantics::resources::Amounts {
         list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity"))).collect()
@@ -487,4 +495,164 @@ async fn a_static_pod_runs_has_a_mirror_and_follows_its_file() {
     assert_eq!(world.starts(), ["app", "app"], "deleting a mirror ends nothing");
     std::fs::remove_file(world.directory.path().join("manifests/web.yaml")).unwrap();
     world.until_gone("web-n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reboot_a_pod_that_never_restarts_has_failed_and_another_starts_again() {
+    let mut world = World::new();
+    let never = world.create("never", one("Never")).await;
+    let always = world.create("always", one("Always")).await;
+    world.until("never", |pod| phase(pod) == "Running").await;
+    world.until("always", |pod| phase(pod) == "Running").await;
+    world.trigger = None;
+    tokio::task::yield_now().await;
+    // A reboot leaves nothing of run-time state.
+    let now = Arc::clone(&world.clock);
+    world.runtime = FakeRuntime::new(Arc::new(move || now.now()));
+    world.runtime.add_image("busybox:latest", ImageConfig::default());
+    world.restart();
+    let pod = world.until("never", |pod| phase(pod) == "Failed").await;
+    assert_eq!(container(&pod, "app")["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+    let pod = world.until("always", |pod| container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True").await;
+    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 137);
+    assert_eq!(world.starts(), ["app"]);
+    assert_ne!(never, always);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_container_joins_a_running_pod_and_never_restarts() {
+    let world = World::new();
+    let uid = world.create("p", one("Always")).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    world.patch("p", json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox", "targetContainerName": "app"}]}})).await;
+    world.until("p", |pod| !container(pod, "debug")["state"]["running"].is_null()).await;
+    assert!(world.runtime.config_of(&uid, "debug").unwrap().target_container.is_some());
+    world.runtime.exit(&uid, "debug", 1);
+    let pod = world.until("p", |pod| !container(pod, "debug")["state"]["terminated"].is_null()).await;
+    env::sleep(Duration::from_secs(60)).await;
+    assert_eq!(phase(&pod), "Running");
+    assert_eq!(world.starts(), ["app", "debug"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_run_after_the_start_and_before_the_stop() {
+    let world = World::new();
+    let said: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&said);
+    world.runtime.on_exec(Arc::new(move |_, command| {
+        heard.lock().push(command[0].clone());
+        Ok(cri::ExecOutput::default())
+    }));
+    let hook = |word: &str| json!({"exec": {"command": [word]}});
+    world.create("p", json!({"containers": [{"name": "app", "image": "busybox", "lifecycle": {"postStart": hook("hello"), "preStop": hook("bye")}}]})).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    assert_eq!(*said.lock(), ["hello"]);
+    world.delete("p", 30).await;
+    world.until_gone("p").await;
+    assert_eq!(*said.lock(), ["hello", "bye"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_post_start_hook_stops_the_container_and_says_why() {
+    let world = World::new();
+    world.runtime.on_exec(Arc::new(|_, _| Ok(cri::ExecOutput { exit_code: 1, ..Default::default() })));
+    let hook = json!({"exec": {"command": ["fail"]}});
+    world.create("p", json!({"containers": [{"name": "app", "image": "busybox", "lifecycle": {"postStart": hook}}]})).await;
+    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "PostStartHookError").await;
+    let message = container(&pod, "app")["state"]["waiting"]["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Exec lifecycle hook ([fail]) for Container \"app\" in Pod \"p_d("), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_for_an_exit_code_restarts_all_containers_from_the_beginning() {
+    let world = World::new();
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let uid = world.create("p", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox"}],
+        "containers": [{"name": "a", "image": "busybox", "restartPolicy": "Never", "restartPolicyRules": rule}, {"name": "b", "image": "busybox"}]})).await;
+    world.until("p", |pod| !container(pod, "i")["state"]["running"].is_null()).await;
+    world.runtime.exit(&uid, "i", 0);
+    world.until("p", |pod| phase(pod) == "Running").await;
+    world.starts();
+    world.runtime.exit(&uid, "a", 42);
+    world.until("p", |pod| !container(pod, "i")["state"]["running"].is_null()).await;
+    world.runtime.exit(&uid, "i", 0);
+    world.until("p", |pod| phase(pod) == "Running" && !container(pod, "a")["state"]["running"].is_null()).await;
+    assert_eq!(world.starts(), ["i", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_reaches_variables_and_volumes_and_a_change_reaches_the_volume() {
+    let world = World::new();
+    let maps = world.api.client().api::<k8s_openapi::api::core::v1::ConfigMap>("d");
+    let map = |value: &str| serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": value}})).unwrap();
+    maps.create(&map("one")).await.unwrap();
+    let uid = world.create("p", json!({
+        "containers": [{"name": "app", "image": "busybox", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}],
+        "volumes": [{"name": "v", "configMap": {"name": "m"}}]})).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    let config = world.runtime.config_of(&uid, "app").unwrap();
+    assert!(config.env.contains(&("K".to_owned(), "one".to_owned())));
+    let file = config.mounts.iter().find(|mount| mount.container_path.ends_with("v")).unwrap().host_path.join("k");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
+    maps.patch("m", &Patch::Merge(json!({"data": {"k": "two"}}))).await.unwrap();
+    for _ in 0..1000 {
+        if std::fs::read_to_string(&file).unwrap() == "two" {
+            return;
+        }
+        env::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the change does not reach the volume");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_config_map_holds_the_container_until_it_is_there() {
+    let world = World::new();
+    world.create("p", json!({"containers": [{"name": "app", "image": "busybox",
+        "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]})).await;
+    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "CreateContainerConfigError").await;
+    assert_eq!(container(&pod, "app")["state"]["waiting"]["message"], "configmap \"m\" not found");
+    let map = serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}})).unwrap();
+    world.api.client().api::<k8s_openapi::api::core::v1::ConfigMap>("d").create(&map).await.unwrap();
+    world.until("p", |pod| phase(pod) == "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_pod_fails_with_the_reason_and_is_said_to_be_disrupted() {
+    let world = World::new();
+    let uid = world.create("p", one("Always")).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    let eviction = crate::pods::Eviction {
+        reason: "Evicted".into(),
+        message: "The node was low on resource: memory. ".into(),
+        grace_seconds: Some(0),
+        disruption: Some("TerminationByKubelet"),
+    };
+    world.kubelet.services.pods_table.get(&uid).unwrap().inputs.evict(eviction);
+    let pod = world.until("p", |pod| phase(pod) == "Failed").await;
+    assert_eq!(pod["status"]["reason"], "Evicted");
+    assert_eq!(condition(&pod, "DisruptionTarget")["reason"], "TerminationByKubelet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sandbox_and_the_container_get_what_the_spec_says() {
+    let world = World::new();
+    let uid = world.create("p", json!({"hostname": "h", "subdomain": "s", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["x"]}],
+        "securityContext": {"runAsUser": 1000, "fsGroup": 2000},
+        "containers": [{"name": "app", "image": "busybox", "command": ["run", "$(A)"], "env": [{"name": "A", "value": "1"}],
+            "terminationMessagePath": "/dev/termination-log", "resources": {"limits": {"memory": "64Mi"}}}]})).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    let config = world.runtime.config_of(&uid, "app").unwrap();
+    assert_eq!(config.command, ["run", "1"]);
+    assert_eq!(config.security.user, cri::RunAsUser::Uid(1000));
+    assert_eq!(config.security.supplemental_groups, [2000]);
+    assert_eq!(config.resources.memory_limit, Some(64 << 20));
+    let host_path = |path: &str| config.mounts.iter().find(|mount| mount.container_path.to_str() == Some(path)).unwrap().host_path.clone();
+    let hosts = std::fs::read_to_string(host_path("/etc/hosts")).unwrap();
+    assert!(hosts.contains("\th.s.d.svc.cluster.local\th\n"), "{hosts}");
+    assert!(hosts.ends_with("1.2.3.4\tx\n"));
+    std::fs::write(host_path("/dev/termination-log"), "last words").unwrap();
+    world.runtime.exit(&uid, "app", 1);
+    let pod = world.until("p", |pod| container(pod, "app")["restartCount"] == 1).await;
+    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["message"], "last words");
 }
