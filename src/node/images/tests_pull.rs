@@ -74,83 +74,78 @@ async fn answer(
     cut: Arc<AtomicBool>,
     resumed: Arc<AtomicBool>,
 ) {
+    let Some(request) = read_request(&mut connection).await else {
+        return;
+    };
+    let path = request.split_whitespace().nth(1).unwrap();
+    let path = path.split('?').next().unwrap().to_owned();
+    let (status, body) = behaviour.answer_to(&request, &path);
+    if status.starts_with("206") {
+        resumed.store(true, Ordering::SeqCst);
+    }
+    let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
+    let extra = if status.starts_with("401") {
+        challenge
+    } else {
+        ""
+    };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{extra}Content-Length: {length}\r\n\r\n"
+    );
+    let ends_early = behaviour.cut.as_ref() == Some(&path) && !cut.swap(true, Ordering::SeqCst);
+    let sent = if ends_early {
+        &body[..length / 2]
+    } else {
+        &body
+    };
+    let _gone = connection.write_all(head.as_bytes()).await;
+    let _gone = connection.write_all(sent).await;
+}
+
+async fn read_request(connection: &mut TcpStream) -> Option<String> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut buffer = [0; 1024];
         match connection.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return None,
             Ok(read) => request.extend_from_slice(&buffer[..read]),
         }
     }
-    let request = String::from_utf8(request).unwrap();
-    let path = request
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .split('?')
-        .next()
-        .unwrap()
-        .to_owned();
-    let header = |name: &str| {
-        request.lines().find_map(|line| {
-            line.to_lowercase()
-                .strip_prefix(&format!("{name}: "))
-                .map(|_| line.split_once(": ").unwrap().1.to_owned())
-        })
-    };
-    let authorized = behaviour
-        .basic
-        .as_ref()
-        .is_none_or(|basic| header("authorization").as_deref() == Some(&format!("Basic {basic}")));
-    let (status, extra, body) = match behaviour.contents.get(&path) {
-        _ if !authorized => (
-            "401 Unauthorized",
-            "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
-            Vec::new(),
-        ),
-        _ if path == "/v2/" => ("200 OK", String::new(), Vec::new()),
-        None => (
-            "404 Not Found",
-            String::new(),
-            br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#.to_vec(),
-        ),
-        Some(content) => {
-            let mut content = content.clone();
-            if behaviour.forge.as_ref() == Some(&path) {
-                content[0] ^= 1;
-            }
-            match header("range").and_then(|range| {
-                range
-                    .strip_prefix("bytes=")?
-                    .trim_end_matches('-')
-                    .parse::<usize>()
-                    .ok()
-            }) {
-                Some(offset) => {
-                    resumed.store(true, Ordering::SeqCst);
-                    (
-                        "206 Partial Content",
-                        String::new(),
-                        content[offset..].to_vec(),
-                    )
-                }
-                None => ("200 OK", String::new(), content),
-            }
+    String::from_utf8(request).ok()
+}
+
+impl Behaviour {
+    fn answer_to(&self, request: &str, path: &str) -> (&'static str, Vec<u8>) {
+        let header = |name: &str| {
+            let line = request
+                .lines()
+                .find(|line| line.to_lowercase().starts_with(name));
+            line.and_then(|line| line.split_once(": "))
+                .map(|(_, value)| value.to_owned())
+        };
+        let wanted = self.basic.as_ref().map(|basic| format!("Basic {basic}"));
+        if wanted.is_some() && header("authorization: ") != wanted {
+            return ("401 Unauthorized", Vec::new());
         }
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\n{extra}Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let _sent = connection.write_all(head.as_bytes()).await;
-    let ends_early = behaviour.cut.as_ref() == Some(&path) && !cut.swap(true, Ordering::SeqCst);
-    let _sent = connection
-        .write_all(if ends_early {
-            &body[..body.len() / 2]
-        } else {
-            &body
-        })
-        .await;
+        if path == "/v2/" {
+            return ("200 OK", Vec::new());
+        }
+        let Some(content) = self.contents.get(path) else {
+            let envelope = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#;
+            return ("404 Not Found", envelope.to_vec());
+        };
+        let mut content = content.clone();
+        if self.forge.as_deref() == Some(path) {
+            content[0] ^= 1;
+        }
+        let range =
+            header("range: bytes=").map(|range| range.trim_start_matches("bytes=").to_owned());
+        match range.and_then(|range| range.trim_end_matches('-').parse::<usize>().ok()) {
+            Some(offset) => ("206 Partial Content", content[offset..].to_vec()),
+            None => ("200 OK", content),
+        }
+    }
 }
 
 fn image() -> OciImage {

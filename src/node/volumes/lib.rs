@@ -28,4 +28,6 @@ pub use objects::{Objects, Token, TokenRequest};
 pub use plugin::MountedVolume;
 
 #[cfg(test)]
+mod test_node;
+#[cfg(test)]
 mod tests;
