@@ -72,6 +72,10 @@ fn metadata_start(stored: &[u8]) -> usize {
 fn write_with_version(out: &mut Vec<u8>, before: &[u8], after: &[u8], revision: i64) {
     out.reserve(before.len() + after.len() + 40);
     out.extend_from_slice(before);
+    if revision == 0 {
+        out.extend_from_slice(after);
+        return;
+    }
     write!(Out(out), "\"resourceVersion\":\"{revision}\"").expect("memory takes it");
     if after.first() != Some(&b'}') {
         out.push(b',');
@@ -177,6 +181,10 @@ pub struct ListMetadata<'a> {
 
 impl ListMetadata<'_> {
     pub(crate) fn to_json(self) -> String {
+        // Lists that are made up on the spot have no revision, and no token or count either.
+        if self.revision == 0 {
+            return "{}".to_owned();
+        }
         let mut text = format!("{{\"resourceVersion\":\"{}\"", self.revision);
         if let Some(token) = self.continue_token {
             write!(text, ",\"continue\":{}", Value::from(token)).expect("a string takes all");

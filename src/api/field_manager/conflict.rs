@@ -57,9 +57,8 @@ fn describe(manager: &Manager) -> String {
     if !subresource.is_empty() {
         text.push_str(&format!(" with subresource {subresource:?}"));
     }
-    match (operation, manager.time.as_str()) {
-        (Operation::Apply, _) => text,
-        (Operation::Update, "") => format!("{text} using {api_version}"),
-        (Operation::Update, time) => format!("{text} using {api_version} at {time}"),
+    match operation {
+        Operation::Apply => text,
+        Operation::Update => format!("{text} using {api_version}"),
     }
 }

@@ -154,8 +154,15 @@ pub fn apply(
         return Err(conflicts.into_error());
     }
     managers.drop_empty();
-    if without_managers(&live.0) == without_managers(&merged) && same_owners(&managers, &managers_before) {
-        return Ok(Applied::Unchanged);
+    if without_managers(&live.0) == without_managers(&merged) {
+        if same_owners(&managers, &managers_before) {
+            return Ok(Applied::Unchanged);
+        }
+        // Owning what is there already is no change of the object, so it has no time of its own.
+        let time = managers_before.get(&identity).map(|manager| manager.time.clone()).unwrap_or_default();
+        if let Some(fields) = managers.get(&identity).map(|manager| manager.fields.clone()) {
+            managers.set(Manager { identity, time, fields });
+        }
     }
     let mut merged = Object(merged);
     managers.write(&mut merged);

@@ -178,6 +178,8 @@ pub enum Generation {
     One,
     /// With each change of `spec`.
     Spec,
+    /// The same, but a new object has none yet.
+    SpecFromNone,
     /// With each change outside of metadata and status.
     Content,
 }

@@ -67,7 +67,7 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
     }
     let mut decoded = body
         .decode(call.served.resource.schema())
-        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        .map_err(|error| untyped(call, &told_name(call), &error.to_string()))?;
     if options.field_validation == FieldValidation::Strict {
         return decode::finish(call, kind, decoded, options.field_validation);
     }
@@ -77,6 +77,34 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
     }
     undeclared(kind, &decoded)?;
     decode::finish(call, kind, decoded, options.field_validation)
+}
+
+fn told_name(call: &Call<'_>) -> String {
+    // A configuration's namespace may be left out; what is named is what it says.
+    let body = codec::parse_yaml(&call.body).ok().and_then(|yaml| yaml.document.into_value()).unwrap_or_default();
+    let at = |field: &str| body["metadata"][field].as_str().unwrap_or_default();
+    format!("{}/{}", at("namespace"), at("name"))
+}
+
+/// The words of the typed merge for a value of the wrong type, made from those of the decoder.
+fn untyped(call: &Call<'_>, name: &str, error: &str) -> ApiError {
+    let told = error.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
+        let (got, rest) = rest.split_once(" into Go struct field ")?;
+        let (field, wanted) = rest.rsplit_once(" of type ")?;
+        let (_, path) = field.split_once('.')?;
+        let wanted = match wanted {
+            "int" | "int32" | "int64" | "float64" => format!("expected numeric (int or float), got {got}"),
+            "bool" => format!("expected boolean, got {got}"),
+            "string" => format!("expected string, got {got}"),
+            list if list.starts_with("[]") => format!("expected list, got {got}"),
+            _ => format!("expected map, got {got}"),
+        };
+        Some(format!(".{path}: {wanted}"))
+    });
+    let Some(told) = told else { return ApiError::bad_request(error) };
+    let kind = &call.served.description.kind;
+    let why = format!("failed to create typed patch object ({name}; {kind}): {told}");
+    ApiError::new(500, Reason::Unknown, why)
 }
 
 /// A field without a schema cannot be merged, whatever the client wants of unknown fields.

@@ -291,7 +291,7 @@ fn copy_top(object: &mut Object, old: &Object, field: &str) {
 fn grows(generation: Generation, object: &Object, old: &Object) -> bool {
     match generation {
         Generation::Untracked | Generation::One => false,
-        Generation::Spec => object.0.get("spec") != old.0.get("spec"),
+        Generation::Spec | Generation::SpecFromNone => object.0.get("spec") != old.0.get("spec"),
         Generation::Content => {
             let content = |object: &Object| {
                 let mut tree = object.0.clone();

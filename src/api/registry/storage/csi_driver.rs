@@ -27,7 +27,7 @@ impl Strategy for CSIDrivers {
         }),
         Column::age(),
     ];
-    const GENERATION: Generation = Generation::Spec;
+    const GENERATION: Generation = Generation::SpecFromNone;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 

@@ -141,7 +141,7 @@ fn prepare(call: &Call<'_>, object: &mut Object) {
     }
     match description.generation {
         // What nobody counts is kept as the client wrote it, as upstream does.
-        Generation::Untracked => {}
+        Generation::Untracked | Generation::SpecFromNone => {}
         Generation::One | Generation::Spec | Generation::Content => object.set_generation(1),
     }
     if let schema::Node::Type(_) = call.served.resource.schema() {
