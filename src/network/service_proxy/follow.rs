@@ -167,7 +167,7 @@ impl Keeper {
             let applied = proxy.apply(&desired, &node);
             (proxy, desired, applied)
         });
-        let (proxy, desired, applied) = match work.await {
+        let (mut proxy, desired, applied) = match work.await {
             Ok(done) => done,
             // The table stands as it was; the one who runs this task starts it again.
             Err(stopped) => match stopped.try_into_panic() {
@@ -176,17 +176,10 @@ impl Keeper {
                 Err(_cancelled) => std::future::pending().await,
             },
         };
-        if proxy.is_shared() && self.drift.is_none() {
-            self.drift = proxy
-                .watch()
-                .and_then(Drift::new)
-                .inspect_err(
-                    |error| tracing::warn!(%error, "changes of the table by others go unnoticed"),
-                )
-                .ok();
-        }
+        let is_missed = proxy.is_shared() && self.drift.is_none() && self.watch(&mut proxy);
         self.state = Some((proxy, desired));
         match applied {
+            Ok(_) if is_missed => None,
             Ok(applied) => {
                 tracing::debug!(?applied, "Services applied");
                 let took = self.clock.monotonic().saturating_sub(start);
@@ -200,6 +193,21 @@ impl Keeper {
                 None
             }
         }
+    }
+
+    /// Hears of changes by others from now on. Tells whether one came before, so that the table has to be made anew.
+    fn watch(&mut self, proxy: &mut ServiceProxy) -> bool {
+        let drift = proxy.watch().and_then(Drift::new);
+        self.drift = drift
+            .inspect_err(
+                |error| tracing::warn!(%error, "changes of the table by others go unnoticed"),
+            )
+            .ok();
+        let is_intact = proxy.is_intact().unwrap_or(false);
+        if !is_intact {
+            proxy.distrust();
+        }
+        !is_intact
     }
 
     /// Returns once somebody else changed the table, which is then made anew by the next `apply`.
