@@ -24,6 +24,7 @@ mod root_ca;
 mod service_account;
 mod services;
 mod slices;
+mod stateful_set;
 mod table;
 mod taint_eviction;
 mod template_hash;

@@ -8,7 +8,7 @@ use crate::certificates::CertificateSigner;
 use crate::{
     certificates, cluster_role_aggregation, daemon_set, deployment, endpoint_slice, endpoints,
     garbage_collector, job, namespace, node_lifecycle, pod_garbage, replica_set, root_ca,
-    service_account, taint_eviction, ttl_after_finished,
+    service_account, stateful_set, taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -91,6 +91,10 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "daemonset-controller",
         start: |manager, _| manager.start(daemon_set::DaemonSets::new(manager.factory())),
+    },
+    Entry {
+        name: "statefulset-controller",
+        start: |manager, _| manager.start(stateful_set::StatefulSets::new(manager.factory())),
     },
     Entry {
         name: "job-controller",

@@ -43,7 +43,8 @@ impl Cluster {
             (entry.start)(
                 &manager,
                 &Options {
-                    root_certificate_authority: "pem".into(), ..Options::default()
+                    root_certificate_authority: "pem".into(),
+                    ..Options::default()
                 },
             );
         }
