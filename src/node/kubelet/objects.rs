@@ -25,7 +25,7 @@ use crate::pods::PodTable;
 use crate::pods::facts::{as_container, containers, ephemeral_containers, init_containers, namespace, spec, uid};
 
 /// How long a caller waits for the first answer about an object.
-const SYNC_MAX: Duration = Duration::from_secs(10);
+pub(crate) const SYNC_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -127,9 +127,9 @@ impl ApiObjects {
     }
 
     /// The Services a pod of this namespace may see as variables; `None` until they were read once.
-    pub(crate) fn services(&self, namespace: &str) -> Option<Vec<Service>> {
+    pub(crate) async fn services(&self, namespace: &str, patience: Duration) -> Option<Vec<Service>> {
         if !self.services.is_synced() {
-            return None;
+            env::timeout(patience, self.services.wait_for_sync()).await.ok()?;
         }
         let mut found = self.services.list_namespace(namespace);
         if namespace != "default" {

@@ -10,6 +10,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 use streams::handshake::{Encoding, RemoteCommandProtocol, RemoteCommandVersion, UpgradeRequest};
+use streams::handshake::PortForwardProtocol;
+use streams::port_forward::PortForwardClient;
 use streams::remote_command::{self, WantedStreams};
 use tokio::io::AsyncReadExt;
 
@@ -156,4 +158,25 @@ async fn usage_and_pods_are_told() {
     let (_, metrics) = connection.get("/metrics/resource", &[]).await;
     assert!(metrics.contains("pod_memory_working_set_bytes{namespace=\"d\",pod=\"p\"} 0"));
     assert_eq!(connection.get("/logs/", &[]).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_forwarded_port_ends_when_the_pod_closes_it() {
+    let world = World::new();
+    running_pod(&world).await;
+    let mut connection = connect(&world, Some("admin")).await;
+    let request = UpgradeRequest::web_socket(&[streams::handshake::TUNNELLED_PORT_FORWARD]);
+    let mut built = http::Request::get("/portForward/d/p").header("host", "n");
+    built.headers_mut().unwrap().extend(request.headers.clone());
+    let response = connection.0.send_request(built.body(Empty::new()).unwrap()).await.unwrap();
+    request.verify(&response).unwrap();
+    let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let client = PortForwardClient::new(upgraded, PortForwardProtocol::SpdyInWebSocket).await.unwrap();
+    let (mut reader, _writer, error) = client.open(80).await.unwrap().into_parts();
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).await.unwrap();
+    assert!(received.is_empty());
+    drop(error);
+    let calls = world.runtime.take_calls();
+    assert!(calls.iter().any(|call| call.method == "port_forward"));
 }

@@ -17,6 +17,7 @@ use crate::container::mounts::{ETC_HOSTS, manages_hosts_file, plan_mounts};
 use crate::container::service_env::service_variables;
 use crate::events::Severity;
 use crate::images::{ImageNeed, ImageState};
+use crate::objects::SYNC_MAX;
 use crate::pods::facts::{
     ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, name,
     namespace, spec, title, uid,
@@ -210,9 +211,12 @@ impl Executor {
             }
         }
         let links = spec(pod).enable_service_links != Some(false);
-        match self.services.objects.services(namespace(pod)) {
+        let is_static = crate::pods::facts::is_static(pod);
+        // A static pod waits for nobody: it may be what the API server needs.
+        let patience = if is_static { Duration::ZERO } else { SYNC_MAX };
+        match self.services.objects.services(namespace(pod), patience).await {
             Some(services) => sources.services = service_variables(&services, namespace(pod), links),
-            None if crate::pods::facts::is_static(pod) => {}
+            None if is_static => {}
             None => return Err(ConfigError("services have not yet been read at least once, cannot construct envvars".to_owned())),
         }
         Ok(sources)
