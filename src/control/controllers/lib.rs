@@ -5,9 +5,11 @@
 mod certificates;
 mod cluster_role_aggregation;
 mod conditions;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;

@@ -6,9 +6,9 @@ use controller::Manager;
 
 use crate::certificates::CertificateSigner;
 use crate::{
-    certificates, cluster_role_aggregation, daemon_set, deployment, endpoint_slice, endpoints,
-    garbage_collector, job, namespace, node_lifecycle, pod_garbage, replica_set, root_ca,
-    service_account, stateful_set, taint_eviction, ttl_after_finished,
+    certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
+    endpoint_slice, endpoints, garbage_collector, job, namespace, node_lifecycle, pod_garbage,
+    replica_set, root_ca, service_account, stateful_set, taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -99,6 +99,14 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "job-controller",
         start: |manager, _| manager.start(job::Jobs::new(manager.factory())),
+    },
+    Entry {
+        name: "cronjob-controller",
+        start: |manager, _| manager.start(cron_job::CronJobs::new(manager.factory())),
+    },
+    Entry {
+        name: "disruption-controller",
+        start: |manager, _| manager.start(disruption::Disruption::new(manager.factory())),
     },
     Entry {
         name: "ttl-after-finished-controller",

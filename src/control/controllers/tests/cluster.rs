@@ -131,7 +131,10 @@ async fn dependents_follow_their_last_owner_and_orphans_stay() {
         .await;
     let mut both = owned("both", "ConfigMap", &first);
     let more = owned("", "ConfigMap", &second)["metadata"]["ownerReferences"][0].clone();
-    both["metadata"]["ownerReferences"].as_array_mut().expect("a list").push(more);
+    both["metadata"]["ownerReferences"]
+        .as_array_mut()
+        .expect("a list")
+        .push(more);
     cluster.create::<Pod>("a", both).await;
     let child = cluster
         .create::<Pod>("a", owned("child", "ConfigMap", &first))
@@ -406,5 +409,40 @@ async fn an_aggregated_role_has_the_rules_of_its_parts() {
                 .at(&["rules"])
                 == Some(&json!([{"verbs": ["get"]}]))
         })
+        .await;
+}
+
+#[tokio::test]
+async fn a_disruption_budget_counts_the_pods_it_can_spare() {
+    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+    let cluster = Cluster::start(&["disruption-controller"]);
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    cluster.create::<PodDisruptionBudget>("a", budget).await;
+    let allowed = |cluster: &Cluster| {
+        let budget = cluster
+            .get::<PodDisruptionBudget>("a", "b")
+            .expect("a budget");
+        (
+            support::number(&budget, &["status", "disruptionsAllowed"]),
+            support::number(&budget, &["status", "currentHealthy"]),
+        )
+    };
+    for name in ["p", "q", "r"] {
+        cluster
+            .create::<Pod>("a", web_pod(name, "10.1.0.1", true))
+            .await;
+    }
+    cluster
+        .until("two can go", |cluster| allowed(cluster) == (2, 3))
+        .await;
+    cluster
+        .merge_status::<Pod>(
+            "a",
+            "p",
+            json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
+        )
+        .await;
+    cluster
+        .until("one can go", |cluster| allowed(cluster) == (1, 2))
         .await;
 }
