@@ -11,8 +11,22 @@ const PATCHED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Applies a JSON patch; a failing operation leaves nothing to use.
 pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let operations: Vec<json_patch::PatchOperation> = serde_json::from_slice(patch)
+    let listed: Value = serde_json::from_slice(patch)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let sort = match &listed {
+        Value::Array(_) => "",
+        Value::Object(_) => "object",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+    };
+    if !sort.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {sort} into Go value of type []handlers.jsonPatchOp"
+        )));
+    }
+    let operations: Vec<json_patch::PatchOperation> = serde_json::from_value(listed).map_err(|_odd| rejected())?;
     if operations.len() > PATCH_OPERATIONS_MAX {
         return Err(ApiError::too_large(format!(
             "The allowed maximum operations in a JSON patch is {PATCH_OPERATIONS_MAX}, got {}",
@@ -27,14 +41,17 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
 }
 
 fn apply_one(document: &mut Value, operation: &json_patch::PatchOperation) -> Result<(), ApiError> {
-    json_patch::patch(document, std::slice::from_ref(operation)).map_err(|error| {
-        let message = format!("the server rejected our request due to an error in our request: {error}");
-        ApiError::new(422, crate::Reason::Invalid, message)
-    })?;
+    json_patch::patch(document, std::slice::from_ref(operation)).map_err(|_failed| rejected())?;
     if matches!(operation, json_patch::PatchOperation::Copy(_)) && size_of_tree(document) > PATCHED_BYTES_MAX {
         return Err(ApiError::too_large("the patched object would be too large"));
     }
     Ok(())
+}
+
+/// Upstream tells nobody which operation failed, or why.
+fn rejected() -> ApiError {
+    ApiError::new(422, crate::Reason::Invalid, "the server rejected our request due to an error in our request")
+        .with_details(crate::StatusDetails::default())
 }
 
 fn size_of_tree(value: &Value) -> usize {

@@ -148,16 +148,35 @@ impl Call<'_> {
             }
         };
         let field_manager = match self.query.text("fieldManager") {
-            Some(manager) => manager.to_owned(),
+            Some(manager) => {
+                if let Some(error) = manager_error(manager) {
+                    return Err(self.wrong_options(error));
+                }
+                manager.to_owned()
+            }
             None => default_manager(self.header("user-agent")),
         };
         Ok(WriteOptions { run, field_validation, field_manager, ownership: Ownership::Tracked })
     }
 }
 
+/// The longest name of a field manager, in bytes.
+const MANAGER_BYTES_MAX: usize = 128;
+
+fn manager_error(manager: &str) -> Option<FieldError> {
+    let path = FieldPath::new("fieldManager");
+    if manager.len() > MANAGER_BYTES_MAX {
+        return Some(FieldError::too_long(&path, 128));
+    }
+    let odd = manager.char_indices().find(|(_, letter)| letter.is_control());
+    odd.map(|(at, letter)| {
+        FieldError::invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", letter as u32))
+    })
+}
+
 /// Without a `fieldManager` the program's name in the user agent counts.
 fn default_manager(user_agent: &str) -> String {
-    user_agent.split('/').next().unwrap_or_default().chars().take(128).collect()
+    user_agent.split('/').next().unwrap_or_default().chars().take(MANAGER_BYTES_MAX).collect()
 }
 
 /// Reads the body of requests that have one.

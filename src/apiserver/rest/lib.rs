@@ -31,6 +31,7 @@ mod policy_feed;
 mod proxy;
 mod query;
 mod request_info;
+mod requester;
 mod respond;
 mod server;
 mod services;

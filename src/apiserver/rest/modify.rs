@@ -101,7 +101,7 @@ impl Change<'_, '_> {
         admit::mutate(self.call, admission, &mut object, Some(old)).await?;
         self.prepare(&mut object, old);
         if self.part == Part::Main {
-            services::fill(self.call, &mut object, Some(old)).await?;
+            services::fill(self.call, &mut object, Some(old), self.options.run).await?;
         }
         self.check(&mut object, old)?;
         admit::validate(self.call, admission, Some(&mut object), Some(old)).await?;

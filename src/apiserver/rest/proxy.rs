@@ -37,7 +37,11 @@ pub(crate) enum Target {
 
 /// Passes the request on and returns the answer, whose body streams.
 pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Incoming) -> Result<Response, ApiError> {
-    let Some((path, host)) = destination(&target, &request) else { return Ok(text_response(200, "")) };
+    let Some((path, host)) = destination(&target, &request) else {
+        let mut nothing = text_response(204, "");
+        nothing.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(nothing);
+    };
     let stream = dial(state, &target).await.map_err(|error| {
         ApiError::service_unavailable(format!("error trying to reach service: {error}"))
     })?;

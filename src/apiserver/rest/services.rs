@@ -10,12 +10,14 @@ use kv::{Compare, KeyRange, Operation, RangeRequest};
 use serde_json::{Value, json};
 use storage::Alongside;
 
-use crate::call::Call;
+use crate::call::{Call, Run};
 use crate::state::State;
 
 /// Upstream's `--service-node-port-range`.
 const NODE_PORT_FIRST: u16 = 30_000;
 const NODE_PORT_LAST: u16 = 32_767;
+/// What dry runs count from.
+const NODE_PORT_IMAGINED: u16 = 32_769;
 const NODE_PORT_PREFIX: &str = "/registry/ranges/servicenodeports/";
 /// Addresses tried by chance before they are tried in order.
 const CHANCES_MAX: usize = 64;
@@ -30,7 +32,12 @@ fn concerns(call: &Call<'_>) -> bool {
 
 /// Completes a Service: what the client left out and was allocated before stays, what is missing is chosen, what its type
 /// does not need goes.
-pub(crate) async fn fill(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Result<(), ApiError> {
+pub(crate) async fn fill(
+    call: &Call<'_>,
+    service: &mut Object,
+    old: Option<&Object>,
+    run: Run,
+) -> Result<(), ApiError> {
     if !concerns(call) {
         return Ok(());
     }
@@ -42,7 +49,7 @@ pub(crate) async fn fill(call: &Call<'_>, service: &mut Object, old: Option<&Obj
     }
     families(call, service, old)?;
     addresses(call, service, old).await?;
-    ports(call, service, old).await
+    ports(call, service, old, run).await
 }
 
 /// The claims and releases that writing `new` (`None`: deleting) over `old` (`None`: creating) takes.
@@ -204,7 +211,7 @@ fn drop_what_the_type_does_not_need(service: &mut Object, old: &Object) {
             service.remove_at(&["spec", "clusterIP"]);
             service.remove_at(&["spec", "clusterIPs"]);
         }
-        for field in ["ipFamilies", "ipFamilyPolicy"] {
+        for field in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             if same(service, field) {
                 service.remove_at(&["spec", field]);
             }
@@ -421,7 +428,12 @@ async fn taken_ports(state: &State) -> Result<BTreeSet<u16>, ApiError> {
     Ok(entries.iter().filter_map(|entry| port(&entry.key)).collect())
 }
 
-async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Result<(), ApiError> {
+async fn ports(
+    call: &Call<'_>,
+    service: &mut Object,
+    old: Option<&Object>,
+    run: Run,
+) -> Result<(), ApiError> {
     if !needs_ports(service) && !needs_health_port(service) {
         return Ok(());
     }
@@ -441,7 +453,12 @@ async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> R
     let mut used: BTreeSet<u16> = by_port.iter().map(|(_, port)| *port).chain(taken).collect();
     let state = call.state.clone();
     let mut choose = |used: &mut BTreeSet<u16>| -> Result<u16, ApiError> {
-        let free = free_port(&state, used).ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+        let free = match run {
+            Run::Real => free_port(&state, used),
+            // A port that nobody can have: a dry run promises nothing.
+            Run::Dry => (NODE_PORT_IMAGINED..).find(|port| !used.contains(port)),
+        };
+        let free = free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
         used.insert(free);
         Ok(free)
     };

@@ -39,7 +39,7 @@ pub(crate) async fn answer(
         ["metrics"] => {
             let text = state.metrics.text(state.store.current_revision());
             let body = crate::body::ResponseBody::whole(text);
-            Ok(Answer::Written(response(200, "text/plain; version=0.0.4; charset=utf-8", body)))
+            Ok(Answer::Written(response(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)))
         }
         ["api" | "apis", ..] if is_read => discovery::answer(state, &request, &segments),
         ["api" | "apis", ..] => Err(method_not_allowed()),
@@ -47,7 +47,7 @@ pub(crate) async fn answer(
         [".well-known", "openid-configuration"] | ["openid", "v1", "jwks"] if is_read => {
             Ok(issuer(state, segments[0] == "openid"))
         }
-        [""] => Ok(Answer::Written(json_response(200, root_paths(state).to_string()))),
+        [] | [""] => Ok(Answer::Written(json_response(200, root_paths(state).to_string()))),
         _ => Ok(not_found()),
     }
 }

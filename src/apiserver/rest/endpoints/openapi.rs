@@ -15,7 +15,7 @@ use crate::catalog::{Catalog, Served};
 use crate::endpoints::discovery::subresource_kind;
 use crate::endpoints::not_found;
 use crate::filters::Incoming;
-use crate::respond::{json_response, response};
+use crate::respond::{response, text_response};
 use crate::state::State;
 
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -27,14 +27,16 @@ pub(crate) async fn answer(
 ) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
     let (group, version) = match segments {
-        ["openapi", "v3"] => return Ok(Answer::Written(json_response(200, index(&catalog).to_string()))),
+        ["openapi", "v3"] => return Ok(Answer::Written(text_response(200, index(&catalog).to_string()))),
         ["openapi", "v2"] => return v2(catalog, request).await,
         ["openapi", "v3", "api", version] => (String::new(), (*version).to_owned()),
         ["openapi", "v3", "apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
         _ => return Ok(not_found()),
     };
     if !catalog.has_group_version(&group, &version) {
-        return Ok(not_found());
+        let mut nothing = text_response(404, "");
+        nothing.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(Answer::Written(nothing));
     }
     let etag = hash(&in_version(&catalog, &group, &version));
     let made = off_thread(move || {

@@ -1,6 +1,6 @@
 //! `/approval` of a certificate signing request: its conditions and nothing else.
 
-use apimachinery::{ApiError, Object};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, Object};
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -26,10 +26,34 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
             None => patched(call, old, &options)?,
         };
         metadata::match_name(&mut new, old.name())?;
+        let errors = errors(&new, old);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&call.group_kind(), old.name(), &errors));
+        }
         Ok(judged(new, old, &now))
     })
     .await?;
     Ok(outcome.answer(call, 200))
+}
+
+/// A verdict stands: it can be neither taken back nor contradicted.
+fn errors(new: &Object, old: &Object) -> FieldErrors {
+    let path = FieldPath::new("status").child("conditions");
+    let has = |object: &Object, kind: &str| {
+        let conditions = object.at(&["status", "conditions"]).and_then(Value::as_array);
+        conditions.into_iter().flatten().any(|condition| condition["type"] == kind)
+    };
+    let mut errors = FieldErrors::none();
+    for kind in ["Approved", "Denied", "Failed"] {
+        if has(old, kind) && !has(new, kind) {
+            let why = format!("updates may not remove a condition of type {kind:?}");
+            errors.push(FieldError::forbidden(&path, why));
+        }
+    }
+    if has(new, "Approved") && has(new, "Denied") {
+        errors.push(FieldError::invalid(&path, "Denied", "Approved and Denied conditions are mutually exclusive"));
+    }
+    errors
 }
 
 fn judged(mut new: Object, old: &Object, now: &str) -> Object {

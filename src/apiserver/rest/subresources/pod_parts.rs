@@ -84,6 +84,7 @@ fn errors(part: PodPart, new: &Object, old: &Object) -> FieldErrors {
     match part {
         PodPart::EphemeralContainers => {
             let path = FieldPath::new("spec").child("ephemeralContainers");
+            ephemeral_errors(new, &path, &mut errors);
             for kept in containers(old, "ephemeralContainers") {
                 let name = kept["name"].as_str().unwrap_or_default();
                 match containers(new, "ephemeralContainers").iter().find(|wanted| wanted["name"] == kept["name"]) {
@@ -107,6 +108,39 @@ fn errors(part: PodPart, new: &Object, old: &Object) -> FieldErrors {
         }
     }
     errors
+}
+
+/// What belongs to a pod's plan and not to a guest in it.
+const NOT_FOR_GUESTS: &[&str] =
+    &["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy", "restartPolicy"];
+
+fn ephemeral_errors(pod: &Object, path: &FieldPath, errors: &mut FieldErrors) {
+    let main = containers(pod, "containers").iter().chain(containers(pod, "initContainers"));
+    let mut names: Vec<&Value> = main.map(|container| &container["name"]).collect();
+    let targets = names.clone();
+    for (at, container) in containers(pod, "ephemeralContainers").iter().enumerate() {
+        let path = path.index(at);
+        let name = &container["name"];
+        if names.contains(&name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name.clone()));
+        }
+        names.push(name);
+        let target = &container["targetContainerName"];
+        if target.as_str().is_some_and(|target| !target.is_empty()) && !targets.contains(&target) {
+            errors.push(FieldError::not_found(&path.child("targetContainerName"), target.clone()));
+        }
+        for field in NOT_FOR_GUESTS {
+            let is_empty = match container.get(*field) {
+                None | Some(Value::Null) => true,
+                Some(Value::Object(map)) => map.is_empty(),
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(_) => false,
+            };
+            if !is_empty {
+                errors.push(FieldError::forbidden(&path.child(field), "cannot be set for an Ephemeral Container"));
+            }
+        }
+    }
 }
 
 /// The spec without what a resize may change.

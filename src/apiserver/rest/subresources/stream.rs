@@ -1,6 +1,6 @@
 //! `/log /exec /attach /portforward` of pods and `/proxy` of pods, Services and nodes: bytes that pass through.
 
-use apimachinery::{ApiError, Object, ObjectKey};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind, Object, ObjectKey};
 use registry::Subresource;
 use serde_json::Value;
 
@@ -169,6 +169,9 @@ async fn kubelet_target(
     subresource: Subresource,
     query: &Query,
 ) -> Result<Target, ApiError> {
+    if subresource == Subresource::Log {
+        check_log_options(&path.name, query)?;
+    }
     let pod = read_pod(state, &path.namespace, &path.name).await?;
     let node = pod.text_at(&["spec", "nodeName"]);
     let container = match subresource {
@@ -197,6 +200,24 @@ async fn kubelet_target(
         _ => format!("/portForward/{namespace}/{name}"),
     };
     Ok(Target::Kubelet { address: kubelet_address(state, &node).await?, path: with_options(path, subresource, query) })
+}
+
+fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
+    let mut errors = FieldErrors::none();
+    for (name, least, why) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
+        if let Some(number) = query.number(name)?.filter(|number| *number < least) {
+            errors.push(FieldError::invalid(&FieldPath::new(name), number, why));
+        }
+    }
+    if query.text("sinceTime").is_some() && query.text("sinceSeconds").is_some() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden(&FieldPath::root(), why));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), pod, &errors)) }
 }
 
 /// The options of a stream, in the kubelet's names.

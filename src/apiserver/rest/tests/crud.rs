@@ -228,3 +228,25 @@ async fn a_bootstrapped_cluster_has_what_clients_expect_and_stays_so() {
         assert_eq!(code, 200, "{path}: {found}");
     }
 }
+
+#[tokio::test]
+async fn a_signing_request_carries_its_makers_identity_and_a_verdict_stands() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let key = pki::KeyPair::generate().expect("a key");
+    let subject = pki::Subject::new("somebody", &[]);
+    let pem = pki::CertificateRequest::create(&subject, &pki::SubjectNames::default(), &key).expect("a request");
+    use base64::Engine as _;
+    let request = base64::engine::general_purpose::STANDARD.encode(pem);
+    let spec = json!({"request": request, "signerName": "example.com/a", "usages": ["client auth"], "username": "system:admin"});
+    let (code, created) = client.call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    assert_eq!((code, created["spec"]["username"].as_str()), (201, Some("admin")), "{created}");
+    let mut approved = created.clone();
+    approved["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]});
+    let (code, approved) = client.call("PUT", &format!("{path}/a/approval"), approved).await;
+    assert_eq!(code, 200, "{approved}");
+    let mut taken_back = approved.clone();
+    taken_back["status"] = json!({});
+    assert_eq!(client.call("PUT", &format!("{path}/a/approval"), taken_back).await.0, 422);
+}

@@ -8,7 +8,7 @@ use storage::StorageError;
 use crate::admit::{self, Admission};
 use crate::answer::Answer;
 use crate::call::{Call, Run, WriteOptions};
-use crate::{decode, managed_fields, metadata, services, virtual_kinds};
+use crate::{decode, managed_fields, metadata, requester, services, virtual_kinds};
 
 /// Names tried for one `generateName` before the client is told to try again.
 const GENERATED_NAMES_MAX: usize = 8;
@@ -107,10 +107,11 @@ async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOpti
     let admission = Admission { operation: Operation::Create, name: &name, namespace: &namespace, run: options.run };
     admit::mutate(call, admission, &mut object, None).await?;
     prepare(call, &mut object);
+    requester::stamp(call, &mut object);
     let mut tries = 0;
     loop {
         let mut object = object.clone();
-        services::fill(call, &mut object, None).await?;
+        services::fill(call, &mut object, None, options.run).await?;
         check(call, &mut object)?;
         admit::validate(call, admission, Some(&mut object), None).await?;
         tries += 1;

@@ -1,13 +1,14 @@
 //! A change told as a patch.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, Object, json_patch, merge_patch,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, Object, Reason, json_patch, merge_patch,
 };
 use schema::Node;
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::call::{Call, WriteOptions};
+use crate::catalog::Origin;
 use crate::decode::{finish, media_type, report};
 use crate::modify::{Part, modify};
 use crate::metadata;
@@ -50,6 +51,11 @@ pub(crate) fn patched_as(
 ) -> Result<Object, ApiError> {
     let content_type = media_type(call.header("content-type"));
     let before = tree.clone();
+    if matches!(content_type, JSON | MERGE | STRATEGIC) {
+        // The words of Go's scanner, which clients see.
+        schema::Document::parse(&call.body)
+            .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    }
     let tree = match content_type {
         JSON => json_patch(&tree, &call.body)?,
         MERGE => {
@@ -59,7 +65,7 @@ pub(crate) fn patched_as(
             tree
         }
         STRATEGIC => strategic(call, tree, node)?,
-        _ => return Err(unsupported()),
+        _ => return Err(unsupported(call)),
     };
     let told = if content_type == STRATEGIC {
         go_text(&read(&call.body)?)
@@ -126,13 +132,17 @@ fn go_text(value: &Value) -> String {
 
 fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, ApiError> {
     if !node.is_built_in() {
-        return Err(unsupported());
+        return Err(unsupported(call));
     }
     let patch = read(&call.body)?;
     let (Value::Object(original), Value::Object(patch)) = (&mut tree, &patch) else {
         return Err(ApiError::bad_request("the patch is no object"));
     };
-    schema::strategic_merge(original, patch, node)?;
+    schema::strategic_merge(original, patch, node).map_err(|error| {
+        // Upstream makes no status of this one.
+        let is_bare = error.message.contains("does not contain declared merge key");
+        if is_bare { ApiError::new(500, Reason::Unknown, error.message) } else { error }
+    })?;
     Ok(tree)
 }
 
@@ -140,10 +150,13 @@ fn read(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
 }
 
-fn unsupported() -> ApiError {
-    ApiError::unsupported_media_type(format!(
-        "the body of the request was in an unknown format - accepted media types include: {JSON}, {MERGE}, {STRATEGIC}, {APPLY}"
-    ))
+fn unsupported(call: &Call<'_>) -> ApiError {
+    if call.served.origin == Origin::Custom {
+        return ApiError::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: {JSON}, {MERGE}, {APPLY}"
+        ));
+    }
+    ApiError::unsupported_media_type("415: Unsupported Media Type").with_details(apimachinery::StatusDetails::default())
 }
 
 fn decoded(
@@ -160,7 +173,13 @@ fn decoded(
         errors.push(FieldError::invalid(&FieldPath::new("patch"), told, why));
         ApiError::invalid(&GroupKind::new("", ""), "", &errors)
     };
-    let mut decoded = schema::decode_check(tree, node).map_err(|error| refused(error.to_string()))?;
+    let is_strategic = media_type(call.header("content-type")) == STRATEGIC;
+    let mut decoded = schema::decode_check(tree, node).map_err(|error| {
+        let why = error.to_string();
+        // Strategic patches are not decoded from text, so a wrong type gets other words.
+        let wanted = why.rsplit_once(" of type ").filter(|_| is_strategic);
+        refused(wanted.map_or_else(|| why.clone(), |(_, wanted)| format!("unrecognized type: {wanted}")))
+    })?;
     if let Node::CustomResource(schema) = node {
         let unknown = schema::prune(&mut decoded.tree, schema);
         decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
