@@ -43,6 +43,7 @@ pub(crate) fn judge(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
         .or_else(|| sysctls(inputs))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every predicate ends with it")]
 fn reject(reason: &str, message: impl Into<String>) -> Option<Rejection> {
     Some(Rejection { reason: reason.to_owned(), message: message.into() })
 }

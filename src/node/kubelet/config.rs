@@ -71,7 +71,7 @@ impl Config {
             seccomp_profiles: root_directory.join("seccomp"),
             eviction: crate::eviction::Thresholds::default(),
             image_gc: crate::images::GcPolicy::default(),
-            node_status_every: Duration::from_secs(300),
+            node_status_every: Duration::from_mins(5),
             lease_duration: Duration::from_secs(40),
             kubelet_version: "v1.36.2+combo.1".to_owned(),
             boot_id: String::new(),

@@ -168,8 +168,8 @@ impl EventWriter {
         if let Some(known) = self.remembered.get_mut(&key) {
             known.count += 1;
             known.last = now;
-            let patch = json!({"count": known.count, "lastTimestamp": now.to_seconds_string()});
-            match api.patch(&known.name, &Patch::Strategic(patch)).await {
+            let counted = json!({"count": known.count, "lastTimestamp": now.to_seconds_string()});
+            match api.patch(&known.name, &Patch::Strategic(counted)).await {
                 Ok(_) => return,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return tracing::debug!(%error, "an event is not counted"),

@@ -16,17 +16,16 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Str
                 expanded.push('$');
                 &after[1..]
             }
-            Some('(') => match after.find(')') {
-                Some(end) => {
+            Some('(') => {
+                if let Some(end) = after.find(')') {
                     let name = &after[1..end];
                     expanded.push_str(&lookup(name).unwrap_or_else(|| format!("$({name})")));
                     &after[end + 1..]
-                }
-                None => {
+                } else {
                     expanded.push_str("$(");
                     &after[1..]
                 }
-            },
+            }
             Some(other) => {
                 expanded.push('$');
                 expanded.push(other);

@@ -12,17 +12,17 @@ use crate::eviction::rank::{PodUsage, explain, rank};
 use crate::events::Severity;
 use crate::images::{Disk, ImageGc, plan_image_gc, unused_images};
 use crate::node::{Pressure, PressureState};
-use crate::pods::Eviction;
+use crate::pods::{Eviction, PodHandle};
 use crate::pods::facts::uid;
 use crate::services::Services;
 
 /// The kernel has no event for most of what is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// A shortage is told this long after it was seen last, so that pods do not come back at once.
-const PRESSURE_KEPT: Duration = Duration::from_secs(300);
+const PRESSURE_KEPT: Duration = Duration::from_mins(5);
 /// An evicted pod has this long to go before the next is chosen.
 const EVICTED_GOES_IN: Duration = Duration::from_secs(30);
-const IMAGES_EVERY: Duration = Duration::from_secs(300);
+const IMAGES_EVERY: Duration = Duration::from_mins(5);
 
 pub(crate) struct EvictionManager {
     services: Arc<Services>,
@@ -130,7 +130,7 @@ impl EvictionManager {
                 usage
             })
         };
-        let active = self.services.pods_table.all().into_iter().filter(|pod| pod.is_active());
+        let active = self.services.pods_table.all().into_iter().filter(PodHandle::is_active);
         active.filter_map(|pod| pod.pod()).map(|pod| { let usage = usage_of(uid(&pod)); (pod, usage) }).collect()
     }
 

@@ -1,5 +1,7 @@
 //! Which pod goes first when the node is short of something.
 
+use std::fmt::Write;
+
 use k8s_openapi::api::core::v1::Pod;
 use semantics::resources::{container_requests, pod_requests};
 
@@ -17,14 +19,14 @@ pub(crate) struct PodUsage {
 }
 
 /// The pods in the order they are evicted in; critical ones are never among them.
-pub(crate) fn rank<'a>(pressure: Pressure, pods: &'a [(Pod, PodUsage)]) -> Vec<&'a (Pod, PodUsage)> {
+pub(crate) fn rank(pressure: Pressure, pods: &[(Pod, PodUsage)]) -> Vec<&(Pod, PodUsage)> {
     let mut ranked: Vec<&(Pod, PodUsage)> = pods.iter().filter(|(pod, _)| !is_critical(pod)).collect();
     ranked.sort_by(|left, right| key(pressure, left).cmp(&key(pressure, right)));
     ranked
 }
 
 /// Smaller goes first: over its request, then of low priority, then by how far it is over.
-fn key<'a>(pressure: Pressure, (pod, usage): &'a (Pod, PodUsage)) -> (bool, i32, i128, &'a str) {
+fn key(pressure: Pressure, (pod, usage): &(Pod, PodUsage)) -> (bool, i32, i128, &str) {
     let priority = spec(pod).priority.unwrap_or(0);
     let over = excess(pressure, pod, usage);
     match pressure {
@@ -57,7 +59,8 @@ pub(crate) fn explain(pressure: Pressure, pod: &Pod, usage: &PodUsage) -> String
         let request = spec.and_then(|container| container_requests(container).get(resource).copied()).unwrap_or(apimachinery::Quantity::ZERO);
         if i128::from(used) > i128::from(request.units()) {
             let used = apimachinery::Quantity::from_bytes(i64::try_from(used / 1024 * 1024).unwrap_or(i64::MAX));
-            text.push_str(&format!("Container {name} was using {used}, request is {request}, has larger consumption of {resource}. "));
+            // Writing to a String cannot fail.
+            let _written = write!(text, "Container {name} was using {used}, request is {request}, has larger consumption of {resource}. ");
         }
     }
     text

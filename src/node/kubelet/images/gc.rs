@@ -19,7 +19,7 @@ pub struct GcPolicy {
 
 impl Default for GcPolicy {
     fn default() -> Self {
-        Self { high_percent: 85, low_percent: 80, min_age: Duration::from_secs(120) }
+        Self { high_percent: 85, low_percent: 80, min_age: Duration::from_mins(2) }
     }
 }
 

@@ -41,7 +41,7 @@ impl Keyring {
                 entries.push((normalise(&registry), auth(entry)));
             }
         }
-        entries.sort_by(|left, right| right.0.len().cmp(&left.0.len()));
+        entries.sort_by_key(|(registry, _)| std::cmp::Reverse(registry.len()));
         Self { entries }
     }
 

@@ -197,7 +197,7 @@ impl ImagePuller {
                     Ok(Some(found)) => found.size_bytes,
                     _ => 0,
                 };
-                let span = |since: Duration| go_duration(Duration::from_millis((now - since).as_millis().try_into().unwrap_or(u64::MAX)));
+                let span = |since: Duration| go_duration(Duration::from_millis(now.saturating_sub(since).as_millis().try_into().unwrap_or(u64::MAX)));
                 let text = format!("Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.", span(began), span(asked));
                 self.events.container(&pod, about, Severity::Normal, "Pulled", text);
                 Pull::Done(id)

@@ -22,8 +22,10 @@ pub(crate) struct PressureState {
 
 impl PressureState {
     pub(crate) fn set(&self, now: BTreeSet<Pressure>) {
-        let before = std::mem::replace(&mut *self.now.lock(), now.clone());
-        if before != now {
+        let mut known = self.now.lock();
+        if *known != now {
+            *known = now;
+            drop(known);
             self.changed.notify_one();
         }
     }

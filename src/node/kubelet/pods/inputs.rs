@@ -33,7 +33,7 @@ pub(crate) struct Eviction {
     pub(crate) message: String,
     /// Seconds; `None`: the pod's own.
     pub(crate) grace_seconds: Option<i64>,
-    /// The reason of the DisruptionTarget condition.
+    /// The reason of the `DisruptionTarget` condition.
     pub(crate) disruption: Option<&'static str>,
 }
 

@@ -75,7 +75,7 @@ async fn check_exec(runtime: &dyn RuntimeService, id: &ContainerId, command: Vec
 
 async fn check_http(request: Get, limit: Duration) -> Seen {
     let url = request.url();
-    match env::timeout(limit, http::get(request)).await {
+    match env::timeout(limit, Box::pin(http::get(request))).await {
         Err(_) => Seen::Failure(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")),
         Ok(Err(why)) => Seen::Failure(why),
         Ok(Ok(answer)) if answer.redirects_away => {

@@ -17,7 +17,7 @@ const UNIMPLEMENTED: &str = "12";
 
 pub(crate) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Seen {
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    match env::timeout(limit, ask(host, port, &address, service)).await {
+    match env::timeout(limit, Box::pin(ask(host, port, &address, service))).await {
         Ok(seen) => seen,
         Err(_) => Seen::Failure(format!(
             "timeout: failed to connect service {address:?} within {}: context deadline exceeded",

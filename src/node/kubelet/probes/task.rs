@@ -65,7 +65,8 @@ impl ProbeTask {
         let period = seconds(self.probe.period_seconds, 10).max(Duration::from_secs(1));
         let mut run = Run::default();
         loop {
-            let seen = check(self.services.runtime.as_ref(), &self.container, &self.id, &self.pod_ip, &self.probe).await;
+            // Boxed: between two looks the task should hold little.
+            let seen = Box::pin(check(self.services.runtime.as_ref(), &self.container, &self.id, &self.pod_ip, &self.probe)).await;
             self.tell(&seen);
             let result = match seen {
                 Seen::Success | Seen::Warning(_) => Some(ProbeResult::Success),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// How long an answer of the API server counts.
-const ALLOWED_FOR: Duration = Duration::from_secs(300);
+const ALLOWED_FOR: Duration = Duration::from_mins(5);
 const DENIED_FOR: Duration = Duration::from_secs(30);
 /// Answers that are remembered.
 const ANSWERS_MAX: usize = 1024;
@@ -55,7 +55,7 @@ pub trait KubeletAuthorizer: Send + Sync {
     async fn is_allowed(&self, who: &Identity, attributes: &Attributes) -> bool;
 }
 
-/// Asks the API server by TokenReview and SubjectAccessReview.
+/// Asks the API server by token and access reviews.
 pub struct ApiAuthorizer {
     client: Client,
     clock: Arc<dyn Clock>,
@@ -112,7 +112,7 @@ impl KubeletAuthorizer for ApiAuthorizer {
             user: status["user"]["username"].as_str().unwrap_or_default().to_owned(),
             groups: serde_json::from_value(status["user"]["groups"].clone()).unwrap_or_default(),
         });
-        let until = now + if identity.is_some() { ALLOWED_FOR.min(Duration::from_secs(120)) } else { DENIED_FOR };
+        let until = now + if identity.is_some() { ALLOWED_FOR.min(Duration::from_mins(2)) } else { DENIED_FOR };
         self.tokens.lock().put(token.to_owned(), identity.clone(), until, now);
         identity
     }

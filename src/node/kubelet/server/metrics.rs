@@ -9,6 +9,9 @@ use crate::probes::{ProbeKind, ProbeResult};
 use crate::server::stats::cpu_of_node;
 use crate::worker::Phase;
 
+type Value = fn(&PodSandboxStats) -> String;
+type ContainerValue = fn(&cri::ContainerStats) -> String;
+
 struct Text(String);
 
 impl Text {
@@ -52,7 +55,6 @@ pub(crate) async fn resources(kubelet: &Kubelet) -> Result<String, String> {
     text.family("node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes");
     let memory = linux::system::memory_info().map_or(0, |memory| memory.total_bytes.saturating_sub(memory.available_bytes));
     text.sample("node_memory_working_set_bytes", &[], memory);
-    type Value = fn(&PodSandboxStats) -> String;
     let of_pod: [(&str, &str, &str, Value); 2] = [
         ("pod_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", |stats| seconds(stats.cpu.usage_core_nanoseconds)),
         ("pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes", |stats| stats.memory.working_set_bytes.to_string()),
@@ -64,7 +66,6 @@ pub(crate) async fn resources(kubelet: &Kubelet) -> Result<String, String> {
             text.sample(name, &[("namespace", &sandbox.pod.namespace), ("pod", &sandbox.pod.name)], value(stats));
         }
     }
-    type ContainerValue = fn(&cri::ContainerStats) -> String;
     let of_container: [(&str, &str, &str, ContainerValue); 2] = [
         ("container_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the container in core-seconds", |stats| seconds(stats.cpu.usage_core_nanoseconds)),
         ("container_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the container in bytes", |stats| stats.memory.working_set_bytes.to_string()),

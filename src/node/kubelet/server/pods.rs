@@ -12,7 +12,7 @@ use crate::worker::Observed;
 /// Why something named in a path is not there: HTTP status and text.
 pub(crate) type NotThere = (http::StatusCode, String);
 
-/// The pods of this node as a PodList.
+/// The pods of this node as a `PodList`.
 pub(crate) fn list(kubelet: &Kubelet) -> Value {
     let pods = kubelet.services.pods_table.all().into_iter().filter_map(|handle| handle.pod());
     let items: Vec<Value> = pods.filter_map(|pod| serde_json::to_value(pod).ok()).collect();

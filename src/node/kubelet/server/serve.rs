@@ -124,9 +124,8 @@ impl KubeletServer {
     }
 
     async fn answer(&self, who: Option<Identity>, request: Request<Incoming>) -> Answer {
-        let who = match self.identify(who, &request).await {
-            Some(who) => who,
-            None => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        let Some(who) = self.identify(who, &request).await else {
+            return text(StatusCode::UNAUTHORIZED, "Unauthorized");
         };
         let config = &self.kubelet.services.config;
         let rights = needed(&config.node_name, request.method(), request.uri().path());

@@ -89,11 +89,10 @@ fn check_references(pod: &Pod) -> Result<(), ManifestError> {
         return refuse("serviceaccounts");
     }
     for container in containers(pod).iter().chain(init_containers(pod)) {
-        for reference in crate::container::env::references(container) {
-            return match reference {
-                crate::container::env::Reference::ConfigMap(_) => refuse("configmaps"),
-                crate::container::env::Reference::Secret(_) => refuse("secrets"),
-            };
+        match crate::container::env::references(container).first() {
+            Some(crate::container::env::Reference::ConfigMap(_)) => return refuse("configmaps"),
+            Some(crate::container::env::Reference::Secret(_)) => return refuse("secrets"),
+            None => {}
         }
     }
     for volume in spec.volumes.iter().flatten() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use env::Timestamp;
 
 pub(crate) const BACK_OFF_FIRST: Duration = Duration::from_secs(10);
-pub(crate) const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+pub(crate) const BACK_OFF_MAX: Duration = Duration::from_mins(5);
 
 /// The back-offs of one pod's containers, by container name and spec hash.
 #[derive(Clone, Debug, Default)]

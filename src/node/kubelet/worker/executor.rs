@@ -20,6 +20,7 @@ use crate::services::Services;
 use crate::status::StartError;
 use crate::worker::dead::surplus;
 use crate::worker::plan::PodActions;
+use crate::worker::start::spec_of;
 use crate::worker::{BackOff, Observed};
 
 /// How long an action that failed waits before it is tried again: 1 s, doubled up to 10 s.
@@ -120,7 +121,7 @@ impl Executor {
                 outcome.changed = true;
             }
         }
-        let starts: Vec<String> = actions.start.iter().filter_map(|start| Some(self.spec_of(pod, *start)?.name)).collect();
+        let starts: Vec<String> = actions.start.iter().filter_map(|start| Some(spec_of(pod, *start)?.name)).collect();
         for kill in &actions.kill {
             if starts.contains(&kill.name) {
                 memory.owed.insert(kill.name.clone());
@@ -205,7 +206,7 @@ impl Executor {
     }
 
     fn hold_all(&self, pod: &Pod, actions: &PodActions, memory: &mut Memory, reason: &str, message: &str) {
-        let names = actions.start.iter().filter_map(|start| self.spec_of(pod, *start)).map(|container| container.name);
+        let names = actions.start.iter().filter_map(|start| spec_of(pod, *start)).map(|container| container.name);
         let names: Vec<String> = names.collect();
         let is_known = names.iter().all(|name| memory.start_errors.get(name).is_some_and(|error| error.message == message));
         if !is_known {

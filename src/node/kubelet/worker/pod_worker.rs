@@ -91,10 +91,11 @@ impl PodWorker {
     /// Runs until the pod is gone from its source and from the node, or until the kubelet ends; containers outlive that.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         loop {
+            // Boxed: between two turns the worker should hold little.
             let next = tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                next = self.turn() => next,
+                next = Box::pin(self.turn()) => next,
             };
             match next {
                 Next::Turn => {}
@@ -119,7 +120,7 @@ impl PodWorker {
 
     async fn turn(&mut self) -> Next {
         let snapshot = self.inputs.snapshot();
-        let Some(pod) = self.decode(&snapshot.wanted) else { return Next::End };
+        let Some(pod) = decode(&snapshot.wanted) else { return Next::End };
         let mut observed = match Observed::read(self.services.runtime.as_ref(), &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -151,23 +152,6 @@ impl PodWorker {
             next => next,
         };
         earlier(next, again_after)
-    }
-
-    fn decode(&self, wanted: &Wanted) -> Option<Pod> {
-        match wanted.object.decode::<Pod>() {
-            Ok(mut pod) => {
-                if wanted.origin == Origin::Manifest {
-                    // What the API knows of a static pod is the status of its mirror.
-                    let mirror = wanted.mirror.as_ref().and_then(|mirror| mirror.decode::<Pod>().ok());
-                    pod.status = mirror.and_then(|mirror| mirror.status);
-                }
-                Some(pod)
-            }
-            Err(error) => {
-                tracing::error!(pod = %wanted.object.key(), %error, "a pod cannot be read");
-                None
-            }
-        }
     }
 
     /// The last status of this kubelet; before there is one, the API's.
@@ -381,5 +365,22 @@ fn earlier(next: Next, again_after: Option<Duration>) -> Next {
         (Next::Wait(None), Some(span)) => Next::Wait(Some(span)),
         (Next::Wait(Some(known)), Some(span)) => Next::Wait(Some(known.min(span))),
         (next, _) => next,
+    }
+}
+
+fn decode(wanted: &Wanted) -> Option<Pod> {
+    match wanted.object.decode::<Pod>() {
+        Ok(mut pod) => {
+            if wanted.origin == Origin::Manifest {
+                // What the API knows of a static pod is the status of its mirror.
+                let mirror = wanted.mirror.as_ref().and_then(|mirror| mirror.decode::<Pod>().ok());
+                pod.status = mirror.and_then(|mirror| mirror.status);
+            }
+            Some(pod)
+        }
+        Err(error) => {
+            tracing::error!(pod = %wanted.object.key(), %error, "a pod cannot be read");
+            None
+        }
     }
 }

@@ -46,14 +46,6 @@ fn failed(reason: &str, message: impl Into<String>) -> Held {
 }
 
 impl Executor {
-    pub(crate) fn spec_of(&self, pod: &Pod, start: Start) -> Option<Container> {
-        match start.kind {
-            ContainerKind::Init => init_containers(pod).get(start.index).cloned(),
-            ContainerKind::Regular => containers(pod).get(start.index).cloned(),
-            ContainerKind::Ephemeral => ephemeral_containers(pod).get(start.index).map(as_container),
-        }
-    }
-
     pub(crate) async fn start_all(
         &self,
         pod: &Pod,
@@ -63,7 +55,7 @@ impl Executor {
         outcome: &mut Outcome,
     ) -> cri::Result<()> {
         for start in starts {
-            let Some(container) = self.spec_of(pod, *start) else { continue };
+            let Some(container) = spec_of(pod, *start) else { continue };
             match self.start(pod, observed, *start, &container, memory).await {
                 Ok(()) => {
                     memory.start_errors.remove(&container.name);
@@ -314,6 +306,15 @@ impl Executor {
             tracing::debug!(%error, "a container whose postStart hook failed is not stopped yet");
         }
         Err(failed("PostStartHookError", message))
+    }
+}
+
+/// The container's spec, wherever it stands.
+pub(crate) fn spec_of(pod: &Pod, start: Start) -> Option<Container> {
+    match start.kind {
+        ContainerKind::Init => init_containers(pod).get(start.index).cloned(),
+        ContainerKind::Regular => containers(pod).get(start.index).cloned(),
+        ContainerKind::Ephemeral => ephemeral_containers(pod).get(start.index).map(as_container),
     }
 }
 
