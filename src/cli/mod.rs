@@ -2,6 +2,7 @@
 
 mod completion;
 mod image;
+mod kubectl;
 mod server;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Command {
     /// Import, pull, list and remove images of this node
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Work with a cluster: the commands people know from kubectl
+    Kubectl(Box<kubectl::KubectlCommand>),
     /// Print a completion script for a shell
     Completion(completion::CompletionCommand),
 }
@@ -32,6 +35,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Server(command) => command.run(),
         Command::Image(command) => command.run(),
+        Command::Kubectl(command) => return command.run(),
         Command::Completion(command) => command.run(&mut Cli::command()),
     };
     match done {

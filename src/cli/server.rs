@@ -11,8 +11,8 @@ use tracing_subscriber::filter::LevelFilter;
 /// More threads bring nothing on the machines we are for.
 const WORKERS_MAX: usize = 4;
 const BLOCKING_THREADS_MAX: usize = 16;
-/// SQLite wants more than 128 KiB.
-const THREAD_STACK_BYTES: usize = 512 * 1024;
+/// Address space, not memory: pages are taken when a deep document or an unoptimised build needs them.
+const THREAD_STACK_BYTES: usize = 4 * 1024 * 1024;
 const THREAD_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[derive(Args)]

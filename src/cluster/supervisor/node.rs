@@ -28,13 +28,13 @@ use crate::control_plane::Basics;
 use crate::node_role;
 use crate::sandbox_network::RoutedNetwork;
 
-/// Bytes of a packet: what every link that we know can carry.
-const MTU: u32 = 1500;
 /// A node's share of the cluster's pod addresses.
 const NODE_PREFIX: u8 = 24;
 /// As whom the service proxy and DNS look at the API.
 const NETWORK_USER: &str = "system:kube-proxy";
 
+/// Below this the node counts as short of disk.
+const DISK_AVAILABLE_PERCENT: u64 = 5;
 /// Mirrors and credentials of registries, as k3s has them.
 const REGISTRIES_FILE: &str = "/etc/combo/registries.yaml";
 
@@ -48,6 +48,8 @@ async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>
 /// The node's own network, which stands before anything else: it gives the node its address.
 pub(crate) struct NodeNetwork {
     pods: PodNetwork,
+    /// The node's address in its own pod network, where only pods and this node come.
+    inner_address: IpAddr,
     pub(crate) address: IpAddr,
 }
 
@@ -65,19 +67,21 @@ impl NodeNetwork {
     pub(crate) fn open(config: &ServerConfig, node: &NodeConfig, instance: &str) -> anyhow::Result<Self> {
         let pod_cidrs = vec![node_cidr(&config.cluster_cidr)];
         let service_cidrs = vec![config.service_cidr];
+        let mtu = pod_network::uplink_mtu().context("read the size of packets that the uplink carries")?;
         let link = NodeLinkConfig {
             instance: instance.to_owned(),
             pod_cidrs: pod_cidrs.clone(),
             service_cidrs: service_cidrs.clone(),
-            mtu: MTU,
+            mtu,
         };
         let link = NodeLink::ensure(&link).context("make the node's network link")?;
-        let pods = pod_network::Config { instance: instance.to_owned(), pod_cidrs, service_cidrs, mtu: MTU };
+        let pods = pod_network::Config { instance: instance.to_owned(), pod_cidrs, service_cidrs, mtu };
         let pods = PodNetwork::open(&pods).context("open the pod network")?;
         let found = || pod_network::node_addresses().ok().and_then(|addresses| addresses.first().copied());
         // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
         let address = node.address.or_else(found).or_else(|| link.addresses.first().copied());
-        Ok(Self { pods, address: address.context("the node has no address; give one with --node-ip")? })
+        let inner_address = link.addresses.first().copied().context("the node's link has no address")?;
+        Ok(Self { pods, inner_address, address: address.context("the node has no address; give one with --node-ip")? })
     }
 }
 
@@ -94,7 +98,7 @@ pub(crate) struct Node<'a> {
 impl Node<'_> {
     pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
         let address = network.address;
-        self.start_services(address).await?;
+        self.start_services(network.inner_address).await?;
         let images = self.open_images()?;
         let runtime: Arc<dyn RuntimeService> = Arc::new(self.open_runtime(network, images.clone()).await?);
         let kubelet = self.kubelet(address, runtime, images)?;
@@ -145,6 +149,9 @@ impl Node<'_> {
         config.listen = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
         config.node_labels = self.node.labels.iter().cloned().collect();
         config.register_taints.clone_from(&self.node.taints);
+        // k3s' thresholds: at the edge disks are small and full.
+        config.eviction.nodefs_available_percent = DISK_AVAILABLE_PERCENT;
+        config.eviction.imagefs_available_percent = DISK_AVAILABLE_PERCENT;
         config.boot_id = linux::process::boot_id().unwrap_or_default();
         config
     }
