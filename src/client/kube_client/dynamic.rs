@@ -31,6 +31,10 @@ impl DynamicApi {
         &self.resource
     }
 
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub async fn get(&self, name: &str) -> Result<Object, ClientError> {
         self.get_as(name, "").await
     }
