@@ -34,14 +34,14 @@ impl YamlDocument {
 /// Why a YAML body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum YamlError {
-    #[error("error converting YAML to JSON: yaml: {0}")]
+    #[error("yaml: {0}")]
     Syntax(String),
     #[error(
         "request body too large: limit is {} bytes",
         schema::BODY_SIZE_BYTES_MAX
     )]
     TooLarge,
-    #[error("error converting YAML to JSON: yaml: invalid UTF-8")]
+    #[error("yaml: invalid UTF-8")]
     InvalidUtf8,
     #[error("yaml: exceeded max depth")]
     TooDeep,
@@ -65,7 +65,7 @@ pub fn parse_yaml(body: &[u8]) -> Result<YamlDocument, YamlError> {
         if text.contains(TOO_DEEP) {
             YamlError::TooDeep
         } else {
-            YamlError::Syntax(text)
+            YamlError::Syntax(go_words(&text))
         }
     })?;
     let mut repeated_keys = Vec::new();
@@ -74,6 +74,19 @@ pub fn parse_yaml(body: &[u8]) -> Result<YamlDocument, YamlError> {
         document,
         repeated_keys,
     })
+}
+
+/// The commonest mistakes in the words of Go's reader, which clients see.
+fn go_words(text: &str) -> String {
+    let line = text.split("at line ").nth(1).and_then(|rest| rest.split(',').next());
+    let expected = if text.contains("unclosed bracket '['") {
+        "',' or ']'"
+    } else if text.contains("unclosed bracket '{'") {
+        "',' or '}'"
+    } else {
+        return text.to_owned();
+    };
+    line.map_or_else(|| text.to_owned(), |line| format!("line {line}: did not find expected {expected}"))
 }
 
 const TOO_DEEP: &str = "nested too deep";

@@ -52,7 +52,7 @@ fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
 fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
     let kind = &call.served.description.kind;
     let body = Body::read(Encoding::Yaml, &call.body)
-        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}")))?;
     let told = (body.api_version().to_owned(), body.kind().to_owned());
     if told.0.is_empty() || told.1.is_empty() {
         let told = GroupVersion::parse(&told.0).kind(told.1);

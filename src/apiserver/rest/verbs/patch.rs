@@ -27,6 +27,11 @@ pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Answer, Ap
     if media_type(call.header("content-type")) == APPLY {
         return crate::apply::apply(call, part, &options).await;
     }
+    if call.query.flag("force") {
+        let mut errors = FieldErrors::none();
+        errors.push(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch"));
+        return Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "PatchOptions"), "", &errors));
+    }
     let key = call.key();
     let outcome = modify(call, &key, part, &options, |old| patched(call, old, &options)).await?;
     Ok(outcome.answer(call, 200))
