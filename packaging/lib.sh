@@ -1,0 +1,44 @@
+# What the scripts share: installing what a build needs, and telling what happens. Sourced, not run.
+
+step() { printf '\n==> %s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Debian packages that are missing are installed; nothing else is touched.
+need_packages() {
+    local missing=()
+    local package
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        step "Installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+    fi
+}
+
+# The triple that everything is built for on this machine.
+build_target() {
+    case "$(uname -m)" in
+        x86_64) echo x86_64-unknown-linux-musl ;;
+        aarch64) echo aarch64-unknown-linux-musl ;;
+        *) fail "$(uname -m) is not supported: x86_64 and aarch64 are" ;;
+    esac
+}
+
+need_toolchain() {
+    command -v cargo >/dev/null || { [ -r "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
+    command -v rustup >/dev/null || fail "rustup is missing; get it from https://rustup.rs"
+    need_packages gcc musl-tools mold libc-bin
+    rustup target list --installed | grep -q "^$(build_target)\$" || rustup target add "$(build_target)"
+}
+
+# wait_for SECONDS TEXT COMMAND...: repeats the command until it succeeds.
+wait_for() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || fail "$what did not happen in time"
+        sleep 0.2
+    done
+}
