@@ -184,7 +184,7 @@ impl EventRecorder {
             // Events expire; the next one begins anew.
             Err(error) if error.is_not_found() => self.create(event, key, message).await,
             Err(error) => {
-                tracing::debug!(reason = event.reason, %error, "an event was not counted")
+                tracing::debug!(reason = event.reason, %error, "an event was not counted");
             }
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::{Controller, Executor, Gate, Outcomes, Past, Plan, Queue};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 type Memory = Option<Box<dyn Any + Send>>;
 

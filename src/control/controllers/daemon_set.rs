@@ -28,7 +28,7 @@ use nodes::DaemonNode;
 const BURST_PODS: usize = 250;
 /// Pods that end on a node are replaced at once, then after pauses that double up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(900);
+const PAUSE_MAX: Duration = Duration::from_mins(15);
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 pub(crate) struct DaemonSets {
@@ -136,14 +136,13 @@ impl Spec {
 impl DaemonPod {
     fn of(stored: &StoredObject) -> Option<Self> {
         let facts = PodFacts::of(stored)?;
-        let target = match facts.node_name.is_empty() {
-            false => facts.node_name.clone(),
-            true => {
-                let spec = stored.decode::<Pod>().ok()?.spec?;
-                named_nodes(&spec)
-                    .and_then(|names| names.into_iter().next())
-                    .unwrap_or_default()
-            }
+        let target = if !facts.node_name.is_empty() {
+            facts.node_name.clone()
+        } else {
+            let spec = stored.decode::<Pod>().ok()?.spec?;
+            named_nodes(&spec)
+                .and_then(|names| names.into_iter().next())
+                .unwrap_or_default()
         };
         Some(Self { facts, target })
     }
@@ -159,7 +158,7 @@ impl Pauses {
         {
             match self.0.get_mut(&pod.target) {
                 Some(pause) if now < pause.until => {
-                    paused.insert(pod.target.clone(), pause.until - now);
+                    paused.insert(pod.target.clone(), pause.until.saturating_sub(now));
                 }
                 Some(pause) => {
                     pause.span = (pause.span * 2).min(PAUSE_MAX);

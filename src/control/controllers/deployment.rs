@@ -240,12 +240,15 @@ impl Controller for Deployments {
             .filter_map(|set| self.set(&set))
             .collect();
         let failure = past.outcomes.failed(Verb::Create, "replicasets");
-        let create_error = failure.map(|failure| match failure.error.is_already_exists() {
-            true => CreateError::NameTaken(failure.key.clone()),
-            false => CreateError::Other {
-                name: failure.key.name.clone(),
-                error: failure.error.to_string(),
-            },
+        let create_error = failure.map(|failure| {
+            if failure.error.is_already_exists() {
+                CreateError::NameTaken(failure.key.clone())
+            } else {
+                CreateError::Other {
+                    name: failure.key.name.clone(),
+                    error: failure.error.to_string(),
+                }
+            }
         });
         let namesake = past
             .outcomes

@@ -1,6 +1,6 @@
 //! Which resources there are right now, built-in, custom and aggregated, in the version each group prefers.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use apimachinery::{GroupVersion, GroupVersionResource};
 use kube_client::{Client, ClientError, group_version_path};
@@ -68,7 +68,7 @@ struct Resource {
 pub(crate) async fn discover(client: &Client) -> Result<Discovery, ClientError> {
     let groups: Groups = client.get_json("/apis").await?;
     let mut found = Discovery::default();
-    let mut known: BTreeMap<(String, String), ()> = BTreeMap::new();
+    let mut known: BTreeSet<(String, String)> = BTreeSet::new();
     add_version(client, "v1", &mut found, &mut known).await;
     for group in groups.groups {
         let preferred = group.preferred_version.clone();
@@ -89,7 +89,7 @@ async fn add_version(
     client: &Client,
     group_version: &str,
     found: &mut Discovery,
-    known: &mut BTreeMap<(String, String), ()>,
+    known: &mut BTreeSet<(String, String)>,
 ) {
     let version = GroupVersion::parse(group_version);
     let path = group_version_path(&version.group, &version.version);
@@ -108,7 +108,7 @@ async fn add_version(
         .filter(|resource| !resource.name.contains('/'));
     for resource in whole.filter(|resource| resource.verbs.iter().any(|verb| verb == "delete")) {
         let slot = (version.group.clone().into_owned(), resource.name.clone());
-        if known.insert(slot, ()).is_none() {
+        if known.insert(slot) {
             found.resources.push(Discovered {
                 resource: version.resource(resource.name),
                 kind: resource.kind,

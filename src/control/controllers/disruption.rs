@@ -20,7 +20,7 @@ use crate::conditions::{self, Condition};
 use crate::pods::PodFacts;
 
 /// A pod that was allowed to be evicted and is still there after this time will stay.
-const EVICTION_TIMEOUT: Duration = Duration::from_secs(120);
+const EVICTION_TIMEOUT: Duration = Duration::from_mins(2);
 const CONDITION: &str = "DisruptionAllowed";
 
 pub(crate) struct Disruption {

@@ -33,7 +33,7 @@ const CONCURRENT_TURNS: usize = 20;
 /// Owners known to be gone, so that a thousand dependents do not ask a thousand times.
 const ABSENT_OWNERS_MAX: usize = 500;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 /// An owner that exists but has not arrived in a cache is looked for again.
 const UNSEEN_OWNER_AFTER: Duration = Duration::from_secs(5);
 

@@ -33,7 +33,7 @@ const MANAGER: &str = "kubernetes.io/job-controller";
 const BURST_PODS: usize = 500;
 /// The pause after a failure doubles from the first to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(600);
+const BACKOFF_MAX: Duration = Duration::from_mins(10);
 
 pub(crate) struct Jobs {
     jobs: Arc<Cache>,

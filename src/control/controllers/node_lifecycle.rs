@@ -27,7 +27,7 @@ const LEASES_NAMESPACE: &str = "kube-node-lease";
 /// A node that has been silent for this long is not known to be ready.
 const GRACE: Duration = Duration::from_secs(50);
 /// The same, for a node that has never said anything.
-const STARTUP_GRACE: Duration = Duration::from_secs(60);
+const STARTUP_GRACE: Duration = Duration::from_mins(1);
 /// Conditions that become unknown with the node.
 const WATCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 

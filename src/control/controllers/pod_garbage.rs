@@ -167,7 +167,7 @@ impl Controller for PodGarbage {
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         match view {
             View::Surplus(pods) => Plan::of(vec![Action::Together(
-                pods.iter().map(|pod| force_delete(pod)).collect(),
+                pods.iter().map(force_delete).collect(),
             )]),
             View::Pod(view) => view.plan(now),
         }
@@ -188,18 +188,17 @@ impl PodView {
                 let missing = self
                     .monotonic
                     .saturating_sub(self.missing_since.unwrap_or(self.monotonic));
-                match QUARANTINE
+                if let Some(left) = QUARANTINE
                     .checked_sub(missing)
                     .filter(|left| !left.is_zero())
                 {
-                    Some(left) => Plan {
+                    Plan {
                         again_after: Some(left),
                         ..Plan::nothing()
-                    },
-                    None => {
-                        let node = ObjectKey::cluster(self.pod.node_name.clone());
-                        Plan::of(vec![Action::read::<Node>(node)])
                     }
+                } else {
+                    let node = ObjectKey::cluster(self.pod.node_name.clone());
+                    Plan::of(vec![Action::read::<Node>(node)])
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Publishes the API server's certificate authority as ConfigMap `kube-root-ca.crt` in every namespace.
+//! Publishes the API server's certificate authority as `ConfigMap` `kube-root-ca.crt` in every namespace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "replicationcontroller-controller",
         start: |manager, _| {
-            manager.start(replica_set::ReplicationControllers::new(manager.factory()))
+            manager.start(replica_set::ReplicationControllers::new(manager.factory()));
         },
     },
     Entry {
@@ -111,7 +111,7 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "ttl-after-finished-controller",
         start: |manager, _| {
-            manager.start(ttl_after_finished::TtlAfterFinished::new(manager.factory()))
+            manager.start(ttl_after_finished::TtlAfterFinished::new(manager.factory()));
         },
     },
     Entry {

@@ -18,7 +18,7 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 /// Volumes must be bound in this time, or the pod is decided about again.
-const VOLUMES_TIMEOUT: Duration = Duration::from_secs(600);
+const VOLUMES_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Writes as the scheduler.
 #[derive(Debug)]

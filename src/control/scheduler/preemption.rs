@@ -100,23 +100,20 @@ pub(crate) fn find(
             None => why.push("No preemption victims found for incoming pod".to_owned()),
         }
     }
-    match candidates.into_iter().min_by_key(Candidate::cost) {
-        Some(best) => (
-            Preemption::Remove {
-                node: best.node,
-                victims: best.victims,
+    if let Some(best) = candidates.into_iter().min_by_key(Candidate::cost) { (
+        Preemption::Remove {
+            node: best.node,
+            victims: best.victims,
+        },
+        None,
+    ) } else {
+        let why = histogram(rejections.len(), why.into_iter());
+        (
+            Preemption::Impossible {
+                clears_nomination: true,
             },
-            None,
-        ),
-        None => {
-            let why = histogram(rejections.len(), why.into_iter());
-            (
-                Preemption::Impossible {
-                    clears_nomination: true,
-                },
-                Some(why),
-            )
-        }
+            Some(why),
+        )
     }
 }
 

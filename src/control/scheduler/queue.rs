@@ -12,7 +12,7 @@ use crate::plugins::Plugin;
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A pod that nothing seemed to help is tried again after this time all the same.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 type Rank = (Reverse<i32>, u64);
 

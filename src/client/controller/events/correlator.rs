@@ -12,10 +12,10 @@ const REMEMBERED_MAX: usize = 256;
 /// Events that differ in nothing but their message are combined beyond this many messages…
 const SIMILAR_MAX: usize = 10;
 /// … within this time.
-const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
+const SIMILAR_WITHIN: Duration = Duration::from_mins(10);
 /// Events about one object at once; afterwards one per `REFILL`.
 const BURST: u32 = 25;
-const REFILL: Duration = Duration::from_secs(300);
+const REFILL: Duration = Duration::from_mins(5);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
@@ -75,13 +75,10 @@ impl Correlator {
             event.event_type.as_str(),
             event.reason
         );
-        let (key, message) = match self.combine(&group, &event.message, now) {
-            true => (
-                group,
-                format!("(combined from similar events): {}", event.message),
-            ),
-            false => (format!("{group}/{}", event.message), event.message.clone()),
-        };
+        let (key, message) = if self.combine(&group, &event.message, now) { (
+            group,
+            format!("(combined from similar events): {}", event.message),
+        ) } else { (format!("{group}/{}", event.message), event.message.clone()) };
         if !self.afford(&object, now) {
             return Verdict::Drop;
         }

@@ -17,13 +17,13 @@ use super::{CLIENT, CertificateSigner, IssuedFor, KUBELET_CLIENT, KUBELET_SERVIN
 use crate::conditions::{self, Condition};
 
 /// What is decided is kept for people to look at.
-const DECIDED_KEPT: Duration = Duration::from_secs(3600);
-const PENDING_KEPT: Duration = Duration::from_secs(24 * 3600);
+const DECIDED_KEPT: Duration = Duration::from_hours(1);
+const PENDING_KEPT: Duration = Duration::from_hours(24);
 /// Certificates live at most this long, and at least as long as the API allows to ask for.
-const LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-const LIFE_MIN: Duration = Duration::from_secs(600);
+const LIFE_MAX: Duration = Duration::from_hours(8760);
+const LIFE_MIN: Duration = Duration::from_mins(10);
 /// A requester without the right may be given it.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const ASK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 pub(super) fn plan(view: &View, signer: Option<&dyn CertificateSigner>, now: Timestamp) -> Plan {
     let status = &view.status.conditions;

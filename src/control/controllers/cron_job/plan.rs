@@ -247,7 +247,7 @@ impl Turn<'_> {
                 // After a long sleep it goes on from the last day: older moments are missed for good.
                 let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
                 self.emit(EventType::Warning, "TooManyMissedTimes", message.to_owned());
-                at = at.max(self.now.saturating_sub(Duration::from_secs(3600)));
+                at = at.max(self.now.saturating_sub(Duration::from_hours(1)));
                 while let Some(next) = schedule.next(at).filter(|next| *next <= horizon) {
                     at = next;
                     due = Some(next);

@@ -65,10 +65,10 @@ impl Schedule {
         let mut date = start.date();
         let mut from = (i64::from(start.hour()), i64::from(start.minute()));
         for _ in 0..DAYS_SEARCHED {
-            if self.fits_day(date) {
-                if let Some(found) = self.first_in_day(date, from, after) {
-                    return Some(found);
-                }
+            if self.fits_day(date)
+                && let Some(found) = self.first_in_day(date, from, after)
+            {
+                return Some(found);
             }
             date = date.tomorrow().ok()?;
             from = (0, 0);

@@ -125,6 +125,13 @@ fn own_tolerations(uses_host_network: bool) -> Vec<Toleration> {
     all.into_iter().map(toleration).collect()
 }
 
+const REQUIRED: [&str; 4] = [
+    "spec",
+    "affinity",
+    "nodeAffinity",
+    "requiredDuringSchedulingIgnoredDuringExecution",
+];
+
 /// Gives the pod the daemon's tolerations and ties it to a node, through the scheduler.
 pub(super) fn assign(pod: &mut Object, node: &str) {
     let uses_host_network = pod.at(&["spec", "hostNetwork"]) == Some(&Value::Bool(true));
@@ -140,12 +147,6 @@ pub(super) fn assign(pod: &mut Object, node: &str) {
         }
     }
     pod.set_at(&["spec", "tolerations"], tolerations.into());
-    const REQUIRED: [&str; 4] = [
-        "spec",
-        "affinity",
-        "nodeAffinity",
-        "requiredDuringSchedulingIgnoredDuringExecution",
-    ];
     let by_name = json!([{"key": "metadata.name", "operator": "In", "values": [node]}]);
     let terms = pod
         .at(&REQUIRED)

@@ -285,9 +285,9 @@ impl<'a> Turn<'a> {
     fn update(&mut self) {
         let surge = self.max_surge();
         if surge > 0 {
-            self.update_with_surge(surge)
+            self.update_with_surge(surge);
         } else {
-            self.update_in_place()
+            self.update_in_place();
         }
     }
 

@@ -78,12 +78,13 @@ impl Drafted {
             patch["spec"]["replicas"] = self.replicas.into();
         }
         let write = Action::merge::<ReplicaSet>(self.set.index.key.clone(), patch);
-        match is_scaled {
-            true => Some(Action::Sequence(vec![
+        if is_scaled {
+            Some(Action::Sequence(vec![
                 write,
                 self.scaled_event(view, self.set.replicas),
-            ])),
-            false => is_changed.then_some(write),
+            ]))
+        } else {
+            is_changed.then_some(write)
         }
     }
 

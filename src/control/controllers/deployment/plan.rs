@@ -234,27 +234,24 @@ impl Turn<'_> {
         set.annotate(&self.limits);
         annotate_new(&mut set, &self.view.annotations, self.next_revision());
         if self.view.spec.progress_deadline().is_some() {
-            let said = match &self.view.create_error {
-                Some(CreateError::Other { name, error }) => {
-                    let message = format!("Failed to create new replica set {name:?}: {error}");
-                    condition(
-                        PROGRESSING,
-                        "False",
-                        "ReplicaSetCreateError",
-                        message,
-                        self.now,
-                    )
-                }
-                _ => {
-                    let message = format!("Created new replica set {:?}", set.name());
-                    condition(
-                        PROGRESSING,
-                        "True",
-                        "NewReplicaSetCreated",
-                        message,
-                        self.now,
-                    )
-                }
+            let said = if let Some(CreateError::Other { name, error }) = &self.view.create_error {
+                let message = format!("Failed to create new replica set {name:?}: {error}");
+                condition(
+                    PROGRESSING,
+                    "False",
+                    "ReplicaSetCreateError",
+                    message,
+                    self.now,
+                )
+            } else {
+                let message = format!("Created new replica set {:?}", set.name());
+                condition(
+                    PROGRESSING,
+                    "True",
+                    "NewReplicaSetCreated",
+                    message,
+                    self.now,
+                )
             };
             conditions::set(&mut self.status.conditions, said);
         }

@@ -114,7 +114,7 @@ impl Graph {
             .get(&*gone.uid)
             .into_iter()
             .flatten()
-            .map(|uid| uid.to_string())
+            .map(std::string::ToString::to_string)
             .collect();
         woken.extend(known.owners.iter().map(|owner| owner.uid.clone()));
         drop(state);
@@ -163,7 +163,7 @@ impl Graph {
         if is_leaving {
             woken.push(new.uid.clone());
             let dependents = state.dependents.get(&*new.uid).into_iter().flatten();
-            woken.extend(dependents.map(|uid| uid.to_string()));
+            woken.extend(dependents.map(std::string::ToString::to_string));
         }
         drop(state);
         // Looked at after the dependent is known: an owner that goes in between wakes it itself.

@@ -280,9 +280,10 @@ impl Turn<'_> {
 
     fn note_suspension(&mut self) {
         let now = self.now;
-        let (status, reason, message, event) = match self.view.spec.suspend {
-            true => (true, "JobSuspended", "Job suspended", "Suspended"),
-            false => (false, "JobResumed", "Job resumed", "Resumed"),
+        let (status, reason, message, event) = if self.view.spec.suspend {
+            (true, "JobSuspended", "Job suspended", "Suspended")
+        } else {
+            (false, "JobResumed", "Job resumed", "Resumed")
         };
         if !self
             .status
@@ -328,7 +329,7 @@ impl Turn<'_> {
                 verdict.deletes.iter().map(surplus).collect(),
             ));
         }
-        if self.status != self.view.status {
+        if !self.status.says_as(&self.view.status) {
             steps.push(self.write_status());
         }
         if !untracked.is_empty() {

@@ -37,6 +37,18 @@ pub(super) struct Uncounted {
 }
 
 impl Status {
+    /// Do both say the same? An empty list of uncounted pods may be left out.
+    pub(super) fn says_as(&self, other: &Self) -> bool {
+        let normal = |status: &Self| {
+            let mut status = status.clone();
+            status.uncounted_terminated_pods = status
+                .uncounted_terminated_pods
+                .filter(|uncounted| *uncounted != Uncounted::default());
+            status
+        };
+        normal(self) == normal(other)
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         conditions::is_true(&self.conditions, COMPLETE)
             || conditions::is_true(&self.conditions, FAILED)

@@ -72,7 +72,7 @@ impl Turn<'_> {
     /// At least `count` active pods to remove: all but one of each index, indexes beyond the job's, then the least far on.
     fn surplus(&self, count: usize) -> Vec<JobPod> {
         let mut left = self.active.clone();
-        left.sort_by(|one, other| by_progress(one, other));
+        left.sort_by(by_progress);
         let mut surplus = Vec::new();
         if self.view.spec.is_indexed() {
             let completions = self.view.spec.completions.unwrap_or(0);
@@ -215,12 +215,11 @@ fn add_index_variable(container: &mut Value) {
         return;
     };
     let variables = container.entry("env").or_insert_with(|| json!([]));
-    if let Some(variables) = variables.as_array_mut() {
-        if !variables
+    if let Some(variables) = variables.as_array_mut()
+        && !variables
             .iter()
             .any(|known| known["name"] == INDEX_VARIABLE)
-        {
-            variables.push(variable);
-        }
+    {
+        variables.push(variable);
     }
 }
