@@ -4,6 +4,7 @@ pub mod downward_api;
 pub mod int_or_percent;
 pub mod node_affinity;
 pub mod qos;
+pub mod quota;
 pub mod resources;
 pub mod selectors;
 pub mod taints;

@@ -291,11 +291,12 @@ impl Executor {
         let mut record = Record::default();
         let is_unknown = !matches!(error, ClientError::Api(_)) && verb != Verb::Read;
         if let (true, Some(cache)) = (is_unknown, cache_of(&self.caches, &resource))
-            && let Ok(revision) = current_revision(&self.client, &resource).await {
-                record
-                    .gates
-                    .push(Gate::Reached(Arc::clone(cache), revision));
-            }
+            && let Ok(revision) = current_revision(&self.client, &resource).await
+        {
+            record
+                .gates
+                .push(Gate::Reached(Arc::clone(cache), revision));
+        }
         record.outcomes.failures.push(Failure {
             verb,
             resource,

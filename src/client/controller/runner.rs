@@ -48,6 +48,7 @@ impl<C: Controller> Turns for Erased<C> {
         let mut past = Past {
             memory: &mut *memory,
             outcomes: &kept.outcomes,
+            now,
             monotonic,
         };
         let view = self.0.observe(key, &mut past)?;

@@ -34,6 +34,8 @@ pub struct Past<'a, M> {
     pub memory: &'a mut M,
     /// How the actions of the last turn ended.
     pub outcomes: &'a Outcomes,
+    /// Wall time, as `plan` is told.
+    pub now: Timestamp,
     /// Time that never jumps, for measuring how long ago something was observed.
     pub monotonic: Duration,
 }

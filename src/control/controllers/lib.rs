@@ -22,6 +22,7 @@ mod pod_garbage;
 mod pod_template;
 mod pods;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod services;

@@ -8,7 +8,8 @@ use crate::certificates::CertificateSigner;
 use crate::{
     certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
     endpoint_slice, endpoints, garbage_collector, job, namespace, node_lifecycle, pod_garbage,
-    replica_set, root_ca, service_account, stateful_set, taint_eviction, ttl_after_finished,
+    replica_set, resource_quota, root_ca, service_account, stateful_set, taint_eviction,
+    ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -107,6 +108,10 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "disruption-controller",
         start: |manager, _| manager.start(disruption::Disruption::new(manager.factory())),
+    },
+    Entry {
+        name: "resourcequota-controller",
+        start: |manager, _| manager.start(resource_quota::ResourceQuotas::new(manager.factory())),
     },
     Entry {
         name: "ttl-after-finished-controller",

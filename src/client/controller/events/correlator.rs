@@ -75,10 +75,14 @@ impl Correlator {
             event.event_type.as_str(),
             event.reason
         );
-        let (key, message) = if self.combine(&group, &event.message, now) { (
-            group,
-            format!("(combined from similar events): {}", event.message),
-        ) } else { (format!("{group}/{}", event.message), event.message.clone()) };
+        let (key, message) = if self.combine(&group, &event.message, now) {
+            (
+                group,
+                format!("(combined from similar events): {}", event.message),
+            )
+        } else {
+            (format!("{group}/{}", event.message), event.message.clone())
+        };
         if !self.afford(&object, now) {
             return Verdict::Drop;
         }

@@ -446,3 +446,47 @@ async fn a_disruption_budget_counts_the_pods_it_can_spare() {
         .until("one can go", |cluster| allowed(cluster) == (1, 2))
         .await;
 }
+
+#[tokio::test]
+async fn a_quota_says_what_its_namespace_uses() {
+    use k8s_openapi::api::core::v1::ResourceQuota;
+    let cluster = Cluster::start(&["resourcequota-controller"]);
+    let hard = json!({"pods": "5", "requests.cpu": "2", "configmaps": "3", "services.nodeports": "1", "count/deployments.apps": "1"});
+    cluster
+        .create::<ResourceQuota>(
+            "a",
+            json!({"metadata": {"name": "q"}, "spec": {"hard": hard}}),
+        )
+        .await;
+    let used = |cluster: &Cluster, name: &str| {
+        cluster
+            .get::<ResourceQuota>("a", "q")
+            .expect("a quota")
+            .text_at(&["status", "used", name])
+    };
+    cluster
+        .until("nothing", |cluster| {
+            used(cluster, "pods") == "0" && used(cluster, "count/deployments.apps") == "0"
+        })
+        .await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}}]}});
+    cluster.create::<Pod>("a", pod).await;
+    cluster
+        .create::<ConfigMap>("a", json!({"metadata": {"name": "m"}}))
+        .await;
+    cluster
+        .until("charged", |cluster| {
+            used(cluster, "pods") == "1"
+                && used(cluster, "requests.cpu") == "1500m"
+                && used(cluster, "configmaps") == "1"
+        })
+        .await;
+    cluster
+        .delete::<Pod>("a", "p", DeleteOptions::default())
+        .await;
+    cluster
+        .until("released", |cluster| {
+            used(cluster, "pods") == "0" && used(cluster, "requests.cpu") == "0"
+        })
+        .await;
+}
