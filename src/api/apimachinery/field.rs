@@ -52,6 +52,8 @@ pub enum FieldErrorKind {
     Required,
     Duplicate,
     Invalid,
+    /// What is wrong is not one value: the value is not shown.
+    InvalidWhole,
     NotSupported,
     Forbidden,
     TooLong,
@@ -66,7 +68,7 @@ impl FieldErrorKind {
             Self::NotFound => "FieldValueNotFound",
             Self::Required => "FieldValueRequired",
             Self::Duplicate => "FieldValueDuplicate",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::InvalidWhole => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -81,7 +83,7 @@ impl FieldErrorKind {
             Self::NotFound => "Not found",
             Self::Required => "Required value",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::InvalidWhole | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -108,6 +110,11 @@ impl FieldError {
 
     pub fn invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::with(FieldErrorKind::Invalid, path, value.into(), detail)
+    }
+
+    /// As [`FieldError::invalid`], where several fields together are wrong and no value is shown.
+    pub fn invalid_whole(path: &FieldPath, detail: impl Into<String>) -> Self {
+        Self::with(FieldErrorKind::InvalidWhole, path, Value::Null, detail)
     }
 
     pub fn type_invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
@@ -158,7 +165,11 @@ impl FieldError {
     pub fn body(&self) -> String {
         let shows_value = !matches!(
             self.kind,
-            FieldErrorKind::Required | FieldErrorKind::Forbidden | FieldErrorKind::TooLong | FieldErrorKind::Internal
+            FieldErrorKind::Required
+                | FieldErrorKind::Forbidden
+                | FieldErrorKind::TooLong
+                | FieldErrorKind::Internal
+                | FieldErrorKind::InvalidWhole
         );
         let mut body = self.kind.text().to_owned();
         if shows_value {

@@ -1,9 +1,14 @@
 //! Controller Revisions of `apps/v1`.
 
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use serde_json::Value;
 
 use crate::{Column, Strategy};
 use crate::cells;
+use crate::validation::changes::immutable;
+use crate::validation::found;
+use crate::validation::numbers::non_negative;
 
 /// Objects of kind `ControllerRevision`.
 #[derive(Debug)]
@@ -17,6 +22,24 @@ impl Strategy for ControllerRevisions {
         Column::text("Revision", |object, _| object.revision.into()),
         Column::age(),
     ];
+
+    fn validate(revision: &ControllerRevision) -> FieldErrors {
+        found(|errors| non_negative(errors, revision.revision, &FieldPath::new("revision")))
+    }
+
+    fn validate_create(revision: &ControllerRevision) -> FieldErrors {
+        found(|errors| match revision.data.as_ref().map(|data| &data.0) {
+            None | Some(Value::Null) => {
+                errors.push(FieldError::required(&FieldPath::new("data"), "data is mandatory"));
+            }
+            Some(Value::Object(_)) => {}
+            Some(_) => errors.push(FieldError::required(&FieldPath::new("data"), "data must be a valid JSON object")),
+        })
+    }
+
+    fn validate_update(revision: &ControllerRevision, old: &ControllerRevision) -> FieldErrors {
+        found(|errors| immutable(errors, &revision.data, &old.data, &FieldPath::new("data")))
+    }
 }
 
 /// The controlling owner as `kind.group/name`.

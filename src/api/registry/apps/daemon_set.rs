@@ -1,11 +1,18 @@
 //! Daemon Sets of `apps/v1`.
 
-use k8s_openapi::api::apps::v1::DaemonSet;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
+use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use k8s_openapi::api::core::v1::Container;
 use crate::{Column, Generation, Strategy, Subresource};
+use super::workload;
 use crate::cells;
+use crate::pod_template::validation::template_spec;
+use crate::pod_template::warnings::template_warnings;
+use crate::validation::changes::{immutable, json};
+use crate::validation::numbers::non_negative;
+use crate::validation::{amounts, found, path, selectors, text};
 use crate::pod_template::{default_template, default_text};
 
 /// Objects of kind `DaemonSet`.
@@ -49,9 +56,98 @@ impl Strategy for DaemonSets {
         }
         spec.revision_history_limit.get_or_insert(10);
     }
+
+    fn validate(set: &DaemonSet) -> FieldErrors {
+        found(|errors| spec_errors(errors, &set.spec.clone().unwrap_or_default(), &FieldPath::new("spec")))
+    }
+
+    fn validate_update(set: &DaemonSet, old: &DaemonSet) -> FieldErrors {
+        let selector = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.selector.clone());
+        found(|errors| immutable(errors, &selector(set), &selector(old), &path(&["spec", "selector"])))
+    }
+
+    fn validate_status_update(set: &DaemonSet, old: &DaemonSet) -> FieldErrors {
+        let status = set.status.clone().unwrap_or_default();
+        let path = FieldPath::new("status");
+        let count = |count: Option<i32>| count.map(i64::from);
+        found(|errors| {
+            workload::counts(
+                errors,
+                &[
+                    (Some(i64::from(status.current_number_scheduled)), "currentNumberScheduled"),
+                    (Some(i64::from(status.number_misscheduled)), "numberMisscheduled"),
+                    (Some(i64::from(status.desired_number_scheduled)), "desiredNumberScheduled"),
+                    (Some(i64::from(status.number_ready)), "numberReady"),
+                    (status.observed_generation, "observedGeneration"),
+                    (count(status.updated_number_scheduled), "updatedNumberScheduled"),
+                    (count(status.number_available), "numberAvailable"),
+                    (count(status.number_unavailable), "numberUnavailable"),
+                    (count(status.collision_count), "collisionCount"),
+                ],
+                &path,
+            );
+            let before = old.status.as_ref().and_then(|status| status.collision_count);
+            workload::collisions(errors, status.collision_count, before, &path);
+        })
+    }
+
+    fn warnings(set: &DaemonSet) -> Vec<String> {
+        template_warnings(set.spec.as_ref().map(|spec| &spec.template), &path(&["spec", "template"]))
+    }
 }
 
 fn containers(object: &DaemonSet) -> &[Container] {
     let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+}
+
+fn spec_errors(errors: &mut FieldErrors, spec: &DaemonSetSpec, path: &FieldPath) {
+    let template_path = path.child("template");
+    selectors::label_selector(errors, Some(&spec.selector), &path.child("selector"));
+    let is_missing = selectors::is_empty(&spec.selector);
+    if is_missing || matches!(workload::matches(Some(&spec.selector), workload::template_labels(&spec.template)), workload::Match::No) {
+        workload::does_not_match(errors, &spec.template, &template_path);
+    }
+    template_spec(errors, &spec.template, &template_path);
+    workload::always_restarted(errors, &spec.template, "DaemonSet", &template_path);
+    non_negative(errors, spec.min_ready_seconds.unwrap_or(0), &path.child("minReadySeconds"));
+    update_strategy(errors, &spec.update_strategy.clone().unwrap_or_default(), &path.child("updateStrategy"));
+    if let Some(limit) = spec.revision_history_limit {
+        non_negative(errors, limit, &path.child("revisionHistoryLimit"));
+    }
+}
+
+fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy, path: &FieldPath) {
+    match (text(&strategy.type_), &strategy.rolling_update) {
+        ("OnDelete", _) => {}
+        ("RollingUpdate", None) => errors.push(FieldError::required(&path.child("rollingUpdate"), "")),
+        ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
+        (kind, rolling) => {
+            let rolling = rolling.as_ref().map(|rolling| {
+                serde_json::json!({"MaxUnavailable": rolling.max_unavailable, "MaxSurge": rolling.max_surge})
+            });
+            let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling});
+            errors.push(FieldError::not_supported(path, shown, &["RollingUpdate", "OnDelete"]));
+        }
+    }
+}
+
+/// Pods are either replaced where they are, or beside each other.
+fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateDaemonSet, path: &FieldPath) {
+    let zero = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(0);
+    let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
+    let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
+    let (unavailable_path, surge_path) = (path.child("maxUnavailable"), path.child("maxSurge"));
+    amounts::positive_int_or_percent(errors, unavailable, &unavailable_path);
+    amounts::positive_int_or_percent(errors, surge, &surge_path);
+    amounts::at_most_hundred_percent(errors, unavailable, &unavailable_path);
+    amounts::at_most_hundred_percent(errors, surge, &surge_path);
+    match (amounts::number_of(unavailable) != 0, amounts::number_of(surge) != 0) {
+        (true, true) => {
+            let why = "may not be set when maxUnavailable is non-zero";
+            errors.push(FieldError::invalid(&surge_path, json(surge), why));
+        }
+        (false, false) => errors.push(FieldError::required(&unavailable_path, "cannot be 0 when maxSurge is 0")),
+        _ => {}
+    }
 }

@@ -1,10 +1,16 @@
 //! Replica Sets of `apps/v1`.
 
+use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 
 use k8s_openapi::api::core::v1::Container;
 use crate::{Column, Generation, SelectableField, Strategy, Subresource};
+use super::workload;
 use crate::cells;
+use crate::pod_template::warnings::template_warnings;
+use crate::validation::changes::immutable;
+use crate::validation::numbers::non_negative;
+use crate::validation::{found, path};
 use crate::pod_template::default_template;
 
 /// Objects of kind `ReplicaSet`.
@@ -35,6 +41,66 @@ impl Strategy for ReplicaSets {
         let Some(spec) = &mut set.spec else { return };
         spec.replicas.get_or_insert(1);
         spec.template.iter_mut().for_each(default_template);
+    }
+
+    fn validate(set: &ReplicaSet) -> FieldErrors {
+        let spec = set.spec.clone().unwrap_or_default();
+        found(|errors| {
+            let path = FieldPath::new("spec");
+            non_negative(errors, spec.replicas.unwrap_or(0), &path.child("replicas"));
+            non_negative(errors, spec.min_ready_seconds.unwrap_or(0), &path.child("minReadySeconds"));
+            workload::required_selector(errors, &spec.selector, "deployment", &path);
+            workload::replicated_template(errors, &spec.selector, &spec.template.clone().unwrap_or_default(), &path);
+        })
+    }
+
+    fn validate_update(set: &ReplicaSet, old: &ReplicaSet) -> FieldErrors {
+        let selector = |set: &ReplicaSet| set.spec.as_ref().map(|spec| spec.selector.clone());
+        found(|errors| immutable(errors, &selector(set), &selector(old), &path(&["spec", "selector"])))
+    }
+
+    fn validate_status_update(set: &ReplicaSet, _old: &ReplicaSet) -> FieldErrors {
+        let status = set.status.clone().unwrap_or_default();
+        let path = FieldPath::new("status");
+        let count = |count: Option<i32>| count.map(i64::from);
+        found(|errors| {
+            workload::counts(
+                errors,
+                &[
+                    (Some(i64::from(status.replicas)), "replicas"),
+                    (count(status.fully_labeled_replicas), "fullyLabeledReplicas"),
+                    (count(status.ready_replicas), "readyReplicas"),
+                    (count(status.available_replicas), "availableReplicas"),
+                    (status.observed_generation, "observedGeneration"),
+                    (count(status.terminating_replicas), "terminatingReplicas"),
+                ],
+                &path,
+            );
+            let parts = [
+                (status.fully_labeled_replicas, "fullyLabeledReplicas"),
+                (status.ready_replicas, "readyReplicas"),
+                (status.available_replicas, "availableReplicas"),
+            ];
+            workload::within_replicas(errors, status.replicas, &parts, &path);
+            let ready = status.ready_replicas;
+            workload::available_within_ready(errors, status.available_replicas, ready, "readyReplicas", &path);
+        })
+    }
+
+    fn warnings(set: &ReplicaSet) -> Vec<String> {
+        let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&set.metadata, "Pod names and hostnames").into_iter().collect();
+        warnings.extend(template_warnings(template, &path(&["spec", "template"])));
+        warnings
+    }
+
+    fn warnings_on_update(set: &ReplicaSet, old: &ReplicaSet) -> Vec<String> {
+        if set.metadata.generation == old.metadata.generation {
+            return Vec::new();
+        }
+        let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template_warnings(template, &path(&["spec", "template"]))
     }
 }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
+use apimachinery::{FieldErrors, FieldPath};
 use env::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use crate::{Column, DefaultCascade, Generation, SelectableField, Strategy, Subresource};
+use super::{job_status, job_validation};
+use crate::apps::workload;
 use crate::cells;
 use crate::pod_template::{default_template, default_text};
 
@@ -48,6 +51,32 @@ impl Strategy for Jobs {
         if let Some(spec) = job.spec.as_mut().filter(|spec| spec.manual_selector != Some(true)) {
             select_by_uid(spec, metadata.0, metadata.1);
         }
+    }
+
+    fn validate(job: &Job) -> FieldErrors {
+        job_validation::validate(job)
+    }
+
+    fn validate_update(job: &Job, old: &Job) -> FieldErrors {
+        job_validation::validate_update(job, old)
+    }
+
+    fn validate_status_update(job: &Job, old: &Job) -> FieldErrors {
+        job_status::validate_status_update(job, old)
+    }
+
+    fn warnings(job: &Job) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&job.metadata, "Pod names and hostnames").into_iter().collect();
+        warnings.extend(job_validation::spec_warnings(job.spec.as_ref(), &FieldPath::new("spec")));
+        warnings
+    }
+
+    fn warnings_on_update(job: &Job, old: &Job) -> Vec<String> {
+        if job.metadata.generation == old.metadata.generation {
+            return Vec::new();
+        }
+        job_validation::spec_warnings(job.spec.as_ref(), &FieldPath::new("spec"))
     }
 }
 

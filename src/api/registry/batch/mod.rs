@@ -2,3 +2,7 @@
 
 pub mod cron_job;
 pub mod job;
+mod indexes;
+mod job_spec;
+mod job_status;
+mod job_validation;

@@ -1,9 +1,10 @@
 //! Pods of `v1`.
 
+use apimachinery::FieldErrors;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
-use super::{pod_cells, pod_preparation};
+use super::{pod_cells, pod_preparation, pod_resize, pod_status, pod_update, pod_validation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
 
@@ -59,5 +60,38 @@ impl Strategy for Pods {
 
     fn prepare_for_status_update(pod: &mut Pod, old: &Pod) {
         pod_preparation::prepare_status(pod, old);
+    }
+
+    fn validate(pod: &Pod) -> FieldErrors {
+        pod_validation::validate(pod)
+    }
+
+    fn validate_create(pod: &Pod) -> FieldErrors {
+        pod_validation::validate_new(pod)
+    }
+
+    fn validate_update(pod: &Pod, old: &Pod) -> FieldErrors {
+        pod_update::validate_update(pod, old)
+    }
+
+    fn validate_status_update(pod: &Pod, old: &Pod) -> FieldErrors {
+        pod_status::validate_status_update(pod, old)
+    }
+
+    fn validate_subresource_update(subresource: Subresource, pod: &Pod, old: &Pod) -> FieldErrors {
+        match subresource {
+            Subresource::EphemeralContainers => pod_update::validate_ephemeral_containers(pod, old),
+            Subresource::Resize => pod_resize::validate_resize(pod, old),
+            _ => FieldErrors::none(),
+        }
+    }
+
+    fn warnings(pod: &Pod) -> Vec<String> {
+        pod_validation::warnings(pod)
+    }
+
+    /// Pods are updated too often, and rarely by people.
+    fn warnings_on_update(_pod: &Pod, _old: &Pod) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -1,10 +1,14 @@
 //! Pod Templates of `v1`.
 
+use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{Container, PodTemplate};
 
 use crate::{Column, DeleteAnswer, Generation, Strategy};
 use crate::cells;
 use crate::pod_template::default_template;
+use crate::pod_template::validation::template_spec;
+use crate::pod_template::warnings::template_warnings;
+use crate::validation::found;
 
 /// Objects of kind `PodTemplate`.
 #[derive(Debug)]
@@ -25,6 +29,17 @@ impl Strategy for PodTemplates {
 
     fn default(object: &mut PodTemplate) {
         object.template.iter_mut().for_each(default_template);
+    }
+
+    fn validate(object: &PodTemplate) -> FieldErrors {
+        found(|errors| {
+            let template = object.template.clone().unwrap_or_default();
+            template_spec(errors, &template, &FieldPath::new("template"));
+        })
+    }
+
+    fn warnings(object: &PodTemplate) -> Vec<String> {
+        template_warnings(object.template.as_ref(), &FieldPath::new("template"))
     }
 }
 

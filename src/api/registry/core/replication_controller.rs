@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, ReplicationController};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec, ReplicationController};
 
 use crate::{Column, DefaultCascade, Generation, SelectableField, Strategy, Subresource};
 use crate::cells;
+use crate::apps::workload;
 use crate::pod_template::default_template;
+use crate::pod_template::validation::template_spec;
+use crate::pod_template::warnings::template_warnings;
+use crate::validation::numbers::non_negative;
+use crate::validation::{found, path};
 
 /// Objects of kind `ReplicationController`.
 #[derive(Debug)]
@@ -49,9 +55,88 @@ impl Strategy for ReplicationControllers {
         }
         spec.replicas.get_or_insert(1);
     }
+
+    fn validate(controller: &ReplicationController) -> FieldErrors {
+        let spec = controller.spec.clone().unwrap_or_default();
+        found(|errors| {
+            let path = FieldPath::new("spec");
+            non_negative(errors, spec.min_ready_seconds.unwrap_or(0), &path.child("minReadySeconds"));
+            let selector = spec.selector.clone().unwrap_or_default();
+            if selector.is_empty() {
+                errors.push(FieldError::required(&path.child("selector"), ""));
+            }
+            match spec.replicas {
+                None => errors.push(FieldError::required(&path.child("replicas"), "")),
+                Some(replicas) => non_negative(errors, replicas, &path.child("replicas")),
+            }
+            template_of(errors, spec.template.as_ref(), &selector, &path.child("template"));
+        })
+    }
+
+    fn validate_status_update(controller: &ReplicationController, _old: &ReplicationController) -> FieldErrors {
+        let status = controller.status.clone().unwrap_or_default();
+        let path = FieldPath::new("status");
+        let count = |count: Option<i32>| count.map(i64::from);
+        found(|errors| {
+            workload::counts(
+                errors,
+                &[
+                    (Some(i64::from(status.replicas)), "replicas"),
+                    (count(status.fully_labeled_replicas), "fullyLabeledReplicas"),
+                    (count(status.ready_replicas), "readyReplicas"),
+                    (count(status.available_replicas), "availableReplicas"),
+                    (status.observed_generation, "observedGeneration"),
+                ],
+                &path,
+            );
+            let parts = [
+                (status.fully_labeled_replicas, "fullyLabeledReplicas"),
+                (status.ready_replicas, "readyReplicas"),
+                (status.available_replicas, "availableReplicas"),
+            ];
+            workload::within_replicas(errors, status.replicas, &parts, &path);
+            let ready = status.ready_replicas;
+            workload::available_within_ready(errors, status.available_replicas, ready, "readyReplicas", &path);
+        })
+    }
+
+    fn warnings(controller: &ReplicationController) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&controller.metadata, "Pod names and hostnames").into_iter().collect();
+        let template = controller.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        warnings.extend(template_warnings(template, &path(&["spec", "template"])));
+        warnings
+    }
+
+    fn warnings_on_update(controller: &ReplicationController, old: &ReplicationController) -> Vec<String> {
+        if controller.metadata.generation == old.metadata.generation {
+            return Vec::new();
+        }
+        let template = controller.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template_warnings(template, &path(&["spec", "template"]))
+    }
 }
 
 fn containers(object: &ReplicationController) -> &[Container] {
     let spec = object.spec.as_ref().and_then(|spec| spec.template.as_ref()?.spec.as_ref());
     spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+}
+
+fn template_of(
+    errors: &mut FieldErrors,
+    template: Option<&PodTemplateSpec>,
+    selector: &BTreeMap<String, String>,
+    path: &FieldPath,
+) {
+    let Some(template) = template else {
+        errors.push(FieldError::required(path, ""));
+        return;
+    };
+    let labels = workload::template_labels(template);
+    let matches = selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
+    if !matches {
+        workload::does_not_match(errors, template, path);
+    }
+    template_spec(errors, template, path);
+    workload::always_restarted(errors, template, "ReplicationController", path);
 }
