@@ -24,7 +24,7 @@ pub struct Config {
     pub kubelets: Option<Arc<dyn KubeletDialer>>,
     /// In the order they run.
     pub admission: Vec<Arc<dyn Plugin>>,
-    /// Where ClusterIPs come from: one range, or one of each family with the preferred first.
+    /// Where `ClusterIPs` come from: one range, or one of each family with the preferred first.
     pub service_ranges: Vec<IpNet>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,

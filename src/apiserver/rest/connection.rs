@@ -21,7 +21,7 @@ const CONNECTIONS_MAX: usize = 8192;
 /// A client has this long to finish its TLS handshake.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A client has this long to send the headers of a request, and an idle HTTP/1.1 connection lasts as long.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(120);
+const HEADER_TIME_MAX: Duration = Duration::from_mins(2);
 /// HTTP/2 connections are asked for a sign of life this often while something runs on them.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIME_MAX: Duration = Duration::from_secs(15);

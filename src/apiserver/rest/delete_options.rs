@@ -35,10 +35,7 @@ pub(crate) enum Cascade {
 
 impl DeleteOptions {
     pub(crate) fn of(call: &Call<'_>) -> Result<Self, ApiError> {
-        let mut options = match call.body.is_empty() {
-            true => Self::of_query(call)?,
-            false => Self::of_body(call)?,
-        };
+        let mut options = if call.body.is_empty() { Self::of_query(call)? } else { Self::of_body(call)? };
         if options.dry_run.is_empty() {
             options.dry_run = call.query.all("dryRun").filter(|text| !text.is_empty()).map(Into::into).collect();
         }

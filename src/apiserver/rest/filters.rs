@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::{dispatch, respond};
 
 /// A request that is no watch and no stream is answered within this time.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+const REQUEST_TIME_MAX: Duration = Duration::from_mins(1);
 
 pub(crate) type Response = http::Response<crate::body::ResponseBody>;
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubeletAddress {
     pub node: String,
-    /// The node's InternalIP, else another address or its name.
+    /// The node's `InternalIP`, else another address or its name.
     pub host: String,
     pub port: u16,
 }

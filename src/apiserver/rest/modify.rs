@@ -219,11 +219,8 @@ impl Change<'_, '_> {
             return Ok(Outcome::Imagined(object));
         }
         if ends {
-            let written = match bytes == current.bytes {
-                true => current.clone(),
-                false => {
-                    store.replace(collection, self.key, bytes, current.revision, Alongside::default()).await?
-                }
+            let written = if bytes == current.bytes { current.clone() } else {
+                store.replace(collection, self.key, bytes, current.revision, Alongside::default()).await?
             };
             let released = services::alongside(self.call, None, Some(old));
             let gone = store.delete(collection, self.key, written.revision, released).await?;

@@ -43,7 +43,7 @@ impl Query {
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        self.text(name).map(|text| parse_number(text)).transpose()
+        self.text(name).map(parse_number).transpose()
     }
 }
 
@@ -85,6 +85,22 @@ pub(crate) fn decode(text: &str, plus: Plus) -> String {
         at += 1;
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Escapes a value for a query; `also` are bytes that stay as they are beside the unreserved ones.
+pub(crate) fn encode(text: &str, also: &[u8]) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    out
 }
 
 #[cfg(test)]

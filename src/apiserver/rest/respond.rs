@@ -232,7 +232,7 @@ impl Form {
             Transform::Table(version) => {
                 let mut table = self.table(served, &metadata, *version, Columns::Told);
                 for item in &list.items {
-                    push_row(&mut table, state, served, &*served.bytes(item)?, item.revision)?;
+                    push_row(&mut table, state, served, &served.bytes(item)?, item.revision)?;
                 }
                 self.plain(table.finish(), None)?
             }
@@ -300,7 +300,7 @@ pub(crate) enum Columns {
 
 fn json_list(mut json: JsonList, served: &Served, list: &List) -> Result<Vec<u8>, ApiError> {
     for item in &list.items {
-        json.push(&*served.bytes(item)?, item.revision);
+        json.push(&served.bytes(item)?, item.revision);
     }
     Ok(json.finish())
 }
@@ -308,7 +308,7 @@ fn json_list(mut json: JsonList, served: &Served, list: &List) -> Result<Vec<u8>
 fn protobuf_list(served: &Served, metadata: &ListMetadata<'_>, list: &List) -> Result<Vec<u8>, ApiError> {
     let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?).map_err(ApiError::internal)?;
     for item in &list.items {
-        protobuf.push(&*served.bytes(item)?, item.revision).map_err(ApiError::internal)?;
+        protobuf.push(&served.bytes(item)?, item.revision).map_err(ApiError::internal)?;
     }
     Ok(protobuf.finish(&served.description.kind.api_version(), &served.description.list_kind))
 }

@@ -1,5 +1,5 @@
-//! ClusterIPs and node ports of Services: chosen here, claimed in the transaction that writes the Service, released in the
-//! one that gives them up. A claim of an address is an IPAddress object; a claim of a port is a key.
+//! `ClusterIPs` and node ports of Services: chosen here, claimed in the transaction that writes the Service, released in the
+//! one that gives them up. A claim of an address is an `IPAddress` object; a claim of a port is a key.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -44,7 +44,7 @@ pub(crate) async fn fill(
     if let Some(old) = old {
         carry_over(service, old);
         drop_what_the_type_does_not_need(service, old);
-    } else if text(service, "clusterIP") != "" && list(service, "clusterIPs").is_empty() {
+    } else if !text(service, "clusterIP").is_empty() && list(service, "clusterIPs").is_empty() {
         service.set_at(&["spec", "clusterIPs"], json!([text(service, "clusterIP")]));
     }
     families(call, service, old)?;
@@ -255,7 +255,7 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
     }
     let ranges = &call.state.config.service_ranges;
     let has = |family: &str| ranges.iter().any(|range| family_of(range) == family);
-    let bare = is_headless(service) && service.at(&["spec", "selector"]).and_then(Value::as_object).is_none_or(|all| all.is_empty());
+    let bare = is_headless(service) && service.at(&["spec", "selector"]).and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
     if text(service, "ipFamilyPolicy").is_empty() {
         let before = old.map(|old| text(old, "ipFamilyPolicy")).filter(|policy| !policy.is_empty());
         let policy = before.unwrap_or_else(|| if bare { "RequireDualStack" } else { "SingleStack" }.to_owned());
@@ -452,11 +452,11 @@ async fn ports(
     }
     let mut used: BTreeSet<u16> = by_port.iter().map(|(_, port)| *port).chain(taken).collect();
     let state = call.state.clone();
-    let mut choose = |used: &mut BTreeSet<u16>| -> Result<u16, ApiError> {
+    let choose = |used: &mut BTreeSet<u16>| -> Result<u16, ApiError> {
         let free = match run {
             Run::Real => free_port(&state, used),
             // A port that nobody can have: a dry run promises nothing.
-            Run::Dry => (NODE_PORT_IMAGINED..).find(|port| !used.contains(port)),
+            Run::Dry => (NODE_PORT_IMAGINED..=u16::MAX).find(|port| !used.contains(port)),
         };
         let free = free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
         used.insert(free);

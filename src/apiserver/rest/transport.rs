@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::answer::{Answer, Warnings};
 use crate::body::RequestBody;
 use crate::filters::{self, Caller, Incoming};
+use crate::query::encode;
 use crate::request_info::RequestInfo;
 use crate::state::State;
 
@@ -158,20 +159,8 @@ fn path_of(request: &ListRequest, more: &str) -> String {
     let mut query = String::new();
     for (name, selector) in [("labelSelector", &request.label_selector), ("fieldSelector", &request.field_selector)] {
         if !selector.is_empty() {
-            query.push_str(&format!("&{name}={}", escape(selector)));
+            query.extend(["&", name, "=", &encode(selector, b"/,")]);
         }
     }
     format!("{root}{place}?{}{more}", query.trim_start_matches('&'))
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }

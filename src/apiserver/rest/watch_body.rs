@@ -52,12 +52,9 @@ impl Running {
             WatchEvent::Deleted(object) => self.object("DELETED", object),
             WatchEvent::Bookmark { revision, initial_events_end } => {
                 let bookmark = bookmark(&self.served, *revision, *initial_events_end);
-                let bytes = match self.form.negotiated.transform {
-                    Transform::None => self.form.value_bytes(&bookmark)?,
-                    _ => {
-                        let bytes = codec::encode_stored(&bookmark);
-                        self.form.object_bytes(&self.state, &self.served, &bytes, *revision, self.columns)?
-                    }
+                let bytes = if self.form.negotiated.transform == Transform::None { self.form.value_bytes(&bookmark)? } else {
+                    let bytes = codec::encode_stored(&bookmark);
+                    self.form.object_bytes(&self.state, &self.served, &bytes, *revision, self.columns)?
                 };
                 Ok(self.envelope("BOOKMARK", &bytes))
             }

@@ -13,11 +13,11 @@ struct Wanted<'p> {
     rest: &'p [std::borrow::Cow<'static, str>],
 }
 
+/// Field names with their values.
+type Values = Box<[(&'static str, Box<str>)]>;
+
 /// The value of each field, in the order given.
-pub(crate) fn extract(
-    bytes: &[u8],
-    fields: &[SelectablePath],
-) -> Result<Box<[(&'static str, Box<str>)]>, serde_json::Error> {
+pub(crate) fn extract(bytes: &[u8], fields: &[SelectablePath]) -> Result<Values, serde_json::Error> {
     if fields.is_empty() {
         return Ok(Box::default());
     }

@@ -10,14 +10,13 @@ use crate::{Collection, StorageError};
 
 /// One version of an object, with its index, sharing the store's bytes.
 pub(crate) fn stored(entry: &Arc<Entry>, collection: &Collection) -> Result<StoredObject, StorageError> {
-    let index = match entry.memo.get().and_then(|memo| memo.downcast_ref::<Arc<ObjectIndex>>()) {
-        Some(index) => index.clone(),
-        None => {
-            let index = Arc::new(extract(entry, collection)?);
-            // Somebody else may have been quicker; both say the same.
-            let _first = entry.memo.set(Box::new(index.clone()));
-            index
-        }
+    let index = if let Some(index) = entry.memo.get().and_then(|memo| memo.downcast_ref::<Arc<ObjectIndex>>()) {
+        index.clone()
+    } else {
+        let index = Arc::new(extract(entry, collection)?);
+        // Somebody else may have been quicker; both say the same.
+        let _first = entry.memo.set(Box::new(index.clone()));
+        index
     };
     Ok(StoredObject { bytes: entry.value.clone(), revision: entry.mod_revision, index })
 }

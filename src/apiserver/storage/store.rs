@@ -14,7 +14,7 @@ use crate::{Collection, StorageError};
 /// Objects that share one lease, at most.
 const OBJECTS_PER_LEASE_MAX: usize = 1000;
 /// How long new objects are put on the same lease.
-const LEASE_SHARED: std::time::Duration = std::time::Duration::from_secs(60);
+const LEASE_SHARED: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Objects over a store of keys.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use kv::Kv;
 use tokio::sync::watch;
 
 /// How often a watch that asked for bookmarks gets one, at most.
-const BOOKMARKS_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARKS_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Ticker(OnceLock<Arc<watch::Sender<()>>>);

@@ -22,7 +22,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
     Ok(match segments {
-        ["api"] | ["apis"] if wants_aggregated(request.header("accept")) => aggregated(&catalog, request, segments[0]),
+        ["api" | "apis"] if wants_aggregated(request.header("accept")) => aggregated(&catalog, request, segments[0]),
         ["api"] => json_answer(&json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": state.config.advertised_address}],

@@ -9,7 +9,7 @@ use crate::catalog::Served;
 use crate::filters::{Authorized, Incoming};
 use crate::kubelet::KubeletAddress;
 use crate::proxy::{Target, forward};
-use crate::query::Query;
+use crate::query::{Query, encode};
 use crate::request_info::ResourcePath;
 use crate::state::State;
 use std::sync::Arc;
@@ -239,24 +239,12 @@ fn with_options(path: String, subresource: Subresource, query: &Query) -> String
             let value = match (is_flag, value) {
                 (true, "true" | "1") => "1".to_owned(),
                 (true, _) => continue,
-                (false, value) => escape(value),
+                (false, value) => encode(value, b""),
             };
             parts.push(format!("{kubelets}={value}"));
         }
     }
     if parts.is_empty() { path } else { format!("{path}?{}", parts.join("&")) }
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 fn names<'a>(pod: &'a Object, list: &str) -> Vec<&'a str> {
@@ -291,10 +279,10 @@ fn container_of(pod: &Object, asked: &str, subresource: Subresource) -> Result<S
                 several.join(" ")
             );
             if !init.is_empty() {
-                text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+                text.extend([" or one of the init containers: [", &init.join(" "), "]"]);
             }
             if !ephemeral.is_empty() {
-                text.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+                text.extend([" or one of the ephemeral containers: [", &ephemeral.join(" "), "]"]);
             }
             Err(ApiError::bad_request(text))
         }

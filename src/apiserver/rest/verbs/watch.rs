@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::verbs::list::parse_revision;
 
 /// A watch without `timeoutSeconds` ends after this time and up to as much again, so that not all end together.
-const WATCH_TIME_MIN: Duration = Duration::from_secs(1800);
+const WATCH_TIME_MIN: Duration = Duration::from_mins(30);
 
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Answer, ApiError> {
     let options = watch_options(call)?;
