@@ -105,10 +105,6 @@ fn rules(call: &Call<'_>, object: Object) -> Result<Object, ApiError> {
     }
     let rules = call.state.config.rbac.as_ref().map(|rbac| rbac.rules_for(call.user(), &namespace)).unwrap_or_default();
     let (mut resource_rules, mut other_rules) = (Vec::new(), Vec::new());
-    if call.user().is_in(auth::MASTERS_GROUP) {
-        resource_rules.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        other_rules.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
     for rule in rules {
         if !rule.resources.is_empty() {
             let mut document = json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
