@@ -99,7 +99,41 @@ pub(crate) fn reconcile(common: &Common, standing: &[Standing], groups: &[Group]
             slice.uid.clone(),
         ));
     }
-    actions
+    reuse(common, standing, actions)
+}
+
+/// Turns a slice to be deleted into one to be made, so that there is no moment without either.
+fn reuse(common: &Common, standing: &[Standing], actions: Vec<Action>) -> Vec<Action> {
+    let (mut gone, mut kept): (Vec<Action>, Vec<Action>) = actions
+        .into_iter()
+        .partition(|action| matches!(action, Action::Delete { .. }));
+    for action in &mut kept {
+        let Action::Create { object, .. } = action else {
+            continue;
+        };
+        let family = object.text_at(&["addressType"]);
+        let fits = |deletion: &Action| match deletion {
+            Action::Delete { key, .. } => standing
+                .iter()
+                .find(|slice| slice.key == *key && slice.address_type == family),
+            _ => None,
+        };
+        let Some((at, slice)) = gone
+            .iter()
+            .enumerate()
+            .find_map(|(at, deletion)| Some((at, fits(deletion)?)))
+        else {
+            continue;
+        };
+        let mut patch = update_patch(common, slice);
+        for field in ["ports", "endpoints"] {
+            patch[field] = object.at(&[field]).cloned().unwrap_or_default();
+        }
+        *action = Action::merge::<EndpointSlice>(slice.key.clone(), patch);
+        gone.remove(at);
+    }
+    kept.extend(gone);
+    kept
 }
 
 /// Endpoints stay in the slice they are in; others go where there is room, then into slices to be made.
@@ -160,15 +194,18 @@ fn update(common: &Common, slice: &Standing, content: &[Value]) -> Option<Action
     if is_same && slice.labels == common.labels && slice.annotations == common.annotations {
         return None;
     }
-    let patch = json!({
-        "metadata": {
-            "resourceVersion": slice.revision.to_string(),
-            "labels": replacing(&slice.labels, &common.labels),
-            "annotations": replacing(&slice.annotations, &common.annotations),
-        },
-        "endpoints": content,
-    });
+    let mut patch = update_patch(common, slice);
+    patch["endpoints"] = content.into();
     Some(Action::merge::<EndpointSlice>(slice.key.clone(), patch))
+}
+
+/// The part of an update that every slice of the owner has in common.
+fn update_patch(common: &Common, slice: &Standing) -> Value {
+    json!({"metadata": {
+        "resourceVersion": slice.revision.to_string(),
+        "labels": replacing(&slice.labels, &common.labels),
+        "annotations": replacing(&slice.annotations, &common.annotations),
+    }})
 }
 
 /// A merge patch that turns one map into another.
@@ -276,6 +313,14 @@ mod tests {
             &actions[..],
             [Action::Patch { .. }, Action::Create { .. }]
         ));
+    }
+
+    #[test]
+    fn a_slice_whose_ports_are_gone_is_used_for_others() {
+        let mut changed = group(&["1"]);
+        changed.ports = vec![json!({"port": 80})];
+        let actions = reconcile(&common(), &[slice("x", &["1"])], &[changed]);
+        assert!(matches!(&actions[..], [Action::Patch { key, .. }] if key.name == "x"));
     }
 
     #[test]
