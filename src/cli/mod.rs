@@ -2,6 +2,7 @@
 
 mod completion;
 mod image;
+mod killall;
 mod kubectl;
 mod server;
 
@@ -24,6 +25,9 @@ enum Command {
     /// Import, pull, list and remove images of this node
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// End all pods of a stopped server and remove its groups, links, rules and mounts; data stays
+    #[command(name = "killall")]
+    KillAll(killall::KillAllCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Print a completion script for a shell
@@ -35,6 +39,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Server(command) => command.run(),
         Command::Image(command) => command.run(),
+        Command::KillAll(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Completion(command) => command.run(&mut Cli::command()),
     };

@@ -14,6 +14,11 @@ const PRIVATE_FOLDER: u32 = 0o700;
 pub struct DataDir(PathBuf);
 
 impl DataDir {
+    /// The folder as it is; nothing is made.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Makes the folders that are missing.
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let this = Self(path.to_owned());

@@ -1,5 +1,6 @@
 //! Starts and stops the components of a server in order; decides nothing itself.
 
+mod clean_up;
 mod cluster_dns;
 mod components;
 mod control_plane;
@@ -11,4 +12,5 @@ mod sandbox_network;
 mod server;
 mod tls;
 
+pub use clean_up::clean_up;
 pub use server::{Server, StartError};

@@ -1,1 +1,5 @@
-//! What tests and the first-try script share: the sample workload, and objects for tests.
+//! What tests and developer tasks share: sample workloads, and images of them that are packed on the spot.
+
+mod image;
+
+pub use image::Image;

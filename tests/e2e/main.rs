@@ -1,0 +1,44 @@
+//! End-to-end tests: the real binary, stock clients, this machine's kernel. `tests/README.md` says what is where.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod workloads;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test and the rule it is named after.
+pub(crate) type Test = (&'static str, fn());
+
+/// Enough to keep two cores busy while most tests wait.
+const THREADS: usize = 4;
+
+const GROUPS: &[(&str, &[Test])] = &[("workloads", workloads::TESTS)];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let tests = GROUPS.iter().flat_map(|(group, tests)| tests.iter().map(move |test| (group, test)));
+    let trials = tests.map(|(group, (name, test))| {
+        Trial::test(format!("{group}::{name}"), || {
+            test();
+            Ok(())
+        })
+    });
+    let trials = trials.collect();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    if !rustix::process::getuid().is_root() {
+        eprintln!("end-to-end tests run pods: they need root");
+        return ExitCode::FAILURE;
+    }
+    support::server::sweep_dead_runs();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    support::cluster::tear_down();
+    support::server::remove_work_dir();
+    conclusion.exit_code()
+}

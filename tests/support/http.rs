@@ -1,0 +1,130 @@
+//! A small HTTP/1.1 client over TLS that sends exactly what it is told, right or wrong.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// A server that says nothing for longer has failed.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// Calls one server as the administrator.
+#[derive(Clone)]
+pub(crate) struct Http {
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+    }
+}
+
+impl Http {
+    pub(crate) fn new(port: u16, authority: &[u8], certificate: &[u8], key: &[u8]) -> Self {
+        let mut roots = RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authority) {
+            roots.add(authority.expect("PEM")).expect("a certificate");
+        }
+        let chain = CertificateDer::pem_slice_iter(certificate).map(|one| one.expect("PEM")).collect();
+        let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .expect("the certificate fits the key");
+        Self { address: ([127, 0, 0, 1], port).into(), config: Arc::new(config) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection whose handshake is done.
+    pub(crate) fn connect(&self) -> io::Result<Tls> {
+        let socket = TcpStream::connect(self.address)?;
+        socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+        socket.set_write_timeout(Some(ANSWER_LIMIT))?;
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let client = ClientConnection::new(self.config.clone(), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(client, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(stream)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> io::Result<Answer> {
+        self.send("GET", path, "application/json", &[])
+    }
+
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        self.send("POST", path, content_type, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> io::Result<Answer> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\
+             content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        let mut stream = self.connect()?;
+        stream.write_all(head.as_bytes())?;
+        // A server may refuse before it has read everything: its answer counts, not our broken pipe.
+        let sent = stream.write_all(body).and_then(|()| stream.flush());
+        answer(&mut stream).map_err(|error| sent.err().unwrap_or(error))
+    }
+}
+
+/// Reads until the server closes.
+pub(crate) fn answer(stream: &mut Tls) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(_cut) if !bytes.is_empty() => {}
+        Err(error) => return Err(error),
+    }
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.ok_or_else(|| io::Error::other(format!("no answer but {:?}", String::from_utf8_lossy(&bytes))))?;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
+    let body = bytes.split_off(end + 4);
+    let body = if head.contains("transfer-encoding: chunked") { joined(&body) } else { body };
+    Ok(Answer { status, head, body })
+}
+
+/// The bytes in a chunked body.
+fn joined(mut chunked: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(line) = chunked.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&chunked[..line]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let (Some(size), rest) = (size, &chunked[line + 2..]) else { break };
+        if size == 0 || rest.len() < size + 2 {
+            break;
+        }
+        body.extend(&rest[..size]);
+        chunked = &rest[size + 2..];
+    }
+    body
+}
