@@ -78,7 +78,6 @@ fn observed(inputs: &StatusInputs<'_>, observation: &Observation, old: Option<&C
                 supplemental_groups: Some(groups.iter().map(|group| i64::from(*group)).collect()),
             }),
         }),
-        stop_signal: Some(observation.stop_signal.clone()).filter(|signal| !signal.is_empty()),
         ..ContainerStatus::default()
     }
 }

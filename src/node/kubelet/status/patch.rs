@@ -48,7 +48,7 @@ fn list_patch(key: &str, old: Option<&Value>, new: &Value, owned: &[&str]) -> Op
     let mut changes: Vec<Value> = Vec::new();
     for item in &new {
         match find(&old, item) {
-            Some(same) if same == *item => {}
+            Some(same) if without_nulls(&same) == *item => {}
             Some(other) => changes.push(with_removals(&other, item)),
             None => changes.push(item.clone()),
         }
@@ -60,6 +60,12 @@ fn list_patch(key: &str, old: Option<&Value>, new: &Value, owned: &[&str]) -> Op
         }
     }
     (!changes.is_empty()).then_some(Value::Array(changes))
+}
+
+/// The API writes some absent fields as null.
+fn without_nulls(item: &Value) -> Value {
+    let fields = item.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Map<String, Value>>().into()
 }
 
 /// The new item, with null for every field that only the old one has.

@@ -120,19 +120,14 @@ impl Task {
                 (slot.report.clone(), slot.known.clone())
             };
             let step = match (&report, &known) {
-                (Some(report), Some(known)) => next_step(report, known),
+                (Some(report), Some(known)) => next_step(report, known, sent.as_ref()),
                 _ => Step::Wait,
             };
             let Some(known) = known else {
                 self.shared.changed.notified().await;
                 continue;
             };
-            let is_repeated = matches!((&step, &sent), (Step::Patch(patch), Some((last, at))) if patch == last && *at == known.revision);
             let done = match step {
-                Step::Patch(_) if is_repeated => {
-                    self.shared.changed.notified().await;
-                    continue;
-                }
                 Step::Wait => {
                     self.shared.changed.notified().await;
                     retry = RETRY_FIRST;
@@ -179,7 +174,8 @@ impl Task {
     }
 }
 
-fn next_step(report: &Report, known: &StoredObject) -> Step {
+/// `sent`: the last patch and the revision it made. The server may store a status otherwise than it was sent: that patch is done.
+fn next_step(report: &Report, known: &StoredObject, sent: Option<&(Value, i64)>) -> Step {
     let Ok(object) = known.to_object() else { return Step::Wait };
     let none = Value::Null;
     let api = object.at(&["status"]).unwrap_or(&none);
@@ -192,7 +188,10 @@ fn next_step(report: &Report, known: &StoredObject) -> Step {
         conditions.retain(|condition| condition["type"].as_str().is_some_and(|kind| OWNED.contains(&kind) || kind == SHARED));
     }
     if let Some(patch) = status_patch(&known.index.uid, api, &wanted, &OWNED) {
-        return Step::Patch(patch);
+        let is_done = sent.is_some_and(|(last, at)| *last == patch && *at == known.revision);
+        if !is_done {
+            return Step::Patch(patch);
+        }
     }
     let is_mirror = object.annotation(crate::pods::facts::CONFIG_MIRROR).is_some();
     if report.is_finished && known.index.is_being_deleted && !is_mirror {
