@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn made(text: &str) -> Result<Pod, ManifestError> {
-        let object = parse(text.as_bytes(), Path::new("/m/a.yaml"), "Node", Timestamp::UNIX_EPOCH)?;
+        let object = parse(text.as_bytes(), Path::new("/m/a.yaml"), "node", Timestamp::UNIX_EPOCH)?;
         Ok(object.decode().unwrap())
     }
 
