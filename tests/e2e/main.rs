@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod kubectl;
+mod streams;
 mod workloads;
 
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ pub(crate) type Test = (&'static str, fn());
 /// Enough to keep two cores busy while most tests wait.
 const THREADS: usize = 4;
 
-const GROUPS: &[(&str, &[Test])] = &[("workloads", workloads::TESTS)];
+const GROUPS: &[(&str, &[Test])] = &[("kubectl", kubectl::TESTS), ("streams", streams::TESTS), ("workloads", workloads::TESTS)];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

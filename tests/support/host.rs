@@ -50,7 +50,7 @@ impl Traces {
             if command.contains(" server ")
                 && let Some(pid) = Pid::from_raw(*pid)
             {
-                drop(kill_process(pid, Signal::KILL));
+                let _gone_already = kill_process(pid, Signal::KILL);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! A kubectl of somebody's, pointed at a server.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -93,8 +94,27 @@ impl Kubectl {
         succeeded(arguments, &self.run_with_input(arguments, input))
     }
 
-    pub(crate) fn apply(&self, manifest: &str) -> String {
-        self.ok_with_input(&["apply", "-f", "-"], manifest.as_bytes())
+    pub(crate) fn apply(&self, object: &Value) -> String {
+        self.ok_with_input(&["apply", "-f", "-"], object.to_string().as_bytes())
+    }
+
+    /// Creates an object.
+    pub(crate) fn create(&self, object: &Value) {
+        self.ok_with_input(&["create", "-f", "-"], object.to_string().as_bytes());
+    }
+
+    /// Creates a pod and waits until it is ready.
+    pub(crate) fn start_pod(&self, pod: &Value) -> Value {
+        self.create(pod);
+        self.wait_ready(pod["metadata"]["name"].as_str().expect("a name"))
+    }
+
+    /// Creates a pod, waits until it has ended, and gives its log.
+    pub(crate) fn run_pod(&self, pod: &Value) -> String {
+        self.create(pod);
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        self.until("pod", name, "ended", |pod| ["Succeeded", "Failed"].iter().any(|&phase| pod["status"]["phase"] == phase));
+        self.logs(name)
     }
 
     /// Starts in the background with its output in pipes.
@@ -153,6 +173,52 @@ impl Kubectl {
 pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Follows what a client in the background writes, until it has written a text.
+pub(crate) struct Follower {
+    child: Child,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Follower {
+    pub(crate) fn new(mut child: Child) -> Self {
+        let seen = Arc::new(Mutex::new(String::new()));
+        let outputs: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("a pipe")),
+            Box::new(child.stderr.take().expect("a pipe")),
+        ];
+        for mut output in outputs {
+            let seen = seen.clone();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = output.read(&mut buffer) {
+                    seen.lock().expect("no panic").push_str(&String::from_utf8_lossy(&buffer[..count]));
+                }
+            });
+        }
+        Self { child, seen }
+    }
+
+    pub(crate) fn seen(&self) -> String {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn wait_for(&self, text: &str) {
+        eventually(&format!("{text:?} from a client"), || self.seen().contains(text).then_some(()));
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        eventually("the end of a client", || self.child.try_wait().expect("a child")).code()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 fn succeeded(arguments: &[&str], output: &Output) -> String {

@@ -49,9 +49,10 @@ pub(crate) fn work_dir() -> &'static Path {
 
 /// Takes away what this process made on disk; logs of servers go where cargo keeps a test's files.
 pub(crate) fn remove_work_dir() {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(kept).expect("cargo's folder for tests");
     for log in entries(work_dir()).filter(|path| path.extension() == Some(OsStr::new("log"))) {
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(log.file_name().unwrap_or_default());
-        drop(fs::copy(&log, kept));
+        drop(fs::copy(&log, kept.join(log.file_name().unwrap_or_default())));
     }
     linux::mounts::unmount_below(work_dir()).expect("the tmpfs is unmounted");
     fs::remove_dir(work_dir()).expect("its folder is removed");
