@@ -26,7 +26,12 @@ impl KubectlCommand {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => ExitCode::from(runtime.block_on(kubectl::run(self.kubectl, &kubeconfigs))),
+            Ok(runtime) => {
+                let code = runtime.block_on(kubectl::run(self.kubectl, &kubeconfigs));
+                // A read of a terminal that nobody types in would keep us here.
+                runtime.shutdown_background();
+                ExitCode::from(code)
+            }
             Err(error) => {
                 eprintln!("error: start the runtime: {error}");
                 ExitCode::FAILURE

@@ -8,7 +8,10 @@ use kube_client::{Client, HttpTransport, Kubeconfig};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::{apply, create, delete, describe, get, logs, wait};
+use crate::{
+    api_resources, apply, auth, config_view, create, delete, describe, exec, get, labels, logs, patch,
+    rollout, scale, version, wait,
+};
 
 const USER_AGENT: &str = concat!("kubectl/combo-", env!("CARGO_PKG_VERSION"));
 
@@ -41,8 +44,31 @@ enum Command {
     Delete(delete::DeleteCommand),
     /// Print the log of a container
     Logs(logs::LogsCommand),
+    /// Run a command in a container
+    Exec(exec::ExecCommand),
+    /// Set the number of replicas
+    Scale(scale::ScaleCommand),
+    /// Follow and change rollouts
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
     /// Wait until objects are as told
     Wait(wait::WaitCommand),
+    /// Change labels
+    Label(labels::LabelCommand),
+    /// Change annotations
+    Annotate(labels::AnnotateCommand),
+    /// Change fields of an object
+    Patch(patch::PatchCommand),
+    /// List the kinds the server serves
+    ApiResources(api_resources::ApiResourcesCommand),
+    /// Show the versions of client and server
+    Version(version::VersionCommand),
+    /// Show the kubeconfig
+    #[command(subcommand)]
+    Config(config_view::ConfigCommand),
+    /// Ask what one may do
+    #[command(subcommand)]
+    Auth(auth::AuthCommand),
     /// Refused: resource metrics are read with `get --raw /apis/metrics.k8s.io/...`
     Top(TopCommand),
 }
@@ -113,6 +139,9 @@ pub async fn run(kubectl: Kubectl, kubeconfigs: &[PathBuf]) -> u8 {
 async fn carry_out(flags: Flags, kubeconfigs: &[PathBuf]) -> Result<()> {
     let path = kubeconfigs.iter().find(|path| path.exists()).or(kubeconfigs.last());
     let path = path.ok_or_else(|| Error::usage("no kubeconfig is named"))?;
+    if let Command::Config(command) = flags.command {
+        return command.run(path);
+    }
     if let Command::Top(_) = flags.command {
         return Err(Error::usage(
             "`top` is not built in; the figures are at `get --raw /apis/metrics.k8s.io/v1beta1/pods`",
@@ -137,7 +166,22 @@ async fn dispatch(command: Command, names_namespace: bool, session: &mut Session
         Command::Create(command) => Box::pin(command.run(names_namespace, session)).await,
         Command::Delete(command) => Box::pin(command.run(session)).await,
         Command::Logs(command) => Box::pin(command.run(session)).await,
+        Command::Exec(command) => Box::pin(command.run(session)).await,
+        Command::Scale(command) => Box::pin(command.run(session)).await,
+        Command::Rollout(command) => Box::pin(command.run(session)).await,
         Command::Wait(command) => Box::pin(command.run(session)).await,
-        Command::Top(_) => Err(Error::usage("this command asks no server")),
+        Command::Label(command) => Box::pin(command.run(session)).await,
+        Command::Annotate(command) => Box::pin(command.run(session)).await,
+        Command::Patch(command) => Box::pin(command.run(session)).await,
+        Command::ApiResources(command) => command.run(session).await,
+        Command::Version(command) => command.run(session).await,
+        Command::Auth(command) => command.run(session).await,
+        Command::Config(_) | Command::Top(_) => Err(Error::usage("this command asks no server")),
     }
+}
+
+/// The command alone, in a session that a test made.
+#[cfg(test)]
+pub(crate) async fn dispatch_for_tests(kubectl: Kubectl, session: &mut Session) -> Result<()> {
+    dispatch(kubectl.0.command, kubectl.0.namespace.is_some(), session).await
 }

@@ -21,6 +21,9 @@ pub enum Error {
     Plain(String),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<Error>),
+    /// The command in the container failed.
+    #[error("command terminated with exit code {0}")]
+    Command(u8),
     /// Everything was said already.
     #[error("")]
     Exit(u8),
@@ -44,13 +47,9 @@ impl Error {
     /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Exit(code) => *code,
+            Self::Exit(code) | Self::Command(code) => *code,
             _ => 1,
         }
-    }
-
-    pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Client(error) if error.is_not_found())
     }
 
     /// One error of many; of one that one.
@@ -151,7 +150,7 @@ mod tests {
             "Error from server (NotFound): pods \"x\" not found"
         );
         let mut errors = FieldErrors::default();
-        errors.push(FieldError::required(&FieldPath::root("spec").child("a"), ""));
+        errors.push(FieldError::required(&FieldPath::root().child("spec").child("a"), ""));
         let invalid = ApiError::invalid(&GroupKind::new("apps", "Deployment"), "x", &errors);
         assert_eq!(
             Error::from(invalid).to_string(),

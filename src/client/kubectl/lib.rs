@@ -2,27 +2,40 @@
 //!
 //! [`Kubectl`] are the arguments, [`run`] carries one command out. `apply` is always server-side.
 
+mod api_resources;
 mod apply;
 mod arguments;
+mod auth;
 mod catalogue;
 mod command;
+mod config_view;
 mod create;
 mod custom_columns;
 mod delete;
 mod describe;
 mod error;
+mod exec;
 mod get;
 mod json_path;
+mod labels;
 mod logs;
 mod manifest;
+mod objects;
 mod output;
+mod patch;
+mod rollout;
+mod scale;
 mod session;
 mod tab_writer;
 mod table;
 mod times;
+mod version;
 mod wait;
 mod workloads;
 mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 pub use command::{Kubectl, run};
 pub use error::Error;

@@ -1,6 +1,5 @@
 //! The forms of output: what `-o` names, and how objects are written in each.
 
-use apimachinery::Object;
 use serde_json::{Value, json};
 
 use crate::catalogue::ResourceKind;
@@ -112,9 +111,4 @@ pub(crate) fn json_text(value: &Value) -> String {
     let text = String::from_utf8(bytes).expect("JSON is UTF-8");
     let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     text + "\n"
-}
-
-/// `Object` as a value, for output.
-pub(crate) fn value(object: Object) -> Value {
-    object.into_value()
 }

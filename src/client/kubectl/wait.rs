@@ -68,7 +68,7 @@ impl Awaited {
             return Ok(Self::Condition { kind: kind.to_owned(), status: status.to_owned() });
         }
         if let Some(rest) = text.strip_prefix("jsonpath=") {
-            let rest = rest.trim_matches('\'');
+            let rest = rest.trim_matches('\'').replacen("}'=", "}=", 1);
             // The path may have signs of equality of its own, within its braces.
             let end = if rest.starts_with('{') { rest.find("}=").map(|at| at + 1) } else { rest.find('=') };
             let (path, value) = match end {

@@ -188,7 +188,7 @@ mod tests {
             text,
             "\"0\": '*'\na:\n- b: 1\n  c:\n  - - 1\n    - 2\n  - []\n- x\nd: {}\ne: \"yes\"\nf: \"1\"\n\
              g: |\n  l1\n  l2\nh: 'a: b'\ni: \"2026-01-02T03:04:05Z\"\nj: \"\"\nk: null\nl: '- x'\n\
-             m: 'it''s: '\nn: -x\no: ' lead'\np: \"tab\\there\"\nq: |-\n  l1\n   l2\n"
+             m: 'it''s: '\n\"n\": -x\no: ' lead'\np: \"tab\\there\"\nq: |-\n  l1\n   l2\n"
         );
         let read = codec::parse_yaml(text.as_bytes()).expect("YAML");
         assert_eq!(read.document.into_value().expect("a tree"), object);

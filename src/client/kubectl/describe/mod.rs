@@ -215,3 +215,10 @@ async fn events_of(object: &Value, session: &mut Session) -> Result<Vec<Value>> 
     events.sort_by_key(|event| events::last_seen(event).to_owned());
     Ok(events)
 }
+
+/// The template of a workload's pods, as `rollout history --revision` shows it.
+pub(crate) fn pod_template_text(template: &Value) -> String {
+    let mut text = Text::default();
+    pod_template::template(template, &mut text);
+    text.finish()
+}
