@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Status,
     /// A subresource that checks itself what it changes: binding, finalize, approval …
     Special,
+    /// A scheduler's word on where a pod runs: it fills in the spec, and nobody wants anything else than before.
+    Placement,
 }
 
 /// Why one try failed.
@@ -161,7 +163,7 @@ impl Change<'_, '_> {
                 set_or_remove(&mut object.0, "status", status);
                 set_or_remove(object.metadata_mut(), "managedFields", managed);
             }
-            Part::Special => {}
+            Part::Special | Part::Placement => {}
         }
         metadata::keep_from_old(object, old);
     }
@@ -170,7 +172,7 @@ impl Change<'_, '_> {
     fn prepare(&self, object: &mut Object, old: &Object) {
         let description = &self.call.served.description;
         self.reset(object, old);
-        if self.part != Part::Status && grows(description.generation, object, old) {
+        if matches!(self.part, Part::Main | Part::Special) && grows(description.generation, object, old) {
             object.set_generation(old.generation() + 1);
         }
         if let schema::Node::Type(_) = self.call.served.resource.schema() {
@@ -186,7 +188,7 @@ impl Change<'_, '_> {
         let verdict = match self.part {
             Part::Main => resource.check_update(object, old),
             Part::Status => resource.check_status_update(object, old),
-            Part::Special => Ok(registry::Verdict::default()),
+            Part::Special | Part::Placement => Ok(registry::Verdict::default()),
         };
         let verdict = verdict.map_err(ApiError::internal)?;
         let mut errors = FieldErrors::none();
@@ -194,7 +196,7 @@ impl Change<'_, '_> {
         let update = metadata::validate_update(object, old);
         errors.extend(update.clone());
         // Upstream's kinds validate their metadata once more, after the common part, and clients see both.
-        if self.part != Part::Special {
+        if matches!(self.part, Part::Main | Part::Status) {
             errors.extend(update);
             if self.part == Part::Main {
                 errors.extend(metadata::validate(object, &self.call.served.description));

@@ -24,7 +24,7 @@ pub(crate) async fn bind(call: &Call<'_>, key: &ObjectKey, binding: &Object) -> 
     validate(binding)?;
     let options = call.write_options()?;
     let now = call.state.now().to_seconds_string();
-    modify(call, key, Part::Special, &options, |pod| bound(pod, binding, &now)).await?;
+    modify(call, key, Part::Placement, &options, |pod| bound(pod, binding, &now)).await?;
     Ok(Answer::value(201, json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     })))
