@@ -1,6 +1,8 @@
 //! Every developer task: `cargo xtask <task>`.
 
+mod bench;
 mod facts;
+mod judge;
 mod image;
 mod tidy;
 
@@ -13,6 +15,9 @@ cargo xtask <task>
   tidy                                  check the layers, sizes and house rules
   gen                                   make the facts of the built-in kinds with Go
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
+  bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
+  conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
+  crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 
 fn main() -> ExitCode {
@@ -22,6 +27,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root()),
         ["gen"] => facts::generate(),
         ["image", binary, reference, archive] => image::pack(Path::new(binary), reference, Path::new(archive)),
+        ["bench", parts @ ..] => bench::run(&root(), parts),
+        ["conformance", kubeconfig, arguments @ ..] => judge::conformance(&root(), kubeconfig, arguments),
+        ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

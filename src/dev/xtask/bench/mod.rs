@@ -1,0 +1,70 @@
+//! Measures Combo's release binary, beside upstream's etcd and kube-apiserver where they are, in one run on one machine.
+//!
+//! Nothing is written to the tree: what is printed is what counts, and is kept by hand in tests/bench/README.md.
+
+mod api;
+mod load;
+mod node;
+mod process;
+mod report;
+mod server;
+mod upstream;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use report::Report;
+
+/// The folder with upstream's `etcd` and `kube-apiserver`; without it nothing is compared.
+const UPSTREAM: &str = "COMBO_UPSTREAM_BIN";
+/// Where data folders are made; figures of writes are those of its disk.
+const DATA: &str = "COMBO_BENCH_DIR";
+/// How long the node stands idle before its memory is read, in seconds.
+const IDLE: &str = "COMBO_BENCH_IDLE_SECONDS";
+const IDLE_SECONDS: u64 = 300;
+/// Work is spread as in the server.
+const WORKERS: usize = 2;
+
+/// Where things are, and how long to look.
+pub(crate) struct Bench {
+    binary: PathBuf,
+    webserver: PathBuf,
+    manifest: PathBuf,
+    upstream: Option<PathBuf>,
+    folder: tempfile::TempDir,
+    idle_seconds: u64,
+}
+
+/// Measures the parts named (`binary`, `start`, `node`, `api`); all of them if none is.
+pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
+    let release = root.join(format!("target/{}-unknown-linux-musl/release", std::env::consts::ARCH));
+    let folder = std::env::var_os(DATA).map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let bench = Bench {
+        binary: release.join("combo"),
+        webserver: release.join("webserver"),
+        manifest: root.join("packaging/sample.yaml"),
+        upstream: std::env::var_os(UPSTREAM).map(PathBuf::from),
+        folder: tempfile::Builder::new().prefix("combo-bench-").tempdir_in(folder)?,
+        idle_seconds: std::env::var(IDLE).ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE_SECONDS),
+    };
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let mut report = Report::default();
+    report.say(&format!("load before: {}", process::load_average()?));
+    if wanted("binary") {
+        let size = bench.binary.metadata().context("build it first: cargo build --release --package combo --package testkit")?;
+        report.figure("static binary", report::megabytes(size.len()), "MB", report::AtMost(30.0));
+    }
+    if wanted("start") {
+        runtime.block_on(server::measure_start(&bench, &mut report))?;
+    }
+    if wanted("node") {
+        runtime.block_on(node::measure(&bench, &mut report))?;
+    }
+    if wanted("api") {
+        runtime.block_on(api::measure(&bench, &mut report))?;
+    }
+    report.say(&format!("load after: {}", process::load_average()?));
+    report.print();
+    Ok(())
+}
