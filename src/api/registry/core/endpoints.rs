@@ -1,5 +1,8 @@
 //! Endpoints of `v1`.
 
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort};
+use crate::validation::{addresses, found, names, ports, required_one_of, text};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use crate::{Column, Permission, Strategy};
 use crate::cells;
 use crate::pod_template::default_text;
@@ -25,6 +28,15 @@ impl Strategy for Endpoints {
             }
         }
     }
+
+    fn validate_create(endpoints: &Self::Kind) -> FieldErrors {
+        subsets(endpoints)
+    }
+
+    /// What stood before the rules were tightened may stay.
+    fn validate_update(endpoints: &Self::Kind, old: &Self::Kind) -> FieldErrors {
+        if endpoints.subsets == old.subsets { FieldErrors::none() } else { subsets(endpoints) }
+    }
 }
 
 /// Every ready address with every port.
@@ -44,4 +56,51 @@ fn addresses(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> Vec<String> {
         }
     }
     listed
+}
+
+fn subsets(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> FieldErrors {
+    let path = FieldPath::new("subsets");
+    found(|errors| {
+        for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
+            let path = path.index(index);
+            let ready = subset.addresses.as_deref().unwrap_or_default();
+            let unready = subset.not_ready_addresses.as_deref().unwrap_or_default();
+            if ready.is_empty() && unready.is_empty() {
+                errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+            }
+            for (field, addresses) in [("addresses", ready), ("notReadyAddresses", unready)] {
+                for (index, address) in addresses.iter().enumerate() {
+                    one_address(errors, address, &path.child(field).index(index));
+                }
+            }
+            let ports = subset.ports.as_deref().unwrap_or_default();
+            for (index, port) in ports.iter().enumerate() {
+                one_port(errors, port, ports.len() > 1, &path.child("ports").index(index));
+            }
+        }
+    })
+}
+
+fn one_address(errors: &mut FieldErrors, address: &EndpointAddress, path: &FieldPath) {
+    addresses::legacy_ip(errors, &address.ip, &path.child("ip"), &[]);
+    if !text(&address.hostname).is_empty() {
+        names::dns_label(errors, text(&address.hostname), &path.child("hostname"));
+    }
+    if let Some(node) = &address.node_name {
+        names::dns_subdomain(errors, node, &path.child("nodeName"));
+    }
+    addresses::endpoint_ip(errors, &address.ip, &path.child("ip"));
+}
+
+fn one_port(errors: &mut FieldErrors, port: &EndpointPort, must_have_name: bool, path: &FieldPath) {
+    match text(&port.name) {
+        "" if must_have_name => errors.push(FieldError::required(&path.child("name"), "")),
+        "" => (),
+        name => names::dns_label(errors, name, &path.child("name")),
+    }
+    ports::number(errors, port.port, &path.child("port"));
+    required_one_of(errors, text(&port.protocol), &ports::PROTOCOLS, &path.child("protocol"));
+    if let Some(protocol) = &port.app_protocol {
+        names::qualified_name(errors, protocol, &path.child("appProtocol"));
+    }
 }

@@ -1,5 +1,7 @@
 //! Namespaces of `v1`.
 
+use crate::validation::{found, names, path};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use apimachinery::NameRule;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
@@ -51,5 +53,46 @@ impl Strategy for Namespaces {
     fn prepare_for_update(namespace: &mut Namespace, old: &Namespace) {
         namespace.spec.clone_from(&old.spec);
         namespace.status.clone_from(&old.status);
+    }
+
+    fn validate(namespace: &Namespace) -> FieldErrors {
+        let path = path(&["spec", "finalizers"]);
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_deref()).unwrap_or_default();
+        found(|errors| finalizers.iter().for_each(|name| finalizer(errors, name, &path)))
+    }
+
+    fn validate_status_update(namespace: &Namespace, _old: &Namespace) -> FieldErrors {
+        let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let (expected, state) = match &namespace.metadata.deletion_timestamp {
+            None => ("Active", "empty"),
+            Some(_) => ("Terminating", "not empty"),
+        };
+        found(|errors| {
+            if phase != expected {
+                let why = format!("may only be '{expected}' if `deletionTimestamp` is {state}");
+                errors.push(FieldError::invalid(&path(&["status", "Phase"]), phase, why));
+            }
+        })
+    }
+
+    fn validate_subresource_update(subresource: Subresource, namespace: &Namespace, _old: &Namespace) -> FieldErrors {
+        let path = path(&["spec", "finalizers"]);
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_deref()).unwrap_or_default();
+        found(|errors| {
+            if subresource == Subresource::Finalize {
+                for (index, name) in finalizers.iter().enumerate() {
+                    finalizer(errors, name, &path.index(index));
+                }
+            }
+        })
+    }
+}
+
+/// Names without a slash are Kubernetes' own.
+fn finalizer(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
+    names::qualified_name(errors, name, path);
+    if !name.contains('/') && !matches!(name, FINALIZER | "orphan" | "foregroundDeletion") {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, why));
     }
 }

@@ -1,5 +1,9 @@
 //! Nodes of `v1`.
 
+use crate::validation::addresses::unusual_cidr;
+use crate::validation::text;
+use super::node_validation;
+use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo};
 use serde_json::Value;
 
@@ -55,6 +59,34 @@ impl Strategy for Nodes {
         if old.spec.as_ref().is_none_or(|spec| spec.config_source.is_none()) {
             node.spec.iter_mut().for_each(|spec| spec.config_source = None);
         }
+    }
+
+    fn validate(node: &Node) -> FieldErrors {
+        node_validation::validate(node)
+    }
+
+    fn validate_update(node: &Node, old: &Node) -> FieldErrors {
+        node_validation::validate_change(node, old)
+    }
+
+    fn validate_status_update(node: &Node, old: &Node) -> FieldErrors {
+        node_validation::validate_change(node, old)
+    }
+
+    fn warnings(node: &Node) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let Some(spec) = &node.spec else { return warnings };
+        let path = FieldPath::new("spec");
+        if spec.config_source.is_some() {
+            warnings.push(format!("{}: the feature is no longer supported", path.child("configSource")));
+        }
+        if !text(&spec.external_id).is_empty() {
+            warnings.push(format!("{}: this field is deprecated, and is unused by Kubernetes", path.child("externalID")));
+        }
+        for (index, range) in spec.pod_cidrs.iter().flatten().enumerate() {
+            warnings.extend(unusual_cidr(range, &path.child("podCIDRs").index(index)));
+        }
+        warnings
     }
 }
 

@@ -1,5 +1,7 @@
 //! Services of `v1`.
 
+use apimachinery::FieldErrors;
+use super::service_validation;
 use apimachinery::NameRule;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -32,7 +34,7 @@ impl Strategy for Services {
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Proxy, Subresource::Status];
-    const NAME_RULE: NameRule = NameRule::Dns1035Label;
+    const NAME_RULE: NameRule = NameRule::DnsLabel;
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
@@ -74,6 +76,24 @@ impl Strategy for Services {
         if kind == "LoadBalancer" {
             spec.allocate_load_balancer_node_ports.get_or_insert(true);
         }
+    }
+
+    fn validate_create(service: &Service) -> FieldErrors {
+        service_validation::validate(service, None)
+    }
+
+    fn validate_update(service: &Service, old: &Service) -> FieldErrors {
+        let mut errors = service_validation::validate_change(service, old);
+        errors.extend(service_validation::validate(service, Some(old)));
+        errors
+    }
+
+    fn validate_status_update(service: &Service, old: &Service) -> FieldErrors {
+        service_validation::validate_status(service, old)
+    }
+
+    fn warnings(service: &Service) -> Vec<String> {
+        service_validation::warnings(service)
     }
 }
 

@@ -124,6 +124,17 @@ pub(crate) fn is_dual_stack<'a>(texts: impl Iterator<Item = &'a str>) -> bool {
     !v4.is_empty() && !v6.is_empty()
 }
 
+/// What is said of ranges that more than one text stands for.
+pub(crate) fn unusual_cidr(text: &str, path: &FieldPath) -> Option<String> {
+    let (address, bits) = text.split_once('/')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let canonical = format!("{address}/{bits}");
+    let is_unusual = address.to_ipv4_mapped().is_none() && canonical != text;
+    is_unusual.then(|| {
+        format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})")
+    })
+}
+
 /// Addresses that can be reached from elsewhere. The rule is older than the functions that would name it better.
 pub(crate) fn endpoint_ip(errors: &mut FieldErrors, text: &str, path: &FieldPath) {
     let Some(address) = parse_sloppy(text) else {
