@@ -69,6 +69,7 @@ impl Awaited {
         }
         if let Some(rest) = text.strip_prefix("jsonpath=") {
             let rest = rest.trim_matches('\'').replacen("}'=", "}=", 1);
+            let rest = rest.as_str();
             // The path may have signs of equality of its own, within its braces.
             let end = if rest.starts_with('{') { rest.find("}=").map(|at| at + 1) } else { rest.find('=') };
             let (path, value) = match end {
