@@ -107,9 +107,20 @@ pub struct SelectableField {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
+    #[serde(deserialize_with = "null_is_empty")]
     pub conditions: Vec<BTreeMap<String, Value>>,
     pub accepted_names: Names,
+    #[serde(deserialize_with = "null_is_empty")]
     pub stored_versions: Vec<String>,
+}
+
+/// Lists that every definition has are written as null while they are empty.
+fn null_is_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Why a version of a definition cannot be served.
