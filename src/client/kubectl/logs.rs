@@ -124,7 +124,7 @@ impl LogsCommand {
                 found
             }
             (Some(pod), None) if self.all_pods => pods_behind(pod, session).await?,
-            (Some(pod), None) => vec![pod_behind(pod, session).await?],
+            (Some(pod), None) => vec![pod_behind(pod, session).await.map_err(|error| missing(error, session))?],
             (None, None) => {
                 return Err(Error::usage("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"));
             }
@@ -256,6 +256,17 @@ async fn follow(
                 return;
             }
         }
+    }
+}
+
+/// A pod that is missing is told with its namespace.
+fn missing(error: Error, session: &Session) -> Error {
+    match &error {
+        Error::Client(kube_client::ClientError::Api(api)) if api.is_not_found() => Error::usage(format!(
+            "error from server (NotFound): {} in namespace {:?}",
+            api.message, session.namespace
+        )),
+        _ => error,
     }
 }
 

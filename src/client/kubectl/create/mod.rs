@@ -119,7 +119,7 @@ impl CreateCommand {
         let object = Object::from_value(object).expect("what is made here is an object");
         let kind = object.kind().to_owned();
         let manifest = Manifest { object, origin: "arguments".to_owned() };
-        create(manifest, &how, false, session).await.map_err(|error| match error {
+        create(manifest, &how, names_namespace, session).await.map_err(|error| match error {
             Error::Source { source: ClientError::Api(error), .. } => said_plainly(&kind, error),
             other => other,
         })
@@ -130,6 +130,7 @@ impl CreateCommand {
 fn said_plainly(kind: &str, error: ApiError) -> Error {
     match error.reason {
         Reason::Invalid => error.into(),
+        _ if matches!(kind, "Namespace" | "Role" | "ClusterRole") => error.into(),
         _ => Error::Plain(format!("error: failed to create {}: {}", kind.to_lowercase(), error.message)),
     }
 }
@@ -156,7 +157,8 @@ async fn create(manifest: Manifest, how: &How, names_namespace: bool, session: &
     let kind = catalogue.of_object(&object)?;
     let namespace = manifest::namespace(&object, &session.namespace, names_namespace)?;
     let namespace = kind.namespace(&namespace);
-    if kind.is_namespaced {
+    // What is only printed names a namespace only if that was said.
+    if kind.is_namespaced && (dry_run != DryRun::Client || names_namespace) {
         object.set_metadata_text("namespace", namespace);
     }
     let answer = if dry_run == DryRun::Client {

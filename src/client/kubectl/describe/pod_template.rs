@@ -14,13 +14,15 @@ pub(super) fn containers(title: &str, specs: &Value, statuses: Option<&Value>, d
     out.line(depth, format!("{title}:"));
     for spec in specs {
         let status = statuses.and_then(|all| list(all).iter().find(|status| status["name"] == spec["name"]));
-        container(spec, statuses.is_some(), status, depth + 1, out);
+        container(spec, statuses.is_some(), status, out);
     }
 }
 
-fn container(spec: &Value, is_pod: bool, status: Option<&Value>, depth: usize, out: &mut Text) {
-    out.line(depth, format!("{}:", text(&spec["name"])));
-    let depth = depth + 1;
+fn container(spec: &Value, is_pod: bool, status: Option<&Value>, out: &mut Text) {
+    // Fields stand at one place in pods and templates; the name before them does not.
+    let inset = if is_pod { "" } else { " " };
+    out.line(1, format!("{inset}{}:", text(&spec["name"])));
+    let depth = 2;
     if let Some(status) = status {
         out.field(depth, "Container ID", text(&status["containerID"]));
     }
@@ -40,8 +42,6 @@ fn container(spec: &Value, is_pod: bool, status: Option<&Value>, depth: usize, o
         }
         out.field(depth, "Ready", title_case(&text(&status["ready"])));
         out.field(depth, "Restart Count", text(&status["restartCount"]));
-    } else if is_pod {
-        out.field(depth, "State", "Waiting");
     }
     for (name, field) in [("Limits", "limits"), ("Requests", "requests")] {
         let amounts = spec["resources"][field].as_object().into_iter().flatten();

@@ -61,6 +61,9 @@ fn endpoints(subject: &Subject, port_name: &str) -> String {
     }
     let rest = all.len().saturating_sub(ENDPOINTS_SHOWN);
     let shown = all[..all.len().min(ENDPOINTS_SHOWN)].join(",");
+    if all.is_empty() {
+        return or_none(String::new());
+    }
     if rest > 0 { format!("{shown} + {rest} more...") } else { shown }
 }
 

@@ -83,7 +83,7 @@ impl Text {
         self.line(0, "Conditions:");
         self.line(1, "Type\tStatus");
         for condition in list(conditions) {
-            self.line(1, format!("{}\t{} ", text(&condition["type"]), text(&condition["status"])));
+            self.line(1, format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])));
         }
     }
 }
