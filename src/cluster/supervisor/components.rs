@@ -12,6 +12,7 @@ use rest::ApiServer;
 use scheduler::Scheduler;
 
 use crate::control_plane::Basics;
+use crate::keep_running::keep_running;
 
 const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
@@ -38,10 +39,14 @@ pub(crate) fn masters_client(api: &ApiServer) -> Client {
 pub(crate) fn start_custom_resources(api: &ApiServer, basics: &Basics) {
     let client = masters_client(api);
     let (api, basics) = (api.clone(), basics.clone());
-    env::spawn(async move {
-        let factory = Factory::new(client.clone(), basics.rng.clone());
-        let serve = move |kinds| api.set_custom_resources(kinds);
-        extensions::follow(client, &factory, basics.clock.clone(), serve, basics.shutdown.clone()).await;
+    keep_running("custom kinds", basics.shutdown.clone(), move || {
+        let (api, client, basics) = (api.clone(), client.clone(), basics.clone());
+        async move {
+            let factory = Factory::new(client.clone(), basics.rng.clone());
+            let serve = move |kinds| api.set_custom_resources(kinds);
+            extensions::follow(client, &factory, basics.clock.clone(), serve, basics.shutdown.clone()).await;
+            Ok(())
+        }
     });
 }
 
@@ -68,10 +73,15 @@ pub(crate) fn start_control(api: &ApiServer, config: &ServerConfig, credentials:
         tracing::info!("the controllers are running");
     }
     if config.runs_scheduler {
-        let client = client_as(api, scheduler::USER);
-        let scheduler = Scheduler::new(&client, manager.factory(), basics.clock.clone(), basics.rng.clone());
-        let shutdown = basics.shutdown.clone();
-        env::spawn(async move { scheduler.run(shutdown).await });
+        let (client, factory, basics) = (client_as(api, scheduler::USER), manager.factory().clone(), basics.clone());
+        keep_running("scheduler", basics.shutdown.clone(), move || {
+            let scheduler = Scheduler::new(&client, &factory, basics.clock.clone(), basics.rng.clone());
+            let shutdown = basics.shutdown.clone();
+            async move {
+                scheduler.run(shutdown).await;
+                Ok(())
+            }
+        });
         tracing::info!("the scheduler is running");
     }
 }

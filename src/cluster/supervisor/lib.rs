@@ -5,6 +5,7 @@ mod cluster_dns;
 mod components;
 mod control_plane;
 mod dialer;
+mod keep_running;
 mod names;
 mod node;
 mod node_role;

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use crate::cluster_dns;
 use crate::components::client_as;
 use crate::control_plane::Basics;
+use crate::keep_running::keep_running;
 use crate::node_role;
 use crate::sandbox_network::RoutedNetwork;
 
@@ -104,7 +105,13 @@ impl Node<'_> {
         let kubelet = self.kubelet(address, runtime, images)?;
         self.serve_kubelet(&kubelet).await?;
         let shutdown = self.basics.shutdown.clone();
-        env::spawn(async move { kubelet.run(shutdown).await });
+        keep_running("kubelet", shutdown.clone(), move || {
+            let (kubelet, shutdown) = (kubelet.clone(), shutdown.clone());
+            async move {
+                kubelet.run(shutdown).await;
+                Ok(())
+            }
+        });
         node_role::keep(self.api, &self.node.name, self.basics);
         Ok(())
     }
@@ -208,13 +215,16 @@ impl Node<'_> {
     async fn start_services(&self, address: IpAddr) -> anyhow::Result<()> {
         let client = client_as(self.api, NETWORK_USER);
         let factory = Factory::new(client, self.basics.rng.clone());
-        let proxy = ServiceProxy::open(&self.data_dir.instance()).context("open the service proxy")?;
         let facts =
             NodeFacts { name: self.node.name.clone(), zone: None, cluster_cidrs: vec![self.server.cluster_cidr] };
-        let basics = self.basics.clone();
-        let watching = factory.clone();
-        env::spawn(async move {
-            service_proxy::run(proxy, facts, &watching, basics.clock.clone(), basics.shutdown.clone()).await;
+        let (basics, instance, watching) = (self.basics.clone(), self.data_dir.instance(), factory.clone());
+        keep_running("service proxy", self.basics.shutdown.clone(), move || {
+            let (basics, instance, facts, factory) = (basics.clone(), instance.clone(), facts.clone(), watching.clone());
+            async move {
+                let proxy = ServiceProxy::open(&instance).context("open the service proxy")?;
+                service_proxy::run(proxy, facts, &factory, basics.clock.clone(), basics.shutdown.clone()).await;
+                Ok(())
+            }
         });
         self.start_dns(address, factory).await
     }
@@ -229,9 +239,13 @@ impl Node<'_> {
         let server = dns::Dns::bind(config, self.basics.clock.clone()).await.context("start the cluster's DNS")?;
         let listening = server.local_addresses().first().copied().context("DNS listens nowhere")?;
         let (records, shutdown) = (server.records(), self.basics.shutdown.clone());
-        env::spawn({
-            let shutdown = shutdown.clone();
-            async move { dns::follow(&records, &factory, shutdown).await }
+        let until = shutdown.clone();
+        keep_running("records of DNS", shutdown.clone(), move || {
+            let (records, factory, until) = (records.clone(), factory.clone(), until.clone());
+            async move {
+                dns::follow(&records, &factory, until).await;
+                Ok(())
+            }
         });
         env::spawn(async move { server.run(shutdown).await });
         let client = crate::components::masters_client(self.api);
