@@ -30,6 +30,8 @@ need_toolchain() {
     command -v cargo >/dev/null || { [ -r "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
     command -v rustup >/dev/null || fail "rustup is missing; get it from https://rustup.rs"
     need_packages gcc musl-tools mold libc-bin
+    CARGO_BUILD_TARGET=$(build_target)
+    export CARGO_BUILD_TARGET
     rustup target list --installed | grep -q "^$(build_target)\$" || rustup target add "$(build_target)"
 }
 
