@@ -34,6 +34,7 @@ pub(super) fn serve(state: &mut State, request: &Request, now: Timestamp) -> Ans
     };
     let parameters = parameters(query);
     let object = match request.method {
+        Method::Get if target.name.is_empty() => list(state, &target, &parameters)?,
         Method::Get => get(state, &target)?,
         Method::Post if target.name.is_empty() => {
             return create(state, &target, body(request)?, now);
@@ -416,13 +417,7 @@ fn delete(state: &mut State, target: &Target, options: &Value, now: Timestamp) -
     ))
 }
 
-fn delete_collection(
-    state: &mut State,
-    target: &Target,
-    parameters: &[(String, String)],
-    request: &Request,
-    now: Timestamp,
-) -> Answer {
+fn selection(target: &Target, parameters: &[(String, String)]) -> Result<Selection, ApiError> {
     let parameter = |name: &str| {
         parameters
             .iter()
@@ -430,12 +425,43 @@ fn delete_collection(
             .map(|(_, value)| value.clone())
             .unwrap_or_default()
     };
-    let selection = Selection::parse(&ListRequest {
+    Selection::parse(&ListRequest {
         resource: target.resource.clone(),
         namespace: Some(target.namespace.clone()).filter(|namespace| !namespace.is_empty()),
         label_selector: parameter("labelSelector"),
         field_selector: parameter("fieldSelector"),
-    })?;
+    })
+}
+
+/// All that is selected, on one page.
+fn list(
+    state: &State,
+    target: &Target,
+    parameters: &[(String, String)],
+) -> Result<Object, ApiError> {
+    let selection = selection(target, parameters)?;
+    let matching = state
+        .objects
+        .iter()
+        .filter(|((resource, _), object)| selection.matches(resource, object));
+    let items: Vec<Value> = matching
+        .filter_map(|(_, object)| object.to_object().ok())
+        .map(Object::into_value)
+        .collect();
+    let version = target.resource.group_version().to_string();
+    let list = json!({"kind": "List", "apiVersion": version, "items": items,
+                      "metadata": {"resourceVersion": state.revision.to_string()}});
+    Ok(Object::from_value(list).unwrap_or_default())
+}
+
+fn delete_collection(
+    state: &mut State,
+    target: &Target,
+    parameters: &[(String, String)],
+    request: &Request,
+    now: Timestamp,
+) -> Answer {
+    let selection = selection(target, parameters)?;
     let matching = state
         .objects
         .iter()
