@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod confinement;
 mod kubectl;
+mod restart;
+mod services;
 mod streams;
+mod volumes;
 mod workloads;
 
 use std::process::ExitCode;
@@ -18,7 +22,15 @@ pub(crate) type Test = (&'static str, fn());
 /// Enough to keep two cores busy while most tests wait.
 const THREADS: usize = 4;
 
-const GROUPS: &[(&str, &[Test])] = &[("kubectl", kubectl::TESTS), ("streams", streams::TESTS), ("workloads", workloads::TESTS)];
+const GROUPS: &[(&str, &[Test])] = &[
+    ("kubectl", kubectl::TESTS),
+    ("streams", streams::TESTS),
+    ("workloads", workloads::TESTS),
+    ("confinement", confinement::TESTS),
+    ("services", services::TESTS),
+    ("volumes", volumes::TESTS),
+    ("restart", restart::TESTS),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -50,6 +50,7 @@ fn base() -> Image {
     for (directory, mode) in [("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("sys", 0o755), ("dev", 0o755)] {
         image = image.directory(directory, mode).expect("packed");
     }
+    image = image.file("bin/call32", &call32(), 0o755).expect("packed");
     let passwd = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/tmp:/bin/sh\n";
     let group = b"root:x:0:\napp:x:1000:\nextra:x:50:app\n";
     image.file("etc/passwd", passwd, 0o644).expect("packed").file("etc/group", group, 0o644).expect("packed")
@@ -62,6 +63,22 @@ fn busybox() -> Image {
 fn self_executing() -> Image {
     let image = base().file("evil", b"#!/proc/self/exe\n", 0o755).expect("packed");
     image.set("Entrypoint", json!(["/evil"])).set("Env", json!(["PATH=/bin"]))
+}
+
+/// A program for 32-bit x86 of a few instructions: `add_key` by `int 0x80`, whose error number is its exit code.
+fn call32() -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    // mov eax, 286 (add_key); int 0x80; neg eax; mov ebx, eax; mov eax, 1 (exit); int 0x80
+    const CODE: &[u8] =
+        &[0xb8, 0x1e, 0x01, 0, 0, 0xcd, 0x80, 0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80];
+    let size = u32::try_from(52 + 32 + CODE.len()).expect("a small program");
+    let mut out = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    out.extend([2_u16, 3].iter().flat_map(|half| half.to_le_bytes()));
+    out.extend([1, BASE + 84, 52, 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()));
+    out.extend([52_u16, 32, 1, 40, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    out.extend([1, 0, BASE, BASE, size, size, 5, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    out.extend(CODE);
+    out
 }
 
 fn applets() -> Vec<String> {
