@@ -40,6 +40,7 @@ async fn adopt_sandbox(inner: &Arc<Inner>, dir: SandboxDir, record: SandboxRecor
         record,
         dir,
         ready: ready.filter(|_| views.is_some()),
+        turn: SandboxEntry::held(),
     };
     let is_alive = entry.ready.is_some();
     let containers = read_containers(&entry.dir);
@@ -133,6 +134,7 @@ async fn remove_leftover(inner: &Arc<Inner>, dir: &SandboxDir) {
                 record,
                 dir: dir.clone(),
                 ready: None,
+                turn: SandboxEntry::held(),
             };
             sandboxes::release(&inner, &entry).map_err(internal)?;
         }

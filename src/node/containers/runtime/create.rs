@@ -38,12 +38,24 @@ struct Draft {
     target_pid: Option<i32>,
 }
 
-/// Prepares a container; on an error nothing is left behind.
+/// Prepares a container, to the end even when the caller goes away; on an error nothing is left behind.
 pub(super) async fn create(
     inner: &Arc<Inner>,
     sandbox_id: &PodSandboxId,
     config: ContainerConfig,
 ) -> Result<ContainerId> {
+    let (inner, sandbox_id) = (inner.clone(), sandbox_id.clone());
+    sandboxes::to_the_end(async move { create_whole(&inner, &sandbox_id, config).await }).await
+}
+
+async fn create_whole(
+    inner: &Arc<Inner>,
+    sandbox_id: &PodSandboxId,
+    config: ContainerConfig,
+) -> Result<ContainerId> {
+    // Nothing is put into a sandbox that is being stopped.
+    let turn = inner.sandbox(sandbox_id)?.turn;
+    let _turn = turn.lock().await;
     let sandbox = inner.sandbox(sandbox_id)?;
     if sandbox.ready.is_none() {
         return Err(Error::CreateContainer(format!(

@@ -1,7 +1,7 @@
 //! Making, stopping and removing sandboxes, and listening to their shims.
 
 use super::shim_client::{ShimConnection, call_done};
-use super::state::{Phase, SandboxEntry, SandboxRecord};
+use super::state::{Phase, SandboxEntry, SandboxRecord, Turn};
 use super::{Inner, blocking, containers, files, launcher};
 use crate::error::internal;
 use crate::layout::SandboxDir;
@@ -25,8 +25,19 @@ const UNKNOWN_EXIT_CODE: i32 = 255;
 /// How long a shim may take to say that it ends.
 const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Makes a sandbox; on an error nothing is left behind.
+/// Makes a sandbox; on an error nothing is left behind. It is listed, not ready, while it is made, and made to the end
+/// when the caller goes away: so it can be removed.
 pub(super) async fn run(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<PodSandboxId> {
+    let inner = inner.clone();
+    to_the_end(async move { run_whole(&inner, config).await }).await
+}
+
+/// Work that is not cut off with its caller.
+pub(super) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    env::spawn(work).await.map_err(internal)?
+}
+
+async fn run_whole(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<PodSandboxId> {
     let id = PodSandboxId(inner.new_id());
     let mut entry = SandboxEntry {
         record: SandboxRecord {
@@ -39,10 +50,15 @@ pub(super) async fn run(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<
         },
         dir: inner.layout.sandbox(&id),
         ready: None,
+        turn: SandboxEntry::held(),
     };
+    let turn = entry.turn.clone();
+    let _turn = turn.lock().await;
+    inner.state().sandboxes.insert(id.clone(), entry.clone());
     let made = make(inner, &mut entry).await;
     if let Err(error) = made {
         undo(inner, &entry).await;
+        inner.state().sandboxes.remove(&id);
         return Err(error);
     }
     inner.state().sandboxes.insert(id.clone(), entry);
@@ -163,14 +179,24 @@ pub(super) async fn namespace(dir: &SandboxDir, kind: NamespaceKind) -> Result<O
     Ok(found.map(|(_, fd)| Namespace::from_fd(kind, fd)))
 }
 
-/// Stops everything in a sandbox. It stays listed, not ready, until it is removed.
+/// Stops everything in a sandbox, to the end even when the caller goes away. It stays listed, not ready, until it is removed.
 pub(super) async fn stop(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
+    let (inner, id) = (inner.clone(), id.clone());
+    to_the_end(async move { stop_whole(&inner, &id).await }).await
+}
+
+async fn stop_whole(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
     let Ok(entry) = inner.sandbox(id) else {
         return Ok(());
     };
-    if entry.record.is_stopped {
+    let mut turn = entry.turn.lock().await;
+    if *turn == Turn::Released {
         return Ok(());
     }
+    // As it is now: it may have been made meanwhile.
+    let Ok(entry) = inner.sandbox(id) else {
+        return Ok(());
+    };
     for container in inner.containers_of(id) {
         containers::stop(inner, &container.record.id, Duration::ZERO).await?;
     }
@@ -190,7 +216,9 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
         release(&work, &stopped).map_err(|error| Error::Kill(error.to_string()))?;
         stopped.save().map_err(internal)
     })
-    .await
+    .await?;
+    *turn = Turn::Released;
+    Ok(())
 }
 
 /// Asks the shim to end, and kills it if it does not answer.
@@ -221,6 +249,11 @@ pub(super) fn release(inner: &Inner, entry: &SandboxEntry) -> linux::Result<()> 
 
 /// Stops a sandbox and removes it with all its containers.
 pub(super) async fn remove(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
+    let (inner, id) = (inner.clone(), id.clone());
+    to_the_end(async move { remove_whole(&inner, &id).await }).await
+}
+
+async fn remove_whole(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
     let Ok(entry) = inner.sandbox(id) else {
         return Ok(());
     };

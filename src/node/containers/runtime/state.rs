@@ -55,6 +55,15 @@ pub(super) struct SandboxEntry {
     pub(super) dir: SandboxDir,
     /// `None` without a living shim.
     pub(super) ready: Option<Ready>,
+    /// Held by the one call that makes or stops the sandbox, or prepares a container of it.
+    pub(super) turn: Arc<tokio::sync::Mutex<Turn>>,
+}
+
+/// Whether what a sandbox held of the kernel (processes, cgroup, mounts) is given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Held,
+    Released,
 }
 
 #[derive(Clone)]
@@ -75,6 +84,10 @@ pub(super) enum Phase {
 }
 
 impl SandboxEntry {
+    pub(super) fn held() -> Arc<tokio::sync::Mutex<Turn>> {
+        Arc::new(tokio::sync::Mutex::new(Turn::Held))
+    }
+
     pub(super) fn view(&self) -> PodSandbox {
         let config = &self.record.config;
         PodSandbox {

@@ -155,7 +155,8 @@ fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[Cont
     if let Some(ended) = [api, old].into_iter().flatten().find(|phase| is_terminal(Some(phase))) {
         return ended.to_owned();
     }
-    if inputs.eviction.is_some() && inputs.worker_phase >= Phase::Terminated {
+    // How the containers of an evicted pod end says nothing; it is reported once none of them runs.
+    if inputs.eviction.is_some() && inputs.worker_phase >= Phase::Terminating {
         return "Failed".to_owned();
     }
     let current = inputs.observed.sandboxes.first().map(|sandbox| &sandbox.id);
