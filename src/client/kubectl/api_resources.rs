@@ -22,28 +22,49 @@ pub(crate) struct ApiResourcesCommand {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     categories: Vec<String>,
     /// wide|name
-    #[arg(long, short = 'o', default_value = "", hide_default_value = true, value_name = "FORM")]
+    #[arg(
+        long,
+        short = 'o',
+        default_value = "",
+        hide_default_value = true,
+        value_name = "FORM"
+    )]
     output: String,
     /// Leave the headers out
     #[arg(long)]
     no_headers: bool,
     /// name or kind
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "COLUMN")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "COLUMN"
+    )]
     sort_by: String,
 }
 
 impl ApiResourcesCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         let catalogue = session.catalogue().await?;
-        let mut kinds: Vec<&ResourceKind> = catalogue.preferred().filter(|kind| self.wants(kind)).collect();
+        let mut kinds: Vec<&ResourceKind> = catalogue
+            .preferred()
+            .filter(|kind| self.wants(kind))
+            .collect();
         match self.sort_by.as_str() {
             "" => kinds.sort_by_key(|kind| (&kind.resource.group, &kind.resource.resource)),
             "name" => kinds.sort_by_key(|kind| &kind.resource.resource),
             "kind" => kinds.sort_by_key(|kind| &kind.kind),
-            other => return Err(Error::usage(format!("--sort-by accepts only name or kind, not {other:?}"))),
+            other => {
+                return Err(Error::usage(format!(
+                    "--sort-by accepts only name or kind, not {other:?}"
+                )));
+            }
         }
         let text = match self.output.as_str() {
-            "name" => kinds.iter().map(|kind| format!("{}\n", kind.resource.group_resource())).collect(),
+            "name" => kinds
+                .iter()
+                .map(|kind| format!("{}\n", kind.resource.group_resource()))
+                .collect(),
             "" | "wide" => self.table(&kinds),
             other => return Err(Error::usage(format!("--output {other} is not available"))),
         };
@@ -51,10 +72,17 @@ impl ApiResourcesCommand {
     }
 
     fn wants(&self, kind: &ResourceKind) -> bool {
-        self.namespaced.is_none_or(|namespaced| namespaced == kind.is_namespaced)
-            && self.api_group.as_ref().is_none_or(|group| kind.resource.group == *group)
+        self.namespaced
+            .is_none_or(|namespaced| namespaced == kind.is_namespaced)
+            && self
+                .api_group
+                .as_ref()
+                .is_none_or(|group| kind.resource.group == *group)
             && self.verbs.iter().all(|verb| kind.can(verb))
-            && self.categories.iter().all(|category| kind.categories.contains(category))
+            && self
+                .categories
+                .iter()
+                .all(|category| kind.categories.contains(category))
     }
 
     fn table(&self, kinds: &[&ResourceKind]) -> String {
@@ -62,7 +90,11 @@ impl ApiResourcesCommand {
         let mut text = String::new();
         if !self.no_headers {
             text.push_str("NAME\tSHORTNAMES\tAPIVERSION\tNAMESPACED\tKIND");
-            text.push_str(if is_wide { "\tVERBS\tCATEGORIES\n" } else { "\n" });
+            text.push_str(if is_wide {
+                "\tVERBS\tCATEGORIES\n"
+            } else {
+                "\n"
+            });
         }
         for kind in kinds {
             let version = kind.resource.group_version().to_string();
@@ -75,7 +107,11 @@ impl ApiResourcesCommand {
             ];
             text.push_str(&cells.join("\t"));
             if is_wide {
-                text.push_str(&format!("\t{}\t{}", kind.verbs.join(","), kind.categories.join(",")));
+                text.push_str(&format!(
+                    "\t{}\t{}",
+                    kind.verbs.join(","),
+                    kind.categories.join(",")
+                ));
             }
             text.push('\n');
         }

@@ -37,7 +37,13 @@ pub(crate) struct ApplyCommand {
     #[arg(long, short = 'o', value_name = "FORM")]
     output: Option<String>,
     /// Only objects with these labels
-    #[arg(long, short = 'l', default_value = "", hide_default_value = true, value_name = "SELECTOR")]
+    #[arg(
+        long,
+        short = 'l',
+        default_value = "",
+        hide_default_value = true,
+        value_name = "SELECTOR"
+    )]
     selector: String,
     /// Refused: pruning is not built in
     #[arg(long)]
@@ -100,14 +106,18 @@ pub(crate) fn field_validation(text: &str) -> Result<&'static str> {
 impl ApplyCommand {
     pub(crate) async fn run(self, names_namespace: bool, session: &mut Session) -> Result<()> {
         if self.prune {
-            return Err(Error::usage("--prune is not built in: delete what is no longer wanted by name or label"));
+            return Err(Error::usage(
+                "--prune is not built in: delete what is no longer wanted by name or label",
+            ));
         }
         if self.files.is_empty() {
             return Err(Error::usage("must specify one of -f and -k"));
         }
         let dry_run = match DryRun::parse(&self.dry_run)? {
             DryRun::Client => {
-                return Err(Error::usage("apply is always server-side: use --dry-run=server"));
+                return Err(Error::usage(
+                    "apply is always server-side: use --dry-run=server",
+                ));
             }
             dry_run => dry_run,
         };
@@ -120,13 +130,20 @@ impl ApplyCommand {
             if !selector.matches_with(|key| manifest.object.label(key)) {
                 continue;
             }
-            match self.apply(manifest, names_namespace, dry_run, &output, session).await {
+            match self
+                .apply(manifest, names_namespace, dry_run, &output, session)
+                .await
+            {
                 Ok(object) => applied.push(object),
                 Err(error) => errors.push(error),
             }
         }
         if !output.is_table() && output != Output::Name && !applied.is_empty() {
-            let value = if applied.len() == 1 { applied.remove(0) } else { output::list(applied) };
+            let value = if applied.len() == 1 {
+                applied.remove(0)
+            } else {
+                output::list(applied)
+            };
             session.print(output::render(&output, &value, ""))?;
         }
         Error::all(errors)
@@ -158,18 +175,28 @@ impl ApplyCommand {
         };
         let path = with_query(path, "fieldManager", &self.field_manager);
         let path = with_query(path, "fieldValidation", field_validation(&self.validate)?);
-        let path = with_query(path, "force", if self.force_conflicts { "true" } else { "" });
+        let path = with_query(
+            path,
+            "force",
+            if self.force_conflicts { "true" } else { "" },
+        );
         let path = with_query(path, "dryRun", dry_run.query());
         let mut object = object;
         if kind.is_namespaced {
             object.set_metadata_text("namespace", namespace);
         }
         let body = object.clone().into_value().to_string().into_bytes();
-        let after = session.call(Method::Patch, path, "application/apply-patch+yaml", body).await;
+        let after = session
+            .call(Method::Patch, path, "application/apply-patch+yaml", body)
+            .await;
         let after = after.map_err(|error| failure(error, &origin))?;
         if output.is_table() {
             let done = what_happened(before.as_ref(), &after);
-            session.say(format!("{} {done}{}", kind.label(object.name()), dry_run.suffix()))?;
+            session.say(format!(
+                "{} {done}{}",
+                kind.label(object.name()),
+                dry_run.suffix()
+            ))?;
         } else if *output == Output::Name {
             session.say(kind.label(object.name()))?;
         }
@@ -214,10 +241,15 @@ fn failure(error: ClientError, origin: &str) -> Error {
                  https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts",
                 causes.len(),
                 if causes.len() == 1 { "" } else { "s" },
-                api.message.split_once(": ").map_or(api.message.as_str(), |(_, rest)| rest)
+                api.message
+                    .split_once(": ")
+                    .map_or(api.message.as_str(), |(_, rest)| rest)
             ))
         }
-        _ => Error::Source { origin: format!("applying {origin:?}"), source: error },
+        _ => Error::Source {
+            origin: format!("applying {origin:?}"),
+            source: error,
+        },
     }
 }
 

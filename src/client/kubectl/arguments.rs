@@ -17,10 +17,21 @@ pub(crate) struct Target {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Selectors {
     /// Label selector, such as app=web,tier!=cache
-    #[arg(long = "selector", short = 'l', default_value = "", hide_default_value = true, value_name = "SELECTOR")]
+    #[arg(
+        long = "selector",
+        short = 'l',
+        default_value = "",
+        hide_default_value = true,
+        value_name = "SELECTOR"
+    )]
     pub(crate) labels: String,
     /// Field selector, such as status.phase=Running
-    #[arg(long = "field-selector", default_value = "", hide_default_value = true, value_name = "SELECTOR")]
+    #[arg(
+        long = "field-selector",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "SELECTOR"
+    )]
     pub(crate) fields: String,
 }
 
@@ -39,7 +50,10 @@ pub(crate) fn targets(arguments: &[String], catalogue: &Catalogue) -> Result<Vec
         ));
     };
     if first.contains('/') {
-        return arguments.iter().map(|argument| pair(argument, catalogue)).collect();
+        return arguments
+            .iter()
+            .map(|argument| pair(argument, catalogue))
+            .collect();
     }
     let names = &arguments[1..];
     if names.iter().any(|name| name.contains('/')) {
@@ -61,9 +75,15 @@ pub(crate) fn targets(arguments: &[String], catalogue: &Catalogue) -> Result<Vec
     let mut targets = Vec::new();
     for kind in kinds {
         if names.is_empty() {
-            targets.push(Target { kind: kind.clone(), name: None });
+            targets.push(Target {
+                kind: kind.clone(),
+                name: None,
+            });
         }
-        let named = names.iter().map(|name| Target { kind: kind.clone(), name: Some(name.clone()) });
+        let named = names.iter().map(|name| Target {
+            kind: kind.clone(),
+            name: Some(name.clone()),
+        });
         targets.extend(named);
     }
     Ok(targets)
@@ -79,9 +99,14 @@ fn pair(argument: &str, catalogue: &Catalogue) -> Result<Target> {
         )));
     };
     if kind.is_empty() || name.is_empty() {
-        return Err(Error::usage("arguments in resource/name form must have a single resource and name"));
+        return Err(Error::usage(
+            "arguments in resource/name form must have a single resource and name",
+        ));
     }
-    Ok(Target { kind: catalogue.find(kind)?.clone(), name: Some((*name).to_owned()) })
+    Ok(Target {
+        kind: catalogue.find(kind)?.clone(),
+        name: Some((*name).to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -96,13 +121,19 @@ mod tests {
         let catalogue = Catalogue::discover(&client).await.expect("discovery");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let targets = targets(&arguments, &catalogue)?;
-        Ok(targets.iter().map(|target| target.kind.label(target.name.as_deref().unwrap_or("*"))).collect())
+        Ok(targets
+            .iter()
+            .map(|target| target.kind.label(target.name.as_deref().unwrap_or("*")))
+            .collect())
     }
 
     #[tokio::test]
     async fn arguments_name_kinds_and_objects_in_any_form() {
         assert_eq!(read(&["pods"]).await.expect("targets"), ["pod/*"]);
-        assert_eq!(read(&["pod,services", "a"]).await.expect("targets"), ["pod/a", "service/a"]);
+        assert_eq!(
+            read(&["pod,services", "a"]).await.expect("targets"),
+            ["pod/a", "service/a"]
+        );
         assert_eq!(
             read(&["deployment/a", "pod/b"]).await.expect("targets"),
             ["deployment.apps/a", "pod/b"]

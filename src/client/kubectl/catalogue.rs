@@ -60,7 +60,8 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     pub(crate) async fn discover(client: &Client) -> Result<Self, ClientError> {
-        let (core, groups) = tokio::try_join!(discovery(client, "/api"), discovery(client, "/apis"))?;
+        let (core, groups) =
+            tokio::try_join!(discovery(client, "/api"), discovery(client, "/apis"))?;
         let mut kinds = Vec::new();
         for (document, root) in [(&core, "/api"), (&groups, "/apis")] {
             if document["kind"] == "APIGroupDiscoveryList" {
@@ -82,7 +83,9 @@ impl Catalogue {
         let found = match rest {
             None => self.kinds.iter().find(|kind| kind.is_called(resource)),
             Some(group) => self.kinds.iter().find(|kind| {
-                let GroupVersionResource { group: of, version, .. } = &kind.resource;
+                let GroupVersionResource {
+                    group: of, version, ..
+                } = &kind.resource;
                 let qualified = of == group
                     || format!("{version}.{of}").trim_end_matches('.') == group
                     || (of.starts_with(group) && of[group.len()..].starts_with('.'));
@@ -90,9 +93,9 @@ impl Catalogue {
             }),
         };
         found.ok_or_else(|| match rest {
-            None => {
-                Error::usage(format!("the server doesn't have a resource type {resource:?}"))
-            }
+            None => Error::usage(format!(
+                "the server doesn't have a resource type {resource:?}"
+            )),
             Some(group) => Error::usage(format!(
                 "the server doesn't have a resource type {resource:?} in group {group:?}"
             )),
@@ -113,7 +116,9 @@ impl Catalogue {
     /// Every kind in one version.
     pub(crate) fn preferred(&self) -> impl Iterator<Item = &ResourceKind> {
         let mut seen = std::collections::BTreeSet::new();
-        self.kinds.iter().filter(move |kind| seen.insert(kind.resource.group_resource()))
+        self.kinds
+            .iter()
+            .filter(move |kind| seen.insert(kind.resource.group_resource()))
     }
 
     /// The kind of a manifest.
@@ -144,7 +149,12 @@ async fn discovery(client: &Client, path: &str) -> Result<Value, ClientError> {
         content_type: "",
         body: bytes::Bytes::new(),
     };
-    answer(&client.transport().call_accepting(request, DISCOVERY).await?)
+    answer(
+        &client
+            .transport()
+            .call_accepting(request, DISCOVERY)
+            .await?,
+    )
 }
 
 fn aggregated(document: &Value) -> Vec<ResourceKind> {
@@ -166,7 +176,9 @@ fn aggregated(document: &Value) -> Vec<ResourceKind> {
                     categories: texts(&resource["categories"]),
                     verbs: texts(&resource["verbs"]),
                     is_namespaced: resource["scope"] == "Namespaced",
-                    is_scalable: subresources.iter().any(|part| part["subresource"] == "scale"),
+                    is_scalable: subresources
+                        .iter()
+                        .any(|part| part["subresource"] == "scale"),
                 });
             }
         }
@@ -175,17 +187,31 @@ fn aggregated(document: &Value) -> Vec<ResourceKind> {
 }
 
 /// The documents of before the aggregated form: one a version.
-async fn legacy(client: &Client, document: &Value, root: &str) -> Result<Vec<ResourceKind>, ClientError> {
+async fn legacy(
+    client: &Client,
+    document: &Value,
+    root: &str,
+) -> Result<Vec<ResourceKind>, ClientError> {
     let mut versions: Vec<(String, String)> = Vec::new();
     if root == "/api" {
-        versions.extend(texts(&document["versions"]).into_iter().map(|version| (String::new(), version)));
+        versions.extend(
+            texts(&document["versions"])
+                .into_iter()
+                .map(|version| (String::new(), version)),
+        );
     }
     for group in list(&document["groups"]) {
         let preferred = text(&group["preferredVersion"]["version"]);
-        let mut of_group: Vec<String> =
-            list(&group["versions"]).iter().map(|version| text(&version["version"])).collect();
+        let mut of_group: Vec<String> = list(&group["versions"])
+            .iter()
+            .map(|version| text(&version["version"]))
+            .collect();
         of_group.sort_by_key(|version| *version != preferred);
-        versions.extend(of_group.into_iter().map(|version| (text(&group["name"]), version)));
+        versions.extend(
+            of_group
+                .into_iter()
+                .map(|version| (text(&group["name"]), version)),
+        );
     }
     let calls = versions.iter().map(|(group, version)| async move {
         let document: Value = client.get_json(&group_version_path(group, version)).await?;
@@ -243,9 +269,19 @@ mod tests {
             assert_eq!(catalogue.find(name).expect("pods").resource.group, "");
         }
         for name in ["deployments.apps", "deployment.v1.apps"] {
-            assert_eq!(catalogue.find(name).expect("deployments").kind, "Deployment");
+            assert_eq!(
+                catalogue.find(name).expect("deployments").kind,
+                "Deployment"
+            );
         }
-        assert_eq!(catalogue.find("pods.example.com").expect("the other").resource.group, "example.com");
+        assert_eq!(
+            catalogue
+                .find("pods.example.com")
+                .expect("the other")
+                .resource
+                .group,
+            "example.com"
+        );
         assert_eq!(
             catalogue.find("foo").expect_err("no such kind").to_string(),
             "error: the server doesn't have a resource type \"foo\""

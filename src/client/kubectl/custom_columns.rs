@@ -27,7 +27,9 @@ impl CustomColumns {
     pub(crate) fn parse_file(text: &str) -> Result<Self> {
         let mut lines = text.lines().map(str::split_whitespace);
         let (Some(headers), Some(paths)) = (lines.next(), lines.next()) else {
-            return Err(Error::usage("missing second line, expected <header> <header> …, then paths"));
+            return Err(Error::usage(
+                "missing second line, expected <header> <header> …, then paths",
+            ));
         };
         let columns = headers.zip(paths).map(|(header, path)| named(header, path));
         Ok(Self(columns.collect::<Result<_>>()?))
@@ -35,7 +37,10 @@ impl CustomColumns {
 
     pub(crate) fn render(&self, value: &Value) -> String {
         let headers: Vec<&str> = self.0.iter().map(|(header, _)| header.as_str()).collect();
-        align(&format!("{}\n{}", headers.join("\t"), self.rows(value)), TABLE)
+        align(
+            &format!("{}\n{}", headers.join("\t"), self.rows(value)),
+            TABLE,
+        )
     }
 
     pub(crate) fn render_without_headers(&self, value: &Value) -> String {
@@ -64,9 +69,19 @@ fn cell(path: &Path, object: &Value) -> String {
     let found: Vec<String> = path
         .find(object)
         .into_iter()
-        .map(|value| if value.is_null() { "<none>".to_owned() } else { text_of(value) })
+        .map(|value| {
+            if value.is_null() {
+                "<none>".to_owned()
+            } else {
+                text_of(value)
+            }
+        })
         .collect();
-    if found.is_empty() { "<none>".to_owned() } else { found.join(",") }
+    if found.is_empty() {
+        "<none>".to_owned()
+    } else {
+        found.join(",")
+    }
 }
 
 #[cfg(test)]
@@ -77,9 +92,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_none() {
-        let columns = CustomColumns::parse("NAME:.metadata.name,NODE:spec.nodeName").expect("columns");
+        let columns =
+            CustomColumns::parse("NAME:.metadata.name,NODE:spec.nodeName").expect("columns");
         let list = json!({"items": [{"metadata": {"name": "a"}, "spec": {"nodeName": "n"}},
                                     {"metadata": {"name": "bbbbbbb"}}]});
-        assert_eq!(columns.render(&list), "NAME      NODE\na         n\nbbbbbbb   <none>\n");
+        assert_eq!(
+            columns.render(&list),
+            "NAME      NODE\na         n\nbbbbbbb   <none>\n"
+        );
     }
 }

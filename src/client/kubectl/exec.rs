@@ -50,7 +50,9 @@ pub(crate) struct ExecCommand {
 impl ExecCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         if self.command.is_empty() {
-            return Err(Error::usage("you must specify at least one command for the container"));
+            return Err(Error::usage(
+                "you must specify at least one command for the container",
+            ));
         }
         let pod = pod_behind(&self.pod, session).await?;
         let phase = pod.text_at(&["status", "phase"]);
@@ -70,7 +72,10 @@ impl ExecCommand {
         };
         let path = object_path(&pods(), Some(pod.namespace()), pod.name(), "exec");
         let path = with_query(path, "container", &container);
-        let path = self.command.iter().fold(path, |path, word| with_query(path, "command", word));
+        let path = self
+            .command
+            .iter()
+            .fold(path, |path, word| with_query(path, "command", word));
         let path = with_streams(path, wanted);
         let streams = open(&session.http()?, &path, wanted).await?;
         run_streams(streams, terminal, session).await
@@ -112,18 +117,32 @@ async fn open(http: &HttpTransport, path: &str, wanted: WantedStreams) -> Result
     let version = match upgrade.verify(&response).map_err(broken)?.as_str() {
         V5 => RemoteCommandVersion::V5,
         V4 => RemoteCommandVersion::V4,
-        other => return Err(Error::usage(format!("the server speaks {other:?}, which is unknown here"))),
+        other => {
+            return Err(Error::usage(format!(
+                "the server speaks {other:?}, which is unknown here"
+            )));
+        }
     };
     let protocol = RemoteCommandProtocol::WebSocket(version, Encoding::Binary);
-    connect(connection, protocol, wanted, Some(KEEP_ALIVE)).await.map_err(broken)
+    connect(connection, protocol, wanted, Some(KEEP_ALIVE))
+        .await
+        .map_err(broken)
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::usage(format!("the connection to the container broke off: {error}"))
+    Error::usage(format!(
+        "the connection to the container broke off: {error}"
+    ))
 }
 
 async fn run_streams(streams: ClientStreams, terminal: bool, session: &mut Session) -> Result<()> {
-    let ClientStreams { stdin, stdout, stderr, resize, outcome } = streams;
+    let ClientStreams {
+        stdin,
+        stdout,
+        stderr,
+        resize,
+        outcome,
+    } = streams;
     let raw = if terminal { RawTerminal::enter() } else { None };
     if let Some(resize) = resize {
         env::spawn(send_sizes(resize));
@@ -177,10 +196,15 @@ async fn pass_on(mut stdin: ByteWriter) {
 
 /// Tells the size of the terminal, now and whenever it changes.
 async fn send_sizes(mut resize: ResizeSender) {
-    let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+    let Ok(mut changes) = signal(SignalKind::window_change()) else {
+        return;
+    };
     loop {
         if let Ok(size) = tcgetwinsize(std::io::stdin().as_fd()) {
-            let size = TerminalSize { width: size.ws_col, height: size.ws_row };
+            let size = TerminalSize {
+                width: size.ws_col,
+                height: size.ws_row,
+            };
             if resize.send(size).await.is_err() {
                 return;
             }

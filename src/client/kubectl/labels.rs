@@ -37,7 +37,12 @@ struct ChangeArguments {
     #[arg(long)]
     list: bool,
     /// Only if the object has this version
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "VERSION")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "VERSION"
+    )]
     resource_version: String,
     /// none, client or server
     #[arg(long, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHERE")]
@@ -101,18 +106,27 @@ impl ChangeArguments {
         let dry_run = DryRun::parse(&self.dry_run)?;
         let (objects, changes) = split(&self.arguments, part)?;
         if changes.is_empty() && !self.list {
-            return Err(Error::usage(format!("at least one {} update is required", part.singular())));
+            return Err(Error::usage(format!(
+                "at least one {} update is required",
+                part.singular()
+            )));
         }
         let mut errors = Vec::new();
         for found in self.choice.read(&objects, &mut errors, session).await? {
             if self.list {
-                let set = found.object["metadata"][part.field()].as_object().into_iter().flatten();
+                let set = found.object["metadata"][part.field()]
+                    .as_object()
+                    .into_iter()
+                    .flatten();
                 for (key, value) in set {
                     session.say(format!("{key}={}", value.as_str().unwrap_or_default()))?;
                 }
                 continue;
             }
-            if let Err(error) = self.change(&found, part, &changes, dry_run, &output, session).await {
+            if let Err(error) = self
+                .change(&found, part, &changes, dry_run, &output, session)
+                .await
+            {
                 errors.push(error);
             }
         }
@@ -142,7 +156,14 @@ impl ChangeArguments {
                 metadata["resourceVersion"] = self.resource_version.clone().into();
             }
             let manager = self.field_manager.as_deref().unwrap_or(part.manager());
-            object = found.patch(MERGE, &json!({"metadata": metadata}), (dry_run, manager), session).await?;
+            object = found
+                .patch(
+                    MERGE,
+                    &json!({"metadata": metadata}),
+                    (dry_run, manager),
+                    session,
+                )
+                .await?;
         }
         let done = match part {
             Part::Annotations => "annotated",
@@ -155,8 +176,14 @@ impl ChangeArguments {
 
 /// The arguments up to the first change, and the changes.
 fn split(arguments: &[String], part: Part) -> Result<(Vec<String>, Changes)> {
-    let is_change = |argument: &&String| argument.contains('=') || (argument.ends_with('-') && argument.len() > 1);
-    let objects: Vec<String> = arguments.iter().take_while(|argument| !is_change(argument)).cloned().collect();
+    let is_change = |argument: &&String| {
+        argument.contains('=') || (argument.ends_with('-') && argument.len() > 1)
+    };
+    let objects: Vec<String> = arguments
+        .iter()
+        .take_while(|argument| !is_change(argument))
+        .cloned()
+        .collect();
     let mut changes = Changes::new();
     for argument in &arguments[objects.len()..] {
         let (key, value) = match (argument.split_once('='), argument.strip_suffix('-')) {
@@ -164,11 +191,16 @@ fn split(arguments: &[String], part: Part) -> Result<(Vec<String>, Changes)> {
             (None, Some(key)) => (key, None),
             (None, None) => {
                 let name = part.singular();
-                return Err(Error::usage(format!("all resources must be specified before {name} changes: {argument}")));
+                return Err(Error::usage(format!(
+                    "all resources must be specified before {name} changes: {argument}"
+                )));
             }
         };
         if key.is_empty() {
-            return Err(Error::usage(format!("invalid {} spec: {argument}", part.singular())));
+            return Err(Error::usage(format!(
+                "invalid {} spec: {argument}",
+                part.singular()
+            )));
         }
         if changes.insert(key.to_owned(), value).is_some() {
             return Err(Error::usage(format!(
@@ -196,9 +228,13 @@ fn plan(set: &Value, changes: &Changes, overwrite: bool, part: Part) -> Result<P
             (Some(value), Some(current)) if value == current => {}
             (Some(_), Some(current)) if !overwrite => {
                 return Err(Error::usage(match part {
-                    Part::Labels => format!("'{key}' already has a value ({current}), and --overwrite is false"),
+                    Part::Labels => {
+                        format!("'{key}' already has a value ({current}), and --overwrite is false")
+                    }
                     Part::Annotations => {
-                        format!("--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({current})")
+                        format!(
+                            "--overwrite is false but found the following declared annotation(s): '{key}' already has a value ({current})"
+                        )
                     }
                 }));
             }
@@ -248,9 +284,14 @@ mod tests {
         assert_eq!(planned.done, "modified");
         let (_, other) = changes(&["pods", "x=2"]);
         assert_eq!(
-            plan(&set, &other, false, Part::Labels).expect_err("set already").to_string(),
+            plan(&set, &other, false, Part::Labels)
+                .expect_err("set already")
+                .to_string(),
             "error: 'x' already has a value (1), and --overwrite is false"
         );
-        assert_eq!(plan(&set, &other, true, Part::Labels).expect("a plan").done, "labeled");
+        assert_eq!(
+            plan(&set, &other, true, Part::Labels).expect("a plan").done,
+            "labeled"
+        );
     }
 }

@@ -49,7 +49,12 @@ pub(crate) struct LogsCommand {
     #[arg(long, value_name = "DURATION")]
     since: Option<String>,
     /// Not older than this moment (RFC 3339)
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TIME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TIME"
+    )]
     since_time: String,
     /// The last lines only; -1 shows all
     #[arg(long, allow_hyphen_values = true, value_name = "LINES")]
@@ -108,13 +113,21 @@ impl LogsCommand {
 
     async fn sources(&self, session: &mut Session) -> Result<Vec<Source>> {
         if self.since.is_some() && !self.since_time.is_empty() {
-            return Err(Error::usage("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+            return Err(Error::usage(
+                "at most one of `sinceTime` or `sinceSeconds` may be specified",
+            ));
         }
         if self.container.is_some() && self.container_argument.is_some() {
-            return Err(Error::usage("only one of -c or an inline [CONTAINER] arg is allowed"));
+            return Err(Error::usage(
+                "only one of -c or an inline [CONTAINER] arg is allowed",
+            ));
         }
         let found = match (&self.pod, &self.selector) {
-            (Some(_), Some(_)) => return Err(Error::usage("only a selector (-l) or a POD name is allowed")),
+            (Some(_), Some(_)) => {
+                return Err(Error::usage(
+                    "only a selector (-l) or a POD name is allowed",
+                ));
+            }
             (None, Some(selector)) => {
                 let namespace = session.namespace.clone();
                 let found = pods_of(selector, &namespace, session).await?;
@@ -124,16 +137,26 @@ impl LogsCommand {
                 found
             }
             (Some(pod), None) if self.all_pods => pods_behind(pod, session).await?,
-            (Some(pod), None) => vec![pod_behind(pod, session).await.map_err(|error| missing(error, session))?],
+            (Some(pod), None) => vec![
+                pod_behind(pod, session)
+                    .await
+                    .map_err(|error| missing(error, session))?,
+            ],
             (None, None) => {
-                return Err(Error::usage("expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command"));
+                return Err(Error::usage(
+                    "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command",
+                ));
             }
         };
         let mut sources = Vec::new();
         for pod in &found {
             for container in self.containers(pod, session)? {
                 let path = self.path(pod, &container)?;
-                sources.push(Source { pod: pod.name().to_owned(), container, path });
+                sources.push(Source {
+                    pod: pod.name().to_owned(),
+                    container,
+                    path,
+                });
             }
         }
         Ok(sources)
@@ -141,9 +164,15 @@ impl LogsCommand {
 
     fn containers(&self, pod: &Object, session: &mut Session) -> Result<Vec<String>> {
         if self.all_containers {
-            return Ok(containers(pod, &["initContainers", "containers", "ephemeralContainers"]));
+            return Ok(containers(
+                pod,
+                &["initContainers", "containers", "ephemeralContainers"],
+            ));
         }
-        let named = self.container.as_deref().or(self.container_argument.as_deref());
+        let named = self
+            .container
+            .as_deref()
+            .or(self.container_argument.as_deref());
         Ok(vec![container(pod, named, session)?])
     }
 
@@ -168,8 +197,19 @@ impl LogsCommand {
         let path = with_query(path, "timestamps", flag(self.timestamps));
         let path = with_query(path, "sinceSeconds", &since);
         let path = with_query(path, "sinceTime", &self.since_time);
-        let path = with_query(path, "tailLines", &if tail < 0 { String::new() } else { tail.to_string() });
-        let limit = self.limit_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
+        let path = with_query(
+            path,
+            "tailLines",
+            &if tail < 0 {
+                String::new()
+            } else {
+                tail.to_string()
+            },
+        );
+        let limit = self
+            .limit_bytes
+            .map(|bytes| bytes.to_string())
+            .unwrap_or_default();
         Ok(with_query(path, "limitBytes", &limit))
     }
 
@@ -182,7 +222,8 @@ impl LogsCommand {
         let mut body = http.open_accepting(request(&source.path), "*/*").await?;
         let mut partial = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::usage(format!("the log broke off: {error}")))?;
+            let frame =
+                frame.map_err(|error| Error::usage(format!("the log broke off: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 self.write(source, &data, &mut partial, session)?;
             }
@@ -194,7 +235,13 @@ impl LogsCommand {
         Ok(())
     }
 
-    fn write(&self, source: &Source, data: &[u8], partial: &mut Vec<u8>, session: &mut Session) -> Result<()> {
+    fn write(
+        &self,
+        source: &Source,
+        data: &[u8],
+        partial: &mut Vec<u8>,
+        session: &mut Session,
+    ) -> Result<()> {
         if !self.prefix {
             return session.print(data);
         }
@@ -248,10 +295,16 @@ async fn follow(
     };
     let mut partial = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         partial.extend_from_slice(&data);
         for line in complete_lines(&mut partial) {
-            let line = if with_prefix { prefixed(&source, &line) } else { line };
+            let line = if with_prefix {
+                prefixed(&source, &line)
+            } else {
+                line
+            };
             if lines.send(Ok(line)).await.is_err() {
                 return;
             }
@@ -262,16 +315,23 @@ async fn follow(
 /// A pod that is missing is told with its namespace.
 fn missing(error: Error, session: &Session) -> Error {
     match &error {
-        Error::Client(kube_client::ClientError::Api(api)) if api.is_not_found() => Error::usage(format!(
-            "error from server (NotFound): {} in namespace {:?}",
-            api.message, session.namespace
-        )),
+        Error::Client(kube_client::ClientError::Api(api)) if api.is_not_found() => {
+            Error::usage(format!(
+                "error from server (NotFound): {} in namespace {:?}",
+                api.message, session.namespace
+            ))
+        }
         _ => error,
     }
 }
 
 fn request(path: &str) -> Request {
-    Request { method: Method::Get, path: path.to_owned(), content_type: "", body: Bytes::new() }
+    Request {
+        method: Method::Get,
+        path: path.to_owned(),
+        content_type: "",
+        body: Bytes::new(),
+    }
 }
 
 /// Takes the complete lines out of `partial`.
@@ -288,5 +348,9 @@ fn complete_lines(partial: &mut Vec<u8>) -> Vec<Vec<u8>> {
 }
 
 fn prefixed(source: &Source, line: &[u8]) -> Vec<u8> {
-    [format!("[pod/{}/{}] ", source.pod, source.container).as_bytes(), line].concat()
+    [
+        format!("[pod/{}/{}] ", source.pod, source.container).as_bytes(),
+        line,
+    ]
+    .concat()
 }

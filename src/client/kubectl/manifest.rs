@@ -17,7 +17,12 @@ const FOLDER_DEPTH_MAX: usize = 16;
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Files {
     /// File, folder, or - for standard input
-    #[arg(long = "filename", short = 'f', value_name = "FILE", value_delimiter = ',')]
+    #[arg(
+        long = "filename",
+        short = 'f',
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
     pub(crate) names: Vec<String>,
     /// Enter folders within folders
     #[arg(long, short = 'R')]
@@ -41,12 +46,16 @@ impl Files {
 
     pub(crate) fn read(&self) -> Result<Vec<Manifest>> {
         if self.kustomize.is_some() {
-            return Err(Error::usage("-k is not built in: build the kustomization elsewhere and pass it with -f"));
+            return Err(Error::usage(
+                "-k is not built in: build the kustomization elsewhere and pass it with -f",
+            ));
         }
         let mut manifests = Vec::new();
         for name in &self.names {
             if name.starts_with("http://") || name.starts_with("https://") {
-                return Err(Error::usage(format!("-f takes no URL: download {name} and pass the file")));
+                return Err(Error::usage(format!(
+                    "-f takes no URL: download {name} and pass the file"
+                )));
             }
             if name == "-" {
                 let mut text = Vec::new();
@@ -68,13 +77,20 @@ impl Files {
 
     fn files(&self, path: &Path) -> Result<Vec<PathBuf>> {
         if !path.exists() {
-            return Err(Error::usage(format!("the path {:?} does not exist", path.display().to_string())));
+            return Err(Error::usage(format!(
+                "the path {:?} does not exist",
+                path.display().to_string()
+            )));
         }
         if !path.is_dir() {
             return Ok(vec![path.to_owned()]);
         }
         let mut found = Vec::new();
-        collect(path, if self.recursive { FOLDER_DEPTH_MAX } else { 0 }, &mut found)?;
+        collect(
+            path,
+            if self.recursive { FOLDER_DEPTH_MAX } else { 0 },
+            &mut found,
+        )?;
         if found.is_empty() {
             return Err(Error::usage(format!(
                 "error reading [{}]: recognized file extensions are [.json .yaml .yml]",
@@ -101,7 +117,10 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
             if depth > 0 {
                 collect(&path, depth - 1, found)?;
             }
-        } else if path.extension().is_some_and(|end| ["json", "yaml", "yml"].iter().any(|known| end == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|end| ["json", "yaml", "yml"].iter().any(|known| end == *known))
+        {
             found.push(path);
         }
     }
@@ -114,7 +133,8 @@ pub(crate) fn parse(text: &[u8], origin: &str) -> Result<Vec<Manifest>> {
         .map_err(|_| Error::usage(format!("error parsing {origin}: the text is not UTF-8")))?;
     let mut manifests = Vec::new();
     for document in documents(text) {
-        let value = tree(&document).map_err(|why| Error::usage(format!("error parsing {origin}: {why}")))?;
+        let value = tree(&document)
+            .map_err(|why| Error::usage(format!("error parsing {origin}: {why}")))?;
         if !value.is_null() {
             take_apart(value, origin, &mut manifests)?;
         }
@@ -128,7 +148,9 @@ pub(crate) fn tree(text: &str) -> Result<Value, String> {
     if let Some(why) = read.strict_error() {
         return Err(why);
     }
-    read.document.into_value().ok_or_else(|| "a number is out of range".to_owned())
+    read.document
+        .into_value()
+        .ok_or_else(|| "a number is out of range".to_owned())
 }
 
 /// The documents of a YAML stream; a line that begins with `---` stands between two.
@@ -144,14 +166,18 @@ fn documents(text: &str) -> Vec<String> {
         document.push('\n');
     }
     documents.retain(|document| {
-        document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        document
+            .lines()
+            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
     });
     documents
 }
 
 fn take_apart(value: Value, origin: &str, manifests: &mut Vec<Manifest>) -> Result<()> {
     let Some(object) = Object::from_value(value) else {
-        return Err(Error::usage(format!("error parsing {origin}: a document is no object")));
+        return Err(Error::usage(format!(
+            "error parsing {origin}: a document is no object"
+        )));
     };
     if object.kind().is_empty() {
         return Err(missing(origin, "kind"));
@@ -166,7 +192,10 @@ fn take_apart(value: Value, origin: &str, manifests: &mut Vec<Manifest>) -> Resu
         }
         return Ok(());
     }
-    manifests.push(Manifest { object, origin: origin.to_owned() });
+    manifests.push(Manifest {
+        object,
+        origin: origin.to_owned(),
+    });
     Ok(())
 }
 

@@ -40,7 +40,12 @@ impl Found {
     }
 
     pub(crate) fn path(&self, subresource: &str) -> String {
-        object_path(&self.kind.resource, Some(&self.namespace), &self.name, subresource)
+        object_path(
+            &self.kind.resource,
+            Some(&self.namespace),
+            &self.name,
+            subresource,
+        )
     }
 
     /// Sends a patch by kubectl's own field manager.
@@ -54,7 +59,14 @@ impl Found {
         let (dry_run, manager) = how;
         let path = with_query(self.path(""), "fieldManager", manager);
         let path = with_query(path, "dryRun", dry_run.query());
-        Ok(session.call(Method::Patch, path, content_type, patch.to_string().into_bytes()).await?)
+        Ok(session
+            .call(
+                Method::Patch,
+                path,
+                content_type,
+                patch.to_string().into_bytes(),
+            )
+            .await?)
     }
 }
 
@@ -83,13 +95,19 @@ impl Choice {
             for target in targets(arguments, &catalogue)? {
                 match target.name {
                     Some(_) if self.all || !self.selectors.is_everything() => {
-                        return Err(Error::usage("name cannot be provided when a selector is specified"));
+                        return Err(Error::usage(
+                            "name cannot be provided when a selector is specified",
+                        ));
                     }
                     Some(name) => named.push((target.kind, session.namespace.clone(), name)),
                     None if self.all || !self.selectors.is_everything() => {
                         found.extend(self.list(&target.kind, session).await?);
                     }
-                    None => return Err(Error::usage("resource(s) were provided, but no name was specified")),
+                    None => {
+                        return Err(Error::usage(
+                            "resource(s) were provided, but no name was specified",
+                        ));
+                    }
                 }
             }
         }
@@ -97,7 +115,12 @@ impl Choice {
             let namespace = kind.namespace(&namespace).to_owned();
             let path = object_path(&kind.resource, Some(&namespace), &name, "");
             match session.get(path, PLAIN).await {
-                Ok(object) => found.push(Found { kind, namespace, name, object }),
+                Ok(object) => found.push(Found {
+                    kind,
+                    namespace,
+                    name,
+                    object,
+                }),
                 Err(error) => errors.push(error.into()),
             }
         }
@@ -105,12 +128,20 @@ impl Choice {
     }
 
     async fn list(&self, kind: &ResourceKind, session: &Session) -> Result<Vec<Found>> {
-        let namespace = if self.all_namespaces { "" } else { kind.namespace(&session.namespace) };
+        let namespace = if self.all_namespaces {
+            ""
+        } else {
+            kind.namespace(&session.namespace)
+        };
         let api = session.client.dynamic(kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let mut found = Vec::new();
         for item in &list.items {
-            let object = item.to_object().map_err(|error| Error::usage(error.to_string()))?;
+            let object = item
+                .to_object()
+                .map_err(|error| Error::usage(error.to_string()))?;
             found.push(Found {
                 kind: kind.clone(),
                 namespace: object.namespace().to_owned(),
@@ -124,5 +155,12 @@ impl Choice {
 
 /// `POST` of a review: an object that is answered and not kept.
 pub(crate) async fn review(path: &str, review: &Value, session: &mut Session) -> Result<Value> {
-    Ok(session.call(Method::Post, path.to_owned(), JSON, review.to_string().into_bytes()).await?)
+    Ok(session
+        .call(
+            Method::Post,
+            path.to_owned(),
+            JSON,
+            review.to_string().into_bytes(),
+        )
+        .await?)
 }

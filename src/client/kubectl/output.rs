@@ -35,15 +35,19 @@ impl Output {
             ("name", None) => Ok(Self::Name),
             ("jsonpath", Some(template)) => jsonpath(template),
             ("jsonpath-file", Some(file)) => jsonpath(read(file)?.trim_end()),
-            ("custom-columns", Some(columns)) => CustomColumns::parse(columns).map(Self::CustomColumns),
+            ("custom-columns", Some(columns)) => {
+                CustomColumns::parse(columns).map(Self::CustomColumns)
+            }
             ("custom-columns-file", Some(file)) => {
                 CustomColumns::parse_file(&read(file)?).map(Self::CustomColumns)
             }
-            ("jsonpath" | "custom-columns" | "jsonpath-file" | "custom-columns-file", None) => {
-                Err(Error::usage(format!("{form} format specified but no template given")))
-            }
+            ("jsonpath" | "custom-columns" | "jsonpath-file" | "custom-columns-file", None) => Err(
+                Error::usage(format!("{form} format specified but no template given")),
+            ),
             ("go-template" | "go-template-file" | "template" | "templatefile", _) => {
-                Err(Error::usage(format!("{form} is not built in: use jsonpath or custom-columns")))
+                Err(Error::usage(format!(
+                    "{form} is not built in: use jsonpath or custom-columns"
+                )))
             }
             _ => Err(Error::usage(format!(
                 "unable to match a printer suitable for the output format {text:?}, allowed formats are: \
@@ -59,14 +63,19 @@ impl Output {
 }
 
 fn jsonpath(template: &str) -> Result<Output> {
-    let template = if template.contains('{') { template.to_owned() } else { format!("{{{template}}}") };
+    let template = if template.contains('{') {
+        template.to_owned()
+    } else {
+        format!("{{{template}}}")
+    };
     Template::parse(&template)
         .map(Output::JsonPath)
         .map_err(|why| Error::usage(format!("error parsing jsonpath {template}, {why}")))
 }
 
 fn read(file: &str) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| Error::usage(format!("error reading template {file}, {error}")))
+    std::fs::read_to_string(file)
+        .map_err(|error| Error::usage(format!("error reading template {file}, {error}")))
 }
 
 /// One object, or a list of them, as text. Only for forms that are no table.
@@ -109,6 +118,9 @@ pub(crate) fn json_text(value: &Value) -> String {
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     serde::Serialize::serialize(value, &mut serializer).expect("a tree of JSON can be written");
     let text = String::from_utf8(bytes).expect("JSON is UTF-8");
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let text = text
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026");
     text + "\n"
 }

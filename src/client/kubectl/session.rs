@@ -77,7 +77,12 @@ impl Session {
         content_type: &'static str,
         body: Vec<u8>,
     ) -> Result<Value, ClientError> {
-        let request = Request { method, path, content_type, body: Bytes::from(body) };
+        let request = Request {
+            method,
+            path,
+            content_type,
+            body: Bytes::from(body),
+        };
         let answer = self.client.transport().call(request).await?;
         self.read(&answer)
     }
@@ -88,8 +93,17 @@ impl Session {
         path: String,
         accept: &'static str,
     ) -> Result<Value, ClientError> {
-        let request = Request { method: Method::Get, path, content_type: "", body: Bytes::new() };
-        let answer = self.client.transport().call_accepting(request, accept).await?;
+        let request = Request {
+            method: Method::Get,
+            path,
+            content_type: "",
+            body: Bytes::new(),
+        };
+        let answer = self
+            .client
+            .transport()
+            .call_accepting(request, accept)
+            .await?;
         self.read(&answer)
     }
 

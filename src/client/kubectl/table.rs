@@ -42,7 +42,11 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn new(output: &Output) -> Self {
-        Self { is_wide: matches!(output, Output::Wide), with_headers: true, ..Self::default() }
+        Self {
+            is_wide: matches!(output, Output::Wide),
+            with_headers: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -51,7 +55,10 @@ impl Table {
     pub(crate) fn of_answer(answer: &Value) -> Self {
         if answer["kind"] == "Table" {
             return Self {
-                columns: list(&answer["columnDefinitions"]).iter().map(column).collect(),
+                columns: list(&answer["columnDefinitions"])
+                    .iter()
+                    .map(column)
+                    .collect(),
                 rows: list(&answer["rows"]).iter().map(row).collect(),
             };
         }
@@ -59,7 +66,10 @@ impl Table {
             Some(items) => items.iter().collect(),
             None => vec![answer],
         };
-        let plain = |name: &str| Column { name: name.to_owned(), priority: 0 };
+        let plain = |name: &str| Column {
+            name: name.to_owned(),
+            priority: 0,
+        };
         Self {
             columns: vec![plain("Name"), plain("Created At")],
             rows: objects.into_iter().map(plain_row).collect(),
@@ -68,8 +78,11 @@ impl Table {
 
     /// The lines with tabs between their cells.
     pub(crate) fn lines(&self, kind: &ResourceKind, layout: &Layout) -> Vec<String> {
-        let shown: Vec<bool> =
-            self.columns.iter().map(|column| column.priority == 0 || layout.is_wide).collect();
+        let shown: Vec<bool> = self
+            .columns
+            .iter()
+            .map(|column| column.priority == 0 || layout.is_wide)
+            .collect();
         let mut lines = Vec::new();
         if layout.with_headers && !self.columns.is_empty() {
             lines.push(self.header(&shown, layout));
@@ -100,14 +113,23 @@ impl Row {
         let metadata = &self.object["metadata"];
         let mut cells = Vec::new();
         if layout.with_namespace {
-            cells.push(metadata["namespace"].as_str().unwrap_or_default().to_owned());
+            cells.push(
+                metadata["namespace"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
         for (index, cell) in self.cells.iter().enumerate() {
             if shown.get(index) != Some(&true) {
                 continue;
             }
             let text = cell_text(cell);
-            cells.push(if index == 0 && layout.with_kind { kind.label(&text) } else { text });
+            cells.push(if index == 0 && layout.with_kind {
+                kind.label(&text)
+            } else {
+                text
+            });
         }
         let labels = &metadata["labels"];
         for key in &layout.label_columns {
@@ -128,13 +150,22 @@ fn column(definition: &Value) -> Column {
 }
 
 fn row(row: &Value) -> Row {
-    Row { cells: list(&row["cells"]).to_vec(), object: row["object"].clone() }
+    Row {
+        cells: list(&row["cells"]).to_vec(),
+        object: row["object"].clone(),
+    }
 }
 
 fn plain_row(object: &Value) -> Row {
     let metadata = &object["metadata"];
-    let cells = vec![json!(metadata["name"]), json!(metadata["creationTimestamp"])];
-    Row { cells, object: object.clone() }
+    let cells = vec![
+        json!(metadata["name"]),
+        json!(metadata["creationTimestamp"]),
+    ];
+    Row {
+        cells,
+        object: object.clone(),
+    }
 }
 
 /// A cell is one line: what follows a line break is cut off.
@@ -154,9 +185,14 @@ fn cell_text(cell: &Value) -> String {
 /// `a=1,b=2`, or `<none>`.
 pub(crate) fn labels_text(labels: &Value) -> String {
     let labels = labels.as_object().into_iter().flatten();
-    let pairs: Vec<String> =
-        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+    let pairs: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    if pairs.is_empty() {
+        "<none>".to_owned()
+    } else {
+        pairs.join(",")
+    }
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -37,7 +37,12 @@ pub(crate) struct WaitCommand {
     #[arg(long, short = 'A')]
     all_namespaces: bool,
     /// The longest wait; 0 looks once, a negative one waits a week
-    #[arg(long, default_value = "30s", allow_hyphen_values = true, value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "30s",
+        allow_hyphen_values = true,
+        value_name = "DURATION"
+    )]
     timeout: String,
     /// name|json|yaml
     #[arg(long, short = 'o', value_name = "FORM")]
@@ -47,7 +52,10 @@ pub(crate) struct WaitCommand {
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Awaited {
-    Condition { kind: String, status: String },
+    Condition {
+        kind: String,
+        status: String,
+    },
     Deleted,
     Created,
     /// A value at a path; without a value anything.
@@ -65,15 +73,25 @@ impl Awaited {
         }
         if let Some(condition) = text.strip_prefix("condition=") {
             let (kind, status) = condition.split_once('=').unwrap_or((condition, "true"));
-            return Ok(Self::Condition { kind: kind.to_owned(), status: status.to_owned() });
+            return Ok(Self::Condition {
+                kind: kind.to_owned(),
+                status: status.to_owned(),
+            });
         }
         if let Some(rest) = text.strip_prefix("jsonpath=") {
             let rest = rest.trim_matches('\'').replacen("}'=", "}=", 1);
             let rest = rest.as_str();
             // The path may have signs of equality of its own, within its braces.
-            let end = if rest.starts_with('{') { rest.find("}=").map(|at| at + 1) } else { rest.find('=') };
+            let end = if rest.starts_with('{') {
+                rest.find("}=").map(|at| at + 1)
+            } else {
+                rest.find('=')
+            };
             let (path, value) = match end {
-                Some(end) => (&rest[..end], Some(rest[end + 1..].trim_matches(['\'', '"']).to_owned())),
+                Some(end) => (
+                    &rest[..end],
+                    Some(rest[end + 1..].trim_matches(['\'', '"']).to_owned()),
+                ),
                 None => (rest, None),
             };
             let path = Path::parse_loose(path.trim_matches('\'')).map_err(Error::usage)?;
@@ -84,7 +102,9 @@ impl Awaited {
 
     /// Whether an object, or its absence, is what is waited for.
     pub(crate) fn holds(&self, object: Option<&Object>) -> bool {
-        let Some(object) = object else { return *self == Self::Deleted };
+        let Some(object) = object else {
+            return *self == Self::Deleted;
+        };
         match self {
             Self::Deleted => false,
             Self::Created => true,
@@ -94,7 +114,9 @@ impl Awaited {
                 let found = path.find(&value);
                 match wanted {
                     None => found.iter().any(|value| !value.is_null()),
-                    Some(wanted) => matches!(found.as_slice(), [value] if text_of(value) == *wanted),
+                    Some(wanted) => {
+                        matches!(found.as_slice(), [value] if text_of(value) == *wanted)
+                    }
                 }
             }
         }
@@ -103,14 +125,27 @@ impl Awaited {
 
 /// A condition that was made of an older generation says nothing about this one.
 fn condition_holds(object: &Object, kind: &str, status: &str) -> bool {
-    let conditions = object.at(&["status", "conditions"]).and_then(Value::as_array);
+    let conditions = object
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array);
     let generation = object.generation();
-    let current = |value: &Value| value["observedGeneration"].as_i64().is_none_or(|seen| seen >= generation);
-    let status_is_current =
-        object.at(&["status"]).is_none_or(|status| status["observedGeneration"].as_i64().is_none_or(|seen| seen >= generation));
+    let current = |value: &Value| {
+        value["observedGeneration"]
+            .as_i64()
+            .is_none_or(|seen| seen >= generation)
+    };
+    let status_is_current = object.at(&["status"]).is_none_or(|status| {
+        status["observedGeneration"]
+            .as_i64()
+            .is_none_or(|seen| seen >= generation)
+    });
     conditions.into_iter().flatten().any(|condition| {
-        condition["type"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(kind))
-            && condition["status"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(status))
+        condition["type"]
+            .as_str()
+            .is_some_and(|found| found.eq_ignore_ascii_case(kind))
+            && condition["status"]
+                .as_str()
+                .is_some_and(|found| found.eq_ignore_ascii_case(status))
             && current(condition)
     }) && status_is_current
 }
@@ -126,19 +161,28 @@ impl WaitCommand {
         let targets = self.targets(&awaited, session).await?;
         if targets.is_empty() {
             // Nothing is there: that is what was waited for.
-            return if awaited == Awaited::Deleted { Ok(()) } else { Err(Error::usage("no matching resources found")) };
+            return if awaited == Awaited::Deleted {
+                Ok(())
+            } else {
+                Err(Error::usage("no matching resources found"))
+            };
         }
         let end = session.clock.monotonic() + limit;
         let mut errors = Vec::new();
         for (target, namespace) in targets {
             let name = target.name.unwrap_or_default();
-            let api = session.client.dynamic(target.kind.resource.clone(), target.kind.namespace(&namespace));
+            let api = session.client.dynamic(
+                target.kind.resource.clone(),
+                target.kind.namespace(&namespace),
+            );
             let left = end.saturating_sub(session.clock.monotonic());
             match until(&api, &name, left, |object| Ok(awaited.holds(object))).await {
                 Ok(object) => {
                     let object = object.map(Object::into_value).unwrap_or_default();
                     let text = match &output {
-                        Output::Human | Output::Wide => format!("{} condition met\n", target.kind.label(&name)),
+                        Output::Human | Output::Wide => {
+                            format!("{} condition met\n", target.kind.label(&name))
+                        }
                         other => crate::output::render(other, &object, &target.kind.label(&name)),
                     };
                     session.print(text)?;
@@ -149,14 +193,24 @@ impl WaitCommand {
         Error::all(errors)
     }
 
-    async fn targets(&self, awaited: &Awaited, session: &mut Session) -> Result<Vec<(Target, String)>> {
+    async fn targets(
+        &self,
+        awaited: &Awaited,
+        session: &mut Session,
+    ) -> Result<Vec<(Target, String)>> {
         let catalogue = session.catalogue().await?;
         let mut found = Vec::new();
         if !self.files.is_empty() {
             for manifest in self.files.read()? {
                 let kind = catalogue.of_object(&manifest.object)?.clone();
                 let namespace = manifest::namespace(&manifest.object, &session.namespace, false)?;
-                found.push((Target { kind, name: Some(manifest.object.name().to_owned()) }, namespace));
+                found.push((
+                    Target {
+                        kind,
+                        name: Some(manifest.object.name().to_owned()),
+                    },
+                    namespace,
+                ));
             }
         } else {
             for target in targets(&self.arguments, &catalogue)? {
@@ -165,7 +219,9 @@ impl WaitCommand {
                 } else if self.all || !self.selectors.is_everything() {
                     found.extend(self.chosen(&target, session).await?);
                 } else {
-                    return Err(Error::usage("resource(s) were provided, but no name was specified"));
+                    return Err(Error::usage(
+                        "resource(s) were provided, but no name was specified",
+                    ));
                 }
             }
         }
@@ -174,11 +230,19 @@ impl WaitCommand {
         }
         let mut there = Vec::new();
         for (target, namespace) in found {
-            let api = session.client.dynamic(target.kind.resource.clone(), target.kind.namespace(&namespace));
+            let api = session.client.dynamic(
+                target.kind.resource.clone(),
+                target.kind.namespace(&namespace),
+            );
             match api.get(target.name.as_deref().unwrap_or_default()).await {
                 Ok(_) => there.push((target, namespace)),
                 Err(error) if error.is_not_found() && *awaited == Awaited::Deleted => {
-                    session.say(format!("{} condition met", target.kind.label(target.name.as_deref().unwrap_or_default())))?;
+                    session.say(format!(
+                        "{} condition met",
+                        target
+                            .kind
+                            .label(target.name.as_deref().unwrap_or_default())
+                    ))?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -187,11 +251,22 @@ impl WaitCommand {
     }
 
     async fn chosen(&self, target: &Target, session: &Session) -> Result<Vec<(Target, String)>> {
-        let namespace = if self.all_namespaces { "" } else { target.kind.namespace(&session.namespace) };
-        let api = session.client.dynamic(target.kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let namespace = if self.all_namespaces {
+            ""
+        } else {
+            target.kind.namespace(&session.namespace)
+        };
+        let api = session
+            .client
+            .dynamic(target.kind.resource.clone(), namespace);
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let found = list.items.iter().map(|item| {
-            let target = Target { kind: target.kind.clone(), name: Some(item.key().name.clone()) };
+            let target = Target {
+                kind: target.kind.clone(),
+                name: Some(item.key().name.clone()),
+            };
             (target, item.key().namespace.clone())
         });
         Ok(found.collect())
@@ -214,8 +289,14 @@ pub(crate) async fn until(
         return Ok(first);
     }
     let resource = &api.resource().resource;
-    let timed_out = || Error::usage(format!("timed out waiting for the condition on {resource}/{name}"));
-    env::timeout(limit, changes(api, name, holds)).await.map_err(|_| timed_out())?
+    let timed_out = || {
+        Error::usage(format!(
+            "timed out waiting for the condition on {resource}/{name}"
+        ))
+    };
+    env::timeout(limit, changes(api, name, holds))
+        .await
+        .map_err(|_| timed_out())?
 }
 
 async fn changes(
@@ -225,7 +306,9 @@ async fn changes(
 ) -> Result<Option<Object>> {
     let field = format!("metadata.name={name}");
     let tree = |stored: apimachinery::StoredObject| {
-        stored.to_object().map_err(|error| Error::usage(error.to_string()))
+        stored
+            .to_object()
+            .map_err(|error| Error::usage(error.to_string()))
     };
     // A watch that the server ends is begun anew from a fresh list.
     loop {
@@ -234,7 +317,10 @@ async fn changes(
         if holds(object.as_ref())? {
             return Ok(object);
         }
-        let watch = WatchRequest { list: api.list_request("", &field), after_revision: list.revision };
+        let watch = WatchRequest {
+            list: api.list_request("", &field),
+            after_revision: list.revision,
+        };
         let mut events = api.client().watch(watch).await?;
         while let Some(event) = events.recv().await {
             let object = match event {
@@ -258,7 +344,9 @@ mod tests {
 
     fn holds(awaited: &str, object: &Value) -> bool {
         let object = Object::from_value(object.clone());
-        Awaited::parse(awaited).expect("something to wait for").holds(object.as_ref())
+        Awaited::parse(awaited)
+            .expect("something to wait for")
+            .holds(object.as_ref())
     }
 
     #[test]
@@ -272,7 +360,10 @@ mod tests {
         assert!(holds("jsonpath={.status.phase}=Running", &pod));
         assert!(holds("jsonpath='{.status.phase}'=Running", &pod));
         assert!(holds("jsonpath={.status.phase}", &pod));
-        assert!(holds(r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}=True"#, &pod));
+        assert!(holds(
+            r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}=True"#,
+            &pod
+        ));
         assert!(!holds("jsonpath={.status.hostIP}", &pod));
         assert!(Awaited::Deleted.holds(None));
         assert!(Awaited::parse("whatever").is_err());

@@ -8,7 +8,9 @@ use serde_json::Value;
 pub(crate) fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
-        Value::Object(members) if !members.is_empty() => mapping(&mut out, value, 0, Position::Line),
+        Value::Object(members) if !members.is_empty() => {
+            mapping(&mut out, value, 0, Position::Line)
+        }
         Value::Array(items) if !items.is_empty() => sequence(&mut out, value, 0, Position::Line),
         scalar => {
             inline(&mut out, scalar, 0);
@@ -63,8 +65,12 @@ fn sequence(out: &mut String, value: &Value, depth: usize, position: Position) {
         }
         out.push_str("- ");
         match item {
-            Value::Object(members) if !members.is_empty() => mapping(out, item, depth + 2, Position::Dash),
-            Value::Array(items) if !items.is_empty() => sequence(out, item, depth + 2, Position::Dash),
+            Value::Object(members) if !members.is_empty() => {
+                mapping(out, item, depth + 2, Position::Dash)
+            }
+            Value::Array(items) if !items.is_empty() => {
+                sequence(out, item, depth + 2, Position::Dash)
+            }
             scalar => {
                 inline(out, scalar, depth + 2);
                 out.push('\n');
@@ -88,7 +94,9 @@ fn inline(out: &mut String, value: &Value, depth: usize) {
 fn is_block(text: &str) -> bool {
     text.contains('\n')
         && !text.starts_with([' ', '\t', '\n'])
-        && !text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
+        && !text
+            .chars()
+            .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
         && !text.split('\n').any(|line| line.ends_with([' ', '\t']))
 }
 
@@ -122,9 +130,14 @@ fn plain_or_quoted(text: &str) -> String {
 
 /// Whether a YAML reader takes the text for itself.
 fn is_plain(text: &str) -> bool {
-    let Some(first) = text.chars().next() else { return false };
+    let Some(first) = text.chars().next() else {
+        return false;
+    };
     let starts_well = match first {
-        '-' | '?' | ':' => text.chars().nth(1).is_some_and(|second| !second.is_whitespace() && text.len() > 1),
+        '-' | '?' | ':' => text
+            .chars()
+            .nth(1)
+            .is_some_and(|second| !second.is_whitespace() && text.len() > 1),
         other => !",[]{}#&*!|>'\"%@` ".contains(other),
     };
     starts_well
@@ -151,11 +164,19 @@ fn reads_as_other_type(text: &str) -> bool {
     }
     let is_number = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
         && (digits.parse::<f64>().is_ok()
-            || digits.strip_prefix("0x").is_some_and(|hex| i128::from_str_radix(hex, 16).is_ok())
-            || digits.strip_prefix("0b").is_some_and(|bits| i128::from_str_radix(bits, 2).is_ok())
-            || digits.strip_prefix("0o").is_some_and(|octal| i128::from_str_radix(octal, 8).is_ok()));
+            || digits
+                .strip_prefix("0x")
+                .is_some_and(|hex| i128::from_str_radix(hex, 16).is_ok())
+            || digits
+                .strip_prefix("0b")
+                .is_some_and(|bits| i128::from_str_radix(bits, 2).is_ok())
+            || digits
+                .strip_prefix("0o")
+                .is_some_and(|octal| i128::from_str_radix(octal, 8).is_ok()));
     let is_base_60 = lower.contains(':')
-        && lower.split(':').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        && lower
+            .split(':')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
     is_number || is_base_60 || is_time(text)
 }
 

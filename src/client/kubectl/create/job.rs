@@ -56,8 +56,14 @@ impl Job {
         let path = object_path(&target.kind.resource, Some(&session.namespace), &name, "");
         let cron_job = session.get(path, PLAIN).await?;
         let template = &cron_job["spec"]["jobTemplate"];
-        let mut annotations = template["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
-        annotations.insert("cronjob.kubernetes.io/instantiate".to_owned(), "manual".into());
+        let mut annotations = template["metadata"]["annotations"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        annotations.insert(
+            "cronjob.kubernetes.io/instantiate".to_owned(),
+            "manual".into(),
+        );
         Ok(json!({
             "apiVersion": "batch/v1",
             "kind": "Job",

@@ -118,11 +118,19 @@ impl CreateCommand {
         };
         let object = Object::from_value(object).expect("what is made here is an object");
         let kind = object.kind().to_owned();
-        let manifest = Manifest { object, origin: "arguments".to_owned() };
-        create(manifest, &how, names_namespace, session).await.map_err(|error| match error {
-            Error::Source { source: ClientError::Api(error), .. } => said_plainly(&kind, error),
-            other => other,
-        })
+        let manifest = Manifest {
+            object,
+            origin: "arguments".to_owned(),
+        };
+        create(manifest, &how, names_namespace, session)
+            .await
+            .map_err(|error| match error {
+                Error::Source {
+                    source: ClientError::Api(error),
+                    ..
+                } => said_plainly(&kind, error),
+                other => other,
+            })
     }
 }
 
@@ -131,7 +139,11 @@ fn said_plainly(kind: &str, error: ApiError) -> Error {
     match error.reason {
         Reason::Invalid => error.into(),
         _ if matches!(kind, "Namespace" | "Role" | "ClusterRole") => error.into(),
-        _ => Error::Plain(format!("error: failed to create {}: {}", kind.to_lowercase(), error.message)),
+        _ => Error::Plain(format!(
+            "error: failed to create {}: {}",
+            kind.to_lowercase(),
+            error.message
+        )),
     }
 }
 
@@ -139,7 +151,12 @@ fn plain(kind: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
 }
 
-async fn from_files(files: &Files, how: &How, names_namespace: bool, session: &mut Session) -> Result<()> {
+async fn from_files(
+    files: &Files,
+    how: &How,
+    names_namespace: bool,
+    session: &mut Session,
+) -> Result<()> {
     let mut errors = Vec::new();
     for manifest in files.read()? {
         if let Err(error) = create(manifest, how, names_namespace, session).await {
@@ -149,7 +166,12 @@ async fn from_files(files: &Files, how: &How, names_namespace: bool, session: &m
     Error::all(errors)
 }
 
-async fn create(manifest: Manifest, how: &How, names_namespace: bool, session: &mut Session) -> Result<()> {
+async fn create(
+    manifest: Manifest,
+    how: &How,
+    names_namespace: bool,
+    session: &mut Session,
+) -> Result<()> {
     let dry_run = DryRun::parse(&how.dry_run)?;
     let output = Output::parse(how.output.as_deref())?;
     let catalogue = session.catalogue().await?;
@@ -164,14 +186,21 @@ async fn create(manifest: Manifest, how: &How, names_namespace: bool, session: &
     let answer = if dry_run == DryRun::Client {
         object.into_value()
     } else {
-        let manager = if how.field_manager.is_empty() { FIELD_MANAGER } else { &how.field_manager };
+        let manager = if how.field_manager.is_empty() {
+            FIELD_MANAGER
+        } else {
+            &how.field_manager
+        };
         let path = collection_path(&kind.resource, Some(namespace));
         let path = with_query(path, "fieldManager", manager);
         let path = with_query(path, "fieldValidation", field_validation(&how.validate)?);
         let path = with_query(path, "dryRun", dry_run.query());
         let body = object.into_value().to_string().into_bytes();
         let answer = session.call(Method::Post, path, JSON, body).await;
-        answer.map_err(|source| Error::Source { origin: format!("creating {origin:?}"), source })?
+        answer.map_err(|source| Error::Source {
+            origin: format!("creating {origin:?}"),
+            source,
+        })?
     };
     let done = format!("created{}", dry_run.suffix());
     session.print(output::changed(&output, kind, &answer, &done))

@@ -47,13 +47,22 @@ pub(super) struct Tls {
 #[derive(Args)]
 pub(super) struct DockerRegistry {
     name: String,
-    #[arg(long, default_value = "https://index.docker.io/v1/", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "https://index.docker.io/v1/",
+        value_name = "URL"
+    )]
     docker_server: String,
     #[arg(long, value_name = "NAME")]
     docker_username: String,
     #[arg(long, value_name = "PASSWORD")]
     docker_password: String,
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ADDRESS"
+    )]
     docker_email: String,
     #[command(flatten)]
     how: How,
@@ -64,25 +73,38 @@ impl Secret {
         match self {
             Self::Generic(command) => {
                 let data = command.sources.read()?;
-                let data = data.into_iter().map(|(key, value)| (key, STANDARD.encode(value).into())).collect();
+                let data = data
+                    .into_iter()
+                    .map(|(key, value)| (key, STANDARD.encode(value).into()))
+                    .collect();
                 let kind = command.kind.as_deref().unwrap_or("Opaque");
                 Ok((secret(&command.name, kind, data), command.how))
             }
             Self::Tls(command) => {
                 let read = |file: &str| {
-                    let bytes = std::fs::read(file).map_err(|error| Error::usage(format!("{file}: {error}")))?;
+                    let bytes = std::fs::read(file)
+                        .map_err(|error| Error::usage(format!("{file}: {error}")))?;
                     Ok::<Value, Error>(STANDARD.encode(bytes).into())
                 };
                 let data = Map::from_iter([
                     ("tls.crt".to_owned(), read(&command.cert)?),
                     ("tls.key".to_owned(), read(&command.key)?),
                 ]);
-                Ok((secret(&command.name, "kubernetes.io/tls", data), command.how))
+                Ok((
+                    secret(&command.name, "kubernetes.io/tls", data),
+                    command.how,
+                ))
             }
             Self::DockerRegistry(command) => {
                 let config = command.config().to_string();
-                let data = Map::from_iter([(".dockerconfigjson".to_owned(), STANDARD.encode(config).into())]);
-                Ok((secret(&command.name, "kubernetes.io/dockerconfigjson", data), command.how))
+                let data = Map::from_iter([(
+                    ".dockerconfigjson".to_owned(),
+                    STANDARD.encode(config).into(),
+                )]);
+                Ok((
+                    secret(&command.name, "kubernetes.io/dockerconfigjson", data),
+                    command.how,
+                ))
             }
         }
     }
@@ -91,8 +113,7 @@ impl Secret {
 impl DockerRegistry {
     fn config(&self) -> Value {
         let auth = STANDARD.encode(format!("{}:{}", self.docker_username, self.docker_password));
-        let mut entry =
-            json!({"username": self.docker_username, "password": self.docker_password, "auth": auth});
+        let mut entry = json!({"username": self.docker_username, "password": self.docker_password, "auth": auth});
         if !self.docker_email.is_empty() {
             entry["email"] = self.docker_email.clone().into();
         }

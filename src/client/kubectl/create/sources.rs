@@ -28,7 +28,9 @@ impl Sources {
         let mut data = BTreeMap::new();
         for literal in &self.from_literal {
             let (key, value) = literal.split_once('=').ok_or_else(|| {
-                Error::usage(format!("invalid literal source {literal}, expected key=value"))
+                Error::usage(format!(
+                    "invalid literal source {literal}, expected key=value"
+                ))
             })?;
             let value = value.trim_matches(|quote| quote == '"' || quote == '\'');
             add(&mut data, key, value.as_bytes().to_vec())?;
@@ -39,9 +41,17 @@ impl Sources {
         for file in &self.from_env_file {
             let text = String::from_utf8(read(Path::new(file))?)
                 .map_err(|_| Error::usage(format!("env file {file} is not UTF-8")))?;
-            for line in text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            for line in text
+                .lines()
+                .map(str::trim_start)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            {
                 let (key, value) = line.split_once('=').unwrap_or((line, ""));
-                add(&mut data, key.trim_start_matches("export "), value.as_bytes().to_vec())?;
+                add(
+                    &mut data,
+                    key.trim_start_matches("export "),
+                    value.as_bytes().to_vec(),
+                )?;
             }
         }
         Ok(data)
@@ -67,13 +77,18 @@ fn from_file(data: &mut BTreeMap<String, Vec<u8>>, source: &str) -> Result<()> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if metadata.len() > FILE_BYTES_MAX {
-        return Err(Error::usage(format!("{} has more than {FILE_BYTES_MAX} bytes", path.display())));
+        return Err(Error::usage(format!(
+            "{} has more than {FILE_BYTES_MAX} bytes",
+            path.display()
+        )));
     }
     std::fs::read(path).map_err(|error| unreadable(path, &error))
 }
@@ -90,7 +105,9 @@ fn add(data: &mut BTreeMap<String, Vec<u8>>, key: &str, value: Vec<u8>) -> Resul
         )));
     }
     if data.insert(key.to_owned(), value).is_some() {
-        return Err(Error::usage(format!("cannot add key {key}, another key by that name already exists in Data")));
+        return Err(Error::usage(format!(
+            "cannot add key {key}, another key by that name already exists in Data"
+        )));
     }
     Ok(())
 }

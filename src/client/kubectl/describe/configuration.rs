@@ -38,7 +38,16 @@ pub(super) fn namespace(subject: &Subject, out: &mut Text) {
         out.line(1, "Type\tStatus\tReason\tMessage");
         for condition in conditions {
             let cell = |field: &str| text(&condition[field]);
-            out.line(1, format!("{}\t{}\t{}\t{}", cell("type"), cell("status"), cell("reason"), cell("message")));
+            out.line(
+                1,
+                format!(
+                    "{}\t{}\t{}\t{}",
+                    cell("type"),
+                    cell("status"),
+                    cell("reason"),
+                    cell("message")
+                ),
+            );
         }
     }
 }

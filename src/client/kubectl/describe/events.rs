@@ -33,9 +33,17 @@ pub(super) fn table(events: &[Value], now: Timestamp, out: &mut Text) {
 
 /// When an event was last seen, whichever form it has.
 pub(super) fn last_seen(event: &Value) -> &str {
-    let moments = [&event["series"]["lastObservedTime"], &event["lastTimestamp"], &event["eventTime"],
-        &event["firstTimestamp"], &event["metadata"]["creationTimestamp"]];
-    moments.into_iter().find_map(Value::as_str).unwrap_or_default()
+    let moments = [
+        &event["series"]["lastObservedTime"],
+        &event["lastTimestamp"],
+        &event["eventTime"],
+        &event["firstTimestamp"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    moments
+        .into_iter()
+        .find_map(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// `5s`, or `5s (x3 over 2m)` for what came several times.
@@ -43,7 +51,10 @@ fn seen(event: &Value, now: Timestamp) -> String {
     let last = age(last_seen(event), now);
     let series = event["series"]["count"].as_i64();
     let count = series.or(event["count"].as_i64()).unwrap_or(1);
-    let first = event["firstTimestamp"].as_str().or(event["eventTime"].as_str()).unwrap_or_default();
+    let first = event["firstTimestamp"]
+        .as_str()
+        .or(event["eventTime"].as_str())
+        .unwrap_or_default();
     if count > 1 {
         format!("{last} (x{count} over {})", age(first, now))
     } else {

@@ -78,21 +78,39 @@ impl DescribeCommand {
     async fn targets(&self, session: &mut Session) -> Result<Vec<(Target, String)>> {
         let catalogue = session.catalogue().await?;
         if self.files.is_empty() {
-            let namespace = if self.all_namespaces { String::new() } else { session.namespace.clone() };
+            let namespace = if self.all_namespaces {
+                String::new()
+            } else {
+                session.namespace.clone()
+            };
             let found = targets(&self.arguments, &catalogue)?;
-            return Ok(found.into_iter().map(|target| (target, namespace.clone())).collect());
+            return Ok(found
+                .into_iter()
+                .map(|target| (target, namespace.clone()))
+                .collect());
         }
         let mut found = Vec::new();
         for manifest in self.files.read()? {
             let kind = catalogue.of_object(&manifest.object)?.clone();
             let namespace = manifest::namespace(&manifest.object, &session.namespace, false)?;
-            found.push((Target { kind, name: Some(manifest.object.name().to_owned()) }, namespace));
+            found.push((
+                Target {
+                    kind,
+                    name: Some(manifest.object.name().to_owned()),
+                },
+                namespace,
+            ));
         }
         Ok(found)
     }
 
     /// The object named, or those whose name begins so, or all that the selectors choose.
-    async fn objects(&self, target: &Target, namespace: &str, session: &mut Session) -> Result<Vec<Value>> {
+    async fn objects(
+        &self,
+        target: &Target,
+        namespace: &str,
+        session: &mut Session,
+    ) -> Result<Vec<Value>> {
         let namespace = target.kind.namespace(namespace);
         let missing = match &target.name {
             None => None,
@@ -105,12 +123,22 @@ impl DescribeCommand {
                 }
             }
         };
-        let api = session.client.dynamic(target.kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let api = session
+            .client
+            .dynamic(target.kind.resource.clone(), namespace);
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let beginning = target.name.as_deref().unwrap_or_default();
         let mut found = Vec::new();
-        for item in list.items.iter().filter(|item| item.key().name.starts_with(beginning)) {
-            let object = item.to_object().map_err(|error| Error::usage(error.to_string()))?;
+        for item in list
+            .items
+            .iter()
+            .filter(|item| item.key().name.starts_with(beginning))
+        {
+            let object = item
+                .to_object()
+                .map_err(|error| Error::usage(error.to_string()))?;
             found.push(object.into_value());
         }
         match (found.is_empty(), missing) {
@@ -119,20 +147,33 @@ impl DescribeCommand {
         }
     }
 
-    async fn describe(&self, target: &Target, object: Value, session: &mut Session) -> Result<String> {
+    async fn describe(
+        &self,
+        target: &Target,
+        object: Value,
+        session: &mut Session,
+    ) -> Result<String> {
         let related = related(target, &object, session).await?;
         let events = if self.show_events && has_events(target) {
             Some(events_of(&object, session).await?)
         } else {
             None
         };
-        let subject = Subject { object, related, events, now: session.clock.now() };
+        let subject = Subject {
+            object,
+            related,
+            events,
+            now: session.clock.now(),
+        };
         Ok(render(target, &subject))
     }
 }
 
 fn has_events(target: &Target) -> bool {
-    !matches!(target.kind.kind.as_str(), "ConfigMap" | "Secret" | "Namespace" | "Event") || target.kind.kind == "ConfigMap"
+    !matches!(
+        target.kind.kind.as_str(),
+        "ConfigMap" | "Secret" | "Namespace" | "Event"
+    ) || target.kind.kind == "ConfigMap"
 }
 
 fn render(target: &Target, subject: &Subject) -> String {
@@ -167,22 +208,41 @@ async fn related(target: &Target, object: &Value, session: &Session) -> Result<V
         "Node" => (pods(), "", String::new(), format!("spec.nodeName={name}")),
         "Service" => {
             let slices = GroupVersionResource::new("discovery.k8s.io", "v1", "endpointslices");
-            (slices, namespace, format!("kubernetes.io/service-name={name}"), String::new())
+            (
+                slices,
+                namespace,
+                format!("kubernetes.io/service-name={name}"),
+                String::new(),
+            )
         }
         "Deployment" => {
             let replica_sets = GroupVersionResource::new("apps", "v1", "replicasets");
-            (replica_sets, namespace, selector().unwrap_or_default(), String::new())
+            (
+                replica_sets,
+                namespace,
+                selector().unwrap_or_default(),
+                String::new(),
+            )
         }
         "ReplicaSet" | "DaemonSet" | "StatefulSet" => {
-            let Some(labels) = selector() else { return Ok(Vec::new()) };
+            let Some(labels) = selector() else {
+                return Ok(Vec::new());
+            };
             (pods(), namespace, labels, String::new())
         }
         _ => return Ok(Vec::new()),
     };
     // Who may see the object may not be allowed to see all this: then the description has less.
-    let list = session.client.dynamic(resource, namespace).list(&labels, &fields).await;
+    let list = session
+        .client
+        .dynamic(resource, namespace)
+        .list(&labels, &fields)
+        .await;
     let items = list.map(|list| list.items).unwrap_or_default();
-    Ok(items.iter().filter_map(|item| item.to_object().ok()).collect())
+    Ok(items
+        .iter()
+        .filter_map(|item| item.to_object().ok())
+        .collect())
 }
 
 fn pods() -> GroupVersionResource {
@@ -204,7 +264,10 @@ async fn events_of(object: &Value, session: &mut Session) -> Result<Vec<Value>> 
     } else {
         fields.push("involvedObject.kind=Node".to_owned());
     }
-    let path = kube_client::collection_path(&GroupVersionResource::new("", "v1", "events"), Some(&namespace));
+    let path = kube_client::collection_path(
+        &GroupVersionResource::new("", "v1", "events"),
+        Some(&namespace),
+    );
     let path = with_query(path, "fieldSelector", &fields.join(","));
     let list = match session.get(path, PLAIN).await {
         Ok(list) => list,

@@ -8,13 +8,25 @@ use super::text::{Text, list, or_none, text};
 use crate::times::{age, long};
 
 pub(super) fn describe(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Roles", or_none(roles(object)));
     out.labels(object);
-    out.field(0, "CreationTimestamp", long(&text(&object["metadata"]["creationTimestamp"])));
+    out.field(
+        0,
+        "CreationTimestamp",
+        long(&text(&object["metadata"]["creationTimestamp"])),
+    );
     taints(spec, out);
-    out.field(0, "Unschedulable", (spec["unschedulable"] == true).to_string());
+    out.field(
+        0,
+        "Unschedulable",
+        (spec["unschedulable"] == true).to_string(),
+    );
     conditions(status, out);
     let addresses: Vec<String> = list(&status["addresses"])
         .iter()
@@ -32,7 +44,10 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
 }
 
 fn roles(object: &Value) -> String {
-    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    let labels = object["metadata"]["labels"]
+        .as_object()
+        .into_iter()
+        .flatten();
     let roles = labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"));
     roles.collect::<Vec<_>>().join(",")
 }
@@ -41,7 +56,9 @@ fn taints(spec: &Value, out: &mut Text) {
     let taints: Vec<String> = list(&spec["taints"])
         .iter()
         .map(|taint| match text(&taint["value"]) {
-            empty if empty.is_empty() => format!("{}:{}", text(&taint["key"]), text(&taint["effect"])),
+            empty if empty.is_empty() => {
+                format!("{}:{}", text(&taint["key"]), text(&taint["effect"]))
+            }
             value => format!("{}={value}:{}", text(&taint["key"]), text(&taint["effect"])),
         })
         .collect();
@@ -62,8 +79,14 @@ fn conditions(status: &Value, out: &mut Text) {
         return;
     }
     out.line(0, "Conditions:");
-    out.line(1, "Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage");
-    out.line(1, "----\t------\t-----------------\t------------------\t------\t-------");
+    out.line(
+        1,
+        "Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage",
+    );
+    out.line(
+        1,
+        "----\t------\t-----------------\t------------------\t------\t-------",
+    );
     for condition in conditions {
         let cell = |field: &str| text(&condition[field]);
         out.line(
@@ -83,7 +106,9 @@ fn conditions(status: &Value, out: &mut Text) {
 
 fn amounts(amounts: &Value) -> Vec<String> {
     let amounts = amounts.as_object().into_iter().flatten();
-    amounts.map(|(key, value)| format!("{key}:\t{}", text(value))).collect()
+    amounts
+        .map(|(key, value)| format!("{key}:\t{}", text(value)))
+        .collect()
 }
 
 fn system_info(info: &Value, out: &mut Text) {
@@ -105,19 +130,37 @@ fn system_info(info: &Value, out: &mut Text) {
 }
 
 /// The four amounts that pods ask for most, in the order in which they are shown.
-const ASKED: [(&str, &str); 4] =
-    [("cpu", "requests"), ("cpu", "limits"), ("memory", "requests"), ("memory", "limits")];
+const ASKED: [(&str, &str); 4] = [
+    ("cpu", "requests"),
+    ("cpu", "limits"),
+    ("memory", "requests"),
+    ("memory", "limits"),
+];
 
 fn pods(subject: &Subject, out: &mut Text) {
     let allocatable = &subject.object["status"]["allocatable"];
     let running: Vec<&Object> = subject
         .related
         .iter()
-        .filter(|pod| !matches!(pod.text_at(&["status", "phase"]).as_str(), "Succeeded" | "Failed"))
+        .filter(|pod| {
+            !matches!(
+                pod.text_at(&["status", "phase"]).as_str(),
+                "Succeeded" | "Failed"
+            )
+        })
         .collect();
-    out.line(0, format!("Non-terminated Pods:\t({} in total)", running.len()));
-    out.line(1, "Namespace\tName\t\tCPU Requests\tCPU Limits\tMemory Requests\tMemory Limits\tAge");
-    out.line(1, "---------\t----\t\t------------\t----------\t---------------\t-------------\t---");
+    out.line(
+        0,
+        format!("Non-terminated Pods:\t({} in total)", running.len()),
+    );
+    out.line(
+        1,
+        "Namespace\tName\t\tCPU Requests\tCPU Limits\tMemory Requests\tMemory Limits\tAge",
+    );
+    out.line(
+        1,
+        "---------\t----\t\t------------\t----------\t---------------\t-------------\t---",
+    );
     let mut totals = [Quantity::from_units(0); ASKED.len()];
     for pod in running {
         let mut cells = Vec::new();
@@ -127,10 +170,21 @@ fn pods(subject: &Subject, out: &mut Text) {
             cells.push(share(asked, &allocatable[*resource], resource));
         }
         let age = age(pod.metadata_text("creationTimestamp"), subject.now);
-        out.line(1, format!("{}\t{}\t\t{}\t{age}", pod.namespace(), pod.name(), cells.join("\t")));
+        out.line(
+            1,
+            format!(
+                "{}\t{}\t\t{}\t{age}",
+                pod.namespace(),
+                pod.name(),
+                cells.join("\t")
+            ),
+        );
     }
     out.line(0, "Allocated resources:");
-    out.line(1, "(Total limits may be over 100 percent, i.e., overcommitted.)");
+    out.line(
+        1,
+        "(Total limits may be over 100 percent, i.e., overcommitted.)",
+    );
     out.line(1, "Resource\tRequests\tLimits");
     out.line(1, "--------\t--------\t------");
     for (first, resource) in [(0, "cpu"), (2, "memory")] {
@@ -141,16 +195,30 @@ fn pods(subject: &Subject, out: &mut Text) {
 
 /// What all containers of a pod ask for together.
 fn asked(pod: &Object, resource: &str, kind: &str) -> Quantity {
-    let containers = pod.at(&["spec", "containers"]).map(list).unwrap_or_default();
-    containers.iter().fold(Quantity::from_units(0), |sum, container| {
-        let amount = container["resources"][kind][resource].as_str().and_then(|text| Quantity::parse(text).ok());
-        amount.map_or(sum, |amount| sum.saturating_add(amount))
-    })
+    let containers = pod
+        .at(&["spec", "containers"])
+        .map(list)
+        .unwrap_or_default();
+    containers
+        .iter()
+        .fold(Quantity::from_units(0), |sum, container| {
+            let amount = container["resources"][kind][resource]
+                .as_str()
+                .and_then(|text| Quantity::parse(text).ok());
+            amount.map_or(sum, |amount| sum.saturating_add(amount))
+        })
 }
 
 fn share(amount: Quantity, of: &Value, resource: &str) -> String {
-    let whole = of.as_str().and_then(|text| Quantity::parse(text).ok()).map_or(0, Quantity::millis);
-    let percent = if whole == 0 { 0 } else { i128::from(amount.millis()) * 100 / i128::from(whole) };
+    let whole = of
+        .as_str()
+        .and_then(|text| Quantity::parse(text).ok())
+        .map_or(0, Quantity::millis);
+    let percent = if whole == 0 {
+        0
+    } else {
+        i128::from(amount.millis()) * 100 / i128::from(whole)
+    };
     let text = match (resource, amount.millis()) {
         (_, 0) => "0".to_owned(),
         ("cpu", millis) if millis % 1000 == 0 => (millis / 1000).to_string(),

@@ -83,7 +83,14 @@ impl Text {
         self.line(0, "Conditions:");
         self.line(1, "Type\tStatus");
         for condition in list(conditions) {
-            self.line(1, format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])));
+            self.line(
+                1,
+                format!(
+                    "{} \t{} ",
+                    text(&condition["type"]),
+                    text(&condition["status"])
+                ),
+            );
         }
     }
 }
@@ -99,7 +106,11 @@ pub(super) fn text_or_none(value: &Value) -> String {
 }
 
 pub(super) fn or_none(text: String) -> String {
-    if text.is_empty() { "<none>".to_owned() } else { text }
+    if text.is_empty() {
+        "<none>".to_owned()
+    } else {
+        text
+    }
 }
 
 pub(super) fn list(value: &Value) -> &[Value] {
@@ -122,5 +133,7 @@ pub(super) fn pairs(map: &Value, separator: &str) -> Vec<String> {
 pub(super) fn controller(object: &Value) -> String {
     let owners = list(&object["metadata"]["ownerReferences"]);
     let owner = owners.iter().find(|owner| owner["controller"] == true);
-    owner.map(|owner| format!("{}/{}", text(&owner["kind"]), text(&owner["name"]))).unwrap_or_default()
+    owner
+        .map(|owner| format!("{}/{}", text(&owner["kind"]), text(&owner["name"])))
+        .unwrap_or_default()
 }

@@ -68,7 +68,12 @@ pub(crate) struct GetCommand {
     #[arg(long)]
     ignore_not_found: bool,
     /// Status, scale or another subresource
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     subresource: String,
     /// Print what the server answers to this path
     #[arg(long, value_name = "PATH")]
@@ -110,14 +115,19 @@ impl GetCommand {
             let mut targets = Vec::new();
             for manifest in self.files.read()? {
                 let kind = catalogue.of_object(&manifest.object)?.clone();
-                targets.push(Target { kind, name: Some(manifest.object.name().to_owned()) });
+                targets.push(Target {
+                    kind,
+                    name: Some(manifest.object.name().to_owned()),
+                });
             }
             targets
         };
         let mut groups: Vec<Group> = Vec::new();
         for target in targets {
             if target.name.is_some() && !self.selectors.is_everything() {
-                return Err(Error::usage("name cannot be provided when a selector is specified"));
+                return Err(Error::usage(
+                    "name cannot be provided when a selector is specified",
+                ));
             }
             if target.name.is_some() && self.all_namespaces && target.kind.is_namespaced {
                 return Err(Error::usage(
@@ -126,7 +136,10 @@ impl GetCommand {
             }
             match groups.last_mut() {
                 Some(group) if group.kind == target.kind => group.names.extend(target.name),
-                _ => groups.push(Group { kind: target.kind, names: target.name.into_iter().collect() }),
+                _ => groups.push(Group {
+                    kind: target.kind,
+                    names: target.name.into_iter().collect(),
+                }),
             }
         }
         Ok(groups)
@@ -134,7 +147,11 @@ impl GetCommand {
 
     /// The namespace of a request; empty for all of them.
     fn namespace<'a>(&self, session: &'a Session) -> &'a str {
-        if self.all_namespaces { "" } else { &session.namespace }
+        if self.all_namespaces {
+            ""
+        } else {
+            &session.namespace
+        }
     }
 
     /// The answers of one group: one a name, or the pages of a list. Failures go to `errors`.
@@ -145,11 +162,19 @@ impl GetCommand {
         errors: &mut Vec<Error>,
         session: &mut Session,
     ) -> Vec<Value> {
-        let include = if self.sort_by.is_some() && accept == TABLES { "Object" } else { "" };
+        let include = if self.sort_by.is_some() && accept == TABLES {
+            "Object"
+        } else {
+            ""
+        };
         let namespace = group.kind.namespace(self.namespace(session)).to_owned();
         let resource = &group.kind.resource;
         if group.names.is_empty() {
-            let path = with_query(self.list_path(resource, &namespace), "includeObject", include);
+            let path = with_query(
+                self.list_path(resource, &namespace),
+                "includeObject",
+                include,
+            );
             return match pages(path, &self.chunk_size, accept, session).await {
                 Ok(pages) => pages,
                 Err(error) => {
@@ -161,7 +186,10 @@ impl GetCommand {
         let mut answers = Vec::new();
         for name in &group.names {
             let path = object_path(resource, Some(&namespace), name, &self.subresource);
-            match session.get(with_query(path, "includeObject", include), accept).await {
+            match session
+                .get(with_query(path, "includeObject", include), accept)
+                .await
+            {
                 Ok(answer) => answers.push(answer),
                 Err(error) if error.is_not_found() && self.ignore_not_found => {}
                 Err(error) => errors.push(error.into()),
@@ -187,7 +215,12 @@ impl GetCommand {
         }
     }
 
-    async fn show_tables(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    async fn show_tables(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let mut errors = Vec::new();
         let mut text = String::new();
         for group in groups {
@@ -222,7 +255,12 @@ impl GetCommand {
         Error::all(errors)
     }
 
-    async fn show_objects(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    async fn show_objects(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let mut errors = Vec::new();
         let mut objects: Vec<(ResourceKind, Value)> = Vec::new();
         let mut is_list = groups.len() != 1 || groups[0].names.len() != 1;
@@ -237,7 +275,9 @@ impl GetCommand {
         }
         let labels: Vec<String> = objects
             .iter()
-            .map(|(kind, object)| kind.label(object["metadata"]["name"].as_str().unwrap_or_default()))
+            .map(|(kind, object)| {
+                kind.label(object["metadata"]["name"].as_str().unwrap_or_default())
+            })
             .collect();
         let mut objects: Vec<Value> = objects.into_iter().map(|(_, object)| object).collect();
         if !self.show_managed_fields {
@@ -246,10 +286,16 @@ impl GetCommand {
         if objects.is_empty() && (!is_list || !errors.is_empty()) {
             return Error::all(errors);
         }
-        let value = if is_list { output::list(objects) } else { objects.remove(0) };
+        let value = if is_list {
+            output::list(objects)
+        } else {
+            objects.remove(0)
+        };
         let text = match output {
             Output::Name => labels.iter().map(|label| format!("{label}\n")).collect(),
-            Output::CustomColumns(columns) if self.no_headers => columns.render_without_headers(&value),
+            Output::CustomColumns(columns) if self.no_headers => {
+                columns.render_without_headers(&value)
+            }
             output => output::render(output, &value, ""),
         };
         session.print(text)?;
@@ -268,8 +314,13 @@ async fn pages(
     let mut pages = Vec::new();
     let mut token = String::new();
     loop {
-        let page = session.get(with_query(path.clone(), "continue", &token), accept).await?;
-        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        let page = session
+            .get(with_query(path.clone(), "continue", &token), accept)
+            .await?;
+        token = page["metadata"]["continue"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         pages.push(page);
         if token.is_empty() {
             return Ok(pages);
@@ -279,8 +330,11 @@ async fn pages(
 
 /// The objects of an answer, each with its kind.
 fn unpack(kind: &ResourceKind, mut answer: Value) -> Vec<(ResourceKind, Value)> {
-    let is_list = answer["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-    let Some(Value::Array(items)) = answer.get_mut("items").filter(|_| is_list).map(Value::take) else {
+    let is_list = answer["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("List"));
+    let Some(Value::Array(items)) = answer.get_mut("items").filter(|_| is_list).map(Value::take)
+    else {
         if is_list {
             return Vec::new();
         }
@@ -307,11 +361,15 @@ fn sort<T>(items: &mut [T], path: &str, object: impl Fn(&T) -> &Value) -> Result
 /// What is missing comes first; numbers by size, texts naturally as quantities where both are.
 fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
     match (left, right) {
-        (Some(Value::Number(left)), Some(Value::Number(right))) => {
-            left.as_f64().partial_cmp(&right.as_f64()).unwrap_or(Ordering::Equal)
-        }
+        (Some(Value::Number(left)), Some(Value::Number(right))) => left
+            .as_f64()
+            .partial_cmp(&right.as_f64())
+            .unwrap_or(Ordering::Equal),
         (Some(Value::String(left)), Some(Value::String(right))) => {
-            let quantities = (apimachinery::Quantity::parse(left), apimachinery::Quantity::parse(right));
+            let quantities = (
+                apimachinery::Quantity::parse(left),
+                apimachinery::Quantity::parse(right),
+            );
             match quantities {
                 (Ok(left), Ok(right)) => left.cmp(&right),
                 _ => left.cmp(right),

@@ -18,7 +18,12 @@ const WIDTH_MIN: usize = 6;
 const PADDING: usize = 3;
 
 impl GetCommand {
-    pub(super) async fn watch(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    pub(super) async fn watch(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let [group] = groups else {
             return Err(Error::usage("you may only specify a single resource type"));
         };
@@ -35,7 +40,10 @@ impl GetCommand {
             path = with_query(path, "fieldSelector", &format!("metadata.name={name}"));
         }
         let list = session.get(path.clone(), accept).await?;
-        let mut revision = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        let mut revision = list["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if !self.watch_only {
             let text = printer.list(&list);
             session.print(text)?;
@@ -44,7 +52,11 @@ impl GetCommand {
         }
         // A server ends every watch some time: go on from where it was.
         loop {
-            let from = with_query(with_query(path.clone(), "watch", "true"), "resourceVersion", &revision);
+            let from = with_query(
+                with_query(path.clone(), "watch", "true"),
+                "resourceVersion",
+                &revision,
+            );
             follow(&from, accept, &mut revision, &mut printer, session).await?;
         }
     }
@@ -58,20 +70,30 @@ async fn follow(
     printer: &mut Printer<'_>,
     session: &mut Session,
 ) -> Result<()> {
-    let request =
-        Request { method: Method::Get, path: path.to_owned(), content_type: "", body: Bytes::new() };
+    let request = Request {
+        method: Method::Get,
+        path: path.to_owned(),
+        content_type: "",
+        body: Bytes::new(),
+    };
     let mut body = session.http()?.open_accepting(request, accept).await?;
     let mut pending = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Ok(()) };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         pending.extend_from_slice(&data);
         if pending.len() > EVENT_BYTES_MAX {
-            return Err(Error::usage(format!("an event of more than {EVENT_BYTES_MAX} bytes")));
+            return Err(Error::usage(format!(
+                "an event of more than {EVENT_BYTES_MAX} bytes"
+            )));
         }
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            let Ok(event) = serde_json::from_slice::<Value>(&line) else { continue };
+            let Ok(event) = serde_json::from_slice::<Value>(&line) else {
+                continue;
+            };
             if event["type"] == "ERROR" {
                 let status = ApiError::from_status(&event["object"]);
                 return Err(status.map_or_else(|| Error::usage("the watch failed"), Error::from));
@@ -95,17 +117,31 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(command: &'a GetCommand, group: &'a Group, output: &'a Output) -> Self {
-        Self { command, group, output, columns: Vec::new(), widths: Vec::new(), has_headers: false }
+        Self {
+            command,
+            group,
+            output,
+            columns: Vec::new(),
+            widths: Vec::new(),
+            has_headers: false,
+        }
     }
 
     fn list(&mut self, answer: &Value) -> String {
         if self.output.is_table() {
             let table = Table::of_answer(answer);
             self.columns.clone_from(&table.columns);
-            return if table.rows.is_empty() { String::new() } else { self.table(&table, "ADDED") };
+            return if table.rows.is_empty() {
+                String::new()
+            } else {
+                self.table(&table, "ADDED")
+            };
         }
         let objects = super::unpack(&self.group.kind, answer.clone());
-        objects.into_iter().map(|(_, object)| self.object(object, "ADDED")).collect()
+        objects
+            .into_iter()
+            .map(|(_, object)| self.object(object, "ADDED"))
+            .collect()
     }
 
     fn event(&mut self, event: &Value, revision: &mut String) -> String {
@@ -115,7 +151,10 @@ impl<'a> Printer<'a> {
             Some("Table") => &object["rows"][0]["object"]["metadata"]["resourceVersion"],
             _ => &object["metadata"]["resourceVersion"],
         };
-        if let Some(version) = version.as_str().or(object["metadata"]["resourceVersion"].as_str()) {
+        if let Some(version) = version
+            .as_str()
+            .or(object["metadata"]["resourceVersion"].as_str())
+        {
             version.clone_into(revision);
         }
         if kind == "BOOKMARK" {
@@ -146,29 +185,42 @@ impl<'a> Printer<'a> {
             }
         });
         let lines: Vec<String> = lines.collect();
+        lines.iter().for_each(|line| self.widen(line));
         lines.iter().map(|line| self.aligned(line)).collect()
     }
 
-    fn aligned(&mut self, line: &str) -> String {
-        let cells: Vec<&str> = line.split('\t').collect();
-        self.widths.resize(self.widths.len().max(cells.len()), WIDTH_MIN);
+    fn widen(&mut self, line: &str) {
+        for (index, cell) in line.split('\t').enumerate() {
+            self.widths
+                .resize(self.widths.len().max(index + 1), WIDTH_MIN);
+            self.widths[index] = self.widths[index].max(cell.chars().count() + PADDING);
+        }
+    }
+
+    fn aligned(&self, line: &str) -> String {
+        let last = line.split('\t').count() - 1;
         let mut text = String::new();
-        for (index, cell) in cells.iter().enumerate() {
+        for (index, cell) in line.split('\t').enumerate() {
             text.push_str(cell);
-            if index + 1 < cells.len() {
+            if index < last {
                 let used = cell.chars().count();
-                let width = &mut self.widths[index];
-                *width = (*width).max(used + PADDING);
-                text.extend(std::iter::repeat_n(' ', *width - used));
+                text.extend(std::iter::repeat_n(' ', self.widths[index] - used));
             }
         }
         text + "\n"
     }
 
     fn object(&self, object: Value, event: &str) -> String {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let label = self.group.kind.label(&name);
-        let object = if self.command.show_managed_fields { object } else { output::shown(object) };
+        let object = if self.command.show_managed_fields {
+            object
+        } else {
+            output::shown(object)
+        };
         let object = match self.command.output_watch_events {
             true => serde_json::json!({"type": event, "object": object}),
             false => object,

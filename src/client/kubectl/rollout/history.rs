@@ -49,9 +49,14 @@ impl HistoryCommand {
             let revisions = revisions(&found, session).await?;
             let text = if self.revision > 0 {
                 let wanted = revisions.get(&self.revision);
-                let wanted = wanted.ok_or_else(|| Error::usage("unable to find the specified revision"))?;
+                let wanted =
+                    wanted.ok_or_else(|| Error::usage("unable to find the specified revision"))?;
                 let template = pod_template_text(template(&found, wanted));
-                format!("{} with revision #{}\n{template}", found.label(), self.revision)
+                format!(
+                    "{} with revision #{}\n{template}",
+                    found.label(),
+                    self.revision
+                )
             } else {
                 format!("{} \n{}", found.label(), table(&revisions))
             };
@@ -67,7 +72,9 @@ fn table(revisions: &BTreeMap<i64, Value>) -> String {
     }
     let mut text = "REVISION\tCHANGE-CAUSE\n".to_owned();
     for (revision, object) in revisions {
-        let cause = object["metadata"]["annotations"][CHANGE_CAUSE].as_str().unwrap_or("<none>");
+        let cause = object["metadata"]["annotations"][CHANGE_CAUSE]
+            .as_str()
+            .unwrap_or("<none>");
         text.push_str(&format!("{revision}\t{cause}\n"));
     }
     align(&text, DESCRIPTION)
@@ -86,12 +93,21 @@ async fn revisions(found: &Found, session: &Session) -> Result<BTreeMap<i64, Val
         }
     };
     let selector = selector_text(&found.object["spec"]["selector"]).unwrap_or_default();
-    let api = session.client.dynamic(GroupVersionResource::new("apps", "v1", resource), &found.namespace);
+    let api = session.client.dynamic(
+        GroupVersionResource::new("apps", "v1", resource),
+        &found.namespace,
+    );
     let uid = found.object["metadata"]["uid"].as_str().unwrap_or_default();
     let mut revisions = BTreeMap::new();
     for item in &api.list(&selector, "").await?.items {
-        let object = item.to_object().map_err(|error| Error::usage(error.to_string()))?;
-        if !object.owner_references().iter().any(|owner| owner.uid == uid) {
+        let object = item
+            .to_object()
+            .map_err(|error| Error::usage(error.to_string()))?;
+        if !object
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == uid)
+        {
             continue;
         }
         if let Some(number) = number(&object) {
@@ -102,7 +118,9 @@ async fn revisions(found: &Found, session: &Session) -> Result<BTreeMap<i64, Val
 }
 
 fn number(object: &Object) -> Option<i64> {
-    let annotated = object.annotation(REVISION).and_then(|text| text.parse().ok());
+    let annotated = object
+        .annotation(REVISION)
+        .and_then(|text| text.parse().ok());
     annotated.or_else(|| object.0.get("revision").and_then(Value::as_i64))
 }
 
@@ -137,10 +155,14 @@ impl UndoCommand {
     ) -> Result<String> {
         let number = self.choose(revisions)?;
         let Some((content_type, patch)) = plan(found, &revisions[&number])? else {
-            return Ok(format!("skipped rollback (current template already matches revision {number})"));
+            return Ok(format!(
+                "skipped rollback (current template already matches revision {number})"
+            ));
         };
         if dry_run != DryRun::Client {
-            found.patch(content_type, &patch, (dry_run, FIELD_MANAGER), session).await?;
+            found
+                .patch(content_type, &patch, (dry_run, FIELD_MANAGER), session)
+                .await?;
         }
         Ok(format!("rolled back{}", dry_run.suffix()))
     }
@@ -149,7 +171,10 @@ impl UndoCommand {
         if self.to_revision > 0 {
             return match revisions.contains_key(&self.to_revision) {
                 true => Ok(self.to_revision),
-                false => Err(Error::usage(format!("unable to find specified revision {} in history", self.to_revision))),
+                false => Err(Error::usage(format!(
+                    "unable to find specified revision {} in history",
+                    self.to_revision
+                ))),
             };
         }
         let before_latest = revisions.keys().rev().nth(1).copied();
@@ -208,11 +233,14 @@ mod tests {
             name: "b".to_owned(),
             object: json!({"spec": {"template": {"metadata": {"labels": {"x": "2"}}}}}),
         };
-        let revision = |label: &str| {
-            json!({"spec": {"template": {"metadata": {"labels": {"x": label, POD_TEMPLATE_HASH: "h"}}}}})
-        };
-        let (_, patch) = plan(&found, &revision("1")).expect("a plan").expect("a change");
-        assert_eq!(patch[0]["value"], json!({"metadata": {"labels": {"x": "1"}}}));
+        let revision = |label: &str| json!({"spec": {"template": {"metadata": {"labels": {"x": label, POD_TEMPLATE_HASH: "h"}}}}});
+        let (_, patch) = plan(&found, &revision("1"))
+            .expect("a plan")
+            .expect("a change");
+        assert_eq!(
+            patch[0]["value"],
+            json!({"metadata": {"labels": {"x": "1"}}})
+        );
         assert_eq!(plan(&found, &revision("2")).expect("a plan"), None);
     }
 }

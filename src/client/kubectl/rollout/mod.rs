@@ -68,14 +68,18 @@ enum Change {
 async fn change(workloads: &Workloads, change: Change, session: &mut Session) -> Result<()> {
     let mut errors = Vec::new();
     for found in workloads.read(&mut errors, session).await? {
-        let (content_type, patch, done) = match plan(&found, change, &session.clock.now().to_seconds_string()) {
-            Ok(planned) => planned,
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
-        match found.patch(content_type, &patch, (DryRun::No, FIELD_MANAGER), session).await {
+        let (content_type, patch, done) =
+            match plan(&found, change, &session.clock.now().to_seconds_string()) {
+                Ok(planned) => planned,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+        match found
+            .patch(content_type, &patch, (DryRun::No, FIELD_MANAGER), session)
+            .await
+        {
             Ok(_) => session.say(format!("{} {done}", found.label()))?,
             Err(error) => errors.push(error),
         }
@@ -91,7 +95,10 @@ fn plan(found: &Found, change: Change, now: &str) -> Result<(&'static str, Value
     match change {
         Change::Restart if matches!(kind, "Deployment" | "DaemonSet" | "StatefulSet") => {
             if is_paused {
-                return Err(Error::usage(format!("{resource} {:?} can't restart paused deployment (run rollout resume first)", found.name)));
+                return Err(Error::usage(format!(
+                    "{resource} {:?} can't restart paused deployment (run rollout resume first)",
+                    found.name
+                )));
             }
             let annotations = json!({RESTARTED_AT: now});
             let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
@@ -100,15 +107,31 @@ fn plan(found: &Found, change: Change, now: &str) -> Result<(&'static str, Value
         Change::Pause | Change::Resume if kind == "Deployment" => {
             let pauses = change == Change::Pause;
             if is_paused == pauses {
-                let state = if pauses { "already paused" } else { "not paused" };
-                return Err(Error::usage(format!("{resource} {:?} is {state}", found.name)));
+                let state = if pauses {
+                    "already paused"
+                } else {
+                    "not paused"
+                };
+                return Err(Error::usage(format!(
+                    "{resource} {:?} is {state}",
+                    found.name
+                )));
             }
             let paused = if pauses { json!(true) } else { Value::Null };
             let done = if pauses { "paused" } else { "resumed" };
             Ok((MERGE, json!({"spec": {"paused": paused}}), done))
         }
-        Change::Restart => Err(Error::usage(format!("{resource} {:?} restarting is not supported", found.name))),
-        Change::Pause => Err(Error::usage(format!("{resource} {:?} pausing is not supported", found.name))),
-        Change::Resume => Err(Error::usage(format!("{resource} {:?} resuming is not supported", found.name))),
+        Change::Restart => Err(Error::usage(format!(
+            "{resource} {:?} restarting is not supported",
+            found.name
+        ))),
+        Change::Pause => Err(Error::usage(format!(
+            "{resource} {:?} pausing is not supported",
+            found.name
+        ))),
+        Change::Resume => Err(Error::usage(format!(
+            "{resource} {:?} resuming is not supported",
+            found.name
+        ))),
     }
 }

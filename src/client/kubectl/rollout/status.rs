@@ -57,7 +57,9 @@ impl StatusCommand {
             let progress = self.progress(found, &object)?;
             return session.say(progress.message);
         }
-        let api = session.client.dynamic(found.kind.resource.clone(), &found.namespace);
+        let api = session
+            .client
+            .dynamic(found.kind.resource.clone(), &found.namespace);
         let mut said = String::new();
         let followed = until(&api, &found.name, limit, |object: Option<&Object>| {
             let object = object.ok_or_else(|| Error::usage("object has been deleted"))?;
@@ -72,8 +74,11 @@ impl StatusCommand {
     }
 
     fn progress(&self, found: &Found, object: &Value) -> Result<Progress> {
-        let revision = object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
-        if self.revision > 0 && revision.is_some_and(|revision| revision != self.revision.to_string()) {
+        let revision =
+            object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
+        if self.revision > 0
+            && revision.is_some_and(|revision| revision != self.revision.to_string())
+        {
             return Err(Error::usage(format!(
                 "desired revision ({}) is different from the running revision ({})",
                 self.revision,
@@ -93,11 +98,17 @@ impl StatusCommand {
 }
 
 fn going(message: String) -> Result<Progress> {
-    Ok(Progress { message, is_done: false })
+    Ok(Progress {
+        message,
+        is_done: false,
+    })
 }
 
 fn done(message: String) -> Result<Progress> {
-    Ok(Progress { message, is_done: true })
+    Ok(Progress {
+        message,
+        is_done: true,
+    })
 }
 
 fn number(value: &Value) -> i64 {
@@ -110,14 +121,22 @@ fn is_observed(object: &Value) -> bool {
 }
 
 fn deployment(object: &Value) -> Result<Progress> {
-    let (name, status) = (object["metadata"]["name"].as_str().unwrap_or_default(), &object["status"]);
+    let (name, status) = (
+        object["metadata"]["name"].as_str().unwrap_or_default(),
+        &object["status"],
+    );
     if !is_observed(object) {
         return going("Waiting for deployment spec update to be observed...".to_owned());
     }
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let mut progressing = conditions.filter(|condition| condition["type"] == "Progressing");
-    if progressing.next().is_some_and(|condition| condition["reason"] == "ProgressDeadlineExceeded") {
-        return Err(Error::usage(format!("deployment {name:?} exceeded its progress deadline")));
+    if progressing
+        .next()
+        .is_some_and(|condition| condition["reason"] == "ProgressDeadlineExceeded")
+    {
+        return Err(Error::usage(format!(
+            "deployment {name:?} exceeded its progress deadline"
+        )));
     }
     let wanted = number(&object["spec"]["replicas"]);
     let (replicas, updated, available) = (
@@ -127,14 +146,20 @@ fn deployment(object: &Value) -> Result<Progress> {
     );
     let waiting = format!("Waiting for deployment {name:?} rollout to finish:");
     if updated < wanted {
-        return going(format!("{waiting} {updated} out of {wanted} new replicas have been updated..."));
+        return going(format!(
+            "{waiting} {updated} out of {wanted} new replicas have been updated..."
+        ));
     }
     if replicas > updated {
         let old = replicas - updated;
-        return going(format!("{waiting} {old} old replicas are pending termination..."));
+        return going(format!(
+            "{waiting} {old} old replicas are pending termination..."
+        ));
     }
     if available < updated {
-        return going(format!("{waiting} {available} of {updated} updated replicas are available..."));
+        return going(format!(
+            "{waiting} {available} of {updated} updated replicas are available..."
+        ));
     }
     done(format!("deployment {name:?} successfully rolled out"))
 }
@@ -143,23 +168,35 @@ fn rolling_only(object: &Value) -> Result<()> {
     if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" {
         return Ok(());
     }
-    Err(Error::usage("rollout status is only available for RollingUpdate strategy type"))
+    Err(Error::usage(
+        "rollout status is only available for RollingUpdate strategy type",
+    ))
 }
 
 fn daemon_set(object: &Value) -> Result<Progress> {
     rolling_only(object)?;
-    let (name, status) = (object["metadata"]["name"].as_str().unwrap_or_default(), &object["status"]);
+    let (name, status) = (
+        object["metadata"]["name"].as_str().unwrap_or_default(),
+        &object["status"],
+    );
     if !is_observed(object) {
         return going("Waiting for daemon set spec update to be observed...".to_owned());
     }
     let desired = number(&status["desiredNumberScheduled"]);
-    let (updated, available) = (number(&status["updatedNumberScheduled"]), number(&status["numberAvailable"]));
+    let (updated, available) = (
+        number(&status["updatedNumberScheduled"]),
+        number(&status["numberAvailable"]),
+    );
     let waiting = format!("Waiting for daemon set {name:?} rollout to finish:");
     if updated < desired {
-        return going(format!("{waiting} {updated} out of {desired} new pods have been updated..."));
+        return going(format!(
+            "{waiting} {updated} out of {desired} new pods have been updated..."
+        ));
     }
     if available < desired {
-        return going(format!("{waiting} {available} of {desired} updated pods are available..."));
+        return going(format!(
+            "{waiting} {available} of {desired} updated pods are available..."
+        ));
     }
     done(format!("daemon set {name:?} successfully rolled out"))
 }
@@ -172,17 +209,25 @@ fn stateful_set(object: &Value) -> Result<Progress> {
     }
     let (wanted, ready) = (number(&spec["replicas"]), number(&status["readyReplicas"]));
     if ready < wanted {
-        return going(format!("Waiting for {} pods to be ready...", wanted - ready));
+        return going(format!(
+            "Waiting for {} pods to be ready...",
+            wanted - ready
+        ));
     }
     let updated = number(&status["updatedReplicas"]);
-    if let Some(partition) = spec["updateStrategy"]["rollingUpdate"]["partition"].as_i64().filter(|at| *at > 0) {
+    if let Some(partition) = spec["updateStrategy"]["rollingUpdate"]["partition"]
+        .as_i64()
+        .filter(|at| *at > 0)
+    {
         let new = wanted - partition;
         if updated < new {
             return going(format!(
                 "Waiting for partitioned roll out to finish: {updated} out of {new} new pods have been updated..."
             ));
         }
-        return done(format!("partitioned roll out complete: {updated} new pods have been updated..."));
+        return done(format!(
+            "partitioned roll out complete: {updated} new pods have been updated..."
+        ));
     }
     let revision = status["updateRevision"].as_str().unwrap_or_default();
     if status["updateRevision"] != status["currentRevision"] {
@@ -191,7 +236,9 @@ fn stateful_set(object: &Value) -> Result<Progress> {
         ));
     }
     let current = number(&status["currentReplicas"]);
-    done(format!("statefulset rolling update complete {current} pods at revision {revision}..."))
+    done(format!(
+        "statefulset rolling update complete {current} pods at revision {revision}..."
+    ))
 }
 
 #[cfg(test)]
@@ -208,7 +255,10 @@ mod tests {
                            "availableReplicas": available}});
             deployment(&object).expect("a progress").message
         };
-        assert_eq!(at(1, 0, 0, 0), "Waiting for deployment spec update to be observed...");
+        assert_eq!(
+            at(1, 0, 0, 0),
+            "Waiting for deployment spec update to be observed..."
+        );
         assert_eq!(
             at(2, 3, 1, 3),
             "Waiting for deployment \"a\" rollout to finish: 1 out of 3 new replicas have been updated..."
