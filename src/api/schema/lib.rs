@@ -7,6 +7,7 @@ mod canonical;
 mod decode;
 mod defaults;
 mod definition;
+mod descriptions;
 mod facts;
 mod json;
 mod node;
@@ -25,6 +26,7 @@ pub use decode::{
 };
 pub use defaults::apply_defaults;
 pub use definition::validate_definition;
+pub use descriptions::Descriptions;
 pub use facts::{
     BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds,
     type_named,

@@ -1,6 +1,7 @@
 //! Every developer task: `cargo xtask <task>`.
 
 mod bench;
+mod descriptions;
 mod facts;
 mod judge;
 mod image;
@@ -14,6 +15,7 @@ cargo xtask <task>
 
   tidy                                  check the layers, sizes and house rules
   gen                                   make the facts of the built-in kinds with Go
+  descriptions                          make the texts that a build with the feature `descriptions` shows
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
         ["gen"] => facts::generate(),
+        ["descriptions"] => descriptions::generate(&root()),
         ["image", binary, reference, archive] => image::pack(Path::new(binary), reference, Path::new(archive)),
         ["bench", parts @ ..] => bench::run(&root(), parts),
         ["conformance", kubeconfig, arguments @ ..] => judge::conformance(&root(), kubeconfig, arguments),

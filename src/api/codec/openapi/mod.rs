@@ -19,6 +19,12 @@ pub trait Descriptions {
     fn describe(&self, model: &str, field: &str) -> Option<&str>;
 }
 
+impl Descriptions for schema::Descriptions {
+    fn describe(&self, model: &str, field: &str) -> Option<&str> {
+        Self::describe(self, model, field)
+    }
+}
+
 /// The verbs a resource or subresource answers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use apimachinery::ApiError;
-use codec::openapi::{CustomSchema, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document, v2_to_protobuf, v3_document};
+use codec::openapi::{CustomSchema, Descriptions, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document, v2_to_protobuf, v3_document};
 use http::HeaderValue;
 use registry::Subresource;
 use serde_json::{Value, json};
@@ -41,7 +41,9 @@ pub(crate) async fn answer(
     let etag = hash(&in_version(&catalog, &group, &version));
     let made = off_thread(move || {
         let served = in_version(&catalog, &group, &version);
-        Ok(with_paths(&served, |paths| v3_document(&group, &version, paths, None)).to_string().into_bytes())
+        let descriptions = schema::Descriptions::read();
+        let make = |paths: &[ResourcePaths<'_>]| v3_document(&group, &version, paths, dynamic(descriptions.as_ref()));
+        Ok(with_paths(&served, make).to_string().into_bytes())
     });
     tagged(request, &etag, "application/json", made).await
 }
@@ -51,10 +53,15 @@ async fn v2(catalog: Arc<Catalog>, request: &Incoming) -> Result<Answer, ApiErro
     let etag = hash(&all);
     let protobuf = wants_protobuf(request.header("accept"));
     let made = off_thread(move || {
-        let document = with_paths(&all, |paths| v2_document(paths, None));
+        let descriptions = schema::Descriptions::read();
+        let document = with_paths(&all, |paths| v2_document(paths, dynamic(descriptions.as_ref())));
         Ok(if protobuf { v2_to_protobuf(&document) } else { document.to_string().into_bytes() })
     });
     tagged(request, &etag, if protobuf { V2_PROTOBUF } else { "application/json" }, made).await
+}
+
+fn dynamic(descriptions: Option<&schema::Descriptions>) -> Option<&dyn Descriptions> {
+    descriptions.map(|descriptions| -> &dyn Descriptions { descriptions })
 }
 
 fn wants_protobuf(accept: &str) -> bool {
