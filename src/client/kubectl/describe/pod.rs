@@ -58,6 +58,16 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
             text(&spec["securityContext"]["seccompProfile"]["type"]),
         );
     }
+    rest(subject, out);
+}
+
+/// Addresses, containers, conditions, volumes and where it may run.
+fn rest(subject: &Subject, out: &mut Text) {
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "IP", text(&status["podIP"]));
     addresses(subject, out);
     out.field_if(0, "Controlled By", controller(object));
