@@ -28,6 +28,7 @@ mod metrics;
 mod modify;
 mod objects;
 mod policy_feed;
+mod proxied_links;
 mod proxy;
 mod query;
 mod request_info;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use apimachinery::ApiError;
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use futures_util::Stream;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -12,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use crate::body::{RequestBody, ResponseBody};
 use crate::filters::{Incoming, Response};
 use crate::kubelet::{ByteStream, DialError, KubeletAddress};
+use crate::proxied_links::{Links, Page};
 use crate::respond::text_response;
 use crate::state::State;
 
@@ -46,6 +48,7 @@ pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Inc
         ApiError::service_unavailable(format!("error trying to reach service: {error}"))
     })?;
     let upgrade = wants_upgrade(&request.headers).then(|| request.extensions.remove::<OnUpgrade>()).flatten();
+    let links = is_proxy(&request).then(|| links(&request, &path, &host));
     let outgoing = outgoing(&mut request, &path, &host, upgrade.is_some())?;
     let answer = exchange(stream, outgoing).await.map_err(|error| {
         ApiError::service_unavailable(format!("error trying to reach service: {error}"))
@@ -53,7 +56,19 @@ pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Inc
     if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         return switched(answer, upgrade);
     }
-    Ok(passed_back(answer))
+    Ok(passed_back(answer, links))
+}
+
+fn is_proxy(request: &Incoming) -> bool {
+    request.info.resource().is_some_and(|info| info.subresource == "proxy")
+}
+
+/// What links on the page behind `path` have to become.
+fn links(request: &Incoming, path: &str, host: &str) -> Links {
+    let behind = path.split('?').next().unwrap_or_default();
+    let prefix = request.info.path.strip_suffix(behind).unwrap_or(&request.info.path).to_owned();
+    let asked = request.headers.get(HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Links { prefix, hosts: asked.into_iter().chain([host.to_owned()]).collect() }
 }
 
 fn destination(target: &Target, request: &Incoming) -> Option<(String, String)> {
@@ -69,8 +84,7 @@ fn destination(target: &Target, request: &Incoming) -> Option<(String, String)> 
 
 /// What is proxied keeps its query; a stream's own was translated already.
 fn with_query(path: &str, request: &Incoming) -> String {
-    let is_proxy = request.info.resource().is_some_and(|info| info.subresource == "proxy");
-    if is_proxy && !request.raw_query.is_empty() { format!("{path}?{}", request.raw_query) } else { path.to_owned() }
+    if is_proxy(request) && !request.raw_query.is_empty() { format!("{path}?{}", request.raw_query) } else { path.to_owned() }
 }
 
 async fn dial(state: &State, target: &Target) -> Result<Box<dyn ByteStream>, DialError> {
@@ -118,6 +132,10 @@ fn outgoing(
         if !is_dropped {
             headers.append(name, value.clone());
         }
+    }
+    // The links of a page can only be found while it is not compressed.
+    if headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|kinds| kinds.contains("text/html")) {
+        headers.remove(ACCEPT_ENCODING);
     }
     if let Ok(host) = HeaderValue::from_str(host) {
         headers.insert(HOST, host);
@@ -172,17 +190,22 @@ fn switched(answer: http::Response<hyper::body::Incoming>, client: Option<OnUpgr
     Ok(response)
 }
 
-fn passed_back(answer: http::Response<hyper::body::Incoming>) -> Response {
-    let (head, body) = answer.into_parts();
-    let chunks = futures_util::stream::unfold(body, |mut body| async move {
-        loop {
-            let frame = body.frame().await?.ok()?;
-            if let Ok(data) = frame.into_data() {
-                return Some((data, body));
+/// The answer as the client gets it; with `links`, what it refers to stays behind the proxy.
+fn passed_back(answer: http::Response<hyper::body::Incoming>, links: Option<Links>) -> Response {
+    let (mut head, body) = answer.into_parts();
+    let mut page = None;
+    if let Some(links) = links {
+        if let Some(location) = head.headers.get_mut(LOCATION) {
+            let rewritten = location.to_str().ok().and_then(|text| links.rewrite(text));
+            if let Some(rewritten) = rewritten.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                *location = rewritten;
             }
+        } else if is_plain_html(&head.headers) {
+            head.headers.remove(CONTENT_LENGTH);
+            page = Some(Page::new(links));
         }
-    });
-    let mut response = Response::new(ResponseBody::stream(chunks));
+    }
+    let mut response = Response::new(ResponseBody::stream(pieces(body, page)));
     *response.status_mut() = head.status;
     for (name, value) in &head.headers {
         if !HOP_BY_HOP.contains(&name.as_str()) {
@@ -190,6 +213,26 @@ fn passed_back(answer: http::Response<hyper::body::Incoming>) -> Response {
         }
     }
     response
+}
+
+fn is_plain_html(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim() == "text/html" && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// The body as it comes, through `page` if there is one.
+fn pieces(body: hyper::body::Incoming, page: Option<Page>) -> impl Stream<Item = Bytes> {
+    futures_util::stream::unfold(Some((body, page)), |state| async move {
+        let (mut body, mut page) = state?;
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                let data = page.as_mut().map_or(data.clone(), |page| page.push(&data).into());
+                return Some((data, Some((body, page))));
+            }
+        }
+        let rest = page.map(|mut page| page.finish()).filter(|rest| !rest.is_empty())?;
+        Some((rest.into(), None))
+    })
 }
 
 /// A proxied root without its slash is sent to the one with it.
