@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::column_descriptions;
+use crate::{column_descriptions, zero_times};
 use crate::strategy::{
     DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy, Subresource, Verbs,
 };
@@ -222,7 +222,9 @@ fn selectable_paths<S: Strategy>() -> Vec<SelectablePath> {
 }
 
 fn read<S: Strategy>(object: &Object) -> Result<S::Kind, HookError> {
-    S::Kind::deserialize(Value::Object(object.0.clone())).map_err(|source| HookError { kind: kind_of::<S>(), source })
+    let mut tree = Value::Object(object.0.clone());
+    zero_times::spell_out(&mut tree);
+    S::Kind::deserialize(tree).map_err(|source| HookError { kind: kind_of::<S>(), source })
 }
 
 /// Writes a typed object back into the tree, but only if a hook changed it: what no hook touched stays as the client wrote it.
@@ -230,7 +232,8 @@ fn write_back<S: Strategy>(object: &mut Object, before: &S::Kind, after: &S::Kin
     if before == after {
         return;
     }
-    if let Some(changed) = Object::from_typed(after) {
+    if let Some(mut changed) = Object::from_typed(after) {
+        changed.0.values_mut().for_each(zero_times::fold);
         *object = changed;
     }
 }
@@ -361,8 +364,15 @@ where
     }
 
     fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError> {
-        let object: S::Kind =
-            serde_json::from_slice(object).map_err(|source| HookError { kind: kind_of::<S>(), source })?;
+        let refuse = |source| HookError { kind: kind_of::<S>(), source };
+        let object: S::Kind = match serde_json::from_slice(object) {
+            Ok(object) => object,
+            Err(_) => {
+                let mut tree: Value = serde_json::from_slice(object).map_err(refuse)?;
+                zero_times::spell_out(&mut tree);
+                S::Kind::deserialize(tree).map_err(refuse)?
+            }
+        };
         if S::COLUMNS.is_empty() {
             let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
             return Ok(vec![metadata.name.clone().unwrap_or_default().into(), crate::metadata_columns::created_at(metadata)]);

@@ -2,6 +2,9 @@
 
 use k8s_openapi::api::networking::v1::IPAddress;
 
+use apimachinery::{FieldErrors, FieldPath, NameRule};
+
+use crate::validation::addresses;
 use crate::{Column, Strategy};
 
 /// Objects of kind `IPAddress`.
@@ -23,4 +26,12 @@ impl Strategy for IPAddresses {
         }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["ip"];
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+
+    fn validate_create(address: &IPAddress) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        let name = address.metadata.name.as_deref().unwrap_or_default();
+        addresses::ip(&mut errors, name, &FieldPath::new("metadata").child("name"));
+        errors
+    }
 }

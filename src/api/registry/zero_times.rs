@@ -1,0 +1,49 @@
+//! A time that must be there but was never set is null in JSON; typed objects have no null, so it is the year one in them.
+
+use serde_json::Value;
+
+const ZERO: &str = "0001-01-01T00:00:00Z";
+
+/// Every null that stands for a time becomes the time that Kubernetes takes it for.
+pub(crate) fn spell_out(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if field.is_null() && name.ends_with("Time") {
+                    *field = ZERO.into();
+                } else {
+                    spell_out(field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(spell_out),
+        _ => {}
+    }
+}
+
+/// The other way round.
+pub(crate) fn fold(value: &mut Value) {
+    match value {
+        Value::String(text) if text == ZERO => *value = Value::Null,
+        Value::Object(fields) => fields.values_mut().for_each(fold),
+        Value::Array(items) => items.iter_mut().for_each(fold),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{fold, spell_out};
+
+    #[test]
+    fn a_time_that_was_never_set_survives_the_way_through_a_type() {
+        let written = json!({"status": {"conditions": [{"type": "Ready", "lastTransitionTime": null}]}});
+        let mut value = written.clone();
+        spell_out(&mut value);
+        assert_eq!(value["status"]["conditions"][0]["lastTransitionTime"], "0001-01-01T00:00:00Z");
+        fold(&mut value);
+        assert_eq!(value, written);
+    }
+}
