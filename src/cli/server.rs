@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use config::{ServerConfig, ServerFlags};
 use env::Shutdown;
+use sd_notify::NotifyState;
 use supervisor::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -54,14 +55,23 @@ async fn serve(config: &ServerConfig, host_name: &str) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
         started = Server::start(config, host_name, shutdown) => started?,
     };
+    tell_systemd(NotifyState::Ready);
     tokio::select! {
         biased;
         _ = terminate.recv() => tracing::info!("asked to stop"),
         _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
     }
+    tell_systemd(NotifyState::Stopping);
     trigger.trigger();
     server.stopped().await;
     Ok(())
+}
+
+/// Does nothing where systemd did not start this process.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 fn start_log(said: &ServerFlags) -> anyhow::Result<()> {

@@ -15,6 +15,8 @@ use linux::mounts;
 use pod_network::PodNetwork;
 use service_proxy::ServiceProxy;
 
+use crate::control_groups;
+
 /// Ends every pod of the server with this data folder and removes its control groups, links, nftables table and mounts.
 ///
 /// The server must not run. Everything is tried; the first failure is told.
@@ -43,7 +45,7 @@ async fn end_pods(data_dir: &DataDir) -> anyhow::Result<()> {
     let options = RuntimeOptions {
         data_dir: data_dir.root().to_owned(),
         instance: data_dir.instance(),
-        cgroup_parent: "/".to_owned(),
+        cgroup_parent: control_groups::of_instance(&data_dir.instance())?,
         images: Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default())),
         network: Arc::new(NoNetwork),
         clock: SystemClock::shared(),

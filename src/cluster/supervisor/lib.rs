@@ -3,6 +3,7 @@
 mod clean_up;
 mod cluster_dns;
 mod components;
+mod control_groups;
 mod control_plane;
 mod dialer;
 mod keep_running;

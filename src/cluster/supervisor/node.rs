@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::cluster_dns;
 use crate::components::client_as;
+use crate::control_groups;
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
 use crate::node_role;
@@ -134,7 +135,7 @@ impl Node<'_> {
         let options = RuntimeOptions {
             data_dir: self.data_dir.root().to_owned(),
             instance: self.data_dir.instance(),
-            cgroup_parent: "/".to_owned(),
+            cgroup_parent: control_groups::for_pods().context("find the own control group")?,
             images,
             network: Arc::new(RoutedNetwork(network.pods)),
             clock: self.basics.clock.clone(),

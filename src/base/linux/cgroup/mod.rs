@@ -107,28 +107,26 @@ impl Cgroups {
         Ok(found.unwrap_or_else(|| "/".to_owned()))
     }
 
-    /// Under systemd with delegation: moves this process into `<own group>/<leaf>`, so that groups may be made beside
-    /// it, and returns the own group. On v1, and in the root group, nothing moves and `/` is returned.
-    pub fn delegate_to_leaf(&self, leaf: &str) -> Result<String> {
-        let Hierarchy::V2(mount) = &self.hierarchy else {
-            return Ok("/".to_owned());
-        };
+    /// The group below which this process may make groups, when whoever started it delegated one and put the process
+    /// into its child `leaf` (systemd's `DelegateSubgroup=`). `None` on v1 and wherever else the process sits.
+    pub fn delegated(&self, leaf: &str) -> Result<Option<String>> {
+        if self.version() == CgroupVersion::V1 {
+            return Ok(None);
+        }
         let own = self.own_path()?;
-        if own == "/" {
-            return Ok(own);
+        let parent = own.strip_suffix(&format!("/{leaf}"));
+        Ok(parent
+            .filter(|parent| !parent.is_empty())
+            .map(ToOwned::to_owned))
+    }
+
+    /// The groups that have a child of this name, at most `depth` levels down; `/` is the root. Empty on v1.
+    pub fn parents_of(&self, name: &str, depth: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Hierarchy::V2(mount) = &self.hierarchy {
+            parents_of(mount, mount, name, depth, &mut found);
         }
-        if let Some(parent) = own.strip_suffix(&format!("/{leaf}")) {
-            return Ok(if parent.is_empty() {
-                "/".to_owned()
-            } else {
-                parent.to_owned()
-            });
-        }
-        let group = self.group(&format!("{own}/{leaf}"));
-        std::fs::create_dir_all(join(mount, group.path()))
-            .doing(|| format!("make group {}", group.path()))?;
-        group.add_process(std::process::id().cast_signed())?;
-        Ok(own)
+        found
     }
 
     /// Every directory that a group has.
@@ -205,6 +203,22 @@ fn join(mount: &Path, path: &str) -> PathBuf {
     mount.join(path.trim_start_matches('/'))
 }
 
+fn parents_of(mount: &Path, folder: &Path, name: &str, depth: usize, found: &mut Vec<String>) {
+    if folder.join(name).is_dir() {
+        let path = folder.strip_prefix(mount).unwrap_or(folder);
+        found.push(format!("/{}", path.display()));
+    }
+    if depth == 0 {
+        return;
+    }
+    // A group that goes away meanwhile has nothing of this name.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            parents_of(mount, &entry.path(), name, depth - 1, found);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +245,16 @@ mod tests {
         assert_eq!(found.directories("/a").len(), 2);
         let v2 = Cgroups::from_mounts(&table[..1]).unwrap();
         assert_eq!(v2.version(), CgroupVersion::V2);
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_down_to_a_depth() {
+        let mount = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(mount.path().join("system.slice/a.service/pods")).unwrap();
+        let table = [entry("cgroup2", mount.path().to_str().unwrap(), "rw")];
+        let groups = Cgroups::from_mounts(&table).unwrap();
+        assert_eq!(groups.parents_of("pods", 2), ["/system.slice/a.service"]);
+        assert_eq!(groups.parents_of("system.slice", 0), ["/"]);
+        assert!(groups.parents_of("pods", 1).is_empty());
     }
 }
