@@ -23,11 +23,12 @@ const GENERATION_LABEL: &str = "pod-template-generation";
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let selector = view.spec.selector();
     if selector.is_everything() {
+        let message = "This daemon set is selecting all pods. A non-empty selector is required.";
         return Plan::of(vec![event(
             view,
             EventType::Warning,
             "SelectingAll",
-            "This daemon set is selecting all pods. A non-empty selector is required.".into(),
+            message.into(),
         )]);
     }
     let collisions = view.status.collision_count.unwrap_or(0);
@@ -81,15 +82,15 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         if turn.is_settled() && view.spec.update_strategy.kind != "OnDelete" {
             turn.update();
         }
-        let hashes: BTreeSet<&str> = turn
-            .all
-            .iter()
-            .filter_map(|pod| pod.facts.index.label(REVISION_HASH))
-            .collect();
-        let mut used = hashes.clone();
+        let mut used = turn.revisions_used();
         used.insert(current.hash());
         actions.extend(expired(&revisions, &used, view.spec.revision_history_limit));
     }
+    finish(view, &turn, actions, now)
+}
+
+/// The status that a turn comes to, and when to look again.
+fn finish(view: &View, turn: &Turn<'_>, mut actions: Vec<Action>, now: Timestamp) -> Plan {
     let status = turn.status();
     actions.extend(turn.actions());
     if status != view.status {
@@ -335,6 +336,14 @@ impl<'a> Turn<'a> {
         let room = usize::try_from(surge - surging).unwrap_or(0);
         self.starts.extend(broken);
         self.starts.extend(working.into_iter().take(room));
+    }
+
+    fn revisions_used(&self) -> BTreeSet<&str> {
+        let hashes = self
+            .all
+            .iter()
+            .map(|pod| pod.facts.index.label(REVISION_HASH));
+        hashes.flatten().collect()
     }
 
     fn actions(&self) -> Vec<Action> {

@@ -182,9 +182,15 @@ impl Turn<'_> {
             }
             self.plan.wake_within(left);
         }
-        if !spec.is_indexed() {
-            return None;
-        }
+        if spec.is_indexed() { self.end_of_indexed() } else { None }
+    }
+
+    /// Whether an indexed job is over by what its indexes came to.
+    fn end_of_indexed(&self) -> Option<Condition> {
+        let spec = &self.view.spec;
+        let fails = |reason: &str, message: &str| {
+            Some(condition(FAILURE_TARGET, true, reason, message, self.now))
+        };
         let completions = spec.completions.unwrap_or(0);
         if let Some(failed) = &self.failed_indexes {
             if spec
@@ -209,7 +215,7 @@ impl Turn<'_> {
             true,
             "SuccessPolicy",
             message,
-            now,
+            self.now,
         ))
     }
 

@@ -128,19 +128,7 @@ fn claim(
     }
     let volume_name = spec.volume_name.clone().unwrap_or_default();
     if !volume_name.is_empty() && annotations.contains_key(BIND_COMPLETED) {
-        let volume = snapshot
-            .workloads
-            .volumes
-            .get(&ObjectKey::cluster(volume_name));
-        let gone = || {
-            refuse(
-                "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)".into(),
-            )
-        };
-        let volume = volume
-            .and_then(|volume| volume.decode().ok())
-            .ok_or_else(gone)?;
-        return Ok(Claim::Bound(Box::new(volume)));
+        return bound(volume_name, snapshot).map_err(refuse);
     }
     let class = spec.storage_class_name.clone().unwrap_or_default();
     let class = snapshot.workloads.classes.get(&ObjectKey::cluster(class));
@@ -158,6 +146,17 @@ fn claim(
         provisioner: class.map(|class| class.provisioner).unwrap_or_default(),
         selected_node: annotations.get(SELECTED_NODE).cloned().unwrap_or_default(),
     })
+}
+
+/// The volume that a claim is bound to.
+fn bound(name: String, snapshot: &Snapshot<'_>) -> Result<Claim, String> {
+    let volume = snapshot.workloads.volumes.get(&ObjectKey::cluster(name));
+    let volume = volume.and_then(|volume| volume.decode().ok());
+    volume
+        .map(|volume| Claim::Bound(Box::new(volume)))
+        .ok_or_else(|| {
+            "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)".into()
+        })
 }
 
 impl Prepared {
