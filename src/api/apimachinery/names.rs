@@ -203,7 +203,7 @@ pub fn label_errors<'a>(
     for (key, value) in labels {
         errors.extend(qualified_name_errors(key).into_iter().map(|why| FieldError::invalid(path, key, why)));
         if let Some(why) = label_value_error(value) {
-            errors.push(FieldError::invalid(&path.key(key), value, why));
+            errors.push(FieldError::invalid(path, value, why));
         }
     }
     errors

@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod node;
 mod node_validation;
 pub mod persistent_volume;
+pub(crate) mod persistent_volume_validation;
 pub mod persistent_volume_claim;
 pub mod pod;
 mod pod_cells;

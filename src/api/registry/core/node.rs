@@ -78,7 +78,7 @@ impl Strategy for Nodes {
         let Some(spec) = &node.spec else { return warnings };
         let path = FieldPath::new("spec");
         if spec.config_source.is_some() {
-            warnings.push(format!("{}: the feature is no longer supported", path.child("configSource")));
+            warnings.push(format!("{}: the feature is removed", path.child("configSource")));
         }
         if !text(&spec.external_id).is_empty() {
             warnings.push(format!("{}: this field is deprecated, and is unused by Kubernetes", path.child("externalID")));

@@ -1,5 +1,7 @@
 //! Persistent Volumes of `v1`.
 
+use super::persistent_volume_validation;
+use apimachinery::FieldErrors;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus};
 use serde_json::Value;
 
@@ -68,6 +70,18 @@ impl Strategy for PersistentVolumes {
         if status.phase == before.phase && status.last_phase_transition_time.is_none() {
             status.last_phase_transition_time = before.last_phase_transition_time;
         }
+    }
+
+    fn validate(volume: &PersistentVolume) -> FieldErrors {
+        persistent_volume_validation::validate(volume)
+    }
+
+    fn validate_update(volume: &PersistentVolume, old: &PersistentVolume) -> FieldErrors {
+        persistent_volume_validation::validate_change(volume, old)
+    }
+
+    fn warnings(volume: &PersistentVolume) -> Vec<String> {
+        persistent_volume_validation::warnings(volume)
     }
 }
 

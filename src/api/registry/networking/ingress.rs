@@ -1,5 +1,7 @@
 //! Ingresses of `networking.k8s.io/v1`.
 
+use super::ingress_validation;
+use apimachinery::FieldErrors;
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::{Column, Generation, Strategy, Subresource};
@@ -31,6 +33,30 @@ impl Strategy for Ingresses {
     const SHORT_NAMES: &'static [&'static str] = &["ing"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const GENERATION: Generation = Generation::Spec;
+
+    fn validate_create(ingress: &Ingress) -> FieldErrors {
+        let mut errors = ingress_validation::validate(ingress, None);
+        errors.extend(ingress_validation::one_class(ingress));
+        errors
+    }
+
+    fn validate_update(ingress: &Ingress, old: &Ingress) -> FieldErrors {
+        ingress_validation::validate(ingress, Some(old))
+    }
+
+    fn validate_status_update(ingress: &Ingress, old: &Ingress) -> FieldErrors {
+        ingress_validation::validate_status(ingress, old)
+    }
+
+    fn warnings(ingress: &Ingress) -> Vec<String> {
+        let is_annotated = ingress.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
+        let why = format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead");
+        is_annotated.then_some(why).into_iter().collect()
+    }
+
+    fn warnings_on_update(_ingress: &Ingress, _old: &Ingress) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 fn hosts(ingress: &Ingress) -> String {
@@ -49,3 +75,5 @@ fn hosts(ingress: &Ingress) -> String {
         text => text,
     }
 }
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";

@@ -1,5 +1,10 @@
 //! Ingress Classes of `networking.k8s.io/v1`.
 
+use super::ingress_validation::path_segment;
+use k8s_openapi::api::networking::v1::IngressClassParametersReference;
+use crate::validation::{found, names, path, text};
+use crate::validation::changes::immutable;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::networking::v1::IngressClass;
 
 use crate::{Column, Generation, Strategy};
@@ -30,6 +35,54 @@ impl Strategy for IngressClasses {
     fn default(class: &mut IngressClass) {
         if let Some(parameters) = class.spec.as_mut().and_then(|spec| spec.parameters.as_mut()) {
             parameters.scope.get_or_insert_with(|| "Cluster".to_owned());
+        }
+    }
+
+    fn validate(class: &IngressClass) -> FieldErrors {
+        let spec = class.spec.clone().unwrap_or_default();
+        let path = FieldPath::new("spec");
+        found(|errors| {
+            let controller = text(&spec.controller);
+            let controller_path = path.child("controller");
+            if controller.len() > CONTROLLER_BYTES_MAX {
+                errors.push(FieldError::too_long(&controller_path, CONTROLLER_BYTES_MAX as i64));
+            }
+            names::domain_prefixed_path(errors, controller, &controller_path);
+            if let Some(reference) = &spec.parameters {
+                parameters(errors, reference, &path.child("parameters"));
+            }
+        })
+    }
+
+    fn validate_update(class: &IngressClass, old: &IngressClass) -> FieldErrors {
+        let controller = |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
+        found(|errors| {
+            immutable(errors, &controller(class), &controller(old), &path(&["spec", "controller"]));
+        })
+    }
+}
+
+const CONTROLLER_BYTES_MAX: usize = 250;
+
+fn parameters(errors: &mut FieldErrors, reference: &IngressClassParametersReference, path: &FieldPath) {
+    if let Some(group) = &reference.api_group {
+        names::dns_subdomain(errors, group, &path.child("apiGroup"));
+    }
+    path_segment(errors, &reference.kind, &path.child("kind"));
+    path_segment(errors, &reference.name, &path.child("name"));
+    let namespace_path = path.child("namespace");
+    match (reference.scope.as_deref(), &reference.namespace) {
+        (None, _) => errors.push(FieldError::required(&path.child("scope"), "")),
+        (Some("Namespace"), None) => {
+            errors.push(FieldError::required(&namespace_path, "`parameters.scope` is set to 'Namespace'"));
+        }
+        (Some("Namespace"), Some(namespace)) => names::dns_label(errors, namespace, &namespace_path),
+        (Some("Cluster"), Some(_)) => {
+            errors.push(FieldError::forbidden(&namespace_path, "`parameters.scope` is set to 'Cluster'"));
+        }
+        (Some("Cluster"), None) => (),
+        (Some(scope), _) => {
+            errors.push(FieldError::not_supported(&path.child("scope"), scope, &["Cluster", "Namespace"]));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod ingress;
 pub mod ingress_class;
+mod ingress_validation;
+mod network_policy_validation;
 pub mod ip_address;
 pub mod network_policy;
 pub mod service_cidr;

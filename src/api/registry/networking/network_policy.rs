@@ -1,5 +1,7 @@
 //! Network Policies of `networking.k8s.io/v1`.
 
+use super::network_policy_validation;
+use apimachinery::FieldErrors;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use crate::{Column, Generation, Strategy};
@@ -33,5 +35,13 @@ impl Strategy for NetworkPolicies {
         for port in ingress.chain(egress).flatten() {
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
         }
+    }
+
+    fn validate_create(policy: &NetworkPolicy) -> FieldErrors {
+        network_policy_validation::validate(policy, None)
+    }
+
+    fn validate_update(policy: &NetworkPolicy, old: &NetworkPolicy) -> FieldErrors {
+        network_policy_validation::validate(policy, Some(old))
     }
 }

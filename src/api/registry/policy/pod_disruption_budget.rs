@@ -1,5 +1,9 @@
 //! Pod Disruption Budgets of `policy/v1`.
 
+use serde_json::json;
+use crate::validation::{amounts, found, one_of, selectors};
+use crate::validation::numbers::non_negative;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -24,6 +28,46 @@ impl Strategy for PodDisruptionBudgets {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const GENERATION: Generation = Generation::Spec;
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
+
+    fn validate(budget: &PodDisruptionBudget) -> FieldErrors {
+        let Some(spec) = &budget.spec else { return FieldErrors::none() };
+        let path = FieldPath::new("spec");
+        found(|errors| {
+            if spec.min_available.is_some() && spec.max_unavailable.is_some() {
+                let shown = json!({
+                    "MinAvailable": spec.min_available, "Selector": spec.selector, "MaxUnavailable": spec.max_unavailable,
+                    "UnhealthyPodEvictionPolicy": spec.unhealthy_pod_eviction_policy,
+                });
+                errors.push(FieldError::invalid(&path, shown, "minAvailable and maxUnavailable cannot be both set"));
+            }
+            for (field, value) in [("minAvailable", &spec.min_available), ("maxUnavailable", &spec.max_unavailable)] {
+                if let Some(value) = value {
+                    amounts::positive_int_or_percent(errors, value, &path.child(field));
+                    amounts::at_most_hundred_percent(errors, value, &path.child(field));
+                }
+            }
+            selectors::label_selector(errors, spec.selector.as_ref(), &path.child("selector"));
+            if let Some(policy) = &spec.unhealthy_pod_eviction_policy {
+                let path = path.child("unhealthyPodEvictionPolicy");
+                one_of(errors, policy, &["AlwaysAllow", "IfHealthyBudget"], &path);
+            }
+        })
+    }
+
+    fn validate_status_update(budget: &PodDisruptionBudget, _old: &PodDisruptionBudget) -> FieldErrors {
+        let status = budget.status.clone().unwrap_or_default();
+        let path = FieldPath::new("status");
+        found(|errors| {
+            for (field, count) in [
+                ("disruptionsAllowed", status.disruptions_allowed),
+                ("currentHealthy", status.current_healthy),
+                ("desiredHealthy", status.desired_healthy),
+                ("expectedPods", status.expected_pods),
+            ] {
+                non_negative(errors, count.unwrap_or(0), &path.child(field));
+            }
+        })
+    }
 }
 
 fn amount(value: Option<&IntOrString>) -> Value {

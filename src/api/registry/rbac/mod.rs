@@ -4,6 +4,7 @@ pub mod cluster_role;
 pub mod cluster_role_binding;
 pub mod role;
 pub mod role_binding;
+mod validation;
 
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
 

@@ -1,5 +1,8 @@
 //! Role Bindings of `rbac.authorization.k8s.io/v1`.
 
+use super::validation::{self, Reach};
+use apimachinery::FieldErrors;
+use crate::validation::found;
 use apimachinery::NameRule;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 
@@ -25,5 +28,13 @@ impl Strategy for RoleBindings {
 
     fn default(binding: &mut RoleBinding) {
         default_references(&mut binding.role_ref, binding.subjects.as_mut());
+    }
+
+    fn validate(binding: &RoleBinding) -> FieldErrors {
+        found(|errors| validation::binding(errors, &binding.role_ref, binding.subjects.as_ref(), Reach::Namespace))
+    }
+
+    fn validate_update(binding: &RoleBinding, old: &RoleBinding) -> FieldErrors {
+        found(|errors| validation::same_role(errors, &binding.role_ref, &old.role_ref))
     }
 }

@@ -1,5 +1,12 @@
 //! Storage Classes of `storage.k8s.io/v1`.
 
+use crate::validation::{found, names, one_of};
+use crate::validation::selectors::topology_term;
+use crate::validation::changes::immutable;
+use crate::pod_template::warnings::deprecated_label;
+use super::{MayBeEmpty, parameters};
+use k8s_openapi::api::core::v1::TopologySelectorLabelRequirement;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
@@ -26,6 +33,51 @@ impl Strategy for StorageClasses {
     fn default(class: &mut StorageClass) {
         class.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());
         class.volume_binding_mode.get_or_insert_with(|| "Immediate".to_owned());
+    }
+
+    fn validate(class: &StorageClass) -> FieldErrors {
+        found(|errors| {
+            let path = FieldPath::new("provisioner");
+            match class.provisioner.to_lowercase() {
+                name if name.is_empty() => errors.push(FieldError::required(&path, "")),
+                name => names::qualified_name(errors, &name, &path),
+            }
+            parameters(errors, class.parameters.as_ref(), MayBeEmpty::Yes, &FieldPath::new("parameters"));
+            if let Some(policy) = class.reclaim_policy.as_deref().filter(|policy| !policy.is_empty()) {
+                one_of(errors, policy, &["Delete", "Retain"], &FieldPath::new("reclaimPolicy"));
+            }
+            let path = FieldPath::new("volumeBindingMode");
+            match &class.volume_binding_mode {
+                None => errors.push(FieldError::required(&path, "")),
+                Some(mode) => one_of(errors, mode, &["Immediate", "WaitForFirstConsumer"], &path),
+            }
+            for (index, term) in class.allowed_topologies.iter().flatten().enumerate() {
+                topology_term(errors, term, &FieldPath::new("allowedTopologies").index(index));
+            }
+        })
+    }
+
+    fn validate_update(class: &StorageClass, old: &StorageClass) -> FieldErrors {
+        found(|errors| {
+            immutable(errors, &class.parameters, &old.parameters, &FieldPath::new("parameters"));
+            immutable(errors, &class.provisioner, &old.provisioner, &FieldPath::new("provisioner"));
+            immutable(errors, &class.reclaim_policy, &old.reclaim_policy, &FieldPath::new("reclaimPolicy"));
+            let path = FieldPath::new("volumeBindingMode");
+            immutable(errors, &class.volume_binding_mode, &old.volume_binding_mode, &path);
+        })
+    }
+
+    fn warnings(class: &StorageClass) -> Vec<String> {
+        let terms = class.allowed_topologies.iter().flatten().enumerate();
+        let expressions = terms.flat_map(|(index, term)| {
+            let path = FieldPath::new("allowedTopologies").index(index).child("matchLabelExpressions");
+            let expressions = term.match_label_expressions.iter().flatten().enumerate();
+            expressions.map(move |(index, expression)| (path.index(index).child("key"), expression))
+        });
+        let deprecated = |(path, expression): (FieldPath, &TopologySelectorLabelRequirement)| {
+            deprecated_label(&expression.key).map(|why| format!("{path}: {} is {why}", expression.key))
+        };
+        expressions.filter_map(deprecated).collect()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Volume Attributes Classes of `storage.k8s.io/v1`.
 
+use crate::validation::{found, names};
+use crate::validation::changes::immutable;
+use super::{MayBeEmpty, parameters};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 
 use crate::{Column, DeleteAnswer, Strategy};
@@ -17,4 +21,22 @@ impl Strategy for VolumeAttributesClasses {
     ];
     const SHORT_NAMES: &'static [&'static str] = &["vac"];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+
+    fn validate(class: &VolumeAttributesClass) -> FieldErrors {
+        found(|errors| {
+            let path = FieldPath::new("driverName");
+            match class.driver_name.to_lowercase() {
+                name if name.is_empty() => errors.push(FieldError::required(&path, "")),
+                name => names::qualified_name(errors, &name, &path),
+            }
+            parameters(errors, class.parameters.as_ref(), MayBeEmpty::No, &FieldPath::new("parameters"));
+        })
+    }
+
+    fn validate_update(class: &VolumeAttributesClass, old: &VolumeAttributesClass) -> FieldErrors {
+        found(|errors| {
+            immutable(errors, &class.driver_name, &old.driver_name, &FieldPath::new("driverName"));
+            immutable(errors, &class.parameters, &old.parameters, &FieldPath::new("parameters"));
+        })
+    }
 }

@@ -124,6 +124,28 @@ pub(crate) fn is_dual_stack<'a>(texts: impl Iterator<Item = &'a str>) -> bool {
     !v4.is_empty() && !v6.is_empty()
 }
 
+/// A range's address and its bits.
+pub(crate) fn range(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = text.split_once('/')?;
+    let address = parse_sloppy(address)?;
+    let bits: u32 = bits.parse().ok()?;
+    (bits <= bits_of(address)).then_some((address, bits))
+}
+
+pub(crate) fn is_strictly_inside(inner: (IpAddr, u32), outer: (IpAddr, u32)) -> bool {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let shift = bits_of(outer.0).saturating_sub(outer.1);
+    let network = |address: IpAddr| number(address).checked_shr(shift).unwrap_or(0);
+    inner.0.is_ipv4() == outer.0.is_ipv4() && inner.1 > outer.1 && network(inner.0) == network(outer.0)
+}
+
+fn bits_of(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
 /// What is said of ranges that more than one text stands for.
 pub(crate) fn unusual_cidr(text: &str, path: &FieldPath) -> Option<String> {
     let (address, bits) = text.split_once('/')?;

@@ -21,6 +21,6 @@ pub(crate) use containers::{visit_containers, untrimmed_image};
 pub(crate) use scheduling::tolerations;
 pub(crate) use spec::{Holder, pod_spec, template_spec};
 pub(crate) use volume_sources::{
-    aws_disk, azure_disk, azure_file, ceph_monitors, cinder, fibre_channel, flex, flocker, gce_disk, host_path, image_of_rbd,
+    aws_disk, azure_disk, azure_file, ceph_monitors, fibre_channel, flex, flocker, gce_disk, host_path, image_of_rbd,
     iscsi_initiator, no_backsteps, nfs, photon, portworx, quobyte, scale_io, storage_os, vsphere,
 };
