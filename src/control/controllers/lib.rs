@@ -28,6 +28,7 @@ mod service_account;
 mod services;
 mod slices;
 mod stateful_set;
+mod storage_protection;
 mod table;
 mod taint_eviction;
 mod template_hash;

@@ -8,8 +8,8 @@ use crate::certificates::CertificateSigner;
 use crate::{
     certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
     endpoint_slice, endpoints, garbage_collector, job, namespace, node_lifecycle, pod_garbage,
-    replica_set, resource_quota, root_ca, service_account, stateful_set, taint_eviction,
-    ttl_after_finished,
+    replica_set, resource_quota, root_ca, service_account, stateful_set, storage_protection,
+    taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -117,6 +117,18 @@ pub const CONTROLLERS: &[Entry] = &[
         name: "ttl-after-finished-controller",
         start: |manager, _| {
             manager.start(ttl_after_finished::TtlAfterFinished::new(manager.factory()));
+        },
+    },
+    Entry {
+        name: "persistentvolumeclaim-protection-controller",
+        start: |manager, _| {
+            manager.start(storage_protection::ClaimProtection::new(manager.factory()));
+        },
+    },
+    Entry {
+        name: "persistentvolume-protection-controller",
+        start: |manager, _| {
+            manager.start(storage_protection::VolumeProtection::new(manager.factory()));
         },
     },
     Entry {
