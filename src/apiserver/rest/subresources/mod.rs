@@ -5,6 +5,7 @@ pub(crate) mod binding;
 mod conditions;
 mod eviction;
 mod finalize;
+mod log_messages;
 mod pod_parts;
 mod scale;
 mod stream;

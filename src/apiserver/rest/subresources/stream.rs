@@ -12,6 +12,7 @@ use crate::proxy::{Target, forward};
 use crate::query::{Query, encode};
 use crate::request_info::ResourcePath;
 use crate::state::State;
+use crate::subresources::log_messages::forward_log;
 use std::sync::Arc;
 
 /// Where kubelets listen when a node does not say.
@@ -36,6 +37,9 @@ pub(crate) async fn answer(
         if let Some(redirect) = crate::proxy::to_trailing_slash(&request) {
             return Ok(Answer::Written(redirect));
         }
+    }
+    if subresource == Subresource::Log && streams::handshake::is_web_socket(&request.headers) {
+        return Ok(Answer::Written(forward_log(state, target, request).await?));
     }
     Ok(Answer::Written(forward(state, target, request).await?))
 }
