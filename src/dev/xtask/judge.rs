@@ -29,8 +29,8 @@ pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
     store.current_dir(root).env("COMBO_CRASH_KILLS", kills.unwrap_or(KILLS));
     succeed(store.args(["test", "--package", "sqlite", "--test", "store", "crash::"]))?;
     let mut servers = Command::new("cargo");
-    servers.current_dir(root).env("COMBO_CRASH_KILLS", kills.unwrap_or(KILLS));
-    succeed(servers.args(["test", "--package", "combo", "--test", "e2e", "kill"]))
+    servers.current_dir(root).env("COMBO_E2E_KILLS", kills.unwrap_or(KILLS));
+    succeed(servers.args(["test", "--package", "combo", "--test", "e2e", "random_kills"]))
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {
