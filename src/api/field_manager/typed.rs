@@ -138,10 +138,14 @@ fn collect_paths(value: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, 
             }
         }
         (Grain::Keyed(list, keys), Value::Array(items)) => {
-            for item in items {
-                path.push(keyed_element(list, &keys, item));
+            let names: Vec<String> = items.iter().map(|item| keyed_element(list, &keys, item)).collect();
+            for (item, name) in items.iter().zip(&names) {
+                path.push(name.clone());
                 set.insert(path);
-                collect_paths(item, list.element(), path, set);
+                // Items that share their keys are owned as one, without what is in them.
+                if names.iter().filter(|other| *other == name).count() == 1 {
+                    collect_paths(item, list.element(), path, set);
+                }
                 path.pop();
             }
         }

@@ -154,6 +154,8 @@ fn scalar(value: &mut Value, shape: Shape) {
     let Value::String(text) = value else {
         if value.is_null() {
             *value = zero;
+        } else if let (Shape::Float64, Some(whole)) = (shape, whole_number(value)) {
+            *value = Value::from(whole);
         }
         return;
     };
@@ -170,6 +172,15 @@ fn scalar(value: &mut Value, shape: Shape) {
     if let Some(canonical) = canonical {
         *value = Value::String(canonical);
     }
+}
+
+/// A whole number that was written as a float; Go writes it without a point.
+fn whole_number(value: &Value) -> Option<i64> {
+    /// Up to here every whole number is a float.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = value.as_f64().filter(|_| value.is_f64())?;
+    #[allow(clippy::cast_possible_truncation)] // The range was checked.
+    (number.fract() == 0.0 && number.abs() <= WHOLE_MAX).then(|| number as i64)
 }
 
 #[cfg(test)]

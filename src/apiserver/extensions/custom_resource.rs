@@ -142,6 +142,11 @@ impl Resource for CustomResource {
         Ok(self.judge(object, Some(old)))
     }
 
+    /// Older objects get what the schema says today.
+    fn is_served_as_stored(&self) -> bool {
+        false
+    }
+
     fn to_stored(&self, object: &mut Object) {
         object.set_group_version_kind(&self.description.stored_kind);
     }

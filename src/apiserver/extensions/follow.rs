@@ -15,7 +15,7 @@ use crate::definition::Definition;
 use crate::establish::wanted_status;
 
 /// Stands until the definition's resources are gone.
-const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// A definition whose work failed is looked at again after this.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -99,16 +99,10 @@ async fn write_status(
     clock: &dyn Clock,
 ) -> Result<(), ClientError> {
     let wanted = wanted_status(definition, all, clock.now());
-    let is_guarded = definition.metadata.finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-    if wanted == definition.status && is_guarded {
+    if wanted == definition.status {
         return Ok(());
     }
     let mut object = definitions.get(&definition.metadata.name).await?;
-    if !is_guarded {
-        let finalizers = object.finalizers().into_iter().chain([FINALIZER]).map(str::to_owned).collect();
-        object.set_finalizers(finalizers);
-        object = definitions.update(&object).await?;
-    }
     object.set_at(
         &["status"],
         json!({"conditions": wanted.conditions, "acceptedNames": wanted.accepted_names, "storedVersions": wanted.stored_versions}),

@@ -13,4 +13,4 @@ mod printer_columns;
 
 pub use custom_resource::CustomResource;
 pub use definition::{Definition, DefinitionError};
-pub use follow::follow;
+pub use follow::{FINALIZER, follow};

@@ -8,6 +8,7 @@ use field_manager::{Applied, Force};
 use schema::Decoded;
 
 use crate::answer::Answer;
+use crate::catalog::Origin;
 use crate::call::{Call, FieldValidation, Ownership, WriteOptions};
 use crate::modify::{Part, modify};
 use crate::verbs::create::create_applied;
@@ -69,7 +70,12 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
         .decode(call.served.resource.schema())
         .map_err(|error| untyped(call, &told_name(call), &error.to_string()))?;
     if options.field_validation == FieldValidation::Strict {
-        return decode::finish(call, kind, decoded, options.field_validation);
+        let finished = decode::finish(call, kind, decoded, options.field_validation);
+        return match call.served.origin {
+            Origin::BuiltIn => finished,
+            // Upstream does not tell whose mistake it is.
+            Origin::Custom => finished.map_err(|error| ApiError::new(500, Reason::Unknown, error.message)),
+        };
     }
     if let schema::Node::CustomResource(schema) = call.served.resource.schema() {
         let unknown = schema::prune(&mut decoded.tree, schema);

@@ -10,6 +10,15 @@ use kv::Kv;
 
 use crate::kubelet::KubeletDialer;
 
+/// Certificate authorities that others may trust, as PEM.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// Signs client certificates.
+    pub client_pem: String,
+    /// Signs the certificate with which this server passes on requests in others' names.
+    pub request_header_pem: String,
+}
+
 /// Everything an API server needs from outside.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,6 +35,8 @@ pub struct Config {
     pub admission: Vec<Arc<dyn Plugin>>,
     /// Where `ClusterIPs` come from: one range, or one of each family with the preferred first.
     pub service_ranges: Vec<IpNet>,
+    /// Published to servers that extend the API.
+    pub authorities: Option<Authorities>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Host and port that clients reach the server at: `10.0.0.1:6443`.

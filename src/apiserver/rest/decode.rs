@@ -1,6 +1,6 @@
 //! From the body of a write to a tree that its kind's type allows, or upstream's words for why not.
 
-use apimachinery::{ApiError, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object};
 use codec::{BUILT_IN_ENCODINGS, Body, BodyError, CUSTOM_ENCODINGS};
 use schema::Decoded;
 use serde_json::Value;
@@ -49,7 +49,11 @@ fn decode(
 ) -> Result<Object, ApiError> {
     let body = read(call)?.map_err(|error| error.to_api_error(&kind.version, &kind.kind))?;
     let told = told_kind(&body, kind);
-    check_kind(&told, kind)?;
+    if call.served.origin == Origin::Custom && *kind == call.served.description.kind {
+        check_custom_kind(call, &body, &told, kind)?;
+    } else {
+        check_kind(&told, kind)?;
+    }
     let decoded = body.decode(node).map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
     finish(call, kind, decoded, validation)
 }
@@ -67,6 +71,43 @@ fn told_kind(body: &Body<'_>, expected: &GroupVersionKind) -> GroupVersionKind {
     let version =
         if api_version.is_empty() { expected.group_version() } else { GroupVersion::parse(api_version) };
     version.kind(if kind.is_empty() { expected.kind.clone() } else { kind.to_owned().into() })
+}
+
+/// As much of a body as an error quotes, in bytes.
+const QUOTED_BYTES_MAX: usize = 30;
+
+/// Custom objects must say what they are; a wrong kind is a mistake in the object.
+fn check_custom_kind(
+    call: &Call<'_>,
+    body: &Body<'_>,
+    told: &GroupVersionKind,
+    expected: &GroupVersionKind,
+) -> Result<(), ApiError> {
+    if body.kind().is_empty() {
+        let text = String::from_utf8_lossy(&call.body);
+        let mut end = text.len().min(QUOTED_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let dots = if end < text.len() { "..." } else { "" };
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{text}' ({}{dots})",
+            expected.kind,
+            &text[..end]
+        )));
+    }
+    if told.group_version() != expected.group_version() {
+        return Err(wrong_version(&told.group_version(), &expected.group_version()));
+    }
+    if told.kind == expected.kind {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::none();
+    let why = format!("must be {}", expected.kind);
+    errors.push(FieldError::invalid(&FieldPath::new("kind"), told.kind.as_ref(), why));
+    let name = codec::parse_yaml(&call.body).ok().and_then(|yaml| yaml.document.into_value());
+    let name = name.as_ref().and_then(|object| object["metadata"]["name"].as_str()).unwrap_or_default();
+    Err(ApiError::invalid(&told.group_kind(), name, &errors))
 }
 
 fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<(), ApiError> {

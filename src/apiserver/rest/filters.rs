@@ -125,7 +125,8 @@ async fn identified(state: &Arc<State>, request: Incoming, caller: Caller) -> Re
             };
             match state.authenticator().authenticate(&credentials).await {
                 Ok(Some(user)) => with_group(user, "system:authenticated"),
-                Ok(None) if is_health(&request.info) && credentials.bearer_token.is_none() => anonymous(),
+                // Who says nothing of himself is nobody, and may what the roles let nobody do.
+                Ok(None) if credentials.bearer_token.is_none() => anonymous(),
                 Ok(None) => return Err(ApiError::unauthorized()),
                 Err(error) => {
                     tracing::debug!(%error, "credentials refused");

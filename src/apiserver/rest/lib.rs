@@ -31,6 +31,7 @@ mod policy_feed;
 mod proxied_links;
 mod proxy;
 mod query;
+mod quota;
 mod request_info;
 mod requester;
 mod respond;
@@ -44,7 +45,7 @@ mod verbs;
 mod virtual_kinds;
 mod watch_body;
 
-pub use config::Config;
+pub use config::{Authorities, Config};
 pub use kubelet::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 pub use objects::StoreObjects;
 pub use policy_feed::feed_policy;

@@ -110,7 +110,24 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
     errors.extend(annotation_errors(object.annotations(), &path.child("annotations")));
     owners(object, &path.child("ownerReferences"), &mut errors);
     finalizers(object, &path.child("finalizers"), &mut errors);
+    if !matches!(description.kind.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
+        && schema::built_in(&description.kind.group, &description.kind.version, &description.kind.kind).is_some()
+    {
+        standard_finalizers(object, &path.child("finalizers"), &mut errors);
+    }
     errors
+}
+
+/// Finalizers of built-in kinds without a domain are Kubernetes' own.
+fn standard_finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
+    for (at, finalizer) in object.finalizers().into_iter().enumerate() {
+        let path = path.index(at);
+        errors.extend(qualified_name_errors(finalizer).into_iter().map(|why| FieldError::invalid(&path, finalizer, why)));
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&path, finalizer, why));
+        }
+    }
 }
 
 fn namespace(object: &Object, description: &Description, path: &FieldPath, errors: &mut FieldErrors) {

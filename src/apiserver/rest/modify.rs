@@ -8,7 +8,7 @@ use storage::{Alongside, StorageError};
 use crate::admit::{self, Admission};
 use crate::call::{Call, WriteOptions};
 use crate::verbs::create::{Outcome, stored_form};
-use crate::{managed_fields, metadata, services};
+use crate::{managed_fields, metadata, quota, services};
 
 /// Tries of one change against others that write the same object at the same time.
 const TRIES_MAX: usize = 20;
@@ -232,7 +232,11 @@ impl Change<'_, '_> {
         if is_same {
             return Ok(Outcome::Stored(current.clone()));
         }
-        let claimed = services::alongside(self.call, Some(&object), Some(old));
+        let charged = match self.part {
+            Part::Main => quota::charge(self.call, &object, Some(old), self.options.run).await?,
+            _ => Alongside::default(),
+        };
+        let claimed = services::alongside(self.call, Some(&object), Some(old)).and(charged);
         Ok(Outcome::Stored(store.replace(collection, self.key, bytes, current.revision, claimed).await?))
     }
 }

@@ -243,6 +243,9 @@ impl Form {
             _ if self.negotiated.encoding == Encoding::Protobuf => protobuf_list(served, &metadata, list)?,
             _ => {
                 let items = if served.origin == Origin::BuiltIn { ListItems::BuiltIn } else { ListItems::Custom };
+                // Lists of custom kinds always say where they go on.
+                let always = (items == ListItems::Custom).then_some("");
+                let metadata = ListMetadata { continue_token: metadata.continue_token.or(always), ..metadata };
                 let api_version = description.kind.api_version();
                 let head = JsonList::new(&description.list_kind, &api_version, &metadata, items);
                 self.plain(json_list(head, served, list)?, None)?

@@ -91,7 +91,7 @@ async fn review_token(call: &Call<'_>, mut object: Object) -> Result<Answer, Api
             }
             json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
         }
-        Ok(None) => json!({"user": {}, "error": "[invalid bearer token]"}),
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(error) => json!({"user": {}, "error": format!("[invalid bearer token, {error}]")}),
     };
     object.0.insert("status".to_owned(), status);
@@ -126,7 +126,8 @@ fn rules(call: &Call<'_>, object: Object) -> Result<Object, ApiError> {
 async fn review_access(call: &Call<'_>, mut object: Object, kind: &str) -> Result<Answer, ApiError> {
     let errors = access_errors(&object, kind);
     if !errors.is_empty() {
-        let kind = GroupKind::new("authorization.k8s.io", kind.to_owned());
+        // Upstream leaves the kind out here.
+        let kind = GroupKind::new("authorization.k8s.io", "");
         return Err(ApiError::invalid(&kind, "", &errors));
     }
     if kind == "LocalSubjectAccessReview" && object.namespace() != call.namespace() {

@@ -42,6 +42,16 @@ pub struct Alongside {
     pub operations: Vec<Operation>,
 }
 
+impl Alongside {
+    /// Both, in one transaction.
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        self.compares.extend(more.compares);
+        self.operations.extend(more.operations);
+        self
+    }
+}
+
 impl ObjectStore {
     pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Self {
         Self { ticker: Ticker::default(), kv, clock, lease: tokio::sync::Mutex::new(None) }

@@ -93,6 +93,10 @@ impl ControlPlane {
             kubelets: Some(Arc::new(kubelets)),
             admission,
             service_ranges: vec![config.service_cidr],
+            authorities: Some(rest::Authorities {
+                client_pem: credentials.client_authority.certificate_pem(),
+                request_header_pem: credentials.request_header_authority.certificate_pem(),
+            }),
             clock: basics.clock.clone(),
             rng: basics.rng.clone(),
             advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),

@@ -55,8 +55,9 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), ApiError> {
     let bootstrap = Bootstrap { state: state.clone(), transport };
     bootstrap.create_all(namespaces()).await?;
     let mut objects = auth::bootstrap_objects();
-    objects.extend(shipped()?);
-    objects.extend(local_services(state));
+    objects.extend(shipped(state)?);
+    objects.extend(authentication(state));
+    objects.extend(local_services());
     bootstrap.create_all(objects).await?;
     bootstrap.service_ranges().await?;
     bootstrap.kubernetes_service().await?;
@@ -73,12 +74,39 @@ fn namespaces() -> Vec<Object> {
     NAMESPACES.into_iter().map(namespace).collect()
 }
 
-fn shipped() -> Result<Vec<Object>, ApiError> {
-    serde_json::from_str(OBJECTS).map_err(ApiError::internal)
+fn shipped(state: &State) -> Result<Vec<Object>, ApiError> {
+    let mut objects: Vec<Object> = serde_json::from_str(OBJECTS).map_err(ApiError::internal)?;
+    let now = state.now().to_seconds_string();
+    for schema in objects.iter_mut().filter(|object| object.kind() == "FlowSchema") {
+        let level = schema.text_at(&["spec", "priorityLevelConfiguration", "name"]);
+        let message =
+            format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists");
+        let found = json!([{"type": "Dangling", "status": "False", "reason": "Found", "message": message,
+            "lastTransitionTime": now}]);
+        schema.set_at(&["status", "conditions"], found);
+    }
+    Ok(objects)
 }
 
-fn local_services(state: &State) -> Vec<Object> {
-    let now = state.now().to_seconds_string();
+/// How servers that extend the API know clients and this server's own proxy. There is none of a proxy's authority unless it
+/// was configured.
+fn authentication(state: &State) -> Option<Object> {
+    let authorities = state.config.authorities.as_ref()?;
+    Some(object(json!({
+        "kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": authorities.client_pem,
+            "requestheader-allowed-names": "[\"front-proxy-client\"]",
+            "requestheader-client-ca-file": authorities.request_header_pem,
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+        },
+    })))
+}
+
+fn local_services() -> Vec<Object> {
     let service = |&(group, version, group_priority, version_priority): &(&str, &str, u32, u32)| {
         let mut spec = json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
         if !group.is_empty() {
@@ -89,8 +117,6 @@ fn local_services(state: &State) -> Vec<Object> {
             "metadata": {"name": format!("{version}.{group}"),
                 "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
             "spec": spec,
-            "status": {"conditions": [{"type": "Available", "status": "True", "reason": "Local",
-                "message": "Local APIServices are always available", "lastTransitionTime": now}]},
         }))
     };
     LOCAL_SERVICES.iter().map(service).collect()
@@ -201,8 +227,8 @@ impl Bootstrap {
             "kind": "Service", "apiVersion": "v1",
             "metadata": {"name": "kubernetes", "namespace": "default",
                 "labels": {"component": "apiserver", "provider": "kubernetes"}},
-            "spec": {"type": "ClusterIP", "clusterIP": first.to_string(), "clusterIPs": [first.to_string()],
-                "sessionAffinity": "None",
+            "spec": {"type": "ClusterIP", "clusterIP": first.to_string(),
+                "sessionAffinity": "None", "ipFamilyPolicy": "SingleStack",
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]},
         })))
         .await?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 use crate::body::ResponseBody;
-use crate::catalog::{Catalog, Served};
+use crate::catalog::{Catalog, Origin, Served};
 use crate::endpoints::not_found;
 use crate::filters::Incoming;
 use crate::respond::response;
@@ -90,9 +90,7 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
     for served in in_version(catalog, group, version) {
         resources.push(resource_document(served));
-        let mut below = served.description.subresources.clone();
-        below.sort_by_key(|subresource| subresource.name());
-        resources.extend(below.into_iter().map(|subresource| subresource_document(served, subresource)));
+        resources.extend(sorted_subresources(served).into_iter().map(|subresource| subresource_document(served, subresource)));
     }
     let mut list =
         json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
@@ -103,11 +101,31 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
     list
 }
 
+/// The verbs of custom kinds come in upstream's order of them.
+const CUSTOM_VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
+fn verbs(served: &Served) -> &'static [&'static str] {
+    match served.origin {
+        Origin::Custom => &CUSTOM_VERBS,
+        Origin::BuiltIn => served.description.verbs.names(),
+    }
+}
+
+/// Upstream lists the status of a custom kind first.
+fn sorted_subresources(served: &Served) -> Vec<Subresource> {
+    let mut below = served.description.subresources.clone();
+    below.sort_by_key(|subresource| subresource.name());
+    if served.origin == Origin::Custom {
+        below.reverse();
+    }
+    below
+}
+
 fn resource_document(served: &Served) -> Value {
     let description = &served.description;
     let mut document = json!({
         "name": description.plural, "singularName": description.singular,
-        "namespaced": description.is_namespaced(), "kind": description.kind.kind, "verbs": description.verbs.names(),
+        "namespaced": description.is_namespaced(), "kind": description.kind.kind, "verbs": verbs(served),
     });
     if !description.short_names.is_empty() {
         document["shortNames"] = json!(description.short_names);
@@ -226,16 +244,14 @@ fn aggregated_resource(served: &Served) -> Value {
     document.insert("responseKind".into(), kind_document("", "", &description.kind.kind));
     document.insert("scope".into(), if description.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" }.into());
     document.insert("singularResource".into(), description.singular.clone().into());
-    document.insert("verbs".into(), json!(description.verbs.names()));
+    document.insert("verbs".into(), json!(verbs(served)));
     if !description.short_names.is_empty() {
         document.insert("shortNames".into(), json!(description.short_names));
     }
     if !description.categories.is_empty() {
         document.insert("categories".into(), json!(description.categories));
     }
-    let mut below = description.subresources.clone();
-    below.sort_by_key(|subresource| subresource.name());
-    let below: Vec<Value> = below
+    let below: Vec<Value> = sorted_subresources(served)
         .into_iter()
         .map(|subresource| {
             let (group, version, answer) = subresource_kind(served, subresource);

@@ -10,7 +10,7 @@ use auth::{BoundObject, IssueToken};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::call::{Call, Run};
+use crate::call::{Call, Run, WriteOptions};
 use crate::decode;
 
 /// What is asked for where nothing is said.
@@ -28,6 +28,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let mut request = decode::object_of(call, &kind, options.field_validation)?;
     check_names(call, &request)?;
+    track(call, &kind, &mut request, &options)?;
     let account = call.state.store.get(&call.served.collection, &call.key()).await?;
     let uid = account.index.uid.clone();
     if !request.uid().is_empty() && request.uid() != uid {
@@ -65,6 +66,22 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
         schema::canonicalise(&mut tree, schema::Node::Type(type_ref));
     }
     Ok(Answer::value(201, tree))
+}
+
+/// Notes who wrote the request, as for every kind.
+fn track(call: &Call<'_>, kind: &GroupVersionKind, request: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
+    let type_ref = schema::built_in(&kind.group, &kind.version, &kind.kind)
+        .ok_or_else(|| ApiError::internal(format!("nothing is known about {kind}")))?;
+    let now = call.state.now().to_seconds_string();
+    let actor = field_manager::Actor {
+        manager: &options.field_manager,
+        api_version: &kind.api_version(),
+        subresource: "token",
+        now: &now,
+        reset_fields: &[],
+    };
+    field_manager::track(None, request, schema::Node::Type(type_ref), &actor);
+    Ok(())
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {

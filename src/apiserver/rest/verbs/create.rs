@@ -3,18 +3,18 @@
 use admission::Operation;
 use apimachinery::{ApiError, Object, ObjectKey, Reason, StoredObject, generate_name};
 use registry::{Generation, StatusOnCreate, Subresource};
-use storage::StorageError;
+use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
 use crate::answer::Answer;
 use crate::call::{Call, Run, WriteOptions};
-use crate::{decode, managed_fields, metadata, requester, services, virtual_kinds};
+use crate::{decode, managed_fields, metadata, quota, requester, services, virtual_kinds};
 
 /// Names tried for one `generateName` before the client is told to try again.
 const GENERATED_NAMES_MAX: usize = 8;
 
-/// Tries of one write whose claims (addresses, ports) others were quicker to take.
-pub(crate) const CLAIMS_TRIED_MAX: usize = 8;
+/// Tries of one write whose claims (addresses, ports, quota) others were quicker to take.
+pub(crate) const CLAIMS_TRIED_MAX: usize = 64;
 
 /// What became of a write.
 #[derive(Debug)]
@@ -114,9 +114,10 @@ async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOpti
         services::fill(call, &mut object, None, options.run).await?;
         check(call, &mut object)?;
         admit::validate(call, admission, Some(&mut object), None).await?;
+        let charged = quota::charge(call, &object, None, options.run).await?;
         tries += 1;
-        match store(call, object, options.run).await {
-            // Somebody claimed the same address; there are others.
+        match store(call, object, options.run, charged).await {
+            // Somebody claimed the same address, of which there are others, or charged the same quota.
             Err(StorageError::Contended) if tries < CLAIMS_TRIED_MAX => {}
             other => return other.map_err(ApiError::from),
         }
@@ -152,7 +153,7 @@ fn prepare(call: &Call<'_>, object: &mut Object) {
     }
 }
 
-async fn store(call: &Call<'_>, object: Object, run: Run) -> Result<Outcome, StorageError> {
+async fn store(call: &Call<'_>, object: Object, run: Run, charged: Alongside) -> Result<Outcome, StorageError> {
     let key = ObjectKey::namespaced(object.namespace(), object.name());
     let (object, bytes) = stored_form(call, object)?;
     if run.is_dry() {
@@ -164,7 +165,7 @@ async fn store(call: &Call<'_>, object: Object, run: Run) -> Result<Outcome, Sto
             Err(_) => Ok(Outcome::Imagined(object)),
         };
     }
-    let alongside = services::alongside(call, Some(&object), None);
+    let alongside = services::alongside(call, Some(&object), None).and(charged);
     Ok(Outcome::Stored(call.state.store.create(&call.served.collection, &key, bytes, alongside).await?))
 }
 

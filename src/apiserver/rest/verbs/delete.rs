@@ -186,6 +186,7 @@ fn plan(call: &Call<'_>, old: &Object, options: &DeleteOptions) -> Plan {
         grace => grace,
     };
     set_cascade(call, &mut object, options.cascade());
+    guard_definition(call, &mut object, now);
     let waits = !object.finalizers().is_empty() || has_content_finalizers(&object);
     match grace {
         Grace::Period { seconds, until } => {
@@ -202,6 +203,27 @@ fn plan(call: &Call<'_>, old: &Object, options: &DeleteOptions) -> Plan {
         }
         Grace::None | Grace::Pending => Plan::Remove,
     }
+}
+
+/// A definition stays until its resources are gone.
+fn guard_definition(call: &Call<'_>, object: &mut Object, now: env::Timestamp) {
+    let kind = &call.served.description.kind;
+    if kind.kind != "CustomResourceDefinition" || object.is_being_deleted() {
+        return;
+    }
+    let present: Vec<String> = object.finalizers().into_iter().map(Into::into).collect();
+    if !present.iter().any(|finalizer| finalizer == extensions::FINALIZER) {
+        object.set_finalizers(present.into_iter().chain([extensions::FINALIZER.to_owned()]).collect());
+    }
+    let terminating = json!({
+        "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        "lastTransitionTime": now.to_seconds_string(),
+    });
+    let mut conditions = object.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != "Terminating");
+    conditions.push(terminating);
+    object.set_at(&["status", "conditions"], conditions.into());
 }
 
 fn mark_as_deleting(object: &mut Object, now: env::Timestamp) {

@@ -138,6 +138,7 @@ impl Cluster {
             kubelets,
             admission: admission::plugins(&context),
             service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
+            authorities: None,
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
             advertised_address: format!("127.0.0.1:{port}"),
