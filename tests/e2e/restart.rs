@@ -200,7 +200,7 @@ fn stop() {
 fn killall() {
     let server = Server::start("cleaned", &Options::default());
     let space = Space::on(&server, "cleaned");
-    let pod = with(idle("memory"), &json!({"spec": {"volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}]}}));
+    let pod = with(idle("memory"), &json!({"spec": {"restartPolicy": "Always", "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}]}}));
     let mount = json!({"volumeMounts": [{"name": "m", "mountPath": "/m"}]});
     space.kubectl.start_pod(&crate::support::objects::with_container(pod, &mount));
     let refused = std::process::Command::new(combo()).args(["killall", "-d"]).arg(&server.data_dir).output().unwrap();

@@ -25,7 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// What the web server says at a path, asked by a pod; empty if it does not answer.
 fn fetch(kubectl: &Kubectl, from: &str, url: &str) -> String {
-    let output = kubectl.run(&["exec", from, "--", "wget", "-q", "-T", "3", "-O", "-", url]);
+    let output = kubectl.run(&["exec", from, "--", "fetch", url]);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -137,7 +137,7 @@ fn no_endpoints() {
     eventually("an answer", || (fetch(&space.kubectl, "client", "http://web/hostname") == "web").then_some(()));
     space.kubectl.ok(&["delete", "pod", "web"]);
     let refused = eventually("a refusal", || {
-        let output = space.kubectl.run(&["exec", "client", "--", "wget", "-q", "-T", "3", "-O", "-", "http://web/"]);
+        let output = space.kubectl.run(&["exec", "client", "--", "fetch", "http://web/"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         said.contains("refused").then_some(said)
     });

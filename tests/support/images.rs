@@ -30,7 +30,7 @@ pub(crate) fn archives() -> &'static [PathBuf] {
             image.write(reference, &archive).expect("an archive is written");
             archive
         };
-        let web = webserver();
+        let web = program("webserver");
         let web_image = || Image::of_binary(&web).expect("the web server is read");
         vec![
             pack("busybox", BUSYBOX, busybox()),
@@ -50,6 +50,8 @@ fn base() -> Image {
     for (directory, mode) in [("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("sys", 0o755), ("dev", 0o755)] {
         image = image.directory(directory, mode).expect("packed");
     }
+    let fetch = std::fs::read(program("fetch")).expect("fetch is read");
+    image = image.file("bin/fetch", &fetch, 0o755).expect("packed");
     image = image.file("bin/call32", &call32(), 0o755).expect("packed");
     let passwd = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/tmp:/bin/sh\n";
     let group = b"root:x:0:\napp:x:1000:\nextra:x:50:app\n";
@@ -86,9 +88,9 @@ fn applets() -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().filter(|name| *name != "busybox").map(str::to_owned).collect()
 }
 
-/// The sample workload lies beside the binary under test; cargo makes it if it does not.
-fn webserver() -> PathBuf {
-    let beside = combo().with_file_name("webserver");
+/// A program of the testkit lies beside the binary under test; cargo makes it if it does not.
+fn program(name: &str) -> PathBuf {
+    let beside = combo().with_file_name(name);
     if beside.exists() {
         return beside;
     }
@@ -98,7 +100,7 @@ fn webserver() -> PathBuf {
     };
     let done = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--package", "testkit", "--bin", "webserver", "--profile", profile])
+        .args(["build", "--quiet", "--package", "testkit", "--bin", name, "--profile", profile])
         .status();
     assert!(done.expect("cargo runs").success() && beside.exists(), "cargo did not make {}", beside.display());
     beside

@@ -38,6 +38,14 @@ impl Kubectl {
         Self { program: vec!["kubectl".into()], kubeconfig: kubeconfig.to_owned(), namespace: None }
     }
 
+    /// The program's file.
+    pub(crate) fn program(&self) -> PathBuf {
+        let program = PathBuf::from(&self.program[0]);
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders).map(|folder| folder.join(&program)).find(|path| path.exists());
+        found.expect("kubectl is on PATH")
+    }
+
     pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
