@@ -65,6 +65,14 @@ impl Strategy for Services {
             }
         }
         let kind = spec.type_.as_deref().unwrap_or_default();
+        if kind == "LoadBalancer" {
+            let balancer = service.status.as_mut().and_then(|status| status.load_balancer.as_mut());
+            for point in balancer.and_then(|balancer| balancer.ingress.as_mut()).into_iter().flatten() {
+                if point.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+                    point.ip_mode.get_or_insert_with(|| "VIP".to_owned());
+                }
+            }
+        }
         let has_external_addresses =
             kind == "ClusterIP" && spec.external_ips.as_ref().is_some_and(|addresses| !addresses.is_empty());
         if matches!(kind, "NodePort" | "LoadBalancer") || has_external_addresses {
