@@ -6,6 +6,7 @@ mod support;
 
 mod confinement;
 mod kubectl;
+mod lifecycle;
 mod restart;
 mod services;
 mod streams;
@@ -27,6 +28,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("streams", streams::TESTS),
     ("workloads", workloads::TESTS),
     ("confinement", confinement::TESTS),
+    ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),

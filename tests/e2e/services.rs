@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::objects::{deployment, idle, service, web, with, with_container};
+use crate::support::objects::{deployment, idle, script, service, web, with, with_container};
 use crate::support::{Kubectl, Space, eventually};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -147,15 +147,14 @@ fn no_endpoints() {
 fn readiness() {
     let space = Space::new("readiness");
     let probe = json!({"readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}});
-    let serving = "while :; do echo -e 'HTTP/1.1 200 OK\\r\\n\\r\\nhere' | nc -l -p 8080; done";
-    let pod = with_container(crate::support::objects::script("web", serving), &probe);
+    let pod = with_container(script("web", "exec webserver"), &probe);
     space.kubectl.create(&pod);
     space.kubectl.create(&service("web", "web"));
     space.kubectl.start_pod(&idle("client"));
     space.kubectl.until("pod", "web", "running", |pod| pod["status"]["phase"] == "Running");
     assert_eq!(fetch(&space.kubectl, "client", "http://web/"), "", "it is not ready");
     space.kubectl.sh("web", "touch /tmp/ready");
-    eventually("traffic", || fetch(&space.kubectl, "client", "http://web/").contains("here").then_some(()));
+    eventually("traffic", || fetch(&space.kubectl, "client", "http://web/").contains("Hello from web").then_some(()));
     space.kubectl.sh("web", "rm /tmp/ready");
     eventually("no traffic", || fetch(&space.kubectl, "client", "http://web/").is_empty().then_some(()));
 }
@@ -173,10 +172,9 @@ fn affinity() {
 
 fn hairpin() {
     let space = Space::new("hairpin");
-    let serving = "while :; do echo -e 'HTTP/1.1 200 OK\\r\\n\\r\\nmyself' | nc -l -p 8080; done";
-    space.kubectl.start_pod(&crate::support::objects::script("web", serving));
+    space.kubectl.start_pod(&script("web", "exec webserver"));
     space.kubectl.create(&service("web", "web"));
-    eventually("its own answer", || fetch(&space.kubectl, "web", "http://web/").contains("myself").then_some(()));
+    eventually("its own answer", || fetch(&space.kubectl, "web", "http://web/").contains("Hello from web").then_some(()));
 }
 
 fn host_port() {

@@ -50,8 +50,10 @@ fn base() -> Image {
     for (directory, mode) in [("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("sys", 0o755), ("dev", 0o755)] {
         image = image.directory(directory, mode).expect("packed");
     }
-    let fetch = std::fs::read(program("fetch")).expect("fetch is read");
-    image = image.file("bin/fetch", &fetch, 0o755).expect("packed");
+    for name in ["fetch", "webserver"] {
+        let bytes = std::fs::read(program(name)).expect("a program of the testkit");
+        image = image.file(&format!("bin/{name}"), &bytes, 0o755).expect("packed");
+    }
     image = image.file("bin/call32", &call32(), 0o755).expect("packed");
     let passwd = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/tmp:/bin/sh\n";
     let group = b"root:x:0:\napp:x:1000:\nextra:x:50:app\n";

@@ -13,4 +13,4 @@ pub(crate) mod wait;
 pub(crate) use cluster::{Space, shared};
 pub(crate) use kubectl::Kubectl;
 pub(crate) use server::{Options, Server};
-pub(crate) use wait::{PATIENCE, eventually, within};
+pub(crate) use wait::{eventually, within};
