@@ -7,7 +7,7 @@ use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
 use crate::call::{Call, WriteOptions};
-use crate::verbs::create::{Outcome, stored_form};
+use crate::verbs::create::{Outcome, stored_form, unbuilt};
 use crate::{managed_fields, metadata, quota, services};
 
 /// Tries of one change against others that write the same object at the same time.
@@ -203,6 +203,9 @@ impl Change<'_, '_> {
             }
         }
         errors.extend(verdict.errors);
+        if self.part == Part::Main {
+            errors.extend(unbuilt(self.call, object));
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(&self.call.group_kind(), &self.key.name, &errors));
         }

@@ -1,7 +1,7 @@
 //! A new object: the one way into the store.
 
 use admission::Operation;
-use apimachinery::{ApiError, Object, ObjectKey, Reason, StoredObject, generate_name};
+use apimachinery::{ApiError, FieldErrors, Object, ObjectKey, Reason, StoredObject, generate_name};
 use registry::{Generation, StatusOnCreate, Subresource};
 use storage::{Alongside, StorageError};
 
@@ -128,11 +128,17 @@ fn check(call: &Call<'_>, object: &mut Object) -> Result<(), ApiError> {
     let mut verdict = call.served.resource.check_create(object).map_err(ApiError::internal)?;
     let mut errors = metadata::validate(object, &call.served.description);
     errors.extend(std::mem::take(&mut verdict.errors));
+    errors.extend(unbuilt(call, object));
     if !errors.is_empty() {
         return Err(ApiError::invalid(&call.group_kind(), object.name(), &errors));
     }
     verdict.warnings.into_iter().for_each(|warning| call.warnings.add(warning));
     Ok(())
+}
+
+/// What a definition of a kind asks for in vain.
+pub(crate) fn unbuilt(call: &Call<'_>, object: &Object) -> FieldErrors {
+    if call.served.description.kind.kind == "CustomResourceDefinition" { extensions::unbuilt(object) } else { FieldErrors::none() }
 }
 
 /// Status and generation of a new object, by the rules of its kind.
