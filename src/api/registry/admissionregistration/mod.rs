@@ -6,6 +6,7 @@ pub mod mutating_webhook_configuration;
 pub mod validating_admission_policy;
 pub mod validating_admission_policy_binding;
 pub mod validating_webhook_configuration;
+mod validation;
 
 use k8s_openapi::api::admissionregistration::v1::{MatchResources, ParamKind, ParamRef};
 

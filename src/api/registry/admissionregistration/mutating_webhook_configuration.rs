@@ -1,5 +1,8 @@
 //! Mutating Webhook Configurations of `admissionregistration.k8s.io/v1`.
 
+use crate::validation::found;
+use super::validation::{self, Webhook};
+use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
 use crate::{Column, Generation, Permission, Strategy};
@@ -35,5 +38,23 @@ impl Strategy for MutatingWebhookConfigurations {
                 rule.scope.get_or_insert_with(|| "*".to_owned());
             }
         }
+    }
+
+    fn validate(configuration: &MutatingWebhookConfiguration) -> FieldErrors {
+        let webhooks = configuration.webhooks.iter().flatten().map(|webhook| Webhook {
+            name: &webhook.name,
+            rules: webhook.rules.as_ref(),
+            failure_policy: webhook.failure_policy.as_deref(),
+            match_policy: webhook.match_policy.as_deref(),
+            side_effects: &webhook.side_effects,
+            timeout_seconds: webhook.timeout_seconds,
+            namespace_selector: webhook.namespace_selector.as_ref(),
+            object_selector: webhook.object_selector.as_ref(),
+            reinvocation_policy: webhook.reinvocation_policy.as_deref(),
+            client_config: &webhook.client_config,
+            match_conditions: webhook.match_conditions.as_ref(),
+            review_versions: &webhook.admission_review_versions,
+        });
+        found(|errors| validation::webhooks(errors, webhooks))
     }
 }

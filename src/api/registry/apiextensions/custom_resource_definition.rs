@@ -1,5 +1,7 @@
 //! Custom Resource Definitions of `apiextensions.k8s.io/v1`.
 
+use super::validation;
+use apimachinery::FieldErrors;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition,
 };
@@ -39,6 +41,18 @@ impl Strategy for CustomResourceDefinitions {
 
     fn prepare_for_update(object: &mut CustomResourceDefinition, _old: &CustomResourceDefinition) {
         record_stored_version(object);
+    }
+
+    fn validate(definition: &CustomResourceDefinition) -> FieldErrors {
+        validation::validate(definition)
+    }
+
+    fn validate_create(definition: &CustomResourceDefinition) -> FieldErrors {
+        validation::validate_new(definition)
+    }
+
+    fn validate_update(definition: &CustomResourceDefinition, old: &CustomResourceDefinition) -> FieldErrors {
+        validation::validate_change(definition, old)
     }
 }
 

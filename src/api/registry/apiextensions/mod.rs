@@ -1,3 +1,4 @@
 //! Kinds of the group `apiextensions`, one file each.
 
 pub mod custom_resource_definition;
+mod validation;

@@ -1,5 +1,9 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v2`.
 
+use crate::validation::{found, text};
+use crate::validation::numbers::non_negative;
+use super::validation;
+use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricSource,
 };
@@ -46,6 +50,26 @@ impl Strategy for HorizontalPodAutoscalers {
             let resource = Some(ResourceMetricSource { name: "cpu".to_owned(), target });
             spec.metrics = Some(vec![MetricSpec { type_: "Resource".to_owned(), resource, ..MetricSpec::default() }]);
         }
+    }
+
+    fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
+        let spec = &scaler.spec;
+        let target = &spec.scale_target_ref;
+        let target = (target.kind.as_str(), target.name.as_str(), text(&target.api_version));
+        let path = FieldPath::new("spec");
+        found(|errors| {
+            validation::scaling(errors, (spec.min_replicas, spec.max_replicas), target, &path);
+            validation::metrics_and_behavior(errors, spec, &path);
+        })
+    }
+
+    fn validate_status_update(scaler: &HorizontalPodAutoscaler, _old: &HorizontalPodAutoscaler) -> FieldErrors {
+        let status = scaler.status.clone().unwrap_or_default();
+        found(|errors| {
+            let path = FieldPath::new("status");
+            non_negative(errors, status.current_replicas.unwrap_or(0), &path.child("currentReplicas"));
+            non_negative(errors, status.desired_replicas, &path.child("desiredReplicas"));
+        })
     }
 }
 

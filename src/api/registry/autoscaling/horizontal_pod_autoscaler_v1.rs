@@ -1,5 +1,9 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v1`.
 
+use crate::validation::{found, text};
+use crate::validation::numbers::non_negative;
+use super::validation;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use apimachinery::Object;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
@@ -38,6 +42,30 @@ impl Strategy for HorizontalPodAutoscalers {
         to_stored,
         from_stored,
     });
+
+    fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
+        let spec = &scaler.spec;
+        let target = &spec.scale_target_ref;
+        let target = (target.kind.as_str(), target.name.as_str(), text(&target.api_version));
+        let path = FieldPath::new("spec");
+        found(|errors| {
+            validation::scaling(errors, (spec.min_replicas, spec.max_replicas), target, &path);
+            // The percentage is the first metric, as the second version tells it.
+            if let Some(percent) = spec.target_cpu_utilization_percentage.filter(|percent| *percent < 1) {
+                let path = path.child("metrics").index(0).child("resource").child("target").child("averageUtilization");
+                errors.push(FieldError::invalid(&path, percent, "must be greater than 0"));
+            }
+        })
+    }
+
+    fn validate_status_update(scaler: &HorizontalPodAutoscaler, _old: &HorizontalPodAutoscaler) -> FieldErrors {
+        let status = scaler.status.clone().unwrap_or_default();
+        found(|errors| {
+            let path = FieldPath::new("status");
+            non_negative(errors, status.current_replicas, &path.child("currentReplicas"));
+            non_negative(errors, status.desired_replicas, &path.child("desiredReplicas"));
+        })
+    }
 }
 
 /// The targets as version 2 has them: version 1 keeps most in annotations.

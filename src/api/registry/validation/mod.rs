@@ -11,6 +11,7 @@ pub(crate) mod patterns;
 pub(crate) mod ports;
 pub(crate) mod resource_names;
 pub(crate) mod selectors;
+pub(crate) mod webhooks;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 

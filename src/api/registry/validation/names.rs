@@ -7,6 +7,7 @@ use apimachinery::{
     label_value_error, qualified_name_errors,
 };
 
+use super::found;
 use super::patterns::{Expression, pattern_error, too_many_characters};
 
 const CONFIG_KEY_CHARACTERS_MAX: usize = 253;
@@ -163,4 +164,17 @@ pub(crate) fn csi_driver(errors: &mut FieldErrors, name: &str, path: &FieldPath)
         errors.push(FieldError::too_long(path, i64::try_from(BYTES_MAX).unwrap_or(i64::MAX)));
     }
     errors.extend(dns1123_subdomain_error(&name.to_lowercase()).map(|why| FieldError::invalid(path, name, why)));
+}
+
+/// A subdomain of at least three labels, as webhooks are named.
+pub(crate) fn fully_qualified_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let refused = found(|errors| dns_subdomain(errors, name, path));
+    if refused.is_empty() && name.split('.').count() < 3 {
+        errors.push(FieldError::invalid(path, name, "should be a domain with at least three segments separated by dots"));
+    }
+    errors.extend(refused);
 }
