@@ -6,6 +6,10 @@ use serde_json::{Map, Value, json};
 use super::components::Components;
 use super::{CustomSchema, Dialect, ResourcePaths, model_name};
 
+/// Models whose fields that every object has are described as they are described for custom resources.
+const MODEL: &str = "io.k8s.api.core.v1.ConfigMap";
+const LIST_MODEL: &str = "io.k8s.api.core.v1.ConfigMapList";
+
 /// Adds the models of a custom resource and of its list.
 pub(super) fn models(
     components: &mut Components<'_>,
@@ -23,8 +27,8 @@ pub(super) fn models(
         "properties": {
             "items": {"type": "array", "items": reference},
             "metadata": metadata(components, "ListMeta"),
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
+            "apiVersion": described(components, LIST_MODEL, "apiVersion", json!({"type": "string"})),
+            "kind": described(components, LIST_MODEL, "kind", json!({"type": "string"})),
         },
         "x-kubernetes-group-version-kind": kind(resource, resource.list_kind),
     });
@@ -47,10 +51,18 @@ fn kind(resource: &ResourcePaths<'_>, kind: &str) -> Value {
 
 fn metadata(components: &mut Components<'_>, name: &str) -> Value {
     let reference = components.meta_reference(name);
-    match components.dialect {
+    let model = if name == "ListMeta" { LIST_MODEL } else { MODEL };
+    let property = match components.dialect {
         Dialect::V2 => reference,
         Dialect::V3 => json!({"allOf": [reference]}),
-    }
+    };
+    described(components, model, "metadata", property)
+}
+
+/// The property with the description that the field of a built-in model has.
+fn described(components: &Components<'_>, model: &str, field: &str, mut property: Value) -> Value {
+    components.describe(&mut property, model, field);
+    property
 }
 
 fn object(components: &mut Components<'_>, custom: &CustomSchema<'_>) -> Value {
@@ -87,8 +99,9 @@ fn add_object_fields(components: &mut Components<'_>, schema: &mut Value) {
         .entry("properties")
         .or_insert_with(|| Value::Object(Map::new()));
     properties["metadata"] = object_meta;
-    properties["apiVersion"] = json!({"type": "string"});
-    properties["kind"] = json!({"type": "string"});
+    for name in ["apiVersion", "kind"] {
+        properties[name] = described(components, MODEL, name, json!({"type": "string"}));
+    }
 }
 
 /// Visits the schemas below: properties, items, additional properties.
