@@ -100,7 +100,15 @@ pub struct FieldError {
     pub path: FieldPath,
     /// The offending value; shown by the kinds that show one.
     pub value: Value,
+    /// The value as Go prints it, where its fields do not come in the order of their names.
+    pub shown: Option<String>,
     pub detail: String,
+}
+
+/// A JSON object whose fields come in the order given, as Go prints a struct.
+pub fn in_order(fields: &[(&str, Value)]) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 impl FieldError {
@@ -158,7 +166,14 @@ impl FieldError {
     }
 
     fn with(kind: FieldErrorKind, path: &FieldPath, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, path: path.clone(), value, detail: detail.into() }
+        Self { kind, path: path.clone(), value, shown: None, detail: detail.into() }
+    }
+
+    /// Prints the value as `text`; see [`in_order`].
+    #[must_use]
+    pub fn shown_as(mut self, text: String) -> Self {
+        self.shown = Some(text);
+        self
     }
 
     /// The message without the path.
@@ -174,7 +189,7 @@ impl FieldError {
         let mut body = self.kind.text().to_owned();
         if shows_value {
             body.push_str(": ");
-            body.push_str(&go_value(&self.value));
+            body.push_str(&self.shown.clone().unwrap_or_else(|| go_value(&self.value)));
         }
         if !self.detail.is_empty() {
             body.push_str(": ");

@@ -13,7 +13,7 @@ mod selector;
 mod stored;
 
 pub use error::{ApiError, Cause, Reason, StatusDetails};
-pub use field::{FieldError, FieldErrorKind, FieldErrors, FieldPath};
+pub use field::{FieldError, FieldErrorKind, FieldErrors, FieldPath, in_order};
 pub use key::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource, ObjectKey};
 pub use names::{
     NameRule, annotation_errors, dns1035_label_error, dns1123_label_error, dns1123_subdomain_error, generate_name,

@@ -129,7 +129,8 @@ pub fn negotiate(
         .ok_or_else(|| {
             ApiError::not_acceptable(format!(
                 "only the following media types are accepted: {}",
-                list(encodings, "")
+                // Upstream tells this of custom kinds too, whose metadata can be had as protobuf.
+                list(if encodings == CUSTOM_ENCODINGS { BUILT_IN_ENCODINGS } else { encodings }, "")
             ))
         })
 }

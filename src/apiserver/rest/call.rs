@@ -176,7 +176,10 @@ fn manager_error(manager: &str) -> Option<FieldError> {
 
 /// Without a `fieldManager` the program's name in the user agent counts.
 fn default_manager(user_agent: &str) -> String {
-    user_agent.split('/').next().unwrap_or_default().chars().take(MANAGER_BYTES_MAX).collect()
+    match user_agent.split('/').next().unwrap_or_default() {
+        "" => "unknown".to_owned(),
+        program => program.chars().take(MANAGER_BYTES_MAX).collect(),
+    }
 }
 
 /// Reads the body of requests that have one.

@@ -1,7 +1,7 @@
 //! The rules that all metadata obeys, whatever the kind; texts are those of upstream's `ValidateObjectMeta`.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors, dns1123_label_error,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors, dns1123_label_error, in_order,
     label_errors, qualified_name_errors,
 };
 use env::{Rng, Timestamp};
@@ -165,14 +165,27 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
             match &controller {
                 None => controller = Some(name),
                 Some(first) => {
-                    let all = object.at(&["metadata", "ownerReferences"]).cloned().unwrap_or_default();
-                    errors.push(FieldError::invalid(path, all, format!(
+                    let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
-                    )));
+                    );
+                    errors.push(FieldError::invalid(path, Value::Null, why).shown_as(owners_in_order(object)));
                 }
             }
         }
     }
+}
+
+/// The owners as Go prints them.
+fn owners_in_order(object: &Object) -> String {
+    const FIELDS: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let all = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
+    let owner = |owner: &Value| {
+        let fields: Vec<(&str, Value)> =
+            FIELDS.iter().filter_map(|&field| Some((field, owner.get(field)?.clone()))).collect();
+        in_order(&fields)
+    };
+    let owners: Vec<String> = all.into_iter().flatten().map(owner).collect();
+    format!("[{}]", owners.join(","))
 }
 
 fn finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {

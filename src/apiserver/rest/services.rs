@@ -319,10 +319,13 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
     }
     let held = old.map(claims).unwrap_or_default();
     let families: Vec<String> = list(service, "ipFamilies").iter().filter_map(Value::as_str).map(Into::into).collect();
+    let held_addresses = held.iter().filter(|claim| matches!(claim, Claim::Address(_))).count();
     let mut chosen: Vec<Value> = Vec::new();
     for (at, family) in families.iter().enumerate() {
         let asked = list(service, "clusterIPs").get(at).and_then(Value::as_str).filter(|text| !text.is_empty());
         match asked.map(str::parse::<IpAddr>) {
+            // An address stays what it is; validation tells so.
+            Some(Ok(address)) if at < held_addresses && !held.contains(&Claim::Address(address)) => return Ok(()),
             Some(Ok(address)) => {
                 check_address(call, service, address, &held).await?;
                 chosen.push(address.to_string().into());
@@ -370,7 +373,10 @@ async fn check_address(
     let Some(range) = ranges.iter().find(|range| family_matches(range, address)) else {
         return refuse("no range is configured for its family".to_owned());
     };
-    if !range.contains(&address) || address == range.network() || address == range.broadcast() {
+    if !range.contains(&address) {
+        return refuse("the provided network does not match the current range".to_owned());
+    }
+    if address == range.network() || address == range.broadcast() {
         return refuse(format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"));
     }
     if is_taken(call.state, Claim::Address(address)).await? {

@@ -1,6 +1,6 @@
 //! Daemon Sets of `apps/v1`.
 
-use apimachinery::{FieldError, FieldErrors, FieldPath};
+use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -14,6 +14,18 @@ use crate::validation::changes::{immutable, json};
 use crate::validation::numbers::non_negative;
 use crate::validation::{amounts, found, path, selectors, text};
 use crate::pod_template::{default_template, default_text};
+
+/// Counts the templates, for clients older than the generation of objects.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(set: &DaemonSet) -> i64 {
+    let text = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TEMPLATE_GENERATION));
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn set_template_generation(set: &mut DaemonSet, generation: i64) {
+    set.metadata.annotations.get_or_insert_default().insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
+}
 
 /// Objects of kind `DaemonSet`.
 #[derive(Debug)]
@@ -45,6 +57,7 @@ impl Strategy for DaemonSets {
     const GENERATION: Generation = Generation::Spec;
 
     fn default(set: &mut DaemonSet) {
+        set.metadata.annotations.get_or_insert_default().entry(TEMPLATE_GENERATION.to_owned()).or_insert_with(|| "0".to_owned());
         let Some(spec) = &mut set.spec else { return };
         default_template(&mut spec.template);
         let strategy = spec.update_strategy.get_or_insert_default();
@@ -55,6 +68,16 @@ impl Strategy for DaemonSets {
             rolling.max_surge.get_or_insert(IntOrString::Int(0));
         }
         spec.revision_history_limit.get_or_insert(10);
+    }
+
+    fn prepare_for_create(set: &mut DaemonSet) {
+        set_template_generation(set, 1);
+    }
+
+    fn prepare_for_update(set: &mut DaemonSet, old: &DaemonSet) {
+        let template = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.template.clone());
+        let before = template_generation(old);
+        set_template_generation(set, if template(set) == template(old) { before } else { before + 1 });
     }
 
     fn validate(set: &DaemonSet) -> FieldErrors {
@@ -123,11 +146,11 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy,
         ("RollingUpdate", None) => errors.push(FieldError::required(&path.child("rollingUpdate"), "")),
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
         (kind, rolling) => {
-            let rolling = rolling.as_ref().map(|rolling| {
-                serde_json::json!({"MaxUnavailable": rolling.max_unavailable, "MaxSurge": rolling.max_surge})
+            let rolling = rolling.as_ref().map_or_else(|| "null".to_owned(), |rolling| {
+                in_order(&[("MaxUnavailable", json(&rolling.max_unavailable)), ("MaxSurge", json(&rolling.max_surge))])
             });
-            let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling});
-            errors.push(FieldError::not_supported(path, shown, &["RollingUpdate", "OnDelete"]));
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", json(kind));
+            errors.push(FieldError::not_supported(path, kind, &["RollingUpdate", "OnDelete"]).shown_as(shown));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Stateful Sets of `apps/v1`.
 
-use apimachinery::{FieldError, FieldErrors, FieldPath, NameRule};
+use apimachinery::{FieldError, FieldErrors, FieldPath, NameRule, in_order};
 use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume};
 
@@ -236,13 +236,13 @@ fn as_the_controller_makes_it(spec: &StatefulSetSpec) -> PodTemplateSpec {
 
 fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrategy, path: &FieldPath) {
     let shown = |rolling: &RollingUpdateStatefulSetStrategy| {
-        serde_json::json!({"Partition": rolling.partition.unwrap_or(0), "MaxUnavailable": rolling.max_unavailable})
+        in_order(&[("Partition", rolling.partition.unwrap_or(0).into()), ("MaxUnavailable", json(&rolling.max_unavailable))])
     };
     match (text(&strategy.type_), &strategy.rolling_update) {
         ("", _) => errors.push(FieldError::required(path, "")),
         ("OnDelete", Some(rolling)) => {
             let why = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.push(FieldError::invalid(&path.child("rollingUpdate"), shown(rolling), why));
+            errors.push(FieldError::invalid(&path.child("rollingUpdate"), "", why).shown_as(shown(rolling)));
         }
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
         ("OnDelete" | "RollingUpdate", None) => {}

@@ -4,11 +4,21 @@ use crate::validation::addresses::unusual_cidr;
 use crate::validation::text;
 use super::node_validation;
 use apimachinery::{FieldErrors, FieldPath};
-use k8s_openapi::api::core::v1::{Node, NodeSystemInfo};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeSystemInfo};
 use serde_json::Value;
 
 use crate::{Column, SelectableField, StatusOnCreate, Strategy, Subresource};
 use crate::cells;
+
+/// The range and the first of the ranges are one thing, told twice.
+fn one_first_range(spec: &mut NodeSpec) {
+    let first = spec.pod_cidrs.as_ref().and_then(|ranges| ranges.first()).cloned();
+    match (spec.pod_cidr.clone().filter(|range| !range.is_empty()), first) {
+        (None, Some(first)) => spec.pod_cidr = Some(first),
+        (Some(range), first) if first.as_ref() != Some(&range) => spec.pod_cidrs = Some(vec![range]),
+        _ => {}
+    }
+}
 
 /// Objects of kind `Node`.
 #[derive(Debug)]
@@ -38,6 +48,9 @@ impl Strategy for Nodes {
     ];
 
     fn default(node: &mut Node) {
+        if let Some(spec) = &mut node.spec {
+            one_first_range(spec);
+        }
         if let Some(status) = &mut node.status {
             if status.allocatable.is_none() {
                 status.allocatable.clone_from(&status.capacity);

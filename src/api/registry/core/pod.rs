@@ -1,12 +1,22 @@
 //! Pods of `v1`.
 
 use apimachinery::FieldErrors;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodIP, PodStatus};
 
 use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
 use super::{pod_cells, pod_preparation, pod_resize, pod_status, pod_update, pod_validation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
+
+/// The address and the first of the addresses are one thing, told twice.
+fn one_first_address(status: &mut PodStatus) {
+    let first = status.pod_ips.as_ref().and_then(|addresses| addresses.first()).map(|address| address.ip.clone());
+    match (status.pod_ip.clone().filter(|address| !address.is_empty()), first) {
+        (None, Some(first)) => status.pod_ip = Some(first),
+        (Some(address), first) if first.as_ref() != Some(&address) => status.pod_ips = Some(vec![PodIP { ip: address }]),
+        _ => {}
+    }
+}
 
 /// Objects of kind `Pod`.
 #[derive(Debug)]
@@ -48,6 +58,9 @@ impl Strategy for Pods {
     ];
 
     fn default(pod: &mut Pod) {
+        if let Some(status) = &mut pod.status {
+            one_first_address(status);
+        }
         let Some(spec) = &mut pod.spec else { return };
         default_requests_from_limits(spec);
         spec.enable_service_links.get_or_insert(true);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use apimachinery::{FieldError, FieldErrors, FieldPath};
+use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::pod_template::warnings::unusual_address;
 use crate::validation::changes::json;
@@ -276,10 +276,11 @@ fn ports_apart(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let mut taken = BTreeSet::new();
     for (index, port) in all.iter().enumerate() {
         if !taken.insert((text(&port.protocol), port.port)) {
-            let shown = json!({
-                "Name": "", "Protocol": port.protocol, "AppProtocol": null, "Port": port.port, "TargetPort": 0, "NodePort": 0,
-            });
-            errors.push(FieldError::duplicate(&path.index(index), shown));
+            let shown = in_order(&[
+                ("Name", "".into()), ("Protocol", json(&port.protocol)), ("AppProtocol", Value::Null), ("Port", port.port.into()),
+                ("TargetPort", 0.into()), ("NodePort", 0.into()),
+            ]);
+            errors.push(FieldError::duplicate(&path.index(index), "").shown_as(shown));
         }
     }
 }

@@ -26,6 +26,12 @@ pub(crate) fn default_template(template: &mut PodTemplateSpec) {
 
 /// Defaults that pods and templates share.
 pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
+    // One thing under two names, of which the older one is deprecated.
+    let account = [&spec.service_account_name, &spec.service_account].into_iter().flatten().find(|name| !name.is_empty()).cloned();
+    if account.is_some() {
+        spec.service_account_name.clone_from(&account);
+        spec.service_account = account;
+    }
     default_text(&mut spec.dns_policy, "ClusterFirst");
     default_text(&mut spec.restart_policy, "Always");
     spec.security_context.get_or_insert_default();
