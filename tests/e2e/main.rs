@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_bodies;
+mod bad_conditions;
+mod built_in_kubectl;
 mod confinement;
 mod kubectl;
 mod lifecycle;
@@ -32,6 +35,9 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("services", services::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
+    ("bad_bodies", bad_bodies::TESTS),
+    ("bad_conditions", bad_conditions::TESTS),
+    ("built_in_kubectl", built_in_kubectl::TESTS),
 ];
 
 fn main() -> ExitCode {

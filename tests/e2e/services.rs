@@ -173,8 +173,8 @@ fn affinity() {
 fn hairpin() {
     let space = Space::new("hairpin");
     space.kubectl.start_pod(&script("web", "exec webserver"));
-    space.kubectl.create(&service("web", "web"));
-    eventually("its own answer", || fetch(&space.kubectl, "web", "http://web/").contains("Hello from web").then_some(()));
+    space.kubectl.create(&service("front", "web"));
+    eventually("its own answer", || fetch(&space.kubectl, "web", "http://front/").contains("Hello from web").then_some(()));
 }
 
 fn host_port() {

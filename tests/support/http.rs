@@ -92,8 +92,24 @@ impl Http {
         stream.write_all(head.as_bytes())?;
         // A server may refuse before it has read everything: its answer counts, not our broken pipe.
         let sent = stream.write_all(body).and_then(|()| stream.flush());
-        answer(&mut stream).map_err(|error| sent.err().unwrap_or(error))
+        match sent {
+            Ok(()) => answer(&mut stream),
+            Err(error) => parse(said_before_closing(&mut stream)).map_err(|_nothing| error),
+        }
     }
+}
+
+/// What the server said on a connection that takes no more from us.
+fn said_before_closing(stream: &mut Tls) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(1..) = stream.conn.read_tls(&mut stream.sock) {
+        if stream.conn.process_new_packets().is_err() {
+            break;
+        }
+        // It says that it would block when everything was taken.
+        drop(stream.conn.reader().read_to_end(&mut bytes));
+    }
+    bytes
 }
 
 /// Reads until the server closes.
@@ -104,6 +120,10 @@ pub(crate) fn answer(stream: &mut Tls) -> io::Result<Answer> {
         Err(_cut) if !bytes.is_empty() => {}
         Err(error) => return Err(error),
     }
+    parse(bytes)
+}
+
+fn parse(mut bytes: Vec<u8>) -> io::Result<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.ok_or_else(|| io::Error::other(format!("no answer but {:?}", String::from_utf8_lossy(&bytes))))?;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
