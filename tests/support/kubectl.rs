@@ -53,13 +53,12 @@ impl Kubectl {
     /// The whole command line, for those who start it themselves.
     pub(crate) fn words(&self, arguments: &[&str]) -> Vec<OsString> {
         let mut words = self.program.clone();
-        words.extend(arguments.iter().take(1).map(OsString::from));
         words.push("--kubeconfig".into());
         words.push(self.kubeconfig.clone().into());
         if let Some(namespace) = &self.namespace {
             words.extend(["-n".into(), namespace.into()]);
         }
-        words.extend(arguments.iter().skip(1).map(OsString::from));
+        words.extend(arguments.iter().map(OsString::from));
         words
     }
 

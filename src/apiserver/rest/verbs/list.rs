@@ -18,6 +18,8 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 pub(crate) fn list_options(call: &Call<'_>) -> Result<ListOptions, ApiError> {
     let limit = call.query.number("limit")?.unwrap_or(0);
+    // A list ends by itself, but what is no number is refused for it as for a watch.
+    call.query.number("timeoutSeconds")?;
     let continue_token = call.query.text("continue").map(ContinueToken::decode).transpose()?;
     let revision = revision(call.query, limit, continue_token.is_some())?;
     let namespace = Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty());
