@@ -329,7 +329,8 @@ fn stored_versions(errors: &mut FieldErrors, definition: &CustomResourceDefiniti
     let stored = definition.status.as_ref().and_then(|status| status.stored_versions.as_deref()).unwrap_or_default();
     let path = path(&["status", "storedVersions"]);
     if stored.is_empty() {
-        errors.push(FieldError::invalid(&path, json(stored), "must have at least one stored version"));
+        let shown = definition.status.as_ref().and_then(|status| status.stored_versions.as_ref());
+        errors.push(FieldError::invalid(&path, json(&shown.filter(|all| !all.is_empty())), "must have at least one stored version"));
         return;
     }
     for (index, version) in stored.iter().enumerate() {

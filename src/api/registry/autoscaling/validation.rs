@@ -31,7 +31,12 @@ pub(super) fn scaling(
     if min.is_some_and(|min| max < min) {
         errors.push(FieldError::invalid(&max_path, max, "must be greater than or equal to `minReplicas`"));
     }
-    reference(errors, kind, name, api_version, &path.child("scaleTargetRef"));
+    let path = path.child("scaleTargetRef");
+    reference(errors, kind, name, api_version, &path);
+    if !api_version.contains('/') {
+        let why = "apiVersion must specify API group";
+        errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, why));
+    }
 }
 
 pub(super) fn metrics_and_behavior(errors: &mut FieldErrors, spec: &HorizontalPodAutoscalerSpec, path: &FieldPath) {

@@ -1,5 +1,10 @@
 //! Certificate Signing Requests of `certificates.k8s.io/v1`.
 
+use std::collections::BTreeSet;
+use crate::validation::{found, one_of, path};
+use crate::validation::changes::json;
+use super::signer_names::signer_name;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 
 use crate::{Column, SelectableField, Strategy, Subresource};
@@ -38,6 +43,60 @@ impl Strategy for CertificateSigningRequests {
         for kind in ["Approved", "Denied"] {
             keep_conditions(request, old, kind);
         }
+    }
+
+    fn validate_create(request: &CertificateSigningRequest) -> FieldErrors {
+        let spec = &request.spec;
+        let path = FieldPath::new("spec");
+        found(|errors| {
+            if !is_request(&spec.request.0) {
+                let why = "PEM block type must be CERTIFICATE REQUEST";
+                errors.push(FieldError::invalid(&path.child("request"), json(&spec.request), why));
+            }
+            usages(errors, spec.usages.as_deref().unwrap_or_default(), &path.child("usages"));
+            let signer_path = path.child("signerName");
+            if spec.signer_name == LEGACY_SIGNER {
+                let why = "the legacy signerName is not allowed via this API version";
+                errors.push(FieldError::invalid(&signer_path, spec.signer_name.as_str(), why));
+            } else {
+                signer_name(errors, &spec.signer_name, &signer_path);
+            }
+            if let Some(seconds) = spec.expiration_seconds.filter(|seconds| *seconds < SECONDS_MIN) {
+                let why = "may not specify a duration less than 600 seconds (10 minutes)";
+                errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds, why));
+            }
+        })
+    }
+
+    fn validate_status_update(request: &CertificateSigningRequest, old: &CertificateSigningRequest) -> FieldErrors {
+        found(|errors| {
+            conditions(errors, request);
+            judgement_stays(errors, request, old, &["Approved", "Denied", "Failed"]);
+            let certificate = |request: &CertificateSigningRequest| {
+                request.status.as_ref().and_then(|status| status.certificate.clone()).unwrap_or_default().0
+            };
+            let (new, old) = (certificate(request), certificate(old));
+            let path = path(&["status", "certificate"]);
+            if !new.is_empty() && !is_certificate(&new) {
+                let why = "must contain at least one CERTIFICATE PEM block";
+                errors.push(FieldError::invalid(&path, "<certificate data>", why));
+            }
+            if !old.is_empty() && new != old {
+                let why = "updates may not modify existing certificate content";
+                errors.push(FieldError::forbidden(&path, why));
+            }
+        })
+    }
+
+    fn validate_subresource_update(
+        _subresource: Subresource,
+        request: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> FieldErrors {
+        found(|errors| {
+            conditions(errors, request);
+            judgement_stays(errors, request, old, &["Approved", "Denied", "Failed"]);
+        })
     }
 }
 
@@ -79,5 +138,102 @@ fn keep_conditions(request: &mut CertificateSigningRequest, old: &CertificateSig
         .collect();
     if kept.len() == slots.len() {
         slots.into_iter().zip(kept).for_each(|(slot, condition)| *slot = condition);
+    }
+}
+
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
+/// Seconds a certificate is asked for, at least.
+const SECONDS_MIN: i32 = 600;
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// Whether the first block says it is a request. Its signature is checked by whoever signs.
+fn is_request(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).trim_start().starts_with("-----BEGIN CERTIFICATE REQUEST-----")
+}
+
+fn is_certificate(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----")
+}
+
+fn usages(errors: &mut FieldErrors, usages: &[String], path: &FieldPath) {
+    if usages.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    }
+    for (index, usage) in usages.iter().enumerate() {
+        one_of(errors, usage, &USAGES, &path.index(index));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !seen.insert(*usage)) {
+        errors.push(FieldError::duplicate(&path.index(index), usage.as_str()));
+    }
+}
+
+fn conditions(errors: &mut FieldErrors, request: &CertificateSigningRequest) {
+    let all = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let path = path(&["status", "conditions"]);
+    let mut seen = BTreeSet::new();
+    for (index, condition) in all.enumerate() {
+        let (kind, item_path) = (condition.type_.as_str(), path.index(index));
+        if kind.is_empty() {
+            errors.push(FieldError::required(&item_path.child("type"), ""));
+        }
+        let is_judgement = matches!(kind, "Approved" | "Denied" | "Failed");
+        let allowed: &[&str] = if is_judgement { &["True"] } else { &["False", "True", "Unknown"] };
+        match condition.status.as_str() {
+            "" => errors.push(FieldError::required(&item_path.child("status"), "")),
+            status => one_of(errors, status, allowed, &item_path.child("status")),
+        }
+        let opposite = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if seen.contains(opposite) {
+            errors.push(FieldError::invalid(&path, kind, "Approved and Denied conditions are mutually exclusive"));
+        }
+        if !seen.insert(kind) {
+            errors.push(FieldError::duplicate(&item_path.child("type"), kind));
+        }
+    }
+}
+
+/// Once judged, always judged.
+fn judgement_stays(
+    errors: &mut FieldErrors,
+    request: &CertificateSigningRequest,
+    old: &CertificateSigningRequest,
+    kinds: &[&str],
+) {
+    let count = |request: &CertificateSigningRequest, kind: &str| {
+        let all = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        all.filter(|condition| condition.type_ == kind).count()
+    };
+    for kind in kinds.iter().filter(|kind| count(request, kind) < count(old, kind)) {
+        let why = format!("updates may not remove a condition of type {kind:?}");
+        errors.push(FieldError::forbidden(&path(&["status", "conditions"]), why));
     }
 }

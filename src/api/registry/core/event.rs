@@ -1,5 +1,8 @@
 //! Events of `v1`.
 
+use crate::validation::text;
+use super::event_validation::{self, EventFacts};
+use apimachinery::FieldErrors;
 use k8s_openapi::api::core::v1::Event;
 
 use env::Timestamp;
@@ -41,6 +44,20 @@ impl Strategy for Events {
         SelectableField::text("source", &["source.component", "reportingComponent"]),
         SelectableField::text("type", &["type"]),
     ];
+
+    fn validate(event: &Event) -> FieldErrors {
+        event_validation::validate(&EventFacts {
+            namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
+            object_namespace: text(&event.involved_object.namespace),
+            has_event_time: event.event_time.is_some(),
+            controller_field: "reportingComponent",
+            controller: text(&event.reporting_component),
+            instance: text(&event.reporting_instance),
+            action: text(&event.action),
+            reason: text(&event.reason),
+            note: text(&event.message),
+        })
+    }
 }
 
 fn first_seen(event: &Event, now: Timestamp) -> String {

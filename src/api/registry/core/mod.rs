@@ -5,6 +5,7 @@ pub mod component_status;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
+pub(crate) mod event_validation;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;

@@ -1,5 +1,9 @@
 //! Events of `events.k8s.io/v1`.
 
+use crate::validation::{found, text};
+use crate::validation::changes::immutable;
+use crate::core::event_validation::{self, EventFacts};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use apimachinery::Object;
 use k8s_openapi::api::events::v1::Event;
 
@@ -49,6 +53,70 @@ impl Strategy for Events {
         to_stored,
         from_stored,
     });
+
+    fn validate(event: &Event) -> FieldErrors {
+        let regarding = event.regarding.clone().unwrap_or_default();
+        event_validation::validate(&EventFacts {
+            namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
+            object_namespace: text(&regarding.namespace),
+            has_event_time: event.event_time.is_some(),
+            controller_field: "reportingController",
+            controller: text(&event.reporting_controller),
+            instance: text(&event.reporting_instance),
+            action: text(&event.action),
+            reason: text(&event.reason),
+            note: text(&event.note),
+        })
+    }
+
+    fn validate_create(event: &Event) -> FieldErrors {
+        found(|errors| {
+            series(errors, event);
+            if event.event_time.is_none() {
+                errors.push(FieldError::required(&FieldPath::new("eventTime"), ""));
+            }
+            let kind = text(&event.type_);
+            if !matches!(kind, "Normal" | "Warning") {
+                let why = format!("has invalid value: {kind}");
+                errors.push(FieldError::invalid(&FieldPath::new("type"), "", why));
+            }
+            let source = event.deprecated_source.clone().unwrap_or_default();
+            let old_fields = [
+                (event.deprecated_first_timestamp.is_some(), "firstTimestamp"),
+                (event.deprecated_last_timestamp.is_some(), "lastTimestamp"),
+                (event.deprecated_count.unwrap_or(0) != 0, "count"),
+                (!text(&source.component).is_empty() || !text(&source.host).is_empty(), "source"),
+            ];
+            for (_, field) in old_fields.into_iter().filter(|(is_set, _)| *is_set) {
+                errors.push(FieldError::invalid(&FieldPath::new(field), "", "needs to be unset"));
+            }
+        })
+    }
+
+    /// All that may change is how often it happened.
+    fn validate_update(event: &Event, old: &Event) -> FieldErrors {
+        let path = FieldPath::new;
+        found(|errors| {
+            if event.series != old.series {
+                series(errors, event);
+            }
+            immutable(errors, &event.regarding, &old.regarding, &path("involvedObject"));
+            immutable(errors, &event.reason, &old.reason, &path("reason"));
+            immutable(errors, &event.note, &old.note, &path("message"));
+            immutable(errors, &event.deprecated_source, &old.deprecated_source, &path("source"));
+            let (new_time, old_time) = (&event.deprecated_first_timestamp, &old.deprecated_first_timestamp);
+            immutable(errors, new_time, old_time, &path("firstTimestamp"));
+            let (new_time, old_time) = (&event.deprecated_last_timestamp, &old.deprecated_last_timestamp);
+            immutable(errors, new_time, old_time, &path("lastTimestamp"));
+            immutable(errors, &event.deprecated_count, &old.deprecated_count, &path("count"));
+            immutable(errors, &event.type_, &old.type_, &path("type"));
+            immutable(errors, &event.event_time, &old.event_time, &path("eventTime"));
+            immutable(errors, &event.action, &old.action, &path("action"));
+            immutable(errors, &event.related, &old.related, &path("related"));
+            immutable(errors, &event.reporting_controller, &old.reporting_controller, &path("reportingController"));
+            immutable(errors, &event.reporting_instance, &old.reporting_instance, &path("reportingInstance"));
+        })
+    }
 }
 
 /// Fields that only differ by name: here, and in the core group, where events are kept.
@@ -129,5 +197,12 @@ mod tests {
         assert_eq!(object.text_at(&["involvedObject", "name"]), "p");
         from_stored(&mut object);
         assert_eq!(object.into_value(), event);
+    }
+}
+
+/// A series is of two at least.
+fn series(errors: &mut FieldErrors, event: &Event) {
+    if event.series.as_ref().is_some_and(|series| series.count < 2) {
+        errors.push(FieldError::invalid(&FieldPath::new("series.count"), "", "should be at least 2"));
     }
 }

@@ -1,9 +1,9 @@
 //! Pod Disruption Budgets of `policy/v1`.
 
-use serde_json::json;
 use crate::validation::{amounts, found, one_of, selectors};
 use crate::validation::numbers::non_negative;
-use apimachinery::{FieldError, FieldErrors, FieldPath};
+use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
+use crate::validation::changes::json;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -34,11 +34,14 @@ impl Strategy for PodDisruptionBudgets {
         let path = FieldPath::new("spec");
         found(|errors| {
             if spec.min_available.is_some() && spec.max_unavailable.is_some() {
-                let shown = json!({
-                    "MinAvailable": spec.min_available, "Selector": spec.selector, "MaxUnavailable": spec.max_unavailable,
-                    "UnhealthyPodEvictionPolicy": spec.unhealthy_pod_eviction_policy,
-                });
-                errors.push(FieldError::invalid(&path, shown, "minAvailable and maxUnavailable cannot be both set"));
+                let shown = in_order(&[
+                    ("MinAvailable", json(&spec.min_available)),
+                    ("Selector", json(&spec.selector)),
+                    ("MaxUnavailable", json(&spec.max_unavailable)),
+                    ("UnhealthyPodEvictionPolicy", json(&spec.unhealthy_pod_eviction_policy)),
+                ]);
+                let why = "minAvailable and maxUnavailable cannot be both set";
+                errors.push(FieldError::invalid(&path, "", why).shown_as(shown));
             }
             for (field, value) in [("minAvailable", &spec.min_available), ("maxUnavailable", &spec.max_unavailable)] {
                 if let Some(value) = value {
