@@ -22,6 +22,29 @@ pub fn canonicalise(tree: &mut Value, node: Node<'_>) {
     }
 }
 
+/// Lists that are always written and have nothing in them become null: what Go reads back from a store of protobuf messages,
+/// which do not tell an empty list from none.
+pub fn forget_empty_lists(tree: &mut Value, node: Node<'_>) {
+    match tree {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let Some(child) = node.child(key) else { continue };
+                if child.kind() == NodeKind::List && value.as_array().is_some_and(Vec::is_empty) {
+                    *value = Value::Null;
+                } else {
+                    forget_empty_lists(value, child);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(element) = node.element() {
+                items.iter_mut().for_each(|item| forget_empty_lists(item, element));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Builds the canonical form of a type without any value: what Go writes for a zero struct.
 pub fn zero_value(type_ref: TypeRef) -> Value {
     let mut tree = Value::Object(Map::new());

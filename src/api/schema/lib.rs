@@ -19,7 +19,7 @@ mod structural;
 mod time;
 mod validate;
 
-pub use canonical::{canonicalise, zero_value};
+pub use canonical::{canonicalise, forget_empty_lists, zero_value};
 pub use decode::{
     DecodeError, Decoded, STRICT_ERRORS_MAX, decode_check, decode_document, decode_json,
     strict_decoding_error,

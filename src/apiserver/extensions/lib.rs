@@ -1,7 +1,7 @@
 //! Custom resources: from their definitions to kinds that take the same road as the built-in ones.
 //!
 //! - [`follow`] keeps the served kinds and the definitions' statuses as the definitions are.
-//! - [`unbuilt`] tells what a definition asks for that is not served.
+//! - [`unbuilt`] and [`unchecked`] tell what a definition asks for in vain.
 //! - [`CustomResource`] is one version of one custom kind.
 
 mod custom_resource;
@@ -16,4 +16,4 @@ mod unbuilt;
 pub use custom_resource::CustomResource;
 pub use definition::{Definition, DefinitionError};
 pub use follow::{FINALIZER, follow};
-pub use unbuilt::unbuilt;
+pub use unbuilt::{unbuilt, unchecked};

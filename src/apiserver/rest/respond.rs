@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apimachinery::ApiError;
+use apimachinery::{ApiError, Object};
 use bytes::Bytes;
 use codec::{
     BUILT_IN_ENCODINGS, CUSTOM_ENCODINGS, ColumnDefinition, Encoding, IncludeObject, JsonList, ListItems, ListMetadata,
@@ -328,8 +328,22 @@ fn push_row(
     revision: i64,
 ) -> Result<(), ApiError> {
     let cells = served.resource.row(bytes, state.now()).map_err(ApiError::internal)?;
-    table.push(&cells, bytes, revision);
+    if served.description.kind.kind == "DaemonSet" {
+        table.push(&cells, &without_template_generation(bytes)?, revision);
+    } else {
+        table.push(&cells, bytes, revision);
+    }
     Ok(())
+}
+
+/// What a daemon set's table shows of it has no count of templates, which is an annotation in its own version only.
+fn without_template_generation(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let mut object = Object::from_slice(bytes).map_err(ApiError::internal)?;
+    object.remove_at(&["metadata", "annotations", "deprecated.daemonset.template.generation"]);
+    if object.annotations().next().is_none() {
+        object.remove_at(&["metadata", "annotations"]);
+    }
+    Ok(codec::encode_stored(&object.into_value()))
 }
 
 fn column_definitions(served: &Served) -> Vec<ColumnDefinition> {

@@ -48,8 +48,13 @@ impl Strategy for Jobs {
 
     fn prepare_for_create(job: &mut Job) {
         let metadata = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
+        let has_labels_of_template = template_labels(job).unwrap_or_default() == job.metadata.labels.clone().unwrap_or_default();
         if let Some(spec) = job.spec.as_mut().filter(|spec| spec.manual_selector != Some(true)) {
             select_by_uid(spec, metadata.0, metadata.1);
+        }
+        // A job without labels of its own has those of its template, also those that are added here.
+        if has_labels_of_template {
+            job.metadata.labels = template_labels(job);
         }
     }
 
@@ -78,6 +83,10 @@ impl Strategy for Jobs {
         }
         job_validation::spec_warnings(job.spec.as_ref(), &FieldPath::new("spec"))
     }
+}
+
+fn template_labels(job: &Job) -> Option<BTreeMap<String, String>> {
+    job.spec.as_ref()?.template.metadata.as_ref()?.labels.clone()
 }
 
 /// The labels that tell a job's pods from all others, each with its name from before labels had prefixes.

@@ -8,6 +8,7 @@ use storage::{Alongside, StorageError};
 use crate::admit::{self, Admission};
 use crate::answer::Answer;
 use crate::call::{Call, Run, WriteOptions};
+use crate::catalog::{Origin, Served};
 use crate::{decode, managed_fields, metadata, quota, requester, services, virtual_kinds};
 
 /// Names tried for one `generateName` before the client is told to try again.
@@ -138,7 +139,11 @@ fn check(call: &Call<'_>, object: &mut Object) -> Result<(), ApiError> {
 
 /// What a definition of a kind asks for in vain.
 pub(crate) fn unbuilt(call: &Call<'_>, object: &Object) -> FieldErrors {
-    if call.served.description.kind.kind == "CustomResourceDefinition" { extensions::unbuilt(object) } else { FieldErrors::none() }
+    if call.served.description.kind.kind != "CustomResourceDefinition" {
+        return FieldErrors::none();
+    }
+    extensions::unchecked(object).into_iter().for_each(|warning| call.warnings.add(warning));
+    extensions::unbuilt(object)
 }
 
 /// Status and generation of a new object, by the rules of its kind.
@@ -175,11 +180,20 @@ async fn store(call: &Call<'_>, object: Object, run: Run, charged: Alongside) ->
     Ok(Outcome::Stored(call.state.store.create(&call.served.collection, &key, bytes, alongside).await?))
 }
 
+/// Whether upstream keeps objects of a kind as protobuf, which shows in what it answers.
+fn is_kept_as_protobuf(served: &Served) -> bool {
+    served.origin == Origin::BuiltIn
+        && !matches!(served.description.kind.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
+}
+
 /// The object in its canonical form, and the bytes of it that are stored.
 pub(crate) fn stored_form(call: &Call<'_>, object: Object) -> Result<(Object, std::sync::Arc<[u8]>), ApiError> {
     let served = call.served;
     let mut tree = object.into_value();
     schema::canonicalise(&mut tree, served.resource.schema());
+    if is_kept_as_protobuf(served) {
+        schema::forget_empty_lists(&mut tree, served.resource.schema());
+    }
     let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("an object became something else"))?;
     if served.description.is_stored_version() {
         let tree = object.into_value();
