@@ -11,6 +11,7 @@ mod patch;
 mod quantity;
 mod selector;
 mod stored;
+pub mod zero_times;
 
 pub use error::{ApiError, Cause, Reason, StatusDetails};
 pub use field::{FieldError, FieldErrorKind, FieldErrors, FieldPath, in_order};

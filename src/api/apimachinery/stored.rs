@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Object, ObjectKey, OwnerReference};
+use crate::{Object, ObjectKey, OwnerReference, zero_times};
 
 /// One version of one object. Cloning it copies three pointers.
 ///
@@ -88,7 +88,15 @@ impl StoredObject {
 
     /// Reads the object, or the few fields that `T` names, from its bytes. The result has no resourceVersion: that is `revision`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.bytes)
+        match serde_json::from_slice(&self.bytes) {
+            Ok(object) => Ok(object),
+            // Rare enough to try the short way first.
+            Err(_) => {
+                let mut tree = serde_json::from_slice(&self.bytes)?;
+                zero_times::spell_out(&mut tree);
+                T::deserialize(tree)
+            }
+        }
     }
 
     /// Reads a view that borrows its texts from the bytes.

@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use apimachinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object};
+use apimachinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object, zero_times};
 use env::Timestamp;
 use schema::Node;
 use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{column_descriptions, zero_times};
+use crate::column_descriptions;
 use crate::strategy::{
     DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy, Subresource, Verbs,
 };

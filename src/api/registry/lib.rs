@@ -9,7 +9,6 @@ mod pod_template;
 mod status;
 mod validation;
 mod table;
-mod zero_times;
 
 pub mod core;
 pub mod admissionregistration;

@@ -5,7 +5,7 @@ use serde_json::Value;
 const ZERO: &str = "0001-01-01T00:00:00Z";
 
 /// Every null that stands for a time becomes the time that Kubernetes takes it for.
-pub(crate) fn spell_out(value: &mut Value) {
+pub fn spell_out(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -22,7 +22,7 @@ pub(crate) fn spell_out(value: &mut Value) {
 }
 
 /// The other way round.
-pub(crate) fn fold(value: &mut Value) {
+pub fn fold(value: &mut Value) {
     match value {
         Value::String(text) if text == ZERO => *value = Value::Null,
         Value::Object(fields) => fields.values_mut().for_each(fold),
