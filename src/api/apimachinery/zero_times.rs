@@ -3,6 +3,14 @@
 use serde_json::Value;
 
 const ZERO: &str = "0001-01-01T00:00:00Z";
+const ZERO_IN_MICROSECONDS: &str = "0001-01-01T00:00:00.000000Z";
+/// The same, in seconds since 1970.
+const ZERO_SECONDS: i64 = -62_135_596_800;
+
+/// Whether somebody has set the time, told in seconds since 1970.
+pub fn is_set(seconds: i64) -> bool {
+    seconds != ZERO_SECONDS
+}
 
 /// Every null that stands for a time becomes the time that Kubernetes takes it for.
 pub fn spell_out(value: &mut Value) {
@@ -24,7 +32,7 @@ pub fn spell_out(value: &mut Value) {
 /// The other way round.
 pub fn fold(value: &mut Value) {
     match value {
-        Value::String(text) if text == ZERO => *value = Value::Null,
+        Value::String(text) if text == ZERO || text == ZERO_IN_MICROSECONDS => *value = Value::Null,
         Value::Object(fields) => fields.values_mut().for_each(fold),
         Value::Array(items) => items.iter_mut().for_each(fold),
         _ => {}

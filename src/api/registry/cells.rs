@@ -1,5 +1,6 @@
 //! Texts that the cells of several kinds share, as upstream's printers write them.
 
+use apimachinery::zero_times::is_set;
 use std::collections::BTreeMap;
 
 use env::Timestamp;
@@ -19,12 +20,12 @@ pub(crate) const LISTED_MAX: usize = 3;
 
 /// How long ago `time` was; `<unknown>` where it is missing.
 pub(crate) fn since(time: Option<&Time>, now: Timestamp) -> String {
-    time.map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second())).map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
 }
 
 /// As [`since`], of a time in microseconds.
 pub(crate) fn since_micro(time: Option<&MicroTime>, now: Timestamp) -> String {
-    time.map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second())).map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
 }
 
 /// The time between two points, as `kubectl` writes it.

@@ -1,5 +1,6 @@
 //! Events of `v1`.
 
+use apimachinery::zero_times::is_set;
 use crate::validation::text;
 use super::event_validation::{self, EventFacts};
 use apimachinery::FieldErrors;
@@ -49,7 +50,7 @@ impl Strategy for Events {
         event_validation::validate(&EventFacts {
             namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
             object_namespace: text(&event.involved_object.namespace),
-            has_event_time: event.event_time.is_some(),
+            has_event_time: event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())),
             controller_field: "reportingComponent",
             controller: text(&event.reporting_component),
             instance: text(&event.reporting_instance),

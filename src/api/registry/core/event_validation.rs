@@ -63,3 +63,22 @@ fn newer(errors: &mut FieldErrors, event: &EventFacts<'_>) {
         errors.push(FieldError::invalid(&FieldPath::new("message"), "", why));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use apimachinery::Object;
+    use serde_json::json;
+
+    use crate::Resource;
+    use crate::core::event::Events;
+
+    #[test]
+    fn an_event_of_the_older_form_needs_no_reporter() {
+        let mut event = Object::from_value(json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "a", "namespace": "default"},
+            "involvedObject": {"namespace": "default"}, "eventTime": null,
+        }))
+        .unwrap();
+        assert!(Events.check_create(&mut event).unwrap().errors.is_empty());
+    }
+}

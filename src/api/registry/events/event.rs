@@ -1,5 +1,6 @@
 //! Events of `events.k8s.io/v1`.
 
+use apimachinery::zero_times::is_set;
 use crate::validation::{found, text};
 use crate::validation::changes::immutable;
 use crate::core::event_validation::{self, EventFacts};
@@ -59,7 +60,7 @@ impl Strategy for Events {
         event_validation::validate(&EventFacts {
             namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
             object_namespace: text(&regarding.namespace),
-            has_event_time: event.event_time.is_some(),
+            has_event_time: event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())),
             controller_field: "reportingController",
             controller: text(&event.reporting_controller),
             instance: text(&event.reporting_instance),
@@ -72,7 +73,7 @@ impl Strategy for Events {
     fn validate_create(event: &Event) -> FieldErrors {
         found(|errors| {
             series(errors, event);
-            if event.event_time.is_none() {
+            if !event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())) {
                 errors.push(FieldError::required(&FieldPath::new("eventTime"), ""));
             }
             let kind = text(&event.type_);
@@ -82,8 +83,8 @@ impl Strategy for Events {
             }
             let source = event.deprecated_source.clone().unwrap_or_default();
             let old_fields = [
-                (event.deprecated_first_timestamp.is_some(), "firstTimestamp"),
-                (event.deprecated_last_timestamp.is_some(), "lastTimestamp"),
+                (event.deprecated_first_timestamp.as_ref().is_some_and(|time| is_set(time.0.as_second())), "firstTimestamp"),
+                (event.deprecated_last_timestamp.as_ref().is_some_and(|time| is_set(time.0.as_second())), "lastTimestamp"),
                 (event.deprecated_count.unwrap_or(0) != 0, "count"),
                 (!text(&source.component).is_empty() || !text(&source.host).is_empty(), "source"),
             ];
@@ -202,7 +203,11 @@ mod tests {
 
 /// A series is of two at least.
 fn series(errors: &mut FieldErrors, event: &Event) {
-    if event.series.as_ref().is_some_and(|series| series.count < 2) {
+    let Some(series) = &event.series else { return };
+    if series.count < 2 {
         errors.push(FieldError::invalid(&FieldPath::new("series.count"), "", "should be at least 2"));
+    }
+    if !is_set(series.last_observed_time.0.as_second()) {
+        errors.push(FieldError::required(&FieldPath::new("series.lastObservedTime"), ""));
     }
 }
