@@ -80,13 +80,34 @@ impl RequestBody {
         match self {
             Self::InProcess(bytes) if bytes.len() <= limit => Ok(bytes),
             Self::InProcess(_) => Err(too_large(limit)),
-            Self::Network(body) => match http_body_util::Limited::new(body, limit).collect().await {
-                Ok(collected) => Ok(collected.to_bytes()),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limit)),
-                Err(error) => Err(ApiError::bad_request(format!("the body of the request cannot be read: {error}"))),
-            },
+            Self::Network(body) => collect(body, limit).await,
         }
     }
+}
+
+/// What follows a body's limit is read and thrown away up to here, so that a client who sends all before it listens hears why.
+const DRAINED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+async fn collect(mut body: hyper::body::Incoming, limit: usize) -> Result<Bytes, ApiError> {
+    let mut chunks: Vec<Bytes> = Vec::new();
+    let mut size = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad_request(format!("the body of the request cannot be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size = size.saturating_add(data.len());
+        if size <= limit {
+            chunks.push(data);
+            continue;
+        }
+        chunks.clear();
+        if size > limit.saturating_add(DRAINED_BYTES_MAX) {
+            break;
+        }
+    }
+    if size > limit {
+        return Err(too_large(limit));
+    }
+    Ok(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() })
 }
 
 fn too_large(limit: usize) -> ApiError {

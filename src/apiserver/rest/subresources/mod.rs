@@ -18,10 +18,10 @@ use registry::Subresource;
 
 use crate::answer::{Answer, method_not_allowed};
 use crate::call::{Call, body_of};
-use crate::catalog::Served;
+use crate::catalog::{Origin, Served};
 use crate::filters::{Authorized, Incoming};
 use crate::modify::Part;
-use crate::request_info::Verb;
+use crate::request_info::{ResourcePath, Verb};
 use crate::state::State;
 use crate::verbs;
 
@@ -33,7 +33,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Answer, ApiError> {
     let path = authorized.resource().expect("subresources are resources");
     let found = served.description.subresources.iter().find(|subresource| subresource.name() == path.subresource);
-    let Some(&subresource) = found else { return Err(ApiError::no_such_path()) };
+    let Some(&subresource) = found else { return Err(unknown(served, path)) };
     if is_stream(subresource) {
         return stream_or_refuse(state, authorized, served, subresource, request).await;
     }
@@ -67,6 +67,14 @@ pub(crate) async fn dispatch(
         }
         (Subresource::Resize, _) => pod_parts::answer(&call, pod_parts::PodPart::Resources).await,
         _ => Err(method_not_allowed()),
+    }
+}
+
+/// Upstream looks for the object of a custom kind before it finds that this part of it is not served.
+fn unknown(served: &Served, path: &ResourcePath) -> ApiError {
+    match (served.origin, path.subresource.as_str()) {
+        (Origin::Custom, "status" | "scale") => ApiError::not_found(&served.description.group_resource(), &path.name),
+        _ => ApiError::no_such_path(),
     }
 }
 
