@@ -16,7 +16,10 @@ pub(crate) struct KillAllCommand {
 impl KillAllCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let data_dir = std::path::absolute(&self.data_dir)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
         runtime.block_on(supervisor::clean_up(&data_dir))
     }
 }

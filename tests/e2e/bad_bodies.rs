@@ -42,34 +42,64 @@ pub(crate) const NORMAL: Duration = Duration::from_secs(2);
 /// A normal request still gets its answer at once.
 pub(crate) fn nothing_else_suffers() {
     let begun = Instant::now();
-    let answer = shared().http().get("/api/v1/namespaces/default").expect("an answer");
+    let answer = shared()
+        .http()
+        .get("/api/v1/namespaces/default")
+        .expect("an answer");
     assert_eq!(answer.status, 200);
-    assert!(begun.elapsed() < NORMAL, "a normal request took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < NORMAL,
+        "a normal request took {:?}",
+        begun.elapsed()
+    );
 }
 
 /// Sends a body that must be refused with this status; the text says why.
 fn refused(content_type: &str, body: &[u8], status: u16, reason: &str) -> String {
-    refused_answer(&shared().http().post(CONFIG_MAPS, content_type, body), status, reason)
+    refused_answer(
+        &shared().http().post(CONFIG_MAPS, content_type, body),
+        status,
+        reason,
+    )
 }
 
 fn refused_answer(answer: &Answer, status: u16, reason: &str) -> String {
     assert_eq!(answer.status, status, "{}", answer.text());
     let said = answer.json();
-    assert_eq!((said["kind"].as_str(), said["status"].as_str()), (Some("Status"), Some("Failure")), "{said}");
+    assert_eq!(
+        (said["kind"].as_str(), said["status"].as_str()),
+        (Some("Status"), Some("Failure")),
+        "{said}"
+    );
     assert_eq!(said["reason"].as_str(), Some(reason), "{said}");
     assert_eq!(said["code"], status, "{said}");
     let message = said["message"].as_str().unwrap_or_default().to_owned();
-    assert!(!message.is_empty() && message.len() < 4096, "a clear message: {} bytes", message.len());
+    assert!(
+        !message.is_empty() && message.len() < 4096,
+        "a clear message: {} bytes",
+        message.len()
+    );
     nothing_else_suffers();
     message
 }
 
 fn object() -> Vec<u8> {
-    config_map("bad-body", "key", "value").to_string().into_bytes()
+    config_map("bad-body", "key", "value")
+        .to_string()
+        .into_bytes()
 }
 
 fn malformed_json() {
-    for body in ["{", "]", "nothing", "{\"kind\":\"ConfigMap\",}", "{\"a\" 1}", "\u{0}", "\"text\"", "[]"] {
+    for body in [
+        "{",
+        "]",
+        "nothing",
+        "{\"kind\":\"ConfigMap\",}",
+        "{\"a\" 1}",
+        "\u{0}",
+        "\"text\"",
+        "[]",
+    ] {
         refused(JSON, body.as_bytes(), 400, "BadRequest");
     }
     refused(JSON, &[0xff, 0xfe, b'{', b'}'], 400, "BadRequest");
@@ -85,7 +115,9 @@ fn truncated_json() {
 
 /// A ConfigMap of this many bytes of text.
 fn large(bytes: usize) -> Vec<u8> {
-    config_map("bad-body", "key", &"x".repeat(bytes)).to_string().into_bytes()
+    config_map("bad-body", "key", &"x".repeat(bytes))
+        .to_string()
+        .into_bytes()
 }
 
 fn oversized_json() {
@@ -95,7 +127,11 @@ fn oversized_json() {
 }
 
 fn nested_json() {
-    let lists = format!("{{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"data\":{}{}}}", "[".repeat(NESTED), "]".repeat(NESTED));
+    let lists = format!(
+        "{{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"data\":{}{}}}",
+        "[".repeat(NESTED),
+        "]".repeat(NESTED)
+    );
     refused(JSON, lists.as_bytes(), 400, "BadRequest");
     let maps = format!("{}1{}", "{\"a\":".repeat(NESTED), "}".repeat(NESTED));
     refused(JSON, maps.as_bytes(), 400, "BadRequest");
@@ -103,25 +139,48 @@ fn nested_json() {
 }
 
 fn malformed_yaml() {
-    for body in ["kind: [", "kind: ConfigMap\n\tdata: x", "a: b: c", "&", "%YAML 9", "- - -"] {
+    for body in [
+        "kind: [",
+        "kind: ConfigMap\n\tdata: x",
+        "a: b: c",
+        "&",
+        "%YAML 9",
+        "- - -",
+    ] {
         refused(YAML, body.as_bytes(), 400, "BadRequest");
     }
     refused(YAML, &[b'a', b':', b' ', 0xff], 400, "BadRequest");
 }
 
 fn truncated_yaml() {
-    refused(YAML, b"kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-bo", 400, "BadRequest");
-    refused(YAML, b"kind: ConfigMap\napiVersion: v1\ndata: {key: \"val", 400, "BadRequest");
+    refused(
+        YAML,
+        b"kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-bo",
+        400,
+        "BadRequest",
+    );
+    refused(
+        YAML,
+        b"kind: ConfigMap\napiVersion: v1\ndata: {key: \"val",
+        400,
+        "BadRequest",
+    );
 }
 
 fn oversized_yaml() {
-    let mut body = String::from("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata:\n  key: ");
+    let mut body =
+        String::from("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata:\n  key: ");
     body.push_str(&"x".repeat(BODY_BYTES_MAX));
     refused(YAML, body.as_bytes(), 413, "RequestEntityTooLarge");
 }
 
 fn nested_yaml() {
-    refused(YAML, format!("data: {}{}", "[".repeat(NESTED), "]".repeat(NESTED)).as_bytes(), 400, "BadRequest");
+    refused(
+        YAML,
+        format!("data: {}{}", "[".repeat(NESTED), "]".repeat(NESTED)).as_bytes(),
+        400,
+        "BadRequest",
+    );
     let mut deep = String::new();
     for depth in 0..2000 {
         writeln!(deep, "{}a:", " ".repeat(depth % 1500)).expect("a string takes it");
@@ -135,7 +194,9 @@ fn yaml_bomb() {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         writeln!(bomb, "a{level}: &a{level} [{aliases}]").expect("a string takes it");
     }
-    bomb.push_str("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata: {key: *a11}\n");
+    bomb.push_str(
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata: {key: *a11}\n",
+    );
     let begun = Instant::now();
     refused(YAML, bomb.as_bytes(), 400, "BadRequest");
     assert!(begun.elapsed() < NORMAL * 2, "{:?}", begun.elapsed());
@@ -166,12 +227,22 @@ fn protobuf_object(value: &[u8]) -> Vec<u8> {
 }
 
 fn malformed_protobuf() {
-    let wrong: [&[u8]; 5] = [b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"k8s\0", b"not protobuf", b"k8s", &[0; 64]];
+    let wrong: [&[u8]; 5] = [
+        b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"k8s\0",
+        b"not protobuf",
+        b"k8s",
+        &[0; 64],
+    ];
     for body in wrong {
         refused(PROTOBUF, body, 400, "BadRequest");
     }
     // The length of a field runs past the end; a group that never ends; a field with number 0.
-    for raw in [&b"\x0a\xff\xff\xff\xff\x0f"[..], b"\x0b\x0b\x0b", b"\x00\x01"] {
+    for raw in [
+        &b"\x0a\xff\xff\xff\xff\x0f"[..],
+        b"\x0b\x0b\x0b",
+        b"\x00\x01",
+    ] {
         refused(PROTOBUF, &envelope(raw), 400, "BadRequest");
     }
 }
@@ -184,7 +255,12 @@ fn truncated_protobuf() {
 }
 
 fn oversized_protobuf() {
-    refused(PROTOBUF, &protobuf_object(&vec![b'x'; BODY_BYTES_MAX]), 413, "RequestEntityTooLarge");
+    refused(
+        PROTOBUF,
+        &protobuf_object(&vec![b'x'; BODY_BYTES_MAX]),
+        413,
+        "RequestEntityTooLarge",
+    );
 }
 
 /// `JSONSchemaProps.not` in a CustomResourceDefinition holds itself: the one place where protobuf nests without end.
@@ -199,30 +275,47 @@ fn nested_protobuf() {
         schema = with_length;
     }
     let version = field(4, &field(1, &schema));
-    let meta = [field(1, b"apiextensions.k8s.io/v1"), field(2, b"CustomResourceDefinition")].concat();
+    let meta = [
+        field(1, b"apiextensions.k8s.io/v1"),
+        field(2, b"CustomResourceDefinition"),
+    ]
+    .concat();
     let spec = field(2, &field(7, &version));
     let body = [b"k8s\0".to_vec(), field(1, &meta), field(2, &spec)].concat();
     assert!(body.len() < BODY_BYTES_MAX, "{}", body.len());
-    let answer = shared().http().post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", PROTOBUF, &body);
+    let answer = shared().http().post(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        PROTOBUF,
+        &body,
+    );
     refused_answer(&answer, 400, "BadRequest");
 }
 
 fn unknown_type() {
     let message = refused("text/plain", &object(), 415, "UnsupportedMediaType");
-    assert!(message.contains("the body of the request was in an unknown format"), "{message}");
+    assert!(
+        message.contains("the body of the request was in an unknown format"),
+        "{message}"
+    );
 }
 
 fn cut_off() {
     let body = object();
     for length in [0, body.len() / 2] {
         let mut stream = shared().http().connect().expect("a connection");
-        let head = format!("POST {CONFIG_MAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST {CONFIG_MAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).expect("sent");
         stream.write_all(&body[..length]).expect("sent");
         stream.flush().expect("sent");
         stream.conn.send_close_notify();
         stream.flush().expect("sent");
-        stream.sock.shutdown(std::net::Shutdown::Write).expect("half closed");
+        stream
+            .sock
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half closed");
         if let Ok(answer) = answer(&mut stream) {
             assert_eq!(answer.status, 400, "{}", answer.text());
         }
@@ -235,28 +328,70 @@ fn patches() {
     let http = shared().http();
     let path = format!("{CONFIG_MAPS}/kube-root-ca.crt");
     let patch = |content_type: &str, body: &[u8], status: u16, reason: &str| {
-        let answer = http.send("PATCH", &format!("{path}?fieldManager=test"), content_type, body).expect("an answer");
+        let answer = http
+            .send(
+                "PATCH",
+                &format!("{path}?fieldManager=test"),
+                content_type,
+                body,
+            )
+            .expect("an answer");
         refused_answer(&answer, status, reason);
     };
     let merge = "application/merge-patch+json";
     patch(merge, b"{", 400, "BadRequest");
     patch(merge, &large(BODY_BYTES_MAX), 413, "RequestEntityTooLarge");
-    patch(merge, format!("{}1{}", "{\"a\":".repeat(NESTED), "}".repeat(NESTED)).as_bytes(), 400, "BadRequest");
-    patch("application/strategic-merge-patch+json", b"nothing", 400, "BadRequest");
+    patch(
+        merge,
+        format!("{}1{}", "{\"a\":".repeat(NESTED), "}".repeat(NESTED)).as_bytes(),
+        400,
+        "BadRequest",
+    );
+    patch(
+        "application/strategic-merge-patch+json",
+        b"nothing",
+        400,
+        "BadRequest",
+    );
     patch("application/json-patch+json", b"{}", 400, "BadRequest");
     let operations = vec![r#"{"op":"test","path":"/data","value":1}"#; 10_001].join(",");
-    patch("application/json-patch+json", format!("[{operations}]").as_bytes(), 413, "RequestEntityTooLarge");
+    patch(
+        "application/json-patch+json",
+        format!("[{operations}]").as_bytes(),
+        413,
+        "RequestEntityTooLarge",
+    );
     patch("application/apply-patch+yaml", b"a: [", 400, "BadRequest");
 }
 
 fn queries() {
     let http = shared().http();
-    for query in ["labelSelector=%21%21", "fieldSelector=a%21", "limit=x", "continue=nonsense", "resourceVersion=x", "timeoutSeconds=x"] {
-        let answer = http.get(&format!("{CONFIG_MAPS}?{query}")).expect("an answer");
-        assert!((400..500).contains(&answer.status), "{query}: {} {}", answer.status, answer.text());
+    for query in [
+        "labelSelector=%21%21",
+        "fieldSelector=a%21",
+        "limit=x",
+        "continue=nonsense",
+        "resourceVersion=x",
+        "timeoutSeconds=x",
+    ] {
+        let answer = http
+            .get(&format!("{CONFIG_MAPS}?{query}"))
+            .expect("an answer");
+        assert!(
+            (400..500).contains(&answer.status),
+            "{query}: {} {}",
+            answer.status,
+            answer.text()
+        );
         assert_eq!(answer.json()["kind"], "Status", "{query}");
     }
-    let long = http.get(&format!("{CONFIG_MAPS}?labelSelector={}", "x".repeat(1 << 20)));
-    assert!(long.is_ok_and(|answer| (400..500).contains(&answer.status)), "a request line of a megabyte");
+    let long = http.get(&format!(
+        "{CONFIG_MAPS}?labelSelector={}",
+        "x".repeat(1 << 20)
+    ));
+    assert!(
+        long.is_ok_and(|answer| (400..500).contains(&answer.status)),
+        "a request line of a megabyte"
+    );
     nothing_else_suffers();
 }

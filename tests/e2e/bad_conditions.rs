@@ -11,7 +11,10 @@ use crate::support::server::work_dir;
 use crate::support::{Options, Server, eventually, within};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("thousands_of_idle_connections_disturb_nobody", idle_connections),
+    (
+        "thousands_of_idle_connections_disturb_nobody",
+        idle_connections,
+    ),
     ("half_open_handshakes_end_and_disturb_nobody", half_open),
     ("requests_that_never_end_disturb_nobody", slow_requests),
     ("a_full_disk_refuses_writes_and_recovers", full_disk),
@@ -26,16 +29,31 @@ const BYTES_PER_CONNECTION_MAX: u64 = 96 << 10;
 
 fn answers_quickly(server: &Server) {
     let begun = Instant::now();
-    let answer = server.http().get("/api/v1/namespaces/default").expect("an answer");
+    let answer = server
+        .http()
+        .get("/api/v1/namespaces/default")
+        .expect("an answer");
     assert_eq!(answer.status, 200);
-    assert!(begun.elapsed() < crate::bad_bodies::NORMAL, "a normal request took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < crate::bad_bodies::NORMAL,
+        "a normal request took {:?}",
+        begun.elapsed()
+    );
 }
 
 /// Resident memory of the server in bytes.
 fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a field");
-    line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("a number") << 10
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("a field");
+    line.split_whitespace()
+        .next()
+        .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+        .expect("a number")
+        << 10
 }
 
 fn idle_connections() {
@@ -47,7 +65,10 @@ fn idle_connections() {
     for number in 0..IDLE {
         // Half of them never say a word, half have a finished handshake.
         if number % 2 == 0 {
-            connections.push((Some(TcpStream::connect(http.address()).expect("a connection")), None));
+            connections.push((
+                Some(TcpStream::connect(http.address()).expect("a connection")),
+                None,
+            ));
         } else {
             connections.push((None, http.connect().ok()));
         }
@@ -57,7 +78,10 @@ fn idle_connections() {
     }
     answers_quickly(&server);
     let grown = memory(&server).saturating_sub(before);
-    assert!(grown < BYTES_PER_CONNECTION_MAX * IDLE as u64, "{grown} bytes for {IDLE} connections");
+    assert!(
+        grown < BYTES_PER_CONNECTION_MAX * IDLE as u64,
+        "{grown} bytes for {IDLE} connections"
+    );
     drop(connections);
     answers_quickly(&server);
     server.tear_down();
@@ -67,7 +91,14 @@ fn idle_connections() {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("the hard limit is allowed");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .expect("the hard limit is allowed");
 }
 
 fn half_open() {
@@ -75,7 +106,9 @@ fn half_open() {
     let server = Server::start("half-open", &Options::control_plane_only());
     let address = server.http().address();
     // The first bytes of a ClientHello that promises 512 more.
-    let begun = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    let begun = [
+        0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+    ];
     let connect = || {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.write_all(&begun).expect("sent");
@@ -86,14 +119,23 @@ fn half_open() {
     // Nonsense is told off at once.
     let mut nonsense = TcpStream::connect(address).expect("a connection");
     nonsense.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
-    nonsense.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    nonsense
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
     let mut said = Vec::new();
     drop(nonsense.read_to_end(&mut said));
-    assert!(said.is_empty() || said.starts_with(&[0x15]) || said.starts_with(b"HTTP/1."), "{said:?}");
-    within(HANDSHAKE_LIMIT, "the server gives up on every half-open handshake", || {
-        streams.retain_mut(is_open);
-        streams.is_empty().then_some(())
-    });
+    assert!(
+        said.is_empty() || said.starts_with(&[0x15]) || said.starts_with(b"HTTP/1."),
+        "{said:?}"
+    );
+    within(
+        HANDSHAKE_LIMIT,
+        "the server gives up on every half-open handshake",
+        || {
+            streams.retain_mut(is_open);
+            streams.is_empty().then_some(())
+        },
+    );
     answers_quickly(&server);
     server.tear_down();
 }
@@ -126,7 +168,11 @@ fn slow_requests() {
         streams.push(stream);
     }
     answers_quickly(&server);
-    let created = http.post("/api/v1/namespaces/default/configmaps", "application/json", config_map("normal", "a", "b").to_string().as_bytes());
+    let created = http.post(
+        "/api/v1/namespaces/default/configmaps",
+        "application/json",
+        config_map("normal", "a", "b").to_string().as_bytes(),
+    );
     assert_eq!(created.status, 201, "{}", created.text());
     drop(streams);
     answers_quickly(&server);
@@ -137,32 +183,56 @@ fn full_disk() {
     let data_dir = work_dir().join("small");
     std::fs::create_dir_all(&data_dir).expect("a folder");
     linux::mounts::tmpfs(&data_dir, "mode=711,size=24m").expect("a small disk");
-    let options = Options { data_dir: Some(data_dir.clone()), ..Options::control_plane_only() };
+    let options = Options {
+        data_dir: Some(data_dir.clone()),
+        ..Options::control_plane_only()
+    };
     let server = Server::start("small", &options);
     let create = |name: &str| {
         let object = config_map(name, "key", &"x".repeat(50_000)).to_string();
-        server.http().post("/api/v1/namespaces/default/configmaps", "application/json", object.as_bytes())
+        server.http().post(
+            "/api/v1/namespaces/default/configmaps",
+            "application/json",
+            object.as_bytes(),
+        )
     };
     assert_eq!(create("before").status, 201);
     let filler = data_dir.join("filler");
     fill(&filler);
-    let refused = (0..200).map(|number| create(&format!("full-{number}"))).find(|answer| answer.status != 201);
+    let refused = (0..200)
+        .map(|number| create(&format!("full-{number}")))
+        .find(|answer| answer.status != 201);
     let refused = refused.expect("a full disk refuses a write");
     let said = refused.json();
     assert!(refused.status >= 500, "{said}");
     assert_eq!(said["kind"], "Status", "{said}");
     let message = said["message"].as_str().unwrap_or_default();
-    assert!(message.contains("full") || message.contains("space"), "it says why: {said}");
+    assert!(
+        message.contains("full") || message.contains("space"),
+        "it says why: {said}"
+    );
     // What is there can be read, and deleting the filler is all it takes.
     answers_quickly(&server);
-    assert_eq!(server.http().get("/api/v1/namespaces/default/configmaps/before").expect("an answer").status, 200);
+    assert_eq!(
+        server
+            .http()
+            .get("/api/v1/namespaces/default/configmaps/before")
+            .expect("an answer")
+            .status,
+        200
+    );
     std::fs::remove_file(filler).expect("the filler goes");
-    eventually("writes work again", || (create("after").status == 201).then_some(()));
+    eventually("writes work again", || {
+        (create("after").status == 201).then_some(())
+    });
     // Nothing half written is found after a restart.
     server.kill();
     server.run();
     server.wait_api();
-    let kept = server.http().get("/api/v1/namespaces/default/configmaps/after").expect("an answer");
+    let kept = server
+        .http()
+        .get("/api/v1/namespaces/default/configmaps/after")
+        .expect("an answer");
     assert_eq!(kept.status, 200, "{}", kept.text());
     server.tear_down();
     linux::mounts::unmount(&data_dir).expect("the small disk goes");

@@ -22,9 +22,18 @@ fn deployment() {
     let space = space("built-in-deployment");
     super::kubectl::live(&space.kubectl);
     space.kubectl.ok(&["patch", "deployment", "web", "-p", &format!(r#"{{"spec":{{"template":{{"spec":{{"containers":[{{"name":"main","image":"{WEB_2}"}}]}}}}}}}}"#)]);
-    space.kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    assert!(space.kubectl.ok(&["rollout", "undo", "deployment/web"]).contains("rolled back"));
-    space.kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    space
+        .kubectl
+        .ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    assert!(
+        space
+            .kubectl
+            .ok(&["rollout", "undo", "deployment/web"])
+            .contains("rolled back")
+    );
+    space
+        .kubectl
+        .ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
 }
 
 fn objects() {
@@ -33,24 +42,64 @@ fn objects() {
     let table = space.kubectl.ok(&["get", "pods"]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["listed", "1/1", "Running", "0"], "{table}");
-    assert!(space.kubectl.ok(&["get", "pods", "-o", "wide"]).contains("node-shared"));
-    assert_eq!(space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(), "pod/listed");
-    assert!(space.kubectl.ok(&["get", "pods", "-A"]).contains("built-in-objects"));
-    assert!(space.kubectl.ok(&["get", "pod", "listed", "-o", "yaml"]).contains("\n  name: listed\n"));
+    assert!(
+        space
+            .kubectl
+            .ok(&["get", "pods", "-o", "wide"])
+            .contains("node-shared")
+    );
+    assert_eq!(
+        space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(),
+        "pod/listed"
+    );
+    assert!(
+        space
+            .kubectl
+            .ok(&["get", "pods", "-A"])
+            .contains("built-in-objects")
+    );
+    assert!(
+        space
+            .kubectl
+            .ok(&["get", "pod", "listed", "-o", "yaml"])
+            .contains("\n  name: listed\n")
+    );
     let told = space.kubectl.ok(&["describe", "pod", "listed"]);
-    assert!(told.contains("node-shared") && told.contains("combo.local/busybox:1"), "{told}");
-    assert!(space.kubectl.fails(&["get", "pod", "nobody"]).contains("pods \"nobody\" not found"));
+    assert!(
+        told.contains("node-shared") && told.contains("combo.local/busybox:1"),
+        "{told}"
+    );
+    assert!(
+        space
+            .kubectl
+            .fails(&["get", "pod", "nobody"])
+            .contains("pods \"nobody\" not found")
+    );
     space.kubectl.ok(&["delete", "pod", "listed"]);
     assert!(space.kubectl.find("pod", "listed").is_none());
 }
 
 fn streams() {
     let space = space("built-in-streams");
-    space.kubectl.start_pod(&script("speaking", "echo one; until test -e /tmp/go; do sleep 0.1; done; echo two"));
+    space.kubectl.start_pod(&script(
+        "speaking",
+        "echo one; until test -e /tmp/go; do sleep 0.1; done; echo two",
+    ));
     let mut follower = Follower::new(space.kubectl.spawn(&["logs", "-f", "speaking"]));
     follower.wait_for("one");
-    let output = space.kubectl.run(&["exec", "speaking", "--", "sh", "-c", "touch /tmp/go; echo out; exit 7"]);
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(7), &b"out\n"[..]), "{output:?}");
+    let output = space.kubectl.run(&[
+        "exec",
+        "speaking",
+        "--",
+        "sh",
+        "-c",
+        "touch /tmp/go; echo out; exit 7",
+    ]);
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(7), &b"out\n"[..]),
+        "{output:?}"
+    );
     follower.wait_for("two");
     assert_eq!(follower.exit_code(), Some(0));
 }
@@ -62,8 +111,17 @@ fn waits() {
     space.kubectl.create(&config_map("seen", "a", "b"));
     follower.wait_for("seen");
     space.kubectl.create(&idle("awaited"));
-    let met = space.kubectl.ok(&["wait", "--for=condition=Ready", "pod/awaited", "--timeout=60s"]);
+    let met = space.kubectl.ok(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod/awaited",
+        "--timeout=60s",
+    ]);
     assert!(met.contains("pod/awaited condition met"), "{met}");
-    space.kubectl.ok(&["delete", "pod", "awaited", "--wait=false"]);
-    eventually("it is gone", || space.kubectl.find("pod", "awaited").is_none().then_some(()));
+    space
+        .kubectl
+        .ok(&["delete", "pod", "awaited", "--wait=false"]);
+    eventually("it is gone", || {
+        space.kubectl.find("pod", "awaited").is_none().then_some(())
+    });
 }

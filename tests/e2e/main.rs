@@ -43,7 +43,9 @@ const GROUPS: &[(&str, &[Test])] = &[
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let tests = GROUPS.iter().flat_map(|(group, tests)| tests.iter().map(move |test| (group, test)));
+    let tests = GROUPS
+        .iter()
+        .flat_map(|(group, tests)| tests.iter().map(move |test| (group, test)));
     let trials = tests.map(|(group, (name, test))| {
         Trial::test(format!("{group}::{name}"), || {
             test();

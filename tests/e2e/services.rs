@@ -33,22 +33,32 @@ fn fetch(kubectl: &Kubectl, from: &str, url: &str) -> String {
 fn fetch_from_host(address: &str, port: u16, path: &str) -> Option<String> {
     let address = std::net::SocketAddr::new(address.parse().unwrap(), port);
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3)).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).ok()?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+        .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split_once("\r\n\r\n").map(|(_head, body)| body.to_owned())
+    answer
+        .split_once("\r\n\r\n")
+        .map(|(_head, body)| body.to_owned())
 }
 
 fn node_address(kubectl: &Kubectl) -> String {
     let node = kubectl.get("node", "node-shared");
     let addresses = node["status"]["addresses"].as_array().unwrap();
-    let internal = addresses.iter().find(|address| address["type"] == "InternalIP").unwrap();
+    let internal = addresses
+        .iter()
+        .find(|address| address["type"] == "InternalIP")
+        .unwrap();
     internal["address"].as_str().unwrap().to_owned()
 }
 
 fn names_of_pods(kubectl: &Kubectl, app: &str) -> Vec<String> {
     let pods = kubectl.list("pods", &format!("app={app}"));
-    let mut names: Vec<String> = pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<String> = pods
+        .iter()
+        .map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect();
     names.sort();
     names
 }
@@ -58,74 +68,149 @@ fn served(space: &Space) {
     space.kubectl.create(&deployment("web", 2));
     space.kubectl.create(&service("web", "web"));
     space.kubectl.start_pod(&idle("client"));
-    space.kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    space
+        .kubectl
+        .ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
 }
 
 fn cluster_ip() {
     let space = Space::new("cluster-ip");
     served(&space);
     let pods = names_of_pods(&space.kubectl, "web");
-    let address = space.kubectl.get("service", "web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let address = space.kubectl.get("service", "web")["spec"]["clusterIP"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut seen = std::collections::BTreeSet::new();
     eventually("both pods answer", || {
-        seen.insert(fetch(&space.kubectl, "client", &format!("http://{address}/hostname")));
+        seen.insert(fetch(
+            &space.kubectl,
+            "client",
+            &format!("http://{address}/hostname"),
+        ));
         pods.iter().all(|pod| seen.contains(pod)).then_some(())
     });
-    let host = eventually("the host is answered", || fetch_from_host(&address, 80, "/hostname"));
+    let host = eventually("the host is answered", || {
+        fetch_from_host(&address, 80, "/hostname")
+    });
     assert!(pods.contains(&host), "{host}");
-    let slices = space.kubectl.list("endpointslices", "kubernetes.io/service-name=web");
+    let slices = space
+        .kubectl
+        .list("endpointslices", "kubernetes.io/service-name=web");
     assert_eq!(slices[0]["endpoints"].as_array().unwrap().len(), 2);
 }
 
 fn node_port() {
     let space = Space::new("node-port");
     space.kubectl.start_pod(&web("web"));
-    space.kubectl.create(&with(service("web", "web"), &json!({"spec": {"type": "NodePort"}})));
-    let port = space.kubectl.get("service", "web")["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    space.kubectl.create(&with(
+        service("web", "web"),
+        &json!({"spec": {"type": "NodePort"}}),
+    ));
+    let port = space.kubectl.get("service", "web")["spec"]["ports"][0]["nodePort"]
+        .as_u64()
+        .unwrap();
     let port = u16::try_from(port).unwrap();
     let address = node_address(&space.kubectl);
-    let answer = eventually("the node's port answers", || fetch_from_host(&address, port, "/hostname"));
+    let answer = eventually("the node's port answers", || {
+        fetch_from_host(&address, port, "/hostname")
+    });
     assert_eq!(answer, "web");
     space.kubectl.start_pod(&idle("client"));
-    assert_eq!(fetch(&space.kubectl, "client", &format!("http://{address}:{port}/hostname")), "web");
+    assert_eq!(
+        fetch(
+            &space.kubectl,
+            "client",
+            &format!("http://{address}:{port}/hostname")
+        ),
+        "web"
+    );
     space.kubectl.ok(&["delete", "service", "web"]);
-    eventually("the port closes", || fetch_from_host(&address, port, "/hostname").is_none().then_some(()));
+    eventually("the port closes", || {
+        fetch_from_host(&address, port, "/hostname")
+            .is_none()
+            .then_some(())
+    });
 }
 
 fn names() {
     let space = Space::new("names");
     served(&space);
-    for name in ["web", "web.names", "web.names.svc", "web.names.svc.cluster.local"] {
-        let answer = eventually(name, || Some(fetch(&space.kubectl, "client", &format!("http://{name}/"))).filter(|text| !text.is_empty()));
+    for name in [
+        "web",
+        "web.names",
+        "web.names.svc",
+        "web.names.svc.cluster.local",
+    ] {
+        let answer = eventually(name, || {
+            Some(fetch(&space.kubectl, "client", &format!("http://{name}/")))
+                .filter(|text| !text.is_empty())
+        });
         assert!(answer.starts_with("Hello from web-"), "{name}: {answer}");
     }
-    let address = space.kubectl.get("service", "web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    let found = space.kubectl.sh("client", "nslookup web.names.svc.cluster.local; cat /etc/resolv.conf");
+    let address = space.kubectl.get("service", "web")["spec"]["clusterIP"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let found = space.kubectl.sh(
+        "client",
+        "nslookup web.names.svc.cluster.local; cat /etc/resolv.conf",
+    );
     assert!(found.contains(&format!("Address: {address}")), "{found}");
-    assert!(found.contains("search names.svc.cluster.local svc.cluster.local cluster.local"), "{found}");
+    assert!(
+        found.contains("search names.svc.cluster.local svc.cluster.local cluster.local"),
+        "{found}"
+    );
     assert!(found.contains("options ndots:5"), "{found}");
     let back = space.kubectl.sh("client", &format!("nslookup {address}"));
     assert!(back.contains("web.names.svc.cluster.local"), "{back}");
-    let unknown = space.kubectl.run(&["exec", "client", "--", "nslookup", "nobody.names.svc.cluster.local"]);
-    assert!(String::from_utf8_lossy(&unknown.stdout).contains("NXDOMAIN"), "{unknown:?}");
-    let api = space.kubectl.sh("client", "nslookup kubernetes.default.svc.cluster.local");
+    let unknown = space.kubectl.run(&[
+        "exec",
+        "client",
+        "--",
+        "nslookup",
+        "nobody.names.svc.cluster.local",
+    ]);
+    assert!(
+        String::from_utf8_lossy(&unknown.stdout).contains("NXDOMAIN"),
+        "{unknown:?}"
+    );
+    let api = space
+        .kubectl
+        .sh("client", "nslookup kubernetes.default.svc.cluster.local");
     assert!(api.contains("Address: 10."), "{api}");
 }
 
 fn headless() {
     let space = Space::new("headless");
-    space.kubectl.create(&with(service("group", "member"), &json!({"spec": {"clusterIP": "None"}})));
-    let member = |name: &str| with(web(name), &json!({"metadata": {"labels": {"app": "member"}}, "spec": {"hostname": name, "subdomain": "group"}}));
+    space.kubectl.create(&with(
+        service("group", "member"),
+        &json!({"spec": {"clusterIP": "None"}}),
+    ));
+    let member = |name: &str| {
+        with(
+            web(name),
+            &json!({"metadata": {"labels": {"app": "member"}}, "spec": {"hostname": name, "subdomain": "group"}}),
+        )
+    };
     let address = |pod: Value| pod["status"]["podIP"].as_str().unwrap().to_owned();
     let one = address(space.kubectl.start_pod(&member("one")));
     let two = address(space.kubectl.start_pod(&member("two")));
     space.kubectl.start_pod(&idle("client"));
     eventually("both addresses under the Service's name", || {
-        let found = space.kubectl.run(&["exec", "client", "--", "nslookup", "group.headless.svc.cluster.local"]);
+        let found = space.kubectl.run(&[
+            "exec",
+            "client",
+            "--",
+            "nslookup",
+            "group.headless.svc.cluster.local",
+        ]);
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         (found.contains(&one) && found.contains(&two)).then_some(())
     });
-    let found = space.kubectl.sh("client", "nslookup one.group.headless.svc.cluster.local");
+    let found = space
+        .kubectl
+        .sh("client", "nslookup one.group.headless.svc.cluster.local");
     assert!(found.contains(&one) && !found.contains(&two), "{found}");
 }
 
@@ -134,10 +219,14 @@ fn no_endpoints() {
     space.kubectl.start_pod(&web("web"));
     space.kubectl.create(&service("web", "web"));
     space.kubectl.start_pod(&idle("client"));
-    eventually("an answer", || (fetch(&space.kubectl, "client", "http://web/hostname") == "web").then_some(()));
+    eventually("an answer", || {
+        (fetch(&space.kubectl, "client", "http://web/hostname") == "web").then_some(())
+    });
     space.kubectl.ok(&["delete", "pod", "web"]);
     let refused = eventually("a refusal", || {
-        let output = space.kubectl.run(&["exec", "client", "--", "fetch", "http://web/"]);
+        let output = space
+            .kubectl
+            .run(&["exec", "client", "--", "fetch", "http://web/"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         said.contains("refused").then_some(said)
     });
@@ -151,18 +240,35 @@ fn readiness() {
     space.kubectl.create(&pod);
     space.kubectl.create(&service("web", "web"));
     space.kubectl.start_pod(&idle("client"));
-    space.kubectl.until("pod", "web", "running", |pod| pod["status"]["phase"] == "Running");
-    assert_eq!(fetch(&space.kubectl, "client", "http://web/"), "", "it is not ready");
+    space.kubectl.until("pod", "web", "running", |pod| {
+        pod["status"]["phase"] == "Running"
+    });
+    assert_eq!(
+        fetch(&space.kubectl, "client", "http://web/"),
+        "",
+        "it is not ready"
+    );
     space.kubectl.sh("web", "touch /tmp/ready");
-    eventually("traffic", || fetch(&space.kubectl, "client", "http://web/").contains("Hello from web").then_some(()));
+    eventually("traffic", || {
+        fetch(&space.kubectl, "client", "http://web/")
+            .contains("Hello from web")
+            .then_some(())
+    });
     space.kubectl.sh("web", "rm /tmp/ready");
-    eventually("no traffic", || fetch(&space.kubectl, "client", "http://web/").is_empty().then_some(()));
+    eventually("no traffic", || {
+        fetch(&space.kubectl, "client", "http://web/")
+            .is_empty()
+            .then_some(())
+    });
 }
 
 fn affinity() {
     let space = Space::new("affinity");
     served(&space);
-    space.kubectl.create(&with(service("sticky", "web"), &json!({"spec": {"sessionAffinity": "ClientIP"}})));
+    space.kubectl.create(&with(
+        service("sticky", "web"),
+        &json!({"spec": {"sessionAffinity": "ClientIP"}}),
+    ));
     let ask = || fetch(&space.kubectl, "client", "http://sticky/hostname");
     let first = eventually("an answer", || Some(ask()).filter(|text| !text.is_empty()));
     for _again in 0..8 {
@@ -174,7 +280,11 @@ fn hairpin() {
     let space = Space::new("hairpin");
     space.kubectl.start_pod(&script("web", "exec webserver"));
     space.kubectl.create(&service("front", "web"));
-    eventually("its own answer", || fetch(&space.kubectl, "web", "http://front/").contains("Hello from web").then_some(()));
+    eventually("its own answer", || {
+        fetch(&space.kubectl, "web", "http://front/")
+            .contains("Hello from web")
+            .then_some(())
+    });
 }
 
 fn host_port() {
@@ -182,12 +292,18 @@ fn host_port() {
     let ports = json!({"ports": [{"containerPort": 8080, "hostPort": 28_080}]});
     space.kubectl.start_pod(&with_container(web("web"), &ports));
     let address = node_address(&space.kubectl);
-    let answer = eventually("the host's port answers", || fetch_from_host(&address, 28_080, "/hostname"));
+    let answer = eventually("the host's port answers", || {
+        fetch_from_host(&address, 28_080, "/hostname")
+    });
     assert_eq!(answer, "web");
     // Nobody else can have it: the scheduler says so.
     space.kubectl.create(&with_container(web("second"), &ports));
     eventually("the second is held", || {
-        space.kubectl.ok(&["describe", "pod", "second"]).contains("didn't have free ports").then_some(())
+        space
+            .kubectl
+            .ok(&["describe", "pod", "second"])
+            .contains("didn't have free ports")
+            .then_some(())
     });
 }
 
@@ -199,6 +315,8 @@ fn external_name() {
         "spec": {"type": "ExternalName", "externalName": "web.external-name.svc.cluster.local"},
     });
     space.kubectl.create(&elsewhere);
-    let answer = eventually("an answer", || Some(fetch(&space.kubectl, "client", "http://alias/")).filter(|text| !text.is_empty()));
+    let answer = eventually("an answer", || {
+        Some(fetch(&space.kubectl, "client", "http://alias/")).filter(|text| !text.is_empty())
+    });
     assert!(answer.starts_with("Hello from web-"), "{answer}");
 }

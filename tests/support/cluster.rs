@@ -38,14 +38,22 @@ impl Space {
         kubectl.ok(&["create", "namespace", name]);
         let kubectl = kubectl.in_namespace(name);
         // Without it no pod is admitted.
-        eventually("the default service account", || kubectl.find("serviceaccount", "default"));
-        Self { name: name.to_owned(), kubectl }
+        eventually("the default service account", || {
+            kubectl.find("serviceaccount", "default")
+        });
+        Self {
+            name: name.to_owned(),
+            kubectl,
+        }
     }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
         // A failed test has told its story already.
-        drop(self.kubectl.run(&["delete", "namespace", &self.name, "--wait=false"]));
+        drop(
+            self.kubectl
+                .run(&["delete", "namespace", &self.name, "--wait=false"]),
+        );
     }
 }

@@ -25,14 +25,17 @@ pub(crate) struct Traces {
 impl Traces {
     pub(crate) fn of(data_dir: &Path, pod_prefix: Option<&str>) -> Self {
         let instance = DataDir::at(data_dir).instance();
-        let of_addresses = |text: &str| pod_prefix.is_some_and(|prefix| text.contains(&format!(" {prefix}")));
+        let of_addresses =
+            |text: &str| pod_prefix.is_some_and(|prefix| text.contains(&format!(" {prefix}")));
         let folder = data_dir.to_str().expect("UTF-8");
         Self {
             links: matching(&["ip", "-d", "-o", "link"], |line| line.contains(&instance))
                 .chain(matching(&["ip", "-o", "address"], of_addresses))
                 .collect(),
-            routes: matching(&["ip", "-o", "route", "show", "table", "all"], |line| of_addresses(&format!(" {line}")))
-                .collect(),
+            routes: matching(&["ip", "-o", "route", "show", "table", "all"], |line| {
+                of_addresses(&format!(" {line}"))
+            })
+            .collect(),
             tables: matching(&["nft", "list", "tables"], |line| line.contains(&instance)).collect(),
             cgroups: groups(Path::new(CGROUPS), &instance, CGROUP_DEPTH_MAX),
             mounts: mounts(folder),
@@ -60,7 +63,11 @@ fn matching(command: &[&str], is_wanted: impl Fn(&str) -> bool) -> impl Iterator
     let output = Command::new(command[0]).args(&command[1..]).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().filter(|line| is_wanted(line)).map(str::to_owned).collect::<Vec<_>>().into_iter()
+    text.lines()
+        .filter(|line| is_wanted(line))
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn groups(folder: &Path, name: &str, depth: usize) -> Vec<PathBuf> {
@@ -78,7 +85,11 @@ fn groups(folder: &Path, name: &str, depth: usize) -> Vec<PathBuf> {
 fn mounts(folder: &str) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     let point = |line: &str| line.split(' ').nth(4).unwrap_or_default().to_owned();
-    table.lines().map(point).filter(|point| point.starts_with(&format!("{folder}/"))).collect()
+    table
+        .lines()
+        .map(point)
+        .filter(|point| point.starts_with(&format!("{folder}/")))
+        .collect()
 }
 
 fn processes(folder: &str, instance: &str) -> Vec<(i32, String)> {
@@ -90,7 +101,9 @@ fn processes(folder: &str, instance: &str) -> Vec<(i32, String)> {
             let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
             let (command, groups) = (text(read("cmdline")), text(read("cgroup")));
-            let is_ours = groups.contains(instance) || command.contains(&format!("{folder} ")) || command.contains(&format!("{folder}/"));
+            let is_ours = groups.contains(instance)
+                || command.contains(&format!("{folder} "))
+                || command.contains(&format!("{folder}/"));
             is_ours.then_some((pid, command))
         })
         .collect()
@@ -98,7 +111,10 @@ fn processes(folder: &str, instance: &str) -> Vec<(i32, String)> {
 
 /// The process ids on the host of the containers of a pod, found by its uid in their control groups.
 pub(crate) fn pids_of_pod(uid: &str) -> Vec<i32> {
-    let mut pids: Vec<i32> = processes("\0", uid).into_iter().map(|(pid, _command)| pid).collect();
+    let mut pids: Vec<i32> = processes("\0", uid)
+        .into_iter()
+        .map(|(pid, _command)| pid)
+        .collect();
     pids.sort_unstable();
     pids
 }

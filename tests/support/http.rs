@@ -34,7 +34,8 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 }
 
@@ -44,7 +45,9 @@ impl Http {
         for authority in CertificateDer::pem_slice_iter(authority) {
             roots.add(authority.expect("PEM")).expect("a certificate");
         }
-        let chain = CertificateDer::pem_slice_iter(certificate).map(|one| one.expect("PEM")).collect();
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .map(|one| one.expect("PEM"))
+            .collect();
         let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -53,7 +56,10 @@ impl Http {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .expect("the certificate fits the key");
-        Self { address: ([127, 0, 0, 1], port).into(), config: Arc::new(config) }
+        Self {
+            address: ([127, 0, 0, 1], port).into(),
+            config: Arc::new(config),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -79,10 +85,17 @@ impl Http {
     }
 
     pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        self.send("POST", path, content_type, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+        self.send("POST", path, content_type, body)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    pub(crate) fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> io::Result<Answer> {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\
              content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -125,12 +138,24 @@ pub(crate) fn answer(stream: &mut Tls) -> io::Result<Answer> {
 
 fn parse(mut bytes: Vec<u8>) -> io::Result<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.ok_or_else(|| io::Error::other(format!("no answer but {:?}", String::from_utf8_lossy(&bytes))))?;
+    let end = end.ok_or_else(|| {
+        io::Error::other(format!(
+            "no answer but {:?}",
+            String::from_utf8_lossy(&bytes)
+        ))
+    })?;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
     let body = bytes.split_off(end + 4);
-    let body = if head.contains("transfer-encoding: chunked") { joined(&body) } else { body };
+    let body = if head.contains("transfer-encoding: chunked") {
+        joined(&body)
+    } else {
+        body
+    };
     Ok(Answer { status, head, body })
 }
 
@@ -138,8 +163,12 @@ fn parse(mut bytes: Vec<u8>) -> io::Result<Answer> {
 fn joined(mut chunked: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(line) = chunked.windows(2).position(|two| two == b"\r\n") {
-        let size = std::str::from_utf8(&chunked[..line]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
-        let (Some(size), rest) = (size, &chunked[line + 2..]) else { break };
+        let size = std::str::from_utf8(&chunked[..line])
+            .ok()
+            .and_then(|text| usize::from_str_radix(text, 16).ok());
+        let (Some(size), rest) = (size, &chunked[line + 2..]) else {
+            break;
+        };
         if size == 0 || rest.len() < size + 2 {
             break;
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::eventually;
 
 /// Names the kubectl that most tests use; without it the one on PATH is used.
-const STOCK: &str = "COMBO_E2E_KUBECTL";
+const STOCK: &str = "COMBO_KUBECTL";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
@@ -24,30 +24,43 @@ impl Kubectl {
     /// The newest stock kubectl that there is.
     pub(crate) fn stock(kubeconfig: &Path) -> Self {
         let program = std::env::var_os(STOCK).unwrap_or_else(|| "kubectl".into());
-        Self { program: vec![program], kubeconfig: kubeconfig.to_owned(), namespace: None }
+        Self {
+            program: vec![program],
+            kubeconfig: kubeconfig.to_owned(),
+            namespace: None,
+        }
     }
 
     /// The kubectl that is built in.
     pub(crate) fn built_in(combo: &Path, kubeconfig: &Path) -> Self {
         let program = vec![combo.as_os_str().to_owned(), "kubectl".into()];
-        Self { program, kubeconfig: kubeconfig.to_owned(), namespace: None }
+        Self {
+            program,
+            kubeconfig: kubeconfig.to_owned(),
+            namespace: None,
+        }
     }
 
     /// The kubectl on PATH.
     pub(crate) fn on_path(kubeconfig: &Path) -> Self {
-        Self { program: vec!["kubectl".into()], kubeconfig: kubeconfig.to_owned(), namespace: None }
+        Self {
+            program: vec!["kubectl".into()],
+            kubeconfig: kubeconfig.to_owned(),
+            namespace: None,
+        }
     }
 
     /// The program's file.
     pub(crate) fn program(&self) -> PathBuf {
         let program = PathBuf::from(&self.program[0]);
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&folders).map(|folder| folder.join(&program)).find(|path| path.exists());
-        found.expect("kubectl is on PATH")
+        on_path(&program).expect("kubectl is on PATH")
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
-        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+        Self {
+            namespace: Some(namespace.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// The whole command line, for those who start it themselves.
@@ -67,7 +80,10 @@ impl Kubectl {
         let mut command = Command::new(&words[0]);
         // The cache of discovery is shared between tests otherwise, and with whoever works on this machine.
         let cache = self.kubeconfig.with_extension("cache");
-        command.args(&words[1..]).env("KUBECACHEDIR", cache).stdin(Stdio::null());
+        command
+            .args(&words[1..])
+            .env("KUBECACHEDIR", cache)
+            .stdin(Stdio::null());
         command
     }
 
@@ -83,7 +99,10 @@ impl Kubectl {
     /// Runs what must fail, and gives standard error.
     pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert!(!output.status.success(), "kubectl {arguments:?} succeeded: {output:?}");
+        assert!(
+            !output.status.success(),
+            "kubectl {arguments:?} succeeded: {output:?}"
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
@@ -120,7 +139,11 @@ impl Kubectl {
     pub(crate) fn run_pod(&self, pod: &Value) -> String {
         self.create(pod);
         let name = pod["metadata"]["name"].as_str().expect("a name");
-        self.until("pod", name, "ended", |pod| ["Succeeded", "Failed"].iter().any(|&phase| pod["status"]["phase"] == phase));
+        self.until("pod", name, "ended", |pod| {
+            ["Succeeded", "Failed"]
+                .iter()
+                .any(|&phase| pod["status"]["phase"] == phase)
+        });
         self.logs(name)
     }
 
@@ -130,17 +153,25 @@ impl Kubectl {
     }
 
     fn start(&self, command: &mut Command) -> Child {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl starts")
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl starts")
     }
 
     pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
-        serde_json::from_str(&self.ok(&["get", kind, name, "-o", "json"])).expect("kubectl prints JSON")
+        serde_json::from_str(&self.ok(&["get", kind, name, "-o", "json"]))
+            .expect("kubectl prints JSON")
     }
 
     /// The object, or `None` if there is none or the server does not answer.
     pub(crate) fn find(&self, kind: &str, name: &str) -> Option<Value> {
         let output = self.run(&["get", kind, name, "-o", "json"]);
-        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
+        output
+            .status
+            .success()
+            .then(|| serde_json::from_slice(&output.stdout).expect("kubectl prints JSON"))
     }
 
     /// The items of a list.
@@ -151,7 +182,13 @@ impl Kubectl {
     }
 
     /// Waits until an object satisfies a condition, and gives it.
-    pub(crate) fn until(&self, kind: &str, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = None;
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(&format!("{kind}/{name}: {what}"), || {
@@ -159,7 +196,9 @@ impl Kubectl {
                 last.clone().filter(|object| is_so(object))
             })
         }));
-        found.unwrap_or_else(|_panic| panic!("{kind}/{name}: {what}; it is {}", last.unwrap_or_default()))
+        found.unwrap_or_else(|_panic| {
+            panic!("{kind}/{name}: {what}; it is {}", last.unwrap_or_default())
+        })
     }
 
     pub(crate) fn wait_ready(&self, pod: &str) -> Value {
@@ -177,9 +216,22 @@ impl Kubectl {
     }
 }
 
+/// Where `PATH` leads to a program.
+pub(crate) fn on_path(program: &Path) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| path.exists())
+}
+
 pub(crate) fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    let conditions = pod["status"]["conditions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Follows what a client in the background writes, until it has written a text.
@@ -200,7 +252,9 @@ impl Follower {
             std::thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while let Ok(count @ 1..) = output.read(&mut buffer) {
-                    seen.lock().expect("no panic").push_str(&String::from_utf8_lossy(&buffer[..count]));
+                    seen.lock()
+                        .expect("no panic")
+                        .push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
             });
         }
@@ -212,12 +266,17 @@ impl Follower {
     }
 
     pub(crate) fn wait_for(&self, text: &str) {
-        eventually(&format!("{text:?} from a client"), || self.seen().contains(text).then_some(()));
+        eventually(&format!("{text:?} from a client"), || {
+            self.seen().contains(text).then_some(())
+        });
     }
 
     /// Waits for its end, and gives its exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        eventually("the end of a client", || self.child.try_wait().expect("a child")).code()
+        eventually("the end of a client", || {
+            self.child.try_wait().expect("a child")
+        })
+        .code()
     }
 }
 
@@ -229,7 +288,14 @@ impl Drop for Follower {
 }
 
 fn succeeded(arguments: &[&str], output: &Output) -> String {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "kubectl {arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "kubectl {arguments:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
     stdout.into_owned()
 }

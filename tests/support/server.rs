@@ -29,9 +29,11 @@ const FOLDER: &str = "combo-e2e-";
 pub(crate) fn combo() -> &'static Path {
     static LINK: OnceLock<PathBuf> = OnceLock::new();
     LINK.get_or_init(|| {
-        let binary = std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_combo").into(), PathBuf::from);
+        let binary = std::env::var_os(BINARY)
+            .map_or_else(|| env!("CARGO_BIN_EXE_combo").into(), PathBuf::from);
         let link = binary.with_file_name(format!("{FOLDER}{}", std::process::id()));
-        fs::hard_link(&binary, &link).unwrap_or_else(|error| panic!("link {}: {error}", binary.display()));
+        fs::hard_link(&binary, &link)
+            .unwrap_or_else(|error| panic!("link {}: {error}", binary.display()));
         link
     })
 }
@@ -52,7 +54,10 @@ pub(crate) fn remove_work_dir() {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(kept).expect("cargo's folder for tests");
     for log in entries(work_dir()).filter(|path| path.extension() == Some(OsStr::new("log"))) {
-        drop(fs::copy(&log, kept.join(log.file_name().unwrap_or_default())));
+        drop(fs::copy(
+            &log,
+            kept.join(log.file_name().unwrap_or_default()),
+        ));
     }
     linux::mounts::unmount_below(work_dir()).expect("the tmpfs is unmounted");
     fs::remove_dir(work_dir()).expect("its folder is removed");
@@ -62,14 +67,24 @@ pub(crate) fn remove_work_dir() {
 /// Ends what runs before this one left when they were killed themselves.
 pub(crate) fn sweep_dead_runs() {
     for folder in entries(&std::env::temp_dir()) {
-        let name = folder.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let Some(run) = name.strip_prefix(FOLDER) else { continue };
+        let name = folder
+            .file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or_default();
+        let Some(run) = name.strip_prefix(FOLDER) else {
+            continue;
+        };
         if Path::new("/proc").join(run).exists() {
             continue;
         }
         for data_dir in entries(&folder).filter(|path| path.is_dir()) {
             Traces::of(&data_dir, None).kill_servers();
-            drop(Command::new(combo()).args(["killall", "-d"]).arg(&data_dir).status());
+            drop(
+                Command::new(combo())
+                    .args(["killall", "-d"])
+                    .arg(&data_dir)
+                    .status(),
+            );
         }
         drop(linux::mounts::unmount_below(&folder));
         drop(fs::remove_dir(&folder));
@@ -78,7 +93,11 @@ pub(crate) fn sweep_dead_runs() {
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
 }
 
 /// What is special about a server.
@@ -92,7 +111,10 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn control_plane_only() -> Self {
-        Self { flags: vec!["--disable-agent"], data_dir: None }
+        Self {
+            flags: vec!["--disable-agent"],
+            data_dir: None,
+        }
     }
 }
 
@@ -120,7 +142,10 @@ impl Server {
 
     /// A server that does not run yet.
     pub(crate) fn prepare(name: &str, options: &Options) -> Self {
-        let data_dir = options.data_dir.clone().unwrap_or_else(|| work_dir().join(name));
+        let data_dir = options
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| work_dir().join(name));
         fs::create_dir_all(&data_dir).expect("a data folder is made");
         let kubeconfig = work_dir().join(format!("{name}.kubeconfig"));
         let (port, kubelet_port) = (free_port(), free_port());
@@ -129,20 +154,37 @@ impl Server {
         let node_ports = 30_000 + 100 * (number % 27);
         let mut arguments: Vec<String> = [
             ("--data-dir", data_dir.to_str().expect("UTF-8").to_owned()),
-            ("--write-kubeconfig", kubeconfig.to_str().expect("UTF-8").to_owned()),
+            (
+                "--write-kubeconfig",
+                kubeconfig.to_str().expect("UTF-8").to_owned(),
+            ),
             ("--https-listen-port", port.to_string()),
             ("--kubelet-port", kubelet_port.to_string()),
             ("--node-name", format!("node-{name}")),
             ("--cluster-cidr", format!("{pod_prefix}0.0/16")),
-            ("--service-cidr", format!("10.{}.0.0/16", 101 + 2 * (number % 70))),
-            ("--service-node-port-range", format!("{node_ports}-{}", node_ports + 99)),
+            (
+                "--service-cidr",
+                format!("10.{}.0.0/16", 101 + 2 * (number % 70)),
+            ),
+            (
+                "--service-node-port-range",
+                format!("{node_ports}-{}", node_ports + 99),
+            ),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
         .collect();
         arguments.extend(options.flags.iter().map(|&flag| flag.to_owned()));
         let process = Mutex::new(None);
-        Self { name: name.to_owned(), data_dir, kubeconfig, port, pod_prefix, arguments, process }
+        Self {
+            name: name.to_owned(),
+            data_dir,
+            kubeconfig,
+            port,
+            pod_prefix,
+            arguments,
+            process,
+        }
     }
 
     fn has_node(&self) -> bool {
@@ -165,7 +207,11 @@ impl Server {
 
     /// Starts the process, and waits for nothing.
     pub(crate) fn run(&self) {
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log file");
         let child = Command::new(combo())
             .arg("server")
             .args(&self.arguments)
@@ -179,25 +225,35 @@ impl Server {
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn wait_ready(&self) {
         self.wait_api();
         if self.has_node() {
             let node = format!("node-{}", self.name);
-            self.kubectl().until("node", &node, "Ready", crate::support::kubectl::is_ready);
+            self.kubectl()
+                .until("node", &node, "Ready", crate::support::kubectl::is_ready);
         }
     }
 
     /// Waits until the API server says that it is ready.
     pub(crate) fn wait_api(&self) {
         eventually("the server's /readyz", || {
-            if let Some(ended) = self.process().as_mut().and_then(|child| child.try_wait().expect("a child")) {
+            if let Some(ended) = self
+                .process()
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("a child"))
+            {
                 panic!("the server ended ({ended}):\n{}", self.log());
             }
             self.kubeconfig.exists().then_some(())?;
-            self.http().get("/readyz").ok().filter(|answer| answer.status == 200)
+            self.http()
+                .get("/readyz")
+                .ok()
+                .filter(|answer| answer.status == 200)
         });
     }
 
@@ -213,8 +269,15 @@ impl Server {
     pub(crate) fn http(&self) -> Http {
         let text = fs::read_to_string(&self.kubeconfig).expect("there is a kubeconfig");
         let config: Value = serde_saphyr::from_str(&text).expect("it is YAML");
-        let data = |value: &Value| STANDARD.decode(value.as_str().expect("a field")).expect("base64");
-        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+        let data = |value: &Value| {
+            STANDARD
+                .decode(value.as_str().expect("a field"))
+                .expect("base64")
+        };
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
         Http::new(
             self.port,
             &data(&cluster["certificate-authority-data"]),
@@ -252,8 +315,16 @@ impl Server {
 
     /// `combo killall`.
     pub(crate) fn clean_up(&self) {
-        let done = Command::new(combo()).args(["killall", "-d"]).arg(&self.data_dir).output().expect("combo runs");
-        assert!(done.status.success(), "combo killall: {}", String::from_utf8_lossy(&done.stderr));
+        let done = Command::new(combo())
+            .args(["killall", "-d"])
+            .arg(&self.data_dir)
+            .output()
+            .expect("combo runs");
+        assert!(
+            done.status.success(),
+            "combo killall: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     /// What the host has of this server.
@@ -266,7 +337,10 @@ impl Server {
         let runs = self.process().is_some();
         if runs {
             let status = self.stop();
-            assert!(status.signal().is_none(), "SIGTERM did not stop the server in {STOP_LIMIT:?}");
+            assert!(
+                status.signal().is_none(),
+                "SIGTERM did not stop the server in {STOP_LIMIT:?}"
+            );
         }
         self.clean_up();
         within(STOP_LIMIT, "nothing is left", || {
@@ -284,7 +358,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         if self.process().is_some() {
             self.kill();
-            drop(Command::new(combo()).args(["killall", "-d"]).arg(&self.data_dir).status());
+            drop(
+                Command::new(combo())
+                    .args(["killall", "-d"])
+                    .arg(&self.data_dir)
+                    .status(),
+            );
         }
     }
 }
@@ -297,7 +376,10 @@ fn free_port() -> u16 {
 /// A number for address ranges that no route of this machine has, and no server of this run.
 fn unused_number() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let routes = Command::new("ip").args(["-o", "route", "show", "table", "all"]).output().expect("iproute2");
+    let routes = Command::new("ip")
+        .args(["-o", "route", "show", "table", "all"])
+        .output()
+        .expect("iproute2");
     let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
     loop {
         let number = std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed);

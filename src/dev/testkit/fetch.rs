@@ -26,18 +26,28 @@ fn main() -> ExitCode {
 }
 
 fn fetch(url: &str) -> io::Result<String> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| io::Error::other("only http:// is spoken"))?;
+    let rest = url
+        .strip_prefix("http://")
+        .ok_or_else(|| io::Error::other("only http:// is spoken"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) => (name, port.parse().map_err(io::Error::other)?),
         None => (host, HTTP_PORT),
     };
-    let address = (name, port).to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no address"))?;
+    let address = (name, port)
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other("no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_head, body)| body.to_owned());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_head, body)| body.to_owned());
     body.ok_or_else(|| io::Error::other(format!("no answer but {answer:?}")))
 }

@@ -26,7 +26,10 @@ impl Default for Image {
 impl Image {
     /// An image with nothing in it.
     pub fn new() -> Self {
-        Self { layer: tar::Builder::new(Vec::new()), config: json!({"WorkingDir": "/"}) }
+        Self {
+            layer: tar::Builder::new(Vec::new()),
+            config: json!({"WorkingDir": "/"}),
+        }
     }
 
     /// An image whose only program is the static `binary`, which is also its entrypoint.
@@ -35,8 +38,14 @@ impl Image {
         let name = name.ok_or_else(|| io::Error::other("the binary has no name"))?;
         let image = Self::new()
             .file(name, &std::fs::read(binary)?, 0o755)?
-            .file("etc/passwd", b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n", 0o644)?;
-        Ok(image.set("Entrypoint", json!([format!("/{name}")])).set("Env", json!(["PATH=/"])))
+            .file(
+                "etc/passwd",
+                b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
+                0o644,
+            )?;
+        Ok(image
+            .set("Entrypoint", json!([format!("/{name}")]))
+            .set("Env", json!(["PATH=/"])))
     }
 
     /// Adds a file; `path` has no leading slash.
@@ -81,22 +90,35 @@ impl Image {
             "config": descriptor(CONFIG, &config), "layers": [descriptor(LAYER, &layer)],
         }))?;
         let mut index = descriptor(MANIFEST, &manifest);
-        index["annotations"] =
-            json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
+        index["annotations"] = json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
         let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [index]}))?;
 
         let mut tar = tar::Builder::new(File::create(archive)?);
-        append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+        append(
+            &mut tar,
+            "oci-layout",
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            0o644,
+        )?;
         append(&mut tar, "index.json", &index, 0o644)?;
         for blob in [&config, &manifest, &layer] {
-            append(&mut tar, &format!("blobs/{}", sha256(blob).replace(':', "/")), blob, 0o644)?;
+            append(
+                &mut tar,
+                &format!("blobs/{}", sha256(blob).replace(':', "/")),
+                blob,
+                0o644,
+            )?;
         }
         tar.into_inner()?.flush()
     }
 }
 
 fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
 }
 
 fn header(size_bytes: u64, mode: u32) -> tar::Header {
@@ -109,12 +131,21 @@ fn header(size_bytes: u64, mode: u32) -> tar::Header {
     header
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn append<W: Write>(
+    tar: &mut tar::Builder<W>,
+    path: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> io::Result<()> {
     tar.append_data(&mut header(bytes.len() as u64, mode), path, bytes)
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let hex: String = digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest(&SHA256, bytes)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 

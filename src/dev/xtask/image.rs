@@ -8,5 +8,7 @@ use testkit::Image;
 /// Writes `archive` with an image `reference` whose only program is `binary`, which is also its entrypoint.
 pub(crate) fn pack(binary: &Path, reference: &str, archive: &Path) -> anyhow::Result<()> {
     let image = Image::of_binary(binary).with_context(|| format!("read {}", binary.display()))?;
-    image.write(reference, archive).with_context(|| format!("write {}", archive.display()))
+    image
+        .write(reference, archive)
+        .with_context(|| format!("write {}", archive.display()))
 }
