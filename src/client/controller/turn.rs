@@ -16,6 +16,8 @@ pub trait Controller: Send + Sync + 'static {
     type Memory: Default + Send;
     /// The service account in `kube-system` as which it calls: upstream's name of the controller.
     const NAME: &'static str;
+    /// The component that its events name.
+    const EVENT_SOURCE: &'static str = Self::NAME;
     /// How many keys are turned at once.
     const CONCURRENT_TURNS: usize = 5;
 

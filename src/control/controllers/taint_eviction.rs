@@ -101,7 +101,9 @@ impl Controller for TaintEviction {
     type View = View;
     /// When the pod was first seen to have to go.
     type Memory = Option<Duration>;
-    const NAME: &'static str = "taint-eviction-controller";
+    /// Upstream gives it the node controller's rights.
+    const NAME: &'static str = "node-controller";
+    const EVENT_SOURCE: &'static str = "taint-eviction-controller";
 
     fn wakes(&self, on: &mut Wakes) {
         let nodes = Arc::clone(&self.nodes);
