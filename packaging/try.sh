@@ -40,7 +40,7 @@ fi
 need_toolchain
 step "Building the static binary (the first build takes some minutes)"
 cargo xtask descriptions
-cargo build --release --package combo --package testkit --features combo/descriptions
+cargo xtask release --features combo/descriptions
 ls -lh "$COMBO" | awk '{print "    " $NF ": " $5}'
 
 step "Packing the sample's image"

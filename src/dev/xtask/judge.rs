@@ -33,7 +33,8 @@ pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
     succeed(servers.args(["test", "--package", "combo", "--test", "e2e", "random_kills"]))
 }
 
-fn succeed(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a command whose failure is an error.
+pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("run {}", command.get_program().display()))?;
     if !status.success() {
         bail!("{} ended with {status}", command.get_program().display());

@@ -3,8 +3,9 @@
 mod bench;
 mod descriptions;
 mod facts;
-mod judge;
 mod image;
+mod judge;
+mod release;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ cargo xtask <task>
   tidy                                  check the layers, sizes and house rules
   gen                                   make the facts of the built-in kinds with Go
   descriptions                          make the texts that a build with the feature `descriptions` shows
+  release                               build the binary as it is shipped
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["gen"] => facts::generate(),
         ["descriptions"] => descriptions::generate(&root()),
         ["image", binary, reference, archive] => image::pack(Path::new(binary), reference, Path::new(archive)),
+        ["release"] => release::build(&root()),
         ["bench", parts @ ..] => bench::run(&root(), parts),
         ["conformance", kubeconfig, arguments @ ..] => judge::conformance(&root(), kubeconfig, arguments),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),

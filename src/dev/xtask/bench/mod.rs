@@ -52,7 +52,7 @@ pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
     let mut report = Report::default();
     report.say(&format!("load before: {}", process::load_average()?));
     if wanted("binary") {
-        let size = bench.binary.metadata().context("build it first: cargo build --release --package combo --package testkit")?;
+        let size = bench.binary.metadata().context("build it first: cargo xtask release")?;
         report.figure("static binary", report::megabytes(size.len()), "MB", report::AtMost(30.0));
     }
     if wanted("start") {
