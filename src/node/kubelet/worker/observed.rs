@@ -55,7 +55,13 @@ impl Observed {
 
     /// A container runs, or could start any moment.
     pub(crate) fn is_anything_running(&self) -> bool {
-        self.containers.iter().any(|container| !matches!(container.state, ContainerState::Exited { .. }))
+        // What was made but not begun cannot begin once its sandbox is stopped.
+        let can_begin = self.ready_sandbox().is_some();
+        self.containers.iter().any(|container| match container.state {
+            ContainerState::Exited { .. } => false,
+            ContainerState::Created => can_begin,
+            _ => true,
+        })
     }
 }
 
