@@ -18,6 +18,8 @@ use crate::discovery::{Discovered, discover};
 
 /// Changes of resource definitions within this time are looked at together.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long a first list may take.
+const SYNC_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) struct Monitors {
@@ -28,6 +30,8 @@ pub(super) struct Monitors {
     is_synced: watch::Sender<bool>,
 }
 
+/// A resource that is new here, and its cache.
+type Fresh = (Arc<Discovered>, Arc<Cache>);
 type Known = BTreeMap<GroupVersionResource, Monitor>;
 
 pub(super) struct Monitor {
@@ -75,7 +79,7 @@ impl Monitors {
         }
     }
 
-    /// True if every group answered.
+    /// True if every group answered, and every resource could be listed.
     async fn refresh(&self) -> bool {
         let found = match discover(&self.client).await {
             Ok(found) => found,
@@ -107,14 +111,26 @@ impl Monitors {
                 .insert(resource.resource.clone(), monitor);
             fresh.push((resource, cache));
         }
-        for (_, cache) in &fresh {
-            cache.wait_for_sync().await;
-        }
+        let (synced, unsynced) = self.sync(fresh).await;
         // Only now, so that an owner in a cache that was still empty is not looked for in vain.
-        for (resource, cache) in fresh {
+        for (resource, cache) in synced {
             self.feed(resource, &cache);
         }
-        is_complete
+        is_complete && unsynced == 0
+    }
+
+    /// Waits for the first lists. A resource that went away in the meantime never has one: it is forgotten, and asked for again.
+    async fn sync(&self, fresh: Vec<Fresh>) -> (Vec<Fresh>, usize) {
+        let count = fresh.len();
+        let mut synced = Vec::with_capacity(count);
+        for (resource, cache) in fresh {
+            match env::timeout(SYNC_WITHIN, cache.wait_for_sync()).await {
+                Ok(()) => synced.push((resource, cache)),
+                Err(_) => drop(self.known.write().remove(&resource.resource)),
+            }
+        }
+        let unsynced = count - synced.len();
+        (synced, unsynced)
     }
 
     fn feed(&self, resource: Arc<Discovered>, cache: &Cache) {
