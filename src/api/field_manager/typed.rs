@@ -220,6 +220,7 @@ fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut
                 path.pop();
             }
         }
+        (Grain::Set | Grain::Keyed(..), Value::Null, Value::Array(items)) if items.is_empty() => set.insert(path),
         // What was null had no members; that they are new is told elsewhere.
         (Grain::Set, _, _) | (Grain::Struct(_) | Grain::Map(_) | Grain::Keyed(..), Value::Null, _) => {}
         _ => set.insert(path),

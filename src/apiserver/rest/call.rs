@@ -90,7 +90,8 @@ impl Call<'_> {
     }
 
     pub(crate) fn group_kind(&self) -> GroupKind {
-        self.served.description.kind.group_kind()
+        // Upstream's errors name the kind that is kept: events of both groups are those of the core.
+        self.served.description.stored_kind.group_kind()
     }
 
     /// The selectors of the query, in the words of the stored version.

@@ -5,7 +5,7 @@ use crate::validation::numbers::non_negative;
 use super::validation;
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricSource,
+    HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricSource,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -13,6 +13,18 @@ use crate::{Column, Strategy, Subresource};
 use crate::cells;
 
 const DEFAULT_CPU_PERCENT: i32 = 80;
+
+/// Whoever says something of one direction gets the defaults of both.
+fn default_behavior(behavior: &mut HorizontalPodAutoscalerBehavior) {
+    let policy = |kind: &str, value: i32| HPAScalingPolicy { type_: kind.to_owned(), value, period_seconds: 15 };
+    let up = behavior.scale_up.get_or_insert_default();
+    up.stabilization_window_seconds.get_or_insert(0);
+    up.select_policy.get_or_insert_with(|| "Max".to_owned());
+    up.policies.get_or_insert_with(|| vec![policy("Pods", 4), policy("Percent", 100)]);
+    let down = behavior.scale_down.get_or_insert_default();
+    down.select_policy.get_or_insert_with(|| "Max".to_owned());
+    down.policies.get_or_insert_with(|| vec![policy("Percent", 100)]);
+}
 
 /// Objects of kind `HorizontalPodAutoscaler`.
 #[derive(Debug)]
@@ -41,6 +53,9 @@ impl Strategy for HorizontalPodAutoscalers {
     fn default(scaler: &mut HorizontalPodAutoscaler) {
         let spec = &mut scaler.spec;
         spec.min_replicas.get_or_insert(1);
+        if let Some(behavior) = &mut spec.behavior {
+            default_behavior(behavior);
+        }
         if spec.metrics.as_ref().is_none_or(Vec::is_empty) {
             let target = MetricTarget {
                 type_: "Utilization".to_owned(),
@@ -49,6 +64,10 @@ impl Strategy for HorizontalPodAutoscalers {
             };
             let resource = Some(ResourceMetricSource { name: "cpu".to_owned(), target });
             spec.metrics = Some(vec![MetricSpec { type_: "Resource".to_owned(), resource, ..MetricSpec::default() }]);
+        }
+        if let Some(behavior) = &mut spec.behavior {
+            default_rules(behavior.scale_up.get_or_insert_default(), Some(0), &[("Pods", 4), ("Percent", 100)]);
+            default_rules(behavior.scale_down.get_or_insert_default(), None, &[("Percent", 100)]);
         }
     }
 
@@ -147,4 +166,20 @@ fn utilisation_target(name: &str, target: &MetricTarget, current: Option<&Metric
     let percent = |value: Option<i32>, missing: &str| value.map_or(missing.to_owned(), |percent| format!("{percent}%"));
     let current = percent(current.and_then(|value| value.average_utilization), cells::UNKNOWN);
     format!("{name}: {current}/{}", percent(target.average_utilization, "<auto>"))
+}
+
+const POLICY_SECONDS: i32 = 15;
+
+/// How fast an autoscaler goes in one direction, where its rules do not say.
+fn default_rules(rules: &mut HPAScalingRules, window_seconds: Option<i32>, policies: &[(&str, i32)]) {
+    rules.stabilization_window_seconds = rules.stabilization_window_seconds.or(window_seconds);
+    rules.select_policy.get_or_insert_with(|| "Max".to_owned());
+    rules.policies.get_or_insert_with(|| {
+        let policy = |(kind, value): &(&str, i32)| HPAScalingPolicy {
+            type_: (*kind).to_owned(),
+            value: *value,
+            period_seconds: POLICY_SECONDS,
+        };
+        policies.iter().map(policy).collect()
+    });
 }

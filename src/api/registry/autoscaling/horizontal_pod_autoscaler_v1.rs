@@ -43,6 +43,10 @@ impl Strategy for HorizontalPodAutoscalers {
         from_stored,
     });
 
+    fn default(scaler: &mut HorizontalPodAutoscaler) {
+        scaler.spec.min_replicas.get_or_insert(1);
+    }
+
     fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
         let spec = &scaler.spec;
         let target = &spec.scale_target_ref;

@@ -1,7 +1,12 @@
 //! Resource Claim Templates of `resource.k8s.io/v1`.
 
+use crate::validation::{found, path};
+use crate::validation::changes::immutable;
+use super::{default_claim, validate_claim};
+use apimachinery::FieldErrors;
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 
+use super::resource_claim::default_claim_spec;
 use crate::{Column, DeleteAnswer, Strategy};
 
 /// Objects of kind `ResourceClaimTemplate`.
@@ -15,4 +20,20 @@ impl Strategy for ResourceClaimTemplates {
         Column::age(),
     ];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
+
+    fn default(template: &mut ResourceClaimTemplate) {
+        default_claim_spec(&mut template.spec.spec);
+    }
+
+    fn default(template: &mut ResourceClaimTemplate) {
+        default_claim(&mut template.spec.spec);
+    }
+
+    fn validate(template: &ResourceClaimTemplate) -> FieldErrors {
+        found(|errors| validate_claim(errors, &template.spec.spec, &path(&["spec", "spec"])))
+    }
+
+    fn validate_update(template: &ResourceClaimTemplate, old: &ResourceClaimTemplate) -> FieldErrors {
+        found(|errors| immutable(errors, &template.spec, &old.spec, &path(&["spec"])))
+    }
 }
