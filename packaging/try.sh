@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 . packaging/lib.sh
 
 DIR=${COMBO_TRY_DIR:-/var/lib/combo-try}
-PORT=${COMBO_TRY_PORT:-16443}
-KUBELET_PORT=${COMBO_TRY_KUBELET_PORT:-16250}
+PORT=${COMBO_TRY_PORT:-26443}
+KUBELET_PORT=${COMBO_TRY_KUBELET_PORT:-26250}
 POD_RANGE=${COMBO_TRY_POD_RANGE:-10.62.0.0/16}
 SERVICE_RANGE=${COMBO_TRY_SERVICE_RANGE:-10.63.0.0/16}
 IMAGE=combo.io/sample/webserver:1
@@ -59,10 +59,18 @@ else
 fi
 export KUBECONFIG=$KUBECONFIG_FILE
 kubectl() { "$COMBO" kubectl "$@"; }
+# Succeeds when the command does, and ends the script with the log's last lines when the server is gone.
+while_it_runs() {
+    server_runs || { tail -5 "$LOG" >&2; fail "the server ended"; }
+    "$@"
+}
 kubectl_quiet() { kubectl "$@" >/dev/null 2>&1; }
 
-wait_for 60 "the kubeconfig" test -s "$KUBECONFIG_FILE"
-wait_for 60 "the node" kubectl_quiet wait --for=condition=Ready node/try --timeout=5s
+for _ in $(seq 300); do
+    while_it_runs test -s "$KUBECONFIG_FILE" && kubectl_quiet wait --for=condition=Ready node/try --timeout=5s && break
+    sleep 0.2
+done
+kubectl wait --for=condition=Ready node/try --timeout=5s
 "$COMBO" image import --data-dir "$DIR" "$ARCHIVE"
 
 step "Deploying the sample"
