@@ -65,10 +65,6 @@ impl Strategy for HorizontalPodAutoscalers {
             let resource = Some(ResourceMetricSource { name: "cpu".to_owned(), target });
             spec.metrics = Some(vec![MetricSpec { type_: "Resource".to_owned(), resource, ..MetricSpec::default() }]);
         }
-        if let Some(behavior) = &mut spec.behavior {
-            default_rules(behavior.scale_up.get_or_insert_default(), Some(0), &[("Pods", 4), ("Percent", 100)]);
-            default_rules(behavior.scale_down.get_or_insert_default(), None, &[("Percent", 100)]);
-        }
     }
 
     fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
@@ -166,20 +162,4 @@ fn utilisation_target(name: &str, target: &MetricTarget, current: Option<&Metric
     let percent = |value: Option<i32>, missing: &str| value.map_or(missing.to_owned(), |percent| format!("{percent}%"));
     let current = percent(current.and_then(|value| value.average_utilization), cells::UNKNOWN);
     format!("{name}: {current}/{}", percent(target.average_utilization, "<auto>"))
-}
-
-const POLICY_SECONDS: i32 = 15;
-
-/// How fast an autoscaler goes in one direction, where its rules do not say.
-fn default_rules(rules: &mut HPAScalingRules, window_seconds: Option<i32>, policies: &[(&str, i32)]) {
-    rules.stabilization_window_seconds = rules.stabilization_window_seconds.or(window_seconds);
-    rules.select_policy.get_or_insert_with(|| "Max".to_owned());
-    rules.policies.get_or_insert_with(|| {
-        let policy = |(kind, value): &(&str, i32)| HPAScalingPolicy {
-            type_: (*kind).to_owned(),
-            value: *value,
-            period_seconds: POLICY_SECONDS,
-        };
-        policies.iter().map(policy).collect()
-    });
 }

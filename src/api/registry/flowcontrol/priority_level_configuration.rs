@@ -1,5 +1,8 @@
 //! Priority Level Configurations of `flowcontrol.apiserver.k8s.io/v1`.
 
+use crate::validation::{found, one_of};
+use crate::validation::numbers::in_range;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
@@ -55,6 +58,41 @@ impl Strategy for PriorityLevelConfigurations {
     fn prepare_for_status_update(level: &mut PriorityLevelConfiguration, old: &PriorityLevelConfiguration) {
         keep_metadata(&mut level.metadata, &old.metadata);
     }
+
+    fn validate(level: &PriorityLevelConfiguration) -> FieldErrors {
+        let Some(spec) = &level.spec else { return FieldErrors::none() };
+        let path = FieldPath::new("spec");
+        let kind = spec.type_.as_str();
+        let is_exempt = level.metadata.name.as_deref() == Some("exempt");
+        found(|errors| {
+            if is_exempt != (kind == "Exempt") {
+                let why = "must be 'Exempt' if and only if `name` is 'exempt'";
+                errors.push(FieldError::invalid(&path.child("type"), kind, why));
+            }
+            let limited_path = path.child("limited");
+            match (kind, &spec.limited) {
+                ("Exempt", Some(_)) => {
+                    errors.push(FieldError::forbidden(&limited_path, "must be nil if the type is not Limited"));
+                }
+                ("Limited", None) => {
+                    errors.push(FieldError::required(&limited_path, "must not be empty when type is Limited"));
+                }
+                ("Limited", Some(limited)) => one_limit(errors, limited, &limited_path),
+                ("Exempt", None) => (),
+                _ => one_of(errors, kind, &["Exempt", "Limited"], &path.child("type")),
+            }
+            match (kind, &spec.exempt) {
+                ("Limited", Some(_)) => {
+                    errors.push(FieldError::forbidden(&path.child("exempt"), "must be nil if the type is Limited"));
+                }
+                ("Exempt", Some(exempt)) => {
+                    let path = path.child("exempt");
+                    shares(errors, exempt.nominal_concurrency_shares, exempt.lendable_percent, &path);
+                }
+                _ => (),
+            }
+        })
+    }
 }
 
 fn limited(level: &PriorityLevelConfiguration) -> Option<&LimitedPriorityLevelConfiguration> {
@@ -64,4 +102,46 @@ fn limited(level: &PriorityLevelConfiguration) -> Option<&LimitedPriorityLevelCo
 fn queuing(level: &PriorityLevelConfiguration, field: fn(&QueuingConfiguration) -> Option<i32>) -> Value {
     let queuing = limited(level).and_then(|limited| limited.limit_response.as_ref()?.queuing.as_ref());
     queuing.map_or(cells::NONE.into(), |queuing| field(queuing).unwrap_or(0).into())
+}
+
+fn shares(errors: &mut FieldErrors, shares: Option<i32>, lendable: Option<i32>, path: &FieldPath) {
+    if let Some(shares) = shares.filter(|shares| *shares < 0) {
+        let why = "must be a non-negative integer";
+        errors.push(FieldError::invalid(&path.child("nominalConcurrencyShares"), shares, why));
+    }
+    if let Some(percent) = lendable {
+        in_range(errors, percent, 0, 100, &path.child("lendablePercent"));
+    }
+}
+
+fn one_limit(errors: &mut FieldErrors, limited: &LimitedPriorityLevelConfiguration, path: &FieldPath) {
+    shares(errors, limited.nominal_concurrency_shares, limited.lendable_percent, path);
+    if let Some(percent) = limited.borrowing_limit_percent.filter(|percent| *percent < 0) {
+        let why = "if specified, must be a non-negative integer";
+        errors.push(FieldError::invalid(&path.child("borrowingLimitPercent"), percent, why));
+    }
+    let Some(response) = &limited.limit_response else { return };
+    let path = path.child("limitResponse");
+    let queuing_path = path.child("queuing");
+    match (response.type_.as_str(), &response.queuing) {
+        ("Reject", Some(_)) => {
+            let why = "must be nil if limited.limitResponse.type is not Limited";
+            errors.push(FieldError::forbidden(&queuing_path, why));
+        }
+        ("Queue", None) => {
+            let why = "must not be empty if limited.limitResponse.type is Limited";
+            errors.push(FieldError::required(&queuing_path, why));
+        }
+        ("Queue", Some(queuing)) => {
+            let sizes =
+                [("queueLengthLimit", queuing.queue_length_limit), ("queues", queuing.queues), ("handSize", queuing.hand_size)];
+            for (field, size) in sizes {
+                if size.unwrap_or(0) <= 0 {
+                    errors.push(FieldError::invalid(&queuing_path.child(field), size.unwrap_or(0), "must be positive"));
+                }
+            }
+        }
+        ("Reject", None) => (),
+        (other, _) => one_of(errors, other, &["Queue", "Reject"], &path.child("type")),
+    }
 }

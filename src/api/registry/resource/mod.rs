@@ -14,24 +14,6 @@ use crate::validation::{names, one_of};
 
 const ONE_BY_ONE: &str = "ExactCount";
 
-/// A request asks for one device, if it does not say for how many.
-fn default_claim(claim: &mut ResourceClaimSpec) {
-    let default = |mode: &mut Option<String>, count: &mut Option<i64>| {
-        let mode = mode.get_or_insert_with(|| ONE_BY_ONE.to_owned());
-        if mode == ONE_BY_ONE && count.is_none_or(|count| count == 0) {
-            *count = Some(1);
-        }
-    };
-    for request in claim.devices.iter_mut().flat_map(|devices| devices.requests.iter_mut().flatten()) {
-        if let Some(exactly) = &mut request.exactly {
-            default(&mut exactly.allocation_mode, &mut exactly.count);
-        }
-        for option in request.first_available.iter_mut().flatten() {
-            default(&mut option.allocation_mode, &mut option.count);
-        }
-    }
-}
-
 /// The names in a claim, its classes and how many devices it asks for.
 fn validate_claim(errors: &mut FieldErrors, claim: &ResourceClaimSpec, path: &FieldPath) {
     let path = path.child("devices").child("requests");

@@ -2,7 +2,7 @@
 
 use crate::validation::found;
 use crate::validation::changes::immutable;
-use super::{default_claim, validate_claim};
+use super::validate_claim;
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
 
@@ -31,10 +31,6 @@ impl Strategy for ResourceClaims {
 
     fn prepare_for_status_update(claim: &mut ResourceClaim, old: &ResourceClaim) {
         keep_metadata(&mut claim.metadata, &old.metadata);
-    }
-
-    fn default(claim: &mut ResourceClaim) {
-        default_claim(&mut claim.spec);
     }
 
     fn validate(claim: &ResourceClaim) -> FieldErrors {

@@ -2,7 +2,7 @@
 
 use crate::validation::{found, path};
 use crate::validation::changes::immutable;
-use super::{default_claim, validate_claim};
+use super::validate_claim;
 use apimachinery::FieldErrors;
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 
@@ -23,10 +23,6 @@ impl Strategy for ResourceClaimTemplates {
 
     fn default(template: &mut ResourceClaimTemplate) {
         default_claim_spec(&mut template.spec.spec);
-    }
-
-    fn default(template: &mut ResourceClaimTemplate) {
-        default_claim(&mut template.spec.spec);
     }
 
     fn validate(template: &ResourceClaimTemplate) -> FieldErrors {
