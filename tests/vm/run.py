@@ -141,7 +141,7 @@ def restart(machine):
 def clean(machine):
     machine.run('systemctl stop combo', timeout=300)
     machine.run('combo killall', timeout=300)
-    left = machine.run('find /sys/fs/cgroup -type d -name "pod*-*"; pgrep -f __shim || true')
+    left = machine.run('find /sys/fs/cgroup -type d -name "pod*-*"; pgrep -f "[_]_shim" || true')
     check('after combo killall nothing of the pods is left', left == '', left)
 
 
