@@ -102,9 +102,11 @@ impl Http {
             body.len()
         );
         let mut stream = self.connect()?;
-        stream.write_all(head.as_bytes())?;
         // A server may refuse before it has read everything: its answer counts, not our broken pipe.
-        let sent = stream.write_all(body).and_then(|()| stream.flush());
+        let sent = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body))
+            .and_then(|()| stream.flush());
         match sent {
             Ok(()) => answer(&mut stream),
             Err(error) => parse(said_before_closing(&mut stream)).map_err(|_nothing| error),
