@@ -384,6 +384,17 @@ async fn a_pod_has_only_so_long_to_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_out_of_time_has_failed_however_its_containers_end() {
+    let world = World::new();
+    world.runtime.on_stop("app", OnStop::Exit(0));
+    let mut spec = one("Always");
+    spec["activeDeadlineSeconds"] = 30.into();
+    world.create("p", spec).await;
+    let pod = world.until("p", |pod| ["Failed", "Succeeded"].contains(&phase(pod))).await;
+    assert_eq!((phase(&pod), &pod["status"]["reason"]), ("Failed", &"DeadlineExceeded".into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pull_that_fails_backs_off_and_says_why() {
     let world = World::new();
     for _ in 0..2 {

@@ -36,6 +36,10 @@ pub(crate) const TESTS: &[Test] = &[
         shared_pids,
     ),
     ("cleaning_up_leaves_no_cgroup_mount_or_process", cleaning_up),
+    (
+        "callers_that_go_away_leave_nothing_that_cannot_be_removed",
+        callers_that_go_away,
+    ),
     ("a_shim_stays_small", shim_memory),
     (
         "a_lost_shim_is_told_and_its_containers_are_killed",
@@ -363,6 +367,27 @@ fn cleaning_up() {
         assert!(!mounts.contains(&*data_dir.to_string_lossy()), "{mounts}");
         let cgroups = linux::cgroup::Cgroups::detect().unwrap();
         assert!(!cgroups.group("/combo-test-cleaning").exists());
+    });
+}
+
+fn callers_that_go_away() {
+    block_on(async {
+        let node = Node::open("away").await;
+        for wait in [0, 1, 3, 10, 30] {
+            let wait = Duration::from_millis(wait);
+            let sandbox = node.sandbox().await;
+            drop(env::timeout(wait, node.runtime.stop_pod_sandbox(&sandbox)).await);
+            node.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+            drop(env::timeout(wait, node.sandbox()).await);
+            for begun in node.runtime.list_pod_sandboxes().await.unwrap() {
+                node.runtime.remove_pod_sandbox(&begun.id).await.unwrap();
+            }
+        }
+        assert!(node.runtime.list_pod_sandboxes().await.unwrap().is_empty());
+        let data_dir = node.data_dir.clone();
+        node.close().await;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&*data_dir.to_string_lossy()), "{mounts}");
     });
 }
 
