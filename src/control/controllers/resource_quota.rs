@@ -1,7 +1,10 @@
 //! Keeps the status of resource quotas true: what a namespace uses of each. Admission charges; this corrects and releases.
+//!
+//! A charge and the object it is for are one write: what is counted here is as new as the quota, or the charge would be undone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::{GroupVersionResource, ObjectKey, Quantity, StoredObject};
 use controller::{Action, Controller, Past, Plan, Wakes};
@@ -64,6 +67,9 @@ const BARE: [&str; 4] = [
     "secrets",
 ];
 
+/// How long a quota that may just have been charged waits for the caches to see what for.
+const SETTLE: Duration = Duration::from_millis(250);
+
 pub(crate) struct ResourceQuotas {
     quotas: Arc<Cache>,
     counted: Vec<Arc<Cache>>,
@@ -90,6 +96,7 @@ pub(crate) struct View {
     hard: BTreeMap<String, String>,
     standing: RawStatus,
     used: BTreeMap<String, Quantity>,
+    is_settled: bool,
 }
 
 impl ResourceQuotas {
@@ -103,6 +110,17 @@ impl ResourceQuotas {
             quotas: factory.all::<ResourceQuota>(),
             counted: resources.map(|resource| factory.all_of(resource)).collect(),
         }
+    }
+
+    /// Whether what this quota limits was seen up to this write of it.
+    fn has_seen(&self, revision: i64, quota: &ResourceQuotaSpec) -> bool {
+        let is_limited = |cache: &&Arc<Cache>| {
+            let resource = &cache.request().resource;
+            let mut names = quota.hard.iter().flat_map(BTreeMap::keys);
+            names.any(|name| concerns(name, &resource.group, &resource.resource))
+        };
+        let mut limited = self.counted.iter().filter(is_limited);
+        limited.any(|cache| cache.revision().is_some_and(|seen| seen >= revision))
     }
 
     /// What a namespace uses of the names that a quota limits.
@@ -216,7 +234,8 @@ fn quotas_of(quotas: &Cache, resource: &GroupVersionResource, change: &Change) -
 
 impl Controller for ResourceQuotas {
     type View = View;
-    type Memory = ();
+    /// The revision of the quota that was waited for.
+    type Memory = Option<i64>;
     const NAME: &'static str = "resourcequota-controller";
 
     fn wakes(&self, on: &mut Wakes) {
@@ -234,10 +253,12 @@ impl Controller for ResourceQuotas {
         }
     }
 
-    fn observe(&self, key: &ObjectKey, past: &mut Past<'_, ()>) -> Option<View> {
+    fn observe(&self, key: &ObjectKey, past: &mut Past<'_, Option<i64>>) -> Option<View> {
         let stored = self.quotas.get(key)?;
         let raw: Raw = stored.decode().ok()?;
         let quota: ResourceQuotaSpec = serde_json::from_value(raw.spec.clone()).ok()?;
+        let is_settled = *past.memory == Some(stored.revision) || self.has_seen(stored.revision, &quota);
+        *past.memory = Some(stored.revision);
         let hard = quota.hard.iter().flatten();
         Some(View {
             key: key.clone(),
@@ -247,6 +268,7 @@ impl Controller for ResourceQuotas {
                 .collect(),
             standing: raw.status,
             used: self.used(&key.namespace, &quota, past.now),
+            is_settled,
         })
     }
 
@@ -266,6 +288,12 @@ impl Controller for ResourceQuotas {
             && parsed(&view.standing.hard) == parsed(&view.hard)
         {
             return Plan::nothing();
+        }
+        if !view.is_settled {
+            return Plan {
+                again_after: Some(SETTLE),
+                ..Plan::nothing()
+            };
         }
         let mut hard: BTreeMap<&String, Value> = view
             .standing
