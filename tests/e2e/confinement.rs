@@ -284,7 +284,8 @@ fn own_binary() {
         assert_eq!(
             (now.len(), now.mtime(), now.ino()),
             (metadata.len(), metadata.mtime(), metadata.ino()),
-            "{path:?}"
+            "{}",
+            path.display()
         );
     }
 }

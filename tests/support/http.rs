@@ -24,7 +24,6 @@ pub(crate) struct Http {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -158,7 +157,7 @@ fn parse(mut bytes: Vec<u8>) -> io::Result<Answer> {
     } else {
         body
     };
-    Ok(Answer { status, head, body })
+    Ok(Answer { status, body })
 }
 
 /// The bytes in a chunked body.

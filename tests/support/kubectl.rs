@@ -108,7 +108,7 @@ impl Kubectl {
 
     /// Runs with standard input.
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut child = self.start(self.command(arguments).stdin(Stdio::piped()));
+        let mut child = Self::start(self.command(arguments).stdin(Stdio::piped()));
         let mut stdin = child.stdin.take().expect("a pipe");
         // One that reads nothing and ends has its own word to say.
         drop(stdin.write_all(input));
@@ -149,10 +149,10 @@ impl Kubectl {
 
     /// Starts in the background with its output in pipes.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
-        self.start(&mut self.command(arguments))
+        Self::start(&mut self.command(arguments))
     }
 
-    fn start(&self, command: &mut Command) -> Child {
+    fn start(command: &mut Command) -> Child {
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
