@@ -39,7 +39,8 @@ impl Upstream {
         // The namespace that the objects are made in is the last thing that a new server makes.
         while connection.get("/readyz").await.is_err() || connection.get("/api/v1/namespaces/default").await.is_err() {
             if begun.elapsed() > START_LIMIT {
-                bail!("kube-apiserver is not ready in {START_LIMIT:?}");
+                let log = fs::read_to_string(folder.join("apiserver.log")).unwrap_or_default();
+                bail!("kube-apiserver is not ready in {START_LIMIT:?}: {}", log.lines().next_back().unwrap_or_default());
             }
             env::sleep(Duration::from_millis(100)).await;
         }
@@ -112,7 +113,7 @@ fn api_server(folder: &Path) -> Vec<String> {
         ("--enable-admission-plugins", "NodeRestriction"),
         ("--disable-admission-plugins", "ServiceAccount"),
         ("--service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
-        ("--service-account-key-file", &path(folder, "server.key")),
+        ("--service-account-key-file", &path(folder, "server.crt")),
         ("--service-account-signing-key-file", &path(folder, "server.key")),
         ("--service-cluster-ip-range", "10.96.0.0/16"),
     ])
