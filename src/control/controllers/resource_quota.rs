@@ -257,7 +257,10 @@ impl Controller for ResourceQuotas {
         let stored = self.quotas.get(key)?;
         let raw: Raw = stored.decode().ok()?;
         let quota: ResourceQuotaSpec = serde_json::from_value(raw.spec.clone()).ok()?;
-        let is_settled = *past.memory == Some(stored.revision) || self.has_seen(stored.revision, &quota);
+        // Nothing was charged to a quota that says nothing yet.
+        let is_settled = raw.status.hard.is_empty()
+            || *past.memory == Some(stored.revision)
+            || self.has_seen(stored.revision, &quota);
         *past.memory = Some(stored.revision);
         let hard = quota.hard.iter().flatten();
         Some(View {
