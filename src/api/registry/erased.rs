@@ -365,13 +365,10 @@ where
 
     fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError> {
         let refuse = |source| HookError { kind: kind_of::<S>(), source };
-        let object: S::Kind = match serde_json::from_slice(object) {
-            Ok(object) => object,
-            Err(_) => {
-                let mut tree: Value = serde_json::from_slice(object).map_err(refuse)?;
-                zero_times::spell_out(&mut tree);
-                S::Kind::deserialize(tree).map_err(refuse)?
-            }
+        let object: S::Kind = if let Ok(object) = serde_json::from_slice(object) { object } else {
+            let mut tree: Value = serde_json::from_slice(object).map_err(refuse)?;
+            zero_times::spell_out(&mut tree);
+            S::Kind::deserialize(tree).map_err(refuse)?
         };
         if S::COLUMNS.is_empty() {
             let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);

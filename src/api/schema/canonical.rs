@@ -203,7 +203,7 @@ fn whole_number(value: &Value) -> Option<i64> {
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     let number = value.as_f64().filter(|_| value.is_f64())?;
     #[allow(clippy::cast_possible_truncation)] // The range was checked.
-    (number.fract() == 0.0 && number.abs() <= WHOLE_MAX).then(|| number as i64)
+    (number.fract() == 0.0 && number.abs() <= WHOLE_MAX).then_some(number as i64)
 }
 
 #[cfg(test)]

@@ -142,15 +142,12 @@ fn quantity(quantity: Option<&Quantity>) -> &str {
 }
 
 fn value_target(target: &MetricTarget, current: Option<&MetricValueStatus>) -> String {
-    match &target.average_value {
-        Some(average) => {
-            let current = current.and_then(|value| value.average_value.as_ref());
-            format!("{}/{} (avg)", current.map_or(cells::UNKNOWN, |value| &value.0), average.0)
-        }
-        None => {
-            let current = current.map_or(cells::UNKNOWN, |value| quantity(value.value.as_ref()));
-            format!("{current}/{}", quantity(target.value.as_ref()))
-        }
+    if let Some(average) = &target.average_value {
+        let current = current.and_then(|value| value.average_value.as_ref());
+        format!("{}/{} (avg)", current.map_or(cells::UNKNOWN, |value| &value.0), average.0)
+    } else {
+        let current = current.map_or(cells::UNKNOWN, |value| quantity(value.value.as_ref()));
+        format!("{current}/{}", quantity(target.value.as_ref()))
     }
 }
 

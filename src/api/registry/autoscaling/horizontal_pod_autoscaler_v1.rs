@@ -74,7 +74,7 @@ impl Strategy for HorizontalPodAutoscalers {
 
 /// The targets as version 2 has them: version 1 keeps most in annotations.
 fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
-    let object = serde_json::to_value(scaler).ok().and_then(|value| Object::from_value(value));
+    let object = serde_json::to_value(scaler).ok().and_then(Object::from_value);
     let Some(mut object) = object else { return cells::NONE.to_owned() };
     to_stored(&mut object);
     match serde_json::from_value(object.into_value()) {

@@ -112,11 +112,10 @@ fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     let parallelism = (spec.parallelism, path.child("parallelism"));
     let when = " when completion mode is Indexed";
     too_much(errors, parallelism.0, INDEXED_PARALLELISM_MAX, &parallelism.1, when);
-    if let (Some(completions), Some(failed)) = (spec.completions, spec.max_failed_indexes) {
-        if failed > completions {
+    if let (Some(completions), Some(failed)) = (spec.completions, spec.max_failed_indexes)
+        && failed > completions {
             errors.push(FieldError::invalid(&failed_path, failed, "must be less than or equal to completions"));
         }
-    }
     too_much(errors, spec.max_failed_indexes, FAILED_INDEXES_MAX, &failed_path, "");
     let has_many = spec.completions.is_some_and(|completions| completions > MANY_COMPLETIONS);
     if has_many && spec.backoff_limit_per_index.is_some() {

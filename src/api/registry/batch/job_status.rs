@@ -113,11 +113,10 @@ impl Change<'_> {
             errors.push(FieldError::required(path, "completionTime is required for Complete jobs"));
         }
         let start_changed = *start != self.old.start_time;
-        if let (Some(end), Some(start)) = (new, start) {
-            if (start_changed || time_changed) && end.0 < start.0 {
+        if let (Some(end), Some(start)) = (new, start)
+            && (start_changed || time_changed) && end.0 < start.0 {
                 errors.push(FieldError::invalid(path, json(new), "must be equal to or after `startTime`"));
             }
-        }
     }
 
     fn finished(&self, errors: &mut FieldErrors, path: &FieldPath) {
@@ -152,18 +151,16 @@ impl Change<'_> {
         let completed_changed = completed != old.completed_indexes.as_deref().unwrap_or_default();
         let failed_changed = new.failed_indexes != old.failed_indexes;
         if let Some(completions) = spec.completions {
-            if completed_changed {
-                if let Err(why) = indexes::count(completed, completions) {
+            if completed_changed
+                && let Err(why) = indexes::count(completed, completions) {
                     let why = format!("error parsing completedIndexes: {why}");
                     errors.push(FieldError::invalid(&completed_path, completed, why));
                 }
-            }
-            if let Some(failed) = new.failed_indexes.as_ref().filter(|_| failed_changed) {
-                if let (Err(why), true) = (indexes::count(failed, completions), spec.backoff_limit_per_index.is_some()) {
+            if let Some(failed) = new.failed_indexes.as_ref().filter(|_| failed_changed)
+                && let (Err(why), true) = (indexes::count(failed, completions), spec.backoff_limit_per_index.is_some()) {
                     let why = format!("error parsing failedIndexes: {why}");
                     errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
                 }
-            }
         }
         if completed_changed && !completed.is_empty() && !is_indexed(spec) {
             let why = "cannot set non-empty completedIndexes when non-indexed completion mode";
@@ -191,12 +188,11 @@ impl Change<'_> {
             errors.push(FieldError::invalid(&terminating_path, terminating, why));
         }
         let active_changed = new.active.unwrap_or(0) != old.active.unwrap_or(0);
-        if let Some(ready) = new.ready.filter(|_| new.ready != old.ready || active_changed) {
-            if ready > new.active.unwrap_or(0) {
+        if let Some(ready) = new.ready.filter(|_| new.ready != old.ready || active_changed)
+            && ready > new.active.unwrap_or(0) {
                 let path = FieldPath::new("status").child("ready");
                 errors.push(FieldError::invalid(&path, ready, "cannot set more ready pods than active"));
             }
-        }
         let met = holds(new, "SuccessCriteriaMet");
         if met && holds(new, "Failed") {
             errors.push(FieldError::invalid_whole(path, "cannot set SuccessCriteriaMet=True and Failed=true conditions"));
@@ -268,7 +264,7 @@ mod tests {
         let old = job(json!({"failed": 2, "conditions": [{"type": "FailureTarget", "status": "True"}]}));
         let texts: Vec<String> = validate_status_update(&job(json!({"failed": 1})), &old)
             .iter()
-            .map(|error| error.to_string())
+            .map(std::string::ToString::to_string)
             .collect();
         assert_eq!(texts, [
             "status.conditions: Invalid value: cannot disable the terminal FailureTarget=True condition",

@@ -49,10 +49,7 @@ fn addresses(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> Vec<String> {
             listed.extend(ips().map(str::to_owned));
         }
         for port in ports {
-            listed.extend(ips().map(|ip| match ip.contains(':') {
-                true => format!("[{ip}]:{}", port.port),
-                false => format!("{ip}:{}", port.port),
-            }));
+            listed.extend(ips().map(|ip| if ip.contains(':') { format!("[{ip}]:{}", port.port) } else { format!("{ip}:{}", port.port) }));
         }
     }
     listed

@@ -95,7 +95,7 @@ fn object(event: &Event) -> String {
 fn source(event: &Event) -> String {
     let source = event.source.as_ref();
     cells::event_source(
-        source.and_then(|source| source.component.as_deref()).or_else(|| event.reporting_component.as_deref()),
-        source.and_then(|source| source.host.as_deref()).or_else(|| event.reporting_instance.as_deref()),
+        source.and_then(|source| source.component.as_deref()).or(event.reporting_component.as_deref()),
+        source.and_then(|source| source.host.as_deref()).or(event.reporting_instance.as_deref()),
     )
 }

@@ -150,10 +150,7 @@ fn ratio(
     }
     let Some((min, max)) = bounds else { return };
     let fits = [ratio, min, max].iter().all(|amount| amount.units() < MILLIS_MAX);
-    let (value, highest) = match fits {
-        true => (ratio.millis() as f64 / 1000.0, max.millis() as f64 / min.millis() as f64),
-        false => (ratio.units() as f64, max.units() as f64 / min.units() as f64),
-    };
+    let (value, highest) = if fits { (ratio.millis() as f64 / 1000.0, max.millis() as f64 / min.millis() as f64) } else { (ratio.units() as f64, max.units() as f64 / min.units() as f64) };
     if value > highest {
         refuse(format!("ratio {ratio} is greater than max/min = {highest:.6}"));
     }

@@ -51,11 +51,10 @@ impl Strategy for Nodes {
         if let Some(spec) = &mut node.spec {
             one_first_range(spec);
         }
-        if let Some(status) = &mut node.status {
-            if status.allocatable.is_none() {
+        if let Some(status) = &mut node.status
+            && status.allocatable.is_none() {
                 status.allocatable.clone_from(&status.capacity);
             }
-        }
     }
 
     fn prepare_for_create(node: &mut Node) {

@@ -158,12 +158,9 @@ fn config_status(errors: &mut FieldErrors, status: &NodeStatus) {
 }
 
 fn config_source(errors: &mut FieldErrors, source: &NodeConfigSource, place: Place, path: &FieldPath) {
-    match &source.config_map {
-        Some(map) => config_map(errors, map, place, &path.child("configMap")),
-        None => {
-            let why = "exactly one reference subfield must be non-nil";
-            errors.push(FieldError::invalid(path, json!({"ConfigMap": null}), why));
-        }
+    if let Some(map) = &source.config_map { config_map(errors, map, place, &path.child("configMap")) } else {
+        let why = "exactly one reference subfield must be non-nil";
+        errors.push(FieldError::invalid(path, json!({"ConfigMap": null}), why));
     }
 }
 

@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn texts(new: serde_json::Value, old: serde_json::Value) -> Vec<String> {
-        validate_update(&pod(new), &pod(old)).iter().map(|error| error.to_string()).collect()
+        validate_update(&pod(new), &pod(old)).iter().map(std::string::ToString::to_string).collect()
     }
 
     #[test]

@@ -129,10 +129,7 @@ fn why_no_object(content: &[u8]) -> Option<String> {
         Err(error) if error.is_eof() => Some("unexpected end of JSON input".to_owned()),
         Err(error) => {
             let first = content.iter().find(|byte| !byte.is_ascii_whitespace()).copied().unwrap_or_default();
-            match error.column() <= 1 + content.iter().take_while(|byte| byte.is_ascii_whitespace()).count() {
-                true => Some(format!("invalid character {:?} looking for beginning of value", char::from(first))),
-                false => Some(error.to_string()),
-            }
+            if error.column() <= 1 + content.iter().take_while(|byte| byte.is_ascii_whitespace()).count() { Some(format!("invalid character {:?} looking for beginning of value", char::from(first))) } else { Some(error.to_string()) }
         }
     }
 }

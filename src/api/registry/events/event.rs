@@ -181,9 +181,20 @@ fn object(event: &Event) -> String {
 fn source(event: &Event) -> String {
     let source = event.deprecated_source.as_ref();
     cells::event_source(
-        source.and_then(|source| source.component.as_deref()).or_else(|| event.reporting_controller.as_deref()),
-        source.and_then(|source| source.host.as_deref()).or_else(|| event.reporting_instance.as_deref()),
+        source.and_then(|source| source.component.as_deref()).or(event.reporting_controller.as_deref()),
+        source.and_then(|source| source.host.as_deref()).or(event.reporting_instance.as_deref()),
     )
+}
+
+/// A series is of two at least.
+fn series(errors: &mut FieldErrors, event: &Event) {
+    let Some(series) = &event.series else { return };
+    if series.count < 2 {
+        errors.push(FieldError::invalid(&FieldPath::new("series.count"), "", "should be at least 2"));
+    }
+    if !is_set(series.last_observed_time.0.as_second()) {
+        errors.push(FieldError::required(&FieldPath::new("series.lastObservedTime"), ""));
+    }
 }
 
 #[cfg(test)]
@@ -198,16 +209,5 @@ mod tests {
         assert_eq!(object.text_at(&["involvedObject", "name"]), "p");
         from_stored(&mut object);
         assert_eq!(object.into_value(), event);
-    }
-}
-
-/// A series is of two at least.
-fn series(errors: &mut FieldErrors, event: &Event) {
-    let Some(series) = &event.series else { return };
-    if series.count < 2 {
-        errors.push(FieldError::invalid(&FieldPath::new("series.count"), "", "should be at least 2"));
-    }
-    if !is_set(series.last_observed_time.0.as_second()) {
-        errors.push(FieldError::required(&FieldPath::new("series.lastObservedTime"), ""));
     }
 }

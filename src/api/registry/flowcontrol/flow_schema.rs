@@ -46,11 +46,10 @@ impl Strategy for FlowSchemas {
     const GENERATION: Generation = Generation::Spec;
 
     fn default(schema: &mut FlowSchema) {
-        if let Some(spec) = &mut schema.spec {
-            if spec.matching_precedence.unwrap_or(0) == 0 {
+        if let Some(spec) = &mut schema.spec
+            && spec.matching_precedence.unwrap_or(0) == 0 {
                 spec.matching_precedence = Some(DEFAULT_PRECEDENCE);
             }
-        }
     }
 
     fn prepare_for_status_update(schema: &mut FlowSchema, old: &FlowSchema) {

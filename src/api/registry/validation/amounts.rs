@@ -193,11 +193,10 @@ fn percent_error() -> String {
 
 /// Not above 100%.
 pub(crate) fn at_most_hundred_percent(errors: &mut FieldErrors, value: &IntOrString, path: &FieldPath) {
-    if let IntOrString::String(text) = value {
-        if percent(text).is_some_and(|percent| percent > 100) {
+    if let IntOrString::String(text) = value
+        && percent(text).is_some_and(|percent| percent > 100) {
             errors.push(FieldError::invalid(path, text.as_str(), "must not be greater than 100%"));
         }
-    }
 }
 
 /// The number of a percentage.

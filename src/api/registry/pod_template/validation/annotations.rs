@@ -29,12 +29,11 @@ pub(crate) fn pod_annotations(
     path: &FieldPath,
 ) {
     let Some(annotations) = annotations else { return };
-    if let Some(value) = annotations.get(MIRROR) {
-        if spec.node_name.as_deref().is_none_or(str::is_empty) {
+    if let Some(value) = annotations.get(MIRROR)
+        && spec.node_name.as_deref().is_none_or(str::is_empty) {
             let why = "must set spec.nodeName if mirror pod annotation is set";
             errors.push(FieldError::invalid(&path.key(MIRROR), value.as_str(), why));
         }
-    }
     if let Some(cost) = annotations.get(DELETION_COST) {
         let is_number = cost.parse::<i32>().is_ok() && !cost.starts_with('+');
         let is_canonical = !(cost.len() > 1 && cost.starts_with('0'));

@@ -106,31 +106,26 @@ fn handler(errors: &mut FieldErrors, handler: &Handler<'_>, grace: Option<i64>, 
         }
         kinds == 1
     };
-    if let Some(exec) = handler.exec {
-        if is_first(errors, "exec") && exec.command.as_ref().is_none_or(Vec::is_empty) {
+    if let Some(exec) = handler.exec
+        && is_first(errors, "exec") && exec.command.as_ref().is_none_or(Vec::is_empty) {
             errors.push(FieldError::required(&path.child("exec").child("command"), ""));
         }
-    }
-    if let Some(get) = handler.http_get {
-        if is_first(errors, "httpGet") {
+    if let Some(get) = handler.http_get
+        && is_first(errors, "httpGet") {
             http_get(errors, get, &path.child("httpGet"));
         }
-    }
-    if let Some(tcp) = handler.tcp_socket {
-        if is_first(errors, "tcpSocket") {
+    if let Some(tcp) = handler.tcp_socket
+        && is_first(errors, "tcpSocket") {
             ports::number_or_name(errors, &tcp.port, &path.child("tcpSocket").child("port"));
         }
-    }
-    if let Some(grpc) = handler.grpc {
-        if is_first(errors, "grpc") {
+    if let Some(grpc) = handler.grpc
+        && is_first(errors, "grpc") {
             ports::number(errors, grpc.port, &path.child("grpc").child("port"));
         }
-    }
-    if let Some(sleep) = handler.sleep {
-        if is_first(errors, "sleep") {
+    if let Some(sleep) = handler.sleep
+        && is_first(errors, "sleep") {
             sleep_within(errors, sleep, grace, &path.child("sleep"));
         }
-    }
     if kinds == 0 {
         errors.push(FieldError::required(path, "must specify a handler type"));
     }

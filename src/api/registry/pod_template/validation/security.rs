@@ -261,13 +261,12 @@ pub(super) fn windows_host_processes(errors: &mut FieldErrors, spec: &PodSpec, p
     visit_containers(spec, path, |container, path| {
         all += 1;
         let own = container.security_context.as_ref().and_then(|context| context.windows_options.as_ref()?.host_process);
-        if let (Some(of_pod), Some(own)) = (of_pod, own) {
-            if of_pod != own {
+        if let (Some(of_pod), Some(own)) = (of_pod, own)
+            && of_pod != own {
                 let path = path.child("securityContext").child("windowsOptions").child("hostProcess");
                 let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
                 errors.push(FieldError::invalid(&path, own, why));
             }
-        }
         if own.or(of_pod) == Some(true) {
             host += 1;
         }
