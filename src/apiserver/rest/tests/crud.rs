@@ -131,7 +131,7 @@ async fn nobody_without_a_certificate_sees_more_than_health() {
     assert_eq!(client.call("GET", "/readyz", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/version", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/api/v1/namespaces", Value::Null).await.0, 403);
-    assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 401);
+    assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 403);
 }
 
 #[tokio::test]
