@@ -311,6 +311,9 @@ impl<'a> Parser<'a> {
         let mut start = self.at;
         let mut read = String::new();
         loop {
+            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            let rest = &self.text[self.at..];
+            self.at += rest.iter().position(ends).unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
                     let rest = String::from_utf8_lossy(&self.text[start..self.at]);
@@ -328,8 +331,7 @@ impl<'a> Parser<'a> {
                     read.push(escaped);
                     start = self.at;
                 }
-                Some(0..=0x1f) | None => return Err(self.unexpected("in string literal")),
-                Some(_) => self.at += 1,
+                _ => return Err(self.unexpected("in string literal")),
             }
         }
     }

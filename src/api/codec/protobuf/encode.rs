@@ -3,6 +3,7 @@
 //! Values that are no pointers in Go are always written, also when they are empty; map entries go by key.
 
 use std::collections::BTreeMap;
+use std::sync::{LazyLock, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,14 +35,18 @@ pub fn encode_document(
     Ok(out.out.finish())
 }
 
-/// The fields that are sent, the highest number first: they are written backwards.
-fn fields_backwards(type_ref: TypeRef) -> Vec<(u32, FieldRef)> {
-    let mut fields: Vec<_> = type_ref
-        .declared_fields()
-        .filter_map(|field| Some((field.proto_tag()?, field)))
-        .collect();
-    fields.sort_unstable_by_key(|(tag, _)| std::cmp::Reverse(*tag));
-    fields
+/// The fields that are sent, the highest number first: they are written backwards. Sorted once for each type.
+fn fields_backwards(type_ref: TypeRef) -> &'static [(u32, FieldRef)] {
+    static SORTED: LazyLock<BTreeMap<TypeRef, OnceLock<Vec<(u32, FieldRef)>>>> =
+        LazyLock::new(|| TypeRef::all().map(|one| (one, OnceLock::new())).collect());
+    SORTED[&type_ref].get_or_init(|| {
+        let mut fields: Vec<_> = type_ref
+            .declared_fields()
+            .filter_map(|field| Some((field.proto_tag()?, field)))
+            .collect();
+        fields.sort_unstable_by_key(|(tag, _)| std::cmp::Reverse(*tag));
+        fields
+    })
 }
 
 struct Encoder {
@@ -52,7 +57,7 @@ const NULL: &Document<'static> = &Document::Null;
 
 impl Encoder {
     fn message(&mut self, object: &Document<'_>, type_ref: TypeRef) -> Result<(), ProtobufError> {
-        for (tag, field) in fields_backwards(type_ref) {
+        for &(tag, field) in fields_backwards(type_ref) {
             if field.is_inline() {
                 let inner = field
                     .shape()
