@@ -88,7 +88,11 @@ impl ImportCommand {
         let store = self.store.open()?;
         for archive in &self.archives {
             for image in store.import(archive)? {
-                let names = if image.tags.is_empty() { image.id.0 } else { image.tags.join(", ") };
+                let names = if image.tags.is_empty() {
+                    image.id.0
+                } else {
+                    image.tags.join(", ")
+                };
                 println!("imported {names}");
             }
         }
@@ -113,9 +117,15 @@ impl ListCommand {
 impl PullCommand {
     fn run(self) -> anyhow::Result<()> {
         let store = Arc::new(self.store.open()?);
-        let settings = PullSettings { registries: registries(&self.registries)?, ..PullSettings::default() };
+        let settings = PullSettings {
+            registries: registries(&self.registries)?,
+            ..PullSettings::default()
+        };
         let image = Reference::parse(&self.image)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let id = runtime.block_on(images::pull(&store, &settings, &image, None))?;
         println!("pulled {} as {}", self.image, id.0);
         Ok(())

@@ -26,13 +26,18 @@ impl ServerCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let file = match &self.flags.config {
             Some(path) => ServerFlags::from_file(path)?,
-            None => ServerConfig::default_file().map(ServerFlags::from_file).transpose()?.unwrap_or_default(),
+            None => ServerConfig::default_file()
+                .map(ServerFlags::from_file)
+                .transpose()?
+                .unwrap_or_default(),
         };
         let said = self.flags.or(file);
         start_log(&said)?;
         let host_name = linux::system::host_name();
         let config = ServerConfig::from_flags(said, &host_name)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(WORKERS_MAX);
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(threads)
@@ -75,8 +80,14 @@ fn tell_systemd(state: NotifyState<'_>) {
 }
 
 fn start_log(said: &ServerFlags) -> anyhow::Result<()> {
-    let level = if said.debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let level = if said.debug {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
     match said.log_format.as_deref().unwrap_or("text") {
         "text" => log.with_target(false).with_ansi(false).init(),
         "json" => log.json().init(),

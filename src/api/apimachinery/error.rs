@@ -108,7 +108,13 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: None,
+        }
     }
 
     #[must_use]
@@ -132,13 +138,21 @@ impl ApiError {
 
     /// The answer to a path that names nothing the server knows.
     pub fn no_such_path() -> Self {
-        Self::new(404, Reason::NotFound, "the server could not find the requested resource")
-            .with_details(StatusDetails::default())
+        Self::new(
+            404,
+            Reason::NotFound,
+            "the server could not find the requested resource",
+        )
+        .with_details(StatusDetails::default())
     }
 
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::new(409, Reason::AlreadyExists, format!("{resource} {} already exists", quote(name)))
-            .about(resource, name)
+        Self::new(
+            409,
+            Reason::AlreadyExists,
+            format!("{resource} {} already exists", quote(name)),
+        )
+        .about(resource, name)
     }
 
     pub fn conflict(resource: &GroupResource, name: &str, why: &str) -> Self {
@@ -184,7 +198,10 @@ impl ApiError {
     }
 
     pub fn method_not_allowed(resource: &GroupResource, verb: &str) -> Self {
-        let message = format!("{verb} is not supported on resources of kind {}", quote(&resource.to_string()));
+        let message = format!(
+            "{verb} is not supported on resources of kind {}",
+            quote(&resource.to_string())
+        );
         Self::new(405, Reason::MethodNotAllowed, message).about(resource, "")
     }
 
@@ -206,15 +223,22 @@ impl ApiError {
     }
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        Self::new(429, Reason::TooManyRequests, message)
-            .with_details(StatusDetails { retry_after_seconds, ..StatusDetails::default() })
+        Self::new(429, Reason::TooManyRequests, message).with_details(StatusDetails {
+            retry_after_seconds,
+            ..StatusDetails::default()
+        })
     }
 
     pub fn internal(why: impl fmt::Display) -> Self {
         let why = why.to_string();
-        let cause = Cause { message: why.clone(), ..Cause::default() };
-        Self::new(500, Reason::InternalError, format!("Internal error occurred: {why}"))
-            .with_details(StatusDetails { causes: vec![cause], ..StatusDetails::default() })
+        let cause = Cause {
+            message: why.clone(),
+            ..Cause::default()
+        };
+        Self::new(500, Reason::InternalError, format!("Internal error occurred: {why}")).with_details(StatusDetails {
+            causes: vec![cause],
+            ..StatusDetails::default()
+        })
     }
 
     pub fn service_unavailable(message: impl Into<String>) -> Self {
@@ -222,8 +246,10 @@ impl ApiError {
     }
 
     pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        Self::new(504, Reason::Timeout, format!("Timeout: {}", message.into()))
-            .with_details(StatusDetails { retry_after_seconds, ..StatusDetails::default() })
+        Self::new(504, Reason::Timeout, format!("Timeout: {}", message.into())).with_details(StatusDetails {
+            retry_after_seconds,
+            ..StatusDetails::default()
+        })
     }
 
     pub fn is_not_found(&self) -> bool {
@@ -269,10 +295,21 @@ impl ApiError {
         }
         let reason = status.get("reason").and_then(|reason| Reason::deserialize(reason).ok());
         Some(Self {
-            code: status.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok()).unwrap_or(500),
+            code: status
+                .get("code")
+                .and_then(Value::as_u64)
+                .and_then(|code| u16::try_from(code).ok())
+                .unwrap_or(500),
             reason: reason.unwrap_or(Reason::Unknown),
-            message: status.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            details: status.get("details").and_then(|details| StatusDetails::deserialize(details).ok()).map(Box::new),
+            message: status
+                .get("message")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            details: status
+                .get("details")
+                .and_then(|details| StatusDetails::deserialize(details).ok())
+                .map(Box::new),
             continue_token: None,
         })
     }

@@ -21,7 +21,11 @@ impl FieldPath {
 
     #[must_use]
     pub fn child(&self, field: &str) -> Self {
-        if self.0.is_empty() { Self(field.to_owned()) } else { Self(format!("{}.{field}", self.0)) }
+        if self.0.is_empty() {
+            Self(field.to_owned())
+        } else {
+            Self(format!("{}.{field}", self.0))
+        }
     }
 
     #[must_use]
@@ -107,7 +111,10 @@ pub struct FieldError {
 
 /// A JSON object whose fields come in the order given, as Go prints a struct.
 pub fn in_order(fields: &[(&str, Value)]) -> String {
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", Value::from(*name)))
+        .collect();
     format!("{{{}}}", fields.join(","))
 }
 
@@ -144,8 +151,11 @@ impl FieldError {
     /// `supported` is listed in the order given; upstream gives sorted lists.
     pub fn not_supported(path: &FieldPath, value: impl Into<Value>, supported: &[&str]) -> Self {
         let listed: Vec<String> = supported.iter().map(|value| quote(value)).collect();
-        let detail =
-            if listed.is_empty() { String::new() } else { format!("supported values: {}", listed.join(", ")) };
+        let detail = if listed.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", listed.join(", "))
+        };
         Self::with(FieldErrorKind::NotSupported, path, value.into(), detail)
     }
 
@@ -162,11 +172,22 @@ impl FieldError {
 
     pub fn too_many(path: &FieldPath, actual: usize, max: usize) -> Self {
         let unit = if max == 1 { "item" } else { "items" };
-        Self::with(FieldErrorKind::TooMany, path, Value::from(actual), format!("must have at most {max} {unit}"))
+        Self::with(
+            FieldErrorKind::TooMany,
+            path,
+            Value::from(actual),
+            format!("must have at most {max} {unit}"),
+        )
     }
 
     fn with(kind: FieldErrorKind, path: &FieldPath, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, path: path.clone(), value, shown: None, detail: detail.into() }
+        Self {
+            kind,
+            path: path.clone(),
+            value,
+            shown: None,
+            detail: detail.into(),
+        }
     }
 
     /// Prints the value as `text`; see [`in_order`].

@@ -54,7 +54,9 @@ fn is_lower_alphanumeric(byte: u8) -> bool {
 
 fn is_dns_label(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     is_lower_alphanumeric(first)
         && is_lower_alphanumeric(last)
         && bytes.iter().all(|&byte| is_lower_alphanumeric(byte) || byte == b'-')
@@ -126,10 +128,14 @@ pub fn path_segment_error(name: &str) -> Option<String> {
 
 fn is_qualified_part(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Every reason why `name` is no qualified name (`prefix/name`).
@@ -195,13 +201,14 @@ pub fn label_value_error(value: &str) -> Option<String> {
 }
 
 /// Errors of a map of labels at `path`.
-pub fn label_errors<'a>(
-    labels: impl Iterator<Item = (&'a str, &'a str)>,
-    path: &FieldPath,
-) -> Vec<FieldError> {
+pub fn label_errors<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, value) in labels {
-        errors.extend(qualified_name_errors(key).into_iter().map(|why| FieldError::invalid(path, key, why)));
+        errors.extend(
+            qualified_name_errors(key)
+                .into_iter()
+                .map(|why| FieldError::invalid(path, key, why)),
+        );
         if let Some(why) = label_value_error(value) {
             errors.push(FieldError::invalid(path, value, why));
         }
@@ -219,11 +226,18 @@ pub fn annotation_errors<'a>(
     for (key, value) in annotations {
         // Keys were once stored with capitals; the rule is about the lower-case form.
         let lower = key.to_lowercase();
-        errors.extend(qualified_name_errors(&lower).into_iter().map(|why| FieldError::invalid(path, key, why)));
+        errors.extend(
+            qualified_name_errors(&lower)
+                .into_iter()
+                .map(|why| FieldError::invalid(path, key, why)),
+        );
         bytes += key.len() + value.len();
     }
     if bytes > ANNOTATIONS_BYTES_MAX {
-        errors.push(FieldError::too_long(path, i64::try_from(ANNOTATIONS_BYTES_MAX).unwrap_or(i64::MAX)));
+        errors.push(FieldError::too_long(
+            path,
+            i64::try_from(ANNOTATIONS_BYTES_MAX).unwrap_or(i64::MAX),
+        ));
     }
     errors
 }

@@ -90,7 +90,10 @@ impl Object {
 
     /// A text of the metadata; empty if missing.
     pub fn metadata_text(&self, field: &str) -> &str {
-        self.metadata().and_then(|metadata| metadata.get(field)).and_then(Value::as_str).unwrap_or_default()
+        self.metadata()
+            .and_then(|metadata| metadata.get(field))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// Sets a text of the metadata, or removes the field when `text` is empty.
@@ -124,7 +127,10 @@ impl Object {
     }
 
     pub fn generation(&self) -> i64 {
-        self.metadata().and_then(|metadata| metadata.get("generation")).and_then(Value::as_i64).unwrap_or(0)
+        self.metadata()
+            .and_then(|metadata| metadata.get("generation"))
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
     }
 
     pub fn set_generation(&mut self, generation: i64) {
@@ -193,7 +199,8 @@ impl Object {
     /// The value at a path of field names: `object.at(&["spec", "replicas"])`.
     pub fn at(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.0.get(*first)?, |value, field| value.get(*field))
+        rest.iter()
+            .try_fold(self.0.get(*first)?, |value, field| value.get(*field))
     }
 
     /// The text of a scalar at a path, as a field selector compares it; empty if missing.
@@ -208,7 +215,9 @@ impl Object {
 
     /// Sets the value at a path, making objects on the way. A non-object in the way is replaced.
     pub fn set_at(&mut self, path: &[&str], value: Value) {
-        let Some((last, parents)) = path.split_last() else { return };
+        let Some((last, parents)) = path.split_last() else {
+            return;
+        };
         let mut map = &mut self.0;
         for parent in parents {
             let next = map.entry(*parent).or_insert_with(|| Value::Object(Map::new()));

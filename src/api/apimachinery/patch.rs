@@ -50,14 +50,23 @@ fn apply_one(document: &mut Value, operation: &json_patch::PatchOperation) -> Re
 
 /// Upstream tells nobody which operation failed, or why.
 fn rejected() -> ApiError {
-    ApiError::new(422, crate::Reason::Invalid, "the server rejected our request due to an error in our request")
-        .with_details(crate::StatusDetails::default())
+    ApiError::new(
+        422,
+        crate::Reason::Invalid,
+        "the server rejected our request due to an error in our request",
+    )
+    .with_details(crate::StatusDetails::default())
 }
 
 fn size_of_tree(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.iter().map(size_of_tree).sum::<usize>() + 2,
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + size_of_tree(value)).sum::<usize>() + 2,
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, value)| key.len() + size_of_tree(value))
+                .sum::<usize>()
+                + 2
+        }
         Value::String(text) => text.len() + 2,
         _ => 8,
     }

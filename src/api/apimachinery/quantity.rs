@@ -32,19 +32,31 @@ const NANO: i128 = 1_000_000_000;
 const NANOS_MAX: i128 = i64::MAX as i128 * NANO;
 
 impl Quantity {
-    pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
+    pub const ZERO: Self = Self {
+        nanos: 0,
+        format: Format::DecimalSi,
+    };
 
     pub fn from_units(units: i64) -> Self {
-        Self { nanos: i128::from(units) * NANO, format: Format::DecimalSi }
+        Self {
+            nanos: i128::from(units) * NANO,
+            format: Format::DecimalSi,
+        }
     }
 
     pub fn from_millis(millis: i64) -> Self {
-        Self { nanos: i128::from(millis) * 1_000_000, format: Format::DecimalSi }
+        Self {
+            nanos: i128::from(millis) * 1_000_000,
+            format: Format::DecimalSi,
+        }
     }
 
     /// Bytes written with binary suffixes: `4Gi`.
     pub fn from_bytes(bytes: i64) -> Self {
-        Self { nanos: i128::from(bytes) * NANO, format: Format::BinarySi }
+        Self {
+            nanos: i128::from(bytes) * NANO,
+            format: Format::BinarySi,
+        }
     }
 
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
@@ -57,7 +69,10 @@ impl Quantity {
         let (number, suffix) = text.split_at(number_end);
         let (scale, format) = parse_suffix(suffix)?;
         let nanos = scale.apply(parse_decimal(number)?);
-        Ok(Self { nanos: nanos.clamp(-NANOS_MAX, NANOS_MAX), format })
+        Ok(Self {
+            nanos: nanos.clamp(-NANOS_MAX, NANOS_MAX),
+            format,
+        })
     }
 
     /// Whole units, rounded up (away from zero), as `Value()`.
@@ -86,12 +101,18 @@ impl Quantity {
     #[must_use]
     pub fn saturating_add(self, other: Self) -> Self {
         let format = if self.nanos == 0 { other.format } else { self.format };
-        Self { nanos: (self.nanos + other.nanos).clamp(-NANOS_MAX, NANOS_MAX), format }
+        Self {
+            nanos: (self.nanos + other.nanos).clamp(-NANOS_MAX, NANOS_MAX),
+            format,
+        }
     }
 
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
-        self.saturating_add(Self { nanos: -other.nanos, format: other.format })
+        self.saturating_add(Self {
+            nanos: -other.nanos,
+            format: other.format,
+        })
     }
 }
 
@@ -119,10 +140,14 @@ struct Decimal {
 impl Scale {
     fn apply(self, decimal: Decimal) -> i128 {
         match self {
-            Self::Two(bits) => scale_ten(decimal.mantissa.saturating_mul(1 << bits), 9 - i64::from(decimal.fraction_digits)),
-            Self::Ten(exponent) => {
-                scale_ten(decimal.mantissa, 9 + i64::from(exponent) - i64::from(decimal.fraction_digits))
-            }
+            Self::Two(bits) => scale_ten(
+                decimal.mantissa.saturating_mul(1 << bits),
+                9 - i64::from(decimal.fraction_digits),
+            ),
+            Self::Ten(exponent) => scale_ten(
+                decimal.mantissa,
+                9 + i64::from(exponent) - i64::from(decimal.fraction_digits),
+            ),
         }
     }
 }
@@ -132,14 +157,22 @@ fn scale_ten(mantissa: i128, exponent: i64) -> i128 {
         return 0;
     }
     match u32::try_from(exponent.unsigned_abs()).unwrap_or(u32::MAX) {
-        power if exponent >= 0 => 10i128.checked_pow(power).map_or(i128::MAX * mantissa.signum(), |factor| mantissa.saturating_mul(factor)),
-        power => 10i128.checked_pow(power).map_or(mantissa.signum(), |divisor| round_up(mantissa, divisor)),
+        power if exponent >= 0 => 10i128
+            .checked_pow(power)
+            .map_or(i128::MAX * mantissa.signum(), |factor| mantissa.saturating_mul(factor)),
+        power => 10i128
+            .checked_pow(power)
+            .map_or(mantissa.signum(), |divisor| round_up(mantissa, divisor)),
     }
 }
 
 fn round_up(amount: i128, unit: i128) -> i128 {
     let whole = amount / unit;
-    if amount % unit == 0 { whole } else { whole + amount.signum() }
+    if amount % unit == 0 {
+        whole
+    } else {
+        whole + amount.signum()
+    }
 }
 
 fn parse_decimal(number: &str) -> Result<Decimal, QuantityError> {
@@ -169,7 +202,10 @@ fn parse_decimal(number: &str) -> Result<Decimal, QuantityError> {
     if lost {
         mantissa = mantissa.saturating_add(1);
     }
-    Ok(Decimal { mantissa: if negative { -mantissa } else { mantissa }, fraction_digits })
+    Ok(Decimal {
+        mantissa: if negative { -mantissa } else { mantissa },
+        fraction_digits,
+    })
 }
 
 fn parse_suffix(suffix: &str) -> Result<(Scale, Format), QuantityError> {
@@ -198,7 +234,11 @@ fn parse_suffix(suffix: &str) -> Result<(Scale, Format), QuantityError> {
 fn parse_exponent(suffix: &str) -> Result<i32, QuantityError> {
     let wrong = || {
         let known_letters = suffix.bytes().all(|byte| b"eEinumkKMGTP+-0123456789".contains(&byte));
-        if known_letters { QuantityError::Suffix } else { QuantityError::Format }
+        if known_letters {
+            QuantityError::Suffix
+        } else {
+            QuantityError::Format
+        }
     };
     let digits = suffix.strip_prefix(['e', 'E']).ok_or_else(wrong)?;
     digits.parse().map_err(|_error| wrong())
@@ -239,7 +279,11 @@ fn format_binary(units: i128, formatter: &mut fmt::Formatter<'_>) -> fmt::Result
         mantissa /= 1024;
         index += 1;
     }
-    write!(formatter, "{mantissa}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][index])
+    write!(
+        formatter,
+        "{mantissa}{}",
+        ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][index]
+    )
 }
 
 impl PartialEq for Quantity {
@@ -273,10 +317,26 @@ mod tests {
     #[test]
     fn canonical_forms_are_upstreams() {
         for (given, canonical_form) in [
-            ("0", "0"), ("100m", "100m"), ("1000m", "1"), ("0.5", "500m"), ("1.5Gi", "1536Mi"), ("1024Ki", "1Mi"),
-            ("1e3", "1e3"), ("1E6", "1e6"), ("1000k", "1M"), ("12", "12"), ("1Ki", "1Ki"), ("0.1Gi", "107374182400m"),
-            ("-1.5", "-1500m"), ("100", "100"), ("1000", "1k"), ("1.123456789123", "1123456790n"), ("512Mi", "512Mi"),
-            ("1000000Ki", "1000000Ki"), ("2.0", "2"), ("0.5Ki", "512"),
+            ("0", "0"),
+            ("100m", "100m"),
+            ("1000m", "1"),
+            ("0.5", "500m"),
+            ("1.5Gi", "1536Mi"),
+            ("1024Ki", "1Mi"),
+            ("1e3", "1e3"),
+            ("1E6", "1e6"),
+            ("1000k", "1M"),
+            ("12", "12"),
+            ("1Ki", "1Ki"),
+            ("0.1Gi", "107374182400m"),
+            ("-1.5", "-1500m"),
+            ("100", "100"),
+            ("1000", "1k"),
+            ("1.123456789123", "1123456790n"),
+            ("512Mi", "512Mi"),
+            ("1000000Ki", "1000000Ki"),
+            ("2.0", "2"),
+            ("0.5Ki", "512"),
         ] {
             assert_eq!(canonical(given), canonical_form, "of {given}");
         }

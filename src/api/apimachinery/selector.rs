@@ -53,9 +53,16 @@ impl Requirement {
         }
         let wants_number = matches!(operator, Operator::GreaterThan | Operator::LessThan);
         if wants_number && values.iter().any(|value| value.parse::<i64>().is_err()) {
-            return Err(error(format!("values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer", values.first().map_or("", String::as_str))));
+            return Err(error(format!(
+                "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
+                values.first().map_or("", String::as_str)
+            )));
         }
-        Ok(Self { key: key.to_owned(), operator, values })
+        Ok(Self {
+            key: key.to_owned(),
+            operator,
+            values,
+        })
     }
 
     pub fn matches(&self, value: Option<&str>) -> bool {
@@ -82,7 +89,10 @@ impl LabelSelector {
     }
 
     pub fn nothing() -> Self {
-        Self { requirements: Vec::new(), matches_nothing: true }
+        Self {
+            requirements: Vec::new(),
+            matches_nothing: true,
+        }
     }
 
     /// Exactly these labels.
@@ -95,24 +105,38 @@ impl LabelSelector {
                 values: BTreeSet::from([value.to_owned()]),
             })
             .collect();
-        Self { requirements, matches_nothing: false }
+        Self {
+            requirements,
+            matches_nothing: false,
+        }
     }
 
     /// From the `metav1.LabelSelector` in an object. A missing one matches nothing, an empty one everything.
     pub fn from_object(selector: Option<&Value>) -> Result<Self, SelectorError> {
-        let Some(selector) = selector.filter(|selector| !selector.is_null()) else { return Ok(Self::nothing()) };
+        let Some(selector) = selector.filter(|selector| !selector.is_null()) else {
+            return Ok(Self::nothing());
+        };
         let selector = ObjectSelector::deserialize(selector).map_err(|problem| error(problem.to_string()))?;
-        let mut parsed = Self::from_labels(selector.match_labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let mut parsed = Self::from_labels(
+            selector
+                .match_labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
         for expression in selector.match_expressions {
             let operator = match expression.operator.as_str() {
                 "In" => Operator::In,
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(error(format!("{other:?} is not a valid label selector operator"))),
+                other => {
+                    return Err(error(format!("{other:?} is not a valid label selector operator")));
+                }
             };
             let values = expression.values.into_iter().collect();
-            parsed.requirements.push(Requirement::new(&expression.key, operator, values)?);
+            parsed
+                .requirements
+                .push(Requirement::new(&expression.key, operator, values)?);
         }
         Ok(parsed)
     }
@@ -127,7 +151,10 @@ impl LabelSelector {
             }
             requirements.push(parse_requirement(part)?);
         }
-        Ok(Self { requirements, matches_nothing: false })
+        Ok(Self {
+            requirements,
+            matches_nothing: false,
+        })
     }
 
     pub fn requirements(&self) -> &[Requirement] {
@@ -140,7 +167,11 @@ impl LabelSelector {
 
     /// Does it match labels that `lookup` finds by key?
     pub fn matches_with<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
-        !self.matches_nothing && self.requirements.iter().all(|requirement| requirement.matches(lookup(&requirement.key)))
+        !self.matches_nothing
+            && self
+                .requirements
+                .iter()
+                .all(|requirement| requirement.matches(lookup(&requirement.key)))
     }
 
     pub fn matches(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
@@ -199,8 +230,11 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
         return parse_set(part, key, list);
     }
     for (sign, operator) in [
-        ("!=", Operator::NotIn), ("==", Operator::In), ("=", Operator::In),
-        (">", Operator::GreaterThan), ("<", Operator::LessThan),
+        ("!=", Operator::NotIn),
+        ("==", Operator::In),
+        ("=", Operator::In),
+        (">", Operator::GreaterThan),
+        ("<", Operator::LessThan),
     ] {
         if let Some((key, value)) = part.split_once(sign) {
             if value.trim_start().starts_with('=') {
@@ -214,9 +248,13 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
         let found = words.next().unwrap_or_default();
         if matches!(found, "in" | "notin") {
             let next = words.next().unwrap_or_default();
-            return Err(error(format!("unable to parse requirement: found '{next}' expected: '('")));
+            return Err(error(format!(
+                "unable to parse requirement: found '{next}' expected: '('"
+            )));
         }
-        return Err(error(format!("unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt")));
+        return Err(error(format!(
+            "unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt"
+        )));
     }
     Requirement::new(part, Operator::Exists, BTreeSet::new())
 }
@@ -228,8 +266,15 @@ fn parse_set(part: &str, head: &str, list: &str) -> Result<Requirement, Selector
         (Some(key), Some("notin"), None) => (key, Operator::NotIn),
         _ => return Err(error(format!("unable to parse requirement: {part}"))),
     };
-    let list = list.trim_end().strip_suffix(')').ok_or_else(|| error("found '', expected: ',', or ')'"))?;
-    Requirement::new(key, operator, list.split(',').map(|value| value.trim().to_owned()).collect())
+    let list = list
+        .trim_end()
+        .strip_suffix(')')
+        .ok_or_else(|| error("found '', expected: ',', or ')'"))?;
+    Requirement::new(
+        key,
+        operator,
+        list.split(',').map(|value| value.trim().to_owned()).collect(),
+    )
 }
 
 impl fmt::Display for LabelSelector {
@@ -274,7 +319,11 @@ impl FieldSelector {
     }
 
     pub fn equals(field: impl Into<String>, value: impl Into<String>) -> Self {
-        Self(vec![FieldRequirement { field: field.into(), value: value.into(), equal: true }])
+        Self(vec![FieldRequirement {
+            field: field.into(),
+            value: value.into(),
+            equal: true,
+        }])
     }
 
     /// From the text of a `fieldSelector` parameter: `spec.nodeName=n1,status.phase!=Failed`, with `\` before `,`, `=` and `\`.
@@ -292,7 +341,10 @@ impl FieldSelector {
 
     /// The value that the selector demands of `field`, if it demands exactly one.
     pub fn exact(&self, field: &str) -> Option<&str> {
-        self.0.iter().find(|requirement| requirement.equal && requirement.field == field).map(|found| found.value.as_str())
+        self.0
+            .iter()
+            .find(|requirement| requirement.equal && requirement.field == field)
+            .map(|found| found.value.as_str())
     }
 
     /// Does it match the fields that `lookup` finds? A missing field is empty.
@@ -320,7 +372,11 @@ fn split_unescaped(text: &str) -> Vec<String> {
 fn parse_field_requirement(term: &str) -> Result<FieldRequirement, SelectorError> {
     for (sign, equal) in [("!=", false), ("==", true), ("=", true)] {
         if let Some((field, value)) = term.split_once(sign) {
-            return Ok(FieldRequirement { field: field.to_owned(), value: unescape(value)?, equal });
+            return Ok(FieldRequirement {
+                field: field.to_owned(),
+                value: unescape(value)?,
+                equal,
+            });
         }
     }
     Err(error(format!("invalid selector: '{term}'; can't understand '{term}'")))
@@ -333,9 +389,17 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
         match character {
             '\\' => match characters.next() {
                 Some(escaped @ ('\\' | ',' | '=')) => text.push(escaped),
-                _ => return Err(error(format!("invalid field selector: invalid escape sequence in value: {value}"))),
+                _ => {
+                    return Err(error(format!(
+                        "invalid field selector: invalid escape sequence in value: {value}"
+                    )));
+                }
             },
-            ',' | '=' => return Err(error(format!("invalid field selector: unescaped character in value: {value}"))),
+            ',' | '=' => {
+                return Err(error(format!(
+                    "invalid field selector: unescaped character in value: {value}"
+                )));
+            }
             other => text.push(other),
         }
     }
@@ -348,8 +412,17 @@ impl fmt::Display for FieldSelector {
             if index > 0 {
                 formatter.write_str(",")?;
             }
-            let value = requirement.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
-            write!(formatter, "{}{}{value}", requirement.field, if requirement.equal { "=" } else { "!=" })?;
+            let value = requirement
+                .value
+                .replace('\\', "\\\\")
+                .replace(',', "\\,")
+                .replace('=', "\\=");
+            write!(
+                formatter,
+                "{}{}{value}",
+                requirement.field,
+                if requirement.equal { "=" } else { "!=" }
+            )?;
         }
         Ok(())
     }
@@ -371,8 +444,16 @@ mod tests {
 
     #[test]
     fn a_missing_selector_in_an_object_matches_nothing() {
-        assert!(!LabelSelector::from_object(None).expect("nothing").matches_with(|_| None));
-        assert!(LabelSelector::from_object(Some(&serde_json::json!({}))).expect("everything").matches_with(|_| None));
+        assert!(
+            !LabelSelector::from_object(None)
+                .expect("nothing")
+                .matches_with(|_| None)
+        );
+        assert!(
+            LabelSelector::from_object(Some(&serde_json::json!({})))
+                .expect("everything")
+                .matches_with(|_| None)
+        );
     }
 
     #[test]

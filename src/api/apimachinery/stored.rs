@@ -57,7 +57,10 @@ impl ObjectIndex {
     }
 
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+        self.labels
+            .iter()
+            .find(|(name, _)| **name == *key)
+            .map(|(_, value)| &**value)
     }
 
     /// The value of a selectable field; `metadata.name` and `metadata.namespace` always exist.
@@ -65,7 +68,11 @@ impl ObjectIndex {
         match field {
             "metadata.name" => Some(&self.key.name),
             "metadata.namespace" => Some(&self.key.namespace),
-            _ => self.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| &**value),
+            _ => self
+                .fields
+                .iter()
+                .find(|(name, _)| *name == field)
+                .map(|(_, value)| &**value),
         }
     }
 
@@ -88,15 +95,13 @@ impl StoredObject {
 
     /// Reads the object, or the few fields that `T` names, from its bytes. The result has no resourceVersion: that is `revision`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        match serde_json::from_slice(&self.bytes) {
-            Ok(object) => Ok(object),
-            // Rare enough to try the short way first.
-            Err(_) => {
-                let mut tree = serde_json::from_slice(&self.bytes)?;
-                zero_times::spell_out(&mut tree);
-                T::deserialize(tree)
-            }
+        if let Ok(object) = serde_json::from_slice(&self.bytes) {
+            return Ok(object);
         }
+        // Rare enough to try the short way first.
+        let mut tree = serde_json::from_slice(&self.bytes)?;
+        zero_times::spell_out(&mut tree);
+        T::deserialize(tree)
     }
 
     /// Reads a view that borrows its texts from the bytes.

@@ -50,7 +50,10 @@ mod tests {
         let written = json!({"status": {"conditions": [{"type": "Ready", "lastTransitionTime": null}]}});
         let mut value = written.clone();
         spell_out(&mut value);
-        assert_eq!(value["status"]["conditions"][0]["lastTransitionTime"], "0001-01-01T00:00:00Z");
+        assert_eq!(
+            value["status"]["conditions"][0]["lastTransitionTime"],
+            "0001-01-01T00:00:00Z"
+        );
         fold(&mut value);
         assert_eq!(value, written);
     }

@@ -36,10 +36,7 @@ impl YamlDocument {
 pub enum YamlError {
     #[error("yaml: {0}")]
     Syntax(String),
-    #[error(
-        "request body too large: limit is {} bytes",
-        schema::BODY_SIZE_BYTES_MAX
-    )]
+    #[error("request body too large: limit is {} bytes", schema::BODY_SIZE_BYTES_MAX)]
     TooLarge,
     #[error("yaml: invalid UTF-8")]
     InvalidUtf8,
@@ -86,7 +83,10 @@ fn go_words(text: &str) -> String {
     } else {
         return text.to_owned();
     };
-    line.map_or_else(|| text.to_owned(), |line| format!("line {line}: did not find expected {expected}"))
+    line.map_or_else(
+        || text.to_owned(),
+        |line| format!("line {line}: did not find expected {expected}"),
+    )
 }
 
 const TOO_DEEP: &str = "nested too deep";
@@ -94,8 +94,7 @@ const TOO_DEEP: &str = "nested too deep";
 /// Writes JSON bytes as YAML, for clients that ask for it.
 pub fn json_to_yaml(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let tree: Value = serde_json::from_slice(json)?;
-    let text =
-        serde_saphyr::to_string(&tree).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
+    let text = serde_saphyr::to_string(&tree).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
     Ok(text.into_bytes())
 }
 
@@ -110,12 +109,9 @@ impl Yaml {
     fn into_document(self, repeated: &mut Vec<String>) -> Document<'static> {
         match self {
             Self::Scalar(value) => value,
-            Self::Sequence(items) => Document::Array(
-                items
-                    .into_iter()
-                    .map(|item| item.into_document(repeated))
-                    .collect(),
-            ),
+            Self::Sequence(items) => {
+                Document::Array(items.into_iter().map(|item| item.into_document(repeated)).collect())
+            }
             Self::Mapping(members) => {
                 let mut seen = std::collections::HashSet::new();
                 let mut read = Vec::with_capacity(members.len());
@@ -193,9 +189,7 @@ impl<'de> Visitor<'de> for Node {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = input.next_element_seed(Self {
-            depth: self.depth + 1,
-        })? {
+        while let Some(item) = input.next_element_seed(Self { depth: self.depth + 1 })? {
             items.push(item);
         }
         Ok(Yaml::Sequence(items))
@@ -204,9 +198,7 @@ impl<'de> Visitor<'de> for Node {
     fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
         let mut members = Vec::new();
         while let Some(key) = input.next_key::<Spanned<Key>>()? {
-            let value = input.next_value_seed(Self {
-                depth: self.depth + 1,
-            })?;
+            let value = input.next_value_seed(Self { depth: self.depth + 1 })?;
             members.push((key.value.0, key.referenced.line(), value));
         }
         Ok(Yaml::Mapping(members))
@@ -266,11 +258,7 @@ mod tests {
     use serde_json::json;
 
     fn value(text: &str) -> Value {
-        parse_yaml(text.as_bytes())
-            .unwrap()
-            .document
-            .into_value()
-            .unwrap()
+        parse_yaml(text.as_bytes()).unwrap().document.into_value().unwrap()
     }
 
     #[test]
@@ -290,10 +278,7 @@ mod tests {
             "yaml: unmarshal errors:\n  line 4: key \"a\" already set in map\n  \
              line 5: key \"b\" already set in map"
         );
-        assert_eq!(
-            read.document.into_value().unwrap(),
-            json!({"spec": {"a": 3, "b": 4}})
-        );
+        assert_eq!(read.document.into_value().unwrap(), json!({"spec": {"a": 3, "b": 4}}));
     }
 
     #[test]
@@ -315,9 +300,6 @@ mod tests {
         let object = json!({"kind": "A", "metadata": {"name": "on", "labels": {"a": "1"}},
                             "items": [], "n": 1, "s": "a: b\n"});
         let yaml = json_to_yaml(object.to_string().as_bytes()).unwrap();
-        assert_eq!(
-            parse_yaml(&yaml).unwrap().document.into_value().unwrap(),
-            object
-        );
+        assert_eq!(parse_yaml(&yaml).unwrap().document.into_value().unwrap(), object);
     }
 }

@@ -19,7 +19,8 @@ impl Conflicts {
     }
 
     pub(crate) fn into_error(mut self) -> ApiError {
-        self.0.sort_by(|(left, _), (right, _)| left.identity.manager.cmp(&right.identity.manager));
+        self.0
+            .sort_by(|(left, _), (right, _)| left.identity.manager.cmp(&right.identity.manager));
         let causes = self
             .0
             .iter()
@@ -31,16 +32,21 @@ impl Conflicts {
                 })
             })
             .collect();
-        ApiError::new(409, Reason::Conflict, self.message())
-            .with_details(StatusDetails { causes, ..StatusDetails::default() })
+        ApiError::new(409, Reason::Conflict, self.message()).with_details(StatusDetails {
+            causes,
+            ..StatusDetails::default()
+        })
     }
 
     fn message(&self) -> String {
         let count: usize = self.0.iter().map(|(_, paths)| paths.len()).sum();
-        if let [(manager, paths)] = self.0.as_slice() {
-            if let [path] = paths.as_slice() {
-                return format!("Apply failed with 1 conflict: conflict with {}: {path}", describe(manager));
-            }
+        if let [(manager, paths)] = self.0.as_slice()
+            && let [path] = paths.as_slice()
+        {
+            return format!(
+                "Apply failed with 1 conflict: conflict with {}: {path}",
+                describe(manager)
+            );
         }
         let mut lines = Vec::new();
         for (manager, paths) in &self.0 {
@@ -52,7 +58,12 @@ impl Conflicts {
 }
 
 fn describe(manager: &Manager) -> String {
-    let Identity { manager: name, operation, api_version, subresource } = &manager.identity;
+    let Identity {
+        manager: name,
+        operation,
+        api_version,
+        subresource,
+    } = &manager.identity;
     let mut text = format!("{name:?}");
     if !subresource.is_empty() {
         text.push_str(&format!(" with subresource {subresource:?}"));

@@ -29,7 +29,9 @@ impl FieldSet {
     }
 
     pub(crate) fn insert(&mut self, path: &[String]) {
-        let Some((first, rest)) = path.split_first() else { return };
+        let Some((first, rest)) = path.split_first() else {
+            return;
+        };
         let branch = self.0.entry(first.clone()).or_default();
         if rest.is_empty() {
             branch.is_member = true;
@@ -68,9 +70,10 @@ impl FieldSet {
     pub(crate) fn difference_below(&self, other: &Self) -> Self {
         self.combine(other, &|mine, theirs| match theirs {
             Some(theirs) if theirs.is_member => Branch::default(),
-            Some(theirs) => {
-                Branch { is_member: mine.is_member, below: mine.below.difference_below(&theirs.below) }
-            }
+            Some(theirs) => Branch {
+                is_member: mine.is_member,
+                below: mine.below.difference_below(&theirs.below),
+            },
             None => mine.clone(),
         })
     }
@@ -86,7 +89,10 @@ impl FieldSet {
     }
 
     fn combine(&self, other: &Self, rule: &dyn Fn(&Branch, Option<&Branch>) -> Branch) -> Self {
-        let branches = self.0.iter().map(|(element, mine)| (element.clone(), rule(mine, other.0.get(element))));
+        let branches = self
+            .0
+            .iter()
+            .map(|(element, mine)| (element.clone(), rule(mine, other.0.get(element))));
         Self(branches.filter(|(_, branch)| !branch.is_empty()).collect())
     }
 

@@ -13,7 +13,15 @@ use crate::typed::{Comparison, merge, remove, to_field_set, unowned};
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// Never owned: the system writes them.
 const SYSTEM_METADATA: &[&str] = &[
-    "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion",
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
 ];
 
 /// Who writes, as what, when.
@@ -58,11 +66,18 @@ impl Actor<'_> {
 
     /// What of `fields` this actor can own.
     fn ownable(&self, fields: &FieldSet) -> FieldSet {
-        let system = SYSTEM_METADATA.iter().map(|name| FieldSet::of_fields(&["metadata", name]));
-        let identity = ["apiVersion", "kind"].into_iter().map(|name| FieldSet::of_fields(&[name]));
+        let system = SYSTEM_METADATA
+            .iter()
+            .map(|name| FieldSet::of_fields(&["metadata", name]));
+        let identity = ["apiVersion", "kind"]
+            .into_iter()
+            .map(|name| FieldSet::of_fields(&[name]));
         let reset = self.reset_fields.iter().map(|name| FieldSet::of_fields(&[name]));
         let mut metadata = FieldSet::of_fields(&["metadata"]);
-        metadata = system.chain(identity).chain(reset).fold(metadata, |all, one| all.union(&one));
+        metadata = system
+            .chain(identity)
+            .chain(reset)
+            .fold(metadata, |all, one| all.union(&one));
         // `metadata` itself is no leaf: only the member is dropped, not what is below.
         let members_only = fields.difference(&FieldSet::of_fields(&["metadata"]));
         members_only.difference_below(&metadata.difference(&FieldSet::of_fields(&["metadata"])))
@@ -78,14 +93,21 @@ pub fn track(live: Option<&Object>, new: &mut Object, node: Node<'_>, actor: &Ac
     let written = changes.written();
     let gone = changes.removed.union(&written);
     let identity = actor.identity(Operation::Update);
-    let own = managers.get(&identity).map(|manager| manager.fields.clone()).unwrap_or_default();
+    let own = managers
+        .get(&identity)
+        .map(|manager| manager.fields.clone())
+        .unwrap_or_default();
     for manager in managers.iter_mut() {
         manager.fields = manager.fields.difference(&gone);
     }
     let taken = actor.ownable(&written);
     if !taken.is_empty() {
         let fields = own.difference(&changes.removed).union(&taken);
-        managers.set(Manager { identity, time: actor.now.to_owned(), fields });
+        managers.set(Manager {
+            identity,
+            time: actor.now.to_owned(),
+            fields,
+        });
     }
     managers.drop_empty();
     managers.cap();
@@ -105,13 +127,15 @@ fn nothing_written(node: Node<'_>) -> Map<String, Value> {
 /// A client may send managers of its own, or a list with nothing in it to forget all of them.
 fn managers_for_update(live: Option<&Object>, new: &Object) -> Managers {
     let sent = new.metadata().and_then(|metadata| metadata.get("managedFields"));
-    let forgets = sent.and_then(Value::as_array).is_some_and(|entries| {
-        entries.len() == 1 && entries[0].as_object().is_some_and(Map::is_empty)
-    });
+    let forgets = sent
+        .and_then(Value::as_array)
+        .is_some_and(|entries| entries.len() == 1 && entries[0].as_object().is_some_and(Map::is_empty));
     if forgets {
         return Managers::default();
     }
-    Managers::of(new).or_else(|| live.and_then(Managers::of)).unwrap_or_default()
+    Managers::of(new)
+        .or_else(|| live.and_then(Managers::of))
+        .unwrap_or_default()
 }
 
 /// Applies a configuration to the live object; for a create, `live` is an object with no more than its identity.
@@ -125,7 +149,11 @@ pub fn apply(
     actor: &Actor<'_>,
     force: Force,
 ) -> Result<Applied, ApiError> {
-    if configuration.metadata().and_then(|metadata| metadata.get("managedFields")).is_some() {
+    if configuration
+        .metadata()
+        .and_then(|metadata| metadata.get("managedFields"))
+        .is_some()
+    {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let managers_before = managers_for_apply(live, node, actor);
@@ -133,7 +161,11 @@ pub fn apply(
     let last = managers_before.get(&identity).map(|manager| manager.fields.clone());
     let fields = actor.ownable(&to_field_set(&configuration.0, node));
     let mut managers = managers_before.clone();
-    managers.set(Manager { identity: identity.clone(), time: actor.now.to_owned(), fields });
+    managers.set(Manager {
+        identity: identity.clone(),
+        time: actor.now.to_owned(),
+        fields,
+    });
 
     let mut merged = merge(&live.0, &configuration.0, node);
     if let Some(last) = &last {
@@ -159,7 +191,10 @@ pub fn apply(
             return Ok(Applied::Unchanged);
         }
         // Owning what is there already is no change of the object, so it has no time of its own.
-        let time = managers_before.get(&identity).map(|manager| manager.time.clone()).unwrap_or_default();
+        let time = managers_before
+            .get(&identity)
+            .map(|manager| manager.time.clone())
+            .unwrap_or_default();
         if let Some(fields) = managers.get(&identity).map(|manager| manager.fields.clone()) {
             managers.set(Manager { identity, time, fields });
         }
@@ -181,7 +216,11 @@ fn managers_for_apply(live: &Object, node: Node<'_>, actor: &Actor<'_>) -> Manag
                 api_version: actor.api_version.to_owned(),
                 subresource: String::new(),
             };
-            managers.set(Manager { identity, time: actor.now.to_owned(), fields });
+            managers.set(Manager {
+                identity,
+                time: actor.now.to_owned(),
+                fields,
+            });
         }
     }
     managers
@@ -197,5 +236,9 @@ fn without_managers(object: &Map<String, Value>) -> Map<String, Value> {
 
 fn same_owners(left: &Managers, right: &Managers) -> bool {
     left.iter().count() == right.iter().count()
-        && left.iter().all(|manager| right.get(&manager.identity).is_some_and(|other| other.fields == manager.fields))
+        && left.iter().all(|manager| {
+            right
+                .get(&manager.identity)
+                .is_some_and(|other| other.fields == manager.fields)
+        })
 }

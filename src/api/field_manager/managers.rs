@@ -78,7 +78,9 @@ impl Managers {
 
     /// What all managers own together.
     pub(crate) fn all_fields(&self) -> FieldSet {
-        self.0.iter().fold(FieldSet::default(), |all, manager| all.union(&manager.fields))
+        self.0
+            .iter()
+            .fold(FieldSet::default(), |all, manager| all.union(&manager.fields))
     }
 
     pub(crate) fn drop_empty(&mut self) {
@@ -87,8 +89,12 @@ impl Managers {
 
     /// Folds the oldest managers that update into one, if there are too many.
     pub(crate) fn cap(&mut self) {
-        let mut updates: Vec<Manager> =
-            self.0.iter().filter(|manager| manager.identity.operation == Operation::Update).cloned().collect();
+        let mut updates: Vec<Manager> = self
+            .0
+            .iter()
+            .filter(|manager| manager.identity.operation == Operation::Update)
+            .cloned()
+            .collect();
         if updates.len() <= UPDATE_MANAGERS_MAX {
             return;
         }
@@ -96,9 +102,20 @@ impl Managers {
         let surplus = updates.len() - UPDATE_MANAGERS_MAX + 1;
         for old in updates.into_iter().take(surplus) {
             self.0.retain(|manager| manager.identity != old.identity);
-            let identity = Identity { manager: ANCIENT.to_owned(), subresource: String::new(), ..old.identity };
-            let before = self.get(&identity).map(|manager| manager.fields.clone()).unwrap_or_default();
-            self.set(Manager { identity, time: old.time, fields: before.union(&old.fields) });
+            let identity = Identity {
+                manager: ANCIENT.to_owned(),
+                subresource: String::new(),
+                ..old.identity
+            };
+            let before = self
+                .get(&identity)
+                .map(|manager| manager.fields.clone())
+                .unwrap_or_default();
+            self.set(Manager {
+                identity,
+                time: old.time,
+                fields: before.union(&old.fields),
+            });
         }
     }
 
@@ -110,8 +127,13 @@ impl Managers {
         }
         self.0.sort_by(|left, right| {
             let order = |manager: &Manager| {
-                (manager.identity.operation, manager.time.clone(), manager.identity.manager.clone(),
-                 manager.identity.api_version.clone(), manager.identity.subresource.clone())
+                (
+                    manager.identity.operation,
+                    manager.time.clone(),
+                    manager.identity.manager.clone(),
+                    manager.identity.api_version.clone(),
+                    manager.identity.subresource.clone(),
+                )
             };
             order(left).cmp(&order(right))
         });
@@ -131,14 +153,23 @@ fn read_entry(entry: &Value) -> Option<Manager> {
         return None;
     }
     let empty = Value::Object(Map::new());
-    let fields = FieldSet::from_json(entry.get("fieldsV1").filter(|fields| !fields.is_null()).unwrap_or(&empty))?;
+    let fields = FieldSet::from_json(
+        entry
+            .get("fieldsV1")
+            .filter(|fields| !fields.is_null())
+            .unwrap_or(&empty),
+    )?;
     let identity = Identity {
         manager: text("manager"),
         operation,
         api_version: text("apiVersion"),
         subresource: text("subresource"),
     };
-    Some(Manager { identity, time: text("time"), fields })
+    Some(Manager {
+        identity,
+        time: text("time"),
+        fields,
+    })
 }
 
 fn write_entry(manager: &Manager) -> Value {

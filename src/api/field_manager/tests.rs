@@ -11,7 +11,13 @@ fn node() -> Node<'static> {
 }
 
 fn actor(manager: &str) -> Actor<'_> {
-    Actor { manager, api_version: "apps/v1", subresource: "", now: "2026-01-01T00:00:00Z", reset_fields: &["status"] }
+    Actor {
+        manager,
+        api_version: "apps/v1",
+        subresource: "",
+        now: "2026-01-01T00:00:00Z",
+        reset_fields: &["status"],
+    }
 }
 
 fn object(value: Value) -> Object {
@@ -34,7 +40,11 @@ fn configuration(spec: Value) -> Value {
 }
 
 fn fields_of(object: &Object, manager: &str) -> Value {
-    let entries = object.at(&["metadata", "managedFields"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let entries = object
+        .at(&["metadata", "managedFields"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let entry = entries.into_iter().find(|entry| entry["manager"] == manager);
     entry.map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()
 }
@@ -62,7 +72,12 @@ fn an_update_owns_what_it_wrote_by_key_and_by_value() {
 
 #[test]
 fn what_an_applier_no_longer_says_goes_unless_another_owns_it() {
-    let first = applied(&base(), configuration(json!({"replicas": 3, "paused": true, "minReadySeconds": 5})), "one", Force::No);
+    let first = applied(
+        &base(),
+        configuration(json!({"replicas": 3, "paused": true, "minReadySeconds": 5})),
+        "one",
+        Force::No,
+    );
     let shared = applied(&first, configuration(json!({"paused": true})), "two", Force::No);
     let second = applied(&shared, configuration(json!({"replicas": 3})), "one", Force::No);
     assert_eq!(second.at(&["spec"]), Some(&json!({"replicas": 3, "paused": true})));
@@ -72,10 +87,19 @@ fn what_an_applier_no_longer_says_goes_unless_another_owns_it() {
 #[test]
 fn changing_what_another_owns_is_a_conflict_that_force_wins() {
     let first = applied(&base(), configuration(json!({"replicas": 3})), "one", Force::No);
-    let error = apply(&first, &object(configuration(json!({"replicas": 4}))), node(), &actor("two"), Force::No)
-        .expect_err("a conflict");
+    let error = apply(
+        &first,
+        &object(configuration(json!({"replicas": 4}))),
+        node(),
+        &actor("two"),
+        Force::No,
+    )
+    .expect_err("a conflict");
     assert_eq!(error.code, 409);
-    assert_eq!(error.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas");
+    assert_eq!(
+        error.message,
+        "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas"
+    );
     let forced = applied(&first, configuration(json!({"replicas": 4})), "two", Force::Yes);
     assert_eq!(forced.at(&["spec", "replicas"]), Some(&json!(4)));
     assert_eq!(fields_of(&forced, "one"), Value::Null);
@@ -97,19 +121,33 @@ fn a_list_item_that_nobody_names_any_more_goes_with_its_defaults() {
     let mut live = applied(&base(), containers(&["a", "b"]), "one", Force::No);
     live.0["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
     let next = applied(&live, containers(&["b"]), "one", Force::No);
-    assert_eq!(next.at(&["spec", "template", "spec", "containers"]), Some(&json!([{"name": "b", "image": "i"}])));
+    assert_eq!(
+        next.at(&["spec", "template", "spec", "containers"]),
+        Some(&json!([{"name": "b", "image": "i"}]))
+    );
 }
 
 #[test]
 fn applying_the_same_again_changes_nothing() {
     let first = applied(&base(), configuration(json!({"replicas": 3})), "one", Force::No);
-    let again = apply(&first, &object(configuration(json!({"replicas": 3}))), node(), &actor("one"), Force::No);
+    let again = apply(
+        &first,
+        &object(configuration(json!({"replicas": 3}))),
+        node(),
+        &actor("one"),
+        Force::No,
+    );
     assert_eq!(again, Ok(Applied::Unchanged));
 }
 
 #[test]
 fn an_update_takes_a_field_from_its_applier() {
-    let live = applied(&base(), configuration(json!({"replicas": 3, "paused": true})), "one", Force::No);
+    let live = applied(
+        &base(),
+        configuration(json!({"replicas": 3, "paused": true})),
+        "one",
+        Force::No,
+    );
     let mut new = live.clone();
     new.0["spec"]["replicas"] = json!(5);
     track(Some(&live), &mut new, node(), &actor("kubectl-edit"));

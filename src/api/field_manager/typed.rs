@@ -22,7 +22,11 @@ enum Grain<'a> {
 fn grain<'a>(node: Option<Node<'a>>, value: &Value) -> Grain<'a> {
     let Some(node) = node else {
         // Under a place that keeps unknown fields, objects are taken apart and lists are not.
-        return if value.is_object() { Grain::Map(None) } else { Grain::Atomic };
+        return if value.is_object() {
+            Grain::Map(None)
+        } else {
+            Grain::Atomic
+        };
     };
     match (node.kind(), value) {
         (NodeKind::Struct, Value::Object(_)) if !node.is_map_atomic() => Grain::Struct(node),
@@ -117,7 +121,12 @@ fn to_path_set(object: &Map<String, Value>, node: Node<'_>) -> FieldSet {
     set
 }
 
-fn collect_paths_of_fields(object: &Map<String, Value>, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect_paths_of_fields(
+    object: &Map<String, Value>,
+    node: Option<Node<'_>>,
+    path: &mut Vec<String>,
+    set: &mut FieldSet,
+) {
     for (name, value) in object {
         path.push(field(name));
         set.insert(path);
@@ -174,7 +183,11 @@ impl Comparison {
         let (before, after) = (to_path_set(old, node), to_path_set(new, node));
         let mut modified = FieldSet::default();
         collect_modified_fields(old, new, Some(node), &mut Vec::new(), &mut modified);
-        Self { added: after.difference(&before), removed: before.difference(&after), modified }
+        Self {
+            added: after.difference(&before),
+            removed: before.difference(&after),
+            modified,
+        }
     }
 
     pub(crate) fn written(&self) -> FieldSet {
@@ -190,7 +203,9 @@ fn collect_modified_fields(
     set: &mut FieldSet,
 ) {
     for (name, value) in new {
-        let Some(before) = old.get(name).filter(|before| *before != value) else { continue };
+        let Some(before) = old.get(name).filter(|before| *before != value) else {
+            continue;
+        };
         path.push(field(name));
         collect_modified(before, value, node.and_then(|node| field_node(node, name)), path, set);
         path.pop();
@@ -204,7 +219,9 @@ fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut
         }
         (Grain::Map(element), Value::Object(old), Value::Object(new)) => {
             for (key, value) in new {
-                let Some(before) = old.get(key).filter(|before| *before != value) else { continue };
+                let Some(before) = old.get(key).filter(|before| *before != value) else {
+                    continue;
+                };
                 path.push(field(key));
                 collect_modified(before, value, element, path, set);
                 path.pop();
@@ -214,7 +231,9 @@ fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut
             for item in new {
                 let element = keyed_element(list, &keys, item);
                 let before = old.iter().find(|before| keyed_element(list, &keys, before) == element);
-                let Some(before) = before.filter(|before| *before != item) else { continue };
+                let Some(before) = before.filter(|before| *before != item) else {
+                    continue;
+                };
                 path.push(element);
                 collect_modified(before, item, list.element(), path, set);
                 path.pop();
@@ -253,7 +272,9 @@ fn merge_value(live: &Value, applied: &Value, node: Option<Node<'_>>) -> Value {
         (Grain::Map(element), Value::Object(live), Value::Object(applied)) => {
             let mut merged = live.clone();
             for (key, value) in applied {
-                let value = live.get(key).map_or_else(|| value.clone(), |before| merge_value(before, value, element));
+                let value = live
+                    .get(key)
+                    .map_or_else(|| value.clone(), |before| merge_value(before, value, element));
                 merged.insert(key.clone(), value);
             }
             Value::Object(merged)
@@ -290,7 +311,9 @@ fn merge_items(
         }
         // Everything that the configuration puts before this item comes first.
         while !taken.contains(&&element) {
-            let Some((item, name)) = next.next() else { break };
+            let Some((item, name)) = next.next() else {
+                break;
+            };
             let counterpart = live.iter().find(|other| element_of(other) == *name);
             merged.push(counterpart.map_or_else(|| item.clone(), |other| merge(other, item)));
             taken.push(name);
@@ -357,7 +380,13 @@ fn unowned_fields(
 ) {
     for (name, value) in object {
         let element = field(name);
-        visit_unowned(last, owned, (&element, value, node.and_then(|node| field_node(node, name))), path, set);
+        visit_unowned(
+            last,
+            owned,
+            (&element, value, node.and_then(|node| field_node(node, name))),
+            path,
+            set,
+        );
     }
 }
 
@@ -368,7 +397,9 @@ fn visit_unowned(
     path: &mut Vec<String>,
     set: &mut FieldSet,
 ) {
-    let Some(last_below) = last.below(element) else { return };
+    let Some(last_below) = last.below(element) else {
+        return;
+    };
     path.push(element.to_owned());
     if !owned.touches(element) {
         set.insert(path);

@@ -20,18 +20,24 @@ pub(crate) const LISTED_MAX: usize = 3;
 
 /// How long ago `time` was; `<unknown>` where it is missing.
 pub(crate) fn since(time: Option<&Time>, now: Timestamp) -> String {
-    time.filter(|time| is_set(time.0.as_second())).map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second()))
+        .map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
 }
 
 /// As [`since`], of a time in microseconds.
 pub(crate) fn since_micro(time: Option<&MicroTime>, now: Timestamp) -> String {
-    time.filter(|time| is_set(time.0.as_second())).map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second()))
+        .map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
 }
 
 /// The time between two points, as `kubectl` writes it.
 pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> String {
     let behind = from.saturating_since(to).as_secs();
-    if behind >= 2 { "<invalid>".to_owned() } else { human_duration(to.saturating_since(from).as_secs()) }
+    if behind >= 2 {
+        "<invalid>".to_owned()
+    } else {
+        human_duration(to.saturating_since(from).as_secs())
+    }
 }
 
 /// `text`, or `fallback` for a missing or empty one.
@@ -47,13 +53,20 @@ pub(crate) fn container_names(containers: &[Container]) -> Value {
 
 /// Images of containers in one cell.
 pub(crate) fn container_images(containers: &[Container]) -> Value {
-    let images: Vec<&str> = containers.iter().map(|container| container.image.as_deref().unwrap_or_default()).collect();
+    let images: Vec<&str> = containers
+        .iter()
+        .map(|container| container.image.as_deref().unwrap_or_default())
+        .collect();
     images.join(",").into()
 }
 
 /// Labels as `key=value`, or `<none>`.
 pub(crate) fn labels(labels: Option<&BTreeMap<String, String>>) -> Value {
-    let pairs: Vec<String> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     text_or(Some(&pairs.join(",")), NONE)
 }
 
@@ -86,7 +99,10 @@ pub(crate) fn with_more(items: &[String]) -> Option<String> {
 /// The sorted addresses of a load balancer.
 pub(crate) fn load_balancer<'a>(points: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) -> String {
     let mut addresses: Vec<&str> = points
-        .filter_map(|(ip, hostname)| ip.filter(|ip| !ip.is_empty()).or(hostname.filter(|name| !name.is_empty())))
+        .filter_map(|(ip, hostname)| {
+            ip.filter(|ip| !ip.is_empty())
+                .or(hostname.filter(|name| !name.is_empty()))
+        })
         .collect();
     addresses.sort_unstable();
     addresses.dedup();
@@ -95,8 +111,12 @@ pub(crate) fn load_balancer<'a>(points: impl Iterator<Item = (Option<&'a str>, O
 
 /// Access modes in their short forms and fixed order.
 pub(crate) fn access_modes(modes: Option<&Vec<String>>) -> String {
-    const SHORT: [(&str, &str); 4] =
-        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    const SHORT: [(&str, &str); 4] = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
     let named: Vec<&str> = SHORT
         .iter()
         .filter(|(mode, _)| modes.is_some_and(|modes| modes.iter().any(|named| named == mode)))
@@ -133,17 +153,29 @@ pub(crate) fn event_source(component: Option<&str>, instance: Option<&str>) -> S
 
 /// The amount of `storage` in a list; `0` where there is none.
 pub(crate) fn storage(list: Option<&BTreeMap<String, Quantity>>) -> String {
-    list.and_then(|list| list.get("storage")).map_or_else(|| "0".to_owned(), |amount| amount.0.clone())
+    list.and_then(|list| list.get("storage"))
+        .map_or_else(|| "0".to_owned(), |amount| amount.0.clone())
 }
 
 /// The storage class that volumes and claims named before they had a field for it.
 pub(crate) fn storage_class_annotation(metadata: &ObjectMeta) -> Option<&str> {
-    metadata.annotations.as_ref()?.get("volume.beta.kubernetes.io/storage-class").map(String::as_str)
+    metadata
+        .annotations
+        .as_ref()?
+        .get("volume.beta.kubernetes.io/storage-class")
+        .map(String::as_str)
 }
 
 /// The name of a class, marked if `annotation` says it is the default.
 pub(crate) fn name_of_default(metadata: &ObjectMeta, annotation: &str) -> Value {
     let name = metadata.name.as_deref().unwrap_or_default();
-    let marked = metadata.annotations.as_ref().and_then(|annotations| annotations.get(annotation));
-    if marked.is_some_and(|value| value == "true") { format!("{name} (default)").into() } else { name.into() }
+    let marked = metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(annotation));
+    if marked.is_some_and(|value| value == "true") {
+        format!("{name} (default)").into()
+    } else {
+        name.into()
+    }
 }

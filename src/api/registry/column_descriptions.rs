@@ -13,7 +13,10 @@ pub(crate) fn find(resource: &str, column: &str) -> String {
     static TABLE: OnceLock<Table> = OnceLock::new();
     let table = TABLE.get_or_init(|| serde_json::from_str(DESCRIPTIONS).expect("the table is valid, a test reads it"));
     let of = |resource: &str| table.get(resource).and_then(|columns| columns.get(column));
-    of(resource).or_else(|| of("*")).map(ToString::to_string).unwrap_or_default()
+    of(resource)
+        .or_else(|| of("*"))
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use apimachinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object, zero_times};
 use env::Timestamp;
 use schema::Node;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::column_descriptions;
 use crate::strategy::{
-    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy, Subresource, Verbs,
+    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy,
+    Subresource, Verbs,
 };
 
 type Text = Cow<'static, str>;
@@ -72,7 +73,10 @@ impl Description {
     }
 
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource { group: self.kind.group.clone(), resource: self.plural.clone() }
+        GroupResource {
+            group: self.kind.group.clone(),
+            resource: self.plural.clone(),
+        }
     }
 
     pub fn has(&self, subresource: Subresource) -> bool {
@@ -148,6 +152,7 @@ pub trait Resource: Debug + Send + Sync {
     fn to_stored(&self, _object: &mut Object) {}
 
     /// From the stored version to the served one.
+    #[expect(clippy::wrong_self_convention, reason = "the stored form is converted, not this")]
     fn from_stored(&self, _object: &mut Object) {}
 
     fn columns(&self) -> Vec<ColumnDefinition>;
@@ -215,7 +220,11 @@ fn selectable_paths<S: Strategy>() -> Vec<SelectablePath> {
         .iter()
         .map(|field| SelectablePath {
             name: field.name,
-            paths: field.paths.iter().map(|path| path.split('.').map(Cow::Borrowed).collect()).collect(),
+            paths: field
+                .paths
+                .iter()
+                .map(|path| path.split('.').map(Cow::Borrowed).collect())
+                .collect(),
             fallback: Cow::Borrowed(field.fallback),
         })
         .collect()
@@ -224,7 +233,10 @@ fn selectable_paths<S: Strategy>() -> Vec<SelectablePath> {
 fn read<S: Strategy>(object: &Object) -> Result<S::Kind, HookError> {
     let mut tree = Value::Object(object.0.clone());
     zero_times::spell_out(&mut tree);
-    S::Kind::deserialize(tree).map_err(|source| HookError { kind: kind_of::<S>(), source })
+    S::Kind::deserialize(tree).map_err(|source| HookError {
+        kind: kind_of::<S>(),
+        source,
+    })
 }
 
 /// Writes a typed object back into the tree, but only if a hook changed it: what no hook touched stays as the client wrote it.
@@ -238,10 +250,7 @@ fn write_back<S: Strategy>(object: &mut Object, before: &S::Kind, after: &S::Kin
     }
 }
 
-fn change<S: Strategy>(
-    object: &mut Object,
-    hook: impl FnOnce(&mut S::Kind) -> Verdict,
-) -> Result<Verdict, HookError> {
+fn change<S: Strategy>(object: &mut Object, hook: impl FnOnce(&mut S::Kind) -> Verdict) -> Result<Verdict, HookError> {
     let before = read::<S>(object)?;
     let mut after = before.clone();
     let verdict = hook(&mut after);
@@ -257,7 +266,10 @@ where
         let kind = kind_of::<S>();
         let plural = <S::Kind as k8s_openapi::Resource>::URL_PATH_SEGMENT;
         let (stored_kind, stored_plural) = match S::STORED_AS {
-            Some(stored) => (GroupVersionKind::new(stored.group, stored.version, stored.kind), stored.plural),
+            Some(stored) => (
+                GroupVersionKind::new(stored.group, stored.version, stored.kind),
+                stored.plural,
+            ),
             None => (kind.clone(), plural),
         };
         Description {
@@ -304,7 +316,10 @@ where
             S::prepare_for_create(object);
             let mut errors = S::validate(object);
             errors.extend(S::validate_create(object));
-            Verdict { errors, warnings: S::warnings(object) }
+            Verdict {
+                errors,
+                warnings: S::warnings(object),
+            }
         })
     }
 
@@ -314,7 +329,10 @@ where
             S::prepare_for_update(object, &old);
             let mut errors = S::validate(object);
             errors.extend(S::validate_update(object, &old));
-            Verdict { errors, warnings: S::warnings_on_update(object, &old) }
+            Verdict {
+                errors,
+                warnings: S::warnings_on_update(object, &old),
+            }
         })
     }
 
@@ -325,14 +343,20 @@ where
         old: &Object,
     ) -> Result<Verdict, HookError> {
         let errors = S::validate_subresource_update(subresource, &read::<S>(object)?, &read::<S>(old)?);
-        Ok(Verdict { errors, warnings: Vec::new() })
+        Ok(Verdict {
+            errors,
+            warnings: Vec::new(),
+        })
     }
 
     fn check_status_update(&self, object: &mut Object, old: &Object) -> Result<Verdict, HookError> {
         let old = read::<S>(old)?;
         change::<S>(object, |object| {
             S::prepare_for_status_update(object, &old);
-            Verdict { errors: S::validate_status_update(object, &old), warnings: Vec::new() }
+            Verdict {
+                errors: S::validate_status_update(object, &old),
+                warnings: Vec::new(),
+            }
         })
     }
 
@@ -364,15 +388,23 @@ where
     }
 
     fn row(&self, object: &[u8], now: Timestamp) -> Result<Vec<Value>, HookError> {
-        let refuse = |source| HookError { kind: kind_of::<S>(), source };
-        let object: S::Kind = if let Ok(object) = serde_json::from_slice(object) { object } else {
+        let refuse = |source| HookError {
+            kind: kind_of::<S>(),
+            source,
+        };
+        let object: S::Kind = if let Ok(object) = serde_json::from_slice(object) {
+            object
+        } else {
             let mut tree: Value = serde_json::from_slice(object).map_err(refuse)?;
             zero_times::spell_out(&mut tree);
             S::Kind::deserialize(tree).map_err(refuse)?
         };
         if S::COLUMNS.is_empty() {
             let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
-            return Ok(vec![metadata.name.clone().unwrap_or_default().into(), crate::metadata_columns::created_at(metadata)]);
+            return Ok(vec![
+                metadata.name.clone().unwrap_or_default().into(),
+                crate::metadata_columns::created_at(metadata),
+            ]);
         }
         Ok(S::COLUMNS.iter().map(|column| (column.cell)(&object, now)).collect())
     }
@@ -386,13 +418,23 @@ fn definition(
     priority: i32,
 ) -> ColumnDefinition {
     let description = column_descriptions::find(resource, name).into();
-    ColumnDefinition { name: name.into(), kind: kind.into(), format: format.into(), description, priority }
+    ColumnDefinition {
+        name: name.into(),
+        kind: kind.into(),
+        format: format.into(),
+        description,
+        priority,
+    }
 }
 
 /// The scope is a type that only differs by name.
 fn scope_of<T: 'static>() -> Scope {
     let namespaced = std::any::TypeId::of::<k8s_openapi::NamespaceResourceScope>();
-    if std::any::TypeId::of::<T>() == namespaced { Scope::Namespaced } else { Scope::Cluster }
+    if std::any::TypeId::of::<T>() == namespaced {
+        Scope::Namespaced
+    } else {
+        Scope::Cluster
+    }
 }
 
 /// An empty metadata, for objects that are made up on the spot.

@@ -1,16 +1,15 @@
 //! The built-in kinds: one file per kind in folders by API group, the trait they fill in, and the table that lists them.
 
-mod strategy;
-mod erased;
 mod cells;
 mod column_descriptions;
+mod erased;
 mod metadata_columns;
 mod pod_template;
 mod status;
-mod validation;
+mod strategy;
 mod table;
+mod validation;
 
-pub mod core;
 pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apiregistration;
@@ -21,6 +20,7 @@ pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod coordination;
+pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod flowcontrol;
@@ -38,8 +38,8 @@ pub use erased::{
 };
 pub use metadata_columns::human_duration;
 pub use strategy::{
-    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusMetadata, StatusOnCreate, StoredAs,
-    Strategy, Subresource, Verbs,
+    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusMetadata,
+    StatusOnCreate, StoredAs, Strategy, Subresource, Verbs,
 };
 pub use table::RESOURCES;
 

@@ -26,7 +26,11 @@ pub fn human_duration(seconds: u64) -> String {
     const DAY: u64 = 24 * HOUR;
     const YEAR: u64 = 365 * DAY;
     let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| {
-        if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{large}{large_unit}")
+        } else {
+            format!("{large}{large_unit}{small}{small_unit}")
+        }
     };
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -47,9 +51,15 @@ mod tests {
 
     #[test]
     fn a_duration_shows_what_matters_at_its_size() {
-        for (seconds, text) in
-            [(0, "0s"), (119, "119s"), (125, "2m5s"), (900, "15m"), (11_000, "3h3m"), (100_000, "27h"), (300_000, "3d11h")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (125, "2m5s"),
+            (900, "15m"),
+            (11_000, "3h3m"),
+            (100_000, "27h"),
+            (300_000, "3d11h"),
+        ] {
             assert_eq!(human_duration(seconds), text);
         }
     }

@@ -100,7 +100,16 @@ impl Verbs {
     /// The names, sorted, as discovery lists them.
     pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+            Self::All => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
             Self::AllButDeleteCollection => &["create", "delete", "get", "list", "patch", "update", "watch"],
             Self::Create => &["create"],
             Self::GetAndList => &["get", "list"],
@@ -255,11 +264,19 @@ pub struct SelectableField {
 impl SelectableField {
     /// A text whose path is its name.
     pub const fn text(name: &'static str, path: &'static [&'static str]) -> Self {
-        Self { name, paths: path, fallback: "" }
+        Self {
+            name,
+            paths: path,
+            fallback: "",
+        }
     }
 
     pub const fn with_fallback(name: &'static str, path: &'static [&'static str], fallback: &'static str) -> Self {
-        Self { name, paths: path, fallback }
+        Self {
+            name,
+            paths: path,
+            fallback,
+        }
     }
 }
 
@@ -277,20 +294,35 @@ pub struct Column<K> {
 
 impl<K> Column<K> {
     pub const fn text(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
-        Self { name, kind: "string", format: "", priority: 0, cell }
+        Self {
+            name,
+            kind: "string",
+            format: "",
+            priority: 0,
+            cell,
+        }
     }
 
     pub const fn integer(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
-        Self { kind: "integer", ..Self::text(name, cell) }
+        Self {
+            kind: "integer",
+            ..Self::text(name, cell)
+        }
     }
 
     pub const fn boolean(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
-        Self { kind: "boolean", ..Self::text(name, cell) }
+        Self {
+            kind: "boolean",
+            ..Self::text(name, cell)
+        }
     }
 
     /// A text shown in wide output only.
     pub const fn wide_text(name: &'static str, cell: fn(&K, Timestamp) -> Value) -> Self {
-        Self { priority: 1, ..Self::text(name, cell) }
+        Self {
+            priority: 1,
+            ..Self::text(name, cell)
+        }
     }
 
     /// Shown in wide output only.
@@ -303,16 +335,26 @@ impl<K> Column<K> {
 
 impl<K: k8s_openapi::Metadata<Ty = ObjectMeta>> Column<K> {
     pub const fn name() -> Self {
-        Self { format: "name", ..Self::text("Name", |object, _| object.metadata().name.clone().unwrap_or_default().into()) }
+        Self {
+            format: "name",
+            ..Self::text("Name", |object, _| {
+                object.metadata().name.clone().unwrap_or_default().into()
+            })
+        }
     }
 
     pub const fn age() -> Self {
-        Self::text("Age", |object, now| crate::metadata_columns::age(object.metadata(), now))
+        Self::text("Age", |object, now| {
+            crate::metadata_columns::age(object.metadata(), now)
+        })
     }
 }
 
 impl<K> Debug for Column<K> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Column").field("name", &self.name).finish_non_exhaustive()
+        formatter
+            .debug_struct("Column")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,11 @@
 //! The kinds this server has, one line each: routes, discovery, storage keys and printing all come from here.
 
-use crate::{core, admissionregistration, apiextensions, apiregistration, apps, authentication, authorization, autoscaling, batch, certificates, coordination, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling, storage};
 use crate::erased::Resource;
+use crate::{
+    admissionregistration, apiextensions, apiregistration, apps, authentication, authorization, autoscaling, batch,
+    certificates, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource,
+    scheduling, storage,
+};
 
 /// Every built-in kind. The order is that of discovery within a group version.
 pub const RESOURCES: &[&dyn Resource] = &[

@@ -12,7 +12,11 @@ fn names_are_unique_in_their_group_version() {
     let mut seen = BTreeSet::new();
     for resource in RESOURCES {
         let description = resource.description();
-        assert!(seen.insert(description.resource()), "{:?} is twice in the table", description.resource());
+        assert!(
+            seen.insert(description.resource()),
+            "{:?} is twice in the table",
+            description.resource()
+        );
     }
 }
 
@@ -21,8 +25,16 @@ fn the_facts_know_every_kind() {
     for resource in RESOURCES {
         let _known = resource.schema();
         let description = resource.description();
-        let list = schema::built_in(&description.kind.group, &description.kind.version, &description.list_kind);
-        assert!(list.is_some() || !description.verbs.contains("list"), "no list type for {}", description.kind);
+        let list = schema::built_in(
+            &description.kind.group,
+            &description.kind.version,
+            &description.list_kind,
+        );
+        assert!(
+            list.is_some() || !description.verbs.contains("list"),
+            "no list type for {}",
+            description.kind
+        );
     }
 }
 
@@ -32,7 +44,9 @@ fn two_kinds_share_a_place_in_the_store_only_as_versions_of_one() {
     for resource in RESOURCES {
         let description = resource.description();
         if description.verbs.is_stored() {
-            let kept = places.entry(description.prefix.clone()).or_insert_with(|| description.stored_kind.clone());
+            let kept = places
+                .entry(description.prefix.clone())
+                .or_insert_with(|| description.stored_kind.clone());
             assert_eq!(*kept, description.stored_kind);
         }
     }
@@ -56,7 +70,9 @@ fn a_row_has_a_cell_for_every_column() {
     for resource in RESOURCES {
         let kind = resource.description().kind;
         let text = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": {"name": "a"}}).to_string();
-        let row = resource.row(text.as_bytes(), env::Timestamp::UNIX_EPOCH).expect("a row");
+        let row = resource
+            .row(text.as_bytes(), env::Timestamp::UNIX_EPOCH)
+            .expect("a row");
         assert_eq!(row.len(), resource.columns().len(), "{kind}");
     }
 }
@@ -72,7 +88,11 @@ fn tables_have_the_heads_of_upstream() {
             .iter()
             .find(|resource| {
                 let resource = resource.description().resource();
-                let prefix = if resource.group.is_empty() { "api".to_owned() } else { format!("apis/{}", resource.group) };
+                let prefix = if resource.group.is_empty() {
+                    "api".to_owned()
+                } else {
+                    format!("apis/{}", resource.group)
+                };
                 format!("{prefix}/{}/{}", resource.version, resource.resource) == path
             })
             .unwrap_or_else(|| panic!("{path} is not in the table of kinds"));

@@ -11,31 +11,42 @@ const SCALE_MIN: i32 = -9;
 /// everything else anew.
 pub fn canonical_quantity(text: &str) -> Result<String, QuantityError> {
     let quantity = Quantity::parse(text)?;
-    Ok(if !quantity.is_zero() && is_kept(text) { text.to_owned() } else { quantity.to_string() })
+    Ok(if !quantity.is_zero() && is_kept(text) {
+        text.to_owned()
+    } else {
+        quantity.to_string()
+    })
 }
 
 fn is_kept(text: &str) -> bool {
     let unsigned = text.trim_start_matches(['+', '-']).trim_start_matches('0');
     let whole_end = digits(unsigned);
     let (whole, rest) = unsigned.split_at(whole_end);
-    let whole = if whole.is_empty() && !rest.is_empty() { "0" } else { whole };
+    let whole = if whole.is_empty() && !rest.is_empty() {
+        "0"
+    } else {
+        whole
+    };
     let (fraction, suffix) = match rest.strip_prefix('.') {
         Some(after) => after.split_at(digits(after)),
         None => ("", rest),
     };
     let shifted = format!("{whole}{fraction}");
-    let Ok(value) = shifted.parse::<i64>() else { return false };
+    let Ok(value) = shifted.parse::<i64>() else {
+        return false;
+    };
     let length = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
     if let Some(letter) = suffix.strip_suffix('i') {
-        let Some(power) = "KMGTPE".find(letter) else { return false };
+        let Some(power) = "KMGTPE".find(letter) else {
+            return false;
+        };
         let exponent = 10 * (i32::try_from(power).unwrap_or(0) + 1);
         let precision = 15 - length(whole) - exponent * 3 / 10 - 1;
-        return fraction.is_empty()
-            && precision >= 0
-            && value.checked_mul(1 << exponent).is_some()
-            && value & 7 != 0;
+        return fraction.is_empty() && precision >= 0 && value.checked_mul(1 << exponent).is_some() && value & 7 != 0;
     }
-    let Some(exponent) = decimal_exponent(suffix) else { return false };
+    let Some(exponent) = decimal_exponent(suffix) else {
+        return false;
+    };
     let scale = exponent.saturating_sub(length(fraction));
     SAFE_DIGITS - length(&shifted) >= 0
         && scale >= SCALE_MIN

@@ -29,17 +29,38 @@ struct Bounds {
     first: u32,
 }
 
-const MINUTES: Bounds = Bounds { low: 0, high: 59, names: &[], first: 0 };
-const HOURS: Bounds = Bounds { low: 0, high: 23, names: &[], first: 0 };
-const DAYS: Bounds = Bounds { low: 1, high: 31, names: &[], first: 0 };
+const MINUTES: Bounds = Bounds {
+    low: 0,
+    high: 59,
+    names: &[],
+    first: 0,
+};
+const HOURS: Bounds = Bounds {
+    low: 0,
+    high: 23,
+    names: &[],
+    first: 0,
+};
+const DAYS: Bounds = Bounds {
+    low: 1,
+    high: 31,
+    names: &[],
+    first: 0,
+};
 const MONTHS: Bounds = Bounds {
     low: 1,
     high: 12,
-    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    names: &[
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ],
     first: 1,
 };
-const WEEKDAYS: Bounds =
-    Bounds { low: 0, high: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"], first: 0 };
+const WEEKDAYS: Bounds = Bounds {
+    low: 0,
+    high: 6,
+    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    first: 0,
+};
 
 /// Reads a schedule. A time zone in front (`TZ=… `) is skipped: it is told apart in the cron job.
 pub fn parse(text: &str) -> Result<Schedule, String> {
@@ -52,7 +73,11 @@ pub fn parse(text: &str) -> Result<Schedule, String> {
     }
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
-        return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
+        return Err(format!(
+            "expected exactly 5 fields, found {}: [{}]",
+            fields.len(),
+            fields.join(" ")
+        ));
     };
     Ok(Schedule::Fields(Fields {
         minutes: field(minutes, &MINUTES)?,
@@ -99,7 +124,9 @@ fn go_duration_seconds(text: &str) -> Option<u64> {
     while !rest.is_empty() {
         let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(tail.len());
+        let letters = tail
+            .find(|character: char| character.is_ascii_digit() || character == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let scale = match unit {
             "ns" => 1e-9,
@@ -163,7 +190,9 @@ fn bits_of_range(range: &str, bounds: &Bounds) -> Result<u64, String> {
         return Err(format!("end of range ({end}) above maximum ({high}): {range}"));
     }
     if start > end {
-        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {range}"));
+        return Err(format!(
+            "beginning of range ({start}) beyond end of range ({end}): {range}"
+        ));
     }
     if step == 0 {
         return Err(format!("step of range should be a positive number: {range}"));
@@ -174,7 +203,12 @@ fn bits_of_range(range: &str, bounds: &Bounds) -> Result<u64, String> {
 
 fn value(text: &str, bounds: &Bounds) -> Result<u32, String> {
     let lower = text.to_lowercase();
-    match bounds.names.iter().zip(bounds.first..).find(|(name, _)| **name == lower) {
+    match bounds
+        .names
+        .iter()
+        .zip(bounds.first..)
+        .find(|(name, _)| **name == lower)
+    {
         Some((_, value)) => Ok(value),
         None => number(text),
     }
@@ -200,7 +234,9 @@ mod tests {
 
     #[test]
     fn fields_are_lists_of_ranges_with_steps() {
-        let Ok(Schedule::Fields(fields)) = parse("*/15 8-10 1 jan,MAR sun") else { panic!("a schedule") };
+        let Ok(Schedule::Fields(fields)) = parse("*/15 8-10 1 jan,MAR sun") else {
+            panic!("a schedule")
+        };
         assert_eq!(fields.minutes, 1 | 1 << 15 | 1 << 30 | 1 << 45);
         assert_eq!(fields.hours, 0b111 << 8);
         assert_eq!(fields.months, 0b1010);
@@ -210,8 +246,14 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_refused_as_upstream_refuses_it() {
-        assert_eq!(parse("every day"), Err("expected exactly 5 fields, found 2: [every day]".to_owned()));
-        assert_eq!(parse("60 * * * *"), Err("end of range (60) above maximum (59): 60".to_owned()));
+        assert_eq!(
+            parse("every day"),
+            Err("expected exactly 5 fields, found 2: [every day]".to_owned())
+        );
+        assert_eq!(
+            parse("60 * * * *"),
+            Err("end of range (60) above maximum (59): 60".to_owned())
+        );
         assert_eq!(
             parse("x * * * *"),
             Err("failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax".to_owned())

@@ -39,7 +39,9 @@ pub fn field(pod: &Pod, path: &str, facts: &NodeFacts) -> Result<String, String>
         "metadata.labels" => Ok(format_map(metadata.labels.as_ref())),
         "metadata.annotations" => Ok(format_map(metadata.annotations.as_ref())),
         "spec.nodeName" => Ok(spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()),
-        "spec.serviceAccountName" => Ok(spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()),
+        "spec.serviceAccountName" => Ok(spec
+            .and_then(|spec| spec.service_account_name.clone())
+            .unwrap_or_default()),
         "status.hostIP" => Ok(facts.host_ips.first().map(ToString::to_string).unwrap_or_default()),
         "status.hostIPs" => Ok(join(&facts.host_ips)),
         "status.podIP" => Ok(facts.pod_ips.first().map(ToString::to_string).unwrap_or_default()),
@@ -60,29 +62,50 @@ pub fn resource(
         None => own.ok_or("a resourceFieldRef of a volume must name a container")?,
         Some(name) => {
             let spec = pod.spec.as_ref();
-            let all = spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-            all.into_iter().find(|container| container.name == name).ok_or_else(|| format!("container {name} not found"))?
+            let all = spec
+                .into_iter()
+                .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+            all.into_iter()
+                .find(|container| container.name == name)
+                .ok_or_else(|| format!("container {name} not found"))?
         }
     };
-    let divisor = selector.divisor.as_ref().and_then(|divisor| Quantity::parse(&divisor.0).ok());
-    let divisor = divisor.filter(|divisor| !divisor.is_zero()).unwrap_or(Quantity::from_units(1));
+    let divisor = selector
+        .divisor
+        .as_ref()
+        .and_then(|divisor| Quantity::parse(&divisor.0).ok());
+    let divisor = divisor
+        .filter(|divisor| !divisor.is_zero())
+        .unwrap_or(Quantity::from_units(1));
     let (list, name) = selector
         .resource
         .split_once('.')
         .ok_or_else(|| format!("unsupported container resource : {}", selector.resource))?;
     let amount = match list {
-        "limits" => container_limits(container).get(name).or_else(|| facts.allocatable.get(name)).copied(),
+        "limits" => container_limits(container)
+            .get(name)
+            .or_else(|| facts.allocatable.get(name))
+            .copied(),
         "requests" => container_requests(container).get(name).copied(),
-        _ => return Err(format!("unsupported container resource : {}", selector.resource)),
+        _ => {
+            return Err(format!("unsupported container resource : {}", selector.resource));
+        }
     };
     Ok(divide(amount.unwrap_or(Quantity::ZERO), divisor, name == "cpu").to_string())
 }
 
 /// Rounded up to whole divisors; cpu may be divided into thousandths.
 fn divide(amount: Quantity, divisor: Quantity, is_cpu: bool) -> i64 {
-    let (amount, divisor) =
-        if is_cpu { (amount.millis(), divisor.millis()) } else { (amount.units(), divisor.units()) };
-    if divisor == 0 { 0 } else { (amount + divisor - 1) / divisor }
+    let (amount, divisor) = if is_cpu {
+        (amount.millis(), divisor.millis())
+    } else {
+        (amount.units(), divisor.units())
+    };
+    if divisor == 0 {
+        0
+    } else {
+        (amount + divisor - 1) / divisor
+    }
 }
 
 /// `metadata.labels['key']` as map and key.
@@ -93,7 +116,11 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// `key="escaped value"` lines in the order of the keys.
 fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quote(value))).collect();
+    let lines: Vec<String> = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", quote(value)))
+        .collect();
     lines.join("\n")
 }
 
@@ -144,13 +171,19 @@ mod tests {
     #[test]
     fn a_map_is_sorted_lines_with_quoted_values_and_a_subscript_is_one_value() {
         let facts = NodeFacts::default();
-        assert_eq!(field(&pod(), "metadata.labels", &facts).unwrap(), "x=\"1\"\ny=\"a\\\"b\"");
+        assert_eq!(
+            field(&pod(), "metadata.labels", &facts).unwrap(),
+            "x=\"1\"\ny=\"a\\\"b\""
+        );
         assert_eq!(field(&pod(), "metadata.labels['x']", &facts).unwrap(), "1");
     }
 
     #[test]
     fn amounts_round_up_to_the_divisor_and_limits_default_to_allocatable() {
-        let facts = NodeFacts { allocatable: [("cpu".to_owned(), Quantity::from_units(4))].into(), ..NodeFacts::default() };
+        let facts = NodeFacts {
+            allocatable: [("cpu".to_owned(), Quantity::from_units(4))].into(),
+            ..NodeFacts::default()
+        };
         let pod = pod();
         let own = &pod.spec.as_ref().unwrap().containers[0];
         let text = |json| resource(&pod, Some(own), &serde_json::from_value(json).unwrap(), &facts).unwrap();

@@ -29,7 +29,10 @@ const COMPUTE: [&str; 2] = ["cpu", "memory"];
 
 /// Guaranteed: every container limits cpu and memory and asks for just that. BestEffort: nobody names either. Else Burstable.
 pub fn qos_class(spec: &PodSpec) -> QosClass {
-    let pod_level = spec.resources.as_ref().filter(|resources| has_pod_level_resources(Some(resources)));
+    let pod_level = spec
+        .resources
+        .as_ref()
+        .filter(|resources| has_pod_level_resources(Some(resources)));
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let all: Vec<Option<&ResourceRequirements>> = match pod_level {
         Some(resources) => vec![Some(resources)],
@@ -41,7 +44,10 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
     for resources in all {
         let own_limits = compute(amounts(resources.and_then(|resources| resources.limits.as_ref())));
         everybody_limits &= own_limits.len() == COMPUTE.len();
-        add(&mut requests, &compute(amounts(resources.and_then(|resources| resources.requests.as_ref()))));
+        add(
+            &mut requests,
+            &compute(amounts(resources.and_then(|resources| resources.requests.as_ref()))),
+        );
         add(&mut limits, &own_limits);
     }
     if requests.is_empty() && limits.is_empty() {
@@ -54,7 +60,10 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
 }
 
 fn compute(amounts: Amounts) -> Amounts {
-    amounts.into_iter().filter(|(name, amount)| COMPUTE.contains(&name.as_str()) && !amount.is_zero()).collect()
+    amounts
+        .into_iter()
+        .filter(|(name, amount)| COMPUTE.contains(&name.as_str()) && !amount.is_zero())
+        .collect()
 }
 
 fn equal(requests: &BTreeMap<String, Quantity>, limits: &BTreeMap<String, Quantity>) -> bool {
@@ -73,7 +82,10 @@ mod tests {
 
     #[test]
     fn equal_requests_and_limits_of_cpu_and_memory_are_guaranteed() {
-        assert_eq!(class(json!({"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1024Mi"}})), QosClass::Guaranteed);
+        assert_eq!(
+            class(json!({"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1024Mi"}})),
+            QosClass::Guaranteed
+        );
     }
 
     #[test]

@@ -22,12 +22,22 @@ pub fn amounts(list: Option<&BTreeMap<String, ApiQuantity>>) -> Amounts {
 
 /// What a container asks for.
 pub fn container_requests(container: &Container) -> Amounts {
-    amounts(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+    amounts(
+        container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.as_ref()),
+    )
 }
 
 /// What a container may use at most.
 pub fn container_limits(container: &Container) -> Amounts {
-    amounts(container.resources.as_ref().and_then(|resources| resources.limits.as_ref()))
+    amounts(
+        container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.limits.as_ref()),
+    )
 }
 
 /// An init container that keeps running beside the others (`restartPolicy: Always`).
@@ -38,7 +48,14 @@ pub fn is_sidecar(container: &Container) -> bool {
 /// What a pod asks for: the larger of running and initialising, sidecars counted in both, plus overhead.
 pub fn pod_requests(spec: &PodSpec) -> Amounts {
     let mut total = pod_total(spec, container_requests);
-    set_pod_level(&mut total, amounts(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref())));
+    set_pod_level(
+        &mut total,
+        amounts(
+            spec.resources
+                .as_ref()
+                .and_then(|resources| resources.requests.as_ref()),
+        ),
+    );
     add(&mut total, &amounts(spec.overhead.as_ref()));
     total
 }
@@ -46,7 +63,10 @@ pub fn pod_requests(spec: &PodSpec) -> Amounts {
 /// What a pod may use at most, of resources that some container limits. Overhead is added only where there is a limit.
 pub fn pod_limits(spec: &PodSpec) -> Amounts {
     let mut total = pod_total(spec, container_limits);
-    set_pod_level(&mut total, amounts(spec.resources.as_ref().and_then(|resources| resources.limits.as_ref())));
+    set_pod_level(
+        &mut total,
+        amounts(spec.resources.as_ref().and_then(|resources| resources.limits.as_ref())),
+    );
     for (name, overhead) in amounts(spec.overhead.as_ref()) {
         if let Some(limit) = total.get_mut(&name).filter(|limit| !limit.is_zero()) {
             *limit = limit.saturating_add(overhead);
@@ -104,7 +124,9 @@ fn raise(total: &mut Amounts, floor: &Amounts) {
 
 fn set_pod_level(total: &mut Amounts, pod_level: Amounts) {
     total.extend(
-        pod_level.into_iter().filter(|(name, _)| POD_LEVEL.contains(&name.as_str()) || name.starts_with("hugepages-")),
+        pod_level
+            .into_iter()
+            .filter(|(name, _)| POD_LEVEL.contains(&name.as_str()) || name.starts_with("hugepages-")),
     );
 }
 

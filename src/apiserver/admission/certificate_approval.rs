@@ -30,11 +30,15 @@ impl Plugin for CertificateApproval {
         if request.operation != Operation::Update || !is_about(request, "approval") {
             return Ok(Vec::new());
         }
-        let Some(old) = request.old else { return Ok(Vec::new()) };
+        let Some(old) = request.old else {
+            return Ok(Vec::new());
+        };
         let signer = signer_name(old);
         if may(&*self.authorizer, request, "approve", &signer).await {
             return Ok(Vec::new());
         }
-        Err(request.forbidden(format!("user not permitted to approve requests with signerName {signer:?}")))
+        Err(request.forbidden(format!(
+            "user not permitted to approve requests with signerName {signer:?}"
+        )))
     }
 }

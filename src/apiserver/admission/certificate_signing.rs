@@ -30,7 +30,9 @@ impl Plugin for CertificateSigning {
         if request.operation != Operation::Update || !is_about(request, "status") {
             return Ok(Vec::new());
         }
-        let (Some(old), Some(new)) = (request.old, request.object.as_deref()) else { return Ok(Vec::new()) };
+        let (Some(old), Some(new)) = (request.old, request.object.as_deref()) else {
+            return Ok(Vec::new());
+        };
         let same = |field: &str| old.at(&["status", field]) == new.at(&["status", field]);
         if same("certificate") && same("conditions") {
             return Ok(Vec::new());
@@ -39,6 +41,8 @@ impl Plugin for CertificateSigning {
         if may(&*self.authorizer, request, "sign", &signer).await {
             return Ok(Vec::new());
         }
-        Err(request.forbidden(format!("user not permitted to sign requests with signerName {signer:?}")))
+        Err(request.forbidden(format!(
+            "user not permitted to sign requests with signerName {signer:?}"
+        )))
     }
 }

@@ -17,7 +17,9 @@ pub(crate) struct CertificateSubjectRestriction;
 
 /// Whether a signing request asks for the group; what cannot be read is refused by validation.
 fn asks_for_masters(object: &Object) -> bool {
-    let Ok(pem) = STANDARD.decode(object.text_at(&["spec", "request"])) else { return false };
+    let Ok(pem) = STANDARD.decode(object.text_at(&["spec", "request"])) else {
+        return false;
+    };
     let request = CertificateRequest::from_pem(&String::from_utf8_lossy(&pem));
     request.is_ok_and(|request| request.subject.organizations.iter().any(|group| group == MASTERS_GROUP))
 }
@@ -32,7 +34,9 @@ impl Plugin for CertificateSubjectRestriction {
         if request.operation != Operation::Create || !is_about(request, "") {
             return Ok(Vec::new());
         }
-        let Some(object) = request.object.as_deref() else { return Ok(Vec::new()) };
+        let Some(object) = request.object.as_deref() else {
+            return Ok(Vec::new());
+        };
         if signer_name(object) == CLIENT_SIGNER && asks_for_masters(object) {
             return Err(request.forbidden(format!(
                 "use of {CLIENT_SIGNER} signer with {MASTERS_GROUP} group is not allowed"

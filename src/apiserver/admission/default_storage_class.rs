@@ -32,8 +32,12 @@ impl Plugin for DefaultStorageClass {
         if !request.is_for("", "persistentvolumeclaims") || request.operation != Operation::Create {
             return Ok(());
         }
-        let Some(claim) = request.object.as_deref_mut() else { return Ok(()) };
-        let names_class = claim.at(&["spec", "storageClassName"]).is_some_and(|class| !class.is_null())
+        let Some(claim) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
+        let names_class = claim
+            .at(&["spec", "storageClassName"])
+            .is_some_and(|class| !class.is_null())
             || claim.annotation("volume.beta.kubernetes.io/storage-class").is_some();
         if names_class {
             return Ok(());

@@ -22,17 +22,24 @@ impl Plugin for DefaultTolerationSeconds {
         if !request.is_for("", "pods") || !matches!(request.operation, Operation::Create | Operation::Update) {
             return Ok(());
         }
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
-        let mut tolerations =
-            pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
-        let missing: Vec<&str> =
-            TAINTS.into_iter().filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint))).collect();
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
+        let mut tolerations = pod
+            .at(&["spec", "tolerations"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let missing: Vec<&str> = TAINTS
+            .into_iter()
+            .filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
-        tolerations.extend(missing.into_iter().map(|taint| {
-            json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS})
-        }));
+        tolerations.extend(missing.into_iter().map(
+            |taint| json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}),
+        ));
         pod.set_at(&["spec", "tolerations"], tolerations.into());
         Ok(())
     }

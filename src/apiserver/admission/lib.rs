@@ -43,11 +43,16 @@ pub fn plugins(context: &Context) -> Vec<Arc<dyn Plugin>> {
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass::new(objects.clone())),
-        Arc::new(certificate_approval::CertificateApproval::new(context.authorizer.clone())),
+        Arc::new(certificate_approval::CertificateApproval::new(
+            context.authorizer.clone(),
+        )),
         Arc::new(certificate_signing::CertificateSigning::new(context.authorizer.clone())),
         Arc::new(certificate_subject_restriction::CertificateSubjectRestriction),
         Arc::new(default_storage_class::DefaultStorageClass::new(objects.clone())),
         Arc::new(limit_ranger::LimitRanger::new(objects.clone())),
-        Arc::new(rbac_escalation::RbacEscalation::new(context.rbac.clone(), context.authorizer.clone())),
+        Arc::new(rbac_escalation::RbacEscalation::new(
+            context.rbac.clone(),
+            context.authorizer.clone(),
+        )),
     ]
 }

@@ -68,7 +68,9 @@ impl Plugin for LimitRanger {
             return Ok(());
         }
         for (range, limits) in self.ranges(request.namespace).await {
-            let Some(pod) = request.object.as_deref_mut() else { continue };
+            let Some(pod) = request.object.as_deref_mut() else {
+                continue;
+            };
             for limit in limits.iter().filter(|limit| limit.kind == "Container") {
                 default_containers(pod, &range, limit);
             }
@@ -80,9 +82,14 @@ impl Plugin for LimitRanger {
         let is_pod = request.is_for("", "pods") && request.operation == Operation::Create;
         let is_claim = request.is_for("", "persistentvolumeclaims")
             && matches!(request.operation, Operation::Create | Operation::Update);
-        let Some(object) = request.object.as_deref().filter(|_| is_pod || is_claim) else { return Ok(Vec::new()) };
+        let Some(object) = request.object.as_deref().filter(|_| is_pod || is_claim) else {
+            return Ok(Vec::new());
+        };
         for (_, limits) in self.ranges(request.namespace).await {
-            let problems: Vec<String> = limits.iter().flat_map(|limit| violations(object, is_pod, limit)).collect();
+            let problems: Vec<String> = limits
+                .iter()
+                .flat_map(|limit| violations(object, is_pod, limit))
+                .collect();
             match problems.as_slice() {
                 [] => {}
                 [only] => return Err(request.forbidden(only.clone())),
@@ -100,12 +107,15 @@ fn containers<'a>(pod: &'a Object, list: &str) -> impl Iterator<Item = &'a Value
 fn default_containers(pod: &mut Object, _range: &str, limit: &Limit) {
     let mut notes = Vec::new();
     for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
-        let Some(Value::Array(mut changed)) = pod.at(&["spec", list]).cloned() else { continue };
+        let Some(Value::Array(mut changed)) = pod.at(&["spec", list]).cloned() else {
+            continue;
+        };
         for container in &mut changed {
             let name = container["name"].as_str().unwrap_or_default().to_owned();
-            for (field, defaults, what) in
-                [("limits", &limit.default, "limit"), ("requests", &limit.default_request, "request")]
-            {
+            for (field, defaults, what) in [
+                ("limits", &limit.default, "limit"),
+                ("requests", &limit.default_request, "request"),
+            ] {
                 let set = default_amounts(container, field, defaults);
                 if !set.is_empty() {
                     notes.push((what, format!("{} {what} for {word} {name}", set.join(", "))));
@@ -144,12 +154,21 @@ fn violations(object: &Object, is_pod: bool, limit: &Limit) -> Vec<String> {
     match (is_pod, limit.kind.as_str()) {
         (true, "Container") => containers(object, "containers")
             .chain(containers(object, "initContainers"))
-            .flat_map(|container| check(limit, &amounts(&container["resources"]["requests"]), &amounts(&container["resources"]["limits"])))
+            .flat_map(|container| {
+                check(
+                    limit,
+                    &amounts(&container["resources"]["requests"]),
+                    &amounts(&container["resources"]["limits"]),
+                )
+            })
             .collect(),
         (true, "Pod") => check(limit, &pod_total(object, "requests"), &pod_total(object, "limits")),
         (false, "PersistentVolumeClaim") => {
             let requests = amounts(object.at(&["spec", "resources", "requests"]).unwrap_or(&Value::Null));
-            let limit = Limit { max_limit_request_ratio: Amounts::new(), ..clone_bounds(limit) };
+            let limit = Limit {
+                max_limit_request_ratio: Amounts::new(),
+                ..clone_bounds(limit)
+            };
             check_requests(&limit, &requests)
         }
         _ => Vec::new(),
@@ -157,12 +176,19 @@ fn violations(object: &Object, is_pod: bool, limit: &Limit) -> Vec<String> {
 }
 
 fn clone_bounds(limit: &Limit) -> Limit {
-    Limit { kind: limit.kind.clone(), max: limit.max.clone(), min: limit.min.clone(), ..Limit::default() }
+    Limit {
+        kind: limit.kind.clone(),
+        max: limit.max.clone(),
+        min: limit.min.clone(),
+        ..Limit::default()
+    }
 }
 
 fn amounts(value: &Value) -> BTreeMap<String, Quantity> {
     let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(&text_of(amount)).ok()?))).collect()
+    entries
+        .filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(&text_of(amount)).ok()?)))
+        .collect()
 }
 
 fn text_of(amount: &Value) -> String {
@@ -192,18 +218,26 @@ fn check_requests(limit: &Limit, requests: &BTreeMap<String, Quantity>) -> Vec<S
     let mut problems = Vec::new();
     for (resource, bound) in quantities(&limit.min) {
         match requests.get(&resource) {
-            None => problems.push(format!("minimum {resource} usage per {kind} is {bound}.  No request is specified")),
+            None => problems.push(format!(
+                "minimum {resource} usage per {kind} is {bound}.  No request is specified"
+            )),
             Some(asked) if *asked < bound => {
-                problems.push(format!("minimum {resource} usage per {kind} is {bound}, but request is {asked}"));
+                problems.push(format!(
+                    "minimum {resource} usage per {kind} is {bound}, but request is {asked}"
+                ));
             }
             Some(_) => {}
         }
     }
     for (resource, bound) in quantities(&limit.max) {
         match requests.get(&resource) {
-            None => problems.push(format!("maximum {resource} usage per {kind} is {bound}.  No request is specified")),
+            None => problems.push(format!(
+                "maximum {resource} usage per {kind} is {bound}.  No request is specified"
+            )),
             Some(asked) if *asked > bound => {
-                problems.push(format!("maximum {resource} usage per {kind} is {bound}, but request is {asked}"));
+                problems.push(format!(
+                    "maximum {resource} usage per {kind} is {bound}, but request is {asked}"
+                ));
             }
             Some(_) => {}
         }
@@ -212,50 +246,92 @@ fn check_requests(limit: &Limit, requests: &BTreeMap<String, Quantity>) -> Vec<S
 }
 
 fn quantities(amounts: &Amounts) -> impl Iterator<Item = (String, Quantity)> {
-    amounts.iter().filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(amount).ok()?)))
+    amounts
+        .iter()
+        .filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(amount).ok()?)))
 }
 
 fn check(limit: &Limit, requests: &BTreeMap<String, Quantity>, limits: &BTreeMap<String, Quantity>) -> Vec<String> {
     let mut problems = Vec::new();
     for (resource, bound) in quantities(&limit.min) {
-        problems.extend(below_min(&limit.kind, &resource, bound, requests.get(&resource), limits.get(&resource)));
+        problems.extend(below_min(
+            &limit.kind,
+            &resource,
+            bound,
+            requests.get(&resource),
+            limits.get(&resource),
+        ));
     }
     for (resource, bound) in quantities(&limit.max) {
-        problems.extend(above_max(&limit.kind, &resource, bound, requests.get(&resource), limits.get(&resource)));
+        problems.extend(above_max(
+            &limit.kind,
+            &resource,
+            bound,
+            requests.get(&resource),
+            limits.get(&resource),
+        ));
     }
     for (resource, bound) in quantities(&limit.max_limit_request_ratio) {
-        problems.extend(above_ratio(&limit.kind, &resource, bound, requests.get(&resource), limits.get(&resource)));
+        problems.extend(above_ratio(
+            &limit.kind,
+            &resource,
+            bound,
+            requests.get(&resource),
+            limits.get(&resource),
+        ));
     }
     problems
 }
 
-fn below_min(kind: &str, resource: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn below_min(
+    kind: &str,
+    resource: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     match (request, limit) {
-        (None, _) => Some(format!("minimum {resource} usage per {kind} is {bound}.  No request is specified")),
-        (Some(request), _) if *request < bound => {
-            Some(format!("minimum {resource} usage per {kind} is {bound}, but request is {request}"))
-        }
-        (_, Some(limit)) if *limit < bound => {
-            Some(format!("minimum {resource} usage per {kind} is {bound}, but limit is {limit}"))
-        }
+        (None, _) => Some(format!(
+            "minimum {resource} usage per {kind} is {bound}.  No request is specified"
+        )),
+        (Some(request), _) if *request < bound => Some(format!(
+            "minimum {resource} usage per {kind} is {bound}, but request is {request}"
+        )),
+        (_, Some(limit)) if *limit < bound => Some(format!(
+            "minimum {resource} usage per {kind} is {bound}, but limit is {limit}"
+        )),
         _ => None,
     }
 }
 
-fn above_max(kind: &str, resource: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn above_max(
+    kind: &str,
+    resource: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     match (request, limit) {
-        (_, None) => Some(format!("maximum {resource} usage per {kind} is {bound}.  No limit is specified")),
-        (_, Some(limit)) if *limit > bound => {
-            Some(format!("maximum {resource} usage per {kind} is {bound}, but limit is {limit}"))
-        }
-        (Some(request), _) if *request > bound => {
-            Some(format!("maximum {resource} usage per {kind} is {bound}, but request is {request}"))
-        }
+        (_, None) => Some(format!(
+            "maximum {resource} usage per {kind} is {bound}.  No limit is specified"
+        )),
+        (_, Some(limit)) if *limit > bound => Some(format!(
+            "maximum {resource} usage per {kind} is {bound}, but limit is {limit}"
+        )),
+        (Some(request), _) if *request > bound => Some(format!(
+            "maximum {resource} usage per {kind} is {bound}, but request is {request}"
+        )),
         _ => None,
     }
 }
 
-fn above_ratio(kind: &str, resource: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn above_ratio(
+    kind: &str,
+    resource: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let (Some(request), Some(limit)) = (request, limit) else {
         return Some(format!(
             "{resource} max limit to request ratio per {kind} is {bound}, but no request is specified or request is 0"
@@ -272,5 +348,7 @@ fn above_ratio(kind: &str, resource: &str, bound: Quantity, request: Option<&Qua
     }
     let whole = ratio_thousandths / 1000;
     let rest = ratio_thousandths % 1000;
-    Some(format!("{resource} max limit to request ratio per {kind} is {bound}, but provided ratio is {whole}.{rest:03}000"))
+    Some(format!(
+        "{resource} max limit to request ratio per {kind} is {bound}, but provided ratio is {whole}.{rest:03}000"
+    ))
 }

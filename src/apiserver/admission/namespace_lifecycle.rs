@@ -39,9 +39,15 @@ impl Plugin for NamespaceLifecycle {
         if !creates_inside || is_question {
             return Ok(());
         }
-        let namespace = self.objects.get("", "namespaces", &ObjectKey::cluster(request.namespace)).await;
+        let namespace = self
+            .objects
+            .get("", "namespaces", &ObjectKey::cluster(request.namespace))
+            .await;
         let Some(namespace) = namespace else {
-            return Err(ApiError::not_found(&GroupResource::new("", "namespaces"), request.namespace));
+            return Err(ApiError::not_found(
+                &GroupResource::new("", "namespaces"),
+                request.namespace,
+            ));
         };
         if namespace.index.is_being_deleted {
             return Err(terminating(request));
@@ -62,6 +68,8 @@ fn terminating(request: &AdmissionRequest<'_>) -> ApiError {
         field: "metadata.namespace".to_owned(),
     };
     let details = error.details.map(|details| *details).unwrap_or_default();
-    ApiError::new(403, Reason::Forbidden, error.message)
-        .with_details(StatusDetails { causes: vec![cause], ..details })
+    ApiError::new(403, Reason::Forbidden, error.message).with_details(StatusDetails {
+        causes: vec![cause],
+        ..details
+    })
 }

@@ -37,7 +37,11 @@ impl NodeRestriction {
     }
 
     async fn check(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-        match (request.resource.group.as_ref(), request.resource.resource.as_ref(), request.subresource) {
+        match (
+            request.resource.group.as_ref(),
+            request.resource.resource.as_ref(),
+            request.subresource,
+        ) {
             ("", "pods", "") => self.check_pod(node, request).await,
             ("", "pods", "status") => self.check_bound_here(node, request, "update status for"),
             ("", "pods", "eviction") => self.check_eviction(node, request).await,
@@ -57,12 +61,18 @@ impl NodeRestriction {
     }
 
     async fn check_mirror_pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         if pod.annotation(MIRROR).is_none() {
-            return Err(request.forbidden(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods")));
+            return Err(request.forbidden(format!(
+                "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+            )));
         }
         if pod.text_at(&["spec", "nodeName"]) != node {
-            return Err(request.forbidden(format!("node {node:?} can only create pods with spec.nodeName set to itself")));
+            return Err(request.forbidden(format!(
+                "node {node:?} can only create pods with spec.nodeName set to itself"
+            )));
         }
         let stored = self.objects.get("", "nodes", &ObjectKey::cluster(node)).await;
         let uid = stored.map(|stored| stored.index.uid.clone()).unwrap_or_default();
@@ -70,17 +80,24 @@ impl NodeRestriction {
         let is_owned_by_node = matches!(owners.as_slice(), [owner]
             if owner.kind == "Node" && owner.api_version == "v1" && owner.name == node && owner.uid == uid);
         if !is_owned_by_node {
-            return Err(request.forbidden(format!("node {node:?} can only create pods with an owner reference set to itself")));
+            return Err(request.forbidden(format!(
+                "node {node:?} can only create pods with an owner reference set to itself"
+            )));
         }
         Ok(())
     }
 
     fn check_bound_here(&self, node: &str, request: &AdmissionRequest<'_>, what: &str) -> Result<(), ApiError> {
-        let bound_to = request.old.map(|pod| pod.text_at(&["spec", "nodeName"])).unwrap_or_default();
+        let bound_to = request
+            .old
+            .map(|pod| pod.text_at(&["spec", "nodeName"]))
+            .unwrap_or_default();
         if bound_to == node {
             return Ok(());
         }
-        Err(request.forbidden(format!("node {node:?} can only {what} pods with spec.nodeName set to itself")))
+        Err(request.forbidden(format!(
+            "node {node:?} can only {what} pods with spec.nodeName set to itself"
+        )))
     }
 
     async fn check_eviction(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
@@ -89,7 +106,9 @@ impl NodeRestriction {
         if pod.is_some_and(|pod| pod.index.field("spec.nodeName") == Some(node)) {
             return Ok(());
         }
-        Err(request.forbidden(format!("node {node:?} can only evict pods with spec.nodeName set to itself")))
+        Err(request.forbidden(format!(
+            "node {node:?} can only evict pods with spec.nodeName set to itself"
+        )))
     }
 }
 
@@ -112,7 +131,9 @@ fn check_own(node: &str, request: &AdmissionRequest<'_>, what: &str) -> Result<(
     if name == node {
         return Ok(());
     }
-    Err(request.forbidden(format!("can only access node {what} with the same name as the requesting node")))
+    Err(request.forbidden(format!(
+        "can only access node {what} with the same name as the requesting node"
+    )))
 }
 
 fn check_node(node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
@@ -120,11 +141,15 @@ fn check_node(node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError
     if name != node {
         return Err(request.forbidden(format!("node {node:?} is not allowed to modify node {name:?}")));
     }
-    let Some(new) = request.object.as_deref() else { return Ok(()) };
+    let Some(new) = request.object.as_deref() else {
+        return Ok(());
+    };
     if request.operation == Operation::Create {
         return refuse_labels(node, request, forbidden_labels(new, None), "set");
     }
-    let Some(old) = request.old else { return Ok(()) };
+    let Some(old) = request.old else {
+        return Ok(());
+    };
     if request.subresource.is_empty() && new.at(&["spec", "taints"]) != old.at(&["spec", "taints"]) {
         return Err(request.forbidden(format!("node {node:?} is not allowed to modify taints")));
     }
@@ -140,7 +165,10 @@ fn refuse_labels(node: &str, request: &AdmissionRequest<'_>, labels: Vec<String>
     if labels.is_empty() {
         return Ok(());
     }
-    Err(request.forbidden(format!("node {node:?} is not allowed to {verb} the following labels: {}", labels.join(", "))))
+    Err(request.forbidden(format!(
+        "node {node:?} is not allowed to {verb} the following labels: {}",
+        labels.join(", ")
+    )))
 }
 
 /// Labels that differ from the old ones and that are not a node's to set.
@@ -167,7 +195,9 @@ fn forbidden_labels(new: &Object, old: Option<&Object>) -> Vec<String> {
 }
 
 fn is_own_label(key: &str) -> bool {
-    let Some((prefix, _)) = key.split_once('/') else { return true };
+    let Some((prefix, _)) = key.split_once('/') else {
+        return true;
+    };
     if OWN_LABELS.contains(&key) {
         return true;
     }
@@ -184,10 +214,20 @@ mod tests {
 
     #[test]
     fn a_node_sets_only_labels_that_decide_nothing() {
-        for own in ["a", "example.com/a", "kubernetes.io/hostname", "kubelet.kubernetes.io/x", "topology.kubernetes.io/zone"] {
+        for own in [
+            "a",
+            "example.com/a",
+            "kubernetes.io/hostname",
+            "kubelet.kubernetes.io/x",
+            "topology.kubernetes.io/zone",
+        ] {
             assert!(is_own_label(own), "{own}");
         }
-        for foreign in ["node-restriction.kubernetes.io/a", "node-role.kubernetes.io/control-plane", "combo.io/autonomy"] {
+        for foreign in [
+            "node-restriction.kubernetes.io/a",
+            "node-role.kubernetes.io/control-plane",
+            "combo.io/autonomy",
+        ] {
             assert!(!is_own_label(foreign), "{foreign}");
         }
     }

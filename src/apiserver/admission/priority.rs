@@ -29,7 +29,10 @@ impl Priority {
     }
 
     async fn class(&self, name: &str) -> Option<Class> {
-        let stored = self.objects.get(GROUP, "priorityclasses", &ObjectKey::cluster(name)).await?;
+        let stored = self
+            .objects
+            .get(GROUP, "priorityclasses", &ObjectKey::cluster(name))
+            .await?;
         Some(read(&stored))
     }
 
@@ -39,13 +42,19 @@ impl Priority {
             .list(GROUP, "priorityclasses", "")
             .await
             .iter()
-            .filter(|stored| stored.decode::<Value>().is_ok_and(|value| value["globalDefault"] == true))
+            .filter(|stored| {
+                stored
+                    .decode::<Value>()
+                    .is_ok_and(|value| value["globalDefault"] == true)
+            })
             .map(read)
             .min_by_key(|class| class.value)
     }
 
     async fn admit_pod(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         let named = pod.text_at(&["spec", "priorityClassName"]);
         let class = if named.is_empty() {
             self.default_class().await.unwrap_or(Class {
@@ -56,10 +65,14 @@ impl Priority {
         } else {
             match self.class(&named).await {
                 Some(class) => class,
-                None => return Err(request.forbidden(format!("no PriorityClass with name {named} was found"))),
+                None => {
+                    return Err(request.forbidden(format!("no PriorityClass with name {named} was found")));
+                }
             }
         };
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         let stated = pod.at(&["spec", "priority"]).and_then(Value::as_i64);
         let stated_policy = pod.text_at(&["spec", "preemptionPolicy"]);
         if stated.is_some_and(|stated| stated != class.value) {
@@ -113,7 +126,9 @@ impl Plugin for Priority {
                     .into_iter()
                     .filter_map(|field| Some((field, old.at(&["spec", field])?.clone())))
                     .collect();
-                let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+                let Some(pod) = request.object.as_deref_mut() else {
+                    return Ok(());
+                };
                 for (field, value) in kept {
                     if pod.at(&["spec", field]).is_none_or(Value::is_null) {
                         pod.set_at(&["spec", field], value);
@@ -130,7 +145,9 @@ impl Plugin for Priority {
         if !request.is_for(GROUP, "priorityclasses") || !is_write {
             return Ok(Vec::new());
         }
-        let Some(class) = request.object.as_deref() else { return Ok(Vec::new()) };
+        let Some(class) = request.object.as_deref() else {
+            return Ok(Vec::new());
+        };
         if class.at(&["globalDefault"]).and_then(Value::as_bool) != Some(true) {
             return Ok(Vec::new());
         }

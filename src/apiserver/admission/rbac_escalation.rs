@@ -59,8 +59,15 @@ impl RbacEscalation {
         let unchanged = request.old.is_some_and(|old| {
             old.at(&["roleRef"]) == binding.at(&["roleRef"]) && old.at(&["subjects"]) == binding.at(&["subjects"])
         });
-        let reference = binding.at(&["roleRef"]).and_then(|value| RoleRef::deserialize(value).ok()).unwrap_or_default();
-        let resource = if reference.kind == "ClusterRole" { "clusterroles" } else { "roles" };
+        let reference = binding
+            .at(&["roleRef"])
+            .and_then(|value| RoleRef::deserialize(value).ok())
+            .unwrap_or_default();
+        let resource = if reference.kind == "ClusterRole" {
+            "clusterroles"
+        } else {
+            "roles"
+        };
         if unchanged || self.may(request, "bind", resource, &reference.name).await {
             return Ok(());
         }
@@ -80,7 +87,9 @@ impl RbacEscalation {
 }
 
 fn rules_in(role: &Object) -> Vec<Rule> {
-    role.at(&["rules"]).and_then(|rules| Vec::<Rule>::deserialize(rules).ok()).unwrap_or_default()
+    role.at(&["rules"])
+        .and_then(|rules| Vec::<Rule>::deserialize(rules).ok())
+        .unwrap_or_default()
 }
 
 #[async_trait]
@@ -94,7 +103,9 @@ impl Plugin for RbacEscalation {
         if request.resource.group != GROUP || !is_write || request.user.is_in(MASTERS_GROUP) {
             return Ok(Vec::new());
         }
-        let Some(object) = request.object.as_deref() else { return Ok(Vec::new()) };
+        let Some(object) = request.object.as_deref() else {
+            return Ok(Vec::new());
+        };
         match request.resource.resource.as_ref() {
             "roles" | "clusterroles" => self.check_role(request, object).await?,
             "rolebindings" | "clusterrolebindings" => self.check_binding(request, object).await?,

@@ -27,10 +27,12 @@ impl RuntimeClass {
         if name.is_empty() {
             return Ok(None);
         }
-        let stored = self.objects.get("node.k8s.io", "runtimeclasses", &ObjectKey::cluster(name.clone())).await;
-        let stored = stored.ok_or_else(|| {
-            request.forbidden(format!("pod rejected: RuntimeClass {name:?} not found"))
-        })?;
+        let stored = self
+            .objects
+            .get("node.k8s.io", "runtimeclasses", &ObjectKey::cluster(name.clone()))
+            .await;
+        let stored =
+            stored.ok_or_else(|| request.forbidden(format!("pod rejected: RuntimeClass {name:?} not found")))?;
         stored.decode().map(Some).map_err(ApiError::internal)
     }
 }
@@ -46,20 +48,33 @@ impl Plugin for RuntimeClass {
             return Ok(());
         }
         let class = self.class_of(request).await?.unwrap_or_default();
-        let overhead = class["overhead"]["podFixed"].as_object().filter(|overhead| !overhead.is_empty()).cloned();
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
-        let stated = pod.at(&["spec", "overhead"]).and_then(Value::as_object).filter(|stated| !stated.is_empty());
+        let overhead = class["overhead"]["podFixed"]
+            .as_object()
+            .filter(|overhead| !overhead.is_empty())
+            .cloned();
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
+        let stated = pod
+            .at(&["spec", "overhead"])
+            .and_then(Value::as_object)
+            .filter(|stated| !stated.is_empty());
         match (&overhead, stated) {
             (None, Some(_)) => {
-                return Err(request.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+                return Err(request
+                    .forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
             }
             (Some(overhead), Some(stated)) if overhead != stated => {
-                return Err(request.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"));
+                return Err(
+                    request.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+                );
             }
             _ => {}
         }
         let conflict = {
-            let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+            let Some(pod) = request.object.as_deref_mut() else {
+                return Ok(());
+            };
             if let Some(overhead) = overhead {
                 pod.set_at(&["spec", "overhead"], Value::Object(overhead));
             }
@@ -78,8 +93,11 @@ impl Plugin for RuntimeClass {
 fn merge_scheduling(pod: &mut Object, scheduling: &Value) -> Option<String> {
     let selector = scheduling["nodeSelector"].as_object().cloned().unwrap_or_default();
     if !selector.is_empty() {
-        let mut merged: Map<String, Value> =
-            pod.at(&["spec", "nodeSelector"]).and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut merged: Map<String, Value> = pod
+            .at(&["spec", "nodeSelector"])
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         for (key, value) in selector {
             if merged.get(&key).is_some_and(|present| *present != value) {
                 return Some(key);
@@ -90,7 +108,11 @@ fn merge_scheduling(pod: &mut Object, scheduling: &Value) -> Option<String> {
     }
     let added = scheduling["tolerations"].as_array().cloned().unwrap_or_default();
     if !added.is_empty() {
-        let mut merged = pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut merged = pod
+            .at(&["spec", "tolerations"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         for toleration in added {
             if !merged.contains(&toleration) {
                 merged.push(toleration);

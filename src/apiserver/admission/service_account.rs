@@ -47,7 +47,9 @@ impl Plugin for ServiceAccount {
         if !request.is_for("", "pods") || request.operation != Operation::Create {
             return Ok(());
         }
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         if pod.annotation(MIRROR).is_some() {
             return refuse_references_of_mirror(request);
         }
@@ -56,16 +58,24 @@ impl Plugin for ServiceAccount {
         }
         let name = pod.text_at(&["spec", "serviceAccountName"]);
         pod.set_at(&["spec", "serviceAccount"], name.clone().into());
-        let account: Value = self.account(request, &name).await?.decode().map_err(ApiError::internal)?;
+        let account: Value = self
+            .account(request, &name)
+            .await?
+            .decode()
+            .map_err(ApiError::internal)?;
         if account["metadata"]["annotations"][ENFORCE_MOUNTABLE] == "true" {
             check_mountable(request, &account)?;
         }
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         if should_mount(pod, &account) {
             mount_token(pod);
         }
-        let has_pull_secrets =
-            pod.at(&["spec", "imagePullSecrets"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        let has_pull_secrets = pod
+            .at(&["spec", "imagePullSecrets"])
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty());
         if let (false, Some(secrets)) = (has_pull_secrets, account["imagePullSecrets"].as_array()) {
             pod.set_at(&["spec", "imagePullSecrets"], secrets.clone().into());
         }
@@ -74,7 +84,9 @@ impl Plugin for ServiceAccount {
 }
 
 fn refuse_references_of_mirror(request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
-    let Some(pod) = request.object.as_deref() else { return Ok(()) };
+    let Some(pod) = request.object.as_deref() else {
+        return Ok(());
+    };
     if !pod.text_at(&["spec", "serviceAccountName"]).is_empty() {
         return Err(request.forbidden("a mirror pod may not reference service accounts"));
     }
@@ -82,11 +94,16 @@ fn refuse_references_of_mirror(request: &AdmissionRequest<'_>) -> Result<(), Api
     if text.contains("\"secretKeyRef\"") || text.contains("\"secretRef\"") || text.contains("\"secretName\"") {
         return Err(request.forbidden("a mirror pod may not reference secrets"));
     }
-    let projects_token = pod.at(&["spec", "volumes"]).and_then(Value::as_array).into_iter().flatten().any(|volume| {
-        volume["projected"]["sources"]
-            .as_array()
-            .is_some_and(|sources| sources.iter().any(|source| source["serviceAccountToken"].is_object()))
-    });
+    let projects_token = pod
+        .at(&["spec", "volumes"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|volume| {
+            volume["projected"]["sources"]
+                .as_array()
+                .is_some_and(|sources| sources.iter().any(|source| source["serviceAccountToken"].is_object()))
+        });
     if projects_token {
         return Err(request.forbidden("a mirror pod may not use ServiceAccountToken volume projections"));
     }
@@ -101,11 +118,20 @@ fn should_mount(pod: &Object, account: &Value) -> bool {
 }
 
 fn check_mountable(request: &AdmissionRequest<'_>, account: &Value) -> Result<(), ApiError> {
-    let Some(pod) = request.object.as_deref() else { return Ok(()) };
-    let mountable = |name: &Value| {
-        account["secrets"].as_array().is_some_and(|secrets| secrets.iter().any(|secret| secret["name"] == *name))
+    let Some(pod) = request.object.as_deref() else {
+        return Ok(());
     };
-    for volume in pod.at(&["spec", "volumes"]).and_then(Value::as_array).into_iter().flatten() {
+    let mountable = |name: &Value| {
+        account["secrets"]
+            .as_array()
+            .is_some_and(|secrets| secrets.iter().any(|secret| secret["name"] == *name))
+    };
+    for volume in pod
+        .at(&["spec", "volumes"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let secret = &volume["secret"]["secretName"];
         if secret.is_string() && !mountable(secret) {
             return Err(request.forbidden(format!(
@@ -119,18 +145,29 @@ fn check_mountable(request: &AdmissionRequest<'_>, account: &Value) -> Result<()
 
 /// Adds the projected token volume and a mount in every container that has nothing else there.
 fn mount_token(pod: &mut Object) {
-    let mut volumes = pod.at(&["spec", "volumes"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut volumes = pod
+        .at(&["spec", "volumes"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let present = volumes
         .iter()
         .find(|volume| {
-            volume["name"].as_str().is_some_and(|name| name.starts_with(VOLUME_PREFIX)) && volume["projected"].is_object()
+            volume["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(VOLUME_PREFIX))
+                && volume["projected"].is_object()
         })
         .and_then(|volume| volume["name"].as_str().map(str::to_owned));
     // The name needs to be new in the pod only, and the pod's own text is chance enough for it.
-    let name = present.clone().unwrap_or_else(|| apimachinery::generate_name(VOLUME_PREFIX, digest_of(pod)));
+    let name = present
+        .clone()
+        .unwrap_or_else(|| apimachinery::generate_name(VOLUME_PREFIX, digest_of(pod)));
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
-        let Some(Value::Array(containers)) = pod.at(&["spec", list]).cloned() else { continue };
+        let Some(Value::Array(containers)) = pod.at(&["spec", list]).cloned() else {
+            continue;
+        };
         let changed: Vec<Value> = containers
             .into_iter()
             .map(|mut container| {
@@ -168,5 +205,7 @@ fn token_volume(name: &str) -> Value {
 /// FNV-1a over the pod's JSON.
 fn digest_of(pod: &Object) -> u64 {
     let text = serde_json::to_vec(pod).unwrap_or_default();
-    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -15,7 +15,10 @@ impl Plugin for StorageObjectInUseProtection {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if request.operation != Operation::Create || !request.subresource.is_empty() || !request.resource.group.is_empty() {
+        if request.operation != Operation::Create
+            || !request.subresource.is_empty()
+            || !request.resource.group.is_empty()
+        {
             return Ok(());
         }
         let finalizer = match request.resource.resource.as_ref() {
@@ -23,7 +26,9 @@ impl Plugin for StorageObjectInUseProtection {
             "persistentvolumeclaims" => "kubernetes.io/pvc-protection",
             _ => return Ok(()),
         };
-        let Some(object) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(object) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         let mut finalizers: Vec<String> = object.finalizers().into_iter().map(str::to_owned).collect();
         if !finalizers.iter().any(|present| present == finalizer) {
             finalizers.push(finalizer.to_owned());

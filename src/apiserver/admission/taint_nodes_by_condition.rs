@@ -21,9 +21,17 @@ impl Plugin for TaintNodesByCondition {
         if !request.is_for("", "nodes") || request.operation != Operation::Create {
             return Ok(());
         }
-        let Some(node) = request.object.as_deref_mut() else { return Ok(()) };
-        let mut taints = node.at(&["spec", "taints"]).and_then(Value::as_array).cloned().unwrap_or_default();
-        let is_there = taints.iter().any(|taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule");
+        let Some(node) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
+        let mut taints = node
+            .at(&["spec", "taints"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let is_there = taints
+            .iter()
+            .any(|taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule");
         if !is_there {
             taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
             node.set_at(&["spec", "taints"], taints.into());

@@ -15,8 +15,11 @@ pub fn bootstrap_objects() -> Vec<Object> {
         serde_json::from_str(table).expect("the tables are valid JSON, a test reads them")
     };
     let mut objects = read(UPSTREAM);
-    let patches: Vec<Object> =
-        objects.iter().filter(|object| object.name().starts_with(CONTROLLER_PREFIX)).filter_map(for_patch).collect();
+    let patches: Vec<Object> = objects
+        .iter()
+        .filter(|object| object.name().starts_with(CONTROLLER_PREFIX))
+        .filter_map(for_patch)
+        .collect();
     objects.extend(patches);
     objects.extend(read(COMBO));
     objects.sort_by_key(|object| !object.namespace().is_empty());
@@ -29,13 +32,22 @@ fn for_patch(upstream: &Object) -> Option<Object> {
     let name = format!("combo:controller:{}", upstream.name().strip_prefix(CONTROLLER_PREFIX)?);
     let mut ours = upstream.clone();
     ours.set_metadata_text("name", name.clone());
-    ours.set_at(&["metadata", "labels"], json!({"kubernetes.io/bootstrapping": "combo-defaults"}));
+    ours.set_at(
+        &["metadata", "labels"],
+        json!({"kubernetes.io/bootstrapping": "combo-defaults"}),
+    );
     if upstream.kind() == "ClusterRoleBinding" {
         ours.set_at(&["roleRef", "name"], name.into());
         return Some(ours);
     }
-    let Some(Value::Array(rules)) = ours.0.get_mut("rules") else { return None };
-    let updates = |rule: &Value| rule["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "update"));
+    let Some(Value::Array(rules)) = ours.0.get_mut("rules") else {
+        return None;
+    };
+    let updates = |rule: &Value| {
+        rule["verbs"]
+            .as_array()
+            .is_some_and(|verbs| verbs.iter().any(|verb| verb == "update"))
+    };
     rules.retain(updates);
     rules.iter_mut().for_each(|rule| rule["verbs"] = json!(["patch"]));
     Some(ours)
@@ -56,7 +68,12 @@ mod tests {
             ("ClusterRoleBinding", "cluster-admin"),
             ("Role", "extension-apiserver-authentication-reader"),
         ] {
-            assert!(objects.iter().any(|object| object.kind() == kind && object.name() == name), "{kind} {name}");
+            assert!(
+                objects
+                    .iter()
+                    .any(|object| object.kind() == kind && object.name() == name),
+                "{kind} {name}"
+            );
         }
     }
 }

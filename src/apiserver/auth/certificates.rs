@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use env::Clock;
 use pki::CertificateInfo;
 use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::{Authenticator, Credentials, User};
 
@@ -25,7 +25,10 @@ pub struct ClientCertificates {
 impl ClientCertificates {
     /// `authorities` in DER; one that cannot be read is an error.
     pub fn new(authorities: &[Vec<u8>], clock: Arc<dyn Clock>) -> Result<Self, String> {
-        Ok(Self { verifier: ArcSwap::from_pointee(verifier(authorities)?), clock })
+        Ok(Self {
+            verifier: ArcSwap::from_pointee(verifier(authorities)?),
+            clock,
+        })
     }
 
     /// Trusts other authorities from now on.
@@ -44,16 +47,22 @@ fn fingerprint(der: &[u8]) -> String {
 fn verifier(authorities: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(CertificateDer::from(authority.clone())).map_err(|error| error.to_string())?;
+        roots
+            .add(CertificateDer::from(authority.clone()))
+            .map_err(|error| error.to_string())?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|error| error.to_string())
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| error.to_string())
 }
 
 #[async_trait]
 impl Authenticator for ClientCertificates {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<User>, ApiError> {
-        let Some((leaf, chain)) = credentials.peer_certificates.split_first() else { return Ok(None) };
+        let Some((leaf, chain)) = credentials.peer_certificates.split_first() else {
+            return Ok(None);
+        };
         let now = u64::try_from(self.clock.now().unix_seconds()).unwrap_or(0);
         let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         self.verifier
@@ -68,7 +77,11 @@ impl Authenticator for ClientCertificates {
         if info.subject.common_name.is_empty() {
             return Err(ApiError::unauthorized());
         }
-        let mut user = User { name: info.subject.common_name, groups: info.subject.organizations, ..User::default() };
+        let mut user = User {
+            name: info.subject.common_name,
+            groups: info.subject.organizations,
+            ..User::default()
+        };
         user.extra.insert(
             "authentication.kubernetes.io/credential-id".to_owned(),
             vec![format!("X509SHA256={}", fingerprint(leaf))],

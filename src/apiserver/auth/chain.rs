@@ -46,7 +46,9 @@ impl Authorizer for AuthorizerChain {
                 opinion => return opinion,
             }
         }
-        Decision::NoOpinion { reason: reasons.join("\n") }
+        Decision::NoOpinion {
+            reason: reasons.join("\n"),
+        }
     }
 }
 

@@ -29,7 +29,10 @@ pub struct NodeAuthorizer {
 
 impl NodeAuthorizer {
     pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, common: common_rules() }
+        Self {
+            objects,
+            common: common_rules(),
+        }
     }
 
     async fn decide(&self, node: &str, attributes: &Attributes) -> Result<(), String> {
@@ -44,13 +47,19 @@ impl NodeAuthorizer {
             ("", "nodes") => own_node(node, attributes, &self.common),
             ("", "pods") => self.pods(node, attributes).await,
             ("coordination.k8s.io", "leases") => own_lease(node, attributes),
-            ("storage.k8s.io", "csinodes") => own_named(node, attributes, &["create", "get", "update", "patch", "delete"]),
+            ("storage.k8s.io", "csinodes") => {
+                own_named(node, attributes, &["create", "get", "update", "patch", "delete"])
+            }
             _ => self.common(attributes),
         }
     }
 
     fn common(&self, attributes: &Attributes) -> Result<(), String> {
-        if self.common.iter().any(|rule| rule.allows(attributes)) { Ok(()) } else { Err(String::new()) }
+        if self.common.iter().any(|rule| rule.allows(attributes)) {
+            Ok(())
+        } else {
+            Err(String::new())
+        }
     }
 
     async fn read_of_own_pods(&self, node: &str, attributes: &Attributes, access: Access) -> Result<(), String> {
@@ -62,24 +71,40 @@ impl NodeAuthorizer {
         if wanted.kind == "persistentvolumes" {
             return self.volume_of_own_pods(node, &wanted.key.name).await;
         }
-        if self.is_used_on(node, &wanted).await { Ok(()) } else { Err(no_relation(node, attributes)) }
+        if self.is_used_on(node, &wanted).await {
+            Ok(())
+        } else {
+            Err(no_relation(node, attributes))
+        }
     }
 
     async fn volume_of_own_pods(&self, node: &str, volume: &str) -> Result<(), String> {
         let no_relation = || format!("no relationship found between node '{node}' and this object");
-        let stored = self.objects.get("", "persistentvolumes", &ObjectKey::cluster(volume)).await.ok_or_else(no_relation)?;
+        let stored = self
+            .objects
+            .get("", "persistentvolumes", &ObjectKey::cluster(volume))
+            .await
+            .ok_or_else(no_relation)?;
         let volume: Value = stored.decode().unwrap_or_default();
         let claim = &volume["spec"]["claimRef"];
         let text = |field: &str| claim[field].as_str().unwrap_or_default().to_owned();
-        let wanted =
-            Wanted { kind: "persistentvolumeclaims", key: ObjectKey::namespaced(text("namespace"), text("name")) };
-        if self.is_used_on(node, &wanted).await { Ok(()) } else { Err(no_relation()) }
+        let wanted = Wanted {
+            kind: "persistentvolumeclaims",
+            key: ObjectKey::namespaced(text("namespace"), text("name")),
+        };
+        if self.is_used_on(node, &wanted).await {
+            Ok(())
+        } else {
+            Err(no_relation())
+        }
     }
 
     async fn is_used_on(&self, node: &str, wanted: &Wanted<'_>) -> bool {
         self.objects.pods_on_node(node).await.iter().any(|pod| {
             pod.key().namespace == wanted.key.namespace
-                && pod.view::<PodView>().is_ok_and(|view| view.uses(wanted, &pod.key().name))
+                && pod
+                    .view::<PodView>()
+                    .is_ok_and(|view| view.uses(wanted, &pod.key().name))
         })
     }
 
@@ -107,7 +132,9 @@ impl NodeAuthorizer {
                 if selected.exact("spec.nodeName") == Some(node) {
                     return Ok(());
                 }
-                Err(format!("can only list/watch pods with spec.nodeName field selector of node '{node}'"))
+                Err(format!(
+                    "can only list/watch pods with spec.nodeName field selector of node '{node}'"
+                ))
             }
             ("get", "") => {
                 let key = ObjectKey::namespaced(attributes.namespace.clone(), attributes.name.clone());
@@ -182,7 +209,10 @@ fn own_node(node: &str, attributes: &Attributes, common: &[Rule]) -> Result<(), 
     match attributes.verb.as_str() {
         "get" if attributes.name == node && attributes.subresource.is_empty() => Ok(()),
         "list" | "watch" if attributes.name == node => Ok(()),
-        "get" | "list" | "watch" => Err(format!("node '{node}' cannot read '{}', only its own Node object", attributes.name)),
+        "get" | "list" | "watch" => Err(format!(
+            "node '{node}' cannot read '{}', only its own Node object",
+            attributes.name
+        )),
         _ if common.iter().any(|rule| rule.allows(attributes)) => Ok(()),
         _ => Err(String::new()),
     }
@@ -190,7 +220,9 @@ fn own_node(node: &str, attributes: &Attributes, common: &[Rule]) -> Result<(), 
 
 fn own_lease(node: &str, attributes: &Attributes) -> Result<(), String> {
     if attributes.namespace != LEASE_NAMESPACE {
-        return Err(format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"));
+        return Err(format!(
+            "can only access leases in the {LEASE_NAMESPACE:?} system namespace"
+        ));
     }
     own_named(node, attributes, &["get", "create", "update", "patch", "delete"])
 }
@@ -272,7 +304,12 @@ struct ContainerView {
 impl PodView {
     fn uses(&self, wanted: &Wanted<'_>, pod_name: &str) -> bool {
         // A mirror pod is made by the node itself: its references give it no rights.
-        if self.metadata.annotations.as_ref().is_some_and(|map| map.contains_key("kubernetes.io/config.mirror")) {
+        if self
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|map| map.contains_key("kubernetes.io/config.mirror"))
+        {
             return false;
         }
         let name = Value::String(wanted.key.name.clone());
@@ -281,20 +318,33 @@ impl PodView {
             "configmaps" => self.uses_config_map(&name),
             "serviceaccounts" => self.spec.service_account_name == wanted.key.name,
             "persistentvolumeclaims" => self.uses_claim(&name, pod_name),
-            "resourceclaims" => self.spec.resource_claims.iter().any(|claim| claim["resourceClaimName"] == name),
+            "resourceclaims" => self
+                .spec
+                .resource_claims
+                .iter()
+                .any(|claim| claim["resourceClaimName"] == name),
             _ => false,
         }
     }
 
     fn containers(&self) -> impl Iterator<Item = &ContainerView> {
         let spec = &self.spec;
-        spec.containers.iter().chain(&spec.init_containers).chain(&spec.ephemeral_containers)
+        spec.containers
+            .iter()
+            .chain(&spec.init_containers)
+            .chain(&spec.ephemeral_containers)
     }
 
     fn env_uses(&self, key_ref: &str, source_ref: &str, name: &Value) -> bool {
         self.containers().any(|container| {
-            container.env.iter().any(|variable| variable["valueFrom"][key_ref]["name"] == *name)
-                || container.env_from.iter().any(|source| source[source_ref]["name"] == *name)
+            container
+                .env
+                .iter()
+                .any(|variable| variable["valueFrom"][key_ref]["name"] == *name)
+                || container
+                    .env_from
+                    .iter()
+                    .any(|source| source[source_ref]["name"] == *name)
         })
     }
 
@@ -307,24 +357,39 @@ impl PodView {
     }
 
     fn uses_secret(&self, name: &Value) -> bool {
-        const REFERENCES: &[&str] =
-            &["azureFile", "cephfs", "cinder", "flexVolume", "rbd", "scaleIO", "iscsi", "storageos"];
-        self.spec.image_pull_secrets.iter().any(|secret| secret["name"] == *name)
+        const REFERENCES: &[&str] = &[
+            "azureFile",
+            "cephfs",
+            "cinder",
+            "flexVolume",
+            "rbd",
+            "scaleIO",
+            "iscsi",
+            "storageos",
+        ];
+        self.spec
+            .image_pull_secrets
+            .iter()
+            .any(|secret| secret["name"] == *name)
             || self.env_uses("secretKeyRef", "secretRef", name)
             || self.projected("secret", name)
             || self.spec.volumes.iter().any(|volume| {
                 volume["secret"]["secretName"] == *name
                     || volume["csi"]["nodePublishSecretRef"]["name"] == *name
-                    || REFERENCES.iter().any(|kind| {
-                        volume[kind]["secretRef"]["name"] == *name || volume[kind]["secretName"] == *name
-                    })
+                    || REFERENCES
+                        .iter()
+                        .any(|kind| volume[kind]["secretRef"]["name"] == *name || volume[kind]["secretName"] == *name)
             })
     }
 
     fn uses_config_map(&self, name: &Value) -> bool {
         self.env_uses("configMapKeyRef", "configMapRef", name)
             || self.projected("configMap", name)
-            || self.spec.volumes.iter().any(|volume| volume["configMap"]["name"] == *name)
+            || self
+                .spec
+                .volumes
+                .iter()
+                .any(|volume| volume["configMap"]["name"] == *name)
     }
 
     fn uses_claim(&self, name: &Value, pod_name: &str) -> bool {

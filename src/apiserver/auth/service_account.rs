@@ -105,8 +105,11 @@ impl ServiceAccountTokens {
     pub fn issue(&self, request: &IssueToken) -> Result<IssuedToken, ApiError> {
         let now = self.clock.now();
         let expires = now.saturating_add(request.life);
-        let audiences =
-            if request.audiences.is_empty() { self.api_audiences.clone() } else { request.audiences.clone() };
+        let audiences = if request.audiences.is_empty() {
+            self.api_audiences.clone()
+        } else {
+            request.audiences.clone()
+        };
         let mut private = json!({
             "namespace": request.namespace,
             "serviceaccount": {"name": request.service_account, "uid": request.service_account_uid},
@@ -124,7 +127,11 @@ impl ServiceAccountTokens {
             "kubernetes.io": private,
         });
         let token = self.signer.sign(&claims).map_err(ApiError::internal)?;
-        Ok(IssuedToken { token, expires, audiences })
+        Ok(IssuedToken {
+            token,
+            expires,
+            audiences,
+        })
     }
 
     /// Who holds `token`, and which of `audiences` (empty: the API server's own) it is for.
@@ -136,10 +143,17 @@ impl ServiceAccountTokens {
             return Ok(None);
         }
         let claims = self.verifier.verify(token).map_err(|error| error.to_string())?;
-        let wanted = if audiences.is_empty() { &self.api_audiences } else { audiences };
+        let wanted = if audiences.is_empty() {
+            &self.api_audiences
+        } else {
+            audiences
+        };
         let granted = shared_audiences(&claims["aud"], wanted);
         if granted.is_empty() {
-            return Err(format!("token audiences {} is invalid for the target audiences {wanted:?}", claims["aud"]));
+            return Err(format!(
+                "token audiences {} is invalid for the target audiences {wanted:?}",
+                claims["aud"]
+            ));
         }
         self.check_times(&claims)?;
         let user = self.user_of(&claims).await?;
@@ -162,9 +176,11 @@ impl ServiceAccountTokens {
         let namespace = text(&private["namespace"]);
         let account = &private["serviceaccount"];
         self.check_exists("serviceaccounts", &namespace, account).await?;
-        for (claim, resource, scope) in
-            [("pod", "pods", namespace.as_str()), ("secret", "secrets", namespace.as_str()), ("node", "nodes", "")]
-        {
+        for (claim, resource, scope) in [
+            ("pod", "pods", namespace.as_str()),
+            ("secret", "secrets", namespace.as_str()),
+            ("node", "nodes", ""),
+        ] {
             let bound = &private[claim];
             // A pod's node is told, not bound: the pod already bounds the token.
             if bound.is_object() && (claim != "node" || !private["pod"].is_object()) {
@@ -175,12 +191,16 @@ impl ServiceAccountTokens {
         let mut user = User {
             name: format!("system:serviceaccount:{namespace}:{name}"),
             uid: text(&account["uid"]),
-            groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
+            groups: vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{namespace}"),
+            ],
             ..User::default()
         };
         let mut tell = |key: &str, value: &Value| {
             if let Some(value) = value.as_str() {
-                user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+                user.extra
+                    .insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
             }
         };
         tell("pod-name", &private["pod"]["name"]);
@@ -194,19 +214,26 @@ impl ServiceAccountTokens {
     async fn check_exists(&self, resource: &str, namespace: &str, claim: &Value) -> Result<(), String> {
         let key = ObjectKey::namespaced(namespace, text(&claim["name"]));
         let object = self.objects.get("", resource, &key).await;
-        let object = object.ok_or_else(|| format!("service account token has been invalidated: {resource} {key} is gone"))?;
+        let object =
+            object.ok_or_else(|| format!("service account token has been invalidated: {resource} {key} is gone"))?;
         if object.index.uid != text(&claim["uid"]) {
-            return Err(format!("service account token has been invalidated: {resource} {key} was recreated"));
+            return Err(format!(
+                "service account token has been invalidated: {resource} {key} was recreated"
+            ));
         }
         if object.index.is_being_deleted && self.is_past_leeway(&object) {
-            return Err(format!("service account token has been invalidated: {resource} {key} has been deleted"));
+            return Err(format!(
+                "service account token has been invalidated: {resource} {key} has been deleted"
+            ));
         }
         Ok(())
     }
 
     fn is_past_leeway(&self, object: &StoredObject) -> bool {
         let value: Value = object.decode().unwrap_or_default();
-        let deleted = value["metadata"]["deletionTimestamp"].as_str().and_then(Timestamp::parse);
+        let deleted = value["metadata"]["deletionTimestamp"]
+            .as_str()
+            .and_then(Timestamp::parse);
         deleted.is_none_or(|deleted| deleted.saturating_add(DELETION_LEEWAY) < self.clock.now())
     }
 }
@@ -221,13 +248,19 @@ fn shared_audiences(claim: &Value, wanted: &[String]) -> Vec<String> {
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    wanted.iter().filter(|audience| claimed.contains(&audience.as_str())).cloned().collect()
+    wanted
+        .iter()
+        .filter(|audience| claimed.contains(&audience.as_str()))
+        .cloned()
+        .collect()
 }
 
 #[async_trait]
 impl Authenticator for ServiceAccountTokens {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<User>, ApiError> {
-        let Some(token) = &credentials.bearer_token else { return Ok(None) };
+        let Some(token) = &credentials.bearer_token else {
+            return Ok(None);
+        };
         match self.review(token, &[]).await {
             Ok(reviewed) => Ok(reviewed.map(|(user, _audiences)| user)),
             Err(reason) => {

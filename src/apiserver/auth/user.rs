@@ -16,7 +16,11 @@ pub struct User {
 
 impl User {
     pub fn named(name: &str, groups: &[&str]) -> Self {
-        Self { name: name.to_owned(), groups: groups.iter().map(|&group| group.to_owned()).collect(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            ..Self::default()
+        }
     }
 
     pub fn is_in(&self, group: &str) -> bool {

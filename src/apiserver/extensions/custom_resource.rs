@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use apimachinery::{GroupVersionKind, NameRule, Object};
 use env::Timestamp;
 use registry::{
-    ColumnDefinition, DefaultCascade, DeleteAnswer, Description, Generation, HookError, Permission, Resource, Retention,
-    ScalePaths, Scope, SelectablePath, StatusMetadata, StatusOnCreate, Subresource, Verbs, Verdict,
+    ColumnDefinition, DefaultCascade, DeleteAnswer, Description, Generation, HookError, Permission, Resource,
+    Retention, ScalePaths, Scope, SelectablePath, StatusMetadata, StatusOnCreate, Subresource, Verbs, Verdict,
 };
 use schema::{Node, Structural};
 use serde_json::Value;
@@ -35,7 +35,10 @@ impl CustomResource {
         let storage = definition.storage_version().ok_or(DefinitionError::NoStorageVersion)?;
         let warning = version.deprecated.then(|| {
             version.deprecation_warning.clone().unwrap_or_else(|| {
-                format!("{}/{} {} is deprecated", definition.spec.group, version.name, definition.spec.names.kind)
+                format!(
+                    "{}/{} {} is deprecated",
+                    definition.spec.group, version.name, definition.spec.names.kind
+                )
             })
         });
         let scale = version.subresources.scale.as_ref().map(|scale| ScalePaths {
@@ -46,7 +49,10 @@ impl CustomResource {
         Ok(Self {
             description: describe(definition, version, definition.kind_in(&storage.name)),
             schema: version.structural()?,
-            open_api_schema: version.schema.as_ref().map(|schema| schema.open_api.to_string().into_boxed_str()),
+            open_api_schema: version
+                .schema
+                .as_ref()
+                .map(|schema| schema.open_api.to_string().into_boxed_str()),
             columns: columns_of(version),
             scale,
             warning,
@@ -58,7 +64,10 @@ impl CustomResource {
         let old = old.map(|old| Value::Object(old.0.clone()));
         let mut errors = schema::validate_update(&tree, old.as_ref(), &self.schema);
         errors.extend(schema::validate_list_types(&tree, &self.schema));
-        Verdict { errors, warnings: self.warning.clone().into_iter().collect() }
+        Verdict {
+            errors,
+            warnings: self.warning.clone().into_iter().collect(),
+        }
     }
 }
 
@@ -81,12 +90,20 @@ fn describe(definition: &Definition, version: &Version, stored_kind: GroupVersio
         singular: names.singular.clone().into(),
         short_names: owned(&accepted.short_names),
         categories: owned(&accepted.categories),
-        scope: if definition.spec.scope == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
+        scope: if definition.spec.scope == "Cluster" {
+            Scope::Cluster
+        } else {
+            Scope::Namespaced
+        },
         verbs: Verbs::All,
         subresources,
         name_rule: NameRule::DnsSubdomain,
         generation: Generation::Content,
-        status_on_create: if has_status { StatusOnCreate::Cleared } else { StatusOnCreate::Kept },
+        status_on_create: if has_status {
+            StatusOnCreate::Cleared
+        } else {
+            StatusOnCreate::Kept
+        },
         status_metadata: StatusMetadata::Fixed,
         unconditional_update: Permission::Refused,
         create_on_update: Permission::Refused,
@@ -106,7 +123,11 @@ fn selectable(version: &Version) -> Vec<SelectablePath> {
         .filter_map(|field| {
             let name = field.json_path.trim_start_matches('.');
             let path = name.split('.').map(|part| Cow::Owned(part.to_owned())).collect();
-            Some(SelectablePath { name: intern(name)?, paths: vec![path], fallback: Cow::Borrowed("") })
+            Some(SelectablePath {
+                name: intern(name)?,
+                paths: vec![path],
+                fallback: Cow::Borrowed(""),
+            })
         })
         .collect()
 }
@@ -165,7 +186,9 @@ impl Resource for CustomResource {
     }
 
     fn open_api_schema(&self) -> Option<Value> {
-        self.open_api_schema.as_ref().and_then(|text| serde_json::from_str(text).ok())
+        self.open_api_schema
+            .as_ref()
+            .and_then(|text| serde_json::from_str(text).ok())
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {

@@ -150,7 +150,11 @@ impl Definition {
     }
 
     pub fn kind_in(&self, version: &str) -> GroupVersionKind {
-        GroupVersionKind::new(self.spec.group.clone(), version.to_owned(), self.spec.names.kind.clone())
+        GroupVersionKind::new(
+            self.spec.group.clone(),
+            version.to_owned(),
+            self.spec.names.kind.clone(),
+        )
     }
 }
 
@@ -159,7 +163,10 @@ impl Version {
     pub fn structural(&self) -> Result<Structural, DefinitionError> {
         match &self.schema {
             Some(schema) => Ok(Structural::from_json(&schema.open_api)?),
-            None => Ok(Structural { preserve_unknown_fields: true, ..Structural::default() }),
+            None => Ok(Structural {
+                preserve_unknown_fields: true,
+                ..Structural::default()
+            }),
         }
     }
 }

@@ -14,30 +14,52 @@ pub(crate) fn wanted_status(definition: &Definition, others: &[Definition], now:
     match &conflict {
         None => {
             status.accepted_names = definition.spec.names.clone();
-            set(&mut status, "NamesAccepted", true, ("NoConflicts", "no conflicts found"), now);
+            set(
+                &mut status,
+                "NamesAccepted",
+                true,
+                ("NoConflicts", "no conflicts found"),
+                now,
+            );
         }
         Some((reason, message)) => set(&mut status, "NamesAccepted", false, (reason, message), now),
     }
     if conflict.is_none() {
-        set(&mut status, "Established", true, ("InitialNamesAccepted", "the initial names have been accepted"), now);
+        set(
+            &mut status,
+            "Established",
+            true,
+            ("InitialNamesAccepted", "the initial names have been accepted"),
+            now,
+        );
     } else if !definition.has_condition("Established") {
-        set(&mut status, "Established", false, ("NotAccepted", "not all names are accepted"), now);
+        set(
+            &mut status,
+            "Established",
+            false,
+            ("NotAccepted", "not all names are accepted"),
+            now,
+        );
     }
-    if let Some(storage) = definition.storage_version() {
-        if !status.stored_versions.contains(&storage.name) {
-            status.stored_versions.push(storage.name.clone());
-        }
+    if let Some(storage) = definition.storage_version()
+        && !status.stored_versions.contains(&storage.name)
+    {
+        status.stored_versions.push(storage.name.clone());
     }
     status
 }
 
 fn set(status: &mut Status, kind: &str, holds: bool, (reason, message): (&str, &str), now: Timestamp) {
     let value = if holds { "True" } else { "False" };
-    let present = status.conditions.iter_mut().find(|condition| condition.get("type").is_some_and(|found| found == kind));
-    if let Some(condition) = &present {
-        if condition.get("status").is_some_and(|found| found == value) && (kind == "Established" || condition.get("reason").is_some_and(|found| found == reason)) {
-            return;
-        }
+    let present = status
+        .conditions
+        .iter_mut()
+        .find(|condition| condition.get("type").is_some_and(|found| found == kind));
+    if let Some(condition) = &present
+        && condition.get("status").is_some_and(|found| found == value)
+        && (kind == "Established" || condition.get("reason").is_some_and(|found| found == reason))
+    {
+        return;
     }
     let condition: BTreeMap<String, Value> = [
         ("type", json!(kind)),
@@ -64,9 +86,15 @@ fn name_conflict(definition: &Definition, others: &[Definition]) -> Option<(&'st
         .collect();
     let names = &definition.spec.names;
     let resource_taken = |name: &String| {
-        taken.iter().any(|other| other.plural == *name || other.singular == *name || other.short_names.contains(name))
+        taken
+            .iter()
+            .any(|other| other.plural == *name || other.singular == *name || other.short_names.contains(name))
     };
-    let kind_taken = |name: &String| taken.iter().any(|other| other.kind == *name || other.list_kind == *name);
+    let kind_taken = |name: &String| {
+        taken
+            .iter()
+            .any(|other| other.kind == *name || other.list_kind == *name)
+    };
     let used = |name: &str| format!("{name:?} is already in use");
     if resource_taken(&names.plural) {
         return Some(("PluralConflict", used(&names.plural)));

@@ -40,7 +40,11 @@ pub async fn follow(
         serve(served(&all));
         let failed = settle(&client, &definitions, &all, &*clock).await;
         let retry = async {
-            if failed { env::sleep(RETRY).await } else { std::future::pending().await }
+            if failed {
+                env::sleep(RETRY).await
+            } else {
+                std::future::pending().await
+            }
         };
         tokio::select! {
             biased;
@@ -127,7 +131,12 @@ async fn clean_up(client: &Client, definitions: &DynamicApi, definition: &Defini
             return Err(ClientError::Unreachable("some resources are still there".to_owned()));
         }
     }
-    let rest = object.finalizers().into_iter().filter(|finalizer| *finalizer != FINALIZER).map(str::to_owned).collect();
+    let rest = object
+        .finalizers()
+        .into_iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .map(str::to_owned)
+        .collect();
     object.set_finalizers(rest);
     definitions.update(&object).await.map(drop)
 }
@@ -138,7 +147,10 @@ async fn delete(
     group_version: &apimachinery::GroupVersion,
     key: &ObjectKey,
 ) -> Result<(), ClientError> {
-    let api = client.dynamic(group_version.resource(definition.spec.names.plural.clone()), &key.namespace);
+    let api = client.dynamic(
+        group_version.resource(definition.spec.names.plural.clone()),
+        &key.namespace,
+    );
     match api.delete(&key.name, &kube_client::DeleteOptions::default()).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),

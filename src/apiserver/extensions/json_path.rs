@@ -12,13 +12,20 @@ enum Step {
     Index(i64),
     All,
     /// `[?(@.type=="Ready")]`
-    Where { path: Vec<String>, equals: Value },
+    Where {
+        path: Vec<String>,
+        equals: Value,
+    },
 }
 
 impl JsonPath {
     /// `None` if the path is none that we read.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
+        let mut rest = text
+            .trim()
+            .trim_start_matches('{')
+            .trim_end_matches('}')
+            .trim_start_matches('$');
         let mut steps = Vec::new();
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('[') {
@@ -56,7 +63,11 @@ impl Step {
             (Self::Index(index), Value::Array(items)) => {
                 let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
                 let index = if *index < 0 { length + index } else { *index };
-                usize::try_from(index).ok().and_then(|index| items.get(index)).into_iter().collect()
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| items.get(index))
+                    .into_iter()
+                    .collect()
             }
             (Self::All, Value::Array(items)) => items.iter().collect(),
             (Self::All, Value::Object(map)) => map.values().collect(),
@@ -104,16 +115,26 @@ fn parse_bracket(text: &str) -> Option<Step> {
     }
     if let Some(filter) = text.strip_prefix("?(").and_then(|text| text.strip_suffix(')')) {
         let (path, value) = filter.split_once("==")?;
-        let path = path.trim().strip_prefix('@')?.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let path = path
+            .trim()
+            .strip_prefix('@')?
+            .split('.')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
         let value = value.trim();
-        let equals = unquote(value).map(Value::String).or_else(|| serde_json::from_str(value).ok())?;
+        let equals = unquote(value)
+            .map(Value::String)
+            .or_else(|| serde_json::from_str(value).ok())?;
         return Some(Step::Where { path, equals });
     }
     text.parse().ok().map(Step::Index)
 }
 
 fn unquote(text: &str) -> Option<String> {
-    let inner = ['\'', '"'].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))?;
+    let inner = ['\'', '"']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))?;
     Some(inner.to_owned())
 }
 

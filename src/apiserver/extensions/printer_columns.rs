@@ -27,12 +27,19 @@ pub(crate) fn columns_of(version: &Version) -> Vec<PrintedColumn> {
         ..PrinterColumn::default()
     }];
     let stated = &version.additional_printer_columns;
-    let columns = if stated.is_empty() { age.as_slice() } else { stated.as_slice() };
+    let columns = if stated.is_empty() {
+        age.as_slice()
+    } else {
+        stated.as_slice()
+    };
     columns
         .iter()
         .map(|column| {
             let description = if column.description.is_empty() {
-                format!("Custom resource definition column (in JSONPath format): {}", column.json_path)
+                format!(
+                    "Custom resource definition column (in JSONPath format): {}",
+                    column.json_path
+                )
             } else {
                 column.description.clone()
             };
@@ -59,27 +66,45 @@ pub(crate) fn definitions(columns: &[PrintedColumn]) -> Vec<ColumnDefinition> {
         description: NAME_TEXT.into(),
         priority: 0,
     };
-    std::iter::once(name).chain(columns.iter().map(|column| column.definition.clone())).collect()
+    std::iter::once(name)
+        .chain(columns.iter().map(|column| column.definition.clone()))
+        .collect()
 }
 
 /// The cells of one object.
 pub(crate) fn row(columns: &[PrintedColumn], object: &Object, now: Timestamp) -> Vec<Value> {
     let tree = Value::Object(object.0.clone());
     let cells = columns.iter().map(|column| {
-        let found = column.path.as_ref().and_then(|path| path.find(&tree).into_iter().next().cloned());
+        let found = column
+            .path
+            .as_ref()
+            .and_then(|path| path.find(&tree).into_iter().next().cloned());
         found.map_or(Value::Null, |value| cell(&column.definition.kind, value, now))
     });
-    std::iter::once(Value::String(object.name().to_owned())).chain(cells).collect()
+    std::iter::once(Value::String(object.name().to_owned()))
+        .chain(cells)
+        .collect()
 }
 
 fn cell(kind: &str, value: Value, now: Timestamp) -> Value {
     match (kind, value) {
-        ("integer", Value::Number(number)) => {
-            #[expect(clippy::cast_possible_truncation, reason = "upstream cuts fractions of integer columns off")]
-            number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)).map_or(Value::Null, Value::from)
+        ("integer", Value::Number(number)) =>
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "upstream cuts fractions of integer columns off"
+            )]
+            number
+                .as_i64()
+                .or_else(|| number.as_f64().map(|float| float as i64))
+                .map_or(Value::Null, Value::from)
         }
-        ("number", value @ Value::Number(_)) | ("boolean", value @ Value::Bool(_)) | ("string", value @ Value::String(_)) => value,
-        ("string", value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => value.to_string().into(),
+        ("number", value @ Value::Number(_))
+        | ("boolean", value @ Value::Bool(_))
+        | ("string", value @ Value::String(_)) => value,
+        ("string", value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
+            value.to_string().into()
+        }
         ("date", Value::String(text)) => match Timestamp::parse(&text) {
             Some(time) => human_duration(now.saturating_since(time).as_secs()).into(),
             None => "<invalid>".into(),

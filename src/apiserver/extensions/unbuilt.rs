@@ -10,7 +10,10 @@ pub fn unbuilt(definition: &Object) -> FieldErrors {
     let mut errors = FieldErrors::none();
     if definition.text_at(&["spec", "conversion", "strategy"]) == "Webhook" {
         let path = FieldPath::new("spec").child("conversion").child("strategy");
-        errors.push(FieldError::forbidden(&path, "conversion by webhooks is not supported by this server yet"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "conversion by webhooks is not supported by this server yet",
+        ));
     }
     errors
 }
@@ -20,7 +23,11 @@ pub fn unchecked(definition: &Object) -> Vec<String> {
     let mut warnings = Vec::new();
     let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array);
     for (at, version) in versions.into_iter().flatten().enumerate() {
-        let path = FieldPath::new("spec").child("versions").index(at).child("schema").child("openAPIV3Schema");
+        let path = FieldPath::new("spec")
+            .child("versions")
+            .index(at)
+            .child("schema")
+            .child("openAPIV3Schema");
         rules(&version["schema"]["openAPIV3Schema"], &path, &mut warnings);
     }
     warnings
@@ -28,10 +35,22 @@ pub fn unchecked(definition: &Object) -> Vec<String> {
 
 /// The tree was decoded before, which limits its depth.
 fn rules(schema: &Value, path: &FieldPath, warnings: &mut Vec<String>) {
-    if schema.get(RULES).and_then(Value::as_array).is_some_and(|rules| !rules.is_empty()) {
-        warnings.push(format!("{}: this server does not check validation rules yet", path.child(RULES)));
+    if schema
+        .get(RULES)
+        .and_then(Value::as_array)
+        .is_some_and(|rules| !rules.is_empty())
+    {
+        warnings.push(format!(
+            "{}: this server does not check validation rules yet",
+            path.child(RULES)
+        ));
     }
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         rules(property, &path.child("properties").key(name), warnings);
     }
     for key in ["items", "additionalProperties"] {
@@ -48,13 +67,18 @@ mod tests {
 
     #[test]
     fn rules_and_webhooks_are_named_where_they_stand() {
-        let definition = Object::from_value(json!({"spec": {"conversion": {"strategy": "Webhook"}, "versions": [{"schema": {
-            "openAPIV3Schema": {"properties": {"a": {"items": {"x-kubernetes-validations": [{"rule": "true"}]}}}}}}]}}))
+        let definition = Object::from_value(
+            json!({"spec": {"conversion": {"strategy": "Webhook"}, "versions": [{"schema": {
+            "openAPIV3Schema": {"properties": {"a": {"items": {"x-kubernetes-validations": [{"rule": "true"}]}}}}}}]}}),
+        )
         .expect("an object");
         let errors = unbuilt(&definition);
         let fields: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
         assert_eq!(fields, ["spec.conversion.strategy"]);
         let place = "spec.versions[0].schema.openAPIV3Schema.properties[a].items.x-kubernetes-validations";
-        assert_eq!(unchecked(&definition), [format!("{place}: this server does not check validation rules yet")]);
+        assert_eq!(
+            unchecked(&definition),
+            [format!("{place}: this server does not check validation rules yet")]
+        );
     }
 }

@@ -43,7 +43,9 @@ pub(crate) async fn mutate(
 pub(crate) async fn admit_delete(call: &Call<'_>, admission: Admission<'_>, old: &Object) -> Result<(), ApiError> {
     let resource = call.served.description.resource();
     for plugin in &call.state.config.admission {
-        plugin.admit(&mut request(call, &admission, &resource, Some(old))).await?;
+        plugin
+            .admit(&mut request(call, &admission, &resource, Some(old)))
+            .await?;
     }
     Ok(())
 }

@@ -14,18 +14,37 @@ use crate::filters::Response;
 /// An answer that is no error.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Object { code: u16, served: Arc<Served>, object: StoredObject },
+    Object {
+        code: u16,
+        served: Arc<Served>,
+        object: StoredObject,
+    },
     /// An object that is not in the store: a dry run's, a review, a `Status`.
-    Value { code: u16, served: Option<Arc<Served>>, value: Value },
-    List { served: Arc<Served>, list: List },
-    Watch { served: Arc<Served>, watch: Box<Watch>, timeout: Duration },
+    Value {
+        code: u16,
+        served: Option<Arc<Served>>,
+        value: Value,
+    },
+    List {
+        served: Arc<Served>,
+        list: List,
+    },
+    Watch {
+        served: Arc<Served>,
+        watch: Box<Watch>,
+        timeout: Duration,
+    },
     /// Written already: texts, streams, proxied answers.
     Written(Response),
 }
 
 impl Answer {
     pub(crate) fn value(code: u16, value: Value) -> Self {
-        Self::Value { code, served: None, value }
+        Self::Value {
+            code,
+            served: None,
+            value,
+        }
     }
 }
 

@@ -23,7 +23,9 @@ pub(crate) enum ResponseBody {
 impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Whole(bytes) => write!(formatter, "{} bytes", bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Whole(bytes) => {
+                write!(formatter, "{} bytes", bytes.as_ref().map_or(0, Bytes::len))
+            }
             Self::Stream(_) => formatter.write_str("a stream"),
         }
     }
@@ -43,15 +45,18 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(chunks) => {
-                chunks.as_mut().poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
-            }
+            Self::Whole(bytes) => Poll::Ready(
+                bytes
+                    .take()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(|bytes| Ok(Frame::data(bytes))),
+            ),
+            Self::Stream(chunks) => chunks
+                .as_mut()
+                .poll_next(context)
+                .map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -92,8 +97,11 @@ async fn collect(mut body: hyper::body::Incoming, limit: usize) -> Result<Bytes,
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::bad_request(format!("the body of the request cannot be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame =
+            frame.map_err(|error| ApiError::bad_request(format!("the body of the request cannot be read: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         size = size.saturating_add(data.len());
         if size <= limit {
             chunks.push(data);
@@ -107,7 +115,11 @@ async fn collect(mut body: hyper::body::Incoming, limit: usize) -> Result<Bytes,
     if size > limit {
         return Err(too_large(limit));
     }
-    Ok(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() })
+    Ok(if chunks.len() == 1 {
+        chunks.remove(0)
+    } else {
+        chunks.concat().into()
+    })
 }
 
 fn too_large(limit: usize) -> ApiError {

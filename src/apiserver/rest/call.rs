@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, FieldSelector, GroupKind, LabelSelector, ObjectKey,
-};
+use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, FieldSelector, GroupKind, LabelSelector, ObjectKey};
 use auth::User;
 use bytes::Bytes;
 use storage::Matching;
@@ -78,7 +76,11 @@ impl Call<'_> {
 
     /// The namespace of the objects asked for; empty for cluster-wide kinds and for all namespaces.
     pub(crate) fn namespace(&self) -> &str {
-        if self.served.description.is_namespaced() { &self.path.namespace } else { "" }
+        if self.served.description.is_namespaced() {
+            &self.path.namespace
+        } else {
+            ""
+        }
     }
 
     pub(crate) fn key(&self) -> ObjectKey {
@@ -86,7 +88,10 @@ impl Call<'_> {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     pub(crate) fn group_kind(&self) -> GroupKind {
@@ -157,7 +162,12 @@ impl Call<'_> {
             }
             None => default_manager(self.header("user-agent")),
         };
-        Ok(WriteOptions { run, field_validation, field_manager, ownership: Ownership::Tracked })
+        Ok(WriteOptions {
+            run,
+            field_validation,
+            field_manager,
+            ownership: Ownership::Tracked,
+        })
     }
 }
 
@@ -171,7 +181,11 @@ fn manager_error(manager: &str) -> Option<FieldError> {
     }
     let odd = manager.char_indices().find(|(_, letter)| letter.is_control());
     odd.map(|(at, letter)| {
-        FieldError::invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", letter as u32))
+        FieldError::invalid(
+            &path,
+            manager,
+            format!("invalid character U+{:04X} (at position {at})", letter as u32),
+        )
     })
 }
 

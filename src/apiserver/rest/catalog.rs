@@ -41,9 +41,18 @@ impl Served {
         let description = resource.description();
         // One version of an object has one index, so all served versions select by the stored version's fields.
         let collection = Collection::of(stored.unwrap_or(&description));
-        let collection = Collection { resource: description.group_resource(), ..collection };
+        let collection = Collection {
+            resource: description.group_resource(),
+            ..collection
+        };
         let is_served_as_stored = resource.is_served_as_stored();
-        Self { description, resource, collection, origin, is_served_as_stored }
+        Self {
+            description,
+            resource,
+            collection,
+            origin,
+            is_served_as_stored,
+        }
     }
 
     /// The object as clients of this version see it, with its resourceVersion.
@@ -87,8 +96,14 @@ impl Served {
         if self.description.is_stored_version() {
             return field.to_owned();
         }
-        let known = self.description.selectable_fields.iter().find(|selectable| selectable.name == field);
-        known.and_then(|selectable| selectable.paths.first()).map_or_else(|| field.to_owned(), |path| path.join("."))
+        let known = self
+            .description
+            .selectable_fields
+            .iter()
+            .find(|selectable| selectable.name == field);
+        known
+            .and_then(|selectable| selectable.paths.first())
+            .map_or_else(|| field.to_owned(), |path| path.join("."))
     }
 }
 
@@ -109,7 +124,11 @@ impl Catalog {
 
     fn add(&mut self, served: Served) {
         let kind = &served.description.kind;
-        let key = (kind.group.to_string(), kind.version.to_string(), served.description.plural.to_string());
+        let key = (
+            kind.group.to_string(),
+            kind.version.to_string(),
+            served.description.plural.to_string(),
+        );
         let served = Arc::new(served);
         if let std::collections::btree_map::Entry::Vacant(free) = self.by_path.entry(key) {
             free.insert(served.clone());
@@ -118,13 +137,14 @@ impl Catalog {
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.by_path
+            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
     }
 
     pub(crate) fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.order.iter().any(|served| {
-            served.description.kind.group == group && served.description.kind.version == version
-        })
+        self.order
+            .iter()
+            .any(|served| served.description.kind.group == group && served.description.kind.version == version)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
@@ -145,7 +165,12 @@ impl Catalog {
                 None => groups.push((group.into_owned(), vec![version.into_owned()])),
             }
         }
-        groups.sort_by_key(|(name, _)| GROUP_ORDER.iter().position(|known| known == name).unwrap_or(GROUP_ORDER.len()));
+        groups.sort_by_key(|(name, _)| {
+            GROUP_ORDER
+                .iter()
+                .position(|known| known == name)
+                .unwrap_or(GROUP_ORDER.len())
+        });
         for (_, versions) in &mut groups {
             versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
         }
@@ -155,17 +180,38 @@ impl Catalog {
 
 /// The built-in groups by upstream's priorities; custom groups follow by name.
 const GROUP_ORDER: &[&str] = &[
-    "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 ];
 
 /// Kubernetes' order of versions: stable before beta before alpha, higher numbers first.
 fn version_priority(version: &str) -> (u8, u32, u32) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
     let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
-    let Ok(major) = rest[..digits].parse() else { return (0, 0, 0) };
+    let Ok(major) = rest[..digits].parse() else {
+        return (0, 0, 0);
+    };
     let minor = |text: &str| text.parse().unwrap_or(0);
     match &rest[digits..] {
         "" => (3, major, 0),

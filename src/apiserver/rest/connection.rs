@@ -46,7 +46,9 @@ pub(crate) async fn serve(
     let acceptor = TlsAcceptor::from(tls);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             biased;
             () = shutdown.requested() => break,
@@ -81,7 +83,9 @@ async fn connection(
 ) -> Result<(), String> {
     let _best_effort = stream.set_nodelay(true);
     let handshake = env::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
-    let stream = handshake.map_err(|elapsed| elapsed.to_string())?.map_err(|error| error.to_string())?;
+    let stream = handshake
+        .map_err(|elapsed| elapsed.to_string())?
+        .map_err(|error| error.to_string())?;
     let certificates: Vec<Vec<u8>> = stream
         .get_ref()
         .1
@@ -90,7 +94,9 @@ async fn connection(
         .iter()
         .map(|certificate| certificate.as_ref().to_vec())
         .collect();
-    let caller = Caller::Connection { peer_certificates: certificates.into() };
+    let caller = Caller::Connection {
+        peer_certificates: certificates.into(),
+    };
     let service = hyper::service::service_fn(move |request| {
         let (state, caller) = (state.clone(), caller.clone());
         async move { Ok::<_, std::convert::Infallible>(handle(state, request, caller).await) }
@@ -103,7 +109,10 @@ async fn connection(
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
         () = shutdown.requested() => connection.as_mut().graceful_shutdown(),
     }
-    env::timeout(DRAIN_TIME_MAX, connection).await.map_err(|elapsed| elapsed.to_string())?.map_err(|error| error.to_string())
+    env::timeout(DRAIN_TIME_MAX, connection)
+        .await
+        .map_err(|elapsed| elapsed.to_string())?
+        .map_err(|error| error.to_string())
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

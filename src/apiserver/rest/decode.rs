@@ -1,6 +1,8 @@
 //! From the body of a write to a tree that its kind's type allows, or upstream's words for why not.
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object,
+};
 use codec::{BUILT_IN_ENCODINGS, Body, BodyError, CUSTOM_ENCODINGS};
 use schema::Decoded;
 use serde_json::Value;
@@ -12,10 +14,20 @@ use crate::catalog::Origin;
 const SCHEME: &str = "pkg/runtime/scheme.go:111";
 /// Versions that upstream's list of kinds still has though no server answers to them.
 const OLD_VERSIONS: &[(&str, &str)] = &[
-    ("apps", "v1beta1"), ("apps", "v1beta2"), ("autoscaling", "v2beta1"), ("autoscaling", "v2beta2"), ("batch", "v1beta1"),
-    ("policy", "v1beta1"), ("networking.k8s.io", "v1beta1"), ("rbac.authorization.k8s.io", "v1beta1"),
-    ("storage.k8s.io", "v1beta1"), ("scheduling.k8s.io", "v1beta1"), ("coordination.k8s.io", "v1beta1"),
-    ("events.k8s.io", "v1beta1"), ("discovery.k8s.io", "v1beta1"), ("node.k8s.io", "v1beta1"),
+    ("apps", "v1beta1"),
+    ("apps", "v1beta2"),
+    ("autoscaling", "v2beta1"),
+    ("autoscaling", "v2beta2"),
+    ("batch", "v1beta1"),
+    ("policy", "v1beta1"),
+    ("networking.k8s.io", "v1beta1"),
+    ("rbac.authorization.k8s.io", "v1beta1"),
+    ("storage.k8s.io", "v1beta1"),
+    ("scheduling.k8s.io", "v1beta1"),
+    ("coordination.k8s.io", "v1beta1"),
+    ("events.k8s.io", "v1beta1"),
+    ("discovery.k8s.io", "v1beta1"),
+    ("node.k8s.io", "v1beta1"),
 ];
 
 /// Reads an object of the kind that the call is about.
@@ -54,13 +66,19 @@ fn decode(
     } else {
         check_kind(&told, kind)?;
     }
-    let decoded = body.decode(node).map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
+    let decoded = body
+        .decode(node)
+        .map_err(|error| error.to_api_error(&told.version, &kind.kind))?;
     finish(call, kind, decoded, validation)
 }
 
 /// The outside of the body, in one of the encodings that the kind speaks.
 fn read<'c>(call: &'c Call<'_>) -> Result<Result<Body<'c>, BodyError>, ApiError> {
-    let encodings = if call.served.origin == Origin::Custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
+    let encodings = if call.served.origin == Origin::Custom {
+        CUSTOM_ENCODINGS
+    } else {
+        BUILT_IN_ENCODINGS
+    };
     let encoding = codec::body_encoding(call.header("content-type"), encodings)?;
     Ok(Body::read(encoding, &call.body))
 }
@@ -68,9 +86,16 @@ fn read<'c>(call: &'c Call<'_>) -> Result<Result<Body<'c>, BodyError>, ApiError>
 /// What the body says it is; where it says nothing, it is what is expected.
 fn told_kind(body: &Body<'_>, expected: &GroupVersionKind) -> GroupVersionKind {
     let (api_version, kind) = (body.api_version(), body.kind());
-    let version =
-        if api_version.is_empty() { expected.group_version() } else { GroupVersion::parse(api_version) };
-    version.kind(if kind.is_empty() { expected.kind.clone() } else { kind.to_owned().into() })
+    let version = if api_version.is_empty() {
+        expected.group_version()
+    } else {
+        GroupVersion::parse(api_version)
+    };
+    version.kind(if kind.is_empty() {
+        expected.kind.clone()
+    } else {
+        kind.to_owned().into()
+    })
 }
 
 /// As much of a body as an error quotes, in bytes.
@@ -105,8 +130,13 @@ fn check_custom_kind(
     let mut errors = FieldErrors::none();
     let why = format!("must be {}", expected.kind);
     errors.push(FieldError::invalid(&FieldPath::new("kind"), told.kind.as_ref(), why));
-    let name = codec::parse_yaml(&call.body).ok().and_then(|yaml| yaml.document.into_value());
-    let name = name.as_ref().and_then(|object| object["metadata"]["name"].as_str()).unwrap_or_default();
+    let name = codec::parse_yaml(&call.body)
+        .ok()
+        .and_then(|yaml| yaml.document.into_value());
+    let name = name
+        .as_ref()
+        .and_then(|object| object["metadata"]["name"].as_str())
+        .unwrap_or_default();
     Err(ApiError::invalid(&told.group_kind(), name, &errors))
 }
 
@@ -119,8 +149,15 @@ fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<()
         return Err(wrong_version(&told.group_version(), &expected.group_version()));
     }
     let why = if schema::built_in(&told.group, &told.version, &told.kind).is_some() {
-        let package = if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or_default() };
-        format!("converting ({}.{}) to ({package}.{}): unknown conversion", told.version, told.kind, expected.kind)
+        let package = if expected.group.is_empty() {
+            "core"
+        } else {
+            expected.group.split('.').next().unwrap_or_default()
+        };
+        format!(
+            "converting ({}.{}) to ({package}.{}): unknown conversion",
+            told.version, told.kind, expected.kind
+        )
     } else {
         format!(
             "no kind {:?} is registered for version {:?} in scheme {SCHEME:?}",
@@ -152,17 +189,26 @@ pub(crate) fn finish(
     {
         // What a custom resource's schema does not name is told with what was repeated.
         let unknown = schema::prune(&mut decoded.tree, schema);
-        decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+        decoded
+            .strict_errors
+            .extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     }
     report(call, &decoded.strict_errors, validation).map_err(|why| {
         let Kind { version, kind, .. } = kind;
-        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+        ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        ))
     })?;
     let tree = match decoded.tree {
         Value::Object(tree) => tree,
         // Go reads nothing as an object with nothing in it.
         Value::Null => serde_json::Map::new(),
-        _ => return Err(ApiError::bad_request(format!("the object provided is no {}", kind.kind))),
+        _ => {
+            return Err(ApiError::bad_request(format!(
+                "the object provided is no {}",
+                kind.kind
+            )));
+        }
     };
     let mut object = Object(tree);
     object.set_group_version_kind(kind);

@@ -35,9 +35,18 @@ pub(crate) enum Cascade {
 
 impl DeleteOptions {
     pub(crate) fn of(call: &Call<'_>) -> Result<Self, ApiError> {
-        let mut options = if call.body.is_empty() { Self::of_query(call)? } else { Self::of_body(call)? };
+        let mut options = if call.body.is_empty() {
+            Self::of_query(call)?
+        } else {
+            Self::of_body(call)?
+        };
         if options.dry_run.is_empty() {
-            options.dry_run = call.query.all("dryRun").filter(|text| !text.is_empty()).map(Into::into).collect();
+            options.dry_run = call
+                .query
+                .all("dryRun")
+                .filter(|text| !text.is_empty())
+                .map(Into::into)
+                .collect();
         }
         options.check()?;
         Ok(options)
@@ -49,7 +58,9 @@ impl DeleteOptions {
     }
 
     pub(crate) fn of_object(object: Object) -> Result<Self, ApiError> {
-        object.into_typed().map_err(|error| ApiError::bad_request(error.to_string()))
+        object
+            .into_typed()
+            .map_err(|error| ApiError::bad_request(error.to_string()))
     }
 
     fn of_query(call: &Call<'_>) -> Result<Self, ApiError> {
@@ -60,7 +71,9 @@ impl DeleteOptions {
         };
         Ok(Self {
             grace_period_seconds: query.number("gracePeriodSeconds")?,
-            orphan_dependents: query.text("orphanDependents").map(|text| text != "false" && text != "0"),
+            orphan_dependents: query
+                .text("orphanDependents")
+                .map(|text| text != "false" && text != "0"),
             propagation_policy: query.text("propagationPolicy").map(Into::into),
             preconditions: (preconditions.uid.is_some() || preconditions.resource_version.is_some())
                 .then_some(preconditions),
@@ -81,7 +94,11 @@ impl DeleteOptions {
         if let Some(policy) = &self.propagation_policy
             && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
         {
-            errors.push(FieldError::not_supported(&path, policy.clone(), &["Foreground", "Background", "Orphan", "nil"]));
+            errors.push(FieldError::not_supported(
+                &path,
+                policy.clone(),
+                &["Foreground", "Background", "Orphan", "nil"],
+            ));
         }
         if self.dry_run.iter().any(|value| value != "All") {
             let value: Vec<serde_json::Value> = self.dry_run.iter().map(|text| text.clone().into()).collect();
@@ -90,7 +107,11 @@ impl DeleteOptions {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "DeleteOptions"), "", &errors))
+        Err(ApiError::invalid(
+            &GroupKind::new("meta.k8s.io", "DeleteOptions"),
+            "",
+            &errors,
+        ))
     }
 
     pub(crate) fn run(&self) -> Run {

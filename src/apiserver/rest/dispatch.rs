@@ -19,7 +19,9 @@ pub(crate) async fn dispatch(
     authorized: &Authorized,
     request: Incoming,
 ) -> Result<Answer, ApiError> {
-    let Some(path) = authorized.resource() else { return endpoints::answer(state, authorized, request).await };
+    let Some(path) = authorized.resource() else {
+        return endpoints::answer(state, authorized, request).await;
+    };
     let catalog = state.catalog.load_full();
     let Some(served) = catalog.find(&path.group, &path.version, &path.resource) else {
         return if catalog.has_group_version(&path.group, &path.version) {
@@ -57,20 +59,24 @@ fn check_method(served: &Served, path: &ResourcePath, request: &Incoming) -> Res
     if request.info.method == http::Method::HEAD {
         return Err(method_not_allowed());
     }
-    let is_collection = request.info.path.trim_end_matches('/').ends_with(&format!("/{}", path.resource))
+    let is_collection = request
+        .info
+        .path
+        .trim_end_matches('/')
+        .ends_with(&format!("/{}", path.resource))
         && !matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete);
     let fits = match verb {
-        Verb::Create => {
-            path.name.is_empty() && (!served.description.is_namespaced() || !path.namespace.is_empty())
-        }
+        Verb::Create => path.name.is_empty() && (!served.description.is_namespaced() || !path.namespace.is_empty()),
         Verb::Update | Verb::Patch | Verb::Delete => !path.name.is_empty(),
-        Verb::DeleteCollection => {
-            is_collection && (!served.description.is_namespaced() || !path.namespace.is_empty())
-        }
+        Verb::DeleteCollection => is_collection && (!served.description.is_namespaced() || !path.namespace.is_empty()),
         Verb::Get | Verb::List | Verb::Watch => true,
         Verb::None => false,
     };
-    if fits && served.description.verbs.contains(verb.name()) { Ok(()) } else { Err(method_not_allowed()) }
+    if fits && served.description.verbs.contains(verb.name()) {
+        Ok(())
+    } else {
+        Err(method_not_allowed())
+    }
 }
 
 async fn run(
@@ -80,7 +86,11 @@ async fn run(
     mut request: Incoming,
 ) -> Result<Answer, ApiError> {
     let path = authorized.resource().expect("the caller has found it");
-    let body = if path.verb().is_read() { bytes::Bytes::new() } else { body_of(&mut request).await? };
+    let body = if path.verb().is_read() {
+        bytes::Bytes::new()
+    } else {
+        body_of(&mut request).await?
+    };
     let call = Call {
         state,
         authorized,

@@ -67,7 +67,9 @@ impl Kept {
         self.bytes += bytes.len();
         self.events.push_back((key, bytes));
         while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
-            let Some((_, oldest)) = self.events.pop_front() else { return };
+            let Some((_, oldest)) = self.events.pop_front() else {
+                return;
+            };
             self.bytes -= oldest.len();
         }
     }

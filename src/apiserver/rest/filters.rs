@@ -45,7 +45,10 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }
 
@@ -83,10 +86,14 @@ pub(crate) async fn respond_to(state: &Arc<State>, request: Incoming, caller: Ca
 
 /// The filters, outermost first.
 pub(crate) async fn answer(state: &Arc<State>, request: Incoming, caller: Caller) -> Result<Answer, ApiError> {
-    let guarded = AssertUnwindSafe(within_limits(state, request, caller)).catch_unwind().await;
+    let guarded = AssertUnwindSafe(within_limits(state, request, caller))
+        .catch_unwind()
+        .await;
     guarded.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let what = what
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
         tracing::error!(what, "a request panicked");
         Err(ApiError::internal("this request caused a failure in the server"))
     })
@@ -110,7 +117,10 @@ async fn within_limits(state: &Arc<State>, request: Incoming, caller: Caller) ->
     };
     match env::timeout(REQUEST_TIME_MAX, Box::pin(identified(state, request, caller))).await {
         Ok(answer) => answer,
-        Err(_elapsed) => Err(ApiError::timeout("request did not complete within the allotted timeout", 0)),
+        Err(_elapsed) => Err(ApiError::timeout(
+            "request did not complete within the allotted timeout",
+            0,
+        )),
     }
 }
 
@@ -145,12 +155,16 @@ async fn authorize(state: &State, user: User, info: &RequestInfo) -> Result<Auth
     let attributes = attributes(user, info);
     // Whoever can reach the server may ask whether it lives.
     if is_health(info) {
-        return Ok(Authorized { user: attributes.user, resource: None });
+        return Ok(Authorized {
+            user: attributes.user,
+            resource: None,
+        });
     }
     match state.authorizer().authorize(&attributes).await {
-        Decision::Allow { .. } => {
-            Ok(Authorized { user: attributes.user, resource: info.resource().cloned() })
-        }
+        Decision::Allow { .. } => Ok(Authorized {
+            user: attributes.user,
+            resource: info.resource().cloned(),
+        }),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(forbidden(&attributes, &reason)),
     }
 }
@@ -182,7 +196,11 @@ pub(crate) fn attributes(user: User, info: &RequestInfo) -> Attributes {
 /// Upstream's words for a refused request.
 pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
     let user = &attributes.user.name;
-    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let because = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
     if let Some(path) = &attributes.path {
         let why = format!("User {user:?} cannot {} path {path:?}{because}", attributes.verb);
         return ApiError::forbidden(&GroupResource::new("", ""), "", &why);
@@ -206,7 +224,8 @@ pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
 fn is_health(info: &RequestInfo) -> bool {
     let path = info.path.as_str();
     ["/livez", "/readyz", "/healthz"].iter().any(|root| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }) || path == "/version"
 }
 

@@ -14,7 +14,9 @@ const EXTRA: &str = "impersonate-extra-";
 
 /// The user that the request is made as.
 pub(crate) async fn impersonate(state: &State, user: User, headers: &HeaderMap) -> Result<User, ApiError> {
-    let Some(wanted) = wanted(headers)? else { return Ok(user) };
+    let Some(wanted) = wanted(headers)? else {
+        return Ok(user);
+    };
     for attributes in questions(&user, &wanted) {
         let decision = state.authorizer().authorize(&attributes).await;
         if !decision.is_allowed() {
@@ -25,7 +27,10 @@ pub(crate) async fn impersonate(state: &State, user: User, headers: &HeaderMap) 
 }
 
 fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
 }
 
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
@@ -47,8 +52,15 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
             let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
             format!("[]string{{{}}}", quoted.join(", "))
         };
-        let told = if groups.is_empty() { "[]string(nil)".to_owned() } else { go_list(&groups) };
-        let extra: Vec<String> = extra.iter().map(|(key, values)| format!("{key:?}:{}", go_list(values))).collect();
+        let told = if groups.is_empty() {
+            "[]string(nil)".to_owned()
+        } else {
+            go_list(&groups)
+        };
+        let extra: Vec<String> = extra
+            .iter()
+            .map(|(key, values)| format!("{key:?}:{}", go_list(values)))
+            .collect();
         let extra = match extra.as_slice() {
             [] => "map[string][]string(nil)".to_owned(),
             several => format!("map[string][]string{{{}}}", several.join(", ")),
@@ -58,7 +70,12 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
              user name"
         )));
     }
-    Ok(Some(User { name, uid, groups, extra }))
+    Ok(Some(User {
+        name,
+        uid,
+        groups,
+        extra,
+    }))
 }
 
 /// What the requester must be allowed to impersonate.
@@ -81,7 +98,11 @@ fn questions(user: &User, wanted: &User) -> Vec<Attributes> {
     }];
     questions.extend(wanted.groups.iter().map(|group| ask("", "groups", "", "", group)));
     for (key, values) in &wanted.extra {
-        questions.extend(values.iter().map(|value| ask(authentication, "userextras", key, "", value)));
+        questions.extend(
+            values
+                .iter()
+                .map(|value| ask(authentication, "userextras", key, "", value)),
+        );
     }
     if !wanted.uid.is_empty() {
         questions.push(ask(authentication, "uids", "", "", &wanted.uid));
@@ -96,10 +117,19 @@ fn complete(mut user: User) -> User {
             user.groups.push(group);
         }
     };
-    if let Some((namespace, _)) = user.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+    if let Some((namespace, _)) = user
+        .name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+    {
         add("system:serviceaccounts".to_owned());
         add(format!("system:serviceaccounts:{namespace}"));
     }
-    add(if user.name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" }.to_owned());
+    add(if user.name == "system:anonymous" {
+        "system:unauthenticated"
+    } else {
+        "system:authenticated"
+    }
+    .to_owned());
     user
 }

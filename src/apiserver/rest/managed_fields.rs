@@ -8,8 +8,11 @@ use crate::call::{Call, Ownership, WriteOptions};
 /// Calls `act` as the writer of this request.
 pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl FnOnce(&Actor<'_>) -> T) -> T {
     // Upstream loses the time where owners are carried over from a scale to its workload.
-    let now =
-        if call.path.subresource == "scale" { String::new() } else { call.state.now().to_seconds_string() };
+    let now = if call.path.subresource == "scale" {
+        String::new()
+    } else {
+        call.state.now().to_seconds_string()
+    };
     let api_version = call.served.description.kind.api_version();
     let has_status = call.served.description.has(registry::Subresource::Status);
     let reset_fields: &[&str] = match call.path.subresource.as_str() {
@@ -41,12 +44,7 @@ pub(crate) fn on_update(
     track(call, Some(old), object, options)
 }
 
-fn track(
-    call: &Call<'_>,
-    old: Option<&Object>,
-    object: &mut Object,
-    options: &WriteOptions,
-) -> Result<(), ApiError> {
+fn track(call: &Call<'_>, old: Option<&Object>, object: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
     if options.ownership == Ownership::Applied {
         return Ok(());
     }

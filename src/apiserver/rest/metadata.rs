@@ -1,8 +1,8 @@
 //! The rules that all metadata obeys, whatever the kind; texts are those of upstream's `ValidateObjectMeta`.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors, dns1123_label_error, in_order,
-    label_errors, qualified_name_errors,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors, dns1123_label_error,
+    in_order, label_errors, qualified_name_errors,
 };
 use env::{Rng, Timestamp};
 use registry::Description;
@@ -10,7 +10,12 @@ use serde_json::Value;
 
 /// What the server alone decides about a new object.
 pub(crate) fn stamp_new(object: &mut Object, rng: &dyn Rng, now: Timestamp) {
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+    for field in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+    ] {
         object.metadata_mut().remove(field);
     }
     object.set_metadata_text("creationTimestamp", now.to_seconds_string());
@@ -85,13 +90,19 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
     let generate_name = object.metadata_text("generateName");
     if !generate_name.is_empty() {
         // The base ends where a letter will follow.
-        let with_letter = format!("{}a", generate_name.strip_suffix('-').map_or(generate_name, |base| base));
+        let with_letter = format!(
+            "{}a",
+            generate_name.strip_suffix('-').map_or(generate_name, |base| base)
+        );
         if let Some(why) = description.name_rule.error(&with_letter) {
             errors.push(FieldError::invalid(&path.child("generateName"), generate_name, why));
         }
     }
     match object.name() {
-        "" => errors.push(FieldError::required(&path.child("name"), "name or generateName is required")),
+        "" => errors.push(FieldError::required(
+            &path.child("name"),
+            "name or generateName is required",
+        )),
         name => {
             if let Some(why) = description.name_rule.error(name) {
                 errors.push(FieldError::invalid(&path.child("name"), name, why));
@@ -110,8 +121,15 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
     errors.extend(annotation_errors(object.annotations(), &path.child("annotations")));
     owners(object, &path.child("ownerReferences"), &mut errors);
     finalizers(object, &path.child("finalizers"), &mut errors);
-    if !matches!(description.kind.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
-        && schema::built_in(&description.kind.group, &description.kind.version, &description.kind.kind).is_some()
+    if !matches!(
+        description.kind.group.as_ref(),
+        "apiextensions.k8s.io" | "apiregistration.k8s.io"
+    ) && schema::built_in(
+        &description.kind.group,
+        &description.kind.version,
+        &description.kind.kind,
+    )
+    .is_some()
     {
         standard_finalizers(object, &path.child("finalizers"), &mut errors);
     }
@@ -122,7 +140,11 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
 fn standard_finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
     for (at, finalizer) in object.finalizers().into_iter().enumerate() {
         let path = path.index(at);
-        errors.extend(qualified_name_errors(finalizer).into_iter().map(|why| FieldError::invalid(&path, finalizer, why)));
+        errors.extend(
+            qualified_name_errors(finalizer)
+                .into_iter()
+                .map(|why| FieldError::invalid(&path, finalizer, why)),
+        );
         if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(&path, finalizer, why));
@@ -149,7 +171,11 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
     for owner in object.owner_references() {
         let version = GroupVersion::parse(&owner.api_version);
         if version.version.is_empty() {
-            errors.push(FieldError::invalid(&path.child("apiVersion"), owner.api_version.clone(), "version must not be empty"));
+            errors.push(FieldError::invalid(
+                &path.child("apiVersion"),
+                owner.api_version.clone(),
+                "version must not be empty",
+            ));
         }
         for (field, value) in [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)] {
             if value.is_empty() {
@@ -158,7 +184,11 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
         }
         if owner.api_version == "v1" && owner.kind == "Event" {
             let value = serde_json::to_value(&owner).unwrap_or(Value::Null);
-            errors.push(FieldError::invalid(path, value, "/v1, Kind=Event is disallowed from being an owner"));
+            errors.push(FieldError::invalid(
+                path,
+                value,
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
         }
         if owner.controller == Some(true) {
             let name = format!("{}/{}", owner.kind, owner.name);
@@ -180,8 +210,10 @@ fn owners_in_order(object: &Object) -> String {
     const FIELDS: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
     let all = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
     let owner = |owner: &Value| {
-        let fields: Vec<(&str, Value)> =
-            FIELDS.iter().filter_map(|&field| Some((field, owner.get(field)?.clone()))).collect();
+        let fields: Vec<(&str, Value)> = FIELDS
+            .iter()
+            .filter_map(|&field| Some((field, owner.get(field)?.clone())))
+            .collect();
         in_order(&fields)
     };
     let owners: Vec<String> = all.into_iter().flatten().map(owner).collect();
@@ -191,11 +223,19 @@ fn owners_in_order(object: &Object) -> String {
 fn finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
     let finalizers = object.finalizers();
     for finalizer in &finalizers {
-        errors.extend(qualified_name_errors(finalizer).into_iter().map(|why| FieldError::invalid(path, *finalizer, why)));
+        errors.extend(
+            qualified_name_errors(finalizer)
+                .into_iter()
+                .map(|why| FieldError::invalid(path, *finalizer, why)),
+        );
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         let all: Vec<Value> = finalizers.iter().map(|&finalizer| finalizer.into()).collect();
-        errors.push(FieldError::invalid(path, all, "finalizer foregroundDeletion and orphan cannot be both set"));
+        errors.push(FieldError::invalid(
+            path,
+            all,
+            "finalizer foregroundDeletion and orphan cannot be both set",
+        ));
     }
 }
 
@@ -205,21 +245,37 @@ pub(crate) fn validate_update(object: &Object, old: &Object) -> FieldErrors {
     let mut errors = FieldErrors::none();
     if old.is_being_deleted() {
         let known = old.finalizers();
-        let mut added: Vec<&str> = object.finalizers().into_iter().filter(|finalizer| !known.contains(finalizer)).collect();
+        let mut added: Vec<&str> = object
+            .finalizers()
+            .into_iter()
+            .filter(|finalizer| !known.contains(finalizer))
+            .collect();
         added.sort_unstable();
         if !added.is_empty() {
-            let list = added.iter().map(|finalizer| format!("{finalizer:?}")).collect::<Vec<_>>().join(", ");
+            let list = added
+                .iter()
+                .map(|finalizer| format!("{finalizer:?}"))
+                .collect::<Vec<_>>()
+                .join(", ");
             errors.push(FieldError::forbidden(&path.child("finalizers"), format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
             )));
         }
     }
     if object.resource_version().is_empty() {
-        errors.push(FieldError::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
+        errors.push(FieldError::invalid(
+            &path.child("resourceVersion"),
+            "",
+            "must be specified for an update",
+        ));
     }
     for field in ["name", "namespace", "uid"] {
         if object.metadata_text(field) != old.metadata_text(field) {
-            errors.push(FieldError::invalid(&path.child(field), object.metadata_text(field), "field is immutable"));
+            errors.push(FieldError::invalid(
+                &path.child(field),
+                object.metadata_text(field),
+                "field is immutable",
+            ));
         }
     }
     let immutable = ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];

@@ -34,7 +34,13 @@ impl Metrics {
         let mut requests = self.requests.lock();
         let is_full = requests.len() >= SERIES_MAX;
         let series = if is_full && !requests.contains_key(&series) {
-            Series { group: String::new(), version: String::new(), resource: "other".to_owned(), subresource: String::new(), ..series }
+            Series {
+                group: String::new(),
+                version: String::new(),
+                resource: "other".to_owned(),
+                subresource: String::new(),
+                ..series
+            }
         } else {
             series
         };
@@ -58,19 +64,40 @@ impl Metrics {
         );
         for (series, counted) in &*requests {
             let labels = labels(series);
-            let _infallible = writeln!(text, "apiserver_request_duration_seconds_sum{{{labels}}} {}", counted.seconds);
-            let _infallible = writeln!(text, "apiserver_request_duration_seconds_count{{{labels}}} {}", counted.count);
+            let _infallible = writeln!(
+                text,
+                "apiserver_request_duration_seconds_sum{{{labels}}} {}",
+                counted.seconds
+            );
+            let _infallible = writeln!(
+                text,
+                "apiserver_request_duration_seconds_count{{{labels}}} {}",
+                counted.count
+            );
         }
-        let _infallible = writeln!(text, "# TYPE combo_store_revision gauge\ncombo_store_revision {revision}");
+        let _infallible = writeln!(
+            text,
+            "# TYPE combo_store_revision gauge\ncombo_store_revision {revision}"
+        );
         text
     }
 }
 
 fn labels(series: &Series) -> String {
-    let Series { verb, group, version, resource, subresource, code } = series;
+    let Series {
+        verb,
+        group,
+        version,
+        resource,
+        subresource,
+        code,
+    } = series;
     format!(
         "code=\"{code}\",group=\"{}\",resource=\"{}\",subresource=\"{}\",verb=\"{verb}\",version=\"{}\"",
-        escape(group), escape(resource), escape(subresource), escape(version)
+        escape(group),
+        escape(resource),
+        escape(subresource),
+        escape(version)
     )
 }
 

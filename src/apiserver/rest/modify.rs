@@ -64,7 +64,12 @@ pub(crate) async fn modify(
     options: &WriteOptions,
     mut make: impl FnMut(&Object) -> Result<Object, ApiError> + Send,
 ) -> Result<Outcome, ApiError> {
-    let change = Change { call, options, part, key };
+    let change = Change {
+        call,
+        options,
+        part,
+        key,
+    };
     let mut tries = 0;
     loop {
         let current = call.state.store.get(&call.served.collection, key).await?;
@@ -80,12 +85,7 @@ pub(crate) async fn modify(
 }
 
 impl Change<'_, '_> {
-    async fn carry_out(
-        &self,
-        mut object: Object,
-        old: &Object,
-        current: &StoredObject,
-    ) -> Result<Outcome, Failed> {
+    async fn carry_out(&self, mut object: Object, old: &Object, current: &StoredObject) -> Result<Outcome, Failed> {
         self.check_version(&mut object, old)?;
         self.check_uid(&object, old)?;
         metadata::match_namespace(&mut object, &self.key.namespace)?;
@@ -140,7 +140,11 @@ impl Change<'_, '_> {
             object.uid(),
             old.uid()
         );
-        Err(ApiError::conflict(&self.call.served.description.group_resource(), &self.key.name, &why))
+        Err(ApiError::conflict(
+            &self.call.served.description.group_resource(),
+            &self.key.name,
+            &why,
+        ))
     }
 
     /// Takes back what this kind of write cannot change.
@@ -209,7 +213,10 @@ impl Change<'_, '_> {
         if !errors.is_empty() {
             return Err(ApiError::invalid(&self.call.group_kind(), &self.key.name, &errors));
         }
-        verdict.warnings.into_iter().for_each(|warning| self.call.warnings.add(warning));
+        verdict
+            .warnings
+            .into_iter()
+            .for_each(|warning| self.call.warnings.add(warning));
         Ok(())
     }
 
@@ -224,14 +231,21 @@ impl Change<'_, '_> {
             return Ok(Outcome::Imagined(object));
         }
         if ends {
-            let written = if bytes == current.bytes { current.clone() } else {
-                store.replace(collection, self.key, bytes, current.revision, Alongside::default()).await?
+            let written = if bytes == current.bytes {
+                current.clone()
+            } else {
+                store
+                    .replace(collection, self.key, bytes, current.revision, Alongside::default())
+                    .await?
             };
             let released = services::alongside(self.call, None, Some(old));
             let gone = store.delete(collection, self.key, written.revision, released).await?;
             return Ok(Outcome::Stored(gone));
         }
-        let is_same = { object.set_metadata_text("resourceVersion", old.resource_version()); object == *old };
+        let is_same = {
+            object.set_metadata_text("resourceVersion", old.resource_version());
+            object == *old
+        };
         if is_same {
             return Ok(Outcome::Stored(current.clone()));
         }
@@ -240,13 +254,19 @@ impl Change<'_, '_> {
             _ => Alongside::default(),
         };
         let claimed = services::alongside(self.call, Some(&object), Some(old)).and(charged);
-        Ok(Outcome::Stored(store.replace(collection, self.key, bytes, current.revision, claimed).await?))
+        Ok(Outcome::Stored(
+            store
+                .replace(collection, self.key, bytes, current.revision, claimed)
+                .await?,
+        ))
     }
 }
 
 /// Nothing waits for the object any more: no finalizer, no grace, and no content of a namespace.
 pub(crate) fn is_finally_deleted(object: &Object) -> bool {
-    let grace = object.at(&["metadata", "deletionGracePeriodSeconds"]).and_then(serde_json::Value::as_i64);
+    let grace = object
+        .at(&["metadata", "deletionGracePeriodSeconds"])
+        .and_then(serde_json::Value::as_i64);
     object.is_being_deleted()
         && object.finalizers().is_empty()
         && grace.unwrap_or(0) == 0
@@ -257,7 +277,10 @@ pub(crate) fn is_finally_deleted(object: &Object) -> bool {
 pub(crate) fn has_content_finalizers(object: &Object) -> bool {
     object.kind() == "Namespace"
         && object.api_version() == "v1"
-        && object.at(&["spec", "finalizers"]).and_then(serde_json::Value::as_array).is_some_and(|all| !all.is_empty())
+        && object
+            .at(&["spec", "finalizers"])
+            .and_then(serde_json::Value::as_array)
+            .is_some_and(|all| !all.is_empty())
 }
 
 /// A write to the status may also change labels, annotations, owners and finalizers, as upstream's strategies let it.

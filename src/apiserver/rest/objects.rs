@@ -18,7 +18,9 @@ pub struct StoreObjects {
 
 impl StoreObjects {
     pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { store: ObjectStore::new(kv, clock) })
+        Arc::new(Self {
+            store: ObjectStore::new(kv, clock),
+        })
     }
 }
 
@@ -38,10 +40,19 @@ impl Objects for StoreObjects {
     }
 
     async fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<StoredObject> {
-        let Some(collection) = collection(group, resource) else { return Vec::new() };
+        let Some(collection) = collection(group, resource) else {
+            return Vec::new();
+        };
         let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
-        let options = ListOptions { namespace, ..ListOptions::default() };
-        self.store.list(&collection, &options).await.map(|list| list.items).unwrap_or_default()
+        let options = ListOptions {
+            namespace,
+            ..ListOptions::default()
+        };
+        self.store
+            .list(&collection, &options)
+            .await
+            .map(|list| list.items)
+            .unwrap_or_default()
     }
 
     async fn pods_on_node(&self, node: &str) -> Vec<StoredObject> {

@@ -6,7 +6,7 @@ use apimachinery::ObjectKey;
 use auth::RbacAuthorizer;
 use auth::rbac::PolicyChange;
 use env::Shutdown;
-use kv::{Event, Kv, KeyRange, RangeRequest, WatchMessage, WatchRequest};
+use kv::{Event, KeyRange, Kv, RangeRequest, WatchMessage, WatchRequest};
 
 use crate::objects::collection;
 
@@ -16,8 +16,15 @@ const RESOURCES: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "r
 /// Reads all roles and bindings into `rbac`, and returns after the last; then a task for each kind follows the changes.
 pub async fn feed_policy(kv: Arc<dyn Kv>, rbac: Arc<RbacAuthorizer>, shutdown: &Shutdown) -> kv::Result<()> {
     for resource in RESOURCES {
-        let Some(prefix) = collection(GROUP, resource).map(|collection| collection.prefix) else { continue };
-        let feed = Feed { kv: kv.clone(), rbac: rbac.clone(), resource, prefix };
+        let Some(prefix) = collection(GROUP, resource).map(|collection| collection.prefix) else {
+            continue;
+        };
+        let feed = Feed {
+            kv: kv.clone(),
+            rbac: rbac.clone(),
+            resource,
+            prefix,
+        };
         let revision = feed.load().await?;
         let shutdown = shutdown.clone();
         env::spawn(async move {
@@ -40,17 +47,27 @@ struct Feed {
 
 impl Feed {
     async fn load(&self) -> kv::Result<i64> {
-        let all = self.kv.range(RangeRequest::newest(KeyRange::prefix(self.prefix.clone()))).await?;
-        let objects = all.entries.iter().filter_map(|entry| Some((self.name(&entry.key)?, &*entry.value)));
+        let all = self
+            .kv
+            .range(RangeRequest::newest(KeyRange::prefix(self.prefix.clone())))
+            .await?;
+        let objects = all
+            .entries
+            .iter()
+            .filter_map(|entry| Some((self.name(&entry.key)?, &*entry.value)));
         self.rbac.replace(self.resource, objects);
         Ok(all.revision)
     }
 
     async fn follow(&self, mut revision: i64) {
         loop {
-            let request =
-                WatchRequest { range: KeyRange::prefix(self.prefix.clone()), start_revision: Some(revision + 1) };
-            let Ok(mut watch) = self.kv.watch(request).await else { return };
+            let request = WatchRequest {
+                range: KeyRange::prefix(self.prefix.clone()),
+                start_revision: Some(revision + 1),
+            };
+            let Ok(mut watch) = self.kv.watch(request).await else {
+                return;
+            };
             while let Some(message) = watch.messages.recv().await {
                 match message {
                     WatchMessage::Events(events) => {

@@ -5,11 +5,34 @@ const TAG_BYTES_MAX: usize = 64 * 1024;
 
 /// Attributes whose value is a link, wherever they stand (HTML 4.01 and 5, index of attributes).
 const LINKS: &[&str] = &[
-    "action", "background", "cite", "classid", "codebase", "data", "formaction", "href", "icon", "longdesc", "manifest", "poster",
-    "profile", "src", "usemap",
+    "action",
+    "background",
+    "cite",
+    "classid",
+    "codebase",
+    "data",
+    "formaction",
+    "href",
+    "icon",
+    "longdesc",
+    "manifest",
+    "poster",
+    "profile",
+    "src",
+    "usemap",
 ];
 /// Elements whose content is no markup.
-const RAW_TEXT: &[&str] = &["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "plaintext"];
+const RAW_TEXT: &[&str] = &[
+    "script",
+    "style",
+    "textarea",
+    "title",
+    "xmp",
+    "iframe",
+    "noembed",
+    "noframes",
+    "plaintext",
+];
 
 /// Where a page was asked for, and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +67,10 @@ impl Links {
 /// Host and what follows it, of a link that names one.
 fn split_host(link: &str) -> Option<(&str, &str)> {
     let authority = link.split_once("//").and_then(|(scheme, rest)| {
-        let is_scheme = scheme.is_empty() || scheme.strip_suffix(':').is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric()));
+        let is_scheme = scheme.is_empty()
+            || scheme
+                .strip_suffix(':')
+                .is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric()));
         is_scheme.then_some(rest)
     })?;
     Some(authority.split_at(authority.find(['/', '?', '#']).unwrap_or(authority.len())))
@@ -74,7 +100,11 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn new(links: Links) -> Self {
-        Self { links, held: Vec::new(), raw: None }
+        Self {
+            links,
+            held: Vec::new(),
+            raw: None,
+        }
     }
 
     /// What can be passed on after one more piece.
@@ -140,7 +170,11 @@ fn markup_length(text: &[u8]) -> Option<usize> {
                 return None;
             }
             if text.starts_with(b"<!--") {
-                return text.windows(3).skip(4).position(|end| end == b"-->").map(|at| at + 4 + 3);
+                return text
+                    .windows(3)
+                    .skip(4)
+                    .position(|end| end == b"-->")
+                    .map(|at| at + 4 + 3);
             }
             text.iter().position(|byte| *byte == b'>').map(|at| at + 1)
         }
@@ -187,13 +221,14 @@ fn rewrite_tag(tag: &str, links: &Links) -> String {
 /// The next attribute that has a value: its name, and where its value starts.
 fn next_attribute(tag: &str) -> Option<(&str, usize)> {
     let equals = tag.find('=')?;
-    let name = tag[..equals].trim_end().rsplit(|c: char| c.is_ascii_whitespace() || c == '/' || c == '<').next()?;
+    let name = tag[..equals]
+        .trim_end()
+        .rsplit(|c: char| c.is_ascii_whitespace() || c == '/' || c == '<')
+        .next()?;
     let spaces = tag[equals + 1..].len() - tag[equals + 1..].trim_start().len();
     let start = equals + 1 + spaces;
     let quoted = tag[start..].starts_with(['"', '\'']);
-    Some((name, start + usize::from(quoted)))
-        .filter(|(_, start)| *start <= tag.len())
-        .map(|(name, start)| (name, start))
+    Some((name, start + usize::from(quoted))).filter(|(_, start)| *start <= tag.len())
 }
 
 /// The value that starts here, up to its closing quote or, unquoted, the next space.
@@ -207,7 +242,10 @@ mod tests {
     use super::{Links, Page};
 
     fn links() -> Links {
-        Links { prefix: "/api/v1/namespaces/n/pods/p/proxy".to_owned(), hosts: vec!["10.0.0.1:80".to_owned()] }
+        Links {
+            prefix: "/api/v1/namespaces/n/pods/p/proxy".to_owned(),
+            hosts: vec!["10.0.0.1:80".to_owned()],
+        }
     }
 
     #[test]
@@ -226,7 +264,9 @@ mod tests {
     fn a_page_in_any_pieces_is_rewritten_the_same() {
         let page = "<!-- <a href=\"/no\"> --><html><A class='x' HREF=\"/one\">1 < 2</a><img src='/two'/><script>\"<a href='/no'>\"</script><a href=\"b\">";
         let prefix = &links().prefix;
-        let wanted = page.replace("\"/one", &format!("\"{prefix}/one")).replace("'/two", &format!("'{prefix}/two"));
+        let wanted = page
+            .replace("\"/one", &format!("\"{prefix}/one"))
+            .replace("'/two", &format!("'{prefix}/two"));
         for size in [1, 2, 3, 7, 50, page.len()] {
             let mut rewriter = Page::new(links());
             let mut got = Vec::new();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use apimachinery::ApiError;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, UPGRADE,
+};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -22,17 +25,38 @@ const COPY_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Headers that are about one connection and are not passed on.
 const HOP_BY_HOP: &[&str] = &[
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 /// Who the client is, is between it and us.
-const PRIVATE: &[&str] = &["authorization", "impersonate-user", "impersonate-group", "impersonate-uid"];
+const PRIVATE: &[&str] = &[
+    "authorization",
+    "impersonate-user",
+    "impersonate-group",
+    "impersonate-uid",
+];
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Kubelet { address: KubeletAddress, path: String },
-    Address { node: Option<String>, host: String, port: u16, tls: bool, path: String },
+    Kubelet {
+        address: KubeletAddress,
+        path: String,
+    },
+    Address {
+        node: Option<String>,
+        host: String,
+        port: u16,
+        tls: bool,
+        path: String,
+    },
     /// Nothing is there yet: an empty answer.
     Nothing,
 }
@@ -44,15 +68,17 @@ pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Inc
         nothing.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(nothing);
     };
-    let stream = dial(state, &target).await.map_err(|error| {
-        ApiError::service_unavailable(format!("error trying to reach service: {error}"))
-    })?;
-    let upgrade = wants_upgrade(&request.headers).then(|| request.extensions.remove::<OnUpgrade>()).flatten();
+    let stream = dial(state, &target)
+        .await
+        .map_err(|error| ApiError::service_unavailable(format!("error trying to reach service: {error}")))?;
+    let upgrade = wants_upgrade(&request.headers)
+        .then(|| request.extensions.remove::<OnUpgrade>())
+        .flatten();
     let links = is_proxy(&request).then(|| links(&request, &path, &host));
     let outgoing = outgoing(&mut request, &path, &host, upgrade.is_some())?;
-    let answer = exchange(stream, outgoing).await.map_err(|error| {
-        ApiError::service_unavailable(format!("error trying to reach service: {error}"))
-    })?;
+    let answer = exchange(stream, outgoing)
+        .await
+        .map_err(|error| ApiError::service_unavailable(format!("error trying to reach service: {error}")))?;
     if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         return switched(answer, upgrade);
     }
@@ -66,15 +92,31 @@ fn is_proxy(request: &Incoming) -> bool {
 /// What links on the page behind `path` have to become.
 fn links(request: &Incoming, path: &str, host: &str) -> Links {
     let behind = path.split('?').next().unwrap_or_default();
-    let prefix = request.info.path.strip_suffix(behind).unwrap_or(&request.info.path).to_owned();
-    let asked = request.headers.get(HOST).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Links { prefix, hosts: asked.into_iter().chain([host.to_owned()]).collect() }
+    let prefix = request
+        .info
+        .path
+        .strip_suffix(behind)
+        .unwrap_or(&request.info.path)
+        .to_owned();
+    let asked = request
+        .headers
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    Links {
+        prefix,
+        hosts: asked.into_iter().chain([host.to_owned()]).collect(),
+    }
 }
 
 fn destination(target: &Target, request: &Incoming) -> Option<(String, String)> {
     match target {
         Target::Kubelet { address, path } => {
-            let path = if path.contains('?') { path.clone() } else { with_query(path, request) };
+            let path = if path.contains('?') {
+                path.clone()
+            } else {
+                with_query(path, request)
+            };
             Some((path, format!("{}:{}", address.host, address.port)))
         }
         Target::Address { host, port, path, .. } => Some((with_query(path, request), format!("{host}:{port}"))),
@@ -84,7 +126,11 @@ fn destination(target: &Target, request: &Incoming) -> Option<(String, String)> 
 
 /// What is proxied keeps its query; a stream's own was translated already.
 fn with_query(path: &str, request: &Incoming) -> String {
-    if is_proxy(request) && !request.raw_query.is_empty() { format!("{path}?{}", request.raw_query) } else { path.to_owned() }
+    if is_proxy(request) && !request.raw_query.is_empty() {
+        format!("{path}?{}", request.raw_query)
+    } else {
+        path.to_owned()
+    }
 }
 
 async fn dial(state: &State, target: &Target) -> Result<Box<dyn ByteStream>, DialError> {
@@ -93,16 +139,25 @@ async fn dial(state: &State, target: &Target) -> Result<Box<dyn ByteStream>, Dia
     };
     match target {
         Target::Kubelet { address, .. } => dialer.dial_kubelet(address).await,
-        Target::Address { node, host, port, tls, .. } => {
+        Target::Address {
+            node, host, port, tls, ..
+        } => {
             let stream = dialer.dial(node.as_deref(), host, *port).await?;
-            if *tls { crate::unverified_tls::connect(stream, host).await } else { Ok(stream) }
+            if *tls {
+                crate::unverified_tls::connect(stream, host).await
+            } else {
+                Ok(stream)
+            }
         }
         Target::Nothing => Err(DialError("there is nothing to reach".to_owned())),
     }
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers.get(CONNECTION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let connection = headers
+        .get(CONNECTION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     headers.contains_key(UPGRADE) && connection.to_ascii_lowercase().contains("upgrade")
 }
 
@@ -134,7 +189,11 @@ fn outgoing(
         }
     }
     // The links of a page can only be found while it is not compressed.
-    if headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|kinds| kinds.contains("text/html")) {
+    if headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kinds| kinds.contains("text/html"))
+    {
         headers.remove(ACCEPT_ENCODING);
     }
     if let Ok(host) = HeaderValue::from_str(host) {
@@ -165,7 +224,9 @@ async fn exchange(
 /// Both sides changed the protocol: from here on bytes are copied.
 fn switched(answer: http::Response<hyper::body::Incoming>, client: Option<OnUpgrade>) -> Result<Response, ApiError> {
     let Some(client) = client else {
-        return Err(ApiError::internal("the backend changed the protocol without being asked"));
+        return Err(ApiError::internal(
+            "the backend changed the protocol without being asked",
+        ));
     };
     let headers = answer.headers().clone();
     let mut response = Response::new(ResponseBody::whole(""));
@@ -177,12 +238,8 @@ fn switched(answer: http::Response<hyper::body::Incoming>, client: Option<OnUpgr
             Err(error) => return tracing::debug!(%error, "an upgrade failed"),
         };
         let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-        let copied = tokio::io::copy_bidirectional_with_sizes(
-            &mut client,
-            &mut backend,
-            COPY_BUFFER_BYTES,
-            COPY_BUFFER_BYTES,
-        );
+        let copied =
+            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES);
         if let Err(error) = copied.await {
             tracing::debug!(%error, "a stream ended");
         }
@@ -216,7 +273,10 @@ fn passed_back(answer: http::Response<hyper::body::Incoming>, links: Option<Link
 }
 
 fn is_plain_html(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim() == "text/html" && !headers.contains_key(CONTENT_ENCODING)
 }
 
@@ -240,10 +300,16 @@ pub(crate) fn to_trailing_slash(request: &Incoming) -> Option<Response> {
     if !matches!(request.info.method.as_str(), "GET" | "HEAD") || wants_upgrade(&request.headers) {
         return None;
     }
-    let query = if request.raw_query.is_empty() { String::new() } else { format!("?{}", request.raw_query) };
+    let query = if request.raw_query.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", request.raw_query)
+    };
     let mut response = text_response(301, "");
     let location = HeaderValue::from_str(&format!("{}/{query}", request.info.path)).ok()?;
     response.headers_mut().insert(LOCATION, location);
-    response.headers_mut().remove(HeaderName::from_static("x-content-type-options"));
+    response
+        .headers_mut()
+        .remove(HeaderName::from_static("x-content-type-options"));
     Some(response)
 }

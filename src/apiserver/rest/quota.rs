@@ -3,8 +3,8 @@
 //! The controller counts what is there and releases what is gone; here only more is charged.
 
 use apimachinery::{ApiError, Object, ObjectKey, Quantity, StoredObject};
-use kv::{Compare, Operation};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Service};
+use kv::{Compare, Operation};
 use semantics::quota::{claim_usage, count_name, counts_pod, is_scoped, pod_usage, service_usage};
 use semantics::resources::{Amounts, amounts, container_limits, container_requests};
 use serde::de::DeserializeOwned;
@@ -17,7 +17,14 @@ use crate::catalog::Served;
 /// Core resources that are also counted under their bare name.
 const BARE: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
 /// What every container must say when a quota limits it.
-const COMPUTE: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+const COMPUTE: [&str; 6] = [
+    "cpu",
+    "memory",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
 
 /// One quota with what it says and where it stands.
 struct Standing {
@@ -26,20 +33,32 @@ struct Standing {
 }
 
 /// The charges that writing `new` (over `old`) takes; none for a dry run, which is only judged.
-pub(crate) async fn charge(call: &Call<'_>, new: &Object, old: Option<&Object>, run: Run) -> Result<Alongside, ApiError> {
+pub(crate) async fn charge(
+    call: &Call<'_>,
+    new: &Object,
+    old: Option<&Object>,
+    run: Run,
+) -> Result<Alongside, ApiError> {
     let mut alongside = Alongside::default();
     let description = &call.served.description;
     if !description.is_namespaced() || !call.path.subresource.is_empty() || (old.is_some() && !is_measured(call)) {
         return Ok(alongside);
     }
     let catalog = call.state.catalog.load_full();
-    let Some(quotas) = catalog.find("", "v1", "resourcequotas") else { return Ok(alongside) };
-    let options = ListOptions { namespace: Some(new.namespace().to_owned()), ..ListOptions::default() };
+    let Some(quotas) = catalog.find("", "v1", "resourcequotas") else {
+        return Ok(alongside);
+    };
+    let options = ListOptions {
+        namespace: Some(new.namespace().to_owned()),
+        ..ListOptions::default()
+    };
     let list = call.state.store.list(&quotas.collection, &options).await?;
     for stored in list.items {
         let quota = stored.decode().map_err(ApiError::internal)?;
         let standing = Standing { stored, quota };
-        let Some(used) = judge(call, &standing, new, old)? else { continue };
+        let Some(used) = judge(call, &standing, new, old)? else {
+            continue;
+        };
         if !run.is_dry() {
             write(call, quotas, &standing, &used, &mut alongside)?;
         }
@@ -53,8 +72,14 @@ fn is_measured(call: &Call<'_>) -> bool {
     description.kind.group.is_empty() && matches!(description.plural.as_ref(), "services" | "persistentvolumeclaims")
 }
 
+// tidy: allow(function-length): one pass over the quotas whose steps share what was found
 /// What the quota's use becomes; `None` where the write is none of its business.
-fn judge(call: &Call<'_>, standing: &Standing, new: &Object, old: Option<&Object>) -> Result<Option<Amounts>, ApiError> {
+fn judge(
+    call: &Call<'_>,
+    standing: &Standing,
+    new: &Object,
+    old: Option<&Object>,
+) -> Result<Option<Amounts>, ApiError> {
     let spec = standing.quota.spec.clone().unwrap_or_default();
     let status = standing.quota.status.clone().unwrap_or_default();
     let name = standing.quota.metadata.name.as_deref().unwrap_or_default();
@@ -79,25 +104,49 @@ fn judge(call: &Call<'_>, standing: &Standing, new: &Object, old: Option<&Object
     if let Some(pod) = pod.as_ref().and_then(|pod| pod.spec.as_ref())
         && let Some(missing) = missing_compute(pod, &hard)
     {
-        return Err(refuse(call, new, &format!("failed quota: {name}: must specify {missing}")));
+        return Err(refuse(
+            call,
+            new,
+            &format!("failed quota: {name}: must specify {missing}"),
+        ));
     }
     delta.retain(|_, amount| !amount.is_zero());
     if delta.is_empty() {
         return Ok(None);
     }
     let used = amounts(status.used.as_ref());
-    let unknown: Vec<&str> = delta.keys().filter(|resource| !used.contains_key(*resource)).map(String::as_str).collect();
+    let unknown: Vec<&str> = delta
+        .keys()
+        .filter(|resource| !used.contains_key(*resource))
+        .map(String::as_str)
+        .collect();
     if !unknown.is_empty() {
         let why = format!("status unknown for quota: {name}, resources: {}", unknown.join(","));
         return Err(refuse(call, new, &why));
     }
-    let after: Amounts = delta.iter().map(|(resource, more)| (resource.clone(), used[resource].saturating_add(*more))).collect();
-    let exceeded: Vec<&String> = after.iter().filter(|(resource, amount)| **amount > hard[*resource]).map(|(resource, _)| resource).collect();
+    let after: Amounts = delta
+        .iter()
+        .map(|(resource, more)| (resource.clone(), used[resource].saturating_add(*more)))
+        .collect();
+    let exceeded: Vec<&String> = after
+        .iter()
+        .filter(|(resource, amount)| **amount > hard[*resource])
+        .map(|(resource, _)| resource)
+        .collect();
     if !exceeded.is_empty() {
         let told = |amounts: &Amounts| {
-            exceeded.iter().map(|resource| format!("{resource}={}", amounts[*resource])).collect::<Vec<_>>().join(",")
+            exceeded
+                .iter()
+                .map(|resource| format!("{resource}={}", amounts[*resource]))
+                .collect::<Vec<_>>()
+                .join(",")
         };
-        let why = format!("exceeded quota: {name}, requested: {}, used: {}, limited: {}", told(&delta), told(&used), told(&hard));
+        let why = format!(
+            "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
+            told(&delta),
+            told(&used),
+            told(&hard)
+        );
         return Err(refuse(call, new, &why));
     }
     Ok(Some(after))
@@ -139,13 +188,18 @@ fn usage(call: &Call<'_>, object: &Object) -> Amounts {
 fn missing_compute(pod: &PodSpec, hard: &Amounts) -> Option<String> {
     let all = || pod.containers.iter().chain(pod.init_containers.iter().flatten());
     let mut missing = Vec::new();
-    let mut limited: Vec<&str> = COMPUTE.into_iter().filter(|resource| hard.contains_key(*resource)).collect();
+    let mut limited: Vec<&str> = COMPUTE
+        .into_iter()
+        .filter(|resource| hard.contains_key(*resource))
+        .collect();
     limited.sort_unstable();
     for resource in limited {
         let mut silent: Vec<&str> = all()
             .filter(|container| match resource.strip_prefix("limits.") {
                 Some(name) => !container_limits(container).contains_key(name),
-                None => !container_requests(container).contains_key(resource.strip_prefix("requests.").unwrap_or(resource)),
+                None => {
+                    !container_requests(container).contains_key(resource.strip_prefix("requests.").unwrap_or(resource))
+                }
             })
             .map(|container| container.name.as_str())
             .collect();
@@ -159,7 +213,13 @@ fn missing_compute(pod: &PodSpec, hard: &Amounts) -> Option<String> {
 }
 
 /// The new status of a quota, in the transaction that it is charged for.
-fn write(call: &Call<'_>, quotas: &Served, standing: &Standing, used: &Amounts, alongside: &mut Alongside) -> Result<(), ApiError> {
+fn write(
+    call: &Call<'_>,
+    quotas: &Served,
+    standing: &Standing,
+    used: &Amounts,
+    alongside: &mut Alongside,
+) -> Result<(), ApiError> {
     let old = quotas.tree(&standing.stored)?;
     let mut new = old.clone();
     for (resource, amount) in used {
@@ -176,9 +236,17 @@ fn write(call: &Call<'_>, quotas: &Served, standing: &Standing, used: &Amounts, 
     new.metadata_mut().remove("resourceVersion");
     let mut tree = new.into_value();
     schema::canonicalise(&mut tree, quotas.resource.schema());
-    let key = quotas.collection.key(&ObjectKey::namespaced(old.namespace(), old.name()));
-    alongside.compares.push(Compare::mod_revision_is(key.clone(), standing.stored.revision));
-    alongside.operations.push(Operation::Put { key, value: codec::encode_stored(&tree).into(), lease: 0 });
+    let key = quotas
+        .collection
+        .key(&ObjectKey::namespaced(old.namespace(), old.name()));
+    alongside
+        .compares
+        .push(Compare::mod_revision_is(key.clone(), standing.stored.revision));
+    alongside.operations.push(Operation::Put {
+        key,
+        value: codec::encode_stored(&tree).into(),
+        lease: 0,
+    });
     Ok(())
 }
 
@@ -189,9 +257,18 @@ mod tests {
 
     #[test]
     fn a_container_that_says_nothing_of_a_limited_resource_is_named() {
-        let container = |name: &str| Container { name: name.to_owned(), ..Container::default() };
-        let pod = PodSpec { containers: vec![container("b"), container("a")], ..PodSpec::default() };
-        let hard = Amounts::from([("requests.cpu".to_owned(), Quantity::from_units(1)), ("pods".to_owned(), Quantity::from_units(1))]);
+        let container = |name: &str| Container {
+            name: name.to_owned(),
+            ..Container::default()
+        };
+        let pod = PodSpec {
+            containers: vec![container("b"), container("a")],
+            ..PodSpec::default()
+        };
+        let hard = Amounts::from([
+            ("requests.cpu".to_owned(), Quantity::from_units(1)),
+            ("pods".to_owned(), Quantity::from_units(1)),
+        ]);
         assert_eq!(missing_compute(&pod, &hard).as_deref(), Some("requests.cpu for: a,b"));
     }
 }

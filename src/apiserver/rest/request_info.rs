@@ -79,7 +79,12 @@ impl RequestInfo {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         let query = Query::parse(query);
         let about = resource_path(method, path, &query).map_or(About::Path, About::Resource);
-        Self { method: method.clone(), path: path.to_owned(), query, about }
+        Self {
+            method: method.clone(),
+            path: path.to_owned(),
+            query,
+            about,
+        }
     }
 
     pub(crate) fn resource(&self) -> Option<&ResourcePath> {
@@ -170,7 +175,9 @@ fn refine(info: &mut ResourcePath, query: &Query) {
     if info.verb == Some(Verb::List) && query.flag("watch") {
         info.verb = Some(Verb::Watch);
     }
-    let selector = query.text("fieldSelector").and_then(|text| apimachinery::FieldSelector::parse(text).ok());
+    let selector = query
+        .text("fieldSelector")
+        .and_then(|text| apimachinery::FieldSelector::parse(text).ok());
     if let Some(name) = selector.as_ref().and_then(|selector| selector.exact("metadata.name"))
         && apimachinery::path_segment_error(name).is_none()
     {
@@ -183,13 +190,24 @@ mod tests {
     use super::*;
 
     fn parse(method: http::Method, path: &str) -> ResourcePath {
-        RequestInfo::parse(&method, path).resource().expect("a resource").clone()
+        RequestInfo::parse(&method, path)
+            .resource()
+            .expect("a resource")
+            .clone()
     }
 
     #[test]
     fn a_path_names_namespace_resource_name_and_subresource() {
         let info = parse(http::Method::POST, "/apis/apps/v1/namespaces/a/deployments/b/scale/");
-        let ResourcePath { group, version, namespace, resource, name, subresource, .. } = &info;
+        let ResourcePath {
+            group,
+            version,
+            namespace,
+            resource,
+            name,
+            subresource,
+            ..
+        } = &info;
         let all = [group, version, namespace, resource, name, subresource];
         assert_eq!(all, ["apps", "v1", "a", "deployments", "b", "scale"]);
     }
@@ -197,22 +215,34 @@ mod tests {
     #[test]
     fn a_namespace_is_its_own_namespace() {
         let info = parse(http::Method::PUT, "/api/v1/namespaces/a/finalize");
-        assert_eq!((info.resource.as_str(), info.name.as_str(), info.namespace.as_str()), ("namespaces", "a", "a"));
+        assert_eq!(
+            (info.resource.as_str(), info.name.as_str(), info.namespace.as_str()),
+            ("namespaces", "a", "a")
+        );
         assert_eq!(info.subresource, "finalize");
     }
 
     #[test]
     fn watching_is_told_by_the_query_or_the_old_path() {
         assert_eq!(parse(http::Method::GET, "/api/v1/pods?watch=1").verb(), Verb::Watch);
-        assert_eq!(parse(http::Method::GET, "/api/v1/watch/namespaces/a/pods").verb(), Verb::Watch);
-        let one = parse(http::Method::GET, "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Db");
+        assert_eq!(
+            parse(http::Method::GET, "/api/v1/watch/namespaces/a/pods").verb(),
+            Verb::Watch
+        );
+        let one = parse(
+            http::Method::GET,
+            "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Db",
+        );
         assert_eq!((one.verb(), one.name.as_str()), (Verb::List, "b"));
     }
 
     #[test]
     fn discovery_is_no_resource() {
         for path in ["/api", "/api/v1", "/apis/apps/v1", "/version", "/"] {
-            assert!(RequestInfo::parse(&http::Method::GET, path).resource().is_none(), "{path}");
+            assert!(
+                RequestInfo::parse(&http::Method::GET, path).resource().is_none(),
+                "{path}"
+            );
         }
     }
 }

@@ -16,7 +16,10 @@ pub(crate) fn stamp(call: &Call<'_>, object: &mut Object) {
 
 /// What this server answers itself is there from the first moment.
 fn stamp_local_service(call: &Call<'_>, object: &mut Object) {
-    if object.at(&["spec", "service"]).is_some_and(|service| !service.is_null()) {
+    if object
+        .at(&["spec", "service"])
+        .is_some_and(|service| !service.is_null())
+    {
         return;
     }
     let available = json!([{"type": "Available", "status": "True", "reason": "Local",

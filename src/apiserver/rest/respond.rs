@@ -46,7 +46,11 @@ impl Wish {
         let custom = served.is_some_and(|served| served.origin == Origin::Custom);
         let encodings = if custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
         let stored = served.is_some_and(|served| served.description.verbs.contains("list"));
-        let offers = if stored { Offers::TablesAndMetadata } else { Offers::Objects };
+        let offers = if stored {
+            Offers::TablesAndMetadata
+        } else {
+            Offers::Objects
+        };
         if !custom {
             self.is_routed(verb, stored)?;
         }
@@ -64,10 +68,16 @@ impl Wish {
 
     /// Upstream's router looks at the header first, with rules and words of its own.
     fn is_routed(&self, verb: Verb, stored: bool) -> Result<(), ApiError> {
-        let mut types: Vec<&str> = BUILT_IN_ENCODINGS.iter().map(|encoding| encoding.media_type()).collect();
+        let mut types: Vec<&str> = BUILT_IN_ENCODINGS
+            .iter()
+            .map(|encoding| encoding.media_type())
+            .collect();
         let plain = types.clone();
         if stored && matches!(verb, Verb::List | Verb::Watch) {
-            types.extend(["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]);
+            types.extend([
+                "application/json;stream=watch",
+                "application/vnd.kubernetes.protobuf;stream=watch",
+            ]);
         }
         let bare = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
         let fits = |part: &str| {
@@ -83,17 +93,30 @@ impl Wish {
     /// The form of errors, which are told in any case.
     fn for_errors(&self) -> Form {
         let negotiated = codec::negotiate(&self.accept, BUILT_IN_ENCODINGS, Offers::Discovery).map_or(
-            Negotiated { encoding: Encoding::Json, transform: Transform::None, is_pretty: false },
-            |agreed| Negotiated { transform: Transform::None, ..agreed },
+            Negotiated {
+                encoding: Encoding::Json,
+                transform: Transform::None,
+                is_pretty: false,
+            },
+            |agreed| Negotiated {
+                transform: Transform::None,
+                ..agreed
+            },
         );
-        Form { negotiated, include: IncludeObject::Metadata }
+        Form {
+            negotiated,
+            include: IncludeObject::Metadata,
+        }
     }
 }
 
 /// No representation of a path fits.
 pub(crate) fn not_routed(types: &[&str]) -> ApiError {
-    ApiError::not_acceptable(format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")))
-        .with_details(apimachinery::StatusDetails::default())
+    ApiError::not_acceptable(format!(
+        "406: Not Acceptable\n\nAvailable representations: {}",
+        types.join(", ")
+    ))
+    .with_details(apimachinery::StatusDetails::default())
 }
 
 fn odd_include(include: &str) -> ApiError {
@@ -117,7 +140,9 @@ pub(crate) fn encode(
     answer: Result<Answer, ApiError>,
     warnings: &[String],
 ) -> Response {
-    let verb = info.resource().map_or(Verb::Get, crate::request_info::ResourcePath::verb);
+    let verb = info
+        .resource()
+        .map_or(Verb::Get, crate::request_info::ResourcePath::verb);
     let written = answer.and_then(|answer| write(state, wish, verb, answer));
     let mut response = written.unwrap_or_else(|error| failure(&error, &wish.for_errors()));
     for warning in warnings {
@@ -191,7 +216,10 @@ impl Form {
         let kind = &served.description.kind;
         match self.negotiated.transform {
             Transform::Table(version) => {
-                let metadata = ListMetadata { revision, ..ListMetadata::default() };
+                let metadata = ListMetadata {
+                    revision,
+                    ..ListMetadata::default()
+                };
                 let mut table = self.table(served, &metadata, version, columns);
                 push_row(&mut table, state, served, bytes, revision)?;
                 self.plain(table.finish(), None)
@@ -238,14 +266,24 @@ impl Form {
             }
             Transform::PartialObjectMetadataList(version) | Transform::PartialObjectMetadata(version) => {
                 let json = json_list(JsonList::of_partial_metadata(&metadata, *version), served, list)?;
-                self.plain(json, Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadataList")))?
+                self.plain(
+                    json,
+                    Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadataList")),
+                )?
             }
             _ if self.negotiated.encoding == Encoding::Protobuf => protobuf_list(served, &metadata, list)?,
             _ => {
-                let items = if served.origin == Origin::BuiltIn { ListItems::BuiltIn } else { ListItems::Custom };
+                let items = if served.origin == Origin::BuiltIn {
+                    ListItems::BuiltIn
+                } else {
+                    ListItems::Custom
+                };
                 // Lists of custom kinds always say where they go on.
                 let always = (items == ListItems::Custom).then_some("");
-                let metadata = ListMetadata { continue_token: metadata.continue_token.or(always), ..metadata };
+                let metadata = ListMetadata {
+                    continue_token: metadata.continue_token.or(always),
+                    ..metadata
+                };
                 let api_version = description.kind.api_version();
                 let head = JsonList::new(&description.list_kind, &api_version, &metadata, items);
                 self.plain(json_list(head, served, list)?, None)?
@@ -264,7 +302,11 @@ impl Form {
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
         let version = apimachinery::GroupVersion::parse(text("apiVersion"));
         // The oldest discovery documents do not say their version.
-        let number = if version.version.is_empty() { "v1" } else { &version.version };
+        let number = if version.version.is_empty() {
+            "v1"
+        } else {
+            &version.version
+        };
         let mut json = value.to_string().into_bytes();
         json.push(b'\n');
         self.plain(json, Some((&version.group, number, text("kind"))))
@@ -311,22 +353,22 @@ fn json_list(mut json: JsonList, served: &Served, list: &List) -> Result<Vec<u8>
 fn protobuf_list(served: &Served, metadata: &ListMetadata<'_>, list: &List) -> Result<Vec<u8>, ApiError> {
     let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?).map_err(ApiError::internal)?;
     for item in &list.items {
-        protobuf.push(&served.bytes(item)?, item.revision).map_err(ApiError::internal)?;
+        protobuf
+            .push(&served.bytes(item)?, item.revision)
+            .map_err(ApiError::internal)?;
     }
     Ok(protobuf.finish(&served.description.kind.api_version(), &served.description.list_kind))
 }
 
 fn type_of(served: &Served) -> Result<TypeRef, ApiError> {
-    served.resource.schema().type_ref().ok_or_else(|| ApiError::not_acceptable("custom resources have no protobuf form"))
+    served
+        .resource
+        .schema()
+        .type_ref()
+        .ok_or_else(|| ApiError::not_acceptable("custom resources have no protobuf form"))
 }
 
-fn push_row(
-    table: &mut Table,
-    state: &State,
-    served: &Served,
-    bytes: &[u8],
-    revision: i64,
-) -> Result<(), ApiError> {
+fn push_row(table: &mut Table, state: &State, served: &Served, bytes: &[u8], revision: i64) -> Result<(), ApiError> {
     let cells = served.resource.row(bytes, state.now()).map_err(ApiError::internal)?;
     if served.description.kind.kind == "DaemonSet" {
         table.push(&cells, &without_template_generation(bytes)?, revision);
@@ -366,27 +408,35 @@ pub(crate) fn json_response(code: u16, body: impl Into<Bytes>) -> Response {
 pub(crate) fn text_response(code: u16, body: impl Into<Bytes>) -> Response {
     let mut response = response(code, "text/plain; charset=utf-8", ResponseBody::whole(body));
     let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+        .headers_mut()
+        .insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
 }
 
 pub(crate) fn response(code: u16, content_type: &'static str, body: ResponseBody) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
         .headers_mut()
-        .insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(
+        http::header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
     response
 }
 
 fn failure(error: &ApiError, form: &Form) -> Response {
     let status = error.to_status();
-    let mut response =
-        form.value(error.code, &status).unwrap_or_else(|_unwritable| json_response(error.code, status.to_string()));
+    let mut response = form
+        .value(error.code, &status)
+        .unwrap_or_else(|_unwritable| json_response(error.code, status.to_string()));
     let retry = error.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0 {
-        response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry));
+        response
+            .headers_mut()
+            .insert(http::header::RETRY_AFTER, HeaderValue::from(retry));
     }
     response
 }

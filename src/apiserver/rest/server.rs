@@ -23,7 +23,9 @@ pub struct ApiServer {
 
 impl ApiServer {
     pub fn new(config: Config) -> Self {
-        Self { state: State::new(config) }
+        Self {
+            state: State::new(config),
+        }
     }
 
     /// Serves HTTPS until the end is asked for. Client certificates are optional; `tls` says which are believed.
@@ -38,7 +40,10 @@ impl ApiServer {
 
     /// Calls from this process, as `user`.
     pub fn transport(&self, user: User) -> Arc<dyn Transport> {
-        Arc::new(InProcess { state: self.state.clone(), user: Arc::new(user) })
+        Arc::new(InProcess {
+            state: self.state.clone(),
+            user: Arc::new(user),
+        })
     }
 
     /// Replaces the custom kinds that are served besides the built-in ones.

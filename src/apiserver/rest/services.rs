@@ -64,10 +64,16 @@ pub(crate) fn alongside(call: &Call<'_>, new: Option<&Object>, old: Option<&Obje
     for claim in new_claims.difference(&old_claims) {
         let (key, value) = claim.written(call.state, &owner);
         alongside.compares.push(Compare::absent(key.clone()));
-        alongside.operations.push(Operation::Put { key, value: value.into(), lease: 0 });
+        alongside.operations.push(Operation::Put {
+            key,
+            value: value.into(),
+            lease: 0,
+        });
     }
     for claim in old_claims.difference(&new_claims) {
-        alongside.operations.push(Operation::DeleteRange(KeyRange::key(claim.key())));
+        alongside
+            .operations
+            .push(Operation::DeleteRange(KeyRange::key(claim.key())));
     }
     alongside
 }
@@ -114,7 +120,13 @@ fn claims(service: &Object) -> BTreeSet<Claim> {
     let mut claims = BTreeSet::new();
     if needs_address(service) {
         let addresses = list(service, "clusterIPs");
-        claims.extend(addresses.iter().filter_map(Value::as_str).filter_map(|text| text.parse().ok()).map(Claim::Address));
+        claims.extend(
+            addresses
+                .iter()
+                .filter_map(Value::as_str)
+                .filter_map(|text| text.parse().ok())
+                .map(Claim::Address),
+        );
     }
     if needs_ports(service) {
         claims.extend(node_ports(service).into_iter().map(Claim::Port));
@@ -132,11 +144,17 @@ fn text(service: &Object, field: &str) -> String {
 }
 
 fn list<'a>(service: &'a Object, field: &str) -> &'a [Value] {
-    service.at(&["spec", field]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    service
+        .at(&["spec", field])
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn number(value: Option<&Value>) -> Option<u16> {
-    value.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+    value
+        .and_then(Value::as_u64)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
 }
 
 fn needs_address(service: &Object) -> bool {
@@ -156,7 +174,10 @@ fn needs_health_port(service: &Object) -> bool {
 }
 
 fn node_ports(service: &Object) -> Vec<u16> {
-    list(service, "ports").iter().filter_map(|port| number(port.get("nodePort"))).collect()
+    list(service, "ports")
+        .iter()
+        .filter_map(|port| number(port.get("nodePort")))
+        .collect()
 }
 
 /// Clients may send a Service again without what was allocated for it.
@@ -176,14 +197,25 @@ fn carry_over(service: &mut Object, old: &Object) {
         service.set_at(&["spec", "clusterIPs"], json!([text(service, "clusterIP")]));
     }
     if needs_ports(old) && needs_ports(service) {
-        let used: BTreeSet<u16> = node_ports(old).into_iter().filter(|port| node_ports(service).contains(port)).collect();
+        let used: BTreeSet<u16> = node_ports(old)
+            .into_iter()
+            .filter(|port| node_ports(service).contains(port))
+            .collect();
         let known: Vec<(Value, u16)> = list(old, "ports")
             .iter()
-            .filter_map(|port| Some((port.get("name").cloned().unwrap_or_default(), number(port.get("nodePort"))?)))
+            .filter_map(|port| {
+                Some((
+                    port.get("name").cloned().unwrap_or_default(),
+                    number(port.get("nodePort"))?,
+                ))
+            })
             .collect();
         for port in ports_mut(service) {
             let name = port.get("name").cloned().unwrap_or_default();
-            let before = known.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+            let before = known
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, number)| *number);
             if let (None, Some(before)) = (number(port.get("nodePort")), before.filter(|port| !used.contains(port))) {
                 port["nodePort"] = before.into();
             }
@@ -200,7 +232,10 @@ fn carry_over(service: &mut Object, old: &Object) {
 
 fn ports_mut(service: &mut Object) -> impl Iterator<Item = &mut Value> {
     let spec = service.0.get_mut("spec");
-    spec.and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut).into_iter().flatten()
+    spec.and_then(|spec| spec.get_mut("ports"))
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
 }
 
 /// A change of type wipes what was set automatically and is not needed any more, unless the client changed it too.
@@ -233,7 +268,11 @@ fn drop_what_the_type_does_not_need(service: &mut Object, old: &Object) {
         }
         service.set_at(&["status", "loadBalancer"], json!({}));
     }
-    if needs_ports(old) && !needs_ports(service) && list(service, "externalIPs").is_empty() && same(service, "externalTrafficPolicy") {
+    if needs_ports(old)
+        && !needs_ports(service)
+        && list(service, "externalIPs").is_empty()
+        && same(service, "externalTrafficPolicy")
+    {
         service.remove_at(&["spec", "externalTrafficPolicy"]);
     }
 }
@@ -255,17 +294,28 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
     }
     let ranges = &call.state.config.service_ranges;
     let has = |family: &str| ranges.iter().any(|range| family_of(range) == family);
-    let bare = is_headless(service) && service.at(&["spec", "selector"]).and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
+    let bare = is_headless(service)
+        && service
+            .at(&["spec", "selector"])
+            .and_then(Value::as_object)
+            .is_none_or(serde_json::Map::is_empty);
     if text(service, "ipFamilyPolicy").is_empty() {
-        let before = old.map(|old| text(old, "ipFamilyPolicy")).filter(|policy| !policy.is_empty());
+        let before = old
+            .map(|old| text(old, "ipFamilyPolicy"))
+            .filter(|policy| !policy.is_empty());
         let policy = before.unwrap_or_else(|| if bare { "RequireDualStack" } else { "SingleStack" }.to_owned());
         service.set_at(&["spec", "ipFamilyPolicy"], policy.into());
     }
     let policy = text(service, "ipFamilyPolicy");
-    let mut families: Vec<String> =
-        list(service, "ipFamilies").iter().filter_map(Value::as_str).map(Into::into).collect();
+    let mut families: Vec<String> = list(service, "ipFamilies")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect();
     for (at, address) in list(service, "clusterIPs").iter().filter_map(Value::as_str).enumerate() {
-        let Ok(address) = address.parse::<IpAddr>() else { break };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            break;
+        };
         let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         if at >= families.len() {
             if !has(family) {
@@ -301,7 +351,11 @@ fn check_families(call: &Call<'_>, service: &Object, policy: &str, families: &[S
     let spec = FieldPath::new("spec");
     if policy == "RequireDualStack" && ranges.len() < 2 {
         let why = "this cluster is not configured for dual-stack services";
-        return Err(invalid(call, service, FieldError::invalid(&spec.child("ipFamilyPolicy"), policy, why)));
+        return Err(invalid(
+            call,
+            service,
+            FieldError::invalid(&spec.child("ipFamilyPolicy"), policy, why),
+        ));
     }
     for (at, family) in families.iter().enumerate() {
         if !ranges.iter().any(|range| family_of(range) == family) {
@@ -318,14 +372,23 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
         return Ok(());
     }
     let held = old.map(claims).unwrap_or_default();
-    let families: Vec<String> = list(service, "ipFamilies").iter().filter_map(Value::as_str).map(Into::into).collect();
+    let families: Vec<String> = list(service, "ipFamilies")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect();
     let held_addresses = held.iter().filter(|claim| matches!(claim, Claim::Address(_))).count();
     let mut chosen: Vec<Value> = Vec::new();
     for (at, family) in families.iter().enumerate() {
-        let asked = list(service, "clusterIPs").get(at).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let asked = list(service, "clusterIPs")
+            .get(at)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty());
         match asked.map(str::parse::<IpAddr>) {
             // An address stays what it is; validation tells so.
-            Some(Ok(address)) if at < held_addresses && !held.contains(&Claim::Address(address)) => return Ok(()),
+            Some(Ok(address)) if at < held_addresses && !held.contains(&Claim::Address(address)) => {
+                return Ok(());
+            }
             Some(Ok(address)) => {
                 check_address(call, service, address, &held).await?;
                 chosen.push(address.to_string().into());
@@ -333,10 +396,18 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
             // Validation tells what is wrong with it.
             Some(Err(_)) => return Ok(()),
             None => {
-                let range = call.state.config.service_ranges.iter().find(|range| family_of(range) == family);
+                let range = call
+                    .state
+                    .config
+                    .service_ranges
+                    .iter()
+                    .find(|range| family_of(range) == family);
                 let range = range.ok_or_else(|| ApiError::internal("a family without a range"))?;
                 let Some(free) = free_address(call.state, range).await? else {
-                    let why = format!("failed to allocate a serviceIP for Service {:?}: range is full", service.name());
+                    let why = format!(
+                        "failed to allocate a serviceIP for Service {:?}: range is full",
+                        service.name()
+                    );
                     return Err(ApiError::internal(why));
                 };
                 chosen.push(free.to_string().into());
@@ -351,7 +422,11 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
 }
 
 async fn is_taken(state: &State, claim: Claim) -> Result<bool, ApiError> {
-    let response = state.store.kv().range(RangeRequest::newest(KeyRange::key(claim.key()))).await;
+    let response = state
+        .store
+        .kv()
+        .range(RangeRequest::newest(KeyRange::key(claim.key())))
+        .await;
     Ok(response.map_err(ApiError::internal)?.count > 0)
 }
 
@@ -367,7 +442,11 @@ async fn check_address(
     let refuse = |why: String| {
         let path = FieldPath::new("spec").child("clusterIPs");
         let why = format!("failed to allocate IP {address}: {why}");
-        Err(invalid(call, service, FieldError::invalid(&path, list(service, "clusterIPs").to_vec(), why)))
+        Err(invalid(
+            call,
+            service,
+            FieldError::invalid(&path, list(service, "clusterIPs").to_vec(), why),
+        ))
     };
     let ranges = &call.state.config.service_ranges;
     let Some(range) = ranges.iter().find(|range| family_matches(range, address)) else {
@@ -377,7 +456,9 @@ async fn check_address(
         return refuse("the provided network does not match the current range".to_owned());
     }
     if address == range.network() || address == range.broadcast() {
-        return refuse(format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"));
+        return refuse(format!(
+            "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+        ));
     }
     if is_taken(call.state, Claim::Address(address)).await? {
         return refuse("provided IP is already allocated".to_owned());
@@ -396,7 +477,9 @@ fn reserved(size: u128) -> u128 {
 
 fn nth(range: &IpNet, at: u128) -> Option<IpAddr> {
     match range.network() {
-        IpAddr::V4(first) => Some(IpAddr::V4((u32::from(first).checked_add(u32::try_from(at).ok()?)?).into())),
+        IpAddr::V4(first) => Some(IpAddr::V4(
+            (u32::from(first).checked_add(u32::try_from(at).ok()?)?).into(),
+        )),
         IpAddr::V6(first) => Some(IpAddr::V6(u128::from(first).checked_add(at)?.into())),
     }
 }
@@ -428,26 +511,25 @@ async fn free_address(state: &State, range: &IpNet) -> Result<Option<IpAddr>, Ap
 }
 
 async fn taken_ports(state: &State) -> Result<BTreeSet<u16>, ApiError> {
-    let response = state.store.kv().range(RangeRequest::newest(KeyRange::prefix(NODE_PORT_PREFIX))).await;
+    let response = state
+        .store
+        .kv()
+        .range(RangeRequest::newest(KeyRange::prefix(NODE_PORT_PREFIX)))
+        .await;
     let entries = response.map_err(ApiError::internal)?.entries;
     let port = |key: &[u8]| std::str::from_utf8(&key[NODE_PORT_PREFIX.len()..]).ok()?.parse().ok();
     Ok(entries.iter().filter_map(|entry| port(&entry.key)).collect())
 }
 
-async fn ports(
-    call: &Call<'_>,
-    service: &mut Object,
-    old: Option<&Object>,
-    run: Run,
-) -> Result<(), ApiError> {
+async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>, run: Run) -> Result<(), ApiError> {
     if !needs_ports(service) && !needs_health_port(service) {
         return Ok(());
     }
     let held = old.map(claims).unwrap_or_default();
     let mut taken = taken_ports(call.state).await?;
     taken.retain(|port| !held.contains(&Claim::Port(*port)));
-    let allocates =
-        text(service, "type") != "LoadBalancer" || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&false.into());
+    let allocates = text(service, "type") != "LoadBalancer"
+        || service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&false.into());
     // One number serves a port in all its protocols.
     let mut by_port: Vec<(Value, u16)> = Vec::new();
     for (at, port) in list(service, "ports").iter().enumerate() {
@@ -489,13 +571,7 @@ async fn ports(
     Ok(())
 }
 
-fn check_port(
-    call: &Call<'_>,
-    service: &Object,
-    at: usize,
-    port: u16,
-    taken: &BTreeSet<u16>,
-) -> Result<(), ApiError> {
+fn check_port(call: &Call<'_>, service: &Object, at: usize, port: u16, taken: &BTreeSet<u16>) -> Result<(), ApiError> {
     let path = FieldPath::new("spec").child("ports").index(at).child("nodePort");
     if !(NODE_PORT_FIRST..=NODE_PORT_LAST).contains(&port) {
         let why = format!(
@@ -504,7 +580,11 @@ fn check_port(
         return Err(invalid(call, service, FieldError::invalid(&path, port, why)));
     }
     if taken.contains(&port) {
-        return Err(invalid(call, service, FieldError::invalid(&path, port, "provided port is already allocated")));
+        return Err(invalid(
+            call,
+            service,
+            FieldError::invalid(&path, port, "provided port is already allocated"),
+        ));
     }
     Ok(())
 }
@@ -512,7 +592,9 @@ fn check_port(
 fn free_port(state: &State, used: &BTreeSet<u16>) -> Option<u16> {
     let count = NODE_PORT_LAST - NODE_PORT_FIRST + 1;
     let start = u16::try_from(state.rng().below(u64::from(count))).unwrap_or(0);
-    (0..count).map(|step| NODE_PORT_FIRST + (start + step) % count).find(|port| !used.contains(port))
+    (0..count)
+        .map(|step| NODE_PORT_FIRST + (start + step) % count)
+        .find(|port| !used.contains(port))
 }
 
 #[cfg(test)]
@@ -522,8 +604,10 @@ mod tests {
     #[test]
     fn a_service_holds_what_its_type_needs() {
         let service = |spec: Value| Object::from_value(json!({"spec": spec})).expect("an object");
-        let node_port = service(json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
-            "ports": [{"nodePort": 30001}, {"nodePort": 30001}]}));
+        let node_port = service(
+            json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ports": [{"nodePort": 30001}, {"nodePort": 30001}]}),
+        );
         let address = Claim::Address("10.0.0.1".parse().expect("an address"));
         assert_eq!(claims(&node_port), BTreeSet::from([address, Claim::Port(30001)]));
         let headless = service(json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}));
@@ -533,8 +617,10 @@ mod tests {
     #[test]
     fn a_service_sent_again_keeps_its_address_and_ports() {
         let object = |spec: Value| Object::from_value(json!({"spec": spec})).expect("an object");
-        let old = object(json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
-            "ports": [{"name": "a", "port": 1, "nodePort": 30001}]}));
+        let old = object(
+            json!({"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ports": [{"name": "a", "port": 1, "nodePort": 30001}]}),
+        );
         let mut new = object(json!({"type": "NodePort", "ports": [{"name": "a", "port": 1}]}));
         carry_over(&mut new, &old);
         assert_eq!(claims(&new), claims(&old));

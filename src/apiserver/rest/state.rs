@@ -86,9 +86,15 @@ impl State {
     pub(crate) async fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, ApiError> {
         let served = self.built_in(group, plural)?;
         let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
-        let options = ListOptions { namespace, ..ListOptions::default() };
+        let options = ListOptions {
+            namespace,
+            ..ListOptions::default()
+        };
         let list = self.store.list(&served.collection, &options).await?;
-        list.items.iter().map(|item| item.to_object().map_err(ApiError::internal)).collect()
+        list.items
+            .iter()
+            .map(|item| item.to_object().map_err(ApiError::internal))
+            .collect()
     }
 
     fn built_in(&self, group: &str, plural: &str) -> Result<Arc<Served>, ApiError> {
@@ -98,6 +104,8 @@ impl State {
                 && served.description.plural == plural
                 && served.description.is_stored_version()
         });
-        found.cloned().ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
+        found
+            .cloned()
+            .ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
     }
 }

@@ -43,12 +43,22 @@ impl InProcess {
         let mut headers = http::HeaderMap::new();
         headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
         if !request.content_type.is_empty() {
-            headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(request.content_type));
+            headers.insert(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_static(request.content_type),
+            );
         }
-        headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent(&self.user)));
+        headers.insert(
+            http::header::USER_AGENT,
+            http::HeaderValue::from_static(agent(&self.user)),
+        );
         Incoming {
             info: RequestInfo::parse(&method, &request.path),
-            raw_query: request.path.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default(),
+            raw_query: request
+                .path
+                .split_once('?')
+                .map(|(_, query)| query.to_owned())
+                .unwrap_or_default(),
             headers,
             extensions: http::Extensions::default(),
             body: RequestBody::InProcess(request.body),
@@ -61,7 +71,12 @@ impl InProcess {
     }
 
     async fn read(&self, path: String) -> Result<Answer, ClientError> {
-        let request = Request { method: Method::Get, path, content_type: "", body: bytes::Bytes::new() };
+        let request = Request {
+            method: Method::Get,
+            path,
+            content_type: "",
+            body: bytes::Bytes::new(),
+        };
         let incoming = self.incoming(request);
         Ok(filters::answer(&self.state, incoming, self.caller()).await?)
     }
@@ -87,7 +102,11 @@ impl Transport for InProcess {
             .collect()
             .await
             .map_err(|error| ClientError::Malformed(error.to_string()))?;
-        Ok(Response { code: head.status.as_u16(), body: body.to_bytes(), warnings: warnings.texts() })
+        Ok(Response {
+            code: head.status.as_u16(),
+            body: body.to_bytes(),
+            warnings: warnings.texts(),
+        })
     }
 
     async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError> {
@@ -95,21 +114,33 @@ impl Transport for InProcess {
             Answer::List { served, list } => {
                 let items = list.items.into_iter().map(|item| Self::convert(&served, item));
                 let items = items.collect::<Result<Vec<_>, _>>()?;
-                Ok(ObjectList { items, revision: list.revision })
+                Ok(ObjectList {
+                    items,
+                    revision: list.revision,
+                })
             }
-            _ => Err(ClientError::Malformed(format!("{:?} cannot be listed", request.resource))),
+            _ => Err(ClientError::Malformed(format!(
+                "{:?} cannot be listed",
+                request.resource
+            ))),
         }
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, ClientError> {
-        let more = format!("&watch=1&allowWatchBookmarks=true&resourceVersion={}", request.after_revision);
+        let more = format!(
+            "&watch=1&allowWatchBookmarks=true&resourceVersion={}",
+            request.after_revision
+        );
         match self.read(path_of(&request.list, &more)).await? {
             Answer::Watch { served, watch, .. } => {
                 let (sender, receiver) = mpsc::channel(WATCH_QUEUE_MAX);
                 env::spawn(pump(served, watch, sender));
                 Ok(receiver)
             }
-            _ => Err(ClientError::Malformed(format!("{:?} cannot be watched", request.list.resource))),
+            _ => Err(ClientError::Malformed(format!(
+                "{:?} cannot be watched",
+                request.list.resource
+            ))),
         }
     }
 }
@@ -150,14 +181,25 @@ fn agent(user: &User) -> &'static str {
 }
 
 fn path_of(request: &ListRequest, more: &str) -> String {
-    let GroupVersionResource { group, version, resource } = &request.resource;
-    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let GroupVersionResource {
+        group,
+        version,
+        resource,
+    } = &request.resource;
+    let root = if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    };
     let place = match &request.namespace {
         Some(namespace) => format!("/namespaces/{namespace}/{resource}"),
         None => format!("/{resource}"),
     };
     let mut query = String::new();
-    for (name, selector) in [("labelSelector", &request.label_selector), ("fieldSelector", &request.field_selector)] {
+    for (name, selector) in [
+        ("labelSelector", &request.label_selector),
+        ("fieldSelector", &request.field_selector),
+    ] {
         if !selector.is_empty() {
             query.extend(["&", name, "=", &encode(selector, b"/,")]);
         }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, method_not_allowed};
 use crate::call::{Call, WriteOptions};
-use crate::{managed_fields, metadata};
 use crate::subresources;
+use crate::{managed_fields, metadata};
 
 pub(crate) async fn create(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Answer, ApiError> {
     let kind = call.served.description.kind.kind.clone();
@@ -39,8 +39,14 @@ fn answer(call: &Call<'_>, object: Object) -> Answer {
 /// The old way to bind a pod: the binding's own name says which.
 async fn bind(call: &Call<'_>, binding: &Object) -> Result<Answer, ApiError> {
     let catalog = call.state.catalog.load_full();
-    let pods = catalog.find("", "v1", "pods").ok_or_else(|| ApiError::internal("pods are not served"))?;
-    let pods = Call { served: pods, body: bytes::Bytes::new(), ..*call };
+    let pods = catalog
+        .find("", "v1", "pods")
+        .ok_or_else(|| ApiError::internal("pods are not served"))?;
+    let pods = Call {
+        served: pods,
+        body: bytes::Bytes::new(),
+        ..*call
+    };
     let key = ObjectKey::namespaced(binding.namespace(), binding.name());
     subresources::binding::bind(&pods, &key, binding).await
 }
@@ -62,14 +68,18 @@ fn user_info(user: &User) -> Value {
 fn self_subject(call: &Call<'_>, mut object: Object) -> Object {
     object.0.remove("metadata");
     object.set_metadata_text("creationTimestamp", call.state.now().to_seconds_string());
-    object.0.insert("status".to_owned(), json!({"userInfo": user_info(call.user())}));
+    object
+        .0
+        .insert("status".to_owned(), json!({"userInfo": user_info(call.user())}));
     object
 }
 
 async fn review_token(call: &Call<'_>, mut object: Object) -> Result<Answer, ApiError> {
     let token = object.text_at(&["spec", "token"]);
     if token.is_empty() {
-        return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+        return Err(ApiError::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let audiences: Vec<String> = object
         .at(&["spec", "audiences"])
@@ -103,7 +113,13 @@ fn rules(call: &Call<'_>, object: Object) -> Result<Object, ApiError> {
     if namespace.is_empty() {
         return Err(ApiError::bad_request("no namespace on request"));
     }
-    let rules = call.state.config.rbac.as_ref().map(|rbac| rbac.rules_for(call.user(), &namespace)).unwrap_or_default();
+    let rules = call
+        .state
+        .config
+        .rbac
+        .as_ref()
+        .map(|rbac| rbac.rules_for(call.user(), &namespace))
+        .unwrap_or_default();
     let (mut resource_rules, mut other_rules) = (Vec::new(), Vec::new());
     for rule in rules {
         if !rule.resources.is_empty() {
@@ -131,10 +147,17 @@ async fn review_access(call: &Call<'_>, mut object: Object, kind: &str) -> Resul
         return Err(ApiError::invalid(&kind, "", &errors));
     }
     if kind == "LocalSubjectAccessReview" && object.namespace() != call.namespace() {
-        let why = format!("spec.resourceAttributes.namespace must match namespace: {}", call.namespace());
+        let why = format!(
+            "spec.resourceAttributes.namespace must match namespace: {}",
+            call.namespace()
+        );
         return Err(ApiError::bad_request(why));
     }
-    let user = if kind == "SelfSubjectAccessReview" { call.user().clone() } else { subject(&object) };
+    let user = if kind == "SelfSubjectAccessReview" {
+        call.user().clone()
+    } else {
+        subject(&object)
+    };
     let attributes = asked(&object, user);
     let status = match call.state.authorizer().authorize(&attributes).await {
         Decision::Allow { reason } => with_reason(json!({"allowed": true}), reason),
@@ -154,7 +177,13 @@ fn with_reason(mut status: Value, reason: String) -> Value {
 
 fn subject(object: &Object) -> User {
     let list = |value: Option<&Value>| -> Vec<String> {
-        value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+        value
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(Into::into)
+            .collect()
     };
     let extra = object.at(&["spec", "extra"]).and_then(Value::as_object);
     User {
@@ -162,7 +191,11 @@ fn subject(object: &Object) -> User {
         uid: object.text_at(&["spec", "uid"]),
         groups: list(object.at(&["spec", "groups"])),
         // Authorizers see keys in lower case, as the headers that carry them would.
-        extra: extra.into_iter().flatten().map(|(key, values)| (key.to_lowercase(), list(Some(values)))).collect(),
+        extra: extra
+            .into_iter()
+            .flatten()
+            .map(|(key, values)| (key.to_lowercase(), list(Some(values))))
+            .collect(),
     }
 }
 
@@ -183,7 +216,12 @@ fn asked(object: &Object, user: User) -> Attributes {
         };
     }
     let path = |field: &str| object.text_at(&["spec", "nonResourceAttributes", field]);
-    Attributes { user, verb: path("verb"), path: Some(path("path")), ..Attributes::default() }
+    Attributes {
+        user,
+        verb: path("verb"),
+        path: Some(path("path")),
+        ..Attributes::default()
+    }
 }
 
 fn access_errors(object: &Object, kind: &str) -> FieldErrors {
@@ -204,18 +242,27 @@ fn access_errors(object: &Object, kind: &str) -> FieldErrors {
         )),
         _ => {}
     }
-    let has_groups = object.at(&["spec", "groups"]).and_then(Value::as_array).is_some_and(|groups| !groups.is_empty());
+    let has_groups = object
+        .at(&["spec", "groups"])
+        .and_then(Value::as_array)
+        .is_some_and(|groups| !groups.is_empty());
     if kind != "SelfSubjectAccessReview" && object.text_at(&["spec", "user"]).is_empty() && !has_groups {
         let why = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&spec.child("user"), "", why));
     }
     let is_local = kind == "LocalSubjectAccessReview";
-    let other_metadata = object.metadata().into_iter().flatten().any(|(key, value)| {
-        key != "managedFields" && !(is_local && key == "namespace") && !value.is_null()
-    });
+    let other_metadata = object
+        .metadata()
+        .into_iter()
+        .flatten()
+        .any(|(key, value)| key != "managedFields" && !(is_local && key == "namespace") && !value.is_null());
     if other_metadata {
         let value = object.0.get("metadata").cloned().unwrap_or_default();
-        let why = if is_local { "must be empty except for namespace" } else { "must be empty" };
+        let why = if is_local {
+            "must be empty except for namespace"
+        } else {
+            "must be empty"
+        };
         errors.push(FieldError::invalid(&FieldPath::new("metadata"), value, why));
     }
     if is_local {
@@ -226,7 +273,11 @@ fn access_errors(object: &Object, kind: &str) -> FieldErrors {
         }
         if let Some(other) = other {
             let path = FieldPath::new("spec").child("nonResourceAttributes");
-            errors.push(FieldError::invalid(&path, other.clone(), "disallowed on this kind of request"));
+            errors.push(FieldError::invalid(
+                &path,
+                other.clone(),
+                "disallowed on this kind of request",
+            ));
         }
     }
     errors
@@ -248,7 +299,11 @@ pub(crate) fn component_status(call: &Call<'_>) -> Result<Answer, ApiError> {
     if !COMPONENTS.contains(&name) {
         return Err(ApiError::not_found(&call.served.description.group_resource(), name));
     }
-    Ok(Answer::Value { code: 200, served: Some(call.served.clone()), value: component(call, name) })
+    Ok(Answer::Value {
+        code: 200,
+        served: Some(call.served.clone()),
+        value: component(call, name),
+    })
 }
 
 pub(crate) fn component_statuses(call: &Call<'_>) -> Answer {
@@ -257,6 +312,14 @@ pub(crate) fn component_statuses(call: &Call<'_>) -> Answer {
         apimachinery::StoredObject::new(bytes.into(), 0).ok()
     };
     let items = COMPONENTS.iter().filter_map(object).collect();
-    let list = storage::List { items, revision: 0, continue_token: None, remaining: None };
-    Answer::List { served: call.served.clone(), list }
+    let list = storage::List {
+        items,
+        revision: 0,
+        continue_token: None,
+        remaining: None,
+    };
+    Answer::List {
+        served: call.served.clone(),
+        list,
+    }
 }

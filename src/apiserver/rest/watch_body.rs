@@ -32,7 +32,14 @@ pub(crate) fn stream(
     form: Form,
 ) -> ResponseBody {
     let end = state.clock().monotonic() + timeout;
-    let running = Running { state, served, watch, form, end, columns: Columns::Told };
+    let running = Running {
+        state,
+        served,
+        watch,
+        form,
+        end,
+        columns: Columns::Told,
+    };
     ResponseBody::stream(futures_util::stream::unfold(Some(running), |current| async move {
         let mut running = current?;
         let left = running.end.saturating_sub(running.state.clock().monotonic());
@@ -50,11 +57,17 @@ impl Running {
             WatchEvent::Added(object) => self.object("ADDED", object),
             WatchEvent::Modified(object) => self.object("MODIFIED", object),
             WatchEvent::Deleted(object) => self.object("DELETED", object),
-            WatchEvent::Bookmark { revision, initial_events_end } => {
+            WatchEvent::Bookmark {
+                revision,
+                initial_events_end,
+            } => {
                 let bookmark = bookmark(&self.served, *revision, *initial_events_end);
-                let bytes = if self.form.negotiated.transform == Transform::None { self.form.value_bytes(&bookmark)? } else {
+                let bytes = if self.form.negotiated.transform == Transform::None {
+                    self.form.value_bytes(&bookmark)?
+                } else {
                     let bytes = codec::encode_stored(&bookmark);
-                    self.form.object_bytes(&self.state, &self.served, &bytes, *revision, self.columns)?
+                    self.form
+                        .object_bytes(&self.state, &self.served, &bytes, *revision, self.columns)?
                 };
                 Ok(self.envelope("BOOKMARK", &bytes))
             }
@@ -66,8 +79,9 @@ impl Running {
     fn object(&self, event: &'static str, object: &StoredObject) -> Result<Bytes, ApiError> {
         let encode = || {
             let bytes = self.served.bytes(object)?;
-            let encoded =
-                self.form.object_bytes(&self.state, &self.served, &bytes, object.revision, self.columns)?;
+            let encoded = self
+                .form
+                .object_bytes(&self.state, &self.served, &bytes, object.revision, self.columns)?;
             Ok(self.envelope(event, &encoded))
         };
         // Rows of tables tell ages and columns, which differ between watchers.
@@ -88,10 +102,15 @@ impl Running {
     fn error(&self, error: &ApiError) -> Bytes {
         let status = error.to_status();
         let form = Form {
-            negotiated: codec::Negotiated { transform: Transform::None, ..self.form.negotiated.clone() },
+            negotiated: codec::Negotiated {
+                transform: Transform::None,
+                ..self.form.negotiated.clone()
+            },
             ..self.form.clone()
         };
-        let bytes = form.value_bytes(&status).unwrap_or_else(|_unwritable| status.to_string().into_bytes());
+        let bytes = form
+            .value_bytes(&status)
+            .unwrap_or_else(|_unwritable| status.to_string().into_bytes());
         self.envelope("ERROR", &bytes)
     }
 

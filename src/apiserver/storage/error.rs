@@ -47,13 +47,9 @@ impl From<StorageError> for ApiError {
             StorageError::NotFound { resource, name } => Self::not_found(&resource, &name),
             StorageError::AlreadyExists { resource, name } => Self::already_exists(&resource, &name),
             StorageError::Modified { resource, name } => Self::modified(&resource, &name),
-            StorageError::Compacted => {
-                Self::expired("The resourceVersion for the provided watch is too old.")
-            }
+            StorageError::Compacted => Self::expired("The resourceVersion for the provided watch is too old."),
             StorageError::Answer(answer) => *answer,
-            StorageError::Store(kv::Error::TooLarge) => {
-                Self::too_large("etcdserver: request is too large")
-            }
+            StorageError::Store(kv::Error::TooLarge) => Self::too_large("etcdserver: request is too large"),
             other => Self::internal(other),
         }
     }

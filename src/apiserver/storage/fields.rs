@@ -25,18 +25,33 @@ pub(crate) fn extract(bytes: &[u8], fields: &[SelectablePath]) -> Result<Values,
         .iter()
         .enumerate()
         .flat_map(|(field, selectable)| {
-            selectable.paths.iter().enumerate().map(move |(alternative, path)| Wanted { field, alternative, rest: path })
+            selectable
+                .paths
+                .iter()
+                .enumerate()
+                .map(move |(alternative, path)| Wanted {
+                    field,
+                    alternative,
+                    rest: path,
+                })
         })
         .collect();
     let mut found: Vec<Option<(usize, String)>> = vec![None; fields.len()];
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    Walk { wanted, found: &mut found }.deserialize(&mut reader)?;
+    Walk {
+        wanted,
+        found: &mut found,
+    }
+    .deserialize(&mut reader)?;
     Ok(fields
         .iter()
         .zip(found)
         .map(|(field, found)| {
             let value = found.map(|(_, value)| value).filter(|value| !value.is_empty());
-            (field.name, value.unwrap_or_else(|| field.fallback.to_string()).into_boxed_str())
+            (
+                field.name,
+                value.unwrap_or_else(|| field.fallback.to_string()).into_boxed_str(),
+            )
         })
         .collect())
 }
@@ -50,7 +65,11 @@ impl Walk<'_, '_> {
     fn keep(&mut self, text: &str) {
         for wanted in self.wanted.iter().filter(|wanted| wanted.rest.is_empty()) {
             let slot = &mut self.found[wanted.field];
-            if !text.is_empty() && slot.as_ref().is_none_or(|(alternative, _)| *alternative > wanted.alternative) {
+            if !text.is_empty()
+                && slot
+                    .as_ref()
+                    .is_none_or(|(alternative, _)| *alternative > wanted.alternative)
+            {
                 *slot = Some((wanted.alternative, text.to_owned()));
             }
         }
@@ -85,7 +104,10 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
             if below.is_empty() {
                 map.next_value::<IgnoredAny>()?;
             } else {
-                map.next_value_seed(Walk { wanted: below, found: &mut *self.found })?;
+                map.next_value_seed(Walk {
+                    wanted: below,
+                    found: &mut *self.found,
+                })?;
             }
         }
         Ok(())
@@ -134,7 +156,10 @@ mod tests {
     fn fields_are_found_with_alternatives_and_fallbacks() {
         let field = |name: &'static str, paths: &[&'static str], fallback: &'static str| SelectablePath {
             name,
-            paths: paths.iter().map(|path| path.split('.').map(Into::into).collect()).collect(),
+            paths: paths
+                .iter()
+                .map(|path| path.split('.').map(Into::into).collect())
+                .collect(),
             fallback: fallback.into(),
         };
         let fields = [

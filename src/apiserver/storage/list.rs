@@ -78,10 +78,17 @@ impl ObjectStore {
         } else if let Some(key) = single(collection, options) {
             range = key;
         }
-        let mut page = Page { collection, options, items: Vec::new() };
+        let mut page = Page {
+            collection,
+            options,
+            items: Vec::new(),
+        };
         let mut revision = pinned;
         loop {
-            let response = self.read(&range, revision, options).await.map_err(|error| expired(error, options))?;
+            let response = self
+                .read(&range, revision, options)
+                .await
+                .map_err(|error| expired(error, options))?;
             let at = revision.unwrap_or(response.revision);
             revision = Some(at);
             let read = response.entries.len();
@@ -109,8 +116,12 @@ impl ObjectStore {
             (limit, true) => limit,
             (limit, false) => limit.max(PAGE_ENTRIES_MAX),
         };
-        let request =
-            RangeRequest { range: range.clone(), revision, limit, content: RangeContent::KeysAndValues };
+        let request = RangeRequest {
+            range: range.clone(),
+            revision,
+            limit,
+            content: RangeContent::KeysAndValues,
+        };
         self.kv.range(request).await
     }
 
@@ -119,7 +130,9 @@ impl ObjectStore {
         if let Some(token) = &options.continue_token {
             return Ok(token.revision);
         }
-        let Some((revision, how)) = options.revision else { return Ok(None) };
+        let Some((revision, how)) = options.revision else {
+            return Ok(None);
+        };
         let current = self.current_revision();
         if revision > current {
             return Err(too_large(revision, current).into());
@@ -153,8 +166,16 @@ impl Page<'_> {
     fn finish(self, revision: i64, next: Option<(String, usize)>) -> List {
         let everything = self.options.matching.is_everything();
         let remaining = next.as_ref().filter(|_| everything).map(|(_, remaining)| *remaining);
-        let continue_token = next.map(|(start, _)| ContinueToken { revision: Some(revision), start });
-        List { items: self.items, revision, continue_token, remaining }
+        let continue_token = next.map(|(start, _)| ContinueToken {
+            revision: Some(revision),
+            start,
+        });
+        List {
+            items: self.items,
+            revision,
+            continue_token,
+            remaining,
+        }
     }
 }
 
@@ -184,7 +205,9 @@ fn start_of(collection: &Collection, token: &ContinueToken, range: &KeyRange) ->
     if range.contains(&start) {
         Ok(start)
     } else {
-        Err(ApiError::bad_request("continue key is not valid: the token belongs to another list"))
+        Err(ApiError::bad_request(
+            "continue key is not valid: the token belongs to another list",
+        ))
     }
 }
 
@@ -197,18 +220,29 @@ pub(crate) fn too_large(revision: i64, current: i64) -> ApiError {
         ..apimachinery::Cause::default()
     };
     error.reason = Reason::Timeout;
-    error.details =
-        Some(Box::new(StatusDetails { causes: vec![cause], retry_after_seconds: 1, ..StatusDetails::default() }));
+    error.details = Some(Box::new(StatusDetails {
+        causes: vec![cause],
+        retry_after_seconds: 1,
+        ..StatusDetails::default()
+    }));
     error
 }
 
 /// What a client is told whose revision is compacted. A pager gets a token that still works.
 fn expired(error: kv::Error, options: &ListOptions) -> StorageError {
-    let kv::Error::Compacted { .. } = error else { return error.into() };
+    let kv::Error::Compacted { .. } = error else {
+        return error.into();
+    };
     let Some(token) = &options.continue_token else {
         return ApiError::expired("The resourceVersion for the provided list is too old.").into();
     };
     let mut answer = ApiError::expired(INCONSISTENT);
-    answer.continue_token = Some(ContinueToken { revision: None, start: token.start.clone() }.encode());
+    answer.continue_token = Some(
+        ContinueToken {
+            revision: None,
+            start: token.start.clone(),
+        }
+        .encode(),
+    );
     answer.into()
 }

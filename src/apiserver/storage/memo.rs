@@ -10,7 +10,11 @@ use crate::{Collection, StorageError};
 
 /// One version of an object, with its index, sharing the store's bytes.
 pub(crate) fn stored(entry: &Arc<Entry>, collection: &Collection) -> Result<StoredObject, StorageError> {
-    let index = if let Some(index) = entry.memo.get().and_then(|memo| memo.downcast_ref::<Arc<ObjectIndex>>()) {
+    let index = if let Some(index) = entry
+        .memo
+        .get()
+        .and_then(|memo| memo.downcast_ref::<Arc<ObjectIndex>>())
+    {
         index.clone()
     } else {
         let index = Arc::new(extract(entry, collection)?);
@@ -18,11 +22,18 @@ pub(crate) fn stored(entry: &Arc<Entry>, collection: &Collection) -> Result<Stor
         let _first = entry.memo.set(Box::new(index.clone()));
         index
     };
-    Ok(StoredObject { bytes: entry.value.clone(), revision: entry.mod_revision, index })
+    Ok(StoredObject {
+        bytes: entry.value.clone(),
+        revision: entry.mod_revision,
+        index,
+    })
 }
 
 fn extract(entry: &Entry, collection: &Collection) -> Result<ObjectIndex, StorageError> {
-    let corrupt = |source| StorageError::Corrupt { key: String::from_utf8_lossy(&entry.key).into_owned(), source };
+    let corrupt = |source| StorageError::Corrupt {
+        key: String::from_utf8_lossy(&entry.key).into_owned(),
+        source,
+    };
     let mut index = ObjectIndex::extract(&entry.value).map_err(corrupt)?;
     index.fields = fields::extract(&entry.value, &collection.selectable_fields).map_err(corrupt)?;
     Ok(index)

@@ -34,7 +34,6 @@ struct SharedLease {
     objects: usize,
 }
 
-
 /// Other keys that are written with an object, in the same transaction or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alongside {
@@ -54,7 +53,12 @@ impl Alongside {
 
 impl ObjectStore {
     pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Self {
-        Self { ticker: Ticker::default(), kv, clock, lease: tokio::sync::Mutex::new(None) }
+        Self {
+            ticker: Ticker::default(),
+            kv,
+            clock,
+            lease: tokio::sync::Mutex::new(None),
+        }
     }
 
     /// The store below, for allocators that keep no objects.
@@ -121,7 +125,10 @@ impl ObjectStore {
         match response.results.first() {
             Some(OperationResult::Delete { previous }) if response.succeeded => {
                 let last = previous.first().ok_or_else(|| not_found(collection, key))?;
-                Ok(StoredObject { revision: response.revision, ..stored(last, collection)? })
+                Ok(StoredObject {
+                    revision: response.revision,
+                    ..stored(last, collection)?
+                })
             }
             _ => Err(modified(collection, key)),
         }
@@ -132,7 +139,11 @@ impl ObjectStore {
             Retention::Seconds(seconds) => self.lease(seconds).await?,
             Retention::Durable | Retention::Relaxed => 0,
         };
-        Ok(Operation::Put { key: name.to_vec(), value, lease })
+        Ok(Operation::Put {
+            key: name.to_vec(),
+            value,
+            lease,
+        })
     }
 
     /// Writes the object if its newest version is of `revision` (0: if there is none).
@@ -147,7 +158,10 @@ impl ObjectStore {
             Retention::Relaxed => Durability::Relaxed,
             Retention::Durable | Retention::Seconds(_) => Durability::Durable,
         };
-        let look = RangeRequest { content: kv::RangeContent::KeysAndValues, ..RangeRequest::newest(kv::KeyRange::key(name.clone())) };
+        let look = RangeRequest {
+            content: kv::RangeContent::KeysAndValues,
+            ..RangeRequest::newest(kv::KeyRange::key(name.clone()))
+        };
         let mut txn = Txn {
             compares: vec![Compare::mod_revision_is(name, revision)],
             success: vec![put],
@@ -163,7 +177,10 @@ impl ObjectStore {
                 Err(if newest == revision {
                     StorageError::Contended
                 } else if revision == 0 {
-                    StorageError::AlreadyExists { resource: collection.resource.clone(), name: key.name.clone() }
+                    StorageError::AlreadyExists {
+                        resource: collection.resource.clone(),
+                        name: key.name.clone(),
+                    }
                 } else {
                     modified(collection, key)
                 })
@@ -186,15 +203,26 @@ impl ObjectStore {
         }
         let ttl = std::time::Duration::from_secs(u64::from(seconds)) + LEASE_SHARED;
         let granted = self.kv.lease_grant(0, ttl).await?;
-        *shared = Some(SharedLease { id: granted.id, seconds, granted: now, objects: 1 });
+        *shared = Some(SharedLease {
+            id: granted.id,
+            seconds,
+            granted: now,
+            objects: 1,
+        });
         Ok(granted.id)
     }
 }
 
 pub(crate) fn not_found(collection: &Collection, key: &ObjectKey) -> StorageError {
-    StorageError::NotFound { resource: collection.resource.clone(), name: key.name.clone() }
+    StorageError::NotFound {
+        resource: collection.resource.clone(),
+        name: key.name.clone(),
+    }
 }
 
 fn modified(collection: &Collection, key: &ObjectKey) -> StorageError {
-    StorageError::Modified { resource: collection.resource.clone(), name: key.name.clone() }
+    StorageError::Modified {
+        resource: collection.resource.clone(),
+        name: key.name.clone(),
+    }
 }

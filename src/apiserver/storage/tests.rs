@@ -9,12 +9,15 @@ use registry::RESOURCES;
 use serde_json::json;
 
 use crate::{
-    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent, WatchOptions,
-    WatchStart,
+    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent,
+    WatchOptions, WatchStart,
 };
 
 fn collection(plural: &str) -> Collection {
-    let resource = RESOURCES.iter().find(|resource| resource.description().plural == plural).expect("a kind");
+    let resource = RESOURCES
+        .iter()
+        .find(|resource| resource.description().plural == plural)
+        .expect("a kind");
     Collection::of(&resource.description())
 }
 
@@ -35,27 +38,64 @@ fn key(name: &str) -> ObjectKey {
 #[tokio::test]
 async fn a_write_needs_the_version_it_was_made_from() {
     let (store, pods) = (store(), collection("pods"));
-    let first = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
-    let again = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await;
+    let first = store
+        .create(&pods, &key("a"), pod("a", "x", ""), Alongside::default())
+        .await
+        .expect("created");
+    let again = store
+        .create(&pods, &key("a"), pod("a", "x", ""), Alongside::default())
+        .await;
     assert!(matches!(again, Err(StorageError::AlreadyExists { .. })));
-    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), first.revision, Alongside::default()).await.expect("replaced");
-    let stale = store.replace(&pods, &key("a"), pod("a", "z", ""), first.revision, Alongside::default()).await;
+    let second = store
+        .replace(
+            &pods,
+            &key("a"),
+            pod("a", "y", ""),
+            first.revision,
+            Alongside::default(),
+        )
+        .await
+        .expect("replaced");
+    let stale = store
+        .replace(
+            &pods,
+            &key("a"),
+            pod("a", "z", ""),
+            first.revision,
+            Alongside::default(),
+        )
+        .await;
     assert!(matches!(stale, Err(StorageError::Modified { .. })));
-    let gone = store.delete(&pods, &key("a"), second.revision, Alongside::default()).await.expect("deleted");
+    let gone = store
+        .delete(&pods, &key("a"), second.revision, Alongside::default())
+        .await
+        .expect("deleted");
     assert!(gone.revision > second.revision);
-    assert!(matches!(store.get(&pods, &key("a")).await, Err(StorageError::NotFound { .. })));
+    assert!(matches!(
+        store.get(&pods, &key("a")).await,
+        Err(StorageError::NotFound { .. })
+    ));
 }
 
 #[tokio::test]
 async fn pages_show_the_revision_of_the_first_one() {
     let (store, pods) = (store(), collection("pods"));
     for name in ["a", "b", "c"] {
-        store.create(&pods, &key(name), pod(name, "x", ""), Alongside::default()).await.expect("created");
+        store
+            .create(&pods, &key(name), pod(name, "x", ""), Alongside::default())
+            .await
+            .expect("created");
     }
-    let mut options = ListOptions { limit: 2, ..ListOptions::default() };
+    let mut options = ListOptions {
+        limit: 2,
+        ..ListOptions::default()
+    };
     let first = store.list(&pods, &options).await.expect("a page");
     assert_eq!((first.items.len(), first.remaining), (2, Some(1)));
-    store.create(&pods, &key("d"), pod("d", "x", ""), Alongside::default()).await.expect("created");
+    store
+        .create(&pods, &key("d"), pod("d", "x", ""), Alongside::default())
+        .await
+        .expect("created");
     options.continue_token = first.continue_token;
     let second = store.list(&pods, &options).await.expect("a page");
     assert_eq!((second.items.len(), second.revision), (1, first.revision));
@@ -66,13 +106,24 @@ async fn pages_show_the_revision_of_the_first_one() {
 async fn an_expired_page_gets_a_token_that_works() {
     let (store, pods) = (store(), collection("pods"));
     for name in ["a", "b", "c"] {
-        store.create(&pods, &key(name), pod(name, "x", ""), Alongside::default()).await.expect("created");
+        store
+            .create(&pods, &key(name), pod(name, "x", ""), Alongside::default())
+            .await
+            .expect("created");
     }
-    let mut options = ListOptions { limit: 1, ..ListOptions::default() };
+    let mut options = ListOptions {
+        limit: 1,
+        ..ListOptions::default()
+    };
     options.continue_token = store.list(&pods, &options).await.expect("a page").continue_token;
-    store.create(&pods, &key("d"), pod("d", "x", ""), Alongside::default()).await.expect("created");
+    store
+        .create(&pods, &key("d"), pod("d", "x", ""), Alongside::default())
+        .await
+        .expect("created");
     store.kv().compact(store.current_revision()).await.expect("compacted");
-    let Err(StorageError::Answer(error)) = store.list(&pods, &options).await else { panic!("it should be expired") };
+    let Err(StorageError::Answer(error)) = store.list(&pods, &options).await else {
+        panic!("it should be expired")
+    };
     assert_eq!(error.code, 410);
     let token = error.continue_token.expect("a token");
     options.continue_token = Some(ContinueToken::decode(&token).expect("a good token"));
@@ -83,45 +134,113 @@ async fn an_expired_page_gets_a_token_that_works() {
 #[tokio::test]
 async fn selectors_choose_by_labels_and_fields() {
     let (store, pods) = (store(), collection("pods"));
-    store.create(&pods, &key("a"), pod("a", "x", "n1"), Alongside::default()).await.expect("created");
-    store.create(&pods, &key("b"), pod("b", "y", "n1"), Alongside::default()).await.expect("created");
+    store
+        .create(&pods, &key("a"), pod("a", "x", "n1"), Alongside::default())
+        .await
+        .expect("created");
+    store
+        .create(&pods, &key("b"), pod("b", "y", "n1"), Alongside::default())
+        .await
+        .expect("created");
     let matching = Matching {
         labels: LabelSelector::parse("app=y").expect("a selector"),
         fields: FieldSelector::parse("spec.nodeName=n1,spec.hostNetwork=false").expect("a selector"),
     };
-    let list = store.list(&pods, &ListOptions { matching, ..ListOptions::default() }).await.expect("a list");
+    let list = store
+        .list(
+            &pods,
+            &ListOptions {
+                matching,
+                ..ListOptions::default()
+            },
+        )
+        .await
+        .expect("a list");
     let names: Vec<&str> = list.items.iter().map(|item| item.key().name.as_str()).collect();
     assert_eq!(names, ["b"]);
 }
 
 #[tokio::test]
 async fn a_future_revision_is_told_to_come_back() {
-    let options = ListOptions { revision: Some((1000, RevisionMatch::NotOlderThan)), ..ListOptions::default() };
-    let Err(StorageError::Answer(error)) = store().list(&collection("pods"), &options).await else { panic!("too large") };
-    assert_eq!((error.code, error.message.as_str()), (504, "Timeout: Too large resource version: 1000, current: 1"));
+    let options = ListOptions {
+        revision: Some((1000, RevisionMatch::NotOlderThan)),
+        ..ListOptions::default()
+    };
+    let Err(StorageError::Answer(error)) = store().list(&collection("pods"), &options).await else {
+        panic!("too large")
+    };
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (504, "Timeout: Too large resource version: 1000, current: 1")
+    );
 }
 
 #[tokio::test]
 async fn a_watch_turns_changes_of_labels_into_added_and_deleted() {
     let (store, pods) = (store(), collection("pods"));
-    let created = store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
-    let matching = Matching { labels: LabelSelector::parse("app=y").expect("a selector"), ..Matching::default() };
-    let options =
-        WatchOptions { namespace: None, matching, start: WatchStart::StateThenBookmark, bookmarks: true };
+    let created = store
+        .create(&pods, &key("a"), pod("a", "x", ""), Alongside::default())
+        .await
+        .expect("created");
+    let matching = Matching {
+        labels: LabelSelector::parse("app=y").expect("a selector"),
+        ..Matching::default()
+    };
+    let options = WatchOptions {
+        namespace: None,
+        matching,
+        start: WatchStart::StateThenBookmark,
+        bookmarks: true,
+    };
     let mut watch = store.watch(&pods, options).await.expect("a watch");
-    assert!(matches!(watch.next().await, Some(WatchEvent::Bookmark { initial_events_end: true, .. })));
-    let second = store.replace(&pods, &key("a"), pod("a", "y", ""), created.revision, Alongside::default()).await.expect("replaced");
-    let third = store.replace(&pods, &key("a"), pod("a", "z", ""), second.revision, Alongside::default()).await.expect("replaced");
+    assert!(matches!(
+        watch.next().await,
+        Some(WatchEvent::Bookmark {
+            initial_events_end: true,
+            ..
+        })
+    ));
+    let second = store
+        .replace(
+            &pods,
+            &key("a"),
+            pod("a", "y", ""),
+            created.revision,
+            Alongside::default(),
+        )
+        .await
+        .expect("replaced");
+    let third = store
+        .replace(
+            &pods,
+            &key("a"),
+            pod("a", "z", ""),
+            second.revision,
+            Alongside::default(),
+        )
+        .await
+        .expect("replaced");
     assert!(matches!(watch.next().await, Some(WatchEvent::Added(object)) if object.revision == second.revision));
-    let Some(WatchEvent::Deleted(object)) = watch.next().await else { panic!("it left the selector") };
-    assert_eq!((object.revision, object.index.label("app")), (third.revision, Some("y")));
+    let Some(WatchEvent::Deleted(object)) = watch.next().await else {
+        panic!("it left the selector")
+    };
+    assert_eq!(
+        (object.revision, object.index.label("app")),
+        (third.revision, Some("y"))
+    );
 }
 
 #[tokio::test]
 async fn a_watch_from_a_compacted_revision_is_expired() {
     let (store, pods) = (store(), collection("pods"));
-    store.create(&pods, &key("a"), pod("a", "x", ""), Alongside::default()).await.expect("created");
-    store.create(&pods, &key("b"), pod("b", "x", ""), Alongside::default()).await.expect("created");
+    store
+        .create(&pods, &key("a"), pod("a", "x", ""), Alongside::default())
+        .await
+        .expect("created");
+    store
+        .create(&pods, &key("b"), pod("b", "x", ""), Alongside::default())
+        .await
+        .expect("created");
     store.kv().compact(store.current_revision()).await.expect("compacted");
     let options = WatchOptions {
         namespace: None,

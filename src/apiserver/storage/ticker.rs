@@ -28,7 +28,9 @@ async fn tick(sender: Weak<watch::Sender<()>>, kv: Weak<dyn Kv>) {
     let mut told = 0;
     loop {
         env::sleep(BOOKMARKS_EVERY).await;
-        let (Some(sender), Some(kv)) = (sender.upgrade(), kv.upgrade()) else { return };
+        let (Some(sender), Some(kv)) = (sender.upgrade(), kv.upgrade()) else {
+            return;
+        };
         let revision = kv.current_revision();
         if revision != told && sender.receiver_count() > 0 {
             told = revision;

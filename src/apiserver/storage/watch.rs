@@ -16,7 +16,10 @@ pub enum WatchEvent {
     /// The last state that the watcher could see, with the revision at which it went.
     Deleted(StoredObject),
     /// Everything up to the revision was delivered.
-    Bookmark { revision: i64, initial_events_end: bool },
+    Bookmark {
+        revision: i64,
+        initial_events_end: bool,
+    },
     /// Nothing follows.
     Error(ApiError),
 }
@@ -69,10 +72,19 @@ impl ObjectStore {
             }
         };
         if options.start == WatchStart::StateThenBookmark {
-            ready.push_back(WatchEvent::Bookmark { revision: after, initial_events_end: true });
+            ready.push_back(WatchEvent::Bookmark {
+                revision: after,
+                initial_events_end: true,
+            });
         }
         let range = collection.range(options.namespace.as_deref());
-        let stream = self.kv.watch(kv::WatchRequest { range, start_revision: Some(after + 1) }).await?;
+        let stream = self
+            .kv
+            .watch(kv::WatchRequest {
+                range,
+                start_revision: Some(after + 1),
+            })
+            .await?;
         Ok(Watch {
             stream,
             collection: collection.clone(),
@@ -112,7 +124,10 @@ impl Watch {
             WatchMessage::Progress(revision) => {
                 if revision > self.told && self.ticks.is_some() {
                     self.told = revision;
-                    self.ready.push_back(WatchEvent::Bookmark { revision, initial_events_end: false });
+                    self.ready.push_back(WatchEvent::Bookmark {
+                        revision,
+                        initial_events_end: false,
+                    });
                 }
             }
             WatchMessage::Compacted { .. } => {
@@ -146,7 +161,10 @@ impl Watch {
         Ok(match (new, old) {
             (Some(new), None) => Some(WatchEvent::Added(new)),
             (Some(new), Some(_)) => Some(WatchEvent::Modified(new)),
-            (None, Some(old)) => Some(WatchEvent::Deleted(StoredObject { revision: event.revision(), ..old })),
+            (None, Some(old)) => Some(WatchEvent::Deleted(StoredObject {
+                revision: event.revision(),
+                ..old
+            })),
             (None, None) => None,
         })
     }

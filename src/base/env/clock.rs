@@ -16,7 +16,11 @@ impl Timestamp {
 
     /// The moment `seconds` after the Unix epoch; out-of-range values are clamped to the nearest end (years -9999 to 9999).
     pub fn from_unix_seconds(seconds: i64) -> Self {
-        let end = if seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        let end = if seconds < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
         Self(jiff::Timestamp::from_second(seconds).unwrap_or(end))
     }
 
@@ -122,7 +126,9 @@ pub struct ManualClock {
 
 impl ManualClock {
     pub fn at(now: Timestamp) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new((now, Duration::ZERO)) })
+        Arc::new(Self {
+            state: Mutex::new((now, Duration::ZERO)),
+        })
     }
 
     pub fn advance(&self, span: Duration) {

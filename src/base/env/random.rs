@@ -29,7 +29,14 @@ pub trait Rng: Send + Sync + fmt::Debug {
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
     }
 }
 
@@ -45,7 +52,9 @@ impl SystemRng {
 
 impl Rng for SystemRng {
     fn fill(&self, bytes: &mut [u8]) {
-        self.0.fill(bytes).expect("getrandom(2) does not fail once the system has booted");
+        self.0
+            .fill(bytes)
+            .expect("getrandom(2) does not fail once the system has booted");
     }
 }
 

@@ -76,14 +76,22 @@ impl CertificateAuthority {
             ],
         };
         let certificate = sign(&body, &key, rng)?;
-        Ok(Self { certificate, subject, key })
+        Ok(Self {
+            certificate,
+            subject,
+            key,
+        })
     }
 
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, Error> {
         let blocks = decode_pem("CERTIFICATE", certificate);
         let certificate = blocks.into_iter().next().ok_or(Error::Pem { label: "CERTIFICATE" })?;
         let info = CertificateInfo::from_der(&certificate)?;
-        Ok(Self { certificate, subject: info.subject, key: KeyPair::from_pem(key)? })
+        Ok(Self {
+            certificate,
+            subject: info.subject,
+            key: KeyPair::from_pem(key)?,
+        })
     }
 
     pub fn certificate_der(&self) -> &[u8] {
@@ -201,7 +209,14 @@ mod tests {
             addresses: vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([0u8; 16])],
         };
         let issued = authority
-            .issue(&subject, &names, &key.public_key_info(), Profile::ClientAndServer, (now, life), &*rng)
+            .issue(
+                &subject,
+                &names,
+                &key.public_key_info(),
+                Profile::ClientAndServer,
+                (now, life),
+                &*rng,
+            )
             .expect("a certificate");
         let info = CertificateInfo::from_der(&issued).expect("readable");
         assert_eq!(info.subject, subject);
@@ -210,7 +225,11 @@ mod tests {
         assert_eq!(info.public_key_info, key.public_key_info());
         assert!(!info.is_authority);
         assert_eq!(info.not_after, now.saturating_add(life));
-        assert!(CertificateInfo::from_der(authority.certificate_der()).expect("readable").is_authority);
+        assert!(
+            CertificateInfo::from_der(authority.certificate_der())
+                .expect("readable")
+                .is_authority
+        );
     }
 
     #[test]
@@ -221,12 +240,24 @@ mod tests {
         let life = Duration::from_secs(86_400);
         let authority = CertificateAuthority::generate("combo-ca", now, life, &*rng).expect("an authority");
         let key = KeyPair::generate().expect("a key");
-        let names = SubjectNames { dns_names: vec!["localhost".to_owned()], addresses: vec![] };
+        let names = SubjectNames {
+            dns_names: vec!["localhost".to_owned()],
+            addresses: vec![],
+        };
         let issued = authority
-            .issue(&Subject::new("a", &[]), &names, &key.public_key_info(), Profile::ClientAndServer, (now, life), &*rng)
+            .issue(
+                &Subject::new("a", &[]),
+                &names,
+                &key.public_key_info(),
+                Profile::ClientAndServer,
+                (now, life),
+                &*rng,
+            )
             .expect("a certificate");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(authority.certificate_der().to_vec())).expect("a root");
+        roots
+            .add(CertificateDer::from(authority.certificate_der().to_vec()))
+            .expect("a root");
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let roots = std::sync::Arc::new(roots);
         let at = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_100));
@@ -236,8 +267,14 @@ mod tests {
             .expect("a verifier");
         let name = ServerName::try_from("localhost").expect("a name");
         use rustls::client::danger::ServerCertVerifier as _;
-        server.verify_server_cert(&leaf, &[], &name, &[], at).expect("a good server certificate");
-        let client = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build().expect("a verifier");
-        client.verify_client_cert(&leaf, &[], at).expect("a good client certificate");
+        server
+            .verify_server_cert(&leaf, &[], &name, &[], at)
+            .expect("a good server certificate");
+        let client = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider)
+            .build()
+            .expect("a verifier");
+        client
+            .verify_client_cert(&leaf, &[], at)
+            .expect("a good client certificate");
     }
 }

@@ -26,14 +26,23 @@ impl Subject {
     pub fn new(common_name: &str, organizations: &[&str]) -> Self {
         Self {
             common_name: common_name.to_owned(),
-            organizations: organizations.iter().map(|&organization| organization.to_owned()).collect(),
+            organizations: organizations
+                .iter()
+                .map(|&organization| organization.to_owned())
+                .collect(),
         }
     }
 
     pub(crate) fn from_name(name: &Name) -> Self {
         let mut subject = Self::default();
-        for attribute in name.as_ref().iter().flat_map(|relative| relative.iter()) {
-            let Ok(text) = std::str::from_utf8(attribute.value.value()) else { continue };
+        for attribute in name
+            .as_ref()
+            .iter()
+            .flat_map(x509_cert::name::RelativeDistinguishedName::iter)
+        {
+            let Ok(text) = std::str::from_utf8(attribute.value.value()) else {
+                continue;
+            };
             match attribute.oid.to_string().as_str() {
                 OID_COMMON_NAME => text.clone_into(&mut subject.common_name),
                 OID_ORGANIZATION => subject.organizations.push(text.to_owned()),
@@ -45,8 +54,11 @@ impl Subject {
 
     pub(crate) fn to_der(&self) -> Vec<u8> {
         let attribute = |kind: &str, text: &str| set_of_one(&sequence(&[oid(kind), utf8_string(text)]));
-        let mut parts: Vec<Vec<u8>> =
-            self.organizations.iter().map(|organization| attribute(OID_ORGANIZATION, organization)).collect();
+        let mut parts: Vec<Vec<u8>> = self
+            .organizations
+            .iter()
+            .map(|organization| attribute(OID_ORGANIZATION, organization))
+            .collect();
         if !self.common_name.is_empty() {
             parts.push(attribute(OID_COMMON_NAME, &self.common_name));
         }

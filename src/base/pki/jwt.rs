@@ -56,16 +56,24 @@ impl JwtVerifier {
         if header["alg"] != "ES256" {
             return Err(Error::Token("its algorithm is not supported"));
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_error| Error::Token("its signature is no base64"))?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_error| Error::Token("its signature is no base64"))?;
         let key_id = header["kid"].as_str();
         let good = self
             .keys
             .iter()
             .filter(|(id, _)| key_id.is_none_or(|key_id| key_id == id))
             .any(|(_, point)| {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed.as_bytes(), &signature).is_ok()
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                    .verify(signed.as_bytes(), &signature)
+                    .is_ok()
             });
-        if good { decode(claims) } else { Err(Error::TokenSignature) }
+        if good {
+            decode(claims)
+        } else {
+            Err(Error::TokenSignature)
+        }
     }
 
     /// The keys as a JSON Web Key Set (RFC 7517).
@@ -99,7 +107,9 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn decode(part: &str) -> Result<Value, Error> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_error| Error::Token("a part is no base64"))?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_error| Error::Token("a part is no base64"))?;
     serde_json::from_slice(&bytes).map_err(|_error| Error::Token("a part is no JSON"))
 }
 

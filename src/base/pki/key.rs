@@ -6,9 +6,9 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::Error;
 use crate::der_writer::{bit_string, oid, sequence};
 use crate::pem::{decode_pem, encode_pem};
-use crate::Error;
 
 const OID_EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
 const OID_P256: &str = "1.2.840.10045.3.1.7";
@@ -40,7 +40,11 @@ impl KeyPair {
         let random = SystemRandom::new();
         let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der, &random)
             .map_err(|error| Error::Key(error.to_string()))?;
-        Ok(Self { pkcs8: der.into(), signing: Arc::new(signing), random })
+        Ok(Self {
+            pkcs8: der.into(),
+            signing: Arc::new(signing),
+            random,
+        })
     }
 
     pub fn from_pem(text: &str) -> Result<Self, Error> {
@@ -64,13 +68,18 @@ impl KeyPair {
 
     /// The public key as a `SubjectPublicKeyInfo` in DER.
     pub fn public_key_info(&self) -> Vec<u8> {
-        sequence(&[sequence(&[oid(OID_EC_PUBLIC_KEY), oid(OID_P256)]), bit_string(self.public_point())])
+        sequence(&[
+            sequence(&[oid(OID_EC_PUBLIC_KEY), oid(OID_P256)]),
+            bit_string(self.public_point()),
+        ])
     }
 
     /// The signature in ASN.1 form, as certificates carry it.
     pub(crate) fn sign_asn1(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature =
-            self.signing.sign(&self.random, message).map_err(|error| Error::Key(error.to_string()))?;
+        let signature = self
+            .signing
+            .sign(&self.random, message)
+            .map_err(|error| Error::Key(error.to_string()))?;
         Ok(signature.as_ref().to_vec())
     }
 
@@ -78,7 +87,9 @@ impl KeyPair {
     pub(crate) fn sign_fixed(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8, &self.random)
             .map_err(|error| Error::Key(error.to_string()))?;
-        let signature = signing.sign(&self.random, message).map_err(|error| Error::Key(error.to_string()))?;
+        let signature = signing
+            .sign(&self.random, message)
+            .map_err(|error| Error::Key(error.to_string()))?;
         Ok(signature.as_ref().to_vec())
     }
 }

@@ -24,7 +24,9 @@ pub fn decode_pem(label: &str, text: &str) -> Vec<Vec<u8>> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once(begin.as_str()) {
-        let Some((body, after)) = after.split_once(end.as_str()) else { break };
+        let Some((body, after)) = after.split_once(end.as_str()) else {
+            break;
+        };
         let letters: String = body.chars().filter(|letter| !letter.is_whitespace()).collect();
         if let Ok(der) = STANDARD.decode(letters) {
             blocks.push(der);

@@ -53,12 +53,17 @@ impl CertificateRequest {
             element(0xa0, &attributes.concat()),
         ]);
         let signature = key.sign_asn1(&body)?;
-        Ok(encode_pem("CERTIFICATE REQUEST", &sequence(&[body, signature_algorithm(), bit_string(&signature)])))
+        Ok(encode_pem(
+            "CERTIFICATE REQUEST",
+            &sequence(&[body, signature_algorithm(), bit_string(&signature)]),
+        ))
     }
 
     pub fn from_pem(text: &str) -> Result<Self, Error> {
         let blocks = decode_pem("CERTIFICATE REQUEST", text);
-        Self::from_der(blocks.first().ok_or(Error::Pem { label: "CERTIFICATE REQUEST" })?)
+        Self::from_der(blocks.first().ok_or(Error::Pem {
+            label: "CERTIFICATE REQUEST",
+        })?)
     }
 
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
@@ -69,7 +74,11 @@ impl CertificateRequest {
         let mut usages = RequestedUsages::default();
         for requested in requested_extensions(&request)? {
             if requested.extn_id.to_string() == OID_SUBJECT_ALT_NAME {
-                names.extend(SubjectAltName::from_der(requested.extn_value.as_bytes()).map_err(unreadable)?.0);
+                names.extend(
+                    SubjectAltName::from_der(requested.extn_value.as_bytes())
+                        .map_err(unreadable)?
+                        .0,
+                );
             }
             if let Ok(extended) = ExtendedKeyUsage::from_der(requested.extn_value.as_bytes()) {
                 usages.0.extend(extended.0.iter().map(ToString::to_string));
@@ -94,8 +103,9 @@ fn requested_extensions(request: &CertReq) -> Result<Vec<Extension>, Error> {
             continue;
         }
         for value in attribute.values.iter() {
-            let list: Vec<Extension> =
-                value.decode_as().map_err(|error: x509_cert::der::Error| Error::Request(error.to_string()))?;
+            let list: Vec<Extension> = value
+                .decode_as()
+                .map_err(|error: x509_cert::der::Error| Error::Request(error.to_string()))?;
             extensions.extend(list);
         }
     }
@@ -110,10 +120,15 @@ fn verify_signature(request: &CertReq) -> Result<(), Error> {
         "1.2.840.113549.1.1.11" => &RSA_PKCS1_2048_8192_SHA256,
         "1.2.840.113549.1.1.12" => &RSA_PKCS1_2048_8192_SHA384,
         "1.2.840.113549.1.1.13" => &RSA_PKCS1_2048_8192_SHA512,
-        other => return Err(Error::Request(format!("signature algorithm {other} is not supported"))),
+        other => {
+            return Err(Error::Request(format!("signature algorithm {other} is not supported")));
+        }
     };
     let key = request.info.public_key.subject_public_key.raw_bytes();
-    let message = request.info.to_der().map_err(|error| Error::Request(error.to_string()))?;
+    let message = request
+        .info
+        .to_der()
+        .map_err(|error| Error::Request(error.to_string()))?;
     UnparsedPublicKey::new(algorithm, key)
         .verify(&message, request.signature.raw_bytes())
         .map_err(|_unspecified| Error::RequestSignature)
@@ -126,16 +141,25 @@ mod tests {
     #[test]
     fn a_request_proves_its_key_and_carries_its_names() {
         let key = KeyPair::generate().expect("a key");
-        let names = SubjectNames { dns_names: vec!["a".to_owned()], addresses: vec![IpAddr::from([10, 0, 0, 1])] };
+        let names = SubjectNames {
+            dns_names: vec!["a".to_owned()],
+            addresses: vec![IpAddr::from([10, 0, 0, 1])],
+        };
         let subject = Subject::new("system:node:a", &["system:nodes"]);
         let pem = CertificateRequest::create(&subject, &names, &key).expect("a request");
         let request = CertificateRequest::from_pem(&pem).expect("readable");
         assert_eq!(request.subject, subject);
-        assert_eq!((request.dns_names, request.addresses), (names.dns_names, names.addresses));
+        assert_eq!(
+            (request.dns_names, request.addresses),
+            (names.dns_names, names.addresses)
+        );
         assert_eq!(request.public_key_info, key.public_key_info());
 
         let mut der = decode_pem("CERTIFICATE REQUEST", &pem).remove(0);
-        let at = der.windows(4).position(|window| window == b"node").expect("the name is inside");
+        let at = der
+            .windows(4)
+            .position(|window| window == b"node")
+            .expect("the name is inside");
         der[at] = b'm';
         assert_eq!(CertificateRequest::from_der(&der), Err(Error::RequestSignature));
     }

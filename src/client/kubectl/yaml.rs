@@ -9,7 +9,7 @@ pub(crate) fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(members) if !members.is_empty() => {
-            mapping(&mut out, value, 0, Position::Line)
+            mapping(&mut out, value, 0, Position::Line);
         }
         Value::Array(items) if !items.is_empty() => sequence(&mut out, value, 0, Position::Line),
         scalar => {
@@ -66,10 +66,10 @@ fn sequence(out: &mut String, value: &Value, depth: usize, position: Position) {
         out.push_str("- ");
         match item {
             Value::Object(members) if !members.is_empty() => {
-                mapping(out, item, depth + 2, Position::Dash)
+                mapping(out, item, depth + 2, Position::Dash);
             }
             Value::Array(items) if !items.is_empty() => {
-                sequence(out, item, depth + 2, Position::Dash)
+                sequence(out, item, depth + 2, Position::Dash);
             }
             scalar => {
                 inline(out, scalar, depth + 2);

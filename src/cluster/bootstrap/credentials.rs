@@ -69,7 +69,11 @@ impl Credentials {
         token: Option<&str>,
         (clock, rng): (&dyn Clock, &dyn Rng),
     ) -> Result<Self, Error> {
-        let maker = Maker { folder: data_dir.tls(), clock, rng };
+        let maker = Maker {
+            folder: data_dir.tls(),
+            clock,
+            rng,
+        };
         let server_authority = maker.authority("server-ca", "combo-server-ca")?;
         let client_authority = maker.authority("client-ca", "combo-client-ca")?;
         let request_header_authority = maker.authority("request-header-ca", "combo-request-header-ca")?;
@@ -81,7 +85,13 @@ impl Credentials {
             Profile::Server,
         )?;
         let client = |file: &str, subject: &Subject| {
-            maker.identity(file, &client_authority, subject, &SubjectNames::default(), Profile::Client)
+            maker.identity(
+                file,
+                &client_authority,
+                subject,
+                &SubjectNames::default(),
+                Profile::Client,
+            )
         };
         let kubelet_client = client("client-kube-apiserver", &Subject::new("system:kube-apiserver", &[]))?;
         let administrator = client("client-admin", &Subject::new("system:admin", &["system:masters"]))?;
@@ -114,11 +124,16 @@ impl Maker<'_> {
     fn authority(&self, name: &str, common_name: &str) -> Result<CertificateAuthority, Error> {
         let (certificate, key) = (self.path(name, "crt"), self.path(name, "key"));
         if let (Some(certificate_pem), Some(key_pem)) = (read(&certificate)?, read(&key)?) {
-            return CertificateAuthority::from_pem(&certificate_pem, &key_pem)
-                .map_err(|source| Error::Damaged { path: certificate, source });
+            return CertificateAuthority::from_pem(&certificate_pem, &key_pem).map_err(|source| Error::Damaged {
+                path: certificate,
+                source,
+            });
         }
         let authority = CertificateAuthority::generate(common_name, self.clock.now(), AUTHORITY_LIFE, self.rng)
-            .map_err(|source| Error::Make { what: "a certificate authority", source })?;
+            .map_err(|source| Error::Make {
+                what: "a certificate authority",
+                source,
+            })?;
         // The key goes first: a certificate without its key would be found damaged after a power cut.
         write_private(&key, &authority.key().to_pem())?;
         write_private(&certificate, &authority.certificate_pem())?;
@@ -149,12 +164,18 @@ impl Maker<'_> {
             if self.still_serves(&certificate_pem, &key, subject, names) {
                 return Ok(Identity { certificate_pem, key });
             }
-            tracing::info!(certificate = name, "the certificate ends soon or names other addresses: it is renewed");
+            tracing::info!(
+                certificate = name,
+                "the certificate ends soon or names other addresses: it is renewed"
+            );
         }
         let when = (self.clock.now(), CERTIFICATE_LIFE);
         let issued = authority
             .issue(subject, names, &key.public_key_info(), profile, when, self.rng)
-            .map_err(|source| Error::Make { what: "a certificate", source })?;
+            .map_err(|source| Error::Make {
+                what: "a certificate",
+                source,
+            })?;
         let certificate_pem = encode_pem("CERTIFICATE", &issued) + &authority.certificate_pem();
         write_private(&path, &certificate_pem)?;
         Ok(Identity { certificate_pem, key })
@@ -173,7 +194,9 @@ impl Maker<'_> {
     }
 
     fn token(&self, path: &Path, said: Option<&str>) -> Result<String, Error> {
-        let kept = read(path)?.map(|text| text.trim().to_owned()).filter(|token| !token.is_empty());
+        let kept = read(path)?
+            .map(|text| text.trim().to_owned())
+            .filter(|token| !token.is_empty());
         match (said, kept) {
             (None, Some(kept)) => Ok(kept),
             (Some(said), Some(kept)) if said == kept => Ok(kept),
@@ -220,8 +243,14 @@ mod tests {
         assert_eq!(first.administrator.certificate_pem, third.administrator.certificate_pem);
 
         clock.advance(DAY * 300);
-        assert_ne!(first.administrator.certificate_pem, load(&data_dir, &clock, &names).administrator.certificate_pem);
-        assert_eq!(first.server_authority.certificate_pem(), load(&data_dir, &clock, &names).server_authority.certificate_pem());
+        assert_ne!(
+            first.administrator.certificate_pem,
+            load(&data_dir, &clock, &names).administrator.certificate_pem
+        );
+        assert_eq!(
+            first.server_authority.certificate_pem(),
+            load(&data_dir, &clock, &names).server_authority.certificate_pem()
+        );
     }
 
     #[test]
@@ -232,7 +261,10 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000));
         load(&data_dir, &clock, &ServingNames::default());
         let key = data_dir.tls().join("server-ca.key");
-        assert_eq!(std::fs::metadata(&key).expect("a key").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&key).expect("a key").permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::write(&key, "nonsense").expect("written");
         let rng = SeededRng::shared(1);
         let again = Credentials::load_or_make(&data_dir, &ServingNames::default(), None, (&*clock, &*rng));

@@ -22,17 +22,28 @@ impl DataDir {
     /// Makes the folders that are missing.
     pub fn prepare(path: &Path) -> Result<Self, Error> {
         let this = Self(path.to_owned());
-        for folder in [this.tls(), this.credentials(), this.0.join("server/db"), this.agent(), this.static_pods()] {
+        for folder in [
+            this.tls(),
+            this.credentials(),
+            this.0.join("server/db"),
+            this.agent(),
+            this.static_pods(),
+        ] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(PRIVATE_FOLDER)
                 .create(&folder)
-                .map_err(|source| Error::Folder { path: folder.clone(), source })?;
+                .map_err(|source| Error::Folder {
+                    path: folder.clone(),
+                    source,
+                })?;
         }
         // Pods' users must be able to walk down to their volumes; the private folders below stay private.
         for open in [this.0.clone(), this.agent()] {
-            std::fs::set_permissions(&open, Permissions::from_mode(0o711))
-                .map_err(|source| Error::Folder { path: open.clone(), source })?;
+            std::fs::set_permissions(&open, Permissions::from_mode(0o711)).map_err(|source| Error::Folder {
+                path: open.clone(),
+                source,
+            })?;
         }
         Ok(this)
     }
@@ -73,9 +84,14 @@ impl DataDir {
     /// Sixteen hexadecimal digits that name this instance's control groups, links and tables.
     pub fn instance(&self) -> String {
         // FNV-1a: the name must be stable and short, not secret.
-        let hash = self.0.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .0
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         format!("{hash:016x}")
     }
 }
@@ -85,11 +101,19 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+        Err(source) => Err(Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    AtomicFile::private(path).write(text.as_bytes()).map_err(|source| Error::Write { path: path.to_owned(), source })
+    AtomicFile::private(path)
+        .write(text.as_bytes())
+        .map_err(|source| Error::Write {
+            path: path.to_owned(),
+            source,
+        })
 }

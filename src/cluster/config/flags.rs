@@ -84,7 +84,12 @@ pub struct ServerFlags {
     pub node_label: Vec<String>,
 
     /// Taints that the node registers with
-    #[arg(long, env = "COMBO_NODE_TAINT", value_name = "KEY=VALUE:EFFECT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "COMBO_NODE_TAINT",
+        value_name = "KEY=VALUE:EFFECT",
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "one_or_many")]
     pub node_taint: Vec<String>,
 
@@ -130,13 +135,17 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 impl ServerFlags {
     /// Reads a config file.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::File { path: path.to_owned(), why: error.to_string() })?;
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(&text)
-            .map_err(|error| ConfigError::File { path: path.to_owned(), why: error.to_string() })
+        serde_saphyr::from_str(&text).map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
     }
 
     /// What was said here, and `other`'s word where nothing was said.

@@ -6,4 +6,4 @@ mod flags;
 mod server;
 
 pub use flags::ServerFlags;
-pub use server::{ConfigError, NodeConfig, ServerConfig, DEFAULT_CONFIG_FILE};
+pub use server::{ConfigError, DEFAULT_CONFIG_FILE, NodeConfig, ServerConfig};

@@ -27,7 +27,11 @@ pub enum ConfigError {
     #[error("cannot read the configuration file {}: {why}", path.display())]
     File { path: PathBuf, why: String },
     #[error("--{flag} {value:?} is not valid: {why}")]
-    Flag { flag: &'static str, value: String, why: String },
+    Flag {
+        flag: &'static str,
+        value: String,
+        why: String,
+    },
 }
 
 /// Everything about a server.
@@ -66,19 +70,43 @@ pub struct NodeConfig {
 impl ServerConfig {
     /// What `said` means on a host of this name.
     pub fn from_flags(said: ServerFlags, host_name: &str) -> Result<Self, ConfigError> {
-        let service_cidr = cidr("service-cidr", said.service_cidr.as_deref().unwrap_or(DEFAULT_SERVICE_CIDR))?;
+        let service_cidr = cidr(
+            "service-cidr",
+            said.service_cidr.as_deref().unwrap_or(DEFAULT_SERVICE_CIDR),
+        )?;
         if service_cidr.max_prefix_len() - service_cidr.prefix_len() < 32 - SERVICE_PREFIX_MAX {
-            return Err(invalid("service-cidr", service_cidr, "it has too few addresses; /28 is the smallest"));
+            return Err(invalid(
+                "service-cidr",
+                service_cidr,
+                "it has too few addresses; /28 is the smallest",
+            ));
         }
-        let cluster_cidr = cidr("cluster-cidr", said.cluster_cidr.as_deref().unwrap_or(DEFAULT_CLUSTER_CIDR))?;
+        let cluster_cidr = cidr(
+            "cluster-cidr",
+            said.cluster_cidr.as_deref().unwrap_or(DEFAULT_CLUSTER_CIDR),
+        )?;
         if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
-            return Err(invalid("service-cidr", service_cidr, &format!("it overlaps --cluster-cidr {cluster_cidr}")));
+            return Err(invalid(
+                "service-cidr",
+                service_cidr,
+                &format!("it overlaps --cluster-cidr {cluster_cidr}"),
+            ));
         }
-        let cluster_dns = said.cluster_dns.unwrap_or_else(|| nth_address(&service_cidr, DNS_ADDRESS_INDEX));
+        let cluster_dns = said
+            .cluster_dns
+            .unwrap_or_else(|| nth_address(&service_cidr, DNS_ADDRESS_INDEX));
         if !service_cidr.contains(&cluster_dns) {
-            return Err(invalid("cluster-dns", cluster_dns, &format!("it is not in --service-cidr {service_cidr}")));
+            return Err(invalid(
+                "cluster-dns",
+                cluster_dns,
+                &format!("it is not in --service-cidr {service_cidr}"),
+            ));
         }
-        let node = if said.disable_agent { None } else { Some(node(&said, host_name)?) };
+        let node = if said.disable_agent {
+            None
+        } else {
+            Some(node(&said, host_name)?)
+        };
         Ok(Self {
             data_dir: absolute(said.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into())),
             kubeconfig: absolute(said.write_kubeconfig.unwrap_or_else(|| DEFAULT_KUBECONFIG.into())),
@@ -101,7 +129,11 @@ impl ServerConfig {
 }
 
 fn invalid(flag: &'static str, value: impl ToString, why: &str) -> ConfigError {
-    ConfigError::Flag { flag, value: value.to_string(), why: why.to_owned() }
+    ConfigError::Flag {
+        flag,
+        value: value.to_string(),
+        why: why.to_owned(),
+    }
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
@@ -112,9 +144,15 @@ fn cidr(flag: &'static str, text: &str) -> Result<IpNet, ConfigError> {
     if text.contains(',') {
         return Err(invalid(flag, text, "two address families are not supported"));
     }
-    let network: IpNet = text.parse().map_err(|_error| invalid(flag, text, "it is no CIDR such as 10.42.0.0/16"))?;
+    let network: IpNet = text
+        .parse()
+        .map_err(|_error| invalid(flag, text, "it is no CIDR such as 10.42.0.0/16"))?;
     if network.trunc() != network {
-        return Err(invalid(flag, text, &format!("its address has bits behind the prefix; {} is meant", network.trunc())));
+        return Err(invalid(
+            flag,
+            text,
+            &format!("its address has bits behind the prefix; {} is meant", network.trunc()),
+        ));
     }
     Ok(network)
 }
@@ -135,18 +173,29 @@ fn mode(text: Option<&str>) -> Result<u32, ConfigError> {
 }
 
 fn node_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, ConfigError> {
-    let Some(text) = text else { return Ok(DEFAULT_NODE_PORTS) };
-    let bounds = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    let Some(text) = text else {
+        return Ok(DEFAULT_NODE_PORTS);
+    };
+    let bounds = text
+        .split_once('-')
+        .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match bounds {
         Some((from, to)) if from > 0 && from <= to => Ok(from..=to),
-        _ => Err(invalid("service-node-port-range", text, "it is no range such as 30000-32767")),
+        _ => Err(invalid(
+            "service-node-port-range",
+            text,
+            "it is no range such as 30000-32767",
+        )),
     }
 }
 
 fn domain(said: Option<String>) -> Result<String, ConfigError> {
     let domain = said.unwrap_or_else(|| DEFAULT_CLUSTER_DOMAIN.to_owned());
     let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     if domain.split('.').all(is_label) {
         return Ok(domain);
@@ -159,7 +208,9 @@ fn node(said: &ServerFlags, host_name: &str) -> Result<NodeConfig, ConfigError> 
     let is_good = !name.is_empty()
         && name.len() <= 253
         && name.split('.').all(|label| {
-            label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
                 && label.bytes().next().is_some_and(|first| first != b'-')
                 && !label.ends_with('-')
         });
@@ -169,14 +220,24 @@ fn node(said: &ServerFlags, host_name: &str) -> Result<NodeConfig, ConfigError> 
     Ok(NodeConfig {
         name,
         address: said.node_ip,
-        labels: said.node_label.iter().map(|label| key_value(label)).collect::<Result<_, _>>()?,
-        taints: said.node_taint.iter().map(|taint| checked_taint(taint)).collect::<Result<_, _>>()?,
+        labels: said
+            .node_label
+            .iter()
+            .map(|label| key_value(label))
+            .collect::<Result<_, _>>()?,
+        taints: said
+            .node_taint
+            .iter()
+            .map(|taint| checked_taint(taint))
+            .collect::<Result<_, _>>()?,
         kubelet_port: said.kubelet_port.unwrap_or(DEFAULT_KUBELET_PORT),
     })
 }
 
 fn key_value(label: &str) -> Result<(String, String), ConfigError> {
-    let (key, value) = label.split_once('=').ok_or_else(|| invalid("node-label", label, "it is no KEY=VALUE"))?;
+    let (key, value) = label
+        .split_once('=')
+        .ok_or_else(|| invalid("node-label", label, "it is no KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -184,7 +245,11 @@ fn checked_taint(taint: &str) -> Result<String, ConfigError> {
     let effect = taint.rsplit_once(':').map(|(_, effect)| effect);
     match effect {
         Some("NoSchedule" | "PreferNoSchedule" | "NoExecute") => Ok(taint.to_owned()),
-        _ => Err(invalid("node-taint", taint, "it is no KEY=VALUE:EFFECT with NoSchedule, PreferNoSchedule or NoExecute")),
+        _ => Err(invalid(
+            "node-taint",
+            taint,
+            "it is no KEY=VALUE:EFFECT with NoSchedule, PreferNoSchedule or NoExecute",
+        )),
     }
 }
 
@@ -202,7 +267,10 @@ mod tests {
 
     #[test]
     fn what_was_said_first_wins_and_defaults_fill_the_rest() {
-        let flag = ServerFlags { https_listen_port: Some(7443), ..ServerFlags::default() };
+        let flag = ServerFlags {
+            https_listen_port: Some(7443),
+            ..ServerFlags::default()
+        };
         let file: ServerFlags =
             serde_saphyr::from_str("https-listen-port: 1\nnode-name: a\ntls-san: x,y\n").expect("a file");
         let config = ServerConfig::from_flags(flag.or(file), "HOST").expect("a config");
@@ -215,13 +283,40 @@ mod tests {
     #[test]
     fn a_wrong_value_names_its_flag() {
         for (flags, flag) in [
-            (ServerFlags { service_cidr: Some("10.43.0.1/16".into()), ..ServerFlags::default() }, "service-cidr"),
-            (ServerFlags { cluster_dns: Some([1, 2, 3, 4].into()), ..ServerFlags::default() }, "cluster-dns"),
-            (ServerFlags { node_name: Some("A_b".into()), ..ServerFlags::default() }, "node-name"),
-            (ServerFlags { service_node_port_range: Some("9-8".into()), ..ServerFlags::default() }, "service-node-port-range"),
+            (
+                ServerFlags {
+                    service_cidr: Some("10.43.0.1/16".into()),
+                    ..ServerFlags::default()
+                },
+                "service-cidr",
+            ),
+            (
+                ServerFlags {
+                    cluster_dns: Some([1, 2, 3, 4].into()),
+                    ..ServerFlags::default()
+                },
+                "cluster-dns",
+            ),
+            (
+                ServerFlags {
+                    node_name: Some("A_b".into()),
+                    ..ServerFlags::default()
+                },
+                "node-name",
+            ),
+            (
+                ServerFlags {
+                    service_node_port_range: Some("9-8".into()),
+                    ..ServerFlags::default()
+                },
+                "service-node-port-range",
+            ),
         ] {
             let error = ServerConfig::from_flags(flags, "host").expect_err("refused");
-            assert!(matches!(error, ConfigError::Flag { flag: named, .. } if named == flag), "{error}");
+            assert!(
+                matches!(error, ConfigError::Flag { flag: named, .. } if named == flag),
+                "{error}"
+            );
         }
     }
 

@@ -16,17 +16,27 @@ fn object(value: Value) -> Object {
 }
 
 /// Makes the Service if it is missing, and points it at `address`.
-pub(crate) async fn publish(client: &Client, cluster_ip: &str, address: SocketAddr, node: &str) -> Result<(), ClientError> {
+pub(crate) async fn publish(
+    client: &Client,
+    cluster_ip: &str,
+    address: SocketAddr,
+    node: &str,
+) -> Result<(), ClientError> {
     let services = client.dynamic(GroupVersionResource::new("", "v1", "services"), NAMESPACE);
     match services.get(SERVICE).await {
         Err(error) if error.is_not_found() => drop(services.create(&service(cluster_ip)).await?),
         other => drop(other?),
     }
-    let slices = client.dynamic(GroupVersionResource::new("discovery.k8s.io", "v1", "endpointslices"), NAMESPACE);
+    let slices = client.dynamic(
+        GroupVersionResource::new("discovery.k8s.io", "v1", "endpointslices"),
+        NAMESPACE,
+    );
     let wanted = slice(address, node);
     match slices.get(SLICE).await {
         Ok(mut present) => {
-            if present.at(&["endpoints"]) == wanted.at(&["endpoints"]) && present.at(&["ports"]) == wanted.at(&["ports"]) {
+            if present.at(&["endpoints"]) == wanted.at(&["endpoints"])
+                && present.at(&["ports"]) == wanted.at(&["ports"])
+            {
                 return Ok(());
             }
             for field in ["endpoints", "ports"] {

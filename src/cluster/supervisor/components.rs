@@ -19,7 +19,10 @@ const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// A client in this process that calls as the user of this name, in the groups that its kind of name has.
 pub(crate) fn client_as(api: &ApiServer, name: &str) -> Client {
     let mut groups = vec![AUTHENTICATED_GROUP.to_owned()];
-    if let Some((namespace, _account)) = name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':')) {
+    if let Some((namespace, _account)) = name
+        .strip_prefix(SERVICE_ACCOUNT_PREFIX)
+        .and_then(|rest| rest.split_once(':'))
+    {
         groups.push("system:serviceaccounts".to_owned());
         groups.push(format!("system:serviceaccounts:{namespace}"));
     }
@@ -73,7 +76,11 @@ pub(crate) fn start_control(api: &ApiServer, config: &ServerConfig, credentials:
         tracing::info!("the controllers are running");
     }
     if config.runs_scheduler {
-        let (client, factory, basics) = (client_as(api, scheduler::USER), manager.factory().clone(), basics.clone());
+        let (client, factory, basics) = (
+            client_as(api, scheduler::USER),
+            manager.factory().clone(),
+            basics.clone(),
+        );
         keep_running("scheduler", basics.shutdown.clone(), move || {
             let scheduler = Scheduler::new(&client, &factory, basics.clock.clone(), basics.rng.clone());
             let shutdown = basics.shutdown.clone();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use auth::{
-    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates, MastersAuthorizer, NodeAuthorizer,
-    Objects, RbacAuthorizer, ServiceAccountTokens,
+    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates, MastersAuthorizer,
+    NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens,
 };
 use bootstrap::{Credentials, DataDir};
 use config::ServerConfig;
@@ -44,8 +44,14 @@ pub(crate) fn open_store(data_dir: &DataDir, basics: &Basics) -> anyhow::Result<
     let options = Options {
         clock: basics.clock.clone(),
         rng: basics.rng.clone(),
-        limits: kv::Limits { request_bytes_max: REQUEST_BYTES_MAX, ..kv::Limits::default() },
-        sealers: vec![SealedPrefix { prefix: SEALED_PREFIX.into(), sealer }],
+        limits: kv::Limits {
+            request_bytes_max: REQUEST_BYTES_MAX,
+            ..kv::Limits::default()
+        },
+        sealers: vec![SealedPrefix {
+            prefix: SEALED_PREFIX.into(),
+            sealer,
+        }],
         ..Options::default()
     };
     SqliteKv::open(&data_dir.database(), options).context("open the store")
@@ -63,7 +69,9 @@ impl ControlPlane {
         let kv: Arc<dyn Kv> = store.clone();
         let objects: Arc<dyn Objects> = StoreObjects::new(kv.clone(), basics.clock.clone());
         let rbac = Arc::new(RbacAuthorizer::default());
-        rest::feed_policy(kv.clone(), rbac.clone(), &basics.shutdown).await.context("read the roles")?;
+        rest::feed_policy(kv.clone(), rbac.clone(), &basics.shutdown)
+            .await
+            .context("read the roles")?;
         let authorizer: Arc<dyn Authorizer> = Arc::new(AuthorizerChain(vec![
             Arc::new(MastersAuthorizer),
             Arc::new(NodeAuthorizer::new(objects.clone())),
@@ -82,8 +90,10 @@ impl ControlPlane {
             rbac: rbac.clone(),
             authorizer: authorizer.clone(),
         });
-        let kubelets =
-            DirectDialer::new(&credentials.kubelet_client, credentials.server_authority.certificate_der())?;
+        let kubelets = DirectDialer::new(
+            &credentials.kubelet_client,
+            credentials.server_authority.certificate_der(),
+        )?;
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
@@ -102,8 +112,13 @@ impl ControlPlane {
             advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),
         });
         let address = SocketAddr::new(config.bind_address, config.https_listen_port);
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
-        let tls = tls::server_config(&credentials.api_server, &[credentials.client_authority.certificate_der()])?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address}"))?;
+        let tls = tls::server_config(
+            &credentials.api_server,
+            &[credentials.client_authority.certificate_der()],
+        )?;
         let (serving, shutdown) = (api.clone(), basics.shutdown.clone());
         env::spawn(async move { serving.serve(listener, tls, shutdown).await });
         Ok(Self { store, api })
@@ -117,5 +132,8 @@ fn authenticator(
 ) -> anyhow::Result<Arc<dyn Authenticator>> {
     let authorities = [credentials.client_authority.certificate_der().to_vec()];
     let certificates = ClientCertificates::new(&authorities, basics.clock.clone()).map_err(anyhow::Error::msg)?;
-    Ok(Arc::new(AuthenticatorChain(vec![Arc::new(certificates), tokens.clone()])))
+    Ok(Arc::new(AuthenticatorChain(vec![
+        Arc::new(certificates),
+        tokens.clone(),
+    ])))
 }

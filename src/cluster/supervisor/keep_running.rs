@@ -21,9 +21,17 @@ where
                 return;
             }
             match ended {
-                Ok(Ok(())) => tracing::warn!(component, "the component ended early and is started again"),
-                Ok(Err(error)) => tracing::error!(component, error = format!("{error:#}"), "the component failed and is started again"),
-                Err(panic) => tracing::error!(component, %panic, "the component panicked and is started again"),
+                Ok(Ok(())) => {
+                    tracing::warn!(component, "the component ended early and is started again");
+                }
+                Ok(Err(error)) => tracing::error!(
+                    component,
+                    error = format!("{error:#}"),
+                    "the component failed and is started again"
+                ),
+                Err(panic) => {
+                    tracing::error!(component, %panic, "the component panicked and is started again");
+                }
             }
             tokio::select! {
                 biased;

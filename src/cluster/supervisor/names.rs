@@ -9,7 +9,12 @@ use pki::SubjectNames;
 const LOOPBACK_NAMES: [&str; 1] = ["localhost"];
 
 /// The names in the certificates of the API server and of the kubelet.
-pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, node_address: Option<IpAddr>, host_name: &str) -> ServingNames {
+pub(crate) fn serving_names(
+    config: &ServerConfig,
+    advertised: IpAddr,
+    node_address: Option<IpAddr>,
+    host_name: &str,
+) -> ServingNames {
     let mut api_server = SubjectNames {
         dns_names: vec![
             "kubernetes".to_owned(),
@@ -18,7 +23,12 @@ pub(crate) fn serving_names(config: &ServerConfig, advertised: IpAddr, node_addr
             format!("kubernetes.default.svc.{}", config.cluster_domain),
             host_name.to_lowercase(),
         ],
-        addresses: vec![advertised, first_address(config), IpAddr::from([127, 0, 0, 1]), "::1".parse().expect("an address")],
+        addresses: vec![
+            advertised,
+            first_address(config),
+            IpAddr::from([127, 0, 0, 1]),
+            "::1".parse().expect("an address"),
+        ],
     };
     api_server.dns_names.extend(LOOPBACK_NAMES.map(str::to_owned));
     api_server.addresses.extend(node_address);

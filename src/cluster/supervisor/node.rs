@@ -77,13 +77,30 @@ impl NodeNetwork {
             mtu,
         };
         let link = NodeLink::ensure(&link).context("make the node's network link")?;
-        let pods = pod_network::Config { instance: instance.to_owned(), pod_cidrs, service_cidrs, mtu };
+        let pods = pod_network::Config {
+            instance: instance.to_owned(),
+            pod_cidrs,
+            service_cidrs,
+            mtu,
+        };
         let pods = PodNetwork::open(&pods).context("open the pod network")?;
-        let found = || pod_network::node_addresses().ok().and_then(|addresses| addresses.first().copied());
+        let found = || {
+            pod_network::node_addresses()
+                .ok()
+                .and_then(|addresses| addresses.first().copied())
+        };
         // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
         let address = node.address.or_else(found).or_else(|| link.addresses.first().copied());
-        let inner_address = link.addresses.first().copied().context("the node's link has no address")?;
-        Ok(Self { pods, inner_address, address: address.context("the node has no address; give one with --node-ip")? })
+        let inner_address = link
+            .addresses
+            .first()
+            .copied()
+            .context("the node's link has no address")?;
+        Ok(Self {
+            pods,
+            inner_address,
+            address: address.context("the node has no address; give one with --node-ip")?,
+        })
     }
 }
 
@@ -190,7 +207,9 @@ impl Node<'_> {
 
     async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {
         let mut client_authorities = RootCertStore::empty();
-        client_authorities.add(CertificateDer::from(self.credentials.client_authority.certificate_der().to_vec()))?;
+        client_authorities.add(CertificateDer::from(
+            self.credentials.client_authority.certificate_der().to_vec(),
+        ))?;
         let client = client_as(self.api, &format!("system:node:{}", self.node.name));
         let parts = ServerParts {
             certificate: self.kubelet_certificate()?,
@@ -199,14 +218,20 @@ impl Node<'_> {
         };
         let server = KubeletServer::new(kubelet.clone(), parts)?;
         let address = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for the kubelet"))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} for the kubelet"))?;
         let shutdown = self.basics.shutdown.clone();
         env::spawn(async move { server.run(listener, shutdown).await });
         Ok(())
     }
 
     fn kubelet_certificate(&self) -> anyhow::Result<Arc<dyn ResolvesServerCert>> {
-        let identity = self.credentials.kubelet_server.as_ref().context("there is no kubelet certificate")?;
+        let identity = self
+            .credentials
+            .kubelet_server
+            .as_ref()
+            .context("there is no kubelet certificate")?;
         let chain = identity.chain().into_iter().map(CertificateDer::from).collect();
         let key = any_ecdsa_type(&identity.key.to_private_key_der())?;
         Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
@@ -216,11 +241,15 @@ impl Node<'_> {
     async fn start_services(&self, address: IpAddr) -> anyhow::Result<()> {
         let client = client_as(self.api, NETWORK_USER);
         let factory = Factory::new(client, self.basics.rng.clone());
-        let facts =
-            NodeFacts { name: self.node.name.clone(), zone: None, cluster_cidrs: vec![self.server.cluster_cidr] };
+        let facts = NodeFacts {
+            name: self.node.name.clone(),
+            zone: None,
+            cluster_cidrs: vec![self.server.cluster_cidr],
+        };
         let (basics, instance, watching) = (self.basics.clone(), self.data_dir.instance(), factory.clone());
         keep_running("service proxy", self.basics.shutdown.clone(), move || {
-            let (basics, instance, facts, factory) = (basics.clone(), instance.clone(), facts.clone(), watching.clone());
+            let (basics, instance, facts, factory) =
+                (basics.clone(), instance.clone(), facts.clone(), watching.clone());
             async move {
                 let proxy = ServiceProxy::open(&instance).context("open the service proxy")?;
                 service_proxy::run(proxy, facts, &factory, basics.clock.clone(), basics.shutdown.clone()).await;
@@ -237,8 +266,14 @@ impl Node<'_> {
             service_addresses: vec![self.server.cluster_dns],
             resolv_conf: "/etc/resolv.conf".into(),
         };
-        let server = dns::Dns::bind(config, self.basics.clock.clone()).await.context("start the cluster's DNS")?;
-        let listening = server.local_addresses().first().copied().context("DNS listens nowhere")?;
+        let server = dns::Dns::bind(config, self.basics.clock.clone())
+            .await
+            .context("start the cluster's DNS")?;
+        let listening = server
+            .local_addresses()
+            .first()
+            .copied()
+            .context("DNS listens nowhere")?;
         let (records, shutdown) = (server.records(), self.basics.shutdown.clone());
         let until = shutdown.clone();
         keep_running("records of DNS", shutdown.clone(), move || {
@@ -250,8 +285,13 @@ impl Node<'_> {
         });
         env::spawn(async move { server.run(shutdown).await });
         let client = crate::components::masters_client(self.api);
-        cluster_dns::publish(&client, &self.server.cluster_dns.to_string(), listening, &self.node.name)
-            .await
-            .context("publish the DNS Service")
+        cluster_dns::publish(
+            &client,
+            &self.server.cluster_dns.to_string(),
+            listening,
+            &self.node.name,
+        )
+        .await
+        .context("publish the DNS Service")
     }
 }

@@ -24,7 +24,11 @@ pub struct Server {
 impl Server {
     /// Starts everything that `config` asks for. What was started ends when `shutdown` says so; then call [`Server::stopped`].
     pub async fn start(config: &ServerConfig, host_name: &str, shutdown: Shutdown) -> Result<Self, StartError> {
-        let basics = Basics { clock: SystemClock::shared(), rng: SystemRng::shared(), shutdown };
+        let basics = Basics {
+            clock: SystemClock::shared(),
+            rng: SystemRng::shared(),
+            shutdown,
+        };
         let data_dir = DataDir::prepare(&config.data_dir)?;
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let network = match &config.node {
@@ -32,7 +36,10 @@ impl Server {
             None => None,
         };
         let node_address = network.as_ref().map(|network| network.address);
-        let advertised = config.advertise_address.or(node_address).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+        let advertised = config
+            .advertise_address
+            .or(node_address)
+            .unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let names = serving_names(config, advertised, node_address, host_name);
         let said = config.token.as_deref();
         let credentials = Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
@@ -40,7 +47,11 @@ impl Server {
         let store = open_store(&data_dir, &basics)?;
         let control_plane = ControlPlane::start(config, store, &credentials, advertised, &basics).await?;
         tracing::info!(port = config.https_listen_port, "the API server is listening");
-        control_plane.api.bootstrap().await.context("make what every cluster has")?;
+        control_plane
+            .api
+            .bootstrap()
+            .await
+            .context("make what every cluster has")?;
         start_custom_resources(&control_plane.api, &basics);
         start_control(&control_plane.api, config, &credentials, &basics);
         if let (Some(node), Some(network)) = (&config.node, network) {
@@ -68,7 +79,11 @@ impl Server {
 
 fn write_kubeconfig(config: &ServerConfig, credentials: &Credentials) -> anyhow::Result<()> {
     let server = format!("https://127.0.0.1:{}", config.https_listen_port);
-    let text = kubeconfig(&server, &credentials.server_authority.certificate_pem(), &credentials.administrator);
+    let text = kubeconfig(
+        &server,
+        &credentials.server_authority.certificate_pem(),
+        &credentials.administrator,
+    );
     if let Some(folder) = config.kubeconfig.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
     }

@@ -17,7 +17,10 @@ const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
 
 /// The claims that a pod on a node uses, as `namespace/name`. A pod without a node waits for its claims anyway.
-const CLAIMS: Index = Index { name: "claims of pods on nodes", values: claims_in_use };
+const CLAIMS: Index = Index {
+    name: "claims of pods on nodes",
+    values: claims_in_use,
+};
 
 pub(crate) struct ClaimProtection {
     claims: Arc<Cache>,
@@ -44,13 +47,18 @@ impl ClaimProtection {
     pub(crate) fn new(factory: &Factory) -> Self {
         let pods = factory.all::<Pod>();
         pods.add_index(CLAIMS);
-        Self { claims: factory.all::<PersistentVolumeClaim>(), pods }
+        Self {
+            claims: factory.all::<PersistentVolumeClaim>(),
+            pods,
+        }
     }
 }
 
 impl VolumeProtection {
     pub(crate) fn new(factory: &Factory) -> Self {
-        Self { volumes: factory.all::<PersistentVolume>() }
+        Self {
+            volumes: factory.all::<PersistentVolume>(),
+        }
     }
 }
 
@@ -71,7 +79,12 @@ impl Controller for ClaimProtection {
     }
 
     fn observe(&self, key: &ObjectKey, _past: &mut Past<'_, ()>) -> Option<View> {
-        let is_in_use = || !self.pods.find(&CLAIMS, &format!("{}/{}", key.namespace, key.name)).is_empty();
+        let is_in_use = || {
+            !self
+                .pods
+                .find(&CLAIMS, &format!("{}/{}", key.namespace, key.name))
+                .is_empty()
+        };
         view(&self.claims.get(key)?, CLAIM_FINALIZER, is_in_use)
     }
 
@@ -95,7 +108,9 @@ impl Controller for VolumeProtection {
 
     fn observe(&self, key: &ObjectKey, _past: &mut Past<'_, ()>) -> Option<View> {
         let volume = self.volumes.get(key)?;
-        view(&volume, VOLUME_FINALIZER, || phase_of(&volume).as_deref() == Some("Bound"))
+        view(&volume, VOLUME_FINALIZER, || {
+            phase_of(&volume).as_deref() == Some("Bound")
+        })
     }
 
     fn plan(&self, view: &View, _now: Timestamp) -> Plan {
@@ -114,7 +129,10 @@ fn view(stored: &StoredObject, finalizer: &str, is_in_use: impl FnOnce() -> bool
         (false, false) => Change::Protect,
         _ => return None,
     };
-    Some(View { object: stored.to_object().ok()?, change })
+    Some(View {
+        object: stored.to_object().ok()?,
+        change,
+    })
 }
 
 fn changed(view: &View, finalizer: &str) -> Object {
@@ -170,12 +188,17 @@ struct ClaimSource {
 }
 
 fn claims_in_use(pod: &StoredObject) -> Vec<String> {
-    claims_of(pod).into_iter().map(|key| format!("{}/{}", key.namespace, key.name)).collect()
+    claims_of(pod)
+        .into_iter()
+        .map(|key| format!("{}/{}", key.namespace, key.name))
+        .collect()
 }
 
 /// Claims of a pod that is on a node. The claim of an ephemeral volume is named after both.
 fn claims_of(pod: &StoredObject) -> Vec<ObjectKey> {
-    let Ok(raw) = pod.decode::<RawPod>() else { return Vec::new() };
+    let Ok(raw) = pod.decode::<RawPod>() else {
+        return Vec::new();
+    };
     if raw.spec.node_name.is_empty() {
         return Vec::new();
     }
@@ -185,7 +208,12 @@ fn claims_of(pod: &StoredObject) -> Vec<ObjectKey> {
         (None, Some(_)) => Some(format!("{}-{}", key.name, volume.name)),
         (None, None) => None,
     };
-    raw.spec.volumes.into_iter().filter_map(name).map(|name| ObjectKey::namespaced(key.namespace.clone(), name)).collect()
+    raw.spec
+        .volumes
+        .into_iter()
+        .filter_map(name)
+        .map(|name| ObjectKey::namespaced(key.namespace.clone(), name))
+        .collect()
 }
 
 #[cfg(test)]
@@ -199,8 +227,10 @@ mod tests {
 
     #[test]
     fn a_deleted_claim_is_released_when_nothing_uses_it() {
-        let claim = stored(&json!({"metadata": {"name": "data", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z",
-            "finalizers": ["kubernetes.io/pvc-protection", "example.com/other"]}}));
+        let claim = stored(
+            &json!({"metadata": {"name": "data", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["kubernetes.io/pvc-protection", "example.com/other"]}}),
+        );
         assert!(view(&claim, CLAIM_FINALIZER, || true).is_none());
         let free = view(&claim, CLAIM_FINALIZER, || false).unwrap();
         assert_eq!(changed(&free, CLAIM_FINALIZER).finalizers(), ["example.com/other"]);
@@ -216,8 +246,10 @@ mod tests {
     #[test]
     fn only_pods_on_nodes_use_claims() {
         let pod = |node: &str| {
-            stored(&json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"nodeName": node, "volumes": [
-                {"name": "a", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "b", "ephemeral": {}}, {"name": "c", "emptyDir": {}}]}}))
+            stored(
+                &json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"nodeName": node, "volumes": [
+                {"name": "a", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "b", "ephemeral": {}}, {"name": "c", "emptyDir": {}}]}}),
+            )
         };
         assert_eq!(claims_in_use(&pod("")), Vec::<String>::new());
         assert_eq!(claims_in_use(&pod("one")), ["n/data", "n/p-b"]);

@@ -34,12 +34,18 @@ pub(crate) fn generate(root: &Path) -> anyhow::Result<()> {
     let folder = sources(root, LISTS)?;
     for file in rust_files(&folder)? {
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let place = file.parent().and_then(|parent| parent.strip_prefix(&folder).ok()).unwrap_or(Path::new(""));
+        let place = file
+            .parent()
+            .and_then(|parent| parent.strip_prefix(&folder).ok())
+            .unwrap_or(Path::new(""));
         read_lists(&text, place, &mut descriptions);
     }
     complete_lists(&mut descriptions);
     if descriptions.len() < 500 {
-        bail!("only {} models are described: did the crates change their form?", descriptions.len());
+        bail!(
+            "only {} models are described: did the crates change their form?",
+            descriptions.len()
+        );
     }
     let output = root.join(OUTPUT);
     let file = File::create(&output).with_context(|| format!("write {}", output.display()))?;
@@ -61,11 +67,16 @@ fn sources(root: &Path, (name, folder): (&str, &str)) -> anyhow::Result<PathBuf>
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists packages")?;
     let package = packages.iter().find(|package| package["name"] == name);
     let manifest = package.and_then(|package| package["manifest_path"].as_str());
     let manifest = manifest.with_context(|| format!("the crate {name} is not in the graph"))?;
-    Ok(Path::new(manifest).parent().context("a manifest is in a folder")?.join(folder))
+    Ok(Path::new(manifest)
+        .parent()
+        .context("a manifest is in a folder")?
+        .join(folder))
 }
 
 fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -91,8 +102,12 @@ fn read_schema(text: &str, descriptions: &mut Descriptions) {
     const FIELD_INDENT: &str = "                \"";
     const FIELD_TEXT_INDENT: &str = "                    \"description\": ";
     const INSERTED: &str = "schema_obj.ensure_object().insert(\"description\".into(), ";
-    let Some((_, schema)) = text.split_once("fn schema_name()") else { return };
-    let Some(model) = schema.split('"').nth(1) else { return };
+    let Some((_, schema)) = text.split_once("fn schema_name()") else {
+        return;
+    };
+    let Some(model) = schema.split('"').nth(1) else {
+        return;
+    };
     let described = descriptions.entry(model.to_owned()).or_default();
     let mut field = String::new();
     for line in schema.lines() {
@@ -132,8 +147,13 @@ fn literal(source: &str) -> Option<String> {
 
 /// Reads the comments of the messages whose name ends in `List`, and of their fields.
 fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
-    let package: Vec<String> =
-        place.iter().map(|part| part.to_string_lossy().replace("apiextensions_apiserver", "apiextensions-apiserver")).collect();
+    let package: Vec<String> = place
+        .iter()
+        .map(|part| {
+            part.to_string_lossy()
+                .replace("apiextensions_apiserver", "apiextensions-apiserver")
+        })
+        .collect();
     let package = package.join(".").replace("kube_aggregator", "kube-aggregator");
     let mut comment = Vec::new();
     let mut list: Option<String> = None;
@@ -141,10 +161,16 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
         let bare = line.trim_start();
         if let Some(text) = bare.strip_prefix("///") {
             comment.push(text.strip_prefix(' ').unwrap_or(text));
-        } else if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) {
+        } else if let Some(name) = line
+            .strip_prefix("pub struct ")
+            .and_then(|rest| rest.strip_suffix(" {"))
+        {
             list = name.ends_with("List").then(|| format!("io.k8s.{package}.{name}"));
             if let Some(list) = &list {
-                descriptions.entry(list.clone()).or_default().insert(String::new(), paragraphs(&comment));
+                descriptions
+                    .entry(list.clone())
+                    .or_default()
+                    .insert(String::new(), paragraphs(&comment));
             }
             comment.clear();
         } else if bare == "}" {
@@ -152,7 +178,10 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
             comment.clear();
         } else if let Some((name, _)) = bare.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
             if let Some(list) = &list {
-                descriptions.entry(list.clone()).or_default().insert(name.to_owned(), paragraphs(&comment));
+                descriptions
+                    .entry(list.clone())
+                    .or_default()
+                    .insert(name.to_owned(), paragraphs(&comment));
             }
             comment.clear();
         }
@@ -162,7 +191,11 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
 /// Joins the lines of a comment as upstream does: a blank line ends a paragraph, markers are no text.
 fn paragraphs(lines: &[&str]) -> String {
     let mut text = String::new();
-    for line in lines.iter().map(|line| line.trim()).filter(|line| !line.starts_with('+')) {
+    for line in lines
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| !line.starts_with('+'))
+    {
         if line.is_empty() {
             text.push_str("\n\n");
             continue;
@@ -185,7 +218,9 @@ fn complete_lists(descriptions: &mut Descriptions) {
         .filter(|(field, _)| matches!(field.as_str(), "apiVersion" | "kind"))
         .map(|(field, text)| (field.clone(), text.clone()))
         .collect();
-    let lists = descriptions.iter_mut().filter(|(_, fields)| fields.contains_key("items") && fields.contains_key("metadata"));
+    let lists = descriptions
+        .iter_mut()
+        .filter(|(_, fields)| fields.contains_key("items") && fields.contains_key("metadata"));
     for (_, fields) in lists {
         for (field, text) in &common {
             fields.entry(field.clone()).or_insert_with(|| text.clone());
@@ -199,11 +234,17 @@ mod tests {
 
     #[test]
     fn a_comment_becomes_paragraphs_without_markers() {
-        assert_eq!(paragraphs(&["Standard metadata.", "More: <https://a.b>", "", "Next", "+optional"]), "Standard metadata. More: https://a.b\n\nNext");
+        assert_eq!(
+            paragraphs(&["Standard metadata.", "More: <https://a.b>", "", "Next", "+optional"]),
+            "Standard metadata. More: https://a.b\n\nNext"
+        );
     }
 
     #[test]
     fn a_literal_ends_at_its_quote() {
-        assert_eq!(literal(r#""a \"b\"\n\u{e9}", more"#).as_deref(), Some("a \"b\"\n\u{e9}"));
+        assert_eq!(
+            literal(r#""a \"b\"\n\u{e9}", more"#).as_deref(),
+            Some("a \"b\"\n\u{e9}")
+        );
     }
 }

@@ -30,7 +30,10 @@ pub(crate) fn generate() -> anyhow::Result<()> {
 
 fn workspace_root() -> anyhow::Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(3).context("xtask lies three folders below the root")?;
+    let root = here
+        .ancestors()
+        .nth(3)
+        .context("xtask lies three folders below the root")?;
     Ok(root.to_owned())
 }
 

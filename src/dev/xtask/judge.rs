@@ -35,7 +35,9 @@ pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
 
 /// Runs a command whose failure is an error.
 pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("run {}", command.get_program().display()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("run {}", command.get_program().display()))?;
     if !status.success() {
         bail!("{} ended with {status}", command.get_program().display());
     }

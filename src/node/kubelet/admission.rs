@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use apimachinery::{ObjectKey, Quantity};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use semantics::node_affinity::{NodeLabels, required_matches};
-use semantics::resources::{Amounts, pod_requests};
 use semantics::qos::{QosClass, qos_class};
+use semantics::resources::{Amounts, pod_requests};
 use semantics::taints::{MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, first_untolerated, is_tolerated};
 
 use crate::container::sandbox::check_sysctls;
@@ -45,7 +45,10 @@ pub(crate) fn judge(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 
 #[expect(clippy::unnecessary_wraps, reason = "every predicate ends with it")]
 fn reject(reason: &str, message: impl Into<String>) -> Option<Rejection> {
-    Some(Rejection { reason: reason.to_owned(), message: message.into() })
+    Some(Rejection {
+        reason: reason.to_owned(),
+        message: message.into(),
+    })
 }
 
 /// A node that evicts pods takes no more of the kind it evicts.
@@ -54,7 +57,11 @@ fn pressure(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
         return None;
     }
     let tolerations = spec(inputs.pod).tolerations.as_deref().unwrap_or_default();
-    let taint = Taint { key: MEMORY_PRESSURE.to_owned(), effect: NO_SCHEDULE.to_owned(), ..Taint::default() };
+    let taint = Taint {
+        key: MEMORY_PRESSURE.to_owned(),
+        effect: NO_SCHEDULE.to_owned(),
+        ..Taint::default()
+    };
     let only_memory = inputs.pressure.iter().all(|pressure| *pressure == Pressure::Memory);
     let asks_for_something = qos_class(spec(inputs.pod)) != QosClass::BestEffort;
     if only_memory && (asks_for_something || is_tolerated(tolerations, &taint)) {
@@ -73,13 +80,26 @@ fn pressure(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 }
 
 fn os(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
-    let wanted = spec(inputs.pod).os.as_ref().map(|os| os.name.as_str()).unwrap_or_default();
-    let selected = spec(inputs.pod).node_selector.as_ref().and_then(|labels| labels.get("kubernetes.io/os"));
+    let wanted = spec(inputs.pod)
+        .os
+        .as_ref()
+        .map(|os| os.name.as_str())
+        .unwrap_or_default();
+    let selected = spec(inputs.pod)
+        .node_selector
+        .as_ref()
+        .and_then(|labels| labels.get("kubernetes.io/os"));
     if !wanted.is_empty() && wanted != OS {
-        return reject("PodOSNotSupported", format!("Failed to admit pod as the OS field doesn't match node OS: {wanted}"));
+        return reject(
+            "PodOSNotSupported",
+            format!("Failed to admit pod as the OS field doesn't match node OS: {wanted}"),
+        );
     }
     if selected.is_some_and(|os| os != OS) {
-        return reject("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label");
+        return reject(
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+        );
     }
     None
 }
@@ -88,7 +108,10 @@ fn node_affinity(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     if required_matches(spec(inputs.pod), &Labels(inputs.node?)) {
         return None;
     }
-    reject("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+    reject(
+        "NodeAffinity",
+        "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+    )
 }
 
 struct Labels<'a>(&'a Node);
@@ -112,7 +135,13 @@ fn taints(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     let tolerations = spec(inputs.pod).tolerations.as_deref().unwrap_or_default();
     let taint = first_untolerated(taints, tolerations, &[NO_EXECUTE])?;
     let value = taint.value.as_deref().unwrap_or_default();
-    reject("TaintToleration", format!("Predicate TaintToleration failed: node(s) had untolerated taint {{{}: {value}}}", taint.key))
+    reject(
+        "TaintToleration",
+        format!(
+            "Predicate TaintToleration failed: node(s) had untolerated taint {{{}: {value}}}",
+            taint.key
+        ),
+    )
 }
 
 fn host_ports(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
@@ -120,7 +149,10 @@ fn host_ports(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     let taken: Vec<Port> = inputs.others.iter().flat_map(ports).collect();
     let clash = wanted.iter().any(|port| taken.iter().any(|other| port.clashes(other)));
     if clash {
-        return reject("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports");
+        return reject(
+            "NodePorts",
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+        );
     }
     None
 }
@@ -142,11 +174,21 @@ impl Port {
 }
 
 fn ports(pod: &Pod) -> Vec<Port> {
-    let all = containers(pod).iter().chain(init_containers(pod)).flat_map(|container| container.ports.iter().flatten());
+    let all = containers(pod)
+        .iter()
+        .chain(init_containers(pod))
+        .flat_map(|container| container.ports.iter().flatten());
     all.filter_map(|port| {
-        let number = port.host_port.or_else(|| is_host_network(pod).then_some(port.container_port)).filter(|number| *number > 0)?;
+        let number = port
+            .host_port
+            .or_else(|| is_host_network(pod).then_some(port.container_port))
+            .filter(|number| *number > 0)?;
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-        Some(Port { protocol, address: port.host_ip.clone().unwrap_or_default(), number })
+        Some(Port {
+            protocol,
+            address: port.host_ip.clone().unwrap_or_default(),
+            number,
+        })
     })
     .collect()
 }
@@ -155,19 +197,30 @@ fn resources(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     let others = i64::try_from(inputs.others.len()).unwrap_or(i64::MAX);
     let pods_max = inputs.allocatable.get("pods").map_or(i64::MAX, |pods| pods.units());
     if others + 1 > pods_max {
-        return reject("OutOfpods", format!("Node didn't have enough resource: pods, requested: 1, used: {others}, capacity: {pods_max}"));
+        return reject(
+            "OutOfpods",
+            format!("Node didn't have enough resource: pods, requested: 1, used: {others}, capacity: {pods_max}"),
+        );
     }
     for (name, wanted) in pod_requests(spec(inputs.pod)) {
         let capacity = inputs.allocatable.get(&name).copied();
         // Extended resources are counted by the scheduler and whoever put them on the node.
-        let Some(capacity) = capacity.filter(|_| !wanted.is_zero()) else { continue };
+        let Some(capacity) = capacity.filter(|_| !wanted.is_zero()) else {
+            continue;
+        };
         let free = inputs.free.get(&name).copied().unwrap_or(Quantity::ZERO);
         if wanted > free {
-            let number = |amount: Quantity| if name == "cpu" { amount.millis() } else { amount.units() };
+            let number = |amount: Quantity| {
+                if name == "cpu" { amount.millis() } else { amount.units() }
+            };
             let used = number(capacity) - number(free);
             return reject(
                 &format!("OutOf{name}"),
-                format!("Node didn't have enough resource: {name}, requested: {}, used: {used}, capacity: {}", number(wanted), number(capacity)),
+                format!(
+                    "Node didn't have enough resource: {name}, requested: {}, used: {used}, capacity: {}",
+                    number(wanted),
+                    number(capacity)
+                ),
             );
         }
     }
@@ -181,7 +234,11 @@ fn sysctls(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 
 /// The pods that count against a newcomer.
 pub(crate) fn active_others(table: &crate::pods::PodTable, uid: &str) -> Vec<Pod> {
-    let active = table.all().into_iter().filter(crate::pods::PodHandle::is_active).filter_map(|handle| handle.pod());
+    let active = table
+        .all()
+        .into_iter()
+        .filter(crate::pods::PodHandle::is_active)
+        .filter_map(|handle| handle.pod());
     active.filter(|pod| crate::pods::facts::uid(pod) != uid).collect()
 }
 
@@ -197,9 +254,18 @@ mod tests {
     fn verdict(pod: serde_json::Value, others: &[Pod]) -> Option<String> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": pod})).unwrap();
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}}})).unwrap();
-        let allocatable: Amounts = [("cpu".to_owned(), Quantity::from_units(1)), ("pods".to_owned(), Quantity::from_units(2))].into();
+        let allocatable: Amounts = [
+            ("cpu".to_owned(), Quantity::from_units(1)),
+            ("pods".to_owned(), Quantity::from_units(2)),
+        ]
+        .into();
         let inputs = AdmissionInputs {
-            pod: &pod, node: Some(&node), free: &allocatable, allocatable: &allocatable, others, allowed_unsafe_sysctls: &[],
+            pod: &pod,
+            node: Some(&node),
+            free: &allocatable,
+            allocatable: &allocatable,
+            others,
+            allowed_unsafe_sysctls: &[],
             pressure: &BTreeSet::new(),
         };
         judge(&inputs).map(|rejection| rejection.reason)
@@ -209,12 +275,27 @@ mod tests {
     fn each_predicate_has_its_reason() {
         let ports = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
         let other: Pod = serde_json::from_value(json!({"spec": ports})).unwrap();
-        assert_eq!(verdict(ports, std::slice::from_ref(&other)).as_deref(), Some("NodePorts"));
-        assert_eq!(verdict(json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), &[]).as_deref(), Some("NodeAffinity"));
-        assert_eq!(verdict(json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), &[]), None);
+        assert_eq!(
+            verdict(ports, std::slice::from_ref(&other)).as_deref(),
+            Some("NodePorts")
+        );
+        assert_eq!(
+            verdict(json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), &[]).as_deref(),
+            Some("NodeAffinity")
+        );
+        assert_eq!(
+            verdict(json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), &[]),
+            None
+        );
         let cpu = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]});
         assert_eq!(verdict(cpu, &[]).as_deref(), Some("OutOfcpu"));
-        assert_eq!(verdict(json!({"containers": [], "os": {"name": "windows"}}), &[]).as_deref(), Some("PodOSNotSupported"));
-        assert_eq!(verdict(json!({"containers": []}), &[other.clone(), other]).as_deref(), Some("OutOfpods"));
+        assert_eq!(
+            verdict(json!({"containers": [], "os": {"name": "windows"}}), &[]).as_deref(),
+            Some("PodOSNotSupported")
+        );
+        assert_eq!(
+            verdict(json!({"containers": []}), &[other.clone(), other]).as_deref(),
+            Some("OutOfpods")
+        );
     }
 }

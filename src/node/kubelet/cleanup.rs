@@ -14,7 +14,12 @@ use crate::worker::Observed;
 pub(crate) fn remove_pod_files(config: &Config, pod: &Pod, observed: &Observed) {
     if let Some(links) = &config.container_logs_directory {
         for container in &observed.containers {
-            remove_file(&links.join(container_link_name(name(pod), namespace(pod), &container.name, &container.id)));
+            remove_file(&links.join(container_link_name(
+                name(pod),
+                namespace(pod),
+                &container.name,
+                &container.id,
+            )));
         }
     }
     remove_directory(&config.pod_log_directory(namespace(pod), name(pod), uid(pod)));
@@ -24,16 +29,27 @@ pub(crate) fn remove_pod_files(config: &Config, pod: &Pod, observed: &Observed) 
 /// Removes one container's log with its rotated parts, its link and its termination log.
 pub(crate) fn remove_container_logs(config: &Config, pod: &Pod, container: &ContainerStatus) {
     if let Some(links) = &config.container_logs_directory {
-        remove_file(&links.join(container_link_name(name(pod), namespace(pod), &container.name, &container.id)));
+        remove_file(&links.join(container_link_name(
+            name(pod),
+            namespace(pod),
+            &container.name,
+            &container.id,
+        )));
     }
-    let directory = config.pod_log_directory(namespace(pod), name(pod), uid(pod)).join(&container.name);
+    let directory = config
+        .pod_log_directory(namespace(pod), name(pod), uid(pod))
+        .join(&container.name);
     let prefix = format!("{}.log", container.attempt);
     let parts = std::fs::read_dir(&directory).into_iter().flatten().flatten();
     for part in parts.filter(|part| part.file_name().to_string_lossy().starts_with(&prefix)) {
         remove_file(&part.path());
     }
     let own = config.pod_directory(uid(pod)).join("containers").join(&container.name);
-    for mount in container.mounts.iter().filter(|mount| mount.host_path.parent() == Some(&own)) {
+    for mount in container
+        .mounts
+        .iter()
+        .filter(|mount| mount.host_path.parent() == Some(&own))
+    {
         remove_file(&mount.host_path);
     }
 }

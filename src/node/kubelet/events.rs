@@ -109,7 +109,15 @@ impl EventRecorder {
             ContainerKind::Ephemeral => "ephemeralContainers",
         };
         let field_path = Some(format!("spec.{list}{{{container}}}"));
-        self.tell(ObjectReference { field_path, ..pod_reference(pod) }, severity, reason, message.into());
+        self.tell(
+            ObjectReference {
+                field_path,
+                ..pod_reference(pod)
+            },
+            severity,
+            reason,
+            message.into(),
+        );
     }
 
     pub(crate) fn node(&self, node_name: &str, severity: Severity, reason: &str, message: impl Into<String>) {
@@ -125,10 +133,18 @@ impl EventRecorder {
 
     fn tell(&self, about: ObjectReference, severity: Severity, reason: &str, mut message: String) {
         if message.len() > MESSAGE_BYTES_MAX {
-            let cut = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+            let cut = (0..=MESSAGE_BYTES_MAX)
+                .rev()
+                .find(|at| message.is_char_boundary(*at))
+                .unwrap_or(0);
             message.truncate(cut);
         }
-        let told = Told { about, severity, reason: reason.to_owned(), message };
+        let told = Told {
+            about,
+            severity,
+            reason: reason.to_owned(),
+            message,
+        };
         if let Err(error) = self.queue.try_send(told) {
             tracing::debug!(%error, "an event is dropped");
         }
@@ -162,7 +178,13 @@ impl EventWriter {
             return;
         }
         let path = told.about.field_path.clone().unwrap_or_default();
-        let key = (about_uid, path, told.severity, told.reason.clone(), told.message.clone());
+        let key = (
+            about_uid,
+            path,
+            told.severity,
+            told.reason.clone(),
+            told.message.clone(),
+        );
         let namespace = told.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api = self.client.api::<Event>(&namespace);
         if let Some(known) = self.remembered.get_mut(&key) {
@@ -178,7 +200,14 @@ impl EventWriter {
         let event = self.event(&told, namespace, now);
         let name = event.metadata.name.clone().unwrap_or_default();
         match api.create(&event).await {
-            Ok(_) => self.remember(key, Remembered { name, count: 1, last: now }),
+            Ok(_) => self.remember(
+                key,
+                Remembered {
+                    name,
+                    count: 1,
+                    last: now,
+                },
+            ),
             Err(error) => tracing::debug!(%error, reason = told.reason, "an event is not written"),
         }
     }
@@ -202,7 +231,11 @@ impl EventWriter {
 
     fn remember(&mut self, key: Key, remembered: Remembered) {
         if self.remembered.len() >= EVENTS_REMEMBERED_MAX {
-            let oldest = self.remembered.iter().min_by_key(|(_, known)| known.last).map(|(key, _)| key.clone());
+            let oldest = self
+                .remembered
+                .iter()
+                .min_by_key(|(_, known)| known.last)
+                .map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 self.remembered.remove(&oldest);
             }
@@ -223,7 +256,10 @@ impl EventWriter {
             reason: Some(told.reason.clone()),
             message: Some(told.message.clone()),
             type_: Some(told.severity.as_str().to_owned()),
-            source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(self.node_name.clone()) }),
+            source: Some(EventSource {
+                component: Some("kubelet".to_owned()),
+                host: Some(self.node_name.clone()),
+            }),
             first_timestamp: Some(time.clone()),
             last_timestamp: Some(time),
             count: Some(1),

@@ -17,8 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::admission::{AdmissionInputs, active_others, judge, node_key};
 use crate::config::Config;
-use crate::eviction::EvictionManager;
 use crate::events::{EventWriter, Severity, event_channel};
+use crate::eviction::EvictionManager;
 use crate::images::ImagePuller;
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
 use crate::objects::ApiObjects;
@@ -60,11 +60,36 @@ pub struct Kubelet {
 impl Kubelet {
     /// Must be made within a runtime: its caches start at once. Fails if the root directory cannot be made.
     pub fn new(parts: Parts) -> Result<Self, volumes::Error> {
-        let Parts { config, capacity, runtime, images, client, factory, clock, rng } = parts;
+        let Parts {
+            config,
+            capacity,
+            runtime,
+            images,
+            client,
+            factory,
+            clock,
+            rng,
+        } = parts;
         let pods_table = Arc::new(PodTable::default());
-        let facts = NodeFactsOfPods { host_ips: config.node_addresses.clone(), pod_ips: Vec::new(), allocatable: capacity.allocatable.clone() };
-        let objects = Arc::new(ApiObjects::new(client.clone(), factory.clone(), Arc::clone(&images), Arc::clone(&pods_table), facts));
-        let volumes = NodeVolumes::open(&config.root_directory, Arc::clone(&objects) as _, Arc::clone(&images), Arc::clone(&clock), Arc::clone(&rng))?;
+        let facts = NodeFactsOfPods {
+            host_ips: config.node_addresses.clone(),
+            pod_ips: Vec::new(),
+            allocatable: capacity.allocatable.clone(),
+        };
+        let objects = Arc::new(ApiObjects::new(
+            client.clone(),
+            factory.clone(),
+            Arc::clone(&images),
+            Arc::clone(&pods_table),
+            facts,
+        ));
+        let volumes = NodeVolumes::open(
+            &config.root_directory,
+            Arc::clone(&objects) as _,
+            Arc::clone(&images),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+        )?;
         let (events, writer) = event_channel(client.clone(), Arc::clone(&clock), Arc::clone(&rng), &config.node_name);
         let only = |resource, field: &str| ListRequest {
             resource,
@@ -92,7 +117,14 @@ impl Kubelet {
             clock,
             rng,
         };
-        Ok(Self { services: Arc::new(services), pods, node, pressure: Arc::default(), mirrors: Arc::default(), events: Arc::new(Mutex::new(Some(writer))) })
+        Ok(Self {
+            services: Arc::new(services),
+            pods,
+            node,
+            pressure: Arc::default(),
+            mirrors: Arc::default(),
+            events: Arc::new(Mutex::new(Some(writer))),
+        })
     }
 
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
@@ -116,7 +148,11 @@ impl Kubelet {
         let statics = async {
             match &self.services.config.manifests_directory {
                 Some(folder) => {
-                    let source = StaticPods { kubelet: self.clone(), mirrors: Arc::clone(&self.mirrors), shutdown: shutdown.clone() };
+                    let source = StaticPods {
+                        kubelet: self.clone(),
+                        mirrors: Arc::clone(&self.mirrors),
+                        shutdown: shutdown.clone(),
+                    };
                     source.run(folder).await;
                 }
                 None => std::future::pending().await,
@@ -165,7 +201,11 @@ impl Kubelet {
             && let Some(handle) = self.services.pods_table.get(&old.index.uid)
         {
             // The last state tells how much time a forced deletion leaves.
-            handle.inputs.set_wanted(Wanted { object: old.clone(), origin: Origin::Api, mirror: None });
+            handle.inputs.set_wanted(Wanted {
+                object: old.clone(),
+                origin: Origin::Api,
+                mirror: None,
+            });
             handle.inputs.set_gone();
         }
         if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new)) {
@@ -176,7 +216,14 @@ impl Kubelet {
                 self.mirrors.put(new.clone());
                 return;
             }
-            self.want(Wanted { object: new.clone(), origin: Origin::Api, mirror: None }, shutdown);
+            self.want(
+                Wanted {
+                    object: new.clone(),
+                    origin: Origin::Api,
+                    mirror: None,
+                },
+                shutdown,
+            );
         }
     }
 
@@ -198,7 +245,9 @@ impl Kubelet {
         };
         let rejection = self.admit(&pod);
         if let Some(rejection) = &rejection {
-            self.services.events.pod(&pod, Severity::Warning, &rejection.reason, rejection.message.clone());
+            self.services
+                .events
+                .pod(&pod, Severity::Warning, &rejection.reason, rejection.message.clone());
         }
         self.start_worker(&uid, Inputs::new(wanted, rejection), shutdown);
     }
@@ -212,7 +261,10 @@ impl Kubelet {
         }
         let uid = crate::pods::facts::uid(pod);
         let table = &self.services.pods_table;
-        let node = self.node.get(&node_key(&self.services.config.node_name)).and_then(|node| node.decode::<Node>().ok());
+        let node = self
+            .node
+            .get(&node_key(&self.services.config.node_name))
+            .and_then(|node| node.decode::<Node>().ok());
         let allocatable = &self.services.node.allocatable;
         judge(&AdmissionInputs {
             pod,
@@ -226,12 +278,19 @@ impl Kubelet {
     }
 
     fn start_worker(&self, uid: &str, inputs: Inputs, shutdown: &Shutdown) {
-        let handle = PodHandle { inputs: Arc::new(inputs), view: Arc::default() };
+        let handle = PodHandle {
+            inputs: Arc::new(inputs),
+            view: Arc::default(),
+        };
         self.services.pods_table.insert(uid, handle.clone());
         let (services, shutdown, uid) = (Arc::clone(&self.services), shutdown.clone(), uid.to_owned());
         env::spawn(async move {
             loop {
-                let worker = PodWorker::new(Arc::clone(&services), Arc::clone(&handle.inputs), Arc::clone(&handle.view));
+                let worker = PodWorker::new(
+                    Arc::clone(&services),
+                    Arc::clone(&handle.inputs),
+                    Arc::clone(&handle.view),
+                );
                 match env::spawn(worker.run(shutdown.clone())).await {
                     Ok(()) => break,
                     Err(error) => {
@@ -256,7 +315,8 @@ impl Kubelet {
             }
         };
         for sandbox in &sandboxes {
-            self.services.adopt_user_namespace(&sandbox.pod.uid, &sandbox.namespaces.user);
+            self.services
+                .adopt_user_namespace(&sandbox.pod.uid, &sandbox.namespaces.user);
             if self.services.pods_table.get(&sandbox.pod.uid).is_some() {
                 continue;
             }
@@ -274,5 +334,7 @@ impl Kubelet {
 }
 
 fn is_mirror(object: &StoredObject) -> bool {
-    object.to_object().is_ok_and(|object| object.annotation(CONFIG_MIRROR).is_some())
+    object
+        .to_object()
+        .is_ok_and(|object| object.annotation(CONFIG_MIRROR).is_some())
 }

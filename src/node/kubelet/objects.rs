@@ -62,9 +62,23 @@ pub(crate) struct ApiObjects {
 
 impl ApiObjects {
     /// Must be made within a runtime.
-    pub(crate) fn new(client: Client, factory: Factory, images: Arc<dyn ImageService>, table: Arc<PodTable>, facts: NodeFacts) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        factory: Factory,
+        images: Arc<dyn ImageService>,
+        table: Arc<PodTable>,
+        facts: NodeFacts,
+    ) -> Self {
         let services = factory.all::<Service>();
-        Self { client, factory, services, images, table, facts, watched: Mutex::new(BTreeMap::new()) }
+        Self {
+            client,
+            factory,
+            services,
+            images,
+            table,
+            facts,
+            watched: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Watches what the pod refers to; what it no longer refers to is let go.
@@ -97,17 +111,34 @@ impl ApiObjects {
             // What the first list brings is news to nobody: whoever asked waits for it.
             if Weak::upgrade(&itself).is_some_and(|cache| cache.is_synced()) {
                 let users: Vec<String> = users.lock().iter().cloned().collect();
-                users.iter().filter_map(|uid| table.get(uid)).for_each(|pod| pod.inputs.refresh_volumes());
+                users
+                    .iter()
+                    .filter_map(|uid| table.get(uid))
+                    .for_each(|pod| pod.inputs.refresh_volumes());
             }
         });
         Watched { cache, pods }
     }
 
-    async fn find<T: DeserializeOwned + kube_client::Kind>(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<T>, String> {
+    async fn find<T: DeserializeOwned + kube_client::Kind>(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<T>, String> {
         let key = ObjectKey::namespaced(namespace, name);
-        let cache = self.watched.lock().get(&(kind, key.clone())).map(|entry| Arc::clone(&entry.cache));
+        let cache = self
+            .watched
+            .lock()
+            .get(&(kind, key.clone()))
+            .map(|entry| Arc::clone(&entry.cache));
         let Some(cache) = cache else {
-            return self.client.api::<T>(namespace).get_optional(name).await.map_err(|error| error.to_string());
+            return self
+                .client
+                .api::<T>(namespace)
+                .get_optional(name)
+                .await
+                .map_err(|error| error.to_string());
         };
         if env::timeout(SYNC_MAX, cache.wait_for_sync()).await.is_err() {
             // The cache goes on trying; the API's own words tell more than a timeout.
@@ -115,7 +146,9 @@ impl ApiObjects {
             return found.map_err(|error| error.to_string());
         }
         let object: Option<StoredObject> = cache.get(&key);
-        object.map(|object| object.decode().map_err(|error| error.to_string())).transpose()
+        object
+            .map(|object| object.decode().map_err(|error| error.to_string()))
+            .transpose()
     }
 
     pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, String> {
@@ -144,7 +177,9 @@ impl ApiObjects {
         for reference in spec(pod).image_pull_secrets.iter().flatten() {
             match self.secret(namespace(pod), &reference.name).await {
                 Ok(found) => secrets.extend(found),
-                Err(error) => tracing::debug!(error, secret = reference.name, "a pull secret is not read"),
+                Err(error) => {
+                    tracing::debug!(error, secret = reference.name, "a pull secret is not read")
+                }
             }
         }
         Keyring::from_secrets(&secrets)
@@ -166,7 +201,10 @@ impl ApiObjects {
         let text = |field: &str| answer["status"][field].as_str().unwrap_or_default();
         let expires = env::Timestamp::parse(text("expirationTimestamp"))
             .ok_or_else(|| ClientError::Malformed("a token without expirationTimestamp".to_owned()))?;
-        Ok(Token { token: text("token").to_owned(), expires })
+        Ok(Token {
+            token: text("token").to_owned(),
+            expires,
+        })
     }
 }
 
@@ -189,16 +227,39 @@ fn keys_of(pod: &Pod) -> BTreeSet<Key> {
         }));
     }
     for volume in spec(pod).volumes.iter().flatten() {
-        names.extend(volume.config_map.as_ref().map(|source| (Kind::ConfigMap, source.name.clone())));
-        names.extend(volume.secret.as_ref().and_then(|source| source.secret_name.clone()).map(|name| (Kind::Secret, name)));
-        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        names.extend(
+            volume
+                .config_map
+                .as_ref()
+                .map(|source| (Kind::ConfigMap, source.name.clone())),
+        );
+        names.extend(
+            volume
+                .secret
+                .as_ref()
+                .and_then(|source| source.secret_name.clone())
+                .map(|name| (Kind::Secret, name)),
+        );
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|projected| projected.sources.iter().flatten());
         for source in projected {
-            names.extend(source.config_map.as_ref().map(|source| (Kind::ConfigMap, source.name.clone())));
+            names.extend(
+                source
+                    .config_map
+                    .as_ref()
+                    .map(|source| (Kind::ConfigMap, source.name.clone())),
+            );
             names.extend(source.secret.as_ref().map(|source| (Kind::Secret, source.name.clone())));
         }
     }
     let key = |(kind, name): (Kind, String)| (kind, ObjectKey::namespaced(namespace(pod), name));
-    names.into_iter().filter(|(_, name)| !name.is_empty()).map(key).collect()
+    names
+        .into_iter()
+        .filter(|(_, name)| !name.is_empty())
+        .map(key)
+        .collect()
 }
 
 #[async_trait]
@@ -211,12 +272,24 @@ impl volumes::Objects for ApiObjects {
         self.find(Kind::Secret, namespace, name).await
     }
 
-    async fn persistent_volume_claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, String> {
-        self.client.api::<PersistentVolumeClaim>(namespace).get_optional(name).await.map_err(|error| error.to_string())
+    async fn persistent_volume_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<PersistentVolumeClaim>, String> {
+        self.client
+            .api::<PersistentVolumeClaim>(namespace)
+            .get_optional(name)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     async fn persistent_volume(&self, name: &str) -> Result<Option<PersistentVolume>, String> {
-        self.client.api::<PersistentVolume>("").get_optional(name).await.map_err(|error| error.to_string())
+        self.client
+            .api::<PersistentVolume>("")
+            .get_optional(name)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token, String> {
@@ -232,10 +305,15 @@ impl volumes::Objects for ApiObjects {
             return Ok(found.id);
         }
         if pull_policy == Some("Never") {
-            return Err(format!("Container image {reference:?} is not present with pull policy of Never"));
+            return Err(format!(
+                "Container image {reference:?} is not present with pull policy of Never"
+            ));
         }
         let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-        let image = ImageSpec { reference: reference.clone(), annotations };
+        let image = ImageSpec {
+            reference: reference.clone(),
+            annotations,
+        };
         let keyring = self.keyring(pod).await;
         let mut last = None;
         for auth in keyring.for_image(&reference) {

@@ -19,7 +19,11 @@ pub(crate) fn as_wanted(sandbox: &PodSandbox) -> Result<Wanted, serde_json::Erro
         "spec": {"containers": [], "terminationGracePeriodSeconds": grace}
     });
     let object = StoredObject::new(pod.to_string().into_bytes().into(), 0)?;
-    Ok(Wanted { object, origin: Origin::Api, mirror: None })
+    Ok(Wanted {
+        object,
+        origin: Origin::Api,
+        mirror: None,
+    })
 }
 
 /// Removes directories with volumes, logs and links of pods that have no worker.
@@ -42,7 +46,10 @@ pub(crate) async fn remove_files(services: &Services) {
         }
     }
     if let Some(links) = &services.config.container_logs_directory {
-        let dangling = entries(links).into_iter().map(|name| links.join(name)).filter(|link| link.is_symlink() && !link.exists());
+        let dangling = entries(links)
+            .into_iter()
+            .map(|name| links.join(name))
+            .filter(|link| link.is_symlink() && !link.exists());
         dangling.for_each(|link| remove_file(&link));
     }
 }

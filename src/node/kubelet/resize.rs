@@ -20,13 +20,17 @@ pub(crate) fn judge(pod: &Pod, observed: &Observed, services: &Services) -> Resi
     }
     let wanted = pod_requests(spec(pod));
     if let Some((name, asked, has)) = excess(&wanted, &services.node.allocatable) {
-        return ResizeState::Infeasible(format!("Node didn't have enough capacity: {name}, requested: {asked}, capacity: {has}"));
+        return ResizeState::Infeasible(format!(
+            "Node didn't have enough capacity: {name}, requested: {asked}, capacity: {has}"
+        ));
     }
-    let free = services.pods_table.free_for(crate::pods::facts::uid(pod), &services.node.allocatable);
+    let free = services
+        .pods_table
+        .free_for(crate::pods::facts::uid(pod), &services.node.allocatable);
     match excess(&wanted, &free) {
-        Some((name, asked, has)) => {
-            ResizeState::Deferred(format!("Node didn't have enough resource: {name}, requested: {asked}, used: {has}"))
-        }
+        Some((name, asked, has)) => ResizeState::Deferred(format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {has}"
+        )),
         None => ResizeState::InProgress,
     }
 }
@@ -35,7 +39,9 @@ pub(crate) fn judge(pod: &Pod, observed: &Observed, services: &Services) -> Resi
 fn excess(wanted: &Amounts, has: &Amounts) -> Option<(&'static str, i64, i64)> {
     ["cpu", "memory"].into_iter().find_map(|name| {
         let of = |amounts: &Amounts| {
-            amounts.get(name).map_or(0, |amount| if name == "cpu" { amount.millis() } else { amount.units() })
+            amounts
+                .get(name)
+                .map_or(0, |amount| if name == "cpu" { amount.millis() } else { amount.units() })
         };
         (of(wanted) > of(has)).then(|| (name, of(wanted), of(has)))
     })

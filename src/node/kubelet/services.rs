@@ -48,7 +48,11 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn node_facts(&self, pod_ips: Vec<IpAddr>) -> NodeFacts {
-        NodeFacts { host_ips: self.config.node_addresses.clone(), pod_ips, allocatable: self.node.allocatable.clone() }
+        NodeFacts {
+            host_ips: self.config.node_addresses.clone(),
+            pod_ips,
+            allocatable: self.node.allocatable.clone(),
+        }
     }
 
     /// The ids of a pod that does not want the node's; the same ones for as long as the pod is here.
@@ -65,13 +69,19 @@ impl Services {
         };
         taken.insert(uid(pod).to_owned(), slot);
         let host_id = slot * USER_NAMESPACE_LENGTH;
-        Ok(Some(IdMapping { container_id: 0, host_id, length: USER_NAMESPACE_LENGTH }))
+        Ok(Some(IdMapping {
+            container_id: 0,
+            host_id,
+            length: USER_NAMESPACE_LENGTH,
+        }))
     }
 
     /// A sandbox that was found holds these ids.
     pub(crate) fn adopt_user_namespace(&self, pod_uid: &str, namespace: &UserNamespace) {
         if let UserNamespace::Pod(mapping) = namespace {
-            self.user_namespaces.lock().insert(pod_uid.to_owned(), mapping.host_id / USER_NAMESPACE_LENGTH);
+            self.user_namespaces
+                .lock()
+                .insert(pod_uid.to_owned(), mapping.host_id / USER_NAMESPACE_LENGTH);
         }
     }
 

@@ -21,7 +21,12 @@ fn default_match(resources: &mut MatchResources) {
     resources.match_policy.get_or_insert_with(|| "Equivalent".to_owned());
     resources.namespace_selector.get_or_insert_default();
     resources.object_selector.get_or_insert_default();
-    for rule in resources.resource_rules.iter_mut().flatten().chain(resources.exclude_resource_rules.iter_mut().flatten()) {
+    for rule in resources
+        .resource_rules
+        .iter_mut()
+        .flatten()
+        .chain(resources.exclude_resource_rules.iter_mut().flatten())
+    {
         rule.scope.get_or_insert_with(|| "*".to_owned());
     }
 }
@@ -30,13 +35,21 @@ fn default_match(resources: &mut MatchResources) {
 fn param_kind(kind: Option<&ParamKind>) -> String {
     kind.map_or_else(
         || cells::UNSET.to_owned(),
-        |kind| format!("{}/{}", kind.api_version.as_deref().unwrap_or_default(), kind.kind.as_deref().unwrap_or_default()),
+        |kind| {
+            format!(
+                "{}/{}",
+                kind.api_version.as_deref().unwrap_or_default(),
+                kind.kind.as_deref().unwrap_or_default()
+            )
+        },
     )
 }
 
 /// What a binding's parameters are. Whether the kind has namespaces is not known here, so a name alone stands for any.
 fn param_ref(reference: Option<&ParamRef>) -> String {
-    let Some(reference) = reference else { return cells::UNSET.to_owned() };
+    let Some(reference) = reference else {
+        return cells::UNSET.to_owned();
+    };
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
     match (text(&reference.name), text(&reference.namespace), &reference.selector) {
         (Some(name), Some(namespace), _) => format!("{namespace}/{name}"),

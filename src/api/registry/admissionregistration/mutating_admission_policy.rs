@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 
-use crate::{Column, Generation, Permission, Strategy};
-use super::param_kind;
 use super::default_match;
+use super::param_kind;
+use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `MutatingAdmissionPolicy`.
 #[derive(Debug)]
@@ -15,9 +15,16 @@ impl Strategy for MutatingAdmissionPolicies {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::integer("Mutations", |policy, _| {
-            policy.spec.as_ref().and_then(|spec| spec.mutations.as_ref()).map_or(0, Vec::len).into()
+            policy
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.mutations.as_ref())
+                .map_or(0, Vec::len)
+                .into()
         }),
-        Column::text("ParamKind", |policy, _| param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()),
+        Column::text("ParamKind", |policy, _| {
+            param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()
+        }),
         Column::age(),
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

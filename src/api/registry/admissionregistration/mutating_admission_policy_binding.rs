@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 
-use crate::{Column, Generation, Permission, Strategy};
-use super::param_ref;
 use super::default_match;
+use super::param_ref;
+use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `MutatingAdmissionPolicyBinding`.
 #[derive(Debug)]
@@ -14,8 +14,17 @@ impl Strategy for MutatingAdmissionPolicyBindings {
     type Kind = MutatingAdmissionPolicyBinding;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("PolicyName", |binding, _| binding.spec.as_ref().and_then(|spec| spec.policy_name.clone()).unwrap_or_default().into()),
-        Column::text("ParamRef", |binding, _| param_ref(binding.spec.as_ref().and_then(|spec| spec.param_ref.as_ref())).into()),
+        Column::text("PolicyName", |binding, _| {
+            binding
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.policy_name.clone())
+                .unwrap_or_default()
+                .into()
+        }),
+        Column::text("ParamRef", |binding, _| {
+            param_ref(binding.spec.as_ref().and_then(|spec| spec.param_ref.as_ref())).into()
+        }),
         Column::age(),
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
+use super::default_match;
+use super::param_kind;
 use crate::status::keep_metadata;
 use crate::{Column, Generation, Permission, StatusMetadata, Strategy, Subresource};
-use super::param_kind;
-use super::default_match;
 
 /// Objects of kind `ValidatingAdmissionPolicy`.
 #[derive(Debug)]
@@ -16,9 +16,16 @@ impl Strategy for ValidatingAdmissionPolicies {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::integer("Validations", |policy, _| {
-            policy.spec.as_ref().and_then(|spec| spec.validations.as_ref()).map_or(0, Vec::len).into()
+            policy
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.validations.as_ref())
+                .map_or(0, Vec::len)
+                .into()
         }),
-        Column::text("ParamKind", |policy, _| param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()),
+        Column::text("ParamKind", |policy, _| {
+            param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()
+        }),
         Column::age(),
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

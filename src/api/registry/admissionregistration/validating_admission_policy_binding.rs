@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 
-use crate::{Column, Generation, Permission, Strategy};
-use super::param_ref;
 use super::default_match;
+use super::param_ref;
+use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `ValidatingAdmissionPolicyBinding`.
 #[derive(Debug)]
@@ -15,7 +15,9 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("PolicyName", |binding, _| binding.spec.policy_name.clone().into()),
-        Column::text("ParamRef", |binding, _| param_ref(binding.spec.param_ref.as_ref()).into()),
+        Column::text("ParamRef", |binding, _| {
+            param_ref(binding.spec.param_ref.as_ref()).into()
+        }),
         Column::age(),
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

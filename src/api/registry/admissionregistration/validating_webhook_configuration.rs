@@ -1,12 +1,12 @@
 //! Validating Webhook Configurations of `admissionregistration.k8s.io/v1`.
 
-use crate::validation::found;
 use super::validation::{self, Webhook};
+use crate::validation::found;
 use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 
-use crate::{Column, Generation, Permission, Strategy};
 use super::{HTTPS_PORT, TIMEOUT_SECONDS};
+use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `ValidatingWebhookConfiguration`.
 #[derive(Debug)]
@@ -16,7 +16,9 @@ impl Strategy for ValidatingWebhookConfigurations {
     type Kind = ValidatingWebhookConfiguration;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::integer("Webhooks", |configuration, _| configuration.webhooks.as_ref().map_or(0, Vec::len).into()),
+        Column::integer("Webhooks", |configuration, _| {
+            configuration.webhooks.as_ref().map_or(0, Vec::len).into()
+        }),
         Column::age(),
     ];
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

@@ -62,23 +62,41 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
         }
         effects => one_of(errors, effects, &SIDE_EFFECTS, &path.child("sideEffects")),
     }
-    if let Some(seconds) = webhook.timeout_seconds.filter(|seconds| !(1..=TIMEOUT_SECONDS_MAX).contains(seconds)) {
+    if let Some(seconds) = webhook
+        .timeout_seconds
+        .filter(|seconds| !(1..=TIMEOUT_SECONDS_MAX).contains(seconds))
+    {
         let why = format!("the timeout value must be between 1 and {TIMEOUT_SECONDS_MAX} seconds");
         errors.push(FieldError::invalid(&path.child("timeoutSeconds"), seconds, why));
     }
     selectors::label_selector(errors, webhook.namespace_selector, &path.child("namespaceSelector"));
     selectors::label_selector(errors, webhook.object_selector, &path.child("objectSelector"));
     if let Some(policy) = webhook.reinvocation_policy {
-        one_of(errors, policy, &["IfNeeded", "Never"], &path.child("reinvocationPolicy"));
+        one_of(
+            errors,
+            policy,
+            &["IfNeeded", "Never"],
+            &path.child("reinvocationPolicy"),
+        );
     }
     let client_path = path.child("clientConfig");
     match (&webhook.client_config.url, &webhook.client_config.service) {
         (Some(target), None) => url(errors, target, &client_path.child("url")),
         (None, Some(target)) => {
             let port = target.port.unwrap_or(0);
-            service(errors, &target.name, &target.namespace, target.path.as_deref(), port, &client_path.child("service"));
+            service(
+                errors,
+                &target.name,
+                &target.namespace,
+                target.path.as_deref(),
+                port,
+                &client_path.child("service"),
+            );
         }
-        _ => errors.push(FieldError::required(&client_path, "exactly one of url or service is required")),
+        _ => errors.push(FieldError::required(
+            &client_path,
+            "exactly one of url or service is required",
+        )),
     }
     match_conditions(errors, webhook.match_conditions, &path.child("matchConditions"));
 }
@@ -134,7 +152,10 @@ fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, pat
     }
     let groups = rule.api_groups.as_deref().unwrap_or_default();
     let versions = rule.api_versions.as_deref().unwrap_or_default();
-    for (field, list, what) in [("apiGroups", groups, "API groups"), ("apiVersions", versions, "API versions")] {
+    for (field, list, what) in [
+        ("apiGroups", groups, "API groups"),
+        ("apiVersions", versions, "API versions"),
+    ] {
         let path = path.child(field);
         if list.is_empty() {
             errors.push(FieldError::required(&path, ""));
@@ -147,7 +168,11 @@ fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, pat
     for (index, _) in versions.iter().enumerate().filter(|(_, version)| version.is_empty()) {
         errors.push(FieldError::required(&path.child("apiVersions").index(index), ""));
     }
-    resources(errors, rule.resources.as_deref().unwrap_or_default(), &path.child("resources"));
+    resources(
+        errors,
+        rule.resources.as_deref().unwrap_or_default(),
+        &path.child("resources"),
+    );
     if let Some(scope) = &rule.scope {
         one_of(errors, scope, &["*", "Cluster", "Namespaced"], &path.child("scope"));
     }

@@ -29,10 +29,10 @@ impl Strategy for CustomResourceDefinitions {
         if names.list_kind.as_deref().unwrap_or_default().is_empty() && !names.kind.is_empty() {
             names.list_kind = Some(format!("{}List", names.kind));
         }
-        object
-            .spec
-            .conversion
-            .get_or_insert_with(|| CustomResourceConversion { strategy: "None".to_owned(), webhook: None });
+        object.spec.conversion.get_or_insert_with(|| CustomResourceConversion {
+            strategy: "None".to_owned(),
+            webhook: None,
+        });
     }
 
     fn prepare_for_create(object: &mut CustomResourceDefinition) {
@@ -61,7 +61,11 @@ fn record_stored_version(object: &mut CustomResourceDefinition) {
     let Some(storage) = object.spec.versions.iter().find(|version| version.storage) else {
         return;
     };
-    let stored = object.status.get_or_insert_default().stored_versions.get_or_insert_default();
+    let stored = object
+        .status
+        .get_or_insert_default()
+        .stored_versions
+        .get_or_insert_default();
     if !stored.contains(&storage.name) {
         stored.push(storage.name.clone());
     }

@@ -13,7 +13,16 @@ use crate::validation::{found, names, path, required, required_one_of, text, web
 
 const APPROVAL: &str = "api-approved.kubernetes.io";
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+const COLUMN_FORMATS: [&str; 8] = [
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
+];
 const DEPRECATION_BYTES_MAX: usize = 256;
 const SELECTABLE_FIELDS_MAX: usize = 8;
 
@@ -40,7 +49,12 @@ pub(super) fn validate(definition: &CustomResourceDefinition) -> FieldErrors {
             all_columns(errors, common, &path.child("additionalPrinterColumns"));
         }
         if let Some(conversion) = &spec.conversion {
-            one_conversion(errors, conversion, spec.preserve_unknown_fields, &path.child("conversion"));
+            one_conversion(
+                errors,
+                conversion,
+                spec.preserve_unknown_fields,
+                &path.child("conversion"),
+            );
         }
         stored_versions(errors, definition);
     })
@@ -58,7 +72,11 @@ pub(super) fn validate_new(definition: &CustomResourceDefinition) -> FieldErrors
         if definition.spec.preserve_unknown_fields == Some(true) {
             let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
                        spec.versions[*].schema instead";
-            errors.push(FieldError::invalid(&path(&["spec", "preserveUnknownFields"]), true, why));
+            errors.push(FieldError::invalid(
+                &path(&["spec", "preserveUnknownFields"]),
+                true,
+                why,
+            ));
         }
     })
 }
@@ -68,15 +86,21 @@ pub(super) fn validate_change(definition: &CustomResourceDefinition, old: &Custo
     let path = FieldPath::new("spec");
     found(|errors| {
         let conditions = old.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let is_established =
-            conditions.into_iter().any(|condition| condition.type_ == "Established" && condition.status == "True");
+        let is_established = conditions
+            .into_iter()
+            .any(|condition| condition.type_ == "Established" && condition.status == "True");
         let names_path = path.child("names");
         if is_established {
             immutable(errors, &new.scope, &old_spec.scope, &path.child("scope"));
             immutable(errors, &new.names.kind, &old_spec.names.kind, &names_path.child("kind"));
         }
         immutable(errors, &new.group, &old_spec.group, &path.child("group"));
-        immutable(errors, &new.names.plural, &old_spec.names.plural, &names_path.child("plural"));
+        immutable(
+            errors,
+            &new.names.plural,
+            &old_spec.names.plural,
+            &names_path.child("plural"),
+        );
         if approval_state(definition) != approval_state(old) {
             approval(errors, definition);
         }
@@ -90,7 +114,11 @@ fn group(errors: &mut FieldErrors, group: &str, path: &FieldPath) {
     }
     let refused = found(|errors| names::dns_subdomain(errors, group, path));
     if refused.is_empty() && !group.contains('.') {
-        errors.push(FieldError::invalid(path, group, "should be a domain with at least one dot"));
+        errors.push(FieldError::invalid(
+            path,
+            group,
+            "should be a domain with at least one dot",
+        ));
     }
     errors.extend(refused);
 }
@@ -101,27 +129,43 @@ fn common<'a, T: PartialEq + ?Sized>(
     field: fn(&'a CustomResourceDefinitionVersion) -> Option<&'a T>,
 ) -> Option<&'a T> {
     let first = field(spec.versions.first()?)?;
-    spec.versions.iter().all(|version| field(version) == Some(first)).then_some(first)
+    spec.versions
+        .iter()
+        .all(|version| field(version) == Some(first))
+        .then_some(first)
 }
 
 fn columns(version: &CustomResourceDefinitionVersion) -> Option<&[CustomResourceColumnDefinition]> {
-    version.additional_printer_columns.as_deref().filter(|columns| !columns.is_empty())
+    version
+        .additional_printer_columns
+        .as_deref()
+        .filter(|columns| !columns.is_empty())
 }
 
 fn schema(
     validation: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceValidation,
     path: &FieldPath,
 ) -> FieldErrors {
-    validation.open_api_v3_schema.as_ref().map_or_else(FieldErrors::none, |schema| {
-        ::schema::validate_definition(&json(schema), &path.child("openAPIV3Schema"))
-    })
+    validation
+        .open_api_v3_schema
+        .as_ref()
+        .map_or_else(FieldErrors::none, |schema| {
+            ::schema::validate_definition(&json(schema), &path.child("openAPIV3Schema"))
+        })
 }
 
 fn all_versions(errors: &mut FieldErrors, spec: &CustomResourceDefinitionSpec, path: &FieldPath) {
     let path = path.child("versions");
     for (index, version) in spec.versions.iter().enumerate() {
-        if version.schema.as_ref().is_none_or(|schema| schema.open_api_v3_schema.is_none()) {
-            errors.push(FieldError::required(&path.index(index).child("schema").child("openAPIV3Schema"), ""));
+        if version
+            .schema
+            .as_ref()
+            .is_none_or(|schema| schema.open_api_v3_schema.is_none())
+        {
+            errors.push(FieldError::required(
+                &path.index(index).child("schema").child("openAPIV3Schema"),
+                "",
+            ));
         }
     }
     let has_common_schema = common(spec, |version| version.schema.as_ref()).is_some();
@@ -145,7 +189,11 @@ fn all_versions(errors: &mut FieldErrors, spec: &CustomResourceDefinitionSpec, p
         selectable_fields(errors, version, &path.child("selectableFields"));
     }
     if taken.len() != spec.versions.len() {
-        errors.push(FieldError::invalid(&path, json(&spec.versions), "must contain unique version names"));
+        errors.push(FieldError::invalid(
+            &path,
+            json(&spec.versions),
+            "must contain unique version names",
+        ));
     }
     if spec.versions.iter().filter(|version| version.storage).count() != 1 {
         let why = "must have exactly one version marked as storage version";
@@ -162,7 +210,9 @@ fn label(errors: &mut FieldErrors, name: &str, introduction: &str, path: &FieldP
 }
 
 fn deprecation(errors: &mut FieldErrors, version: &CustomResourceDefinitionVersion, path: &FieldPath) {
-    let Some(warning) = &version.deprecation_warning else { return };
+    let Some(warning) = &version.deprecation_warning else {
+        return;
+    };
     let mut refuse = |why: String| errors.push(FieldError::invalid(path, warning.as_str(), why));
     if version.deprecated != Some(true) {
         refuse("can only be set for deprecated versions".to_owned());
@@ -198,7 +248,11 @@ fn all_names(errors: &mut FieldErrors, names: &CustomResourceDefinitionNames, pa
         label(errors, name, "", &path.child("shortNames").index(index));
     }
     if !names.kind.is_empty() && names.kind == list_kind {
-        errors.push(FieldError::invalid(&path.child("listKind"), list_kind, "kind and listKind may not be the same"));
+        errors.push(FieldError::invalid(
+            &path.child("listKind"),
+            list_kind,
+            "kind and listKind may not be the same",
+        ));
     }
     for (index, name) in names.categories.iter().flatten().enumerate() {
         label(errors, name, "", &path.child("categories").index(index));
@@ -234,13 +288,19 @@ fn all_columns(errors: &mut FieldErrors, columns: &[CustomResourceColumnDefiniti
 fn simple_path(errors: &mut FieldErrors, target: &str, path: &FieldPath) -> bool {
     let is_simple = target.starts_with('.');
     if !is_simple {
-        errors.push(FieldError::invalid(path, target, "must be a simple json path starting with ."));
+        errors.push(FieldError::invalid(
+            path,
+            target,
+            "must be a simple json path starting with .",
+        ));
     }
     is_simple
 }
 
 fn subresources(errors: &mut FieldErrors, subresources: &CustomResourceSubresources, path: &FieldPath) {
-    let Some(scale) = &subresources.scale else { return };
+    let Some(scale) = &subresources.scale else {
+        return;
+    };
     for (field, target, prefix) in [
         ("scale.specReplicasPath", &scale.spec_replicas_path, ".spec"),
         ("scale.statusReplicasPath", &scale.status_replicas_path, ".status"),
@@ -249,7 +309,11 @@ fn subresources(errors: &mut FieldErrors, subresources: &CustomResourceSubresour
         if target.is_empty() {
             errors.push(FieldError::required(&path, ""));
         } else if simple_path(errors, target, &path) && !target.starts_with(&format!("{prefix}.")) {
-            errors.push(FieldError::invalid(&path, target.as_str(), format!("should be a json path under {prefix}")));
+            errors.push(FieldError::invalid(
+                &path,
+                target.as_str(),
+                format!("should be a json path under {prefix}"),
+            ));
         }
     }
     let selector = text(&scale.label_selector_path);
@@ -271,7 +335,11 @@ fn selectable_fields(errors: &mut FieldErrors, version: &CustomResourceDefinitio
             continue;
         }
         if target.trim_start_matches('.').split('.').next() == Some("metadata") {
-            errors.push(FieldError::invalid(&path, target, "must not point to fields in metadata"));
+            errors.push(FieldError::invalid(
+                &path,
+                target,
+                "must not point to fields in metadata",
+            ));
         }
         if !taken.insert(target) {
             errors.push(FieldError::duplicate(&path, target));
@@ -291,12 +359,25 @@ fn one_conversion(
     let strategy = conversion.strategy.as_str();
     let strategy_path = path.child("strategy");
     if strategy != "None" && preserves == Some(true) {
-        errors.push(FieldError::invalid(&strategy_path, strategy, "must be None if spec.preserveUnknownFields is true"));
+        errors.push(FieldError::invalid(
+            &strategy_path,
+            strategy,
+            "must be None if spec.preserveUnknownFields is true",
+        ));
     }
     required_one_of(errors, strategy, &["None", "Webhook"], &strategy_path);
-    let (client_path, versions_path) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
-    let client = conversion.webhook.as_ref().and_then(|webhook| webhook.client_config.as_ref());
-    let versions = conversion.webhook.as_ref().map(|webhook| webhook.conversion_review_versions.as_slice());
+    let (client_path, versions_path) = (
+        path.child("webhookClientConfig"),
+        path.child("conversionReviewVersions"),
+    );
+    let client = conversion
+        .webhook
+        .as_ref()
+        .and_then(|webhook| webhook.client_config.as_ref());
+    let versions = conversion
+        .webhook
+        .as_ref()
+        .map(|webhook| webhook.conversion_review_versions.as_slice());
     let versions = versions.unwrap_or_default();
     if strategy != "Webhook" {
         let why = "should not be set when strategy is not set to Webhook";
@@ -309,14 +390,20 @@ fn one_conversion(
         return;
     }
     match client.map(|client| (&client.url, &client.service)) {
-        None => errors.push(FieldError::required(&client_path, "required when strategy is set to Webhook")),
+        None => errors.push(FieldError::required(
+            &client_path,
+            "required when strategy is set to Webhook",
+        )),
         Some((Some(target), None)) => webhooks::url(errors, target, &client_path.child("url")),
         Some((None, Some(service))) => {
             let port = service.port.unwrap_or(443);
             let (target, path) = (service.path.as_deref(), client_path.child("service"));
             webhooks::service(errors, &service.name, &service.namespace, target, port, &path);
         }
-        Some(_) => errors.push(FieldError::required(&client_path, "exactly one of url or service is required")),
+        Some(_) => errors.push(FieldError::required(
+            &client_path,
+            "exactly one of url or service is required",
+        )),
     }
     if versions.is_empty() {
         errors.push(FieldError::required(&versions_path, ""));
@@ -326,11 +413,22 @@ fn one_conversion(
 }
 
 fn stored_versions(errors: &mut FieldErrors, definition: &CustomResourceDefinition) {
-    let stored = definition.status.as_ref().and_then(|status| status.stored_versions.as_deref()).unwrap_or_default();
+    let stored = definition
+        .status
+        .as_ref()
+        .and_then(|status| status.stored_versions.as_deref())
+        .unwrap_or_default();
     let path = path(&["status", "storedVersions"]);
     if stored.is_empty() {
-        let shown = definition.status.as_ref().and_then(|status| status.stored_versions.as_ref());
-        errors.push(FieldError::invalid(&path, json(&shown.filter(|all| !all.is_empty())), "must have at least one stored version"));
+        let shown = definition
+            .status
+            .as_ref()
+            .and_then(|status| status.stored_versions.as_ref());
+        errors.push(FieldError::invalid(
+            &path,
+            json(&shown.filter(|all| !all.is_empty())),
+            "must have at least one stored version",
+        ));
         return;
     }
     for (index, version) in stored.iter().enumerate() {
@@ -354,7 +452,11 @@ enum Approval {
 }
 
 fn approval_state(definition: &CustomResourceDefinition) -> Approval {
-    let annotation = definition.metadata.annotations.as_ref().and_then(|annotations| annotations.get(APPROVAL));
+    let annotation = definition
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(APPROVAL));
     match annotation.map(String::as_str) {
         None | Some("") => Approval::Missing,
         Some(reason) if reason.starts_with("unapproved") => Approval::Bypassed,
@@ -370,7 +472,9 @@ fn approval(errors: &mut FieldErrors, definition: &CustomResourceDefinition) {
     const WHERE: &str = "https://github.com/kubernetes/enhancements/pull/1111";
     let group = definition.spec.group.as_str();
     let is_protected = ["k8s.io", "kubernetes.io"].iter().any(|domain| {
-        group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        group
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     });
     if !is_protected {
         return;
@@ -382,7 +486,12 @@ fn approval(errors: &mut FieldErrors, definition: &CustomResourceDefinition) {
             errors.push(FieldError::required(&path, why));
         }
         Approval::Invalid => {
-            let value = definition.metadata.annotations.as_ref().and_then(|all| all.get(APPROVAL)).cloned();
+            let value = definition
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(APPROVAL))
+                .cloned();
             let why = format!(
                 "protected groups must have approval annotation {APPROVAL:?} with either a URL or a reason starting with \
                  \"unapproved\", see {WHERE}"

@@ -1,10 +1,10 @@
 //! APIServices of `apiregistration.k8s.io/v1`.
 
 use crate::validation::{found, names, numbers, one_of, path, text};
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIServiceSpec;
-use apimachinery::{FieldError, FieldErrors, FieldPath, dns1035_label_error};
 use apimachinery::NameRule;
+use apimachinery::{FieldError, FieldErrors, FieldPath, dns1035_label_error};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIServiceSpec;
 
 use crate::{Column, Permission, StatusMetadata, Strategy, Subresource};
 
@@ -16,11 +16,16 @@ impl Strategy for APIServices {
     type Kind = APIService;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Service", |service, _| match service.spec.as_ref().and_then(|spec| spec.service.as_ref()) {
-            Some(target) => {
-                format!("{}/{}", target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default()).into()
+        Column::text("Service", |service, _| {
+            match service.spec.as_ref().and_then(|spec| spec.service.as_ref()) {
+                Some(target) => format!(
+                    "{}/{}",
+                    target.namespace.as_deref().unwrap_or_default(),
+                    target.name.as_deref().unwrap_or_default()
+                )
+                .into(),
+                None => "Local".into(),
             }
-            None => "Local".into(),
         }),
         Column::text("Available", |service, _| available(service).into()),
         Column::age(),
@@ -47,7 +52,11 @@ impl Strategy for APIServices {
             let expected = format!("{version}.{group}");
             if name != expected {
                 let why = format!("must be `spec.version+\".\"+spec.group`: {expected:?}");
-                errors.push(FieldError::invalid(&crate::validation::path(&["metadata", "name"]), name, why));
+                errors.push(FieldError::invalid(
+                    &crate::validation::path(&["metadata", "name"]),
+                    name,
+                    why,
+                ));
             }
             match group {
                 "" if version != "v1" => {
@@ -75,7 +84,10 @@ impl Strategy for APIServices {
     }
 
     fn validate_status_update(service: &APIService, _old: &APIService) -> FieldErrors {
-        let conditions = service.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let conditions = service
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
         found(|errors| {
             for (index, condition) in conditions.enumerate() {
                 let path = path(&["status", "conditions"]).index(index).child("status");
@@ -86,12 +98,18 @@ impl Strategy for APIServices {
 }
 
 fn available(service: &APIService) -> String {
-    let conditions = service.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = service
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     let Some(condition) = conditions.iter().find(|condition| condition.type_ == "Available") else {
         return "Unknown".to_owned();
     };
     match condition.reason.as_deref().unwrap_or_default() {
-        reason if condition.status != "True" && !reason.is_empty() => format!("{} ({reason})", condition.status),
+        reason if condition.status != "True" && !reason.is_empty() => {
+            format!("{} ({reason})", condition.status)
+        }
         _ => condition.status.clone(),
     }
 }
@@ -122,6 +140,10 @@ fn target(errors: &mut FieldErrors, spec: &APIServiceSpec, path: &FieldPath) {
         errors.push(FieldError::invalid(&path.child("port"), port, why));
     }
     if is_insecure && bundle_bytes > 0 {
-        errors.push(FieldError::invalid(&insecure_path, true, "may not be true if caBundle is present"));
+        errors.push(FieldError::invalid(
+            &insecure_path,
+            true,
+            "may not be true if caBundle is present",
+        ));
     }
 }

@@ -4,11 +4,11 @@ use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::Value;
 
-use crate::{Column, Strategy};
 use crate::cells;
 use crate::validation::changes::immutable;
 use crate::validation::found;
 use crate::validation::numbers::non_negative;
+use crate::{Column, Strategy};
 
 /// Objects of kind `ControllerRevision`.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ impl Strategy for ControllerRevisions {
                 errors.push(FieldError::required(&FieldPath::new("data"), "data is mandatory"));
             }
             Some(Value::Object(_)) => {}
-            Some(_) => errors.push(FieldError::required(&FieldPath::new("data"), "data must be a valid JSON object")),
+            Some(_) => errors.push(FieldError::required(
+                &FieldPath::new("data"),
+                "data must be a valid JSON object",
+            )),
         })
     }
 
@@ -45,7 +48,9 @@ impl Strategy for ControllerRevisions {
 /// The controlling owner as `kind.group/name`.
 fn controller(object: &ControllerRevision) -> String {
     let owners = object.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else { return cells::NONE.to_owned() };
+    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+        return cells::NONE.to_owned();
+    };
     match owner.api_version.split_once('/') {
         Some((group, _)) => format!("{}.{group}/{}", owner.kind.to_lowercase(), owner.name),
         None => format!("{}/{}", owner.kind.to_lowercase(), owner.name),

@@ -4,27 +4,34 @@ use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use k8s_openapi::api::core::v1::Container;
-use crate::{Column, Generation, Strategy, Subresource};
 use super::workload;
 use crate::cells;
 use crate::pod_template::validation::template_spec;
 use crate::pod_template::warnings::template_warnings;
+use crate::pod_template::{default_template, default_text};
 use crate::validation::changes::{immutable, json};
 use crate::validation::numbers::non_negative;
 use crate::validation::{amounts, found, path, selectors, text};
-use crate::pod_template::{default_template, default_text};
+use crate::{Column, Generation, Strategy, Subresource};
+use k8s_openapi::api::core::v1::Container;
 
 /// Counts the templates, for clients older than the generation of objects.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn template_generation(set: &DaemonSet) -> i64 {
-    let text = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(TEMPLATE_GENERATION));
+    let text = set
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(TEMPLATE_GENERATION));
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn set_template_generation(set: &mut DaemonSet, generation: i64) {
-    set.metadata.annotations.get_or_insert_default().insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
+    set.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(TEMPLATE_GENERATION.to_owned(), generation.to_string());
 }
 
 /// Objects of kind `DaemonSet`.
@@ -35,13 +42,39 @@ impl Strategy for DaemonSets {
     type Kind = DaemonSet;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::integer("Desired", |object, _| object.status.as_ref().map_or(0, |status| status.desired_number_scheduled).into()),
-        Column::integer("Current", |object, _| object.status.as_ref().map_or(0, |status| status.current_number_scheduled).into()),
-        Column::integer("Ready", |object, _| object.status.as_ref().map_or(0, |status| status.number_ready).into()),
-        Column::integer("Up-to-date", |object, _| {
-            object.status.as_ref().and_then(|status| status.updated_number_scheduled).unwrap_or(0).into()
+        Column::integer("Desired", |object, _| {
+            object
+                .status
+                .as_ref()
+                .map_or(0, |status| status.desired_number_scheduled)
+                .into()
         }),
-        Column::integer("Available", |object, _| object.status.as_ref().and_then(|status| status.number_available).unwrap_or(0).into()),
+        Column::integer("Current", |object, _| {
+            object
+                .status
+                .as_ref()
+                .map_or(0, |status| status.current_number_scheduled)
+                .into()
+        }),
+        Column::integer("Ready", |object, _| {
+            object.status.as_ref().map_or(0, |status| status.number_ready).into()
+        }),
+        Column::integer("Up-to-date", |object, _| {
+            object
+                .status
+                .as_ref()
+                .and_then(|status| status.updated_number_scheduled)
+                .unwrap_or(0)
+                .into()
+        }),
+        Column::integer("Available", |object, _| {
+            object
+                .status
+                .as_ref()
+                .and_then(|status| status.number_available)
+                .unwrap_or(0)
+                .into()
+        }),
         Column::text("Node Selector", |object, _| {
             let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
             cells::labels(spec.and_then(|spec| spec.node_selector.as_ref()))
@@ -49,7 +82,9 @@ impl Strategy for DaemonSets {
         Column::age(),
         Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
         Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
-        Column::wide_text("Selector", |object, _| cells::selector(object.spec.as_ref().map(|spec| &spec.selector))),
+        Column::wide_text("Selector", |object, _| {
+            cells::selector(object.spec.as_ref().map(|spec| &spec.selector))
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["ds"];
     const CATEGORIES: &'static [&'static str] = &["all"];
@@ -57,7 +92,11 @@ impl Strategy for DaemonSets {
     const GENERATION: Generation = Generation::Spec;
 
     fn default(set: &mut DaemonSet) {
-        set.metadata.annotations.get_or_insert_default().entry(TEMPLATE_GENERATION.to_owned()).or_insert_with(|| "0".to_owned());
+        set.metadata
+            .annotations
+            .get_or_insert_default()
+            .entry(TEMPLATE_GENERATION.to_owned())
+            .or_insert_with(|| "0".to_owned());
         let Some(spec) = &mut set.spec else { return };
         default_template(&mut spec.template);
         let strategy = spec.update_strategy.get_or_insert_default();
@@ -77,7 +116,14 @@ impl Strategy for DaemonSets {
     fn prepare_for_update(set: &mut DaemonSet, old: &DaemonSet) {
         let template = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.template.clone());
         let before = template_generation(old);
-        set_template_generation(set, if template(set) == template(old) { before } else { before + 1 });
+        set_template_generation(
+            set,
+            if template(set) == template(old) {
+                before
+            } else {
+                before + 1
+            },
+        );
     }
 
     fn validate(set: &DaemonSet) -> FieldErrors {
@@ -97,9 +143,15 @@ impl Strategy for DaemonSets {
             workload::counts(
                 errors,
                 &[
-                    (Some(i64::from(status.current_number_scheduled)), "currentNumberScheduled"),
+                    (
+                        Some(i64::from(status.current_number_scheduled)),
+                        "currentNumberScheduled",
+                    ),
                     (Some(i64::from(status.number_misscheduled)), "numberMisscheduled"),
-                    (Some(i64::from(status.desired_number_scheduled)), "desiredNumberScheduled"),
+                    (
+                        Some(i64::from(status.desired_number_scheduled)),
+                        "desiredNumberScheduled",
+                    ),
                     (Some(i64::from(status.number_ready)), "numberReady"),
                     (status.observed_generation, "observedGeneration"),
                     (count(status.updated_number_scheduled), "updatedNumberScheduled"),
@@ -115,7 +167,10 @@ impl Strategy for DaemonSets {
     }
 
     fn warnings(set: &DaemonSet) -> Vec<String> {
-        template_warnings(set.spec.as_ref().map(|spec| &spec.template), &path(&["spec", "template"]))
+        template_warnings(
+            set.spec.as_ref().map(|spec| &spec.template),
+            &path(&["spec", "template"]),
+        )
     }
 }
 
@@ -128,13 +183,26 @@ fn spec_errors(errors: &mut FieldErrors, spec: &DaemonSetSpec, path: &FieldPath)
     let template_path = path.child("template");
     selectors::label_selector(errors, Some(&spec.selector), &path.child("selector"));
     let is_missing = selectors::is_empty(&spec.selector);
-    if is_missing || matches!(workload::matches(Some(&spec.selector), workload::template_labels(&spec.template)), workload::Match::No) {
+    if is_missing
+        || matches!(
+            workload::matches(Some(&spec.selector), workload::template_labels(&spec.template)),
+            workload::Match::No
+        )
+    {
         workload::does_not_match(errors, &spec.template, &template_path);
     }
     template_spec(errors, &spec.template, &template_path);
     workload::always_restarted(errors, &spec.template, "DaemonSet", &template_path);
-    non_negative(errors, spec.min_ready_seconds.unwrap_or(0), &path.child("minReadySeconds"));
-    update_strategy(errors, &spec.update_strategy.clone().unwrap_or_default(), &path.child("updateStrategy"));
+    non_negative(
+        errors,
+        spec.min_ready_seconds.unwrap_or(0),
+        &path.child("minReadySeconds"),
+    );
+    update_strategy(
+        errors,
+        &spec.update_strategy.clone().unwrap_or_default(),
+        &path.child("updateStrategy"),
+    );
     if let Some(limit) = spec.revision_history_limit {
         non_negative(errors, limit, &path.child("revisionHistoryLimit"));
     }
@@ -146,9 +214,15 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy,
         ("RollingUpdate", None) => errors.push(FieldError::required(&path.child("rollingUpdate"), "")),
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
         (kind, rolling) => {
-            let rolling = rolling.as_ref().map_or_else(|| "null".to_owned(), |rolling| {
-                in_order(&[("MaxUnavailable", json(&rolling.max_unavailable)), ("MaxSurge", json(&rolling.max_surge))])
-            });
+            let rolling = rolling.as_ref().map_or_else(
+                || "null".to_owned(),
+                |rolling| {
+                    in_order(&[
+                        ("MaxUnavailable", json(&rolling.max_unavailable)),
+                        ("MaxSurge", json(&rolling.max_surge)),
+                    ])
+                },
+            );
             let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", json(kind));
             errors.push(FieldError::not_supported(path, kind, &["RollingUpdate", "OnDelete"]).shown_as(shown));
         }
@@ -170,7 +244,10 @@ fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateDaemonSet, pa
             let why = "may not be set when maxUnavailable is non-zero";
             errors.push(FieldError::invalid(&surge_path, json(surge), why));
         }
-        (false, false) => errors.push(FieldError::required(&unavailable_path, "cannot be 0 when maxSurge is 0")),
+        (false, false) => errors.push(FieldError::required(
+            &unavailable_path,
+            "cannot be 0 when maxSurge is 0",
+        )),
         _ => {}
     }
 }

@@ -1,18 +1,20 @@
 //! Deployments of `apps/v1`.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use k8s_openapi::api::core::v1::Container;
-use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
 use super::workload;
 use crate::cells;
 use crate::pod_template::warnings::template_warnings;
+use crate::pod_template::{default_template, default_text};
 use crate::validation::changes::immutable;
 use crate::validation::numbers::non_negative;
 use crate::validation::{amounts, found, path, text};
-use crate::pod_template::{default_template, default_text};
+use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
+use k8s_openapi::api::core::v1::Container;
 
 /// Objects of kind `Deployment`.
 #[derive(Debug)]
@@ -26,8 +28,12 @@ impl Strategy for Deployments {
             let desired = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
             format!("{}/{desired}", status(object, |status| status.ready_replicas)).into()
         }),
-        Column::text("Up-to-date", |object, _| status(object, |status| status.updated_replicas).into()),
-        Column::text("Available", |object, _| status(object, |status| status.available_replicas).into()),
+        Column::text("Up-to-date", |object, _| {
+            status(object, |status| status.updated_replicas).into()
+        }),
+        Column::text("Available", |object, _| {
+            status(object, |status| status.available_replicas).into()
+        }),
         Column::age(),
         Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
         Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
@@ -45,15 +51,21 @@ impl Strategy for Deployments {
     const GENERATION: Generation = Generation::Spec;
 
     fn default(deployment: &mut Deployment) {
-        let Some(spec) = &mut deployment.spec else { return };
+        let Some(spec) = &mut deployment.spec else {
+            return;
+        };
         default_template(&mut spec.template);
         spec.replicas.get_or_insert(1);
         let strategy = spec.strategy.get_or_insert_default();
         default_text(&mut strategy.type_, "RollingUpdate");
         if strategy.type_.as_deref() == Some("RollingUpdate") {
             let rolling = strategy.rolling_update.get_or_insert_default();
-            rolling.max_unavailable.get_or_insert_with(|| IntOrString::String("25%".to_owned()));
-            rolling.max_surge.get_or_insert_with(|| IntOrString::String("25%".to_owned()));
+            rolling
+                .max_unavailable
+                .get_or_insert_with(|| IntOrString::String("25%".to_owned()));
+            rolling
+                .max_surge
+                .get_or_insert_with(|| IntOrString::String("25%".to_owned()));
         }
         spec.revision_history_limit.get_or_insert(10);
         spec.progress_deadline_seconds.get_or_insert(600);
@@ -71,12 +83,25 @@ impl Strategy for Deployments {
     }
 
     fn validate(deployment: &Deployment) -> FieldErrors {
-        found(|errors| spec_errors(errors, &deployment.spec.clone().unwrap_or_default(), &FieldPath::new("spec")))
+        found(|errors| {
+            spec_errors(
+                errors,
+                &deployment.spec.clone().unwrap_or_default(),
+                &FieldPath::new("spec"),
+            );
+        })
     }
 
     fn validate_update(deployment: &Deployment, old: &Deployment) -> FieldErrors {
         let selector = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.selector.clone());
-        found(|errors| immutable(errors, &selector(deployment), &selector(old), &path(&["spec", "selector"])))
+        found(|errors| {
+            immutable(
+                errors,
+                &selector(deployment),
+                &selector(old),
+                &path(&["spec", "selector"]),
+            );
+        })
     }
 
     fn validate_status_update(deployment: &Deployment, old: &Deployment) -> FieldErrors {
@@ -87,8 +112,9 @@ impl Strategy for Deployments {
 
     fn warnings(deployment: &Deployment) -> Vec<String> {
         let template = deployment.spec.as_ref().map(|spec| &spec.template);
-        let mut warnings: Vec<String> =
-            workload::host_name_warning(&deployment.metadata, "Pod names and hostnames").into_iter().collect();
+        let mut warnings: Vec<String> = workload::host_name_warning(&deployment.metadata, "Pod names and hostnames")
+            .into_iter()
+            .collect();
         warnings.extend(template_warnings(template, &path(&["spec", "template"])));
         warnings
     }
@@ -97,7 +123,10 @@ impl Strategy for Deployments {
         if deployment.metadata.generation == old.metadata.generation {
             return Vec::new();
         }
-        template_warnings(deployment.spec.as_ref().map(|spec| &spec.template), &path(&["spec", "template"]))
+        template_warnings(
+            deployment.spec.as_ref().map(|spec| &spec.template),
+            &path(&["spec", "template"]),
+        )
     }
 }
 
@@ -114,7 +143,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &DeploymentSpec, path: &FieldPath
     non_negative(errors, spec.replicas.unwrap_or(0), &path.child("replicas"));
     workload::required_selector(errors, &spec.selector, "deployment", path);
     workload::replicated_template(errors, &spec.selector, &spec.template, path);
-    strategy(errors, &spec.strategy.clone().unwrap_or_default(), &path.child("strategy"));
+    strategy(
+        errors,
+        &spec.strategy.clone().unwrap_or_default(),
+        &path.child("strategy"),
+    );
     let ready_seconds = spec.min_ready_seconds.unwrap_or(0);
     non_negative(errors, ready_seconds, &path.child("minReadySeconds"));
     if let Some(limit) = spec.revision_history_limit {
@@ -124,7 +157,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &DeploymentSpec, path: &FieldPath
         let path = path.child("progressDeadlineSeconds");
         non_negative(errors, deadline, &path);
         if deadline <= ready_seconds {
-            errors.push(FieldError::invalid(&path, deadline, "must be greater than minReadySeconds"));
+            errors.push(FieldError::invalid(
+                &path,
+                deadline,
+                "must be greater than minReadySeconds",
+            ));
         }
     }
 }
@@ -142,9 +179,9 @@ fn strategy(errors: &mut FieldErrors, strategy: &DeploymentStrategy, path: &Fiel
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &own),
         ("Recreate", None) => {}
         (kind, rolling) => {
-            let rolling = rolling.as_ref().map(|rolling| {
-                serde_json::json!({"MaxUnavailable": rolling.max_unavailable, "MaxSurge": rolling.max_surge})
-            });
+            let rolling = rolling.as_ref().map(
+                |rolling| serde_json::json!({"MaxUnavailable": rolling.max_unavailable, "MaxSurge": rolling.max_surge}),
+            );
             let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling});
             errors.push(FieldError::not_supported(path, shown, &["Recreate", "RollingUpdate"]));
         }
@@ -187,6 +224,12 @@ fn status_errors(errors: &mut FieldErrors, status: &DeploymentStatus, collisions
         (status.available_replicas, "availableReplicas"),
     ];
     workload::within_replicas(errors, status.replicas.unwrap_or(0), &parts, path);
-    workload::available_within_ready(errors, status.available_replicas, status.ready_replicas, "readyReplicas", path);
+    workload::available_within_ready(
+        errors,
+        status.available_replicas,
+        status.ready_replicas,
+        "readyReplicas",
+        path,
+    );
     workload::collisions(errors, status.collision_count, collisions, path);
 }

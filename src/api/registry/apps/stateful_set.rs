@@ -1,19 +1,21 @@
 //! Stateful Sets of `apps/v1`.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, NameRule, in_order};
-use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
+use k8s_openapi::api::apps::v1::{
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume};
 
-use k8s_openapi::api::core::v1::Container;
-use crate::{Column, Generation, Strategy, Subresource};
 use super::workload;
 use crate::cells;
 use crate::pod_template::validation::{claim_spec, pod_annotations, template_spec};
 use crate::pod_template::warnings::template_warnings;
+use crate::pod_template::{default_claim_spec, default_template, default_text};
 use crate::validation::changes::json;
 use crate::validation::numbers::non_negative;
 use crate::validation::{amounts, found, names, one_of, path, selectors, text};
-use crate::pod_template::{default_claim_spec, default_template, default_text};
+use crate::{Column, Generation, Strategy, Subresource};
+use k8s_openapi::api::core::v1::Container;
 
 /// Objects of kind `StatefulSet`.
 #[derive(Debug)]
@@ -25,7 +27,11 @@ impl Strategy for StatefulSets {
         Column::name(),
         Column::text("Ready", |object, _| {
             let desired = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-            let ready = object.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+            let ready = object
+                .status
+                .as_ref()
+                .and_then(|status| status.ready_replicas)
+                .unwrap_or(0);
             format!("{ready}/{desired}").into()
         }),
         Column::age(),
@@ -45,7 +51,11 @@ impl Strategy for StatefulSets {
         let strategy = spec.update_strategy.get_or_insert_default();
         default_text(&mut strategy.type_, "RollingUpdate");
         if strategy.type_.as_deref() == Some("RollingUpdate") {
-            strategy.rolling_update.get_or_insert_default().partition.get_or_insert(0);
+            strategy
+                .rolling_update
+                .get_or_insert_default()
+                .partition
+                .get_or_insert(0);
         }
         let retention = spec.persistent_volume_claim_retention_policy.get_or_insert_default();
         default_text(&mut retention.when_deleted, "Retain");
@@ -66,11 +76,18 @@ impl Strategy for StatefulSets {
     }
 
     fn validate_update(set: &StatefulSet, old: &StatefulSet) -> FieldErrors {
-        let (spec, before) = (set.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
+        let (spec, before) = (
+            set.spec.clone().unwrap_or_default(),
+            old.spec.clone().unwrap_or_default(),
+        );
         let path = FieldPath::new("spec");
         // What was accepted before the rules were as they are stays.
         let was_good = found(|errors| spec_errors(errors, &before, Checks::AllButClaims, &path)).is_empty();
-        let checks = if was_good { Checks::AllButClaims } else { Checks::NoTemplate };
+        let checks = if was_good {
+            Checks::AllButClaims
+        } else {
+            Checks::NoTemplate
+        };
         found(|errors| {
             spec_errors(errors, &spec, checks, &path);
             let kept = StatefulSetSpec {
@@ -127,7 +144,10 @@ impl Strategy for StatefulSets {
     fn warnings(set: &StatefulSet) -> Vec<String> {
         let spec = set.spec.as_ref();
         let mut warnings = template_warnings(spec.map(|spec| &spec.template), &path(&["spec", "template"]));
-        if spec.and_then(|spec| spec.revision_history_limit).is_some_and(|limit| limit < 0) {
+        if spec
+            .and_then(|spec| spec.revision_history_limit)
+            .is_some_and(|limit| limit < 0)
+        {
             let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
                         recommended";
             warnings.push(text.to_owned());
@@ -158,10 +178,17 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
             errors.push(FieldError::invalid(&path.child("podManagementPolicy"), other, why));
         }
     }
-    update_strategy(errors, &spec.update_strategy.clone().unwrap_or_default(), &path.child("updateStrategy"));
+    update_strategy(
+        errors,
+        &spec.update_strategy.clone().unwrap_or_default(),
+        &path.child("updateStrategy"),
+    );
     if let Some(policy) = &spec.persistent_volume_claim_retention_policy {
         let path = path.child("persistentVolumeClaimRetentionPolicy");
-        for (value, field) in [(&policy.when_deleted, "whenDeleted"), (&policy.when_scaled, "whenScaled")] {
+        for (value, field) in [
+            (&policy.when_deleted, "whenDeleted"),
+            (&policy.when_scaled, "whenScaled"),
+        ] {
             one_of(errors, text(value), &["Retain", "Delete"], &path.child(field));
         }
     }
@@ -172,7 +199,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
         }
     }
     non_negative(errors, spec.replicas.unwrap_or(0), &path.child("replicas"));
-    non_negative(errors, spec.min_ready_seconds.unwrap_or(0), &path.child("minReadySeconds"));
+    non_negative(
+        errors,
+        spec.min_ready_seconds.unwrap_or(0),
+        &path.child("minReadySeconds"),
+    );
     if let Some(ordinals) = &spec.ordinals {
         non_negative(errors, ordinals.start.unwrap_or(0), &path.child("ordinals.start"));
     }
@@ -212,16 +243,25 @@ fn template(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks, pa
 /// The controller names the pod's host and brings the volumes of the claims.
 fn as_the_controller_makes_it(spec: &StatefulSetSpec) -> PodTemplateSpec {
     let mut template = spec.template.clone();
-    let Some(pod) = &mut template.spec else { return template };
+    let Some(pod) = &mut template.spec else {
+        return template;
+    };
     pod.subdomain = None;
     pod.hostname = None;
     let claims = spec.volume_claim_templates.as_deref().unwrap_or_default();
     if claims.is_empty() {
         return template;
     }
-    let names: std::collections::BTreeSet<String> =
-        claims.iter().map(|claim| claim.metadata.name.clone().unwrap_or_default()).collect();
-    let kept = pod.volumes.take().unwrap_or_default().into_iter().filter(|volume| !names.contains(&volume.name));
+    let names: std::collections::BTreeSet<String> = claims
+        .iter()
+        .map(|claim| claim.metadata.name.clone().unwrap_or_default())
+        .collect();
+    let kept = pod
+        .volumes
+        .take()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|volume| !names.contains(&volume.name));
     let made = names.iter().map(|name| Volume {
         name: name.clone(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -236,7 +276,10 @@ fn as_the_controller_makes_it(spec: &StatefulSetSpec) -> PodTemplateSpec {
 
 fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrategy, path: &FieldPath) {
     let shown = |rolling: &RollingUpdateStatefulSetStrategy| {
-        in_order(&[("Partition", rolling.partition.unwrap_or(0).into()), ("MaxUnavailable", json(&rolling.max_unavailable))])
+        in_order(&[
+            ("Partition", rolling.partition.unwrap_or(0).into()),
+            ("MaxUnavailable", json(&rolling.max_unavailable)),
+        ])
     };
     match (text(&strategy.type_), &strategy.rolling_update) {
         ("", _) => errors.push(FieldError::required(path, "")),
@@ -248,14 +291,20 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrateg
         ("OnDelete" | "RollingUpdate", None) => {}
         (kind, rolling) => {
             let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling.as_ref().map(shown)});
-            errors.push(FieldError::invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'"));
+            errors.push(FieldError::invalid(
+                path,
+                shown,
+                "must be 'RollingUpdate' or 'OnDelete'",
+            ));
         }
     }
 }
 
 fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateStatefulSetStrategy, path: &FieldPath) {
     non_negative(errors, rolling.partition.unwrap_or(0), &path.child("partition"));
-    let Some(unavailable) = &rolling.max_unavailable else { return };
+    let Some(unavailable) = &rolling.max_unavailable else {
+        return;
+    };
     let path = path.child("maxUnavailable");
     amounts::positive_int_or_percent(errors, unavailable, &path);
     if amounts::number_of(unavailable) == 0 {

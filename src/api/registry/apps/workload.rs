@@ -51,7 +51,11 @@ pub(crate) fn matches(selector: Option<&LabelSelector>, labels: Option<&BTreeMap
 pub(crate) fn does_not_match(errors: &mut FieldErrors, template: &PodTemplateSpec, path: &FieldPath) {
     let path = path.child("metadata").child("labels");
     let shown = changes::json(&template_labels(template));
-    errors.push(FieldError::invalid(&path, shown, "`selector` does not match template `labels`"));
+    errors.push(FieldError::invalid(
+        &path,
+        shown,
+        "`selector` does not match template `labels`",
+    ));
 }
 
 /// The template of replica sets and deployments.
@@ -65,7 +69,11 @@ pub(super) fn replicated_template(
     match matches(Some(selector), template_labels(template)) {
         Match::Unknown => {
             let why = "invalid label selector";
-            errors.push(FieldError::invalid(&path.child("selector"), changes::json(selector), why));
+            errors.push(FieldError::invalid(
+                &path.child("selector"),
+                changes::json(selector),
+                why,
+            ));
             return;
         }
         Match::No if !selectors::is_empty(selector) => does_not_match(errors, template, &path.child("template")),
@@ -80,9 +88,16 @@ pub(super) fn replicated_template(
 pub(crate) fn always_restarted(errors: &mut FieldErrors, template: &PodTemplateSpec, kind: &str, path: &FieldPath) {
     let policy = template.spec.as_ref().map_or("", |spec| text(&spec.restart_policy));
     one_of(errors, policy, &["Always"], &path.child("spec").child("restartPolicy"));
-    if template.spec.as_ref().is_some_and(|spec| spec.active_deadline_seconds.is_some()) {
+    if template
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.active_deadline_seconds.is_some())
+    {
         let why = format!("activeDeadlineSeconds in {kind} is not Supported");
-        errors.push(FieldError::forbidden(&path.child("spec").child("activeDeadlineSeconds"), why));
+        errors.push(FieldError::forbidden(
+            &path.child("spec").child("activeDeadlineSeconds"),
+            why,
+        ));
     }
 }
 
@@ -103,7 +118,11 @@ pub(crate) fn within_replicas(
     for (part, field) in parts {
         let part = part.unwrap_or(0);
         if part > replicas {
-            errors.push(FieldError::invalid(&path.child(field), part, "cannot be greater than status.replicas"));
+            errors.push(FieldError::invalid(
+                &path.child(field),
+                part,
+                "cannot be greater than status.replicas",
+            ));
         }
     }
 }
@@ -125,7 +144,11 @@ pub(crate) fn available_within_ready(
 /// Collisions are counted, never forgotten.
 pub(super) fn collisions(errors: &mut FieldErrors, new: Option<i32>, old: Option<i32>, path: &FieldPath) {
     if old.is_some_and(|old| new.is_none_or(|new| new < old)) {
-        errors.push(FieldError::invalid(&path.child("collisionCount"), new.unwrap_or(0), "cannot be decremented"));
+        errors.push(FieldError::invalid(
+            &path.child("collisionCount"),
+            new.unwrap_or(0),
+            "cannot be decremented",
+        ));
     }
 }
 

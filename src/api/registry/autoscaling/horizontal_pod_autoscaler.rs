@@ -1,26 +1,32 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v2`.
 
-use crate::validation::{found, text};
-use crate::validation::numbers::non_negative;
 use super::validation;
+use crate::validation::numbers::non_negative;
+use crate::validation::{found, text};
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v2::{
-    HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricSource,
+    HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget,
+    MetricValueStatus, ResourceMetricSource,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::{Column, Strategy, Subresource};
 use crate::cells;
+use crate::{Column, Strategy, Subresource};
 
 const DEFAULT_CPU_PERCENT: i32 = 80;
 
 /// Whoever says something of one direction gets the defaults of both.
 fn default_behavior(behavior: &mut HorizontalPodAutoscalerBehavior) {
-    let policy = |kind: &str, value: i32| HPAScalingPolicy { type_: kind.to_owned(), value, period_seconds: 15 };
+    let policy = |kind: &str, value: i32| HPAScalingPolicy {
+        type_: kind.to_owned(),
+        value,
+        period_seconds: 15,
+    };
     let up = behavior.scale_up.get_or_insert_default();
     up.stabilization_window_seconds.get_or_insert(0);
     up.select_policy.get_or_insert_with(|| "Max".to_owned());
-    up.policies.get_or_insert_with(|| vec![policy("Pods", 4), policy("Percent", 100)]);
+    up.policies
+        .get_or_insert_with(|| vec![policy("Pods", 4), policy("Percent", 100)]);
     let down = behavior.scale_down.get_or_insert_default();
     down.select_policy.get_or_insert_with(|| "Max".to_owned());
     down.policies.get_or_insert_with(|| vec![policy("Percent", 100)]);
@@ -35,7 +41,11 @@ impl Strategy for HorizontalPodAutoscalers {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Reference", |scaler, _| {
-            format!("{}/{}", scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name).into()
+            format!(
+                "{}/{}",
+                scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name
+            )
+            .into()
         }),
         Column::text("Targets", |scaler, _| targets(scaler).into()),
         Column::text("MinPods", |scaler, _| match scaler.spec.min_replicas {
@@ -43,7 +53,14 @@ impl Strategy for HorizontalPodAutoscalers {
             None => cells::UNSET.into(),
         }),
         Column::text("MaxPods", |scaler, _| scaler.spec.max_replicas.into()),
-        Column::text("Replicas", |scaler, _| scaler.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0).into()),
+        Column::text("Replicas", |scaler, _| {
+            scaler
+                .status
+                .as_ref()
+                .and_then(|status| status.current_replicas)
+                .unwrap_or(0)
+                .into()
+        }),
         Column::age(),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["hpa"];
@@ -62,8 +79,15 @@ impl Strategy for HorizontalPodAutoscalers {
                 average_utilization: Some(DEFAULT_CPU_PERCENT),
                 ..MetricTarget::default()
             };
-            let resource = Some(ResourceMetricSource { name: "cpu".to_owned(), target });
-            spec.metrics = Some(vec![MetricSpec { type_: "Resource".to_owned(), resource, ..MetricSpec::default() }]);
+            let resource = Some(ResourceMetricSource {
+                name: "cpu".to_owned(),
+                target,
+            });
+            spec.metrics = Some(vec![MetricSpec {
+                type_: "Resource".to_owned(),
+                resource,
+                ..MetricSpec::default()
+            }]);
         }
     }
 
@@ -82,7 +106,11 @@ impl Strategy for HorizontalPodAutoscalers {
         let status = scaler.status.clone().unwrap_or_default();
         found(|errors| {
             let path = FieldPath::new("status");
-            non_negative(errors, status.current_replicas.unwrap_or(0), &path.child("currentReplicas"));
+            non_negative(
+                errors,
+                status.current_replicas.unwrap_or(0),
+                &path.child("currentReplicas"),
+            );
             non_negative(errors, status.desired_replicas, &path.child("desiredReplicas"));
         })
     }
@@ -97,38 +125,65 @@ pub(super) fn targets(scaler: &HorizontalPodAutoscaler) -> String {
     if metrics.is_empty() {
         return cells::NONE.to_owned();
     }
-    let statuses = scaler.status.as_ref().and_then(|status| status.current_metrics.as_deref()).unwrap_or_default();
-    let texts: Vec<String> =
-        metrics.iter().enumerate().map(|(index, metric)| target(metric, statuses.get(index))).collect();
+    let statuses = scaler
+        .status
+        .as_ref()
+        .and_then(|status| status.current_metrics.as_deref())
+        .unwrap_or_default();
+    let texts: Vec<String> = metrics
+        .iter()
+        .enumerate()
+        .map(|(index, metric)| target(metric, statuses.get(index)))
+        .collect();
     let shown = texts[..texts.len().min(TARGETS_MAX)].join(", ");
-    if texts.len() > TARGETS_MAX { format!("{shown} + {} more...", texts.len() - TARGETS_MAX) } else { shown }
+    if texts.len() > TARGETS_MAX {
+        format!("{shown} + {} more...", texts.len() - TARGETS_MAX)
+    } else {
+        shown
+    }
 }
 
 fn target(metric: &MetricSpec, status: Option<&MetricStatus>) -> String {
     let empty = MetricTarget::default();
     match metric.type_.as_str() {
         "External" => {
-            let current = status.and_then(|status| status.external.as_ref()).map(|status| &status.current);
-            value_target(metric.external.as_ref().map_or(&empty, |source| &source.target), current)
+            let current = status
+                .and_then(|status| status.external.as_ref())
+                .map(|status| &status.current);
+            value_target(
+                metric.external.as_ref().map_or(&empty, |source| &source.target),
+                current,
+            )
         }
         "Object" => {
-            let current = status.and_then(|status| status.object.as_ref()).map(|status| &status.current);
+            let current = status
+                .and_then(|status| status.object.as_ref())
+                .map(|status| &status.current);
             value_target(metric.object.as_ref().map_or(&empty, |source| &source.target), current)
         }
         "Pods" => {
-            let current = status.and_then(|status| status.pods.as_ref()).map(|status| &status.current);
+            let current = status
+                .and_then(|status| status.pods.as_ref())
+                .map(|status| &status.current);
             let current = current.map_or(cells::UNKNOWN, |value| quantity(value.average_value.as_ref()));
-            let target = metric.pods.as_ref().and_then(|source| source.target.average_value.as_ref());
+            let target = metric
+                .pods
+                .as_ref()
+                .and_then(|source| source.target.average_value.as_ref());
             format!("{current}/{}", quantity(target))
         }
         "Resource" => {
-            let current = status.and_then(|status| status.resource.as_ref()).map(|status| &status.current);
+            let current = status
+                .and_then(|status| status.resource.as_ref())
+                .map(|status| &status.current);
             let source = metric.resource.as_ref();
             let name = source.map_or("", |source| source.name.as_str());
             utilisation_target(name, source.map_or(&empty, |source| &source.target), current)
         }
         "ContainerResource" => {
-            let current = status.and_then(|status| status.container_resource.as_ref()).map(|status| &status.current);
+            let current = status
+                .and_then(|status| status.container_resource.as_ref())
+                .map(|status| &status.current);
             let source = metric.container_resource.as_ref();
             let name = source.map_or("", |source| source.name.as_str());
             utilisation_target(name, source.map_or(&empty, |source| &source.target), current)
@@ -144,7 +199,11 @@ fn quantity(quantity: Option<&Quantity>) -> &str {
 fn value_target(target: &MetricTarget, current: Option<&MetricValueStatus>) -> String {
     if let Some(average) = &target.average_value {
         let current = current.and_then(|value| value.average_value.as_ref());
-        format!("{}/{} (avg)", current.map_or(cells::UNKNOWN, |value| &value.0), average.0)
+        format!(
+            "{}/{} (avg)",
+            current.map_or(cells::UNKNOWN, |value| &value.0),
+            average.0
+        )
     } else {
         let current = current.map_or(cells::UNKNOWN, |value| quantity(value.value.as_ref()));
         format!("{current}/{}", quantity(target.value.as_ref()))

@@ -1,15 +1,15 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v1`.
 
-use crate::validation::{found, text};
-use crate::validation::numbers::non_negative;
 use super::validation;
-use apimachinery::{FieldError, FieldErrors, FieldPath};
+use crate::validation::numbers::non_negative;
+use crate::validation::{found, text};
 use apimachinery::Object;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
-use crate::{Column, StoredAs, Strategy, Subresource};
 use crate::cells;
+use crate::{Column, StoredAs, Strategy, Subresource};
 
 /// Objects of kind `HorizontalPodAutoscaler`.
 #[derive(Debug)]
@@ -20,7 +20,11 @@ impl Strategy for HorizontalPodAutoscalers {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Reference", |scaler, _| {
-            format!("{}/{}", scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name).into()
+            format!(
+                "{}/{}",
+                scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name
+            )
+            .into()
         }),
         Column::text("Targets", |scaler, _| targets_of_stored(scaler).into()),
         Column::text("MinPods", |scaler, _| match scaler.spec.min_replicas {
@@ -28,7 +32,13 @@ impl Strategy for HorizontalPodAutoscalers {
             None => cells::UNSET.into(),
         }),
         Column::text("MaxPods", |scaler, _| scaler.spec.max_replicas.into()),
-        Column::text("Replicas", |scaler, _| scaler.status.as_ref().map_or(0, |status| status.current_replicas).into()),
+        Column::text("Replicas", |scaler, _| {
+            scaler
+                .status
+                .as_ref()
+                .map_or(0, |status| status.current_replicas)
+                .into()
+        }),
         Column::age(),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["hpa"];
@@ -56,7 +66,12 @@ impl Strategy for HorizontalPodAutoscalers {
             validation::scaling(errors, (spec.min_replicas, spec.max_replicas), target, &path);
             // The percentage is the first metric, as the second version tells it.
             if let Some(percent) = spec.target_cpu_utilization_percentage.filter(|percent| *percent < 1) {
-                let path = path.child("metrics").index(0).child("resource").child("target").child("averageUtilization");
+                let path = path
+                    .child("metrics")
+                    .index(0)
+                    .child("resource")
+                    .child("target")
+                    .child("averageUtilization");
                 errors.push(FieldError::invalid(&path, percent, "must be greater than 0"));
             }
         })
@@ -75,7 +90,9 @@ impl Strategy for HorizontalPodAutoscalers {
 /// The targets as version 2 has them: version 1 keeps most in annotations.
 fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
     let object = serde_json::to_value(scaler).ok().and_then(Object::from_value);
-    let Some(mut object) = object else { return cells::NONE.to_owned() };
+    let Some(mut object) = object else {
+        return cells::NONE.to_owned();
+    };
     to_stored(&mut object);
     match serde_json::from_value(object.into_value()) {
         Ok(stored) => super::horizontal_pod_autoscaler::targets(&stored),
@@ -101,7 +118,9 @@ fn to_stored(object: &mut Object) {
     if let Some(behavior) = take_annotation(object, BEHAVIOR) {
         object.set_at(&["spec", "behavior"], behavior);
     }
-    let mut current = take_annotation(object, CURRENT_METRICS).and_then(into_list).unwrap_or_default();
+    let mut current = take_annotation(object, CURRENT_METRICS)
+        .and_then(into_list)
+        .unwrap_or_default();
     if let Some(percent) = object.remove_at(&["status", "currentCPUUtilizationPercentage"]) {
         current.push(json!({"type": "Resource", "resource": {
             "name": "cpu", "current": {"averageUtilization": percent}}}));
@@ -115,13 +134,19 @@ fn to_stored(object: &mut Object) {
 }
 
 fn from_stored(object: &mut Object) {
-    let metrics = object.remove_at(&["spec", "metrics"]).and_then(into_list).unwrap_or_default();
+    let metrics = object
+        .remove_at(&["spec", "metrics"])
+        .and_then(into_list)
+        .unwrap_or_default();
     let (cpu, others) = split_cpu(metrics, "target");
     if let Some(percent) = cpu {
         object.set_at(&["spec", "targetCPUUtilizationPercentage"], percent);
     }
     keep_in_annotation(object, METRICS, (!others.is_empty()).then(|| others.into()));
-    let current = object.remove_at(&["status", "currentMetrics"]).and_then(into_list).unwrap_or_default();
+    let current = object
+        .remove_at(&["status", "currentMetrics"])
+        .and_then(into_list)
+        .unwrap_or_default();
     if let (Some(percent), _) = split_cpu(current.clone(), "current") {
         object.set_at(&["status", "currentCPUUtilizationPercentage"], percent);
     }

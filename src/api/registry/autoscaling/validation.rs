@@ -20,16 +20,28 @@ pub(super) fn scaling(
     path: &FieldPath,
 ) {
     if let Some(min) = min.filter(|min| *min < 1) {
-        errors.push(FieldError::invalid(&path.child("minReplicas"), min, "must be greater than or equal to 1"));
+        errors.push(FieldError::invalid(
+            &path.child("minReplicas"),
+            min,
+            "must be greater than or equal to 1",
+        ));
     }
     let max_path = path.child("maxReplicas");
     if max == 0 {
         errors.push(FieldError::required(&max_path, "must be set and greater than 0"));
     } else if max < 0 {
-        errors.push(FieldError::invalid(&max_path, max, "must be greater than or equal to 1"));
+        errors.push(FieldError::invalid(
+            &max_path,
+            max,
+            "must be greater than or equal to 1",
+        ));
     }
     if min.is_some_and(|min| max < min) {
-        errors.push(FieldError::invalid(&max_path, max, "must be greater than or equal to `minReplicas`"));
+        errors.push(FieldError::invalid(
+            &max_path,
+            max,
+            "must be greater than or equal to `minReplicas`",
+        ));
     }
     let path = path.child("scaleTargetRef");
     reference(errors, kind, name, api_version, &path);
@@ -44,7 +56,9 @@ pub(super) fn metrics_and_behavior(errors: &mut FieldErrors, spec: &HorizontalPo
     for (index, metric) in metrics.iter().enumerate() {
         one_metric(errors, metric, &path.child("metrics").index(index));
     }
-    let lets_zero = metrics.iter().any(|metric| matches!(metric.type_.as_str(), "Object" | "External"));
+    let lets_zero = metrics
+        .iter()
+        .any(|metric| matches!(metric.type_.as_str(), "Object" | "External"));
     if spec.min_replicas == Some(0) && !lets_zero {
         let why = "must specify at least one Object or External metric to support scaling to zero replicas";
         errors.push(FieldError::forbidden(&path.child("metrics"), why));
@@ -78,7 +92,11 @@ fn scaling_rules(errors: &mut FieldErrors, rules: &HPAScalingRules, path: &Field
     if let Some(seconds) = rules.stabilization_window_seconds {
         let path = path.child("stabilizationWindowSeconds");
         if seconds < 0 {
-            errors.push(FieldError::invalid(&path, seconds, "must be greater than or equal to zero"));
+            errors.push(FieldError::invalid(
+                &path,
+                seconds,
+                "must be greater than or equal to zero",
+            ));
         }
         if seconds > WINDOW_SECONDS_MAX {
             let why = format!("must be less than or equal to {WINDOW_SECONDS_MAX}");
@@ -104,7 +122,10 @@ fn scaling_rules(errors: &mut FieldErrors, rules: &HPAScalingRules, path: &Field
 fn scaling_policy(errors: &mut FieldErrors, policy: &HPAScalingPolicy, path: &FieldPath) {
     one_of(errors, &policy.type_, &["Percent", "Pods"], &path.child("type"));
     let period_path = path.child("periodSeconds");
-    for (number, path) in [(policy.value, &path.child("value")), (policy.period_seconds, &period_path)] {
+    for (number, path) in [
+        (policy.value, &path.child("value")),
+        (policy.period_seconds, &period_path),
+    ] {
         if number <= 0 {
             errors.push(FieldError::invalid(path, number, "must be greater than zero"));
         }
@@ -143,7 +164,10 @@ fn one_metric(errors: &mut FieldErrors, metric: &MetricSpec, path: &FieldPath) {
     }
     if present.len() != 1 {
         for other in present.iter().filter(|field| **field != expected) {
-            errors.push(FieldError::forbidden(&path.child(other), "must populate the given metric source only"));
+            errors.push(FieldError::forbidden(
+                &path.child(other),
+                "must populate the given metric source only",
+            ));
         }
     }
 }
@@ -156,14 +180,23 @@ fn present(metric: &MetricSpec) -> Vec<&'static str> {
         (metric.resource.is_some(), "resource"),
         (metric.container_resource.is_some(), "containerResource"),
     ];
-    all.into_iter().filter(|(is_set, _)| *is_set).map(|(_, field)| field).collect()
+    all.into_iter()
+        .filter(|(is_set, _)| *is_set)
+        .map(|(_, field)| field)
+        .collect()
 }
 
 fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &FieldPath) {
     if let ("object", Some(object)) = (field, &metric.object) {
         let described = &object.described_object;
         let path_of_object = path.child("describedObject");
-        reference(errors, &described.kind, &described.name, text(&described.api_version), &path_of_object);
+        reference(
+            errors,
+            &described.kind,
+            &described.name,
+            text(&described.api_version),
+            &path_of_object,
+        );
         identifier(errors, &object.metric, &path.child("metric"));
         let target_path = target(errors, &object.target, path);
         if object.target.value.is_none() && object.target.average_value.is_none() {
@@ -196,17 +229,26 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
     }
     if let ("resource", Some(resource)) = (field, &metric.resource) {
         if resource.name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), "must specify a resource name"));
+            errors.push(FieldError::required(
+                &path.child("name"),
+                "must specify a resource name",
+            ));
         }
         use_target(errors, &resource.target, path);
     }
     if let ("containerResource", Some(resource)) = (field, &metric.container_resource) {
         match resource.name.as_str() {
-            "" => errors.push(FieldError::required(&path.child("name"), "must specify a resource name")),
+            "" => errors.push(FieldError::required(
+                &path.child("name"),
+                "must specify a resource name",
+            )),
             name => resource_names::of_container(errors, name, &path.child("name")),
         }
         match resource.container.as_str() {
-            "" => errors.push(FieldError::required(&path.child("container"), "must specify a container")),
+            "" => errors.push(FieldError::required(
+                &path.child("container"),
+                "must specify a container",
+            )),
             name => names::dns_label(errors, name, &path.child("container")),
         }
         use_target(errors, &resource.target, path);
@@ -231,19 +273,33 @@ fn use_target(errors: &mut FieldErrors, metric_target: &MetricTarget, path: &Fie
 fn target(errors: &mut FieldErrors, target: &MetricTarget, path: &FieldPath) -> FieldPath {
     let path = path.child("target");
     if target.type_.is_empty() {
-        errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
+        errors.push(FieldError::required(
+            &path.child("type"),
+            "must specify a metric target type",
+        ));
     }
     if !matches!(target.type_.as_str(), "Utilization" | "Value" | "AverageValue") {
         let why = "must be either Utilization, Value, or AverageValue";
         errors.push(FieldError::invalid(&path.child("type"), target.type_.as_str(), why));
     }
     for (field, value) in [("value", &target.value), ("averageValue", &target.average_value)] {
-        if let Some(value) = value.as_ref().filter(|value| amount(value) <= apimachinery::Quantity::ZERO) {
-            errors.push(FieldError::invalid(&path.child(field), shown(value), "must be positive"));
+        if let Some(value) = value
+            .as_ref()
+            .filter(|value| amount(value) <= apimachinery::Quantity::ZERO)
+        {
+            errors.push(FieldError::invalid(
+                &path.child(field),
+                shown(value),
+                "must be positive",
+            ));
         }
     }
     if let Some(percent) = target.average_utilization.filter(|percent| *percent < 1) {
-        errors.push(FieldError::invalid(&path.child("averageUtilization"), percent, "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            &path.child("averageUtilization"),
+            percent,
+            "must be greater than 0",
+        ));
     }
     path
 }

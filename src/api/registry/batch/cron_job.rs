@@ -3,16 +3,16 @@
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobSpec};
 
-use k8s_openapi::api::core::v1::Container;
-use crate::{Column, Generation, Strategy, Subresource};
 use super::job_spec::job_spec;
 use super::job_validation::spec_warnings;
 use crate::apps::workload;
 use crate::cells;
+use crate::pod_template::{default_template, default_text};
 use crate::validation::changes::json;
 use crate::validation::numbers::non_negative;
 use crate::validation::{found, path, required_one_of, text};
-use crate::pod_template::{default_template, default_text};
+use crate::{Column, Generation, Strategy, Subresource};
+use k8s_openapi::api::core::v1::Container;
 
 /// A job's name is the cron job's and eleven characters more, and fits a label.
 const NAME_CHARACTERS_MAX: usize = 52;
@@ -29,13 +29,23 @@ impl Strategy for CronJobs {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Schedule", |cron, _| cron.spec.schedule.clone().into()),
-        Column::text("Timezone", |cron, _| cron.spec.time_zone.as_deref().unwrap_or(cells::NONE).into()),
+        Column::text("Timezone", |cron, _| {
+            cron.spec.time_zone.as_deref().unwrap_or(cells::NONE).into()
+        }),
         Column::boolean("Suspend", |cron, _| cells::flag(cron.spec.suspend)),
         Column::integer("Active", |cron, _| {
-            cron.status.as_ref().and_then(|status| status.active.as_ref()).map_or(0, Vec::len).into()
+            cron.status
+                .as_ref()
+                .and_then(|status| status.active.as_ref())
+                .map_or(0, Vec::len)
+                .into()
         }),
         Column::text("Last Schedule", |cron, now| {
-            match cron.status.as_ref().and_then(|status| status.last_schedule_time.as_ref()) {
+            match cron
+                .status
+                .as_ref()
+                .and_then(|status| status.last_schedule_time.as_ref())
+            {
                 Some(time) => cells::since(Some(time), now).into(),
                 None => cells::NONE.into(),
             }
@@ -44,7 +54,13 @@ impl Strategy for CronJobs {
         Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
         Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
         Column::wide_text("Selector", |cron, _| {
-            cells::selector(cron.spec.job_template.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
+            cells::selector(
+                cron.spec
+                    .job_template
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.selector.as_ref()),
+            )
         }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["cj"];
@@ -80,8 +96,9 @@ impl Strategy for CronJobs {
     }
 
     fn warnings(cron: &CronJob) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            workload::host_name_warning(&cron.metadata, "Pod names and hostnames").into_iter().collect();
+        let mut warnings: Vec<String> = workload::host_name_warning(&cron.metadata, "Pod names and hostnames")
+            .into_iter()
+            .collect();
         warnings.extend(template_warnings(cron));
         warnings
     }
@@ -101,12 +118,20 @@ impl Strategy for CronJobs {
 }
 
 fn containers(cron: &CronJob) -> &[Container] {
-    let spec = cron.spec.job_template.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let spec = cron
+        .spec
+        .job_template
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
     spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
 }
 
 fn template_warnings(cron: &CronJob) -> Vec<String> {
-    spec_warnings(cron.spec.job_template.spec.as_ref(), &path(&["spec", "jobTemplate", "spec"]))
+    spec_warnings(
+        cron.spec.job_template.spec.as_ref(),
+        &path(&["spec", "jobTemplate", "spec"]),
+    )
 }
 
 fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJobSpec>, path: &FieldPath) {
@@ -115,12 +140,25 @@ fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJo
     } else {
         schedule(errors, spec, old, &path.child("schedule"));
     }
-    non_negative(errors, spec.starting_deadline_seconds.unwrap_or(0), &path.child("startingDeadlineSeconds"));
-    if let Some(zone) = spec.time_zone.as_ref().filter(|_| old.is_none_or(|old| old.time_zone != spec.time_zone)) {
+    non_negative(
+        errors,
+        spec.starting_deadline_seconds.unwrap_or(0),
+        &path.child("startingDeadlineSeconds"),
+    );
+    if let Some(zone) = spec
+        .time_zone
+        .as_ref()
+        .filter(|_| old.is_none_or(|old| old.time_zone != spec.time_zone))
+    {
         time_zone(errors, zone, &path.child("timeZone"));
     }
     let policies = ["Allow", "Forbid", "Replace"];
-    required_one_of(errors, text(&spec.concurrency_policy), &policies, &path.child("concurrencyPolicy"));
+    required_one_of(
+        errors,
+        text(&spec.concurrency_policy),
+        &policies,
+        &path.child("concurrencyPolicy"),
+    );
     let own = path.child("jobTemplate").child("spec");
     let empty = JobSpec::default();
     let job = spec.job_template.spec.as_ref().unwrap_or(&empty);
@@ -130,7 +168,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJo
         errors.push(FieldError::invalid(&own.child("selector"), json(&job.selector), why));
     }
     if job.manual_selector == Some(true) {
-        errors.push(FieldError::not_supported(&own.child("manualSelector"), true, &["nil", "false"]));
+        errors.push(FieldError::not_supported(
+            &own.child("manualSelector"),
+            true,
+            &["nil", "false"],
+        ));
     }
     for (limit, field) in [
         (spec.successful_jobs_history_limit, "successfulJobsHistoryLimit"),

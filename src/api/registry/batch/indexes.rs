@@ -18,22 +18,32 @@ pub(super) fn count(list: &str, completions: i32) -> Result<i32, String> {
 /// An index that both lists name.
 pub(super) fn overlap(completed: &str, failed: &str, completions: i32) -> Option<i32> {
     let parsed = |list: &str| -> Vec<(i32, i32)> {
-        list.split(',').filter_map(|interval| parse(interval, completions).ok()).collect()
+        list.split(',')
+            .filter_map(|interval| parse(interval, completions).ok())
+            .collect()
     };
     if completed.is_empty() || failed.is_empty() {
         return None;
     }
     let failed = parsed(failed);
     parsed(completed).into_iter().find_map(|(first, end)| {
-        failed.iter().find(|other| first <= other.1 && other.0 <= end).map(|other| first.max(other.0))
+        failed
+            .iter()
+            .find(|other| first <= other.1 && other.0 <= end)
+            .map(|other| first.max(other.0))
     })
 }
 
 fn parse(interval: &str, completions: i32) -> Result<(i32, i32), String> {
     let number = |text: &str| -> Result<i32, String> {
-        let number: i32 =
-            text.parse().map_err(|_error| format!("cannot convert string to integer for index: {text:?}"))?;
-        if number >= completions { Err(format!("too large index: {text:?}")) } else { Ok(number) }
+        let number: i32 = text
+            .parse()
+            .map_err(|_error| format!("cannot convert string to integer for index: {text:?}"))?;
+        if number >= completions {
+            Err(format!("too large index: {text:?}"))
+        } else {
+            Ok(number)
+        }
     };
     let parts: Vec<&str> = interval.split('-').collect();
     match parts.as_slice() {
@@ -59,7 +69,10 @@ mod tests {
     #[test]
     fn a_list_counts_its_intervals_and_grows() {
         assert_eq!(count("1,3-5", 10), Ok(4));
-        assert_eq!(count("3,1", 10), Err("non-increasing order, previous: 3, current: 1".to_owned()));
+        assert_eq!(
+            count("3,1", 10),
+            Err("non-increasing order, previous: 3, current: 1".to_owned())
+        );
         assert_eq!(count("10", 10), Err("too large index: \"10\"".to_owned()));
         assert_eq!(overlap("1,3-5", "4-6", 10), Some(4));
     }

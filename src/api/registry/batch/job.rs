@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
-use apimachinery::{FieldErrors, FieldPath};
-use env::Timestamp;
-use k8s_openapi::api::core::v1::Container;
-use crate::{Column, DefaultCascade, Generation, SelectableField, Strategy, Subresource};
 use super::{job_status, job_validation};
 use crate::apps::workload;
 use crate::cells;
 use crate::pod_template::{default_template, default_text};
+use crate::{Column, DefaultCascade, Generation, SelectableField, Strategy, Subresource};
+use apimachinery::{FieldErrors, FieldPath};
+use env::Timestamp;
+use k8s_openapi::api::core::v1::Container;
 
 /// Objects of kind `Job`.
 #[derive(Debug)]
@@ -27,28 +27,41 @@ impl Strategy for Jobs {
         Column::age(),
         Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
         Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
-        Column::wide_text("Selector", |job, _| cells::selector(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))),
+        Column::wide_text("Selector", |job, _| {
+            cells::selector(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
+        }),
     ];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Orphan;
     const GENERATION: Generation = Generation::Spec;
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[
-        SelectableField::with_fallback("status.successful", &["status.succeeded"], "0"),
-    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::with_fallback(
+        "status.successful",
+        &["status.succeeded"],
+        "0",
+    )];
 
     fn default(job: &mut Job) {
         let Some(spec) = &mut job.spec else { return };
         default_job_spec(spec);
-        let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+        let labels = spec
+            .template
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.labels.clone())
+            .unwrap_or_default();
         if !labels.is_empty() && job.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
             job.metadata.labels = Some(labels);
         }
     }
 
     fn prepare_for_create(job: &mut Job) {
-        let metadata = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
-        let has_labels_of_template = template_labels(job).unwrap_or_default() == job.metadata.labels.clone().unwrap_or_default();
+        let metadata = (
+            job.metadata.name.clone().unwrap_or_default(),
+            job.metadata.uid.clone().unwrap_or_default(),
+        );
+        let has_labels_of_template =
+            template_labels(job).unwrap_or_default() == job.metadata.labels.clone().unwrap_or_default();
         if let Some(spec) = job.spec.as_mut().filter(|spec| spec.manual_selector != Some(true)) {
             select_by_uid(spec, metadata.0, metadata.1);
         }
@@ -71,9 +84,13 @@ impl Strategy for Jobs {
     }
 
     fn warnings(job: &Job) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            workload::host_name_warning(&job.metadata, "Pod names and hostnames").into_iter().collect();
-        warnings.extend(job_validation::spec_warnings(job.spec.as_ref(), &FieldPath::new("spec")));
+        let mut warnings: Vec<String> = workload::host_name_warning(&job.metadata, "Pod names and hostnames")
+            .into_iter()
+            .collect();
+        warnings.extend(job_validation::spec_warnings(
+            job.spec.as_ref(),
+            &FieldPath::new("spec"),
+        ));
         warnings
     }
 
@@ -96,13 +113,22 @@ pub(super) const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-ui
 
 /// Gives the pods labels of their own and selects by them. What the author wrote stays; validation refuses what contradicts.
 fn select_by_uid(spec: &mut JobSpec, name: String, uid: String) {
-    let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    let labels = spec
+        .template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
     for (keys, value) in [(JOB_NAME_LABELS, &name), (CONTROLLER_UID_LABELS, &uid)] {
         for key in keys {
             labels.entry(key.to_owned()).or_insert_with(|| value.clone());
         }
     }
-    let selected = spec.selector.get_or_insert_default().match_labels.get_or_insert_default();
+    let selected = spec
+        .selector
+        .get_or_insert_default()
+        .match_labels
+        .get_or_insert_default();
     selected.entry(CONTROLLER_UID_LABEL.to_owned()).or_insert(uid);
 }
 
@@ -121,9 +147,17 @@ fn default_job_spec(spec: &mut JobSpec) {
     spec.completion_mode.get_or_insert_with(|| "NonIndexed".to_owned());
     spec.suspend.get_or_insert(false);
     spec.manual_selector.get_or_insert(false);
-    let replacement = if spec.pod_failure_policy.is_some() { "Failed" } else { "TerminatingOrFailed" };
+    let replacement = if spec.pod_failure_policy.is_some() {
+        "Failed"
+    } else {
+        "TerminatingOrFailed"
+    };
     default_text(&mut spec.pod_replacement_policy, replacement);
-    for rule in spec.pod_failure_policy.iter_mut().flat_map(|policy| policy.rules.iter_mut()) {
+    for rule in spec
+        .pod_failure_policy
+        .iter_mut()
+        .flat_map(|policy| policy.rules.iter_mut())
+    {
         for condition in rule.on_pod_conditions.iter_mut().flatten() {
             default_text(&mut condition.status, "True");
         }
@@ -136,9 +170,16 @@ fn containers(object: &Job) -> &[Container] {
 }
 
 fn state(job: &Job) -> &'static str {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     let holds = |kind: &str| {
-        conditions.iter().find(|condition| condition.type_ == kind).is_some_and(|condition| condition.status == "True")
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == kind)
+            .is_some_and(|condition| condition.status == "True")
     };
     if holds("Complete") {
         return "Complete";
@@ -149,13 +190,19 @@ fn state(job: &Job) -> &'static str {
     if job.metadata.deletion_timestamp.is_some() {
         return "Terminating";
     }
-    ["Suspended", "FailureTarget", "SuccessCriteriaMet"].into_iter().find(|kind| holds(kind)).unwrap_or("Running")
+    ["Suspended", "FailureTarget", "SuccessCriteriaMet"]
+        .into_iter()
+        .find(|kind| holds(kind))
+        .unwrap_or("Running")
 }
 
 fn completions(job: &Job) -> String {
     let succeeded = job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0);
     let spec = job.spec.as_ref();
-    match (spec.and_then(|spec| spec.completions), spec.and_then(|spec| spec.parallelism).unwrap_or(0)) {
+    match (
+        spec.and_then(|spec| spec.completions),
+        spec.and_then(|spec| spec.parallelism).unwrap_or(0),
+    ) {
         (Some(completions), _) => format!("{succeeded}/{completions}"),
         (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
         (None, _) => format!("{succeeded}/1"),
@@ -163,8 +210,15 @@ fn completions(job: &Job) -> String {
 }
 
 fn duration(job: &Job, now: Timestamp) -> String {
-    let Some(status) = &job.status else { return String::new() };
-    let Some(start) = &status.start_time else { return String::new() };
-    let end = status.completion_time.as_ref().map_or(now, |time| Timestamp::from_jiff(time.0));
+    let Some(status) = &job.status else {
+        return String::new();
+    };
+    let Some(start) = &status.start_time else {
+        return String::new();
+    };
+    let end = status
+        .completion_time
+        .as_ref()
+        .map_or(now, |time| Timestamp::from_jiff(time.0));
     cells::elapsed(Timestamp::from_jiff(start.0), end)
 }

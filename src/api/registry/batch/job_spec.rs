@@ -37,31 +37,48 @@ pub(super) fn job_spec(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPat
         (spec.completions.map(i64::from), "completions"),
         (spec.active_deadline_seconds, "activeDeadlineSeconds"),
         (spec.backoff_limit.map(i64::from), "backoffLimit"),
-        (spec.ttl_seconds_after_finished.map(i64::from), "ttlSecondsAfterFinished"),
+        (
+            spec.ttl_seconds_after_finished.map(i64::from),
+            "ttlSecondsAfterFinished",
+        ),
         (spec.backoff_limit_per_index.map(i64::from), "backoffLimitPerIndex"),
         (spec.max_failed_indexes.map(i64::from), "maxFailedIndexes"),
     ] {
         non_negative(errors, number.unwrap_or(0), &path.child(field));
     }
     if spec.max_failed_indexes.is_some() && spec.backoff_limit_per_index.is_none() {
-        errors.push(FieldError::required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"));
+        errors.push(FieldError::required(
+            &path.child("backoffLimitPerIndex"),
+            "when maxFailedIndexes is specified",
+        ));
     }
     if let Some(manager) = &spec.managed_by {
         let path = path.child("managedBy");
         names::domain_prefixed_path(errors, manager, &path);
         if manager.len() > MANAGED_BY_BYTES_MAX {
-            errors.push(FieldError::too_long(&path, i64::try_from(MANAGED_BY_BYTES_MAX).unwrap_or(i64::MAX)));
+            errors.push(FieldError::too_long(
+                &path,
+                i64::try_from(MANAGED_BY_BYTES_MAX).unwrap_or(i64::MAX),
+            ));
         }
     }
     completion_mode(errors, spec, path);
     failure_policy(errors, spec, &path.child("podFailurePolicy"));
     success_policy(errors, spec, &path.child("successPolicy"));
     if let Some(policy) = &spec.pod_replacement_policy {
-        let all: &[&str] = if spec.pod_failure_policy.is_some() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+        let all: &[&str] = if spec.pod_failure_policy.is_some() {
+            &["Failed"]
+        } else {
+            &["Failed", "TerminatingOrFailed"]
+        };
         one_of(errors, policy, all, &path.child("podReplacementPolicy"));
     }
     template_spec(errors, &spec.template, &path.child("template"));
-    restart_policy(errors, spec, &path.child("template").child("spec").child("restartPolicy"));
+    restart_policy(
+        errors,
+        spec,
+        &path.child("template").child("spec").child("restartPolicy"),
+    );
 }
 
 fn restart_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
@@ -92,7 +109,11 @@ fn completion_mode(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
             (spec.max_failed_indexes, "maxFailedIndexes"),
         ] {
             if let Some(number) = number {
-                errors.push(FieldError::invalid(&path.child(field), number, "requires indexed completion mode"));
+                errors.push(FieldError::invalid(
+                    &path.child(field),
+                    number,
+                    "requires indexed completion mode",
+                ));
             }
         }
     }
@@ -107,31 +128,54 @@ fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
         }
     };
     if spec.completions.is_none() {
-        errors.push(FieldError::required(&path.child("completions"), "when completion mode is Indexed"));
+        errors.push(FieldError::required(
+            &path.child("completions"),
+            "when completion mode is Indexed",
+        ));
     }
     let parallelism = (spec.parallelism, path.child("parallelism"));
     let when = " when completion mode is Indexed";
     too_much(errors, parallelism.0, INDEXED_PARALLELISM_MAX, &parallelism.1, when);
     if let (Some(completions), Some(failed)) = (spec.completions, spec.max_failed_indexes)
-        && failed > completions {
-            errors.push(FieldError::invalid(&failed_path, failed, "must be less than or equal to completions"));
-        }
+        && failed > completions
+    {
+        errors.push(FieldError::invalid(
+            &failed_path,
+            failed,
+            "must be less than or equal to completions",
+        ));
+    }
     too_much(errors, spec.max_failed_indexes, FAILED_INDEXES_MAX, &failed_path, "");
-    let has_many = spec.completions.is_some_and(|completions| completions > MANY_COMPLETIONS);
+    let has_many = spec
+        .completions
+        .is_some_and(|completions| completions > MANY_COMPLETIONS);
     if has_many && spec.backoff_limit_per_index.is_some() {
         if spec.max_failed_indexes.is_none() {
             let why = format!("must be specified when completions is above {MANY_COMPLETIONS}");
             errors.push(FieldError::required(&failed_path, why));
         }
-        let when =
-            format!(" when completions are above {MANY_COMPLETIONS} and used with backoff limit per index");
-        too_much(errors, parallelism.0, PARALLELISM_WITH_MANY_COMPLETIONS_MAX, &parallelism.1, &when);
-        too_much(errors, spec.max_failed_indexes, FAILED_INDEXES_WITH_MANY_COMPLETIONS_MAX, &failed_path, &when);
+        let when = format!(" when completions are above {MANY_COMPLETIONS} and used with backoff limit per index");
+        too_much(
+            errors,
+            parallelism.0,
+            PARALLELISM_WITH_MANY_COMPLETIONS_MAX,
+            &parallelism.1,
+            &when,
+        );
+        too_much(
+            errors,
+            spec.max_failed_indexes,
+            FAILED_INDEXES_WITH_MANY_COMPLETIONS_MAX,
+            &failed_path,
+            &when,
+        );
     }
 }
 
 fn failure_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
-    let Some(policy) = &spec.pod_failure_policy else { return };
+    let Some(policy) = &spec.pod_failure_policy else {
+        return;
+    };
     let path = path.child("rules");
     if policy.rules.len() > FAILURE_RULES_MAX {
         errors.push(FieldError::too_many(&path, policy.rules.len(), FAILURE_RULES_MAX));
@@ -215,14 +259,22 @@ fn exit_codes(
     }
     let path = path.child("values");
     if codes.values.is_empty() {
-        errors.push(FieldError::invalid(&path, Vec::<i32>::new(), "at least one value is required"));
+        errors.push(FieldError::invalid(
+            &path,
+            Vec::<i32>::new(),
+            "at least one value is required",
+        ));
     } else if codes.values.len() > EXIT_CODES_MAX {
         errors.push(FieldError::too_many(&path, codes.values.len(), EXIT_CODES_MAX));
     }
     let mut seen = BTreeSet::new();
     for (index, code) in codes.values.iter().enumerate() {
         if codes.operator == "In" && *code == 0 {
-            errors.push(FieldError::invalid(&path.index(index), *code, "must not be 0 for the In operator"));
+            errors.push(FieldError::invalid(
+                &path.index(index),
+                *code,
+                "must not be 0 for the In operator",
+            ));
         }
         if !seen.insert(*code) {
             errors.push(FieldError::duplicate(&path.index(index), *code));
@@ -234,7 +286,9 @@ fn exit_codes(
 }
 
 fn success_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
-    let Some(policy) = &spec.success_policy else { return };
+    let Some(policy) = &spec.success_policy else {
+        return;
+    };
     if !is_indexed(spec) {
         let rules: Vec<serde_json::Value> = policy
             .rules
@@ -269,7 +323,10 @@ fn success_rule(errors: &mut FieldErrors, rule: &SuccessPolicyRule, completions:
     if let Some(listed) = &rule.succeeded_indexes {
         let path = path.child("succeededIndexes");
         if listed.len() > SUCCEEDED_INDEXES_BYTES_MAX {
-            errors.push(FieldError::too_long(&path, i64::try_from(SUCCEEDED_INDEXES_BYTES_MAX).unwrap_or(i64::MAX)));
+            errors.push(FieldError::too_long(
+                &path,
+                i64::try_from(SUCCEEDED_INDEXES_BYTES_MAX).unwrap_or(i64::MAX),
+            ));
         }
         match indexes::count(listed, completions) {
             Ok(count) => total = count,
@@ -279,7 +336,9 @@ fn success_rule(errors: &mut FieldErrors, rule: &SuccessPolicyRule, completions:
             }
         }
     }
-    let Some(count) = rule.succeeded_count else { return };
+    let Some(count) = rule.succeeded_count else {
+        return;
+    };
     let path = path.child("succeededCount");
     non_negative(errors, count, &path);
     if count > completions {

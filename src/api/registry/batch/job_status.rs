@@ -39,7 +39,11 @@ pub(super) fn validate_status_update(job: &Job, old: &Job) -> FieldErrors {
 }
 
 fn holds(status: &JobStatus, kind: &str) -> bool {
-    status.conditions.iter().flatten().any(|condition| condition.type_ == kind && condition.status == "True")
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 fn is_finished(status: &JobStatus) -> bool {
@@ -56,7 +60,9 @@ fn counts(errors: &mut FieldErrors, status: &JobStatus, path: &FieldPath) {
     ] {
         non_negative(errors, count.unwrap_or(0), &path.child(field));
     }
-    let Some(uncounted) = &status.uncounted_terminated_pods else { return };
+    let Some(uncounted) = &status.uncounted_terminated_pods else {
+        return;
+    };
     let mut seen = BTreeSet::new();
     for (list, field) in [(&uncounted.succeeded, "succeeded"), (&uncounted.failed, "failed")] {
         for (index, uid) in list.iter().flatten().enumerate() {
@@ -84,10 +90,16 @@ impl Change<'_> {
         let complete = self.has_changed("Complete");
         let now = |kind: &str| holds(self.new, kind);
         if (complete || self.has_changed("Failed")) && now("Complete") && now("Failed") {
-            errors.push(FieldError::invalid_whole(&own, "cannot set Complete=True and Failed=true conditions"));
+            errors.push(FieldError::invalid_whole(
+                &own,
+                "cannot set Complete=True and Failed=true conditions",
+            ));
         }
         if (complete || self.has_changed("FailureTarget")) && now("Complete") && now("FailureTarget") {
-            errors.push(FieldError::invalid_whole(&own, "cannot set Complete=True and FailureTarget=true conditions"));
+            errors.push(FieldError::invalid_whole(
+                &own,
+                "cannot set Complete=True and FailureTarget=true conditions",
+            ));
         }
         self.completion_time(errors, complete, &path.child("completionTime"));
         let failed_indexes_changed = self.new.failed_indexes != self.old.failed_indexes;
@@ -110,13 +122,22 @@ impl Change<'_> {
             errors.push(FieldError::invalid(path, json(new), why));
         }
         if (complete_changed || time_changed) && new.is_none() && is_complete {
-            errors.push(FieldError::required(path, "completionTime is required for Complete jobs"));
+            errors.push(FieldError::required(
+                path,
+                "completionTime is required for Complete jobs",
+            ));
         }
         let start_changed = *start != self.old.start_time;
         if let (Some(end), Some(start)) = (new, start)
-            && (start_changed || time_changed) && end.0 < start.0 {
-                errors.push(FieldError::invalid(path, json(new), "must be equal to or after `startTime`"));
-            }
+            && (start_changed || time_changed)
+            && end.0 < start.0
+        {
+            errors.push(FieldError::invalid(
+                path,
+                json(new),
+                "must be equal to or after `startTime`",
+            ));
+        }
     }
 
     fn finished(&self, errors: &mut FieldErrors, path: &FieldPath) {
@@ -131,11 +152,16 @@ impl Change<'_> {
         let never_ran = self.spec.suspend == Some(true) && self.spec.completions == Some(0);
         let start_changed = new.start_time != old.start_time;
         if (changed || start_changed) && !never_ran && finished && new.start_time.is_none() {
-            errors.push(FieldError::required(&path.child("startTime"), "startTime is required for finished job"));
+            errors.push(FieldError::required(
+                &path.child("startTime"),
+                "startTime is required for finished job",
+            ));
         }
         let uncounted_changed = new.uncounted_terminated_pods != old.uncounted_terminated_pods;
         let has_uncounted = new.uncounted_terminated_pods.as_ref().is_some_and(|pods| {
-            [&pods.failed, &pods.succeeded].iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+            [&pods.failed, &pods.succeeded]
+                .iter()
+                .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
         });
         if (changed || uncounted_changed) && finished && has_uncounted {
             let path = path.child("uncountedTerminatedPods");
@@ -151,22 +177,27 @@ impl Change<'_> {
         let completed_changed = completed != old.completed_indexes.as_deref().unwrap_or_default();
         let failed_changed = new.failed_indexes != old.failed_indexes;
         if let Some(completions) = spec.completions {
-            if completed_changed
-                && let Err(why) = indexes::count(completed, completions) {
-                    let why = format!("error parsing completedIndexes: {why}");
-                    errors.push(FieldError::invalid(&completed_path, completed, why));
-                }
+            if completed_changed && let Err(why) = indexes::count(completed, completions) {
+                let why = format!("error parsing completedIndexes: {why}");
+                errors.push(FieldError::invalid(&completed_path, completed, why));
+            }
             if let Some(failed) = new.failed_indexes.as_ref().filter(|_| failed_changed)
-                && let (Err(why), true) = (indexes::count(failed, completions), spec.backoff_limit_per_index.is_some()) {
-                    let why = format!("error parsing failedIndexes: {why}");
-                    errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
-                }
+                && let (Err(why), true) = (
+                    indexes::count(failed, completions),
+                    spec.backoff_limit_per_index.is_some(),
+                )
+            {
+                let why = format!("error parsing failedIndexes: {why}");
+                errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
+            }
         }
         if completed_changed && !completed.is_empty() && !is_indexed(spec) {
             let why = "cannot set non-empty completedIndexes when non-indexed completion mode";
             errors.push(FieldError::invalid(&completed_path, completed, why));
         }
-        let Some(failed) = &new.failed_indexes else { return };
+        let Some(failed) = &new.failed_indexes else {
+            return;
+        };
         if failed_changed && spec.backoff_limit_per_index.is_none() {
             let why = "cannot set non-null failedIndexes when backoffLimitPerIndex is null";
             errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
@@ -189,16 +220,27 @@ impl Change<'_> {
         }
         let active_changed = new.active.unwrap_or(0) != old.active.unwrap_or(0);
         if let Some(ready) = new.ready.filter(|_| new.ready != old.ready || active_changed)
-            && ready > new.active.unwrap_or(0) {
-                let path = FieldPath::new("status").child("ready");
-                errors.push(FieldError::invalid(&path, ready, "cannot set more ready pods than active"));
-            }
+            && ready > new.active.unwrap_or(0)
+        {
+            let path = FieldPath::new("status").child("ready");
+            errors.push(FieldError::invalid(
+                &path,
+                ready,
+                "cannot set more ready pods than active",
+            ));
+        }
         let met = holds(new, "SuccessCriteriaMet");
         if met && holds(new, "Failed") {
-            errors.push(FieldError::invalid_whole(path, "cannot set SuccessCriteriaMet=True and Failed=true conditions"));
+            errors.push(FieldError::invalid_whole(
+                path,
+                "cannot set SuccessCriteriaMet=True and Failed=true conditions",
+            ));
         }
         if met && holds(new, "FailureTarget") {
-            errors.push(FieldError::invalid_whole(path, "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"));
+            errors.push(FieldError::invalid_whole(
+                path,
+                "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
+            ));
         }
         if self.spec.success_policy.is_some() && !met && holds(new, "Complete") {
             let why = "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True";
@@ -223,25 +265,43 @@ impl Change<'_> {
         let can_shrink = is_indexed(self.spec) && self.spec.completions == self.spec.parallelism;
         if !can_shrink && new.succeeded.unwrap_or(0) < old.succeeded.unwrap_or(0) {
             let why = "cannot decrease the succeeded counter";
-            errors.push(FieldError::invalid(&path.child("succeeded"), new.succeeded.unwrap_or(0), why));
+            errors.push(FieldError::invalid(
+                &path.child("succeeded"),
+                new.succeeded.unwrap_or(0),
+                why,
+            ));
         }
         let both = new.completion_time.is_some() && old.completion_time.is_some();
         if both && new.completion_time != old.completion_time {
             let shown = json(&new.completion_time);
-            errors.push(FieldError::invalid(&path.child("completionTime"), shown, "field is immutable"));
+            errors.push(FieldError::invalid(
+                &path.child("completionTime"),
+                shown,
+                "field is immutable",
+            ));
         }
         let is_false = |kind: &str| {
-            new.conditions.iter().flatten().any(|condition| condition.type_ == kind && condition.status == "False")
+            new.conditions
+                .iter()
+                .flatten()
+                .any(|condition| condition.type_ == kind && condition.status == "False")
         };
         let resumes = holds(old, "Suspended") && is_false("Suspended");
         let restarted = old.start_time.is_some() && new.start_time != old.start_time;
         if restarted && !resumes && self.spec.suspend != Some(true) {
             let why = "field is immutable for unsuspended job once set";
-            errors.push(FieldError::invalid(&path.child("startTime"), json(&new.start_time), why));
+            errors.push(FieldError::invalid(
+                &path.child("startTime"),
+                json(&new.start_time),
+                why,
+            ));
         }
         let (met, was_met) = (holds(new, "SuccessCriteriaMet"), holds(old, "SuccessCriteriaMet"));
         if was_met && !met {
-            errors.push(FieldError::invalid_whole(&conditions, "cannot disable the SuccessCriteriaMet=True condition"));
+            errors.push(FieldError::invalid_whole(
+                &conditions,
+                "cannot disable the SuccessCriteriaMet=True condition",
+            ));
         }
         if holds(old, "Complete") && !was_met && met {
             let why = "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
@@ -266,9 +326,12 @@ mod tests {
             .iter()
             .map(std::string::ToString::to_string)
             .collect();
-        assert_eq!(texts, [
-            "status.conditions: Invalid value: cannot disable the terminal FailureTarget=True condition",
-            "status.failed: Invalid value: 1: cannot decrease the failed counter",
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "status.conditions: Invalid value: cannot disable the terminal FailureTarget=True condition",
+                "status.failed: Invalid value: 1: cannot decrease the failed counter",
+            ]
+        );
     }
 }

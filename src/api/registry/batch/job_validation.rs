@@ -24,7 +24,10 @@ pub(super) fn validate(job: &Job) -> FieldErrors {
         generated_selector(errors, job, spec);
         whole_spec(errors, spec, &own);
         let name = job.metadata.name.as_deref().unwrap_or_default();
-        if let Some(completions) = spec.completions.filter(|completions| is_indexed(spec) && *completions > 0) {
+        if let Some(completions) = spec
+            .completions
+            .filter(|completions| is_indexed(spec) && *completions > 0)
+        {
             let last = format!("{name}-{}", completions - 1);
             if dns1123_label_error(&last).is_some() {
                 let why = format!("will not able to create pod with invalid DNS label: {last}");
@@ -72,11 +75,17 @@ fn generated_selector(errors: &mut FieldErrors, job: &Job, spec: &JobSpec) {
             Some(_) => {}
         }
     }
-    let expected: BTreeMap<String, String> =
-        expected.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let expected: BTreeMap<String, String> = expected
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect();
     if let Match::No = workload::matches(spec.selector.as_ref(), Some(&expected)) {
         let shown = json(&spec.selector);
-        errors.push(FieldError::invalid(&path(&["spec", "selector"]), shown, "`selector` not auto-generated"));
+        errors.push(FieldError::invalid(
+            &path(&["spec", "selector"]),
+            shown,
+            "`selector` not auto-generated",
+        ));
     }
 }
 
@@ -89,12 +98,32 @@ pub(super) fn validate_update(job: &Job, old: &Job) -> FieldErrors {
         completions(errors, spec, before, &path);
         immutable(errors, &spec.selector, &before.selector, &path.child("selector"));
         template_update(errors, spec, before, is_editable(old, before), &path);
-        immutable(errors, &spec.completion_mode, &before.completion_mode, &path.child("completionMode"));
-        immutable(errors, &spec.pod_failure_policy, &before.pod_failure_policy, &path.child("podFailurePolicy"));
+        immutable(
+            errors,
+            &spec.completion_mode,
+            &before.completion_mode,
+            &path.child("completionMode"),
+        );
+        immutable(
+            errors,
+            &spec.pod_failure_policy,
+            &before.pod_failure_policy,
+            &path.child("podFailurePolicy"),
+        );
         let limit = path.child("backoffLimitPerIndex");
-        immutable(errors, &spec.backoff_limit_per_index, &before.backoff_limit_per_index, &limit);
+        immutable(
+            errors,
+            &spec.backoff_limit_per_index,
+            &before.backoff_limit_per_index,
+            &limit,
+        );
         immutable(errors, &spec.managed_by, &before.managed_by, &path.child("managedBy"));
-        immutable(errors, &spec.success_policy, &before.success_policy, &path.child("successPolicy"));
+        immutable(
+            errors,
+            &spec.success_policy,
+            &before.success_policy,
+            &path.child("successPolicy"),
+        );
     })
 }
 
@@ -117,9 +146,11 @@ fn completions(errors: &mut FieldErrors, spec: &JobSpec, old: &JobSpec, path: &F
 /// A suspended job without pods has not begun, or has stopped.
 fn is_editable(old: &Job, spec: &JobSpec) -> bool {
     let status = old.status.clone().unwrap_or_default();
-    let is_stopped = status.conditions.iter().flatten().any(|condition| {
-        condition.type_ == "Suspended" && condition.status == "True"
-    });
+    let is_stopped = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Suspended" && condition.status == "True");
     spec.suspend == Some(true) && (status.start_time.is_none() || is_stopped) && status.active.unwrap_or(0) == 0
 }
 
@@ -147,7 +178,10 @@ fn take_scheduling(before: &mut PodTemplateSpec, template: &PodTemplateSpec, new
     own.annotations = metadata.annotations;
     own.labels = metadata.labels;
     let own = before.spec.get_or_insert_default();
-    let nodes = new.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
+    let nodes = new
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.clone());
     match (&new.affinity, &mut own.affinity) {
         (None, Some(affinity)) => {
             affinity.node_affinity = None;
@@ -167,7 +201,11 @@ fn take_resources(before: &mut [Container], new: &[Container]) {
     if before.len() != new.len() {
         return;
     }
-    for (before, new) in before.iter_mut().zip(new).filter(|(before, new)| before.name == new.name) {
+    for (before, new) in before
+        .iter_mut()
+        .zip(new)
+        .filter(|(before, new)| before.name == new.name)
+    {
         before.resources.clone_from(&new.resources);
     }
 }

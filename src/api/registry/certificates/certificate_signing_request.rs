@@ -1,14 +1,14 @@
 //! Certificate Signing Requests of `certificates.k8s.io/v1`.
 
-use std::collections::BTreeSet;
-use crate::validation::{found, one_of, path};
-use crate::validation::changes::json;
 use super::signer_names::signer_name;
+use crate::validation::changes::json;
+use crate::validation::{found, one_of, path};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use std::collections::BTreeSet;
 
-use crate::{Column, SelectableField, Strategy, Subresource};
 use crate::cells;
+use crate::{Column, SelectableField, Strategy, Subresource};
 
 /// Objects of kind `CertificateSigningRequest`.
 #[derive(Debug)]
@@ -19,19 +19,24 @@ impl Strategy for CertificateSigningRequests {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::age(),
-        Column::text("SignerName", |request, _| cells::text_or(Some(&request.spec.signer_name), cells::NONE)),
-        Column::text("Requestor", |request, _| request.spec.username.clone().unwrap_or_default().into()),
-        Column::text("RequestedDuration", |request, _| match request.spec.expiration_seconds {
-            Some(seconds) => crate::human_duration(u64::try_from(seconds).unwrap_or(0)).into(),
-            None => cells::NONE.into(),
+        Column::text("SignerName", |request, _| {
+            cells::text_or(Some(&request.spec.signer_name), cells::NONE)
+        }),
+        Column::text("Requestor", |request, _| {
+            request.spec.username.clone().unwrap_or_default().into()
+        }),
+        Column::text("RequestedDuration", |request, _| {
+            match request.spec.expiration_seconds {
+                Some(seconds) => crate::human_duration(u64::try_from(seconds).unwrap_or(0)).into(),
+                None => cells::NONE.into(),
+            }
         }),
         Column::text("Condition", |request, _| condition(request).into()),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["csr"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Approval, Subresource::Status];
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[
-        SelectableField::text("spec.signerName", &["spec.signerName"]),
-    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField] =
+        &[SelectableField::text("spec.signerName", &["spec.signerName"])];
 
     fn prepare_for_update(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
         // What is asked for never changes, and what became of it is said in the subresources.
@@ -53,7 +58,11 @@ impl Strategy for CertificateSigningRequests {
                 let why = "PEM block type must be CERTIFICATE REQUEST";
                 errors.push(FieldError::invalid(&path.child("request"), json(&spec.request), why));
             }
-            usages(errors, spec.usages.as_deref().unwrap_or_default(), &path.child("usages"));
+            usages(
+                errors,
+                spec.usages.as_deref().unwrap_or_default(),
+                &path.child("usages"),
+            );
             let signer_path = path.child("signerName");
             if spec.signer_name == LEGACY_SIGNER {
                 let why = "the legacy signerName is not allowed via this API version";
@@ -73,7 +82,12 @@ impl Strategy for CertificateSigningRequests {
             conditions(errors, request);
             judgement_stays(errors, request, old, &["Approved", "Denied", "Failed"]);
             let certificate = |request: &CertificateSigningRequest| {
-                request.status.as_ref().and_then(|status| status.certificate.clone()).unwrap_or_default().0
+                request
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.certificate.clone())
+                    .unwrap_or_default()
+                    .0
             };
             let (new, old) = (certificate(request), certificate(old));
             let path = path(&["status", "certificate"]);
@@ -103,7 +117,9 @@ impl Strategy for CertificateSigningRequests {
 /// What has become of the request; a denial outweighs an approval.
 fn condition(request: &CertificateSigningRequest) -> String {
     let status = request.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     let has = |kind: &str| conditions.iter().any(|condition| condition.type_ == kind);
     let mut text = if has("Denied") {
         "Denied".to_owned()
@@ -115,7 +131,10 @@ fn condition(request: &CertificateSigningRequest) -> String {
     if has("Failed") {
         text.push_str(",Failed");
     }
-    if status.and_then(|status| status.certificate.as_ref()).is_some_and(|certificate| !certificate.0.is_empty()) {
+    if status
+        .and_then(|status| status.certificate.as_ref())
+        .is_some_and(|certificate| !certificate.0.is_empty())
+    {
         text.push_str(",Issued");
     }
     text
@@ -137,7 +156,10 @@ fn keep_conditions(request: &mut CertificateSigningRequest, old: &CertificateSig
         .filter(|condition| condition.type_ == kind)
         .collect();
     if kept.len() == slots.len() {
-        slots.into_iter().zip(kept).for_each(|(slot, condition)| *slot = condition);
+        slots
+            .into_iter()
+            .zip(kept)
+            .for_each(|(slot, condition)| *slot = condition);
     }
 }
 
@@ -172,7 +194,9 @@ const USAGES: [&str; 23] = [
 
 /// Whether the first block says it is a request. Its signature is checked by whoever signs.
 fn is_request(pem: &[u8]) -> bool {
-    String::from_utf8_lossy(pem).trim_start().starts_with("-----BEGIN CERTIFICATE REQUEST-----")
+    String::from_utf8_lossy(pem)
+        .trim_start()
+        .starts_with("-----BEGIN CERTIFICATE REQUEST-----")
 }
 
 fn is_certificate(pem: &[u8]) -> bool {
@@ -193,7 +217,10 @@ fn usages(errors: &mut FieldErrors, usages: &[String], path: &FieldPath) {
 }
 
 fn conditions(errors: &mut FieldErrors, request: &CertificateSigningRequest) {
-    let all = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let all = request
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
     let path = path(&["status", "conditions"]);
     let mut seen = BTreeSet::new();
     for (index, condition) in all.enumerate() {
@@ -202,7 +229,11 @@ fn conditions(errors: &mut FieldErrors, request: &CertificateSigningRequest) {
             errors.push(FieldError::required(&item_path.child("type"), ""));
         }
         let is_judgement = matches!(kind, "Approved" | "Denied" | "Failed");
-        let allowed: &[&str] = if is_judgement { &["True"] } else { &["False", "True", "Unknown"] };
+        let allowed: &[&str] = if is_judgement {
+            &["True"]
+        } else {
+            &["False", "True", "Unknown"]
+        };
         match condition.status.as_str() {
             "" => errors.push(FieldError::required(&item_path.child("status"), "")),
             status => one_of(errors, status, allowed, &item_path.child("status")),
@@ -213,7 +244,11 @@ fn conditions(errors: &mut FieldErrors, request: &CertificateSigningRequest) {
             _ => "",
         };
         if seen.contains(opposite) {
-            errors.push(FieldError::invalid(&path, kind, "Approved and Denied conditions are mutually exclusive"));
+            errors.push(FieldError::invalid(
+                &path,
+                kind,
+                "Approved and Denied conditions are mutually exclusive",
+            ));
         }
         if !seen.insert(kind) {
             errors.push(FieldError::duplicate(&item_path.child("type"), kind));
@@ -229,7 +264,10 @@ fn judgement_stays(
     kinds: &[&str],
 ) {
     let count = |request: &CertificateSigningRequest, kind: &str| {
-        let all = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let all = request
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
         all.filter(|condition| condition.type_ == kind).count()
     };
     for kind in kinds.iter().filter(|kind| count(request, kind) < count(old, kind)) {

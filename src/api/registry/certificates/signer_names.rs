@@ -24,20 +24,29 @@ pub(crate) fn signer_name(errors: &mut FieldErrors, name: &str, path: &FieldPath
         return;
     };
     if domain.len() > DOMAIN_BYTES_MAX {
-        errors.push(FieldError::too_long(path, i64::try_from(DOMAIN_BYTES_MAX).unwrap_or(i64::MAX)));
+        errors.push(FieldError::too_long(
+            path,
+            i64::try_from(DOMAIN_BYTES_MAX).unwrap_or(i64::MAX),
+        ));
     }
     let mut refuse = |value: &str, why: String| errors.push(FieldError::invalid(path, value, why));
     if let Some((label, why)) = first_refused(domain, dns1123_label_error) {
         refuse(domain, format!("validating label {label:?}: {why}"));
     }
     if !domain.contains('.') {
-        refuse(domain, "should be a domain with at least two segments separated by dots".to_owned());
+        refuse(
+            domain,
+            "should be a domain with at least two segments separated by dots".to_owned(),
+        );
     }
     if let Some((label, why)) = first_refused(own, dns1123_subdomain_error) {
         refuse(own, format!("validating label {label:?}: {why}"));
     }
     if name.len() > NAME_BYTES_MAX {
-        errors.push(FieldError::too_long(path, i64::try_from(NAME_BYTES_MAX).unwrap_or(i64::MAX)));
+        errors.push(FieldError::too_long(
+            path,
+            i64::try_from(NAME_BYTES_MAX).unwrap_or(i64::MAX),
+        ));
     }
 }
 

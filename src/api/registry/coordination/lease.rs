@@ -15,7 +15,12 @@ impl Strategy for Leases {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Holder", |lease, _| {
-            lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default().into()
+            lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.holder_identity.clone())
+                .unwrap_or_default()
+                .into()
         }),
         Column::age(),
     ];
@@ -24,11 +29,17 @@ impl Strategy for Leases {
     const RETENTION: Retention = Retention::Relaxed;
 
     fn validate(lease: &Lease) -> FieldErrors {
-        let Some(spec) = &lease.spec else { return FieldErrors::none() };
+        let Some(spec) = &lease.spec else {
+            return FieldErrors::none();
+        };
         let path = FieldPath::new("spec");
         found(|errors| {
             if let Some(seconds) = spec.lease_duration_seconds.filter(|seconds| *seconds <= 0) {
-                errors.push(FieldError::invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0"));
+                errors.push(FieldError::invalid(
+                    &path.child("leaseDurationSeconds"),
+                    seconds,
+                    "must be greater than 0",
+                ));
             }
             if let Some(count) = spec.lease_transitions.filter(|count| *count < 0) {
                 let why = "must be greater than or equal to 0";

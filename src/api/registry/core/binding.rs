@@ -19,7 +19,11 @@ impl Strategy for Bindings {
         found(|errors| {
             let kind = text(&binding.target.kind);
             if !matches!(kind, "" | "Node") {
-                errors.push(FieldError::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]));
+                errors.push(FieldError::not_supported(
+                    &path.child("kind"),
+                    kind,
+                    &["Node", "<empty>"],
+                ));
             }
             required(errors, text(&binding.target.name), &path.child("name"));
         })

@@ -17,13 +17,27 @@ impl Strategy for ComponentStatuses {
             Some(_) => "Unhealthy".into(),
             None => "Unknown".into(),
         }),
-        Column::text("Message", |status, _| healthy(status).and_then(|condition| condition.message.clone()).unwrap_or_default().into()),
-        Column::text("Error", |status, _| healthy(status).and_then(|condition| condition.error.clone()).unwrap_or_default().into()),
+        Column::text("Message", |status, _| {
+            healthy(status)
+                .and_then(|condition| condition.message.clone())
+                .unwrap_or_default()
+                .into()
+        }),
+        Column::text("Error", |status, _| {
+            healthy(status)
+                .and_then(|condition| condition.error.clone())
+                .unwrap_or_default()
+                .into()
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["cs"];
     const VERBS: Verbs = Verbs::GetAndList;
 }
 
 fn healthy(status: &ComponentStatus) -> Option<&k8s_openapi::api::core::v1::ComponentCondition> {
-    status.conditions.iter().flatten().find(|condition| condition.type_ == "Healthy")
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Healthy")
 }

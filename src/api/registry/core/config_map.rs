@@ -29,7 +29,11 @@ impl Strategy for ConfigMaps {
                 let path = FieldPath::new("data").key(key);
                 names::config_key(errors, key, &path);
                 if map.binary_data.as_ref().is_some_and(|data| data.contains_key(key)) {
-                    errors.push(FieldError::invalid(&path, key.as_str(), "duplicate of key present in binaryData"));
+                    errors.push(FieldError::invalid(
+                        &path,
+                        key.as_str(),
+                        "duplicate of key present in binaryData",
+                    ));
                 }
                 bytes += value.len();
             }

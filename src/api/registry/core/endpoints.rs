@@ -1,11 +1,11 @@
 //! Endpoints of `v1`.
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort};
-use crate::validation::{addresses, found, names, ports, required_one_of, text};
-use apimachinery::{FieldError, FieldErrors, FieldPath};
-use crate::{Column, Permission, Strategy};
 use crate::cells;
 use crate::pod_template::default_text;
+use crate::validation::{addresses, found, names, ports, required_one_of, text};
+use crate::{Column, Permission, Strategy};
+use apimachinery::{FieldError, FieldErrors, FieldPath};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort};
 
 /// Objects of kind `Endpoints`.
 #[derive(Debug)]
@@ -15,7 +15,9 @@ impl Strategy for Endpoints {
     type Kind = k8s_openapi::api::core::v1::Endpoints;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Endpoints", |endpoints, _| cells::text_or(cells::with_more(&addresses(endpoints)).as_deref(), cells::NONE)),
+        Column::text("Endpoints", |endpoints, _| {
+            cells::text_or(cells::with_more(&addresses(endpoints)).as_deref(), cells::NONE)
+        }),
         Column::age(),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["ep"];
@@ -35,7 +37,11 @@ impl Strategy for Endpoints {
 
     /// What stood before the rules were tightened may stay.
     fn validate_update(endpoints: &Self::Kind, old: &Self::Kind) -> FieldErrors {
-        if endpoints.subsets == old.subsets { FieldErrors::none() } else { subsets(endpoints) }
+        if endpoints.subsets == old.subsets {
+            FieldErrors::none()
+        } else {
+            subsets(endpoints)
+        }
     }
 }
 
@@ -49,7 +55,13 @@ fn addresses(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> Vec<String> {
             listed.extend(ips().map(str::to_owned));
         }
         for port in ports {
-            listed.extend(ips().map(|ip| if ip.contains(':') { format!("[{ip}]:{}", port.port) } else { format!("{ip}:{}", port.port) }));
+            listed.extend(ips().map(|ip| {
+                if ip.contains(':') {
+                    format!("[{ip}]:{}", port.port)
+                } else {
+                    format!("{ip}:{}", port.port)
+                }
+            }));
         }
     }
     listed
@@ -63,7 +75,10 @@ fn subsets(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> FieldErrors {
             let ready = subset.addresses.as_deref().unwrap_or_default();
             let unready = subset.not_ready_addresses.as_deref().unwrap_or_default();
             if ready.is_empty() && unready.is_empty() {
-                errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+                errors.push(FieldError::required(
+                    &path,
+                    "must specify `addresses` or `notReadyAddresses`",
+                ));
             }
             for (field, addresses) in [("addresses", ready), ("notReadyAddresses", unready)] {
                 for (index, address) in addresses.iter().enumerate() {

@@ -1,14 +1,14 @@
 //! Events of `v1`.
 
-use apimachinery::zero_times::is_set;
-use crate::validation::text;
 use super::event_validation::{self, EventFacts};
+use crate::validation::text;
 use apimachinery::FieldErrors;
+use apimachinery::zero_times::is_set;
 use k8s_openapi::api::core::v1::Event;
 
-use env::Timestamp;
-use crate::{Column, Permission, Retention, SelectableField, Strategy};
 use crate::cells;
+use crate::{Column, Permission, Retention, SelectableField, Strategy};
+use env::Timestamp;
 
 /// Objects of kind `Event`.
 #[derive(Debug)]
@@ -21,9 +21,13 @@ impl Strategy for Events {
         Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
         Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
         Column::text("Object", |event, _| object(event).into()),
-        Column::wide_text("Subobject", |event, _| event.involved_object.field_path.clone().unwrap_or_default().into()),
+        Column::wide_text("Subobject", |event, _| {
+            event.involved_object.field_path.clone().unwrap_or_default().into()
+        }),
         Column::wide_text("Source", |event, _| source(event).into()),
-        Column::text("Message", |event, _| event.message.as_deref().unwrap_or_default().trim().into()),
+        Column::text("Message", |event, _| {
+            event.message.as_deref().unwrap_or_default().trim().into()
+        }),
         Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
         Column::wide_text("Count", |event, _| count(event).into()),
         Column::name().wide(),
@@ -95,7 +99,11 @@ fn object(event: &Event) -> String {
 fn source(event: &Event) -> String {
     let source = event.source.as_ref();
     cells::event_source(
-        source.and_then(|source| source.component.as_deref()).or(event.reporting_component.as_deref()),
-        source.and_then(|source| source.host.as_deref()).or(event.reporting_instance.as_deref()),
+        source
+            .and_then(|source| source.component.as_deref())
+            .or(event.reporting_component.as_deref()),
+        source
+            .and_then(|source| source.host.as_deref())
+            .or(event.reporting_instance.as_deref()),
     )
 }

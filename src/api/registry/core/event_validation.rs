@@ -48,7 +48,11 @@ fn newer(errors: &mut FieldErrors, event: &EventFacts<'_>) {
         errors.push(FieldError::required(&controller_path, ""));
     }
     names::qualified_name(errors, event.controller, &controller_path);
-    for (field, value) in [("reportingInstance", event.instance), ("action", event.action), ("reason", event.reason)] {
+    for (field, value) in [
+        ("reportingInstance", event.instance),
+        ("action", event.action),
+        ("reason", event.reason),
+    ] {
         let path = FieldPath::new(field);
         if value.is_empty() {
             errors.push(FieldError::required(&path, ""));

@@ -1,11 +1,11 @@
 //! Limit Ranges of `v1`.
 
-use crate::validation::{found, names, path, resource_names};
 use crate::validation::amounts::{Amounts, amount};
-use k8s_openapi::api::core::v1::LimitRangeItem;
+use crate::validation::{found, names, path, resource_names};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use std::collections::BTreeSet;
+use k8s_openapi::api::core::v1::LimitRangeItem;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::LimitRange;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -22,10 +22,19 @@ impl Strategy for LimitRanges {
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;
 
     fn default(range: &mut LimitRange) {
-        for limit in range.spec.iter_mut().flat_map(|spec| spec.limits.iter_mut()).filter(|limit| limit.type_ == "Container") {
-            let fill = |target: &mut Option<BTreeMap<String, Quantity>>, source: &Option<BTreeMap<String, Quantity>>| {
+        for limit in range
+            .spec
+            .iter_mut()
+            .flat_map(|spec| spec.limits.iter_mut())
+            .filter(|limit| limit.type_ == "Container")
+        {
+            let fill = |target: &mut Option<BTreeMap<String, Quantity>>,
+                        source: &Option<BTreeMap<String, Quantity>>| {
                 for (name, amount) in source.iter().flatten() {
-                    target.get_or_insert_default().entry(name.clone()).or_insert_with(|| amount.clone());
+                    target
+                        .get_or_insert_default()
+                        .entry(name.clone())
+                        .or_insert_with(|| amount.clone());
                 }
             };
             fill(&mut limit.default, &limit.max);
@@ -61,7 +70,11 @@ fn type_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if !refused.is_empty() {
         errors.extend(refused);
     } else if !name.contains('/') && !matches!(name, "Pod" | "Container" | "PersistentVolumeClaim") {
-        errors.push(FieldError::invalid(path, name, "must be a standard limit type or fully qualified"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "must be a standard limit type or fully qualified",
+        ));
     }
 }
 
@@ -80,8 +93,14 @@ fn resources(errors: &mut FieldErrors, limit: &LimitRangeItem, path: &FieldPath)
     check(&limit.min, "min");
     let defaults = [(&limit.default, "default"), (&limit.default_request, "defaultRequest")];
     if is_of_pods {
-        for (_, field) in defaults.iter().filter(|(amounts, _)| amounts.as_ref().is_some_and(|all| !all.is_empty())) {
-            errors.push(FieldError::forbidden(&path.child(field), "may not be specified when `type` is 'Pod'"));
+        for (_, field) in defaults
+            .iter()
+            .filter(|(amounts, _)| amounts.as_ref().is_some_and(|all| !all.is_empty()))
+        {
+            errors.push(FieldError::forbidden(
+                &path.child(field),
+                "may not be specified when `type` is 'Pod'",
+            ));
         }
     } else {
         for (amounts, field) in defaults {
@@ -99,22 +118,50 @@ fn resources(errors: &mut FieldErrors, limit: &LimitRangeItem, path: &FieldPath)
 }
 
 fn names_of(limit: &LimitRangeItem) -> BTreeSet<&String> {
-    let defaults = [&limit.default, &limit.default_request].into_iter().filter(|_| limit.type_ != "Pod");
-    let all = [&limit.max, &limit.min, &limit.max_limit_request_ratio].into_iter().chain(defaults);
-    all.flat_map(|amounts| amounts.iter().flat_map(BTreeMap::keys)).collect()
+    let defaults = [&limit.default, &limit.default_request]
+        .into_iter()
+        .filter(|_| limit.type_ != "Pod");
+    let all = [&limit.max, &limit.min, &limit.max_limit_request_ratio]
+        .into_iter()
+        .chain(defaults);
+    all.flat_map(|amounts| amounts.iter().flat_map(BTreeMap::keys))
+        .collect()
 }
 
 /// Minimum, default request, default and maximum must not cross.
 fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &FieldPath) {
     let of = |amounts: &Option<Amounts>| amounts.as_ref().and_then(|all| all.get(name)).map(amount);
-    let default_of = |amounts: &Option<Amounts>| if limit.type_ == "Pod" { None } else { of(amounts) };
+    let default_of = |amounts: &Option<Amounts>| {
+        if limit.type_ == "Pod" { None } else { of(amounts) }
+    };
     let (min, max) = (of(&limit.min), of(&limit.max));
     let (default, request) = (default_of(&limit.default), default_of(&limit.default_request));
     let limits = [
         (min, "min value", max, "max value", "min", min),
-        (min, "min value", request, "default request value", "defaultRequest", request),
-        (request, "default request value", max, "max value", "defaultRequest", request),
-        (request, "default request value", default, "default limit value", "defaultRequest", request),
+        (
+            min,
+            "min value",
+            request,
+            "default request value",
+            "defaultRequest",
+            request,
+        ),
+        (
+            request,
+            "default request value",
+            max,
+            "max value",
+            "defaultRequest",
+            request,
+        ),
+        (
+            request,
+            "default request value",
+            default,
+            "default limit value",
+            "defaultRequest",
+            request,
+        ),
         (min, "min value", default, "default value", "default", min),
         (default, "default value", max, "max value", "default", max),
     ];
@@ -123,20 +170,36 @@ fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &F
             && low > high
         {
             let why = format!("{low_name} {low} is greater than {high_name} {high}");
-            errors.push(FieldError::invalid(&path.child(field).key(name), shown.to_string(), why));
+            errors.push(FieldError::invalid(
+                &path.child(field).key(name),
+                shown.to_string(),
+                why,
+            ));
         }
     }
-    ratio(errors, of(&limit.max_limit_request_ratio), min.zip(max), &path.child("maxLimitRequestRatio").key(name));
+    ratio(
+        errors,
+        of(&limit.max_limit_request_ratio),
+        min.zip(max),
+        &path.child("maxLimitRequestRatio").key(name),
+    );
     if let (Some(default), Some(request)) = (default, request)
         && !resource_names::may_be_overcommitted(name)
         && default != request
     {
         let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
-        errors.push(FieldError::invalid(&path.child("defaultRequest").key(name), request.to_string(), why));
+        errors.push(FieldError::invalid(
+            &path.child("defaultRequest").key(name),
+            request.to_string(),
+            why,
+        ));
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "amounts are compared as upstream does, which loses the same bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "amounts are compared as upstream does, which loses the same bits"
+)]
 fn ratio(
     errors: &mut FieldErrors,
     ratio: Option<apimachinery::Quantity>,
@@ -150,7 +213,14 @@ fn ratio(
     }
     let Some((min, max)) = bounds else { return };
     let fits = [ratio, min, max].iter().all(|amount| amount.units() < MILLIS_MAX);
-    let (value, highest) = if fits { (ratio.millis() as f64 / 1000.0, max.millis() as f64 / min.millis() as f64) } else { (ratio.units() as f64, max.units() as f64 / min.units() as f64) };
+    let (value, highest) = if fits {
+        (
+            ratio.millis() as f64 / 1000.0,
+            max.millis() as f64 / min.millis() as f64,
+        )
+    } else {
+        (ratio.units() as f64, max.units() as f64 / min.units() as f64)
+    };
     if value > highest {
         refuse(format!("ratio {ratio} is greater than max/min = {highest:.6}"));
     }

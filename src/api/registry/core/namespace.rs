@@ -1,12 +1,12 @@
 //! Namespaces of `v1`.
 
 use crate::validation::{found, names, path};
-use apimachinery::{FieldError, FieldErrors, FieldPath};
 use apimachinery::NameRule;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
-use crate::{Column, DeleteAnswer, SelectableField, Strategy, Subresource, Verbs};
 use crate::pod_template::default_text;
+use crate::{Column, DeleteAnswer, SelectableField, Strategy, Subresource, Verbs};
 
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// Stands until the namespace's content is gone.
@@ -21,7 +21,12 @@ impl Strategy for Namespaces {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Status", |namespace, _| {
-            namespace.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default().into()
+            namespace
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.clone())
+                .unwrap_or_default()
+                .into()
         }),
         Column::age(),
     ];
@@ -30,21 +35,30 @@ impl Strategy for Namespaces {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Finalize, Subresource::Status];
     const NAME_RULE: NameRule = NameRule::DnsLabel;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[
-        SelectableField::text("status.phase", &["status.phase"]),
-    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::text("status.phase", &["status.phase"])];
 
     fn default(namespace: &mut Namespace) {
         default_text(&mut namespace.status.get_or_insert_default().phase, "Active");
         // The label lets selectors name a namespace; nobody can take it away.
         if let Some(name) = namespace.metadata.name.clone() {
-            namespace.metadata.labels.get_or_insert_default().insert(NAME_LABEL.to_owned(), name);
+            namespace
+                .metadata
+                .labels
+                .get_or_insert_default()
+                .insert(NAME_LABEL.to_owned(), name);
         }
     }
 
     fn prepare_for_create(namespace: &mut Namespace) {
-        namespace.status = Some(NamespaceStatus { phase: Some("Active".to_owned()), ..NamespaceStatus::default() });
-        let finalizers = namespace.spec.get_or_insert_default().finalizers.get_or_insert_default();
+        namespace.status = Some(NamespaceStatus {
+            phase: Some("Active".to_owned()),
+            ..NamespaceStatus::default()
+        });
+        let finalizers = namespace
+            .spec
+            .get_or_insert_default()
+            .finalizers
+            .get_or_insert_default();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
         }
@@ -57,12 +71,20 @@ impl Strategy for Namespaces {
 
     fn validate(namespace: &Namespace) -> FieldErrors {
         let path = path(&["spec", "finalizers"]);
-        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_deref()).unwrap_or_default();
+        let finalizers = namespace
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.finalizers.as_deref())
+            .unwrap_or_default();
         found(|errors| finalizers.iter().for_each(|name| finalizer(errors, name, &path)))
     }
 
     fn validate_status_update(namespace: &Namespace, _old: &Namespace) -> FieldErrors {
-        let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let phase = namespace
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            .unwrap_or_default();
         let (expected, state) = match &namespace.metadata.deletion_timestamp {
             None => ("Active", "empty"),
             Some(_) => ("Terminating", "not empty"),
@@ -77,7 +99,11 @@ impl Strategy for Namespaces {
 
     fn validate_subresource_update(subresource: Subresource, namespace: &Namespace, _old: &Namespace) -> FieldErrors {
         let path = path(&["spec", "finalizers"]);
-        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_deref()).unwrap_or_default();
+        let finalizers = namespace
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.finalizers.as_deref())
+            .unwrap_or_default();
         found(|errors| {
             if subresource == Subresource::Finalize {
                 for (index, name) in finalizers.iter().enumerate() {

@@ -1,14 +1,14 @@
 //! Nodes of `v1`.
 
+use super::node_validation;
 use crate::validation::addresses::unusual_cidr;
 use crate::validation::text;
-use super::node_validation;
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeSystemInfo};
 use serde_json::Value;
 
-use crate::{Column, SelectableField, StatusOnCreate, Strategy, Subresource};
 use crate::cells;
+use crate::{Column, SelectableField, StatusOnCreate, Strategy, Subresource};
 
 /// The range and the first of the ranges are one thing, told twice.
 fn one_first_range(spec: &mut NodeSpec) {
@@ -34,7 +34,9 @@ impl Strategy for Nodes {
         Column::text("Version", |node, _| info(node, |info| &info.kubelet_version).into()),
         Column::wide_text("Internal-IP", |node, _| address(node, "InternalIP")),
         Column::wide_text("External-IP", |node, _| address(node, "ExternalIP")),
-        Column::wide_text("OS-Image", |node, _| cells::text_or(Some(info(node, |info| &info.os_image)), cells::UNKNOWN)),
+        Column::wide_text("OS-Image", |node, _| {
+            cells::text_or(Some(info(node, |info| &info.os_image)), cells::UNKNOWN)
+        }),
         Column::wide_text("Kernel-Version", |node, _| kernel(node).into()),
         Column::wide_text("Container-Runtime", |node, _| {
             cells::text_or(Some(info(node, |info| &info.container_runtime_version)), cells::UNKNOWN)
@@ -43,18 +45,21 @@ impl Strategy for Nodes {
     const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Proxy, Subresource::Status];
     const STATUS_ON_CREATE: StatusOnCreate = StatusOnCreate::Kept;
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[
-        SelectableField::with_fallback("spec.unschedulable", &["spec.unschedulable"], "false"),
-    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::with_fallback(
+        "spec.unschedulable",
+        &["spec.unschedulable"],
+        "false",
+    )];
 
     fn default(node: &mut Node) {
         if let Some(spec) = &mut node.spec {
             one_first_range(spec);
         }
         if let Some(status) = &mut node.status
-            && status.allocatable.is_none() {
-                status.allocatable.clone_from(&status.capacity);
-            }
+            && status.allocatable.is_none()
+        {
+            status.allocatable.clone_from(&status.capacity);
+        }
     }
 
     fn prepare_for_create(node: &mut Node) {
@@ -87,13 +92,18 @@ impl Strategy for Nodes {
 
     fn warnings(node: &Node) -> Vec<String> {
         let mut warnings = Vec::new();
-        let Some(spec) = &node.spec else { return warnings };
+        let Some(spec) = &node.spec else {
+            return warnings;
+        };
         let path = FieldPath::new("spec");
         if spec.config_source.is_some() {
             warnings.push(format!("{}: the feature is removed", path.child("configSource")));
         }
         if !text(&spec.external_id).is_empty() {
-            warnings.push(format!("{}: this field is deprecated, and is unused by Kubernetes", path.child("externalID")));
+            warnings.push(format!(
+                "{}: this field is deprecated, and is unused by Kubernetes",
+                path.child("externalID")
+            ));
         }
         for (index, range) in spec.pod_cidrs.iter().flatten().enumerate() {
             warnings.extend(unusual_cidr(range, &path.child("podCIDRs").index(index)));
@@ -106,7 +116,11 @@ const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
 
 fn readiness(node: &Node) -> String {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     let ready = match conditions.iter().rfind(|condition| condition.type_ == "Ready") {
         Some(condition) if condition.status == "True" => "Ready",
         Some(_) => "NotReady",
@@ -131,7 +145,10 @@ fn roles(node: &Node) -> String {
 }
 
 fn info(node: &Node, field: fn(&NodeSystemInfo) -> &String) -> &str {
-    node.status.as_ref().and_then(|status| status.node_info.as_ref()).map_or("", |info| field(info).as_str())
+    node.status
+        .as_ref()
+        .and_then(|status| status.node_info.as_ref())
+        .map_or("", |info| field(info).as_str())
 }
 
 fn kernel(node: &Node) -> String {
@@ -144,6 +161,13 @@ fn kernel(node: &Node) -> String {
 }
 
 fn address(node: &Node, kind: &str) -> Value {
-    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    addresses.iter().find(|address| address.type_ == kind).map_or(cells::NONE.into(), |address| address.address.clone().into())
+    let addresses = node
+        .status
+        .as_ref()
+        .and_then(|status| status.addresses.as_deref())
+        .unwrap_or_default();
+    addresses
+        .iter()
+        .find(|address| address.type_ == kind)
+        .map_or(cells::NONE.into(), |address| address.address.clone().into())
 }

@@ -21,7 +21,10 @@ pub(super) fn validate(node: &Node) -> FieldErrors {
     found(|errors| {
         taints(errors, spec, &path(&["metadata", "taints"]));
         resources(errors, node);
-        let swap = node.status.as_ref().and_then(|status| status.node_info.as_ref()?.swap.as_ref()?.capacity);
+        let swap = node
+            .status
+            .as_ref()
+            .and_then(|status| status.node_info.as_ref()?.swap.as_ref()?.capacity);
         if let Some(capacity) = swap {
             positive(errors, capacity, &path(&["metadata", "nodeSwapStatus", "capacity"]));
         }
@@ -33,7 +36,10 @@ pub(super) fn validate(node: &Node) -> FieldErrors {
 /// Holds for updates of the node and of its status.
 pub(super) fn validate_change(node: &Node, old: &Node) -> FieldErrors {
     let none = (NodeSpec::default(), NodeStatus::default());
-    let (spec, old) = (node.spec.as_ref().unwrap_or(&none.0), old.spec.as_ref().unwrap_or(&none.0));
+    let (spec, old) = (
+        node.spec.as_ref().unwrap_or(&none.0),
+        old.spec.as_ref().unwrap_or(&none.0),
+    );
     let status = node.status.as_ref().unwrap_or(&none.1);
     found(|errors| {
         resources(errors, node);
@@ -42,7 +48,10 @@ pub(super) fn validate_change(node: &Node, old: &Node) -> FieldErrors {
         for (index, address) in status.addresses.iter().flatten().enumerate() {
             if !seen.insert((&address.type_, &address.address)) {
                 let path = path(&["status", "addresses"]).index(index);
-                errors.push(FieldError::duplicate(&path, json!({"Type": address.type_, "Address": address.address})));
+                errors.push(FieldError::duplicate(
+                    &path,
+                    json!({"Type": address.type_, "Address": address.address}),
+                ));
             }
         }
         let path = FieldPath::new("spec");
@@ -100,7 +109,11 @@ fn resources(errors: &mut FieldErrors, node: &Node) {
 
 fn features(errors: &mut FieldErrors, node: &Node) {
     static NAME: Expression = Expression::new("^[A-Z][a-zA-Z0-9]*(/[a-zA-Z0-9]+)*$");
-    let features = node.status.as_ref().and_then(|status| status.declared_features.as_deref()).unwrap_or_default();
+    let features = node
+        .status
+        .as_ref()
+        .and_then(|status| status.declared_features.as_deref())
+        .unwrap_or_default();
     let path = path(&["status", "declaredFeatures"]);
     for (index, feature) in features.iter().enumerate() {
         let why = if feature.len() > FEATURE_CHARACTERS_MAX {
@@ -121,7 +134,11 @@ fn features(errors: &mut FieldErrors, node: &Node) {
             if feature == next {
                 errors.push(FieldError::duplicate(&path, next.as_str()));
             } else if feature > next {
-                errors.push(FieldError::invalid(&path, next.as_str(), "list must be sorted alphabetically"));
+                errors.push(FieldError::invalid(
+                    &path,
+                    next.as_str(),
+                    "list must be sorted alphabetically",
+                ));
             }
         }
     }
@@ -134,7 +151,11 @@ fn pod_ranges(errors: &mut FieldErrors, spec: &NodeSpec, path: &FieldPath) {
     }
     let addresses = ranges.iter().map(|range| range.split('/').next().unwrap_or_default());
     if ranges.len() > 2 || ranges.len() == 2 && !addresses::is_dual_stack(addresses) {
-        errors.push(FieldError::invalid(path, json(ranges), "may specify no more than one CIDR for each IP family"));
+        errors.push(FieldError::invalid(
+            path,
+            json(ranges),
+            "may specify no more than one CIDR for each IP family",
+        ));
     }
 }
 
@@ -148,9 +169,11 @@ enum Place {
 fn config_status(errors: &mut FieldErrors, status: &NodeStatus) {
     let Some(config) = &status.config else { return };
     let path = path(&["status", "config"]);
-    for (field, source) in
-        [("assigned", &config.assigned), ("active", &config.active), ("lastKnownGood", &config.last_known_good)]
-    {
+    for (field, source) in [
+        ("assigned", &config.assigned),
+        ("active", &config.active),
+        ("lastKnownGood", &config.last_known_good),
+    ] {
         if let Some(source) = source {
             config_source(errors, source, Place::Status, &path.child(field));
         }
@@ -158,7 +181,9 @@ fn config_status(errors: &mut FieldErrors, status: &NodeStatus) {
 }
 
 fn config_source(errors: &mut FieldErrors, source: &NodeConfigSource, place: Place, path: &FieldPath) {
-    if let Some(map) = &source.config_map { config_map(errors, map, place, &path.child("configMap")) } else {
+    if let Some(map) = &source.config_map {
+        config_map(errors, map, place, &path.child("configMap"));
+    } else {
         let why = "exactly one reference subfield must be non-nil";
         errors.push(FieldError::invalid(path, json!({"ConfigMap": null}), why));
     }
@@ -168,7 +193,10 @@ fn config_map(errors: &mut FieldErrors, map: &ConfigMapNodeConfigSource, place: 
     for (field, value) in [("uid", &map.uid), ("resourceVersion", &map.resource_version)] {
         match (place, text(value).is_empty()) {
             (Place::Spec, false) => {
-                errors.push(FieldError::forbidden(&path.child(field), format!("{field} must not be set in spec")));
+                errors.push(FieldError::forbidden(
+                    &path.child(field),
+                    format!("{field} must not be set in spec"),
+                ));
             }
             (Place::Status, true) => errors.push(FieldError::required(&path.child(field), "")),
             _ => (),

@@ -5,9 +5,9 @@ use apimachinery::FieldErrors;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus};
 use serde_json::Value;
 
-use crate::{Column, DeleteAnswer, Strategy, Subresource};
 use crate::cells;
 use crate::pod_template::default_text;
+use crate::{Column, DeleteAnswer, Strategy, Subresource};
 
 /// Objects of kind `PersistentVolume`.
 #[derive(Debug)]
@@ -17,29 +17,56 @@ impl Strategy for PersistentVolumes {
     type Kind = PersistentVolume;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Capacity", |volume, _| cells::storage(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).into()),
+        Column::text("Capacity", |volume, _| {
+            cells::storage(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).into()
+        }),
         Column::text("Access Modes", |volume, _| {
             cells::access_modes(volume.spec.as_ref().and_then(|spec| spec.access_modes.as_ref())).into()
         }),
-        Column::text("Reclaim Policy", |volume, _| spec_text(volume, |spec| spec.persistent_volume_reclaim_policy.as_ref(), "")),
+        Column::text("Reclaim Policy", |volume, _| {
+            spec_text(volume, |spec| spec.persistent_volume_reclaim_policy.as_ref(), "")
+        }),
         Column::text("Status", |volume, _| match &volume.metadata.deletion_timestamp {
             Some(_) => "Terminating".into(),
-            None => volume.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default().into(),
+            None => volume
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.clone())
+                .unwrap_or_default()
+                .into(),
         }),
-        Column::text("Claim", |volume, _| match volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) {
-            Some(claim) => {
-                format!("{}/{}", claim.namespace.as_deref().unwrap_or_default(), claim.name.as_deref().unwrap_or_default()).into()
+        Column::text("Claim", |volume, _| {
+            match volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) {
+                Some(claim) => format!(
+                    "{}/{}",
+                    claim.namespace.as_deref().unwrap_or_default(),
+                    claim.name.as_deref().unwrap_or_default()
+                )
+                .into(),
+                None => "".into(),
             }
-            None => "".into(),
         }),
-        Column::text("StorageClass", |volume, _| match cells::storage_class_annotation(&volume.metadata) {
-            Some(class) => class.into(),
-            None => spec_text(volume, |spec| spec.storage_class_name.as_ref(), ""),
+        Column::text("StorageClass", |volume, _| {
+            match cells::storage_class_annotation(&volume.metadata) {
+                Some(class) => class.into(),
+                None => spec_text(volume, |spec| spec.storage_class_name.as_ref(), ""),
+            }
         }),
-        Column::text("VolumeAttributesClass", |volume, _| spec_text(volume, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)),
-        Column::text("Reason", |volume, _| volume.status.as_ref().and_then(|status| status.reason.clone()).unwrap_or_default().into()),
+        Column::text("VolumeAttributesClass", |volume, _| {
+            spec_text(volume, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)
+        }),
+        Column::text("Reason", |volume, _| {
+            volume
+                .status
+                .as_ref()
+                .and_then(|status| status.reason.clone())
+                .unwrap_or_default()
+                .into()
+        }),
         Column::age(),
-        Column::wide_text("VolumeMode", |volume, _| spec_text(volume, |spec| spec.volume_mode.as_ref(), cells::UNSET)),
+        Column::wide_text("VolumeMode", |volume, _| {
+            spec_text(volume, |spec| spec.volume_mode.as_ref(), cells::UNSET)
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["pv"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
@@ -86,5 +113,10 @@ impl Strategy for PersistentVolumes {
 }
 
 fn spec_text(volume: &PersistentVolume, field: fn(&PersistentVolumeSpec) -> Option<&String>, missing: &str) -> Value {
-    volume.spec.as_ref().and_then(field).map_or(missing, String::as_str).into()
+    volume
+        .spec
+        .as_ref()
+        .and_then(field)
+        .map_or(missing, String::as_str)
+        .into()
 }

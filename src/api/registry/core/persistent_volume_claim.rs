@@ -1,9 +1,9 @@
 //! Persistent Volume Claims of `v1`.
 
-use crate::validation::{found, path, text};
-use crate::validation::changes::{difference, immutable};
-use crate::validation::amounts::{amount, basic_amount};
 use crate::pod_template::validation::claim_spec;
+use crate::validation::amounts::{amount, basic_amount};
+use crate::validation::changes::{difference, immutable};
+use crate::validation::{found, path, text};
 use apimachinery::{FieldError, FieldErrors, FieldPath, Quantity};
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, TypedLocalObjectReference,
@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::Value;
 
-use crate::{Column, DeleteAnswer, Strategy, Subresource};
 use crate::cells;
 use crate::pod_template::{default_claim_spec, default_text};
+use crate::{Column, DeleteAnswer, Strategy, Subresource};
 
 /// Objects of kind `PersistentVolumeClaim`.
 #[derive(Debug)]
@@ -25,7 +25,12 @@ impl Strategy for PersistentVolumeClaims {
         Column::name(),
         Column::text("Status", |claim, _| match &claim.metadata.deletion_timestamp {
             Some(_) => "Terminating".into(),
-            None => claim.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default().into(),
+            None => claim
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.clone())
+                .unwrap_or_default()
+                .into(),
         }),
         Column::text("Volume", |claim, _| volume(claim).into()),
         Column::text("Capacity", |claim, _| match volume(claim) {
@@ -36,13 +41,19 @@ impl Strategy for PersistentVolumeClaims {
             "" => "".into(),
             _ => cells::access_modes(claim.status.as_ref().and_then(|status| status.access_modes.as_ref())).into(),
         }),
-        Column::text("StorageClass", |claim, _| match cells::storage_class_annotation(&claim.metadata) {
-            Some(class) => class.into(),
-            None => spec_text(claim, |spec| spec.storage_class_name.as_ref(), ""),
+        Column::text("StorageClass", |claim, _| {
+            match cells::storage_class_annotation(&claim.metadata) {
+                Some(class) => class.into(),
+                None => spec_text(claim, |spec| spec.storage_class_name.as_ref(), ""),
+            }
         }),
-        Column::text("VolumeAttributesClass", |claim, _| spec_text(claim, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)),
+        Column::text("VolumeAttributesClass", |claim, _| {
+            spec_text(claim, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)
+        }),
         Column::age(),
-        Column::wide_text("VolumeMode", |claim, _| spec_text(claim, |spec| spec.volume_mode.as_ref(), cells::UNSET)),
+        Column::wide_text("VolumeMode", |claim, _| {
+            spec_text(claim, |spec| spec.volume_mode.as_ref(), cells::UNSET)
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["pvc"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
@@ -54,13 +65,18 @@ impl Strategy for PersistentVolumeClaims {
     }
 
     fn prepare_for_create(claim: &mut PersistentVolumeClaim) {
-        claim.status =
-            Some(PersistentVolumeClaimStatus { phase: Some("Pending".to_owned()), ..PersistentVolumeClaimStatus::default() });
+        claim.status = Some(PersistentVolumeClaimStatus {
+            phase: Some("Pending".to_owned()),
+            ..PersistentVolumeClaimStatus::default()
+        });
         claim.spec.iter_mut().for_each(|spec| align_data_sources(spec, None));
     }
 
     fn prepare_for_update(claim: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
-        claim.spec.iter_mut().for_each(|spec| align_data_sources(spec, old.spec.as_ref()));
+        claim
+            .spec
+            .iter_mut()
+            .for_each(|spec| align_data_sources(spec, old.spec.as_ref()));
     }
 
     fn validate(claim: &PersistentVolumeClaim) -> FieldErrors {
@@ -83,16 +99,29 @@ impl Strategy for PersistentVolumeClaims {
     }
 
     fn warnings(claim: &PersistentVolumeClaim) -> Vec<String> {
-        let is_annotated = claim.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
+        let is_annotated = claim
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
         let deprecated = is_annotated.then(|| {
             format!("metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use \"storageClassName\" attribute instead")
         });
-        let resources = claim.spec.as_ref().and_then(|spec| spec.resources.clone()).unwrap_or_default();
+        let resources = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.resources.clone())
+            .unwrap_or_default();
         let amounts = [("requests", resources.requests), ("limits", resources.limits)];
         let fractions = amounts.into_iter().filter_map(|(field, amounts)| {
             let amount = amount(amounts?.get("storage")?);
             let path = path(&["spec", "resources", field]).key("storage");
-            let why = || format!("{path}: fractional byte value {:?} is invalid, must be an integer", amount.to_string());
+            let why = || {
+                format!(
+                    "{path}: fractional byte value {:?} is invalid, must be an integer",
+                    amount.to_string()
+                )
+            };
             (!amount.is_whole()).then(why)
         });
         deprecated.into_iter().chain(fractions).collect()
@@ -101,7 +130,11 @@ impl Strategy for PersistentVolumeClaims {
 
 /// The name of the bound volume; empty before.
 fn volume(claim: &PersistentVolumeClaim) -> &str {
-    claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default()
+    claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_deref())
+        .unwrap_or_default()
 }
 
 fn spec_text(
@@ -109,7 +142,12 @@ fn spec_text(
     field: fn(&PersistentVolumeClaimSpec) -> Option<&String>,
     missing: &str,
 ) -> Value {
-    claim.spec.as_ref().and_then(field).map_or(missing, String::as_str).into()
+    claim
+        .spec
+        .as_ref()
+        .and_then(field)
+        .map_or(missing, String::as_str)
+        .into()
 }
 
 /// `dataSource` and `dataSourceRef` say the same where both can (KEP-1495). The older field only ever knew claims and
@@ -148,32 +186,54 @@ fn is_claim_or_snapshot(source: &TypedLocalObjectReference) -> bool {
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
+// tidy: allow(function-length): one rule after the other over the same two specs, read top to bottom
 /// A claim is what its quota was counted for: it is bound once, grows once bound, and gets a class if it has none.
 fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, old_claim: &PersistentVolumeClaim) {
-    let (new, old) = (claim.spec.clone().unwrap_or_default(), old_claim.spec.clone().unwrap_or_default());
+    let (new, old) = (
+        claim.spec.clone().unwrap_or_default(),
+        old_claim.spec.clone().unwrap_or_default(),
+    );
     let annotation = |claim: &PersistentVolumeClaim| {
-        claim.metadata.annotations.as_ref().and_then(|all| all.get(CLASS_ANNOTATION)).cloned()
+        claim
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(CLASS_ANNOTATION))
+            .cloned()
     };
     let (new_class, old_class) = (annotation(claim), annotation(old_claim));
     let (mut allowed, mut before) = (new.clone(), old.clone());
     if text(&old.volume_name).is_empty() {
         before.volume_name.clone_from(&new.volume_name);
     }
-    let moves_to_field = new_class.is_none() && old_class.is_some() && old.storage_class_name.is_none()
+    let moves_to_field = new_class.is_none()
+        && old_class.is_some()
+        && old.storage_class_name.is_none()
         && new.storage_class_name == old_class;
     if moves_to_field {
         allowed.storage_class_name = None;
     } else {
         let path = path(&["metadata", "annotations"]).key(CLASS_ANNOTATION);
-        immutable(errors, &new_class.unwrap_or_default(), &old_class.clone().unwrap_or_default(), &path);
+        immutable(
+            errors,
+            &new_class.unwrap_or_default(),
+            &old_class.clone().unwrap_or_default(),
+            &path,
+        );
         if old.storage_class_name.is_none() && old_class.is_none() && new.storage_class_name.is_some() {
             allowed.storage_class_name = None;
         }
     }
     let status = claim.status.clone().unwrap_or_default();
     if text(&status.phase) == "Bound" {
-        allowed.volume_attributes_class_name.clone_from(&before.volume_attributes_class_name);
-        if let Some(requests) = allowed.resources.as_mut().and_then(|resources| resources.requests.as_mut()) {
+        allowed
+            .volume_attributes_class_name
+            .clone_from(&before.volume_attributes_class_name);
+        if let Some(requests) = allowed
+            .resources
+            .as_mut()
+            .and_then(|resources| resources.requests.as_mut())
+        {
             match size_text(&before) {
                 Some(size) => requests.insert("storage".to_owned(), size.clone()),
                 None => requests.remove("storage"),
@@ -181,22 +241,41 @@ fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, o
         }
     }
     if allowed != before {
-        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let why =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         let changes = difference(&before, &allowed);
-        errors.push(FieldError::forbidden(&FieldPath::new("spec"), format!("{why}\n{changes}")));
+        errors.push(FieldError::forbidden(
+            &FieldPath::new("spec"),
+            format!("{why}\n{changes}"),
+        ));
     }
     let size = |spec: &PersistentVolumeClaimSpec| size_text(spec).map_or(Quantity::ZERO, amount);
     let old_status = old_claim.status.clone().unwrap_or_default();
-    let given = old_status.capacity.as_ref().and_then(|capacity| capacity.get("storage")).map_or(Quantity::ZERO, amount);
+    let given = old_status
+        .capacity
+        .as_ref()
+        .and_then(|capacity| capacity.get("storage"))
+        .map_or(Quantity::ZERO, amount);
     if size(&new) < size(&old) && size(&new) <= given {
         let path = path(&["spec", "resources", "requests", "storage"]);
-        errors.push(FieldError::forbidden(&path, "field can not be less than status.capacity"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "field can not be less than status.capacity",
+        ));
     }
-    immutable(errors, &new.volume_mode, &old.volume_mode, &FieldPath::new("volumeMode"));
+    immutable(
+        errors,
+        &new.volume_mode,
+        &old.volume_mode,
+        &FieldPath::new("volumeMode"),
+    );
     let has_applied_class = old_status.current_volume_attributes_class_name.is_some();
     if has_applied_class && new.volume_attributes_class_name.is_none() && old.volume_attributes_class_name.is_some() {
         let why = "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil";
-        errors.push(FieldError::forbidden(&path(&["spec", "volumeAttributesClassName"]), why));
+        errors.push(FieldError::forbidden(
+            &path(&["spec", "volumeAttributesClassName"]),
+            why,
+        ));
     }
 }
 

@@ -19,8 +19,17 @@ pub(super) fn validate(volume: &PersistentVolume) -> FieldErrors {
     found(|errors| {
         modes(errors, &spec, &path);
         capacity(errors, &spec, &path.child("capacity"));
-        if let Some(policy) = spec.persistent_volume_reclaim_policy.as_deref().filter(|policy| !policy.is_empty()) {
-            one_of(errors, policy, &RECLAIM_POLICIES, &path.child("persistentVolumeReclaimPolicy"));
+        if let Some(policy) = spec
+            .persistent_volume_reclaim_policy
+            .as_deref()
+            .filter(|policy| !policy.is_empty())
+        {
+            one_of(
+                errors,
+                policy,
+                &RECLAIM_POLICIES,
+                &path.child("persistentVolumeReclaimPolicy"),
+            );
         }
         if let Some(affinity) = &spec.node_affinity {
             let path = path.child("nodeAffinity").child("required");
@@ -46,7 +55,10 @@ pub(super) fn validate(volume: &PersistentVolume) -> FieldErrors {
 }
 
 pub(super) fn validate_change(volume: &PersistentVolume, old: &PersistentVolume) -> FieldErrors {
-    let (new, old) = (volume.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
+    let (new, old) = (
+        volume.spec.clone().unwrap_or_default(),
+        old.spec.clone().unwrap_or_default(),
+    );
     found(|errors| {
         let (mut new_source, old_source) = (source_only(&new), source_only(&old));
         // The secret for growing a volume may be told later.
@@ -60,14 +72,26 @@ pub(super) fn validate_change(volume: &PersistentVolume, old: &PersistentVolume)
             let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
             errors.push(FieldError::forbidden(&path(&["spec", "persistentvolumesource"]), why));
         }
-        immutable(errors, &new.volume_mode, &old.volume_mode, &FieldPath::new("volumeMode"));
+        immutable(
+            errors,
+            &new.volume_mode,
+            &old.volume_mode,
+            &FieldPath::new("volumeMode"),
+        );
         if old.node_affinity.is_some() && new.node_affinity != old.node_affinity {
             let why = "field is immutable, except for updating from beta label to GA";
-            errors.push(FieldError::invalid(&FieldPath::new("nodeAffinity"), json(&new.node_affinity), why));
+            errors.push(FieldError::invalid(
+                &FieldPath::new("nodeAffinity"),
+                json(&new.node_affinity),
+                why,
+            ));
         }
         if old.volume_attributes_class_name.is_some() && new.volume_attributes_class_name.is_none() {
             let path = path(&["spec", "volumeAttributesClassName"]);
-            errors.push(FieldError::forbidden(&path, "update from non-nil value to nil is forbidden"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "update from non-nil value to nil is forbidden",
+            ));
         }
     })
 }
@@ -129,7 +153,9 @@ fn is_root(path: &str) -> bool {
 }
 
 fn attributes_class(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &FieldPath) {
-    let Some(class) = &spec.volume_attributes_class_name else { return };
+    let Some(class) = &spec.volume_attributes_class_name else {
+        return;
+    };
     let class_path = path.child("volumeAttributesClassName");
     if class.is_empty() {
         errors.push(FieldError::required(&class_path, "an empty string is disallowed"));
@@ -170,7 +196,8 @@ impl Sources<'_> {
         let Some(source) = source else { return };
         let path = self.path.child(field);
         if self.has_one {
-            self.errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
+            self.errors
+                .push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
         } else {
             self.has_one = true;
             check(self.errors, source, &path);
@@ -178,11 +205,20 @@ impl Sources<'_> {
     }
 }
 
+// tidy: allow(function-length): one arm a volume source
 fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &FieldPath) {
-    let mut all = Sources { errors, path, has_one: false };
+    let mut all = Sources {
+        errors,
+        path,
+        has_one: false,
+    };
     all.check(spec.host_path.as_ref(), "hostPath", sources::host_path);
     all.check(spec.gce_persistent_disk.as_ref(), "persistentDisk", sources::gce_disk);
-    all.check(spec.aws_elastic_block_store.as_ref(), "awsElasticBlockStore", sources::aws_disk);
+    all.check(
+        spec.aws_elastic_block_store.as_ref(),
+        "awsElasticBlockStore",
+        sources::aws_disk,
+    );
     all.check(spec.glusterfs.as_ref(), "glusterfs", |errors, gluster, path| {
         required(errors, &gluster.endpoints, &path.child("endpoints"));
         required(errors, &gluster.path, &path.child("path"));
@@ -213,7 +249,11 @@ fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &Fiel
         }
     });
     all.check(spec.vsphere_volume.as_ref(), "vsphereVolume", sources::vsphere);
-    all.check(spec.photon_persistent_disk.as_ref(), "photonPersistentDisk", sources::photon);
+    all.check(
+        spec.photon_persistent_disk.as_ref(),
+        "photonPersistentDisk",
+        sources::photon,
+    );
     all.check(spec.portworx_volume.as_ref(), "portworxVolume", sources::portworx);
     all.check(spec.azure_disk.as_ref(), "azureDisk", sources::azure_disk);
     all.check(spec.scale_io.as_ref(), "scaleIO", |errors, scale, path| {
@@ -223,12 +263,21 @@ fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &Fiel
         required(errors, &local.path, &source_path.child("path"));
         sources::no_backsteps(errors, &local.path, &source_path.child("path"));
         if spec.node_affinity.is_none() {
-            errors.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+            errors.push(FieldError::required(
+                &path.child("nodeAffinity"),
+                "Local volume requires node affinity",
+            ));
         }
     });
     all.check(spec.storageos.as_ref(), "storageos", |errors, storage, path| {
         let secret = storage.secret_ref.as_ref().map(|secret| text(&secret.name));
-        sources::storage_os(errors, text(&storage.volume_name), text(&storage.volume_namespace), secret, path);
+        sources::storage_os(
+            errors,
+            text(&storage.volume_name),
+            text(&storage.volume_namespace),
+            secret,
+            path,
+        );
     });
     all.check(spec.csi.as_ref(), "csi", csi);
     if !all.has_one {
@@ -277,8 +326,16 @@ fn csi(errors: &mut FieldErrors, source: &CSIPersistentVolumeSource, path: &Fiel
 }
 
 pub(super) fn warnings(volume: &PersistentVolume) -> Vec<String> {
-    let Some(spec) = &volume.spec else { return Vec::new() };
-    let annotation = |key: &str| volume.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(key));
+    let Some(spec) = &volume.spec else {
+        return Vec::new();
+    };
+    let annotation = |key: &str| {
+        volume
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(key))
+    };
     let class = "volume.beta.kubernetes.io/storage-class";
     let options = "volume.beta.kubernetes.io/mount-options";
     let deprecated = [
@@ -306,5 +363,9 @@ pub(super) fn warnings(volume: &PersistentVolume) -> Vec<String> {
         (spec.glusterfs.is_some(), "spec.glusterfs: deprecated in v1.25, non-functional in v1.26+".to_owned()),
         (spec.rbd.is_some(), "spec.rbd: deprecated in v1.28, non-functional in v1.31+".to_owned()),
     ];
-    deprecated.into_iter().filter(|(is_so, _)| *is_so).map(|(_, warning)| warning).collect()
+    deprecated
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, warning)| warning)
+        .collect()
 }

@@ -3,17 +3,23 @@
 use apimachinery::FieldErrors;
 use k8s_openapi::api::core::v1::{Pod, PodIP, PodStatus};
 
-use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
 use super::{pod_cells, pod_preparation, pod_resize, pod_status, pod_update, pod_validation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
+use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
 
 /// The address and the first of the addresses are one thing, told twice.
 fn one_first_address(status: &mut PodStatus) {
-    let first = status.pod_ips.as_ref().and_then(|addresses| addresses.first()).map(|address| address.ip.clone());
+    let first = status
+        .pod_ips
+        .as_ref()
+        .and_then(|addresses| addresses.first())
+        .map(|address| address.ip.clone());
     match (status.pod_ip.clone().filter(|address| !address.is_empty()), first) {
         (None, Some(first)) => status.pod_ip = Some(first),
-        (Some(address), first) if first.as_ref() != Some(&address) => status.pod_ips = Some(vec![PodIP { ip: address }]),
+        (Some(address), first) if first.as_ref() != Some(&address) => {
+            status.pod_ips = Some(vec![PodIP { ip: address }]);
+        }
         _ => {}
     }
 }
@@ -31,18 +37,43 @@ impl Strategy for Pods {
         Column::text("Restarts", |pod, now| pod_cells::restarts(pod, now).into()),
         Column::age(),
         Column::wide_text("IP", |pod, _| {
-            let first = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()?.first()).map(|address| address.ip.as_str());
+            let first = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ips.as_ref()?.first())
+                .map(|address| address.ip.as_str());
             cells::text_or(first, cells::NONE)
         }),
-        Column::wide_text("Node", |pod, _| cells::text_or(pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()), cells::NONE)),
+        Column::wide_text("Node", |pod, _| {
+            cells::text_or(
+                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()),
+                cells::NONE,
+            )
+        }),
         Column::wide_text("Nominated Node", |pod, _| {
-            cells::text_or(pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()), cells::NONE)
+            cells::text_or(
+                pod.status
+                    .as_ref()
+                    .and_then(|status| status.nominated_node_name.as_deref()),
+                cells::NONE,
+            )
         }),
         Column::wide_text("Readiness Gates", |pod, _| pod_cells::readiness_gates(pod).into()),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Attach, Subresource::Binding, Subresource::EphemeralContainers, Subresource::Eviction, Subresource::Exec, Subresource::Log, Subresource::PortForward, Subresource::Proxy, Subresource::Resize, Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Attach,
+        Subresource::Binding,
+        Subresource::EphemeralContainers,
+        Subresource::Eviction,
+        Subresource::Exec,
+        Subresource::Log,
+        Subresource::PortForward,
+        Subresource::Proxy,
+        Subresource::Resize,
+        Subresource::Status,
+    ];
     const STATUS_METADATA: StatusMetadata = StatusMetadata::WithoutOwners;
     const GENERATION: Generation = Generation::Spec;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;

@@ -41,10 +41,16 @@ pub(super) fn prepare_status(pod: &mut Pod, old: &Pod) {
     }
     let mut generations: BTreeMap<String, VecDeque<Option<i64>>> = BTreeMap::new();
     for condition in before.conditions.into_iter().flatten() {
-        generations.entry(condition.type_).or_default().push_back(condition.observed_generation);
+        generations
+            .entry(condition.type_)
+            .or_default()
+            .push_back(condition.observed_generation);
     }
     for condition in status.conditions.iter_mut().flatten() {
-        let generation = generations.get_mut(&condition.type_).and_then(VecDeque::pop_front).flatten();
+        let generation = generations
+            .get_mut(&condition.type_)
+            .and_then(VecDeque::pop_front)
+            .flatten();
         if condition.observed_generation.unwrap_or(0) == 0 {
             condition.observed_generation = generation;
         }
@@ -55,26 +61,53 @@ pub(super) fn prepare_status(pod: &mut Pod, old: &Pod) {
 fn select_by_own_labels(spec: &mut PodSpec, labels: &Labels) {
     if let Some(affinity) = &mut spec.affinity {
         if let Some(together) = &mut affinity.pod_affinity {
-            let preferred = together.preferred_during_scheduling_ignored_during_execution.iter_mut().flatten();
+            let preferred = together
+                .preferred_during_scheduling_ignored_during_execution
+                .iter_mut()
+                .flatten();
             preferred.for_each(|weighted| complete_term(&mut weighted.pod_affinity_term, labels));
-            let required = together.required_during_scheduling_ignored_during_execution.iter_mut().flatten();
+            let required = together
+                .required_during_scheduling_ignored_during_execution
+                .iter_mut()
+                .flatten();
             required.for_each(|term| complete_term(term, labels));
         }
         if let Some(apart) = &mut affinity.pod_anti_affinity {
-            let preferred = apart.preferred_during_scheduling_ignored_during_execution.iter_mut().flatten();
+            let preferred = apart
+                .preferred_during_scheduling_ignored_during_execution
+                .iter_mut()
+                .flatten();
             preferred.for_each(|weighted| complete_term(&mut weighted.pod_affinity_term, labels));
-            let required = apart.required_during_scheduling_ignored_during_execution.iter_mut().flatten();
+            let required = apart
+                .required_during_scheduling_ignored_during_execution
+                .iter_mut()
+                .flatten();
             required.for_each(|term| complete_term(term, labels));
         }
     }
     for constraint in spec.topology_spread_constraints.iter_mut().flatten() {
-        require(constraint.label_selector.as_mut(), constraint.match_label_keys.as_deref(), "In", labels);
+        require(
+            constraint.label_selector.as_mut(),
+            constraint.match_label_keys.as_deref(),
+            "In",
+            labels,
+        );
     }
 }
 
 fn complete_term(term: &mut PodAffinityTerm, labels: &Labels) {
-    require(term.label_selector.as_mut(), term.match_label_keys.as_deref(), "In", labels);
-    require(term.label_selector.as_mut(), term.mismatch_label_keys.as_deref(), "NotIn", labels);
+    require(
+        term.label_selector.as_mut(),
+        term.match_label_keys.as_deref(),
+        "In",
+        labels,
+    );
+    require(
+        term.label_selector.as_mut(),
+        term.mismatch_label_keys.as_deref(),
+        "NotIn",
+        labels,
+    );
 }
 
 /// A missing selector selects nothing and stays missing.
@@ -82,11 +115,14 @@ fn require(selector: Option<&mut LabelSelector>, keys: Option<&[String]>, operat
     let Some(selector) = selector else { return };
     for key in keys.unwrap_or_default() {
         if let Some(value) = labels.get(key) {
-            selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
-                key: key.clone(),
-                operator: operator.to_owned(),
-                values: Some(vec![value.clone()]),
-            });
+            selector
+                .match_expressions
+                .get_or_insert_default()
+                .push(LabelSelectorRequirement {
+                    key: key.clone(),
+                    operator: operator.to_owned(),
+                    values: Some(vec![value.clone()]),
+                });
         }
     }
 }
@@ -100,11 +136,18 @@ mod tests {
     fn a_new_pod_is_pending_and_knows_its_quality_of_service() {
         let mut pod: Pod = serde_json::from_value(json!({"metadata": {"labels": {"v": "1"}}, "spec": {
             "containers": [{"name": "a"}],
-            "topologySpreadConstraints": [{"matchLabelKeys": ["v", "none"], "labelSelector": {}}]}})).expect("a pod");
+            "topologySpreadConstraints": [{"matchLabelKeys": ["v", "none"], "labelSelector": {}}]}}))
+        .expect("a pod");
         prepare_new(&mut pod);
         let status = pod.status.expect("a status");
-        assert_eq!((status.phase.as_deref(), status.qos_class.as_deref()), (Some("Pending"), Some("BestEffort")));
+        assert_eq!(
+            (status.phase.as_deref(), status.qos_class.as_deref()),
+            (Some("Pending"), Some("BestEffort"))
+        );
         let constraints = serde_json::to_value(pod.spec.expect("a spec").topology_spread_constraints).expect("JSON");
-        assert_eq!(constraints[0]["labelSelector"], json!({"matchExpressions": [{"key": "v", "operator": "In", "values": ["1"]}]}));
+        assert_eq!(
+            constraints[0]["labelSelector"],
+            json!({"matchExpressions": [{"key": "v", "operator": "In", "values": ["1"]}]})
+        );
     }
 }

@@ -30,10 +30,17 @@ pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
     let path = FieldPath::new("spec");
     if qos_class(before) != qos_class(spec) {
         let class = pod.status.as_ref().map_or("", |status| text(&status.qos_class));
-        errors.push(FieldError::invalid(&path, class, "Pod QOS Class may not change as a result of resizing"));
+        errors.push(FieldError::invalid(
+            &path,
+            class,
+            "Pod QOS Class may not change as a result of resizing",
+        ));
     }
     if !node_can_resize(old) {
-        errors.push(FieldError::forbidden(&path, "Pod running on node without support for resize"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "Pod running on node without support for resize",
+        ));
     }
     let mut kept = spec.clone();
     if has_pod_level_resources(before.resources.as_ref()) || has_pod_level_resources(spec.resources.as_ref()) {
@@ -42,7 +49,10 @@ pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
     if same_containers(&mut errors, spec, before, &path) {
         containers(&mut errors, &mut kept, before, &path);
         if errors.is_empty() && kept != *before {
-            errors.push(FieldError::forbidden(&path, "only cpu and memory resources are mutable"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "only cpu and memory resources are mutable",
+            ));
         }
     }
     errors
@@ -50,7 +60,10 @@ pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
 
 /// A kubelet that can resize tells what containers have.
 fn node_can_resize(pod: &Pod) -> bool {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
     let mut running = statuses.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
     running.next().is_none_or(|status| status.resources.is_some())
 }
@@ -78,7 +91,10 @@ fn pod_level(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: 
     }
     keep_resizable(&mut kept.resources, old.resources.as_ref());
     if kept.resources != old.resources {
-        errors.push(FieldError::forbidden(path, "only cpu and memory resources are mutable at pod-level"));
+        errors.push(FieldError::forbidden(
+            path,
+            "only cpu and memory resources are mutable at pod-level",
+        ));
     }
 }
 
@@ -117,7 +133,12 @@ fn same_containers(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path
             errors.push(FieldError::forbidden(&path, why));
             continue;
         }
-        for (index, _) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new.name != old.name) {
+        for (index, _) in new
+            .iter()
+            .zip(old)
+            .enumerate()
+            .filter(|(_, (new, old))| new.name != old.name)
+        {
             let why = format!("{field} may not be renamed or reordered on resize");
             errors.push(FieldError::forbidden(&path.index(index).child("name"), why));
         }
@@ -129,10 +150,20 @@ fn containers(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path:
     let old_init = old.init_containers.as_deref().unwrap_or_default();
     let init = kept.init_containers.as_deref_mut().unwrap_or_default();
     for (index, (new, old)) in init.iter().zip(old_init).enumerate() {
-        nothing_removed(errors, new, old, &path.child("initContainers").index(index).child("resources"));
+        nothing_removed(
+            errors,
+            new,
+            old,
+            &path.child("initContainers").index(index).child("resources"),
+        );
     }
     for (index, (new, old)) in kept.containers.iter().zip(&old.containers).enumerate() {
-        nothing_removed(errors, new, old, &path.child("containers").index(index).child("resources"));
+        nothing_removed(
+            errors,
+            new,
+            old,
+            &path.child("containers").index(index).child("resources"),
+        );
     }
     for (new, old) in kept.containers.iter_mut().zip(&old.containers) {
         keep_resizable(&mut new.resources, old.resources.as_ref());
@@ -148,7 +179,11 @@ fn containers(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path:
             let why = "only cpu and memory resources for init or sidecar containers are mutable";
             errors.push(FieldError::forbidden(&path, why));
         }
-        let restarts = new.resize_policy.iter().flatten().filter(|policy| policy.restart_policy == "RestartContainer");
+        let restarts = new
+            .resize_policy
+            .iter()
+            .flatten()
+            .filter(|policy| policy.restart_policy == "RestartContainer");
         for _policy in restarts.filter(|_| is_changed && !is_sidecar(new)) {
             let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
             errors.push(FieldError::forbidden(&path, why));
@@ -157,12 +192,21 @@ fn containers(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path:
 }
 
 fn nothing_removed(errors: &mut FieldErrors, new: &Container, old: &Container, path: &FieldPath) {
-    let (new, old) = (new.resources.clone().unwrap_or_default(), old.resources.clone().unwrap_or_default());
+    let (new, old) = (
+        new.resources.clone().unwrap_or_default(),
+        old.resources.clone().unwrap_or_default(),
+    );
     if removed(&new.requests, &old.requests) {
-        errors.push(FieldError::forbidden(&path.child("requests"), "resource requests cannot be removed"));
+        errors.push(FieldError::forbidden(
+            &path.child("requests"),
+            "resource requests cannot be removed",
+        ));
     }
     if removed(&new.limits, &old.limits) {
-        errors.push(FieldError::forbidden(&path.child("limits"), "resource limits cannot be removed"));
+        errors.push(FieldError::forbidden(
+            &path.child("limits"),
+            "resource limits cannot be removed",
+        ));
     }
 }
 
@@ -174,14 +218,25 @@ mod tests {
     #[test]
     fn cpu_and_memory_change_and_nothing_else_does() {
         let pod = |container: serde_json::Value| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}})).expect("a pod")
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}}))
+                .expect("a pod")
         };
         let old = pod(json!({"name": "a", "resources": {"requests": {"cpu": "1"}}}));
         let texts = |new: &Pod| -> Vec<String> {
             let errors = validate_resize(new, &old);
-            errors.iter().filter(|error| error.detail.contains("resources")).map(|error| error.detail.clone()).collect()
+            errors
+                .iter()
+                .filter(|error| error.detail.contains("resources"))
+                .map(|error| error.detail.clone())
+                .collect()
         };
         assert!(texts(&pod(json!({"name": "a", "resources": {"requests": {"cpu": "2"}}}))).is_empty());
-        assert_eq!(texts(&pod(json!({"name": "a", "image": "x", "resources": {"requests": {"cpu": "2"}}}))).len(), 1);
+        assert_eq!(
+            texts(&pod(
+                json!({"name": "a", "image": "x", "resources": {"requests": {"cpu": "2"}}})
+            ))
+            .len(),
+            1
+        );
     }
 }

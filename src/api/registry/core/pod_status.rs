@@ -12,7 +12,10 @@ use crate::validation::{addresses, changes, found, names, text};
 pub(super) fn validate_status_update(pod: &Pod, old: &Pod) -> FieldErrors {
     let empty = PodStatus::default();
     let no_spec = PodSpec::default();
-    let (status, before) = (pod.status.as_ref().unwrap_or(&empty), old.status.as_ref().unwrap_or(&empty));
+    let (status, before) = (
+        pod.status.as_ref().unwrap_or(&empty),
+        old.status.as_ref().unwrap_or(&empty),
+    );
     let spec = old.spec.as_ref().unwrap_or(&no_spec);
     let own = FieldPath::new("status");
     found(|errors| {
@@ -24,7 +27,11 @@ pub(super) fn validate_status_update(pod: &Pod, old: &Pod) -> FieldErrors {
             errors.push(FieldError::invalid(&own.child("observedGeneration"), generation, why));
         }
         if text(&status.qos_class) != text(&before.qos_class) {
-            errors.push(FieldError::invalid(&own.child("qosClass"), text(&status.qos_class), changes::IS_IMMUTABLE));
+            errors.push(FieldError::invalid(
+                &own.child("qosClass"),
+                text(&status.qos_class),
+                changes::IS_IMMUTABLE,
+            ));
         }
         transitions(errors, status, before, spec, &own);
         claims(errors, status, spec, &own.child("resourceClaimStatuses"));
@@ -39,9 +46,18 @@ pub(super) fn validate_status_update(pod: &Pod, old: &Pod) -> FieldErrors {
 /// The three lists of container statuses with their fields.
 fn lists(status: &PodStatus) -> [(&[ContainerStatus], &'static str); 3] {
     [
-        (status.container_statuses.as_deref().unwrap_or_default(), "containerStatuses"),
-        (status.init_container_statuses.as_deref().unwrap_or_default(), "initContainerStatuses"),
-        (status.ephemeral_container_statuses.as_deref().unwrap_or_default(), "ephemeralContainerStatuses"),
+        (
+            status.container_statuses.as_deref().unwrap_or_default(),
+            "containerStatuses",
+        ),
+        (
+            status.init_container_statuses.as_deref().unwrap_or_default(),
+            "initContainerStatuses",
+        ),
+        (
+            status.ephemeral_container_statuses.as_deref().unwrap_or_default(),
+            "ephemeralContainerStatuses",
+        ),
     ]
 }
 
@@ -65,7 +81,10 @@ fn nominated_node(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus,
     }
     errors.extend(dns1123_subdomain_error(name).map(|why| FieldError::invalid(path, name, why)));
     if !text(&spec.node_name).is_empty() {
-        errors.push(FieldError::forbidden(path, "may not be set on pods that are already bound to a node"));
+        errors.push(FieldError::forbidden(
+            path,
+            "may not be set on pods that are already bound to a node",
+        ));
     }
 }
 
@@ -73,7 +92,11 @@ fn nominated_node(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus,
 fn transitions(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, spec: &PodSpec, path: &FieldPath) {
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let all_may_restart = spec.containers.iter().chain(init).any(|container| {
-        container.restart_policy_rules.iter().flatten().any(|rule| rule.action == "RestartAllContainers")
+        container
+            .restart_policy_rules
+            .iter()
+            .flatten()
+            .any(|rule| rule.action == "RestartAllContainers")
     });
     for (index, (before, field)) in lists(old).into_iter().enumerate() {
         let (new, _) = lists(status)[index];
@@ -86,14 +109,19 @@ fn transitions(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, sp
             continue;
         }
         for (index, old) in before.iter().enumerate() {
-            let Some(ended) = old.state.as_ref().and_then(|state| state.terminated.as_ref()) else { continue };
-            let lives = new.iter().any(|new| {
-                new.name == old.name && new.state.as_ref().is_none_or(|state| state.terminated.is_none())
-            });
+            let Some(ended) = old.state.as_ref().and_then(|state| state.terminated.as_ref()) else {
+                continue;
+            };
+            let lives = new
+                .iter()
+                .any(|new| new.name == old.name && new.state.as_ref().is_none_or(|state| state.terminated.is_none()));
             let container = containers.iter().find(|container| container.name == old.name);
             if lives && !container.is_some_and(|container| restarts(container, spec, ended.exit_code)) {
                 let why = "may not be transitioned to non-terminated state";
-                errors.push(FieldError::forbidden(&path.child(field).index(index).child("state"), why));
+                errors.push(FieldError::forbidden(
+                    &path.child(field).index(index).child("state"),
+                    why,
+                ));
             }
         }
     }
@@ -102,13 +130,19 @@ fn transitions(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, sp
 /// Whether a container that ended so is started again: by its rules, its own policy, or the pod's.
 fn restarts(container: &Container, spec: &PodSpec, exit_code: i32) -> bool {
     for rule in container.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
+        let Some(codes) = &rule.exit_codes else {
+            continue;
+        };
         let listed = codes.values.as_ref().is_some_and(|values| values.contains(&exit_code));
         if listed == (codes.operator == "In") && rule.action == "Restart" {
             return true;
         }
     }
-    match container.restart_policy.as_deref().unwrap_or(text(&spec.restart_policy)) {
+    match container
+        .restart_policy
+        .as_deref()
+        .unwrap_or(text(&spec.restart_policy))
+    {
         "Always" => true,
         "OnFailure" => exit_code != 0,
         _ => false,
@@ -135,11 +169,21 @@ fn claims(errors: &mut FieldErrors, status: &PodStatus, spec: &PodSpec, path: &F
 
 fn pod_addresses(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, path: &FieldPath) {
     let pod_ips = |status: &PodStatus| -> Vec<String> {
-        status.pod_ips.iter().flatten().map(|address| address.ip.clone()).collect()
+        status
+            .pod_ips
+            .iter()
+            .flatten()
+            .map(|address| address.ip.clone())
+            .collect()
     };
     families(errors, &pod_ips(status), &pod_ips(old), &path.child("podIPs"));
     let host_ips = |status: &PodStatus| -> Vec<String> {
-        status.host_ips.iter().flatten().map(|address| address.ip.clone()).collect()
+        status
+            .host_ips
+            .iter()
+            .flatten()
+            .map(|address| address.ip.clone())
+            .collect()
     };
     let hosts = host_ips(status);
     if let Some(first) = hosts.first() {
@@ -158,13 +202,19 @@ fn families(errors: &mut FieldErrors, all: &[String], known: &[String], path: &F
     }
     if all.len() > 2 || (all.len() == 2 && !addresses::is_dual_stack(all.iter().map(String::as_str))) {
         let shown: Vec<serde_json::Value> = all.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
-        errors.push(FieldError::invalid(path, shown, "may specify no more than one IP for each IP family"));
+        errors.push(FieldError::invalid(
+            path,
+            shown,
+            "may specify no more than one IP for each IP family",
+        ));
     }
 }
 
 fn users(errors: &mut FieldErrors, statuses: &[ContainerStatus], is_windows: bool, path: &FieldPath) {
     for (index, status) in statuses.iter().enumerate() {
-        let Some(user) = status.user.as_ref().and_then(|user| user.linux.as_ref()) else { continue };
+        let Some(user) = status.user.as_ref().and_then(|user| user.linux.as_ref()) else {
+            continue;
+        };
         let path = path.index(index).child("user").child("linux");
         if is_windows {
             errors.push(FieldError::forbidden(&path, "cannot be set for a windows pod"));

@@ -3,12 +3,12 @@
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{Container, PodTemplate};
 
-use crate::{Column, DeleteAnswer, Generation, Strategy};
 use crate::cells;
 use crate::pod_template::default_template;
 use crate::pod_template::validation::template_spec;
 use crate::pod_template::warnings::template_warnings;
 use crate::validation::found;
+use crate::{Column, DeleteAnswer, Generation, Strategy};
 
 /// Objects of kind `PodTemplate`.
 #[derive(Debug)]
@@ -21,7 +21,12 @@ impl Strategy for PodTemplates {
         Column::text("Containers", |object, _| cells::container_names(containers(object))),
         Column::text("Images", |object, _| cells::container_images(containers(object))),
         Column::text("Pod Labels", |object, _| {
-            cells::labels(object.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.as_ref()))
+            cells::labels(
+                object
+                    .template
+                    .as_ref()
+                    .and_then(|template| template.metadata.as_ref()?.labels.as_ref()),
+            )
         }),
     ];
     const GENERATION: Generation = Generation::Content;

@@ -32,27 +32,45 @@ pub(super) fn annotations(errors: &mut FieldErrors, pod: &Pod, old: &Pod) {
     let empty = BTreeMap::new();
     let new = pod.metadata.annotations.as_ref().unwrap_or(&empty);
     let before = old.metadata.annotations.as_ref().unwrap_or(&empty);
-    for key in before.iter().filter(|(key, value)| new.get(*key) != Some(value)).map(|(key, _)| key) {
+    for key in before
+        .iter()
+        .filter(|(key, value)| new.get(*key) != Some(value))
+        .map(|(key, _)| key)
+    {
         if key.starts_with(APP_ARMOR_PREFIX) {
-            errors.push(FieldError::forbidden(&path.key(key), "may not remove or update AppArmor annotations"));
+            errors.push(FieldError::forbidden(
+                &path.key(key),
+                "may not remove or update AppArmor annotations",
+            ));
         }
         if key == MIRROR {
-            errors.push(FieldError::forbidden(&path.key(key), "may not remove or update mirror pod annotation"));
+            errors.push(FieldError::forbidden(
+                &path.key(key),
+                "may not remove or update mirror pod annotation",
+            ));
         }
     }
     for key in new.keys().filter(|key| !before.contains_key(*key)) {
         if key.starts_with(APP_ARMOR_PREFIX) {
-            errors.push(FieldError::forbidden(&path.key(key), "may not add AppArmor annotations"));
+            errors.push(FieldError::forbidden(
+                &path.key(key),
+                "may not add AppArmor annotations",
+            ));
         }
         if key == MIRROR {
-            errors.push(FieldError::forbidden(&path.key(key), "may not add mirror pod annotation"));
+            errors.push(FieldError::forbidden(
+                &path.key(key),
+                "may not add mirror pod annotation",
+            ));
         }
     }
 }
 
 fn spec_update(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &FieldPath) {
-    let (init, old_init) =
-        (spec.init_containers.as_deref().unwrap_or_default(), old.init_containers.as_deref().unwrap_or_default());
+    let (init, old_init) = (
+        spec.init_containers.as_deref().unwrap_or_default(),
+        old.init_containers.as_deref().unwrap_or_default(),
+    );
     if !containers(errors, &spec.containers, &old.containers, &path.child("containers"))
         || !containers(errors, init, old_init, &path.child("initContainers"))
         || !active_deadline(errors, spec, old, &path.child("activeDeadlineSeconds"))
@@ -87,7 +105,10 @@ fn spec_update(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &F
 /// False if the lists cannot be compared one by one.
 fn containers(errors: &mut FieldErrors, containers: &[Container], old: &[Container], path: &FieldPath) -> bool {
     if containers.len() != old.len() {
-        errors.push(FieldError::forbidden(path, "pod updates may not add or remove containers"));
+        errors.push(FieldError::forbidden(
+            path,
+            "pod updates may not add or remove containers",
+        ));
         return false;
     }
     for (index, container) in containers.iter().enumerate() {
@@ -114,7 +135,11 @@ fn active_deadline(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path
             false
         }
         (Some(seconds), Some(before)) if before < seconds => {
-            errors.push(FieldError::invalid(path, seconds, "must be less than or equal to previous value"));
+            errors.push(FieldError::invalid(
+                path,
+                seconds,
+                "must be less than or equal to previous value",
+            ));
             false
         }
         (None, Some(_)) => {
@@ -147,7 +172,10 @@ fn scheduling_gates(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, pat
     let before = old.scheduling_gates.as_deref().unwrap_or_default();
     for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
         if !before.contains(gate) {
-            let why = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name);
+            let why = format!(
+                "only deletion is allowed, but found new scheduling gate '{}'",
+                gate.name
+            );
             errors.push(FieldError::forbidden(&path.index(index).child("name"), why));
         }
     }
@@ -157,19 +185,34 @@ fn scheduling_gates(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, pat
 fn gated(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: &FieldPath) {
     if kept.node_selector != old.node_selector {
         let new = kept.node_selector.clone().unwrap_or_default();
-        let changed = old.node_selector.iter().flatten().any(|(key, value)| new.get(key) != Some(value));
+        let changed = old
+            .node_selector
+            .iter()
+            .flatten()
+            .any(|(key, value)| new.get(key) != Some(value));
         if changed {
             let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
             errors.push(FieldError::invalid(&path.child("nodeSelector"), json(&new), why));
         }
         kept.node_selector.clone_from(&old.node_selector);
     }
-    let before = old.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
-    let new = kept.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
+    let before = old
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.clone());
+    let new = kept
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.clone());
     if before == new {
         return;
     }
-    node_affinity(errors, new.as_ref(), before.as_ref(), &path.child("affinity").child("nodeAffinity"));
+    node_affinity(
+        errors,
+        new.as_ref(),
+        before.as_ref(),
+        &path.child("affinity").child("nodeAffinity"),
+    );
     let affinity = kept.affinity.get_or_insert_default();
     affinity.node_affinity = before;
     if *affinity == Affinity::default() && old.affinity.is_none() {
@@ -177,18 +220,18 @@ fn gated(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: &Fie
     }
 }
 
-fn node_affinity(
-    errors: &mut FieldErrors,
-    new: Option<&NodeAffinity>,
-    old: Option<&NodeAffinity>,
-    path: &FieldPath,
-) {
+fn node_affinity(errors: &mut FieldErrors, new: Option<&NodeAffinity>, old: Option<&NodeAffinity>, path: &FieldPath) {
     let terms = |affinity: Option<&NodeAffinity>| -> Vec<NodeSelectorTerm> {
-        let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-        required.map(|selector| selector.node_selector_terms.clone()).unwrap_or_default()
+        let required =
+            affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        required
+            .map(|selector| selector.node_selector_terms.clone())
+            .unwrap_or_default()
     };
     let (new, old) = (terms(new), terms(old));
-    let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
+    let path = path
+        .child("requiredDuringSchedulingIgnoredDuringExecution")
+        .child("nodeSelectorTerms");
     if old.is_empty() {
         return;
     }
@@ -210,7 +253,10 @@ fn only_adds(new: &NodeSelectorTerm, old: &NodeSelectorTerm) -> bool {
         new.match_expressions.as_deref().unwrap_or_default(),
         old.match_expressions.as_deref().unwrap_or_default(),
     );
-    let fields = (new.match_fields.as_deref().unwrap_or_default(), old.match_fields.as_deref().unwrap_or_default());
+    let fields = (
+        new.match_fields.as_deref().unwrap_or_default(),
+        old.match_fields.as_deref().unwrap_or_default(),
+    );
     if expressions.1.is_empty() && fields.1.is_empty() {
         return expressions.0.is_empty() && fields.0.is_empty();
     }
@@ -219,14 +265,23 @@ fn only_adds(new: &NodeSelectorTerm, old: &NodeSelectorTerm) -> bool {
 
 /// `/ephemeralcontainers`: containers come and never go.
 pub(super) fn validate_ephemeral_containers(pod: &Pod, old: &Pod) -> FieldErrors {
-    let is_static = old.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR));
+    let is_static = old
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key(MIRROR));
     if is_static {
         return found(|errors| {
             let why = "static pods do not support ephemeral containers";
             errors.push(FieldError::forbidden(&FieldPath::root(), why));
         });
     }
-    let list = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone()).unwrap_or_default();
+    let list = |pod: &Pod| {
+        pod.spec
+            .as_ref()
+            .and_then(|spec| spec.ephemeral_containers.clone())
+            .unwrap_or_default()
+    };
     let new = list(pod);
     let path = path(&["spec", "ephemeralContainers"]);
     let mut errors = pod_validation::validate(pod);
@@ -259,15 +314,23 @@ mod tests {
     }
 
     fn texts(new: serde_json::Value, old: serde_json::Value) -> Vec<String> {
-        validate_update(&pod(new), &pod(old)).iter().map(std::string::ToString::to_string).collect()
+        validate_update(&pod(new), &pod(old))
+            .iter()
+            .map(std::string::ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn an_image_may_change_and_a_command_may_not() {
         let old = json!({"containers": [{"name": "a", "image": "x:1"}]});
         assert!(texts(json!({"containers": [{"name": "a", "image": "x:2"}]}), old.clone()).is_empty());
-        let errors = texts(json!({"containers": [{"name": "a", "image": "x:1", "command": ["c"]}]}), old);
-        assert!(errors[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers"));
+        let errors = texts(
+            json!({"containers": [{"name": "a", "image": "x:1", "command": ["c"]}]}),
+            old,
+        );
+        assert!(
+            errors[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers")
+        );
     }
 
     #[test]
@@ -275,9 +338,12 @@ mod tests {
         let old = json!({"containers": [], "tolerations": [{"key": "k", "operator": "Exists"}], "schedulingGates": [{"name": "g"}]});
         let fewer = json!({"containers": [], "tolerations": [{"key": "k", "operator": "Exists"}, {"key": "l"}]});
         assert!(texts(fewer, old.clone()).is_empty());
-        assert_eq!(texts(json!({"containers": [], "schedulingGates": [{"name": "h"}]}), old), [
-            "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
-            "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'",
-        ]);
+        assert_eq!(
+            texts(json!({"containers": [], "schedulingGates": [{"name": "h"}]}), old),
+            [
+                "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'",
+            ]
+        );
     }
 }

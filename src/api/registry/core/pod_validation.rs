@@ -13,7 +13,12 @@ pub(super) fn validate(pod: &Pod) -> FieldErrors {
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let own = FieldPath::new("spec");
     found(|errors| {
-        pod_annotations(errors, pod.metadata.annotations.as_ref(), spec, &path(&["metadata", "annotations"]));
+        pod_annotations(
+            errors,
+            pod.metadata.annotations.as_ref(),
+            spec,
+            &path(&["metadata", "annotations"]),
+        );
         pod_spec(errors, spec, Holder::Pod(&pod.metadata), &own);
         tokens_need_an_account(errors, spec, &own);
         let trimmed = |errors: &mut FieldErrors, containers: &[Container], path: &FieldPath| {
@@ -22,7 +27,11 @@ pub(super) fn validate(pod: &Pod) -> FieldErrors {
             }
         };
         trimmed(errors, &spec.containers, &own.child("containers"));
-        trimmed(errors, spec.init_containers.as_deref().unwrap_or_default(), &own.child("initContainers"));
+        trimmed(
+            errors,
+            spec.init_containers.as_deref().unwrap_or_default(),
+            &own.child("initContainers"),
+        );
     })
 }
 
@@ -32,22 +41,37 @@ fn tokens_need_an_account(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
     }
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let path = path.child("volumes").index(index).child("projected").child("sources");
-        let sources = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
+        let sources = volume
+            .projected
+            .as_ref()
+            .and_then(|projected| projected.sources.as_ref());
         for (index, source) in sources.into_iter().flatten().enumerate() {
             if source.service_account_token.is_some() {
                 let why = "must not be specified when serviceAccountName is not set";
-                errors.push(FieldError::forbidden(&path.index(index).child("serviceAccountToken"), why));
+                errors.push(FieldError::forbidden(
+                    &path.index(index).child("serviceAccountToken"),
+                    why,
+                ));
             }
         }
     }
 }
 
 pub(super) fn validate_new(pod: &Pod) -> FieldErrors {
-    let Some(spec) = &pod.spec else { return FieldErrors::none() };
+    let Some(spec) = &pod.spec else {
+        return FieldErrors::none();
+    };
     let own = FieldPath::new("spec");
     found(|errors| {
-        if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
-            errors.push(FieldError::forbidden(&own.child("ephemeralContainers"), "cannot be set on create"));
+        if spec
+            .ephemeral_containers
+            .as_ref()
+            .is_some_and(|containers| !containers.is_empty())
+        {
+            errors.push(FieldError::forbidden(
+                &own.child("ephemeralContainers"),
+                "cannot be set on create",
+            ));
         }
         let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
         if is_gated && !text(&spec.node_name).is_empty() {

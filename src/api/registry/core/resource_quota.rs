@@ -1,12 +1,12 @@
 //! Resource Quotas of `v1`.
 
-use crate::validation::{found, path, resource_names};
-use crate::validation::changes::{IS_IMMUTABLE, json};
 use crate::validation::amounts::{self, Amounts, amount};
-use k8s_openapi::api::core::v1::ResourceQuotaSpec;
+use crate::validation::changes::{IS_IMMUTABLE, json};
+use crate::validation::{found, path, resource_names};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::ResourceQuotaSpec;
+use std::collections::BTreeSet;
 
 use crate::{Column, DeleteAnswer, Strategy, Subresource};
 
@@ -18,8 +18,12 @@ impl Strategy for ResourceQuotas {
     type Kind = ResourceQuota;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Request", |quota, _| amounts(quota, |name| !name.starts_with("limits.")).into()),
-        Column::text("Limit", |quota, _| amounts(quota, |name| name.starts_with("limits.")).into()),
+        Column::text("Request", |quota, _| {
+            amounts(quota, |name| !name.starts_with("limits.")).into()
+        }),
+        Column::text("Limit", |quota, _| {
+            amounts(quota, |name| name.starts_with("limits.")).into()
+        }),
         Column::age(),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["quota"];
@@ -27,7 +31,9 @@ impl Strategy for ResourceQuotas {
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 
     fn validate(quota: &ResourceQuota) -> FieldErrors {
-        let Some(spec) = &quota.spec else { return FieldErrors::none() };
+        let Some(spec) = &quota.spec else {
+            return FieldErrors::none();
+        };
         let path = FieldPath::new("spec");
         found(|errors| {
             resources(errors, spec.hard.as_ref(), &path.child("hard"));
@@ -37,11 +43,21 @@ impl Strategy for ResourceQuotas {
     }
 
     fn validate_update(quota: &ResourceQuota, old: &ResourceQuota) -> FieldErrors {
-        let scopes = |quota: &ResourceQuota| quota.spec.as_ref().and_then(|spec| spec.scopes.clone()).unwrap_or_default();
+        let scopes = |quota: &ResourceQuota| {
+            quota
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.scopes.clone())
+                .unwrap_or_default()
+        };
         let set = |quota: &ResourceQuota| scopes(quota).into_iter().collect::<BTreeSet<String>>();
         found(|errors| {
             if set(quota) != set(old) {
-                errors.push(FieldError::invalid(&path(&["spec", "scopes"]), json(&scopes(quota)), IS_IMMUTABLE));
+                errors.push(FieldError::invalid(
+                    &path(&["spec", "scopes"]),
+                    json(&scopes(quota)),
+                    IS_IMMUTABLE,
+                ));
             }
         })
     }
@@ -61,7 +77,11 @@ impl Strategy for ResourceQuotas {
         let mut warnings = Vec::new();
         for name in ["cpu", "memory", "storage", "ephemeral-storage"] {
             let (full, limit_name) = (format!("requests.{name}"), format!("limits.{name}"));
-            let bare = || of(name).filter(|_| matches!(name, "cpu" | "memory")).map(|amount| (name, amount));
+            let bare = || {
+                of(name)
+                    .filter(|_| matches!(name, "cpu" | "memory"))
+                    .map(|amount| (name, amount))
+            };
             let request = of(&full).map(|amount| (full.as_str(), amount)).or_else(bare);
             if let (Some((request_name, request)), Some(limit)) = (request, of(&limit_name))
                 && request > limit
@@ -81,10 +101,20 @@ impl Strategy for ResourceQuotas {
 
 /// `used/hard` of the chosen resources.
 fn amounts(quota: &ResourceQuota, chosen: fn(&str) -> bool) -> String {
-    let Some(status) = &quota.status else { return String::new() };
-    let used = |name: &String| status.used.as_ref().and_then(|used| used.get(name)).map_or("0", |amount| amount.0.as_str());
+    let Some(status) = &quota.status else {
+        return String::new();
+    };
+    let used = |name: &String| {
+        status
+            .used
+            .as_ref()
+            .and_then(|used| used.get(name))
+            .map_or("0", |amount| amount.0.as_str())
+    };
     let hard = status.hard.iter().flatten().filter(|(name, _)| chosen(name));
-    let pairs: Vec<String> = hard.map(|(name, amount)| format!("{name}: {}/{}", used(name), amount.0)).collect();
+    let pairs: Vec<String> = hard
+        .map(|(name, amount)| format!("{name}: {}/{}", used(name), amount.0))
+        .collect();
     pairs.join(", ")
 }
 
@@ -120,19 +150,26 @@ fn unfit(spec: &ResourceQuotaSpec, scope: &str) -> usize {
         )
     };
     let fits = |name: &str| match scope {
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => is_of_pods(name),
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            is_of_pods(name)
+        }
         "BestEffort" => name == "pods",
         "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
         _ => true,
     };
     let names = spec.hard.iter().flatten().map(|(name, _)| name);
-    names.filter(|name| resource_names::is_standard_in_quota(name) && !fits(name)).count()
+    names
+        .filter(|name| resource_names::is_standard_in_quota(name) && !fits(name))
+        .count()
 }
 
 /// How many pairs of scopes shut each other out.
 fn conflicts(scopes: &BTreeSet<&str>) -> usize {
     let pairs = [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")];
-    pairs.iter().filter(|(one, other)| scopes.contains(one) && scopes.contains(other)).count()
+    pairs
+        .iter()
+        .filter(|(one, other)| scopes.contains(one) && scopes.contains(other))
+        .count()
 }
 
 fn scopes(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &FieldPath) {
@@ -149,7 +186,9 @@ fn scopes(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &FieldPath) 
 }
 
 fn scope_selector(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &FieldPath) {
-    let Some(selector) = &spec.scope_selector else { return };
+    let Some(selector) = &spec.scope_selector else {
+        return;
+    };
     let requirements = selector.match_expressions.as_deref().unwrap_or_default();
     for requirement in requirements {
         let scope = requirement.scope_name.as_str();
@@ -181,10 +220,17 @@ fn scope_selector(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &Fie
                 errors.push(FieldError::invalid(&path.child("values"), json(values), why));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => (),
-            _ => errors.push(FieldError::invalid(&path.child("operator"), operator, "not a valid selector operator")),
+            _ => errors.push(FieldError::invalid(
+                &path.child("operator"),
+                operator,
+                "not a valid selector operator",
+            )),
         }
     }
-    let set = requirements.iter().map(|requirement| requirement.scope_name.as_str()).collect();
+    let set = requirements
+        .iter()
+        .map(|requirement| requirement.scope_name.as_str())
+        .collect();
     for _ in 0..conflicts(&set) {
         let scopes = json(spec.scopes.as_deref().unwrap_or_default());
         errors.push(FieldError::invalid(path, scopes, "conflicting scopes"));

@@ -7,8 +7,8 @@ use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::{Column, SelectableField, Strategy};
 use crate::pod_template::default_text;
+use crate::{Column, SelectableField, Strategy};
 
 /// Objects of kind `Secret`.
 #[derive(Debug)]
@@ -19,19 +19,23 @@ impl Strategy for Secrets {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Type", |secret, _| secret.type_.clone().unwrap_or_default().into()),
-        Column::text("Data", |secret, _| secret.data.as_ref().map_or(0, std::collections::BTreeMap::len).into()),
+        Column::text("Data", |secret, _| {
+            secret.data.as_ref().map_or(0, std::collections::BTreeMap::len).into()
+        }),
         Column::age(),
     ];
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[
-        SelectableField::text("type", &["type"]),
-    ];
+    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::text("type", &["type"])];
 
     fn default(secret: &mut Secret) {
         default_text(&mut secret.type_, "Opaque");
         // `stringData` is write-only: what it says replaces the same keys of `data`.
         if let Some(texts) = secret.string_data.take() {
             let data = secret.data.get_or_insert_default();
-            data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+            data.extend(
+                texts
+                    .into_iter()
+                    .map(|(key, text)| (key, ByteString(text.into_bytes()))),
+            );
         }
     }
 
@@ -72,7 +76,13 @@ const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
 
 /// What secrets of the known types must hold.
 fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
-    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| value.0.as_slice());
+    let data = |key: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .map(|value| value.0.as_slice())
+    };
     let mut require = |keys: &[&str]| {
         errors.extend(keys.iter().map(|key| FieldError::required(&path.key(key), "")));
     };
@@ -81,7 +91,11 @@ fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
     };
     match text(&secret.type_) {
         "kubernetes.io/service-account-token" => {
-            let account = secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ACCOUNT_ANNOTATION));
+            let account = secret
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(ACCOUNT_ANNOTATION));
             if account.is_none_or(String::is_empty) {
                 let path = crate::validation::path(&["metadata", "annotations"]).key(ACCOUNT_ANNOTATION);
                 errors.push(FieldError::required(&path, ""));
@@ -124,12 +138,25 @@ fn why_no_object(content: &[u8]) -> Option<String> {
                 serde_json::Value::Bool(_) => "bool",
                 _ => "number",
             };
-            Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+            Some(format!(
+                "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            ))
         }
         Err(error) if error.is_eof() => Some("unexpected end of JSON input".to_owned()),
         Err(error) => {
-            let first = content.iter().find(|byte| !byte.is_ascii_whitespace()).copied().unwrap_or_default();
-            if error.column() <= 1 + content.iter().take_while(|byte| byte.is_ascii_whitespace()).count() { Some(format!("invalid character {:?} looking for beginning of value", char::from(first))) } else { Some(error.to_string()) }
+            let first = content
+                .iter()
+                .find(|byte| !byte.is_ascii_whitespace())
+                .copied()
+                .unwrap_or_default();
+            if error.column() <= 1 + content.iter().take_while(|byte| byte.is_ascii_whitespace()).count() {
+                Some(format!(
+                    "invalid character {:?} looking for beginning of value",
+                    char::from(first)
+                ))
+            } else {
+                Some(error.to_string())
+            }
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Services of `v1`.
 
-use apimachinery::FieldErrors;
 use super::service_validation;
+use apimachinery::FieldErrors;
 use apimachinery::NameRule;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::{Column, DeleteAnswer, Permission, SelectableField, Strategy, Subresource};
 use crate::cells;
 use crate::pod_template::default_text;
+use crate::{Column, DeleteAnswer, Permission, SelectableField, Strategy, Subresource};
 
 /// How long a client keeps its endpoint by default: three hours.
 const AFFINITY_SECONDS: i32 = 10_800;
@@ -21,15 +21,24 @@ impl Strategy for Services {
     type Kind = Service;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Type", |service, _| spec(service).and_then(|spec| spec.type_.clone()).unwrap_or_default().into()),
+        Column::text("Type", |service, _| {
+            spec(service)
+                .and_then(|spec| spec.type_.clone())
+                .unwrap_or_default()
+                .into()
+        }),
         Column::text("Cluster-IP", |service, _| {
             let first = spec(service).and_then(|spec| spec.cluster_ips.as_ref()?.first());
             cells::text_or(first.map(String::as_str), cells::NONE)
         }),
         Column::text("External-IP", |service, _| external_addresses(service).into()),
-        Column::text("Port(s)", |service, _| cells::text_or(Some(&ports(service)), cells::NONE)),
+        Column::text("Port(s)", |service, _| {
+            cells::text_or(Some(&ports(service)), cells::NONE)
+        }),
         Column::age(),
-        Column::wide_text("Selector", |service, _| cells::labels(spec(service).and_then(|spec| spec.selector.as_ref()))),
+        Column::wide_text("Selector", |service, _| {
+            cells::labels(spec(service).and_then(|spec| spec.selector.as_ref()))
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
@@ -43,12 +52,18 @@ impl Strategy for Services {
     ];
 
     fn default(service: &mut Service) {
-        let Some(spec) = &mut service.spec else { return };
+        let Some(spec) = &mut service.spec else {
+            return;
+        };
         default_text(&mut spec.session_affinity, "None");
         match spec.session_affinity.as_deref() {
             Some("ClientIP") => {
                 let config = spec.session_affinity_config.get_or_insert_default();
-                config.client_ip.get_or_insert_default().timeout_seconds.get_or_insert(AFFINITY_SECONDS);
+                config
+                    .client_ip
+                    .get_or_insert_default()
+                    .timeout_seconds
+                    .get_or_insert(AFFINITY_SECONDS);
             }
             _ => spec.session_affinity_config = None,
         }
@@ -67,14 +82,21 @@ impl Strategy for Services {
         let kind = spec.type_.as_deref().unwrap_or_default();
         if kind == "LoadBalancer" {
             let balancer = service.status.as_mut().and_then(|status| status.load_balancer.as_mut());
-            for point in balancer.and_then(|balancer| balancer.ingress.as_mut()).into_iter().flatten() {
+            for point in balancer
+                .and_then(|balancer| balancer.ingress.as_mut())
+                .into_iter()
+                .flatten()
+            {
                 if point.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
                     point.ip_mode.get_or_insert_with(|| "VIP".to_owned());
                 }
             }
         }
-        let has_external_addresses =
-            kind == "ClusterIP" && spec.external_ips.as_ref().is_some_and(|addresses| !addresses.is_empty());
+        let has_external_addresses = kind == "ClusterIP"
+            && spec
+                .external_ips
+                .as_ref()
+                .is_some_and(|addresses| !addresses.is_empty());
         if matches!(kind, "NodePort" | "LoadBalancer") || has_external_addresses {
             default_text(&mut spec.external_traffic_policy, "Cluster");
         }
@@ -110,7 +132,9 @@ fn spec(service: &Service) -> Option<&ServiceSpec> {
 }
 
 fn external_addresses(service: &Service) -> String {
-    let Some(spec) = &service.spec else { return cells::UNKNOWN.to_owned() };
+    let Some(spec) = &service.spec else {
+        return cells::UNKNOWN.to_owned();
+    };
     let external = spec.external_ips.clone().unwrap_or_default();
     match spec.type_.as_deref() {
         Some("ClusterIP" | "NodePort") if external.is_empty() => cells::NONE.to_owned(),
@@ -118,9 +142,21 @@ fn external_addresses(service: &Service) -> String {
         Some("LoadBalancer") => {
             let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
             let points = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
-            let balancer = cells::load_balancer(points.iter().map(|point| (point.ip.as_deref(), point.hostname.as_deref())));
-            let all: Vec<String> = Some(balancer).filter(|text| !text.is_empty()).into_iter().chain(external).collect();
-            if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
+            let balancer = cells::load_balancer(
+                points
+                    .iter()
+                    .map(|point| (point.ip.as_deref(), point.hostname.as_deref())),
+            );
+            let all: Vec<String> = Some(balancer)
+                .filter(|text| !text.is_empty())
+                .into_iter()
+                .chain(external)
+                .collect();
+            if all.is_empty() {
+                "<pending>".to_owned()
+            } else {
+                all.join(",")
+            }
         }
         Some("ExternalName") => spec.external_name.clone().unwrap_or_default(),
         _ => cells::UNKNOWN.to_owned(),
@@ -128,7 +164,11 @@ fn external_addresses(service: &Service) -> String {
 }
 
 fn ports(service: &Service) -> String {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
     let texts: Vec<String> = ports
         .iter()
         .map(|port| {

@@ -10,10 +10,7 @@ pub struct ServiceAccounts;
 
 impl Strategy for ServiceAccounts {
     type Kind = ServiceAccount;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::name(),
-        Column::age(),
-    ];
+    const COLUMNS: &'static [Column<Self::Kind>] = &[Column::name(), Column::age()];
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Token];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;

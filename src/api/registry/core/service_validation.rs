@@ -50,7 +50,10 @@ pub(super) fn validate(service: &Service, old: Option<&Service>) -> FieldErrors 
 /// What only an update can do wrong.
 pub(super) fn validate_change(service: &Service, old: &Service) -> FieldErrors {
     let none = ServiceSpec::default();
-    let (spec, old) = (service.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
+    let (spec, old) = (
+        service.spec.as_ref().unwrap_or(&none),
+        old.spec.as_ref().unwrap_or(&none),
+    );
     let path = FieldPath::new("spec");
     found(|errors| {
         let is_external = |spec: &ServiceSpec| type_of(spec) == "ExternalName";
@@ -66,19 +69,28 @@ pub(super) fn validate_change(service: &Service, old: &Service) -> FieldErrors {
         }
         let changes_port = spec.health_check_node_port.unwrap_or(0) != old.health_check_node_port.unwrap_or(0);
         if needs_health_check(spec) && needs_health_check(old) && changes_port {
-            errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
+            errors.push(FieldError::forbidden(
+                &path.child("healthCheckNodePort"),
+                "field is immutable",
+            ));
         }
     })
 }
 
 pub(super) fn validate_status(service: &Service, old: &Service) -> FieldErrors {
     let balancer = |service: &Service| service.status.as_ref().and_then(|status| status.load_balancer.clone());
-    let is_balancer = service.spec.as_ref().is_some_and(|spec| type_of(spec) == "LoadBalancer");
+    let is_balancer = service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| type_of(spec) == "LoadBalancer");
     let path = path(&["status", "loadBalancer", "ingress"]);
     let status = balancer(service).unwrap_or_default();
     found(|errors| {
         if !is_balancer && status.ingress.as_ref().is_some_and(|points| !points.is_empty()) {
-            errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "may only be used when `spec.type` is 'LoadBalancer'",
+            ));
         } else {
             entry_points(errors, &status, &balancer(old).unwrap_or_default(), &path);
         }
@@ -86,7 +98,12 @@ pub(super) fn validate_status(service: &Service, old: &Service) -> FieldErrors {
 }
 
 fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &LoadBalancerStatus, path: &FieldPath) {
-    let known: Vec<String> = old.ingress.iter().flatten().filter_map(|point| point.ip.clone()).collect();
+    let known: Vec<String> = old
+        .ingress
+        .iter()
+        .flatten()
+        .filter_map(|point| point.ip.clone())
+        .collect();
     for (index, point) in status.ingress.iter().flatten().enumerate() {
         let path = path.index(index);
         let ip = text(&point.ip);
@@ -98,7 +115,10 @@ fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &Loa
             None if ip.is_empty() => (),
             None => errors.push(FieldError::required(&mode_path, "must be specified when `ip` is set")),
             Some(_) if ip.is_empty() => {
-                errors.push(FieldError::forbidden(&mode_path, "may not be specified when `ip` is not set"));
+                errors.push(FieldError::forbidden(
+                    &mode_path,
+                    "may not be specified when `ip` is not set",
+                ));
             }
             Some(mode) => one_of(errors, mode, &ADDRESS_MODES, &mode_path),
         }
@@ -107,7 +127,11 @@ fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &Loa
             let path = path.child("hostname");
             names::dns_subdomain(errors, host, &path);
             if addresses::parse_sloppy(host).is_some() {
-                errors.push(FieldError::invalid(&path, host, "must be a DNS name, not an IP address"));
+                errors.push(FieldError::invalid(
+                    &path,
+                    host,
+                    "must be a DNS name, not an IP address",
+                ));
             }
         }
     }
@@ -115,10 +139,19 @@ fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &Loa
 
 pub(super) fn warnings(service: &Service) -> Vec<String> {
     let mut warnings = Vec::new();
-    let Some(spec) = &service.spec else { return warnings };
+    let Some(spec) = &service.spec else {
+        return warnings;
+    };
     let path = FieldPath::new("spec");
-    if service.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(TOPOLOGY_HINTS)) {
-        warnings.push(format!("annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"));
+    if service
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.contains_key(TOPOLOGY_HINTS))
+    {
+        warnings.push(format!(
+            "annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"
+        ));
     }
     let without_address = text(&spec.cluster_ip) == NO_ADDRESS;
     if !text(&spec.cluster_ip).is_empty() && !without_address {
@@ -150,7 +183,10 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
         unusual_address(&mut warnings, address, &path.child("loadBalancerIP"));
     }
     for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
-        warnings.extend(addresses::unusual_cidr(range, &path.child("loadBalancerSourceRanges").index(index)));
+        warnings.extend(addresses::unusual_cidr(
+            range,
+            &path.child("loadBalancerSourceRanges").index(index),
+        ));
     }
     if is_alias && !external.is_empty() {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
@@ -177,7 +213,10 @@ fn is_headless(spec: &ServiceSpec) -> bool {
 }
 
 fn is_reachable_from_outside(spec: &ServiceSpec) -> bool {
-    let has_addresses = spec.external_ips.as_ref().is_some_and(|addresses| !addresses.is_empty());
+    let has_addresses = spec
+        .external_ips
+        .as_ref()
+        .is_some_and(|addresses| !addresses.is_empty());
     matches!(type_of(spec), "LoadBalancer" | "NodePort") || type_of(spec) == "ClusterIP" && has_addresses
 }
 
@@ -186,7 +225,9 @@ fn needs_health_check(spec: &ServiceSpec) -> bool {
 }
 
 fn topology_annotations(errors: &mut FieldErrors, service: &Service) {
-    let Some(annotations) = &service.metadata.annotations else { return };
+    let Some(annotations) = &service.metadata.annotations else {
+        return;
+    };
     if let (Some(mode), Some(hints)) = (annotations.get(TOPOLOGY_MODE), annotations.get(TOPOLOGY_HINTS))
         && mode != hints
     {
@@ -209,11 +250,17 @@ fn for_type(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
         "ExternalName" => {
             let forbidden = [
                 (!cluster_ips(spec).is_empty(), "clusterIPs"),
-                (spec.ip_families.as_ref().is_some_and(|families| !families.is_empty()), "ipFamilies"),
+                (
+                    spec.ip_families.as_ref().is_some_and(|families| !families.is_empty()),
+                    "ipFamilies",
+                ),
                 (spec.ip_family_policy.is_some(), "ipFamilyPolicy"),
             ];
             for (_, field) in forbidden.into_iter().filter(|(is_set, _)| *is_set) {
-                errors.push(FieldError::forbidden(&path.child(field), "may not be set for ExternalName services"));
+                errors.push(FieldError::forbidden(
+                    &path.child(field),
+                    "may not be set for ExternalName services",
+                ));
             }
             let name = text(&spec.external_name);
             match name.strip_suffix('.').unwrap_or(name) {
@@ -262,7 +309,10 @@ fn ports_apart(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     if type_of(spec) == "ClusterIP" {
         for index in (0..all.len()).filter(|index| node_port(&all[*index]).is_some()) {
             let path = path.index(index).child("nodePort");
-            errors.push(FieldError::forbidden(&path, "may not be used when `type` is 'ClusterIP'"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "may not be used when `type` is 'ClusterIP'",
+            ));
         }
     }
     let mut taken = BTreeSet::new();
@@ -277,8 +327,12 @@ fn ports_apart(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     for (index, port) in all.iter().enumerate() {
         if !taken.insert((text(&port.protocol), port.port)) {
             let shown = in_order(&[
-                ("Name", "".into()), ("Protocol", json(&port.protocol)), ("AppProtocol", Value::Null), ("Port", port.port.into()),
-                ("TargetPort", 0.into()), ("NodePort", 0.into()),
+                ("Name", "".into()),
+                ("Protocol", json(&port.protocol)),
+                ("AppProtocol", Value::Null),
+                ("Port", port.port.into()),
+                ("TargetPort", 0.into()),
+                ("NodePort", 0.into()),
             ]);
             errors.push(FieldError::duplicate(&path.index(index), "").shown_as(shown));
         }
@@ -292,7 +346,10 @@ fn affinity(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let missing = |path: &FieldPath| FieldError::required(path, "when session affinity type is ClientIP");
     match (kind, &spec.session_affinity_config) {
         ("None", Some(_)) => {
-            errors.push(FieldError::forbidden(&path, "must not be set when session affinity is None"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "must not be set when session affinity is None",
+            ));
         }
         ("ClientIP", None) => errors.push(missing(&path)),
         ("ClientIP", Some(config)) => {
@@ -320,12 +377,20 @@ fn cluster_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&
     let (list_path, families_path) = (path.child("clusterIPs"), path.child("ipFamilies"));
     match (text(&spec.cluster_ip), list.first()) {
         ("", Some(_)) => {
-            errors.push(FieldError::invalid(&list_path, json(list), "must be empty when `clusterIP` is not specified"));
+            errors.push(FieldError::invalid(
+                &list_path,
+                json(list),
+                "must be empty when `clusterIP` is not specified",
+            ));
         }
         ("", None) => (),
         (_, None) => errors.push(FieldError::required(&list_path, "")),
         (address, Some(first)) if address != first => {
-            errors.push(FieldError::invalid(&list_path, json(list), "first value must match `clusterIP`"));
+            errors.push(FieldError::invalid(
+                &list_path,
+                json(list),
+                "first value must match `clusterIP`",
+            ));
         }
         _ => (),
     }
@@ -339,11 +404,16 @@ fn cluster_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&
     if let Some(policy) = &spec.ip_family_policy {
         one_of(errors, policy, &FAMILY_POLICIES, &path.child("ipFamilyPolicy"));
     }
-    let refused = found(|errors| each_cluster_address(errors, list, old.map(cluster_ips).unwrap_or_default(), &list_path));
+    let refused =
+        found(|errors| each_cluster_address(errors, list, old.map(cluster_ips).unwrap_or_default(), &list_path));
     let has_invalid = !refused.is_empty();
     errors.extend(refused);
     if list.len() > 2 {
-        errors.push(FieldError::invalid(&list_path, json(list), "may only hold up to 2 values"));
+        errors.push(FieldError::invalid(
+            &list_path,
+            json(list),
+            "may only hold up to 2 values",
+        ));
     }
     if !has_invalid {
         addresses_fit_families(errors, spec, &list_path);
@@ -354,7 +424,11 @@ fn each_cluster_address(errors: &mut FieldErrors, list: &[String], known: &[Stri
     for (index, address) in list.iter().enumerate() {
         if index == 0 && address == NO_ADDRESS {
             if list.len() > 1 {
-                errors.push(FieldError::invalid(path, json(list), "'None' must be the first and only value"));
+                errors.push(FieldError::invalid(
+                    path,
+                    json(list),
+                    "'None' must be the first and only value",
+                ));
             }
         } else {
             addresses::legacy_ip(errors, address, &path.index(index), known);
@@ -365,7 +439,11 @@ fn each_cluster_address(errors: &mut FieldErrors, list: &[String], known: &[Stri
 fn addresses_fit_families(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let list = cluster_ips(spec);
     if list.len() > 1 && !addresses::is_dual_stack(list.iter().map(String::as_str)) {
-        errors.push(FieldError::invalid(path, json(list), "may specify no more than one IP for each IP family"));
+        errors.push(FieldError::invalid(
+            path,
+            json(list),
+            "may specify no more than one IP for each IP family",
+        ));
     }
     if is_headless(spec) {
         return;
@@ -394,19 +472,31 @@ fn external_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<
 
 fn source_ranges(errors: &mut FieldErrors, service: &Service, old: Option<&Service>, path: &FieldPath) {
     fn ranges(service: &Service) -> &[String] {
-        service.spec.as_ref().and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default()
+        service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.load_balancer_source_ranges.as_deref())
+            .unwrap_or_default()
     }
     fn annotation(service: &Service) -> Option<&String> {
         service.metadata.annotations.as_ref()?.get(SOURCE_RANGES)
     }
-    let is_balancer = service.spec.as_ref().is_some_and(|spec| type_of(spec) == "LoadBalancer");
+    let is_balancer = service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| type_of(spec) == "LoadBalancer");
     let listed = ranges(service);
     if !listed.is_empty() {
         let path = path.child("LoadBalancerSourceRanges");
         if !is_balancer {
             errors.push(FieldError::forbidden(&path, ONLY_FOR_BALANCERS));
         }
-        let known: Vec<String> = old.map(ranges).unwrap_or_default().iter().map(|range| range.trim().to_owned()).collect();
+        let known: Vec<String> = old
+            .map(ranges)
+            .unwrap_or_default()
+            .iter()
+            .map(|range| range.trim().to_owned())
+            .collect();
         for (index, range) in listed.iter().enumerate() {
             addresses::legacy_cidr(errors, range.trim(), &path.index(index), &known);
         }
@@ -428,10 +518,16 @@ fn balancer(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let is_balancer = type_of(spec) == "LoadBalancer";
     match spec.allocate_load_balancer_node_ports {
         Some(_) if !is_balancer => {
-            errors.push(FieldError::forbidden(&path.child("allocateLoadBalancerNodePorts"), ONLY_FOR_BALANCERS));
+            errors.push(FieldError::forbidden(
+                &path.child("allocateLoadBalancerNodePorts"),
+                ONLY_FOR_BALANCERS,
+            ));
         }
         None if is_balancer => {
-            errors.push(FieldError::required(&FieldPath::new("allocateLoadBalancerNodePorts"), ""));
+            errors.push(FieldError::required(
+                &FieldPath::new("allocateLoadBalancerNodePorts"),
+                "",
+            ));
         }
         _ => (),
     }
@@ -449,7 +545,11 @@ fn traffic(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     if is_reachable_from_outside(spec) {
         required_one_of(errors, policy, &POLICIES, &policy_path);
     } else if !policy.is_empty() {
-        errors.push(FieldError::invalid(&policy_path, policy, "may only be set for externally-accessible services"));
+        errors.push(FieldError::invalid(
+            &policy_path,
+            policy,
+            "may only be set for externally-accessible services",
+        ));
     }
     let port_path = path.child("healthCheckNodePort");
     match (needs_health_check(spec), spec.health_check_node_port.unwrap_or(0)) {
@@ -482,14 +582,23 @@ fn addresses_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpe
     let (new_list, old_list) = (cluster_ips(spec), cluster_ips(old));
     let at = |index: usize| path.child("clusterIPs").index(index);
     if new_list.len() == old_list.len() {
-        for (index, _) in old_list.iter().zip(new_list).enumerate().filter(|(_, (old, new))| old != new) {
+        for (index, _) in old_list
+            .iter()
+            .zip(new_list)
+            .enumerate()
+            .filter(|(_, (old, new))| old != new)
+        {
             errors.push(FieldError::invalid(&at(index), json(new_list), IS_SET));
         }
         return;
     }
     let is_released = old_list.len() > new_list.len();
     if is_released && new_list.is_empty() {
-        errors.push(FieldError::invalid(&at(0), json(&spec.cluster_ips), "primary clusterIP can not be unset"));
+        errors.push(FieldError::invalid(
+            &at(0),
+            json(&spec.cluster_ips),
+            "primary clusterIP can not be unset",
+        ));
     }
     if let (Some(new), Some(old)) = (new_list.first(), old_list.first())
         && new != old
@@ -516,7 +625,11 @@ fn families_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec
     }
     let is_released = old_list.len() > new_list.len();
     if is_released && cluster_ips(spec).is_empty() {
-        errors.push(FieldError::invalid(&path_of_first, json(&spec.ip_families), "primary ipFamily can not be unset"));
+        errors.push(FieldError::invalid(
+            &path_of_first,
+            json(&spec.ip_families),
+            "primary ipFamily can not be unset",
+        ));
     }
     if let (Some(new), Some(old)) = (new_list.first(), old_list.first())
         && new != old
@@ -531,6 +644,10 @@ fn families_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec
 fn must_be_single(errors: &mut FieldErrors, spec: &ServiceSpec, released: &str, path: &FieldPath) {
     if text(&spec.ip_family_policy) != "SingleStack" {
         let why = format!("must be set to 'SingleStack' when releasing the secondary {released}");
-        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), json(&spec.ip_family_policy), why));
+        errors.push(FieldError::invalid(
+            &path.child("ipFamilyPolicy"),
+            json(&spec.ip_family_policy),
+            why,
+        ));
     }
 }

@@ -1,15 +1,15 @@
 //! Endpoint Slices of `discovery.k8s.io/v1`.
 
-use crate::validation::{addresses, found, names, one_of, ports, required_one_of, text};
-use crate::validation::changes::immutable;
 use crate::pod_template::warnings::unusual_address;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints};
+use crate::validation::changes::immutable;
+use crate::validation::{addresses, found, names, one_of, ports, required_one_of, text};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use std::collections::BTreeSet;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints};
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
+use std::collections::BTreeSet;
 
-use crate::{Column, Generation, Strategy};
 use crate::cells;
+use crate::{Column, Generation, Strategy};
 
 /// Objects of kind `EndpointSlice`.
 #[derive(Debug)]
@@ -20,8 +20,12 @@ impl Strategy for EndpointSlices {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("AddressType", |slice, _| slice.address_type.clone().into()),
-        Column::text("Ports", |slice, _| cells::text_or(cells::with_more(&ports(slice)).as_deref(), cells::UNSET)),
-        Column::text("Endpoints", |slice, _| cells::text_or(cells::with_more(&addresses(slice)).as_deref(), cells::UNSET)),
+        Column::text("Ports", |slice, _| {
+            cells::text_or(cells::with_more(&ports(slice)).as_deref(), cells::UNSET)
+        }),
+        Column::text("Endpoints", |slice, _| {
+            cells::text_or(cells::with_more(&addresses(slice)).as_deref(), cells::UNSET)
+        }),
         Column::age(),
     ];
     const GENERATION: Generation = Generation::Content;
@@ -51,7 +55,12 @@ impl Strategy for EndpointSlices {
         if slice.endpoints != old.endpoints {
             errors.extend(endpoints(slice));
         }
-        immutable(&mut errors, &slice.address_type, &old.address_type, &FieldPath::new("addressType"));
+        immutable(
+            &mut errors,
+            &slice.address_type,
+            &old.address_type,
+            &FieldPath::new("addressType"),
+        );
         errors
     }
 
@@ -76,7 +85,12 @@ fn ports(slice: &EndpointSlice) -> Vec<String> {
 }
 
 fn addresses(slice: &EndpointSlice) -> Vec<String> {
-    slice.endpoints.iter().flatten().flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
+    slice
+        .endpoints
+        .iter()
+        .flatten()
+        .flat_map(|endpoint| endpoint.addresses.iter().cloned())
+        .collect()
 }
 
 const ENDPOINTS_MAX: usize = 1000;
@@ -87,7 +101,12 @@ const HINTS_MAX: usize = 8;
 
 fn address_type_and_ports(slice: &EndpointSlice) -> FieldErrors {
     found(|errors| {
-        required_one_of(errors, &slice.address_type, &["FQDN", "IPv4", "IPv6"], &FieldPath::new("addressType"));
+        required_one_of(
+            errors,
+            &slice.address_type,
+            &["FQDN", "IPv4", "IPv6"],
+            &FieldPath::new("addressType"),
+        );
         let all = slice.ports.as_deref().unwrap_or_default();
         let path = FieldPath::new("ports");
         if all.len() > PORTS_MAX {
@@ -143,8 +162,16 @@ fn one_endpoint(errors: &mut FieldErrors, endpoint: &Endpoint, address_type: &st
         names::dns_subdomain(errors, node, &path.child("nodeName"));
     }
     let topology_path = path.child("deprecatedTopology");
-    if let Some(topology) = endpoint.deprecated_topology.as_ref().filter(|labels| labels.len() > TOPOLOGY_LABELS_MAX) {
-        errors.push(FieldError::too_many(&topology_path, topology.len(), TOPOLOGY_LABELS_MAX));
+    if let Some(topology) = endpoint
+        .deprecated_topology
+        .as_ref()
+        .filter(|labels| labels.len() > TOPOLOGY_LABELS_MAX)
+    {
+        errors.push(FieldError::too_many(
+            &topology_path,
+            topology.len(),
+            TOPOLOGY_LABELS_MAX,
+        ));
     }
     names::labels(errors, endpoint.deprecated_topology.as_ref(), &topology_path);
     if let Some(host) = &endpoint.hostname {
@@ -166,7 +193,11 @@ fn one_address(errors: &mut FieldErrors, address: &str, address_type: &str, list
     let is_ip = matches!(address_type, "IPv4" | "IPv6");
     if refused.is_empty() && is_ip {
         if addresses::is_ipv6(address) != (address_type == "IPv6") {
-            errors.push(FieldError::invalid(list, address, format!("must be an {address_type} address")));
+            errors.push(FieldError::invalid(
+                list,
+                address,
+                format!("must be an {address_type} address"),
+            ));
         }
         addresses::endpoint_ip(errors, address, &path);
     }
@@ -174,10 +205,22 @@ fn one_address(errors: &mut FieldErrors, address: &str, address_type: &str, list
 }
 
 fn hints(errors: &mut FieldErrors, hints: &EndpointHints, path: &FieldPath) {
-    let zones: Vec<&str> = hints.for_zones.iter().flatten().map(|zone| zone.name.as_str()).collect();
-    let nodes: Vec<&str> = hints.for_nodes.iter().flatten().map(|node| node.name.as_str()).collect();
-    let rules: [(&str, Vec<&str>, fn(&mut FieldErrors, &str, &FieldPath)); 2] =
-        [("forZones", zones, names::label_value), ("forNodes", nodes, names::dns_subdomain)];
+    let zones: Vec<&str> = hints
+        .for_zones
+        .iter()
+        .flatten()
+        .map(|zone| zone.name.as_str())
+        .collect();
+    let nodes: Vec<&str> = hints
+        .for_nodes
+        .iter()
+        .flatten()
+        .map(|node| node.name.as_str())
+        .collect();
+    let rules: [(&str, Vec<&str>, fn(&mut FieldErrors, &str, &FieldPath)); 2] = [
+        ("forZones", zones, names::label_value),
+        ("forNodes", nodes, names::dns_subdomain),
+    ];
     for (field, hinted, rule) in rules {
         let path = path.child(field);
         if hinted.len() > HINTS_MAX {

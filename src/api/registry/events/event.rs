@@ -1,16 +1,16 @@
 //! Events of `events.k8s.io/v1`.
 
-use apimachinery::zero_times::is_set;
-use crate::validation::{found, text};
-use crate::validation::changes::immutable;
 use crate::core::event_validation::{self, EventFacts};
-use apimachinery::{FieldError, FieldErrors, FieldPath};
+use crate::validation::changes::immutable;
+use crate::validation::{found, text};
 use apimachinery::Object;
+use apimachinery::zero_times::is_set;
+use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::events::v1::Event;
 
-use env::Timestamp;
-use crate::{Column, Permission, Retention, SelectableField, StoredAs, Strategy};
 use crate::cells;
+use crate::{Column, Permission, Retention, SelectableField, StoredAs, Strategy};
+use env::Timestamp;
 
 /// Objects of kind `Event`.
 #[derive(Debug)]
@@ -23,9 +23,18 @@ impl Strategy for Events {
         Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
         Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
         Column::text("Object", |event, _| object(event).into()),
-        Column::wide_text("Subobject", |event, _| event.regarding.as_ref().and_then(|object| object.field_path.clone()).unwrap_or_default().into()),
+        Column::wide_text("Subobject", |event, _| {
+            event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.field_path.clone())
+                .unwrap_or_default()
+                .into()
+        }),
         Column::wide_text("Source", |event, _| source(event).into()),
-        Column::text("Message", |event, _| event.note.as_deref().unwrap_or_default().trim().into()),
+        Column::text("Message", |event, _| {
+            event.note.as_deref().unwrap_or_default().trim().into()
+        }),
         Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
         Column::wide_text("Count", |event, _| count(event).into()),
         Column::name().wide(),
@@ -83,10 +92,25 @@ impl Strategy for Events {
             }
             let source = event.deprecated_source.clone().unwrap_or_default();
             let old_fields = [
-                (event.deprecated_first_timestamp.as_ref().is_some_and(|time| is_set(time.0.as_second())), "firstTimestamp"),
-                (event.deprecated_last_timestamp.as_ref().is_some_and(|time| is_set(time.0.as_second())), "lastTimestamp"),
+                (
+                    event
+                        .deprecated_first_timestamp
+                        .as_ref()
+                        .is_some_and(|time| is_set(time.0.as_second())),
+                    "firstTimestamp",
+                ),
+                (
+                    event
+                        .deprecated_last_timestamp
+                        .as_ref()
+                        .is_some_and(|time| is_set(time.0.as_second())),
+                    "lastTimestamp",
+                ),
                 (event.deprecated_count.unwrap_or(0) != 0, "count"),
-                (!text(&source.component).is_empty() || !text(&source.host).is_empty(), "source"),
+                (
+                    !text(&source.component).is_empty() || !text(&source.host).is_empty(),
+                    "source",
+                ),
             ];
             for (_, field) in old_fields.into_iter().filter(|(is_set, _)| *is_set) {
                 errors.push(FieldError::invalid(&FieldPath::new(field), "", "needs to be unset"));
@@ -104,7 +128,12 @@ impl Strategy for Events {
             immutable(errors, &event.regarding, &old.regarding, &path("involvedObject"));
             immutable(errors, &event.reason, &old.reason, &path("reason"));
             immutable(errors, &event.note, &old.note, &path("message"));
-            immutable(errors, &event.deprecated_source, &old.deprecated_source, &path("source"));
+            immutable(
+                errors,
+                &event.deprecated_source,
+                &old.deprecated_source,
+                &path("source"),
+            );
             let (new_time, old_time) = (&event.deprecated_first_timestamp, &old.deprecated_first_timestamp);
             immutable(errors, new_time, old_time, &path("firstTimestamp"));
             let (new_time, old_time) = (&event.deprecated_last_timestamp, &old.deprecated_last_timestamp);
@@ -114,8 +143,18 @@ impl Strategy for Events {
             immutable(errors, &event.event_time, &old.event_time, &path("eventTime"));
             immutable(errors, &event.action, &old.action, &path("action"));
             immutable(errors, &event.related, &old.related, &path("related"));
-            immutable(errors, &event.reporting_controller, &old.reporting_controller, &path("reportingController"));
-            immutable(errors, &event.reporting_instance, &old.reporting_instance, &path("reportingInstance"));
+            immutable(
+                errors,
+                &event.reporting_controller,
+                &old.reporting_controller,
+                &path("reportingController"),
+            );
+            immutable(
+                errors,
+                &event.reporting_instance,
+                &old.reporting_instance,
+                &path("reportingInstance"),
+            );
         })
     }
 }
@@ -171,7 +210,10 @@ fn count(event: &Event) -> i32 {
 
 fn object(event: &Event) -> String {
     let object = event.regarding.as_ref();
-    let kind = object.and_then(|object| object.kind.as_deref()).unwrap_or_default().to_lowercase();
+    let kind = object
+        .and_then(|object| object.kind.as_deref())
+        .unwrap_or_default()
+        .to_lowercase();
     match object.and_then(|object| object.name.as_deref()).unwrap_or_default() {
         "" => kind,
         name => format!("{kind}/{name}"),
@@ -181,8 +223,12 @@ fn object(event: &Event) -> String {
 fn source(event: &Event) -> String {
     let source = event.deprecated_source.as_ref();
     cells::event_source(
-        source.and_then(|source| source.component.as_deref()).or(event.reporting_controller.as_deref()),
-        source.and_then(|source| source.host.as_deref()).or(event.reporting_instance.as_deref()),
+        source
+            .and_then(|source| source.component.as_deref())
+            .or(event.reporting_controller.as_deref()),
+        source
+            .and_then(|source| source.host.as_deref())
+            .or(event.reporting_instance.as_deref()),
     )
 }
 
@@ -190,7 +236,11 @@ fn source(event: &Event) -> String {
 fn series(errors: &mut FieldErrors, event: &Event) {
     let Some(series) = &event.series else { return };
     if series.count < 2 {
-        errors.push(FieldError::invalid(&FieldPath::new("series.count"), "", "should be at least 2"));
+        errors.push(FieldError::invalid(
+            &FieldPath::new("series.count"),
+            "",
+            "should be at least 2",
+        ));
     }
     if !is_set(series.last_observed_time.0.as_second()) {
         errors.push(FieldError::required(&FieldPath::new("series.lastObservedTime"), ""));

@@ -1,14 +1,14 @@
 //! Flow Schemas of `flowcontrol.apiserver.k8s.io/v1`.
 
-use crate::validation::{found, names, one_of, required};
 use crate::validation::changes::json;
-use k8s_openapi::api::flowcontrol::v1::{PolicyRulesWithSubjects, Subject};
+use crate::validation::{found, names, one_of, required};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
+use k8s_openapi::api::flowcontrol::v1::{PolicyRulesWithSubjects, Subject};
 
+use crate::cells;
 use crate::status::keep_metadata;
 use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
-use crate::cells;
 
 const DEFAULT_PRECEDENCE: i32 = 1000;
 
@@ -21,10 +21,20 @@ impl Strategy for FlowSchemas {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("PriorityLevel", |schema, _| {
-            schema.spec.as_ref().map(|spec| spec.priority_level_configuration.name.clone()).unwrap_or_default().into()
+            schema
+                .spec
+                .as_ref()
+                .map(|spec| spec.priority_level_configuration.name.clone())
+                .unwrap_or_default()
+                .into()
         }),
         Column::text("MatchingPrecedence", |schema, _| {
-            schema.spec.as_ref().and_then(|spec| spec.matching_precedence).unwrap_or(0).into()
+            schema
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.matching_precedence)
+                .unwrap_or(0)
+                .into()
         }),
         Column::text("DistinguisherMethod", |schema, _| {
             match schema.spec.as_ref().and_then(|spec| spec.distinguisher_method.as_ref()) {
@@ -34,8 +44,15 @@ impl Strategy for FlowSchemas {
         }),
         Column::age(),
         Column::text("MissingPL", |schema, _| {
-            let conditions = schema.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-            match conditions.iter().find(|condition| condition.type_.as_deref() == Some("Dangling")) {
+            let conditions = schema
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.as_deref())
+                .unwrap_or_default();
+            match conditions
+                .iter()
+                .find(|condition| condition.type_.as_deref() == Some("Dangling"))
+            {
                 Some(condition) => condition.status.clone().unwrap_or_default().into(),
                 None => "?".into(),
             }
@@ -47,9 +64,10 @@ impl Strategy for FlowSchemas {
 
     fn default(schema: &mut FlowSchema) {
         if let Some(spec) = &mut schema.spec
-            && spec.matching_precedence.unwrap_or(0) == 0 {
-                spec.matching_precedence = Some(DEFAULT_PRECEDENCE);
-            }
+            && spec.matching_precedence.unwrap_or(0) == 0
+        {
+            spec.matching_precedence = Some(DEFAULT_PRECEDENCE);
+        }
     }
 
     fn prepare_for_status_update(schema: &mut FlowSchema, old: &FlowSchema) {
@@ -90,11 +108,24 @@ impl Strategy for FlowSchemas {
 }
 
 const PRECEDENCE_MAX: i32 = 10_000;
-const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+const VERBS: [&str; 9] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "proxy",
+    "update",
+    "watch",
+];
 
 fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &FieldPath) {
     if rule.subjects.is_empty() {
-        errors.push(FieldError::required(&path.child("subjects"), "subjects must contain at least one value"));
+        errors.push(FieldError::required(
+            &path.child("subjects"),
+            "subjects must contain at least one value",
+        ));
     }
     for (index, subject) in rule.subjects.iter().enumerate() {
         one_subject(errors, subject, &path.child("subjects").index(index));
@@ -133,7 +164,13 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
         let path = path.child("nonResourceRules").index(index);
         verbs(errors, &rule.verbs, &path.child("verbs"));
         let why = "nonResourceURLs must contain at least one value";
-        alone(errors, &rule.non_resource_urls, why, "non-resource URLs", &path.child("nonResourceURLs"));
+        alone(
+            errors,
+            &rule.non_resource_urls,
+            why,
+            "non-resource URLs",
+            &path.child("nonResourceURLs"),
+        );
     }
 }
 
@@ -169,7 +206,10 @@ fn one_subject(errors: &mut FieldErrors, subject: &Subject, path: &FieldPath) {
     for (is_set, field, owner) in fields {
         let path = path.child(field);
         if owner == kind && !is_set {
-            errors.push(FieldError::required(&path, format!("{field} is required when subject kind is '{kind}'")));
+            errors.push(FieldError::required(
+                &path,
+                format!("{field} is required when subject kind is '{kind}'"),
+            ));
         } else if owner != kind && is_set {
             let why = format!("{field} is forbidden when subject kind is not '{owner}'");
             errors.push(FieldError::forbidden(&path, why));

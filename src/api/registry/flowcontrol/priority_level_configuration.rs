@@ -1,16 +1,16 @@
 //! Priority Level Configurations of `flowcontrol.apiserver.k8s.io/v1`.
 
-use crate::validation::{found, one_of};
 use crate::validation::numbers::in_range;
+use crate::validation::{found, one_of};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::{
     LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
 };
 use serde_json::Value;
 
+use crate::cells;
 use crate::status::keep_metadata;
 use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
-use crate::cells;
 
 /// Objects of kind `PriorityLevelConfiguration`.
 #[derive(Debug)]
@@ -20,14 +20,23 @@ impl Strategy for PriorityLevelConfigurations {
     type Kind = PriorityLevelConfiguration;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Type", |level, _| level.spec.as_ref().map(|spec| spec.type_.clone()).unwrap_or_default().into()),
+        Column::text("Type", |level, _| {
+            level
+                .spec
+                .as_ref()
+                .map(|spec| spec.type_.clone())
+                .unwrap_or_default()
+                .into()
+        }),
         Column::text("NominalConcurrencyShares", |level, _| match limited(level) {
             Some(limited) => limited.nominal_concurrency_shares.unwrap_or(0).into(),
             None => cells::NONE.into(),
         }),
         Column::text("Queues", |level, _| queuing(level, |queuing| queuing.queues)),
         Column::text("HandSize", |level, _| queuing(level, |queuing| queuing.hand_size)),
-        Column::text("QueueLengthLimit", |level, _| queuing(level, |queuing| queuing.queue_length_limit)),
+        Column::text("QueueLengthLimit", |level, _| {
+            queuing(level, |queuing| queuing.queue_length_limit)
+        }),
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
@@ -43,10 +52,16 @@ impl Strategy for PriorityLevelConfigurations {
         if let Some(limited) = &mut spec.limited {
             limited.nominal_concurrency_shares.get_or_insert(30);
             limited.lendable_percent.get_or_insert(0);
-            if let Some(queuing) = limited.limit_response.as_mut().and_then(|response| response.queuing.as_mut()) {
-                for (field, value) in
-                    [(&mut queuing.queues, 64), (&mut queuing.hand_size, 8), (&mut queuing.queue_length_limit, 50)]
-                {
+            if let Some(queuing) = limited
+                .limit_response
+                .as_mut()
+                .and_then(|response| response.queuing.as_mut())
+            {
+                for (field, value) in [
+                    (&mut queuing.queues, 64),
+                    (&mut queuing.hand_size, 8),
+                    (&mut queuing.queue_length_limit, 50),
+                ] {
                     if field.unwrap_or(0) == 0 {
                         *field = Some(value);
                     }
@@ -60,7 +75,9 @@ impl Strategy for PriorityLevelConfigurations {
     }
 
     fn validate(level: &PriorityLevelConfiguration) -> FieldErrors {
-        let Some(spec) = &level.spec else { return FieldErrors::none() };
+        let Some(spec) = &level.spec else {
+            return FieldErrors::none();
+        };
         let path = FieldPath::new("spec");
         let kind = spec.type_.as_str();
         let is_exempt = level.metadata.name.as_deref() == Some("exempt");
@@ -72,10 +89,16 @@ impl Strategy for PriorityLevelConfigurations {
             let limited_path = path.child("limited");
             match (kind, &spec.limited) {
                 ("Exempt", Some(_)) => {
-                    errors.push(FieldError::forbidden(&limited_path, "must be nil if the type is not Limited"));
+                    errors.push(FieldError::forbidden(
+                        &limited_path,
+                        "must be nil if the type is not Limited",
+                    ));
                 }
                 ("Limited", None) => {
-                    errors.push(FieldError::required(&limited_path, "must not be empty when type is Limited"));
+                    errors.push(FieldError::required(
+                        &limited_path,
+                        "must not be empty when type is Limited",
+                    ));
                 }
                 ("Limited", Some(limited)) => one_limit(errors, limited, &limited_path),
                 ("Exempt", None) => (),
@@ -83,11 +106,19 @@ impl Strategy for PriorityLevelConfigurations {
             }
             match (kind, &spec.exempt) {
                 ("Limited", Some(_)) => {
-                    errors.push(FieldError::forbidden(&path.child("exempt"), "must be nil if the type is Limited"));
+                    errors.push(FieldError::forbidden(
+                        &path.child("exempt"),
+                        "must be nil if the type is Limited",
+                    ));
                 }
                 ("Exempt", Some(exempt)) => {
                     let path = path.child("exempt");
-                    shares(errors, exempt.nominal_concurrency_shares, exempt.lendable_percent, &path);
+                    shares(
+                        errors,
+                        exempt.nominal_concurrency_shares,
+                        exempt.lendable_percent,
+                        &path,
+                    );
                 }
                 _ => (),
             }
@@ -107,7 +138,11 @@ fn queuing(level: &PriorityLevelConfiguration, field: fn(&QueuingConfiguration) 
 fn shares(errors: &mut FieldErrors, shares: Option<i32>, lendable: Option<i32>, path: &FieldPath) {
     if let Some(shares) = shares.filter(|shares| *shares < 0) {
         let why = "must be a non-negative integer";
-        errors.push(FieldError::invalid(&path.child("nominalConcurrencyShares"), shares, why));
+        errors.push(FieldError::invalid(
+            &path.child("nominalConcurrencyShares"),
+            shares,
+            why,
+        ));
     }
     if let Some(percent) = lendable {
         in_range(errors, percent, 0, 100, &path.child("lendablePercent"));
@@ -115,12 +150,19 @@ fn shares(errors: &mut FieldErrors, shares: Option<i32>, lendable: Option<i32>, 
 }
 
 fn one_limit(errors: &mut FieldErrors, limited: &LimitedPriorityLevelConfiguration, path: &FieldPath) {
-    shares(errors, limited.nominal_concurrency_shares, limited.lendable_percent, path);
+    shares(
+        errors,
+        limited.nominal_concurrency_shares,
+        limited.lendable_percent,
+        path,
+    );
     if let Some(percent) = limited.borrowing_limit_percent.filter(|percent| *percent < 0) {
         let why = "if specified, must be a non-negative integer";
         errors.push(FieldError::invalid(&path.child("borrowingLimitPercent"), percent, why));
     }
-    let Some(response) = &limited.limit_response else { return };
+    let Some(response) = &limited.limit_response else {
+        return;
+    };
     let path = path.child("limitResponse");
     let queuing_path = path.child("queuing");
     match (response.type_.as_str(), &response.queuing) {
@@ -133,11 +175,18 @@ fn one_limit(errors: &mut FieldErrors, limited: &LimitedPriorityLevelConfigurati
             errors.push(FieldError::required(&queuing_path, why));
         }
         ("Queue", Some(queuing)) => {
-            let sizes =
-                [("queueLengthLimit", queuing.queue_length_limit), ("queues", queuing.queues), ("handSize", queuing.hand_size)];
+            let sizes = [
+                ("queueLengthLimit", queuing.queue_length_limit),
+                ("queues", queuing.queues),
+                ("handSize", queuing.hand_size),
+            ];
             for (field, size) in sizes {
                 if size.unwrap_or(0) <= 0 {
-                    errors.push(FieldError::invalid(&queuing_path.child(field), size.unwrap_or(0), "must be positive"));
+                    errors.push(FieldError::invalid(
+                        &queuing_path.child(field),
+                        size.unwrap_or(0),
+                        "must be positive",
+                    ));
                 }
             }
         }

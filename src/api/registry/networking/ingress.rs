@@ -4,8 +4,8 @@ use super::ingress_validation;
 use apimachinery::FieldErrors;
 use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::{Column, Generation, Strategy, Subresource};
 use crate::cells;
+use crate::{Column, Generation, Strategy, Subresource};
 
 /// Objects of kind `Ingress`.
 #[derive(Debug)]
@@ -16,17 +16,34 @@ impl Strategy for Ingresses {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Class", |ingress, _| {
-            ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref()).unwrap_or(cells::NONE).into()
+            ingress
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.ingress_class_name.as_deref())
+                .unwrap_or(cells::NONE)
+                .into()
         }),
         Column::text("Hosts", |ingress, _| hosts(ingress).into()),
         Column::text("Address", |ingress, _| {
             let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
             let points = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
-            cells::load_balancer(points.iter().map(|point| (point.ip.as_deref(), point.hostname.as_deref()))).into()
+            cells::load_balancer(
+                points
+                    .iter()
+                    .map(|point| (point.ip.as_deref(), point.hostname.as_deref())),
+            )
+            .into()
         }),
-        Column::text("Ports", |ingress, _| match ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default() {
-            [] => "80".into(),
-            _ => "80, 443".into(),
+        Column::text("Ports", |ingress, _| {
+            match ingress
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.tls.as_deref())
+                .unwrap_or_default()
+            {
+                [] => "80".into(),
+                _ => "80, 443".into(),
+            }
         }),
         Column::age(),
     ];
@@ -49,7 +66,11 @@ impl Strategy for Ingresses {
     }
 
     fn warnings(ingress: &Ingress) -> Vec<String> {
-        let is_annotated = ingress.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
+        let is_annotated = ingress
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
         let why = format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead");
         is_annotated.then_some(why).into_iter().collect()
     }
@@ -60,7 +81,11 @@ impl Strategy for Ingresses {
 }
 
 fn hosts(ingress: &Ingress) -> String {
-    let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+    let rules = ingress
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.rules.as_deref())
+        .unwrap_or_default();
     let mut listed: Vec<&str> = Vec::new();
     let mut more = false;
     for rule in rules {

@@ -1,14 +1,14 @@
 //! Ingress Classes of `networking.k8s.io/v1`.
 
 use super::ingress_validation::path_segment;
-use k8s_openapi::api::networking::v1::IngressClassParametersReference;
-use crate::validation::{found, names, path, text};
 use crate::validation::changes::immutable;
+use crate::validation::{found, names, path, text};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::networking::v1::IngressClass;
+use k8s_openapi::api::networking::v1::IngressClassParametersReference;
 
-use crate::{Column, Generation, Strategy};
 use crate::cells;
+use crate::{Column, Generation, Strategy};
 
 /// Objects of kind `IngressClass`.
 #[derive(Debug)]
@@ -17,16 +17,26 @@ pub struct IngressClasses;
 impl Strategy for IngressClasses {
     type Kind = IngressClass;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column { cell: |class, _| cells::name_of_default(&class.metadata, "ingressclass.kubernetes.io/is-default-class"), ..Column::name() },
+        Column {
+            cell: |class, _| cells::name_of_default(&class.metadata, "ingressclass.kubernetes.io/is-default-class"),
+            ..Column::name()
+        },
         Column::text("Controller", |class, _| {
-            class.spec.as_ref().and_then(|spec| spec.controller.clone()).unwrap_or_default().into()
+            class
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.controller.clone())
+                .unwrap_or_default()
+                .into()
         }),
-        Column::text("Parameters", |class, _| match class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) {
-            Some(parameters) => match &parameters.api_group {
-                Some(group) => format!("{}.{group}/{}", parameters.kind, parameters.name).into(),
-                None => format!("{}/{}", parameters.kind, parameters.name).into(),
-            },
-            None => cells::NONE.into(),
+        Column::text("Parameters", |class, _| {
+            match class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) {
+                Some(parameters) => match &parameters.api_group {
+                    Some(group) => format!("{}.{group}/{}", parameters.kind, parameters.name).into(),
+                    None => format!("{}/{}", parameters.kind, parameters.name).into(),
+                },
+                None => cells::NONE.into(),
+            }
         }),
         Column::age(),
     ];
@@ -57,7 +67,12 @@ impl Strategy for IngressClasses {
     fn validate_update(class: &IngressClass, old: &IngressClass) -> FieldErrors {
         let controller = |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
         found(|errors| {
-            immutable(errors, &controller(class), &controller(old), &path(&["spec", "controller"]));
+            immutable(
+                errors,
+                &controller(class),
+                &controller(old),
+                &path(&["spec", "controller"]),
+            );
         })
     }
 }
@@ -74,15 +89,25 @@ fn parameters(errors: &mut FieldErrors, reference: &IngressClassParametersRefere
     match (reference.scope.as_deref(), &reference.namespace) {
         (None, _) => errors.push(FieldError::required(&path.child("scope"), "")),
         (Some("Namespace"), None) => {
-            errors.push(FieldError::required(&namespace_path, "`parameters.scope` is set to 'Namespace'"));
+            errors.push(FieldError::required(
+                &namespace_path,
+                "`parameters.scope` is set to 'Namespace'",
+            ));
         }
         (Some("Namespace"), Some(namespace)) => names::dns_label(errors, namespace, &namespace_path),
         (Some("Cluster"), Some(_)) => {
-            errors.push(FieldError::forbidden(&namespace_path, "`parameters.scope` is set to 'Cluster'"));
+            errors.push(FieldError::forbidden(
+                &namespace_path,
+                "`parameters.scope` is set to 'Cluster'",
+            ));
         }
         (Some("Cluster"), None) => (),
         (Some(scope), _) => {
-            errors.push(FieldError::not_supported(&path.child("scope"), scope, &["Cluster", "Namespace"]));
+            errors.push(FieldError::not_supported(
+                &path.child("scope"),
+                scope,
+                &["Cluster", "Namespace"],
+            ));
         }
     }
 }

@@ -24,7 +24,11 @@ pub(super) fn validate(ingress: &Ingress, old: Option<&Ingress>) -> FieldErrors 
         let rules = spec.rules.as_deref().unwrap_or_default();
         if rules.is_empty() && spec.default_backend.is_none() {
             let why = "either `defaultBackend` or `rules` must be specified";
-            errors.push(FieldError::invalid(&path, crate::validation::changes::json(&spec.rules), why));
+            errors.push(FieldError::invalid(
+                &path,
+                crate::validation::changes::json(&spec.rules),
+                why,
+            ));
         }
         if let Some(default) = &spec.default_backend {
             backend(errors, default, &path.child("defaultBackend"));
@@ -43,14 +47,22 @@ pub(super) fn validate(ingress: &Ingress, old: Option<&Ingress>) -> FieldErrors 
 
 /// The class of a new Ingress is told once, or twice the same.
 pub(super) fn one_class(ingress: &Ingress) -> FieldErrors {
-    let annotation = ingress.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CLASS_ANNOTATION));
+    let annotation = ingress
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(CLASS_ANNOTATION));
     let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
     found(|errors| {
         if let (Some(annotation), Some(class)) = (annotation, class)
             && annotation != class
         {
             let why = "must match `ingressClassName` when both are specified";
-            errors.push(FieldError::invalid(&path(&["annotations", CLASS_ANNOTATION]), annotation.as_str(), why));
+            errors.push(FieldError::invalid(
+                &path(&["annotations", CLASS_ANNOTATION]),
+                annotation.as_str(),
+                why,
+            ));
         }
     })
 }
@@ -58,7 +70,9 @@ pub(super) fn one_class(ingress: &Ingress) -> FieldErrors {
 pub(super) fn validate_status(ingress: &Ingress, old: &Ingress) -> FieldErrors {
     let points = |ingress: &Ingress| {
         let balancer = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-        balancer.and_then(|balancer| balancer.ingress.clone()).unwrap_or_default()
+        balancer
+            .and_then(|balancer| balancer.ingress.clone())
+            .unwrap_or_default()
     };
     let known: Vec<String> = points(old).into_iter().filter_map(|point| point.ip).collect();
     found(|errors| {
@@ -80,12 +94,21 @@ pub(super) fn validate_status(ingress: &Ingress, old: &Ingress) -> FieldErrors {
 
 fn has_wrong_secret(spec: &IngressSpec) -> bool {
     let root = FieldPath::root();
-    let mut names = spec.tls.iter().flatten().map(|tls| text(&tls.secret_name)).filter(|name| !name.is_empty());
+    let mut names = spec
+        .tls
+        .iter()
+        .flatten()
+        .map(|tls| text(&tls.secret_name))
+        .filter(|name| !name.is_empty());
     names.any(|name| !found(|errors| names::dns_subdomain(errors, name, &root)).is_empty())
 }
 
 fn has_wrong_wildcard(spec: &IngressSpec) -> bool {
-    let mut wildcards = spec.rules.iter().flatten().filter(|rule| text(&rule.host).contains('*'));
+    let mut wildcards = spec
+        .rules
+        .iter()
+        .flatten()
+        .filter(|rule| text(&rule.host).contains('*'));
     wildcards.any(|rule| !found(|errors| paths(errors, rule, &FieldPath::root())).is_empty())
 }
 
@@ -157,7 +180,10 @@ fn one_path(errors: &mut FieldErrors, rule: &HTTPIngressPath, path: &FieldPath) 
             }
         }
         "" => {
-            errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified"));
+            errors.push(FieldError::required(
+                &path.child("pathType"),
+                "pathType must be specified",
+            ));
             return;
         }
         other => errors.push(FieldError::not_supported(&path.child("pathType"), other, &PATH_TYPES)),
@@ -168,7 +194,11 @@ fn one_path(errors: &mut FieldErrors, rule: &HTTPIngressPath, path: &FieldPath) 
 fn backend(errors: &mut FieldErrors, backend: &IngressBackend, path: &FieldPath) {
     match (&backend.resource, &backend.service) {
         (Some(_), Some(_)) => {
-            errors.push(FieldError::invalid(path, "", "cannot set both resource and service backends"));
+            errors.push(FieldError::invalid(
+                path,
+                "",
+                "cannot set both resource and service backends",
+            ));
         }
         (Some(resource), None) => typed_reference(errors, resource, &path.child("resource")),
         (None, Some(service)) => service_backend(errors, service, path),

@@ -1,8 +1,8 @@
 //! IPAddresses of `networking.k8s.io/v1`.
 
 use super::ingress_validation::path_segment;
-use crate::validation::{addresses, found, names, path, text};
 use crate::validation::changes::immutable;
+use crate::validation::{addresses, found, names, path, text};
 use k8s_openapi::api::networking::v1::IPAddress;
 
 use apimachinery::{FieldErrors, FieldPath, NameRule};
@@ -20,7 +20,9 @@ impl Strategy for IPAddresses {
         Column::text("ParentRef", |address, _| {
             let parent = &address.spec.parent_ref;
             let group = parent.group.as_deref().filter(|group| !group.is_empty());
-            let resource = group.map_or(parent.resource.clone(), |group| format!("{}.{group}", parent.resource)).to_lowercase();
+            let resource = group
+                .map_or(parent.resource.clone(), |group| format!("{}.{group}", parent.resource))
+                .to_lowercase();
             match parent.namespace.as_deref().unwrap_or_default() {
                 "" => format!("{resource}/{}", parent.name).into(),
                 namespace => format!("{resource}/{namespace}/{}", parent.name).into(),

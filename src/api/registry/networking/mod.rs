@@ -3,7 +3,7 @@
 pub mod ingress;
 pub mod ingress_class;
 mod ingress_validation;
-mod network_policy_validation;
 pub mod ip_address;
 pub mod network_policy;
+mod network_policy_validation;
 pub mod service_cidr;

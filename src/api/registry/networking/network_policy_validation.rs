@@ -1,7 +1,9 @@
 //! What a NetworkPolicy must be: peers, ports and ranges of addresses.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::validation::changes::json;
@@ -30,7 +32,11 @@ pub(super) fn validate(policy: &NetworkPolicy, old: Option<&NetworkPolicy>) -> F
         let types = spec.policy_types.as_deref().unwrap_or_default();
         let path = path.child("policyTypes");
         if types.len() > TYPES.len() {
-            errors.push(FieldError::invalid(&path, json(types), "may not specify more than two policyTypes"));
+            errors.push(FieldError::invalid(
+                &path,
+                json(types),
+                "may not specify more than two policyTypes",
+            ));
             return;
         }
         for (index, kind) in types.iter().enumerate() {
@@ -40,10 +46,17 @@ pub(super) fn validate(policy: &NetworkPolicy, old: Option<&NetworkPolicy>) -> F
 }
 
 fn ranges(spec: &NetworkPolicySpec) -> Vec<String> {
-    let sources = spec.ingress.iter().flatten().flat_map(|rule| rule.from.iter().flatten());
+    let sources = spec
+        .ingress
+        .iter()
+        .flatten()
+        .flat_map(|rule| rule.from.iter().flatten());
     let targets = spec.egress.iter().flatten().flat_map(|rule| rule.to.iter().flatten());
     let blocks = sources.chain(targets).filter_map(|peer| peer.ip_block.as_ref());
-    blocks.flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten())).cloned().collect()
+    blocks
+        .flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten()))
+        .cloned()
+        .collect()
 }
 
 fn all_ports(errors: &mut FieldErrors, ports: Option<&[NetworkPolicyPort]>, path: &FieldPath) {
@@ -62,19 +75,31 @@ fn one_port(errors: &mut FieldErrors, port: &NetworkPolicyPort, path: &FieldPath
             ports::number(errors, *number, &number_path);
             if let Some(end) = end {
                 if end < *number {
-                    errors.push(FieldError::invalid(&end_path, *number, "must be greater than or equal to `port`"));
+                    errors.push(FieldError::invalid(
+                        &end_path,
+                        *number,
+                        "must be greater than or equal to `port`",
+                    ));
                 }
                 ports::number(errors, end, &end_path);
             }
         }
         (Some(IntOrString::String(name)), end) => {
             if let Some(end) = end {
-                errors.push(FieldError::invalid(&end_path, end, "may not be specified when `port` is non-numeric"));
+                errors.push(FieldError::invalid(
+                    &end_path,
+                    end,
+                    "may not be specified when `port` is non-numeric",
+                ));
             }
             ports::name(errors, name, &number_path);
         }
         (None, Some(end)) => {
-            errors.push(FieldError::invalid(&end_path, end, "may not be specified when `port` is not specified"));
+            errors.push(FieldError::invalid(
+                &end_path,
+                end,
+                "may not be specified when `port` is not specified",
+            ));
         }
         (None, None) => (),
     }
@@ -84,14 +109,21 @@ fn peers(errors: &mut FieldErrors, peers: Option<&[NetworkPolicyPeer]>, known: &
     for (index, peer) in peers.into_iter().flatten().enumerate() {
         let path = path.index(index);
         selectors::label_selector(errors, peer.pod_selector.as_ref(), &path.child("podSelector"));
-        selectors::label_selector(errors, peer.namespace_selector.as_ref(), &path.child("namespaceSelector"));
+        selectors::label_selector(
+            errors,
+            peer.namespace_selector.as_ref(),
+            &path.child("namespaceSelector"),
+        );
         if let Some(block) = &peer.ip_block {
             ip_block(errors, block, known, &path.child("ipBlock"));
         }
         let has_selector = peer.pod_selector.is_some() || peer.namespace_selector.is_some();
         match (has_selector, peer.ip_block.is_some()) {
             (false, false) => errors.push(FieldError::required(&path, "must specify a peer")),
-            (true, true) => errors.push(FieldError::forbidden(&path, "may not specify both ipBlock and another peer")),
+            (true, true) => errors.push(FieldError::forbidden(
+                &path,
+                "may not specify both ipBlock and another peer",
+            )),
             _ => (),
         }
     }
@@ -103,13 +135,21 @@ fn ip_block(errors: &mut FieldErrors, block: &IPBlock, known: &[String], path: &
         return;
     }
     addresses::legacy_cidr(errors, &block.cidr, &path.child("cidr"), known);
-    let Some(outer) = addresses::range(&block.cidr) else { return };
+    let Some(outer) = addresses::range(&block.cidr) else {
+        return;
+    };
     for (index, except) in block.except.iter().flatten().enumerate() {
         let path = path.child("except").index(index);
         addresses::legacy_cidr(errors, except, &path, known);
-        let Some(inner) = addresses::range(except) else { continue };
+        let Some(inner) = addresses::range(except) else {
+            continue;
+        };
         if !addresses::is_strictly_inside(inner, outer) {
-            errors.push(FieldError::invalid(&path, except.as_str(), "must be a strict subset of `cidr`"));
+            errors.push(FieldError::invalid(
+                &path,
+                except.as_str(),
+                "must be a strict subset of `cidr`",
+            ));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Service CIDRs of `networking.k8s.io/v1`.
 
-use serde_json::json;
-use crate::validation::{addresses, found, path};
 use crate::validation::changes::{immutable, json};
+use crate::validation::{addresses, found, path};
 use apimachinery::{FieldError, FieldErrors};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use serde_json::json;
 
 use crate::status::keep_metadata;
 use crate::{Column, StatusMetadata, Strategy, Subresource};
@@ -18,7 +18,13 @@ impl Strategy for ServiceCIDRs {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("CIDRs", |range, _| {
-            range.spec.as_ref().and_then(|spec| spec.cidrs.as_ref()).map(|cidrs| cidrs.join(",")).unwrap_or_default().into()
+            range
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.cidrs.as_ref())
+                .map(|cidrs| cidrs.join(","))
+                .unwrap_or_default()
+                .into()
         }),
         Column::age(),
     ];
@@ -40,11 +46,16 @@ impl Strategy for ServiceCIDRs {
                 }
                 let bare = ranges.iter().map(|range| range.split('/').next().unwrap_or_default());
                 if ranges.len() == 2 && !addresses::is_dual_stack(bare) {
-                    let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+                    let why =
+                        "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
                     errors.push(FieldError::invalid(&path, json(&ranges), why));
                 }
             }
-            _ => errors.push(FieldError::invalid(&path, json!({"CIDRs": ranges}), "may only hold up to 2 values")),
+            _ => errors.push(FieldError::invalid(
+                &path,
+                json!({"CIDRs": ranges}),
+                "may only hold up to 2 values",
+            )),
         })
     }
 
@@ -63,5 +74,9 @@ impl Strategy for ServiceCIDRs {
 }
 
 fn ranges(service_cidr: &ServiceCIDR) -> Vec<String> {
-    service_cidr.spec.as_ref().and_then(|spec| spec.cidrs.clone()).unwrap_or_default()
+    service_cidr
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cidrs.clone())
+        .unwrap_or_default()
 }

@@ -1,14 +1,14 @@
 //! Runtime Classes of `node.k8s.io/v1`.
 
-use crate::validation::{amounts, found, names};
-use crate::validation::changes::{immutable, json};
-use crate::pod_template::warnings::deprecated_label;
 use crate::pod_template::validation::tolerations;
-use k8s_openapi::api::node::v1::Scheduling;
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use crate::pod_template::warnings::deprecated_label;
+use crate::validation::changes::{immutable, json};
+use crate::validation::{amounts, found, names};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use std::collections::BTreeSet;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::node::v1::Scheduling;
+use std::collections::BTreeSet;
 
 use crate::{Column, Permission, Strategy};
 
@@ -34,8 +34,10 @@ impl Strategy for RuntimeClasses {
                 handler => names::dns_label(errors, handler, &path),
             }
             if let Some(overhead) = &class.overhead {
-                let requirements =
-                    ResourceRequirements { limits: overhead.pod_fixed.clone(), ..ResourceRequirements::default() };
+                let requirements = ResourceRequirements {
+                    limits: overhead.pod_fixed.clone(),
+                    ..ResourceRequirements::default()
+                };
                 let no_claims = BTreeSet::new();
                 amounts::container_requirements(errors, Some(&requirements), &no_claims, &FieldPath::new("overhead"));
             }
@@ -52,8 +54,14 @@ impl Strategy for RuntimeClasses {
     }
 
     fn warnings(class: &RuntimeClass) -> Vec<String> {
-        let labels = class.scheduling.iter().flat_map(|scheduling| scheduling.node_selector.iter().flatten());
-        labels.filter_map(|(key, _)| deprecated_label(key)).map(|why| format!("scheduling.nodeSelector: {why}")).collect()
+        let labels = class
+            .scheduling
+            .iter()
+            .flat_map(|scheduling| scheduling.node_selector.iter().flatten());
+        labels
+            .filter_map(|(key, _)| deprecated_label(key))
+            .map(|why| format!("scheduling.nodeSelector: {why}"))
+            .collect()
     }
 }
 
@@ -62,7 +70,12 @@ fn distinct_tolerations(errors: &mut FieldErrors, scheduling: &Scheduling, path:
     tolerations(errors, all, path);
     let mut seen = BTreeSet::new();
     for (index, toleration) in all.iter().enumerate() {
-        let key = (&toleration.key, &toleration.operator, &toleration.value, &toleration.effect);
+        let key = (
+            &toleration.key,
+            &toleration.operator,
+            &toleration.value,
+            &toleration.effect,
+        );
         if !seen.insert(key) {
             errors.push(FieldError::duplicate(&path.index(index), json(toleration)));
         }

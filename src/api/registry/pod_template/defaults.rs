@@ -27,7 +27,11 @@ pub(crate) fn default_template(template: &mut PodTemplateSpec) {
 /// Defaults that pods and templates share.
 pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
     // One thing under two names, of which the older one is deprecated.
-    let account = [&spec.service_account_name, &spec.service_account].into_iter().flatten().find(|name| !name.is_empty()).cloned();
+    let account = [&spec.service_account_name, &spec.service_account]
+        .into_iter()
+        .flatten()
+        .find(|name| !name.is_empty())
+        .cloned();
     if account.is_some() {
         spec.service_account_name.clone_from(&account);
         spec.service_account = account;
@@ -40,15 +44,28 @@ pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
     for volume in spec.volumes.iter_mut().flatten() {
         default_volume(volume);
     }
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
         default_container(container);
     }
     for container in spec.ephemeral_containers.iter_mut().flatten() {
         default_ephemeral_container(container);
     }
     if spec.host_network == Some(true) {
-        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-            for port in container.ports.iter_mut().flatten().filter(|port| port.host_port.unwrap_or(0) == 0) {
+        for container in spec
+            .containers
+            .iter_mut()
+            .chain(spec.init_containers.iter_mut().flatten())
+        {
+            for port in container
+                .ports
+                .iter_mut()
+                .flatten()
+                .filter(|port| port.host_port.unwrap_or(0) == 0)
+            {
                 port.host_port = Some(port.container_port);
             }
         }
@@ -62,7 +79,11 @@ fn default_container(container: &mut Container) {
     default_text(&mut container.termination_message_policy, "File");
     container.ports.iter_mut().flatten().for_each(default_port);
     container.env.iter_mut().flatten().for_each(default_variable);
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
+    for probe in [
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+        &mut container.startup_probe,
+    ] {
         probe.iter_mut().for_each(default_probe);
     }
     container.lifecycle.iter_mut().for_each(default_lifecycle);
@@ -75,7 +96,11 @@ fn default_ephemeral_container(container: &mut EphemeralContainer) {
     default_text(&mut container.termination_message_policy, "File");
     container.ports.iter_mut().flatten().for_each(default_port);
     container.env.iter_mut().flatten().for_each(default_variable);
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
+    for probe in [
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+        &mut container.startup_probe,
+    ] {
         probe.iter_mut().for_each(default_probe);
     }
     container.lifecycle.iter_mut().for_each(default_lifecycle);
@@ -86,7 +111,11 @@ fn default_port(port: &mut ContainerPort) {
 }
 
 fn default_variable(variable: &mut EnvVar) {
-    if let Some(field) = variable.value_from.as_mut().and_then(|source| source.field_ref.as_mut()) {
+    if let Some(field) = variable
+        .value_from
+        .as_mut()
+        .and_then(|source| source.field_ref.as_mut())
+    {
         default_text(&mut field.api_version, "v1");
     }
 }
@@ -112,7 +141,11 @@ fn default_probe(probe: &mut Probe) {
 }
 
 fn default_lifecycle(lifecycle: &mut Lifecycle) {
-    lifecycle.post_start.iter_mut().chain(lifecycle.pre_stop.iter_mut()).for_each(default_handler);
+    lifecycle
+        .post_start
+        .iter_mut()
+        .chain(lifecycle.pre_stop.iter_mut())
+        .for_each(default_handler);
 }
 
 fn default_handler(handler: &mut LifecycleHandler) {
@@ -136,14 +169,19 @@ pub(super) fn pull_policy_for(image: &str) -> &'static str {
 
 /// What a pod's containers request when only a limit is given; templates keep what their author wrote.
 pub(crate) fn default_requests_from_limits(spec: &mut PodSpec) {
-    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
+    let containers = spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten());
     for resources in containers.filter_map(|container| container.resources.as_mut()) {
         requests_from_limits(resources);
     }
 }
 
 fn requests_from_limits(resources: &mut ResourceRequirements) {
-    let Some(limits) = resources.limits.as_ref().filter(|limits| !limits.is_empty()) else { return };
+    let Some(limits) = resources.limits.as_ref().filter(|limits| !limits.is_empty()) else {
+        return;
+    };
     let requests = resources.requests.get_or_insert_default();
     for (name, limit) in limits {
         requests.entry(name.clone()).or_insert_with(|| limit.clone());

@@ -1,8 +1,6 @@
 //! Defaults of volumes and claims.
 
-use k8s_openapi::api::core::v1::{
-    DownwardAPIVolumeFile, PersistentVolumeClaimSpec, ProjectedVolumeSource, Volume,
-};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, PersistentVolumeClaimSpec, ProjectedVolumeSource, Volume};
 
 use super::defaults::{default_text, pull_policy_for};
 
@@ -39,7 +37,11 @@ pub(super) fn default_volume(volume: &mut Volume) {
         let reference = image.reference.clone().unwrap_or_default();
         default_text(&mut image.pull_policy, pull_policy_for(&reference));
     }
-    if let Some(template) = volume.ephemeral.as_mut().and_then(|ephemeral| ephemeral.volume_claim_template.as_mut()) {
+    if let Some(template) = volume
+        .ephemeral
+        .as_mut()
+        .and_then(|ephemeral| ephemeral.volume_claim_template.as_mut())
+    {
         default_claim_spec(&mut template.spec);
     }
     default_network_volumes(volume);

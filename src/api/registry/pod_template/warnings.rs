@@ -13,20 +13,35 @@ use super::validation::visit_containers;
 use crate::validation::{addresses, amounts, text};
 
 const LABELS: [(&str, &str); 8] = [
-    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
-    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+    (
+        "beta.kubernetes.io/arch",
+        "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+    ),
+    (
+        "beta.kubernetes.io/os",
+        "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+    ),
     (
         "failure-domain.beta.kubernetes.io/region",
         "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
     ),
-    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
-    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
     ("app.kubernetes.io/created-by", "deprecated since v1.9"),
     (
         "scheduler.alpha.kubernetes.io/preferAvoidPods",
         "deprecated since v1.22; use Taints and Tolerations instead",
     ),
-    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
+    (
+        "node-role.kubernetes.io/master",
+        "use \"node-role.kubernetes.io/control-plane\" instead",
+    ),
 ];
 const ANNOTATIONS: [(&str, &str); 3] = [
     (
@@ -52,14 +67,19 @@ pub(crate) fn pod_warnings(metadata: &ObjectMeta, spec: &PodSpec) -> Vec<String>
 
 /// Warnings of the template of a workload.
 pub(crate) fn template_warnings(template: Option<&PodTemplateSpec>, path: &FieldPath) -> Vec<String> {
-    let Some(template) = template else { return Vec::new() };
+    let Some(template) = template else {
+        return Vec::new();
+    };
     let metadata = template.metadata.clone().unwrap_or_default();
     warnings(&metadata, &template.spec.clone().unwrap_or_default(), path)
 }
 
 /// What a label of nodes was replaced by.
 pub(crate) fn deprecated_label(label: &str) -> Option<&'static str> {
-    LABELS.iter().find(|(known, _)| *known == label).map(|(_, message)| *message)
+    LABELS
+        .iter()
+        .find(|(known, _)| *known == label)
+        .map(|(_, message)| *message)
 }
 
 fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<String> {
@@ -80,7 +100,10 @@ fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<Stri
     for (name, amount) in spec.overhead.iter().flatten() {
         fractional_bytes(&mut found, name, amount, &own.child("overhead"));
     }
-    let profile = spec.security_context.as_ref().and_then(|context| context.seccomp_profile.as_ref());
+    let profile = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.seccomp_profile.as_ref());
     if profile.is_none() && annotations.contains_key(SECCOMP_POD) {
         let message = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
         found.push(format!("{}: {message}", annotations_path.key(SECCOMP_POD)));
@@ -94,10 +117,18 @@ fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<Stri
     affinity(&mut found, spec, &own.child("affinity"));
     let dns = spec.dns_config.as_ref().and_then(|config| config.nameservers.as_ref());
     for (index, address) in dns.into_iter().flatten().enumerate() {
-        unusual_address(&mut found, address, &own.child("dnsConfig").child("nameservers").index(index));
+        unusual_address(
+            &mut found,
+            address,
+            &own.child("dnsConfig").child("nameservers").index(index),
+        );
     }
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
-        unusual_address(&mut found, &alias.ip, &own.child("hostAliases").index(index).child("ip"));
+        unusual_address(
+            &mut found,
+            &alias.ip,
+            &own.child("hostAliases").index(index).child("ip"),
+        );
     }
     found
 }
@@ -108,14 +139,27 @@ fn scheduling(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
             found.push(format!("{}: {message}", path.child("nodeSelector").key(key)));
         }
     }
-    if let Some(nodes) = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()) {
+    if let Some(nodes) = spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref())
+    {
         let path = path.child("affinity").child("nodeAffinity");
         let required = nodes.required_during_scheduling_ignored_during_execution.as_ref();
-        let terms = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
-        for (index, term) in required.iter().flat_map(|selector| selector.node_selector_terms.iter()).enumerate() {
+        let terms = path
+            .child("requiredDuringSchedulingIgnoredDuringExecution")
+            .child("nodeSelectorTerms");
+        for (index, term) in required
+            .iter()
+            .flat_map(|selector| selector.node_selector_terms.iter())
+            .enumerate()
+        {
             node_term(found, term, &terms.index(index));
         }
-        let preferred = nodes.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        let preferred = nodes
+            .preferred_during_scheduling_ignored_during_execution
+            .iter()
+            .flatten();
         let terms = path.child("preferredDuringSchedulingIgnoredDuringExecution");
         for (index, term) in preferred.enumerate() {
             node_term(found, &term.preference, &terms.index(index).child("preference"));
@@ -144,15 +188,51 @@ fn node_term(found: &mut Vec<String>, term: &NodeSelectorTerm, path: &FieldPath)
 
 fn deprecated_volume(found: &mut Vec<String>, volume: &Volume, path: &FieldPath) {
     for (is_used, field, message) in [
-        (volume.photon_persistent_disk.is_some(), "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
-        (volume.git_repo.is_some(), "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
-        (volume.scale_io.is_some(), "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-        (volume.flocker.is_some(), "flocker", "deprecated in v1.22, non-functional in v1.25+"),
-        (volume.storageos.is_some(), "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
-        (volume.quobyte.is_some(), "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-        (volume.glusterfs.is_some(), "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-        (volume.cephfs.is_some(), "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
-        (volume.rbd.is_some(), "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+        (
+            volume.photon_persistent_disk.is_some(),
+            "photonPersistentDisk",
+            "deprecated in v1.11, non-functional in v1.16+",
+        ),
+        (
+            volume.git_repo.is_some(),
+            "gitRepo",
+            "deprecated in v1.11, and disabled by default in v1.33+",
+        ),
+        (
+            volume.scale_io.is_some(),
+            "scaleIO",
+            "deprecated in v1.16, non-functional in v1.22+",
+        ),
+        (
+            volume.flocker.is_some(),
+            "flocker",
+            "deprecated in v1.22, non-functional in v1.25+",
+        ),
+        (
+            volume.storageos.is_some(),
+            "storageOS",
+            "deprecated in v1.22, non-functional in v1.25+",
+        ),
+        (
+            volume.quobyte.is_some(),
+            "quobyte",
+            "deprecated in v1.22, non-functional in v1.25+",
+        ),
+        (
+            volume.glusterfs.is_some(),
+            "glusterfs",
+            "deprecated in v1.25, non-functional in v1.26+",
+        ),
+        (
+            volume.cephfs.is_some(),
+            "cephfs",
+            "deprecated in v1.28, non-functional in v1.31+",
+        ),
+        (
+            volume.rbd.is_some(),
+            "rbd",
+            "deprecated in v1.28, non-functional in v1.31+",
+        ),
     ] {
         if is_used {
             found.push(format!("{}: {message}", path.child(field)));
@@ -191,7 +271,10 @@ fn fractional_bytes(
 ) {
     if matches!(name, "memory" | "ephemeral-storage") && !amounts::amount(amount).is_whole() {
         let shown = amounts::shown(amount);
-        found.push(format!("{}: fractional byte value {shown:?} is invalid, must be an integer", path.key(name)));
+        found.push(format!(
+            "{}: fractional byte value {shown:?} is invalid, must be an integer",
+            path.key(name)
+        ));
     }
 }
 
@@ -239,7 +322,8 @@ fn ports(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
                 port.container_port
             ));
         }
-        let same = |other: &ContainerPort| other.container_port == port.container_port && other.protocol == port.protocol;
+        let same =
+            |other: &ContainerPort| other.container_port == port.container_port && other.protocol == port.protocol;
         for (other_path, other) in all[..at].iter().filter(|(_, other)| same(other)) {
             let (other_ip, other_host) = (text(&other.host_ip), other.host_port.unwrap_or(0));
             if (ip, host) == (other_ip, other_host) {
@@ -247,7 +331,9 @@ fn ports(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
             } else if host == 0 || other_host == 0 {
                 found.push(format!("{path}: overlapping port definition with {other_path}"));
             } else if host == other_host && ip.is_empty() != other_ip.is_empty() {
-                found.push(format!("{path}: dangerously ambiguous port definition with {other_path}"));
+                found.push(format!(
+                    "{path}: dangerously ambiguous port definition with {other_path}"
+                ));
             }
         }
     }
@@ -270,16 +356,28 @@ fn ports(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
 }
 
 fn affinity(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
-    let Some(affinity) = &spec.affinity else { return };
+    let Some(affinity) = &spec.affinity else {
+        return;
+    };
     if let Some(together) = &affinity.pod_affinity {
         let required = together.required_during_scheduling_ignored_during_execution.as_deref();
         let preferred = together.preferred_during_scheduling_ignored_during_execution.as_deref();
-        terms(found, required.unwrap_or_default(), preferred.unwrap_or_default(), &path.child("podAffinity"));
+        terms(
+            found,
+            required.unwrap_or_default(),
+            preferred.unwrap_or_default(),
+            &path.child("podAffinity"),
+        );
     }
     if let Some(apart) = &affinity.pod_anti_affinity {
         let required = apart.required_during_scheduling_ignored_during_execution.as_deref();
         let preferred = apart.preferred_during_scheduling_ignored_during_execution.as_deref();
-        terms(found, required.unwrap_or_default(), preferred.unwrap_or_default(), &path.child("podAntiAffinity"));
+        terms(
+            found,
+            required.unwrap_or_default(),
+            preferred.unwrap_or_default(),
+            &path.child("podAntiAffinity"),
+        );
     }
 }
 
@@ -291,21 +389,31 @@ fn terms(
 ) {
     for (index, term) in required.iter().enumerate() {
         if term.label_selector.is_none() {
-            let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").index(index).child("labelSelector");
+            let path = path
+                .child("requiredDuringSchedulingIgnoredDuringExecution")
+                .index(index)
+                .child("labelSelector");
             found.push(format!("{path}: {NO_MATCH}"));
         }
     }
     for (index, term) in preferred.iter().enumerate() {
         if term.pod_affinity_term.label_selector.is_none() {
-            let path = path.child("preferredDuringSchedulingIgnoredDuringExecution").index(index);
-            found.push(format!("{}: {NO_MATCH}", path.child("podAffinityTerm").child("labelSelector")));
+            let path = path
+                .child("preferredDuringSchedulingIgnoredDuringExecution")
+                .index(index);
+            found.push(format!(
+                "{}: {NO_MATCH}",
+                path.child("podAffinityTerm").child("labelSelector")
+            ));
         }
     }
 }
 
 /// Addresses that more than one text stands for.
 pub(crate) fn unusual_address(found: &mut Vec<String>, address: &str, path: &FieldPath) {
-    let Some(parsed) = addresses::parse_sloppy(address) else { return };
+    let Some(parsed) = addresses::parse_sloppy(address) else {
+        return;
+    };
     match address.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
             let canonical = v6.to_string();
@@ -316,6 +424,9 @@ pub(crate) fn unusual_address(found: &mut Vec<String>, address: &str, path: &Fie
             }
         }
         Ok(std::net::IpAddr::V4(_)) => {}
-        _ => found.push(format!("{path}: non-standard IP address {address:?} is invalid: use {:?}", parsed.to_string())),
+        _ => found.push(format!(
+            "{path}: non-standard IP address {address:?} is invalid: use {:?}",
+            parsed.to_string()
+        )),
     }
 }

@@ -1,9 +1,9 @@
 //! Pod Disruption Budgets of `policy/v1`.
 
-use crate::validation::{amounts, found, one_of, selectors};
-use crate::validation::numbers::non_negative;
-use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
 use crate::validation::changes::json;
+use crate::validation::numbers::non_negative;
+use crate::validation::{amounts, found, one_of, selectors};
+use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -19,9 +19,20 @@ impl Strategy for PodDisruptionBudgets {
     type Kind = PodDisruptionBudget;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Min Available", |budget, _| amount(budget.spec.as_ref().and_then(|spec| spec.min_available.as_ref()))),
-        Column::text("Max Unavailable", |budget, _| amount(budget.spec.as_ref().and_then(|spec| spec.max_unavailable.as_ref()))),
-        Column::integer("Allowed Disruptions", |budget, _| budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or(0).into()),
+        Column::text("Min Available", |budget, _| {
+            amount(budget.spec.as_ref().and_then(|spec| spec.min_available.as_ref()))
+        }),
+        Column::text("Max Unavailable", |budget, _| {
+            amount(budget.spec.as_ref().and_then(|spec| spec.max_unavailable.as_ref()))
+        }),
+        Column::integer("Allowed Disruptions", |budget, _| {
+            budget
+                .status
+                .as_ref()
+                .and_then(|status| status.disruptions_allowed)
+                .unwrap_or(0)
+                .into()
+        }),
         Column::age(),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["pdb"];
@@ -30,7 +41,9 @@ impl Strategy for PodDisruptionBudgets {
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
 
     fn validate(budget: &PodDisruptionBudget) -> FieldErrors {
-        let Some(spec) = &budget.spec else { return FieldErrors::none() };
+        let Some(spec) = &budget.spec else {
+            return FieldErrors::none();
+        };
         let path = FieldPath::new("spec");
         found(|errors| {
             if spec.min_available.is_some() && spec.max_unavailable.is_some() {
@@ -43,7 +56,10 @@ impl Strategy for PodDisruptionBudgets {
                 let why = "minAvailable and maxUnavailable cannot be both set";
                 errors.push(FieldError::invalid(&path, "", why).shown_as(shown));
             }
-            for (field, value) in [("minAvailable", &spec.min_available), ("maxUnavailable", &spec.max_unavailable)] {
+            for (field, value) in [
+                ("minAvailable", &spec.min_available),
+                ("maxUnavailable", &spec.max_unavailable),
+            ] {
                 if let Some(value) = value {
                     amounts::positive_int_or_percent(errors, value, &path.child(field));
                     amounts::at_most_hundred_percent(errors, value, &path.child(field));

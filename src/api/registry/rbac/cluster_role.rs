@@ -1,10 +1,10 @@
 //! Cluster Roles of `rbac.authorization.k8s.io/v1`.
 
 use super::validation::{self, Reach};
-use apimachinery::{FieldError, FieldErrors};
 use crate::validation::selectors::label_selector;
 use crate::validation::{found, path};
 use apimachinery::NameRule;
+use apimachinery::{FieldError, FieldErrors};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 
 use crate::{Permission, Strategy};
@@ -21,7 +21,9 @@ impl Strategy for ClusterRoles {
     fn validate(role: &ClusterRole) -> FieldErrors {
         found(|errors| {
             validation::rules(errors, role.rules.as_ref(), Reach::Cluster);
-            let Some(rule) = &role.aggregation_rule else { return };
+            let Some(rule) = &role.aggregation_rule else {
+                return;
+            };
             let path = path(&["aggregationRule", "clusterRoleSelectors"]);
             let selectors = rule.cluster_role_selectors.as_deref().unwrap_or_default();
             if selectors.is_empty() {

@@ -1,13 +1,13 @@
 //! Cluster Role Bindings of `rbac.authorization.k8s.io/v1`.
 
 use super::validation::{self, Reach};
-use apimachinery::FieldErrors;
 use crate::validation::found;
+use apimachinery::FieldErrors;
 use apimachinery::NameRule;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 
-use crate::{Column, Permission, Strategy};
 use super::{default_references, subjects};
+use crate::{Column, Permission, Strategy};
 
 /// Objects of kind `ClusterRoleBinding`.
 #[derive(Debug)]
@@ -17,11 +17,19 @@ impl Strategy for ClusterRoleBindings {
     type Kind = ClusterRoleBinding;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Role", |binding, _| format!("{}/{}", binding.role_ref.kind, binding.role_ref.name).into()),
+        Column::text("Role", |binding, _| {
+            format!("{}/{}", binding.role_ref.kind, binding.role_ref.name).into()
+        }),
         Column::age(),
-        Column::wide_text("Users", |binding, _| subjects(binding.subjects.as_deref(), "User").into()),
-        Column::wide_text("Groups", |binding, _| subjects(binding.subjects.as_deref(), "Group").into()),
-        Column::wide_text("ServiceAccounts", |binding, _| subjects(binding.subjects.as_deref(), "ServiceAccount").into()),
+        Column::wide_text("Users", |binding, _| {
+            subjects(binding.subjects.as_deref(), "User").into()
+        }),
+        Column::wide_text("Groups", |binding, _| {
+            subjects(binding.subjects.as_deref(), "Group").into()
+        }),
+        Column::wide_text("ServiceAccounts", |binding, _| {
+            subjects(binding.subjects.as_deref(), "ServiceAccount").into()
+        }),
     ];
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: Permission = Permission::Allowed;

@@ -15,7 +15,11 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// What a binding names without a group is of the RBAC group; service accounts are of the core group.
 fn default_references(role: &mut RoleRef, subjects: Option<&mut Vec<Subject>>) {
     default_text(&mut role.api_group, GROUP);
-    for subject in subjects.into_iter().flatten().filter(|subject| subject.kind != "ServiceAccount") {
+    for subject in subjects
+        .into_iter()
+        .flatten()
+        .filter(|subject| subject.kind != "ServiceAccount")
+    {
         default_text(&mut subject.api_group, GROUP);
     }
 }
@@ -27,7 +31,9 @@ fn subjects(subjects: Option<&[Subject]>, kind: &str) -> String {
         .flatten()
         .filter(|subject| subject.kind == kind)
         .map(|subject| match subject.namespace.as_deref() {
-            Some(namespace) if kind == "ServiceAccount" && !namespace.is_empty() => format!("{namespace}/{}", subject.name),
+            Some(namespace) if kind == "ServiceAccount" && !namespace.is_empty() => {
+                format!("{namespace}/{}", subject.name)
+            }
             _ => subject.name.clone(),
         })
         .collect();

@@ -1,8 +1,8 @@
 //! Roles of `rbac.authorization.k8s.io/v1`.
 
 use super::validation::{self, Reach};
-use apimachinery::FieldErrors;
 use crate::validation::found;
+use apimachinery::FieldErrors;
 use apimachinery::NameRule;
 use k8s_openapi::api::rbac::v1::Role;
 

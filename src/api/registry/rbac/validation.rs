@@ -24,7 +24,10 @@ pub(super) fn rules(errors: &mut FieldErrors, rules: Option<&Vec<PolicyRule>>, r
 
 fn one_rule(errors: &mut FieldErrors, rule: &PolicyRule, reach: Reach, path: &FieldPath) {
     if rule.verbs.is_empty() {
-        errors.push(FieldError::required(&path.child("verbs"), "verbs must contain at least one value"));
+        errors.push(FieldError::required(
+            &path.child("verbs"),
+            "verbs must contain at least one value",
+        ));
     }
     let is_empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
     if let Some(urls) = rule.non_resource_urls.as_ref().filter(|urls| !urls.is_empty()) {
@@ -42,7 +45,10 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRule, reach: Reach, path: &Fi
         errors.push(FieldError::required(&path.child("apiGroups"), why));
     }
     if is_empty(&rule.resources) {
-        errors.push(FieldError::required(&path.child("resources"), "resource rules must supply at least one resource"));
+        errors.push(FieldError::required(
+            &path.child("resources"),
+            "resource rules must supply at least one resource",
+        ));
     }
 }
 
@@ -64,7 +70,11 @@ pub(super) fn binding(errors: &mut FieldErrors, role: &RoleRef, subjects: Option
 pub(super) fn same_role(errors: &mut FieldErrors, new: &RoleRef, old: &RoleRef) {
     if new != old {
         let shown = json!({"APIGroup": new.api_group, "Kind": new.kind, "Name": new.name});
-        errors.push(FieldError::invalid(&FieldPath::new("roleRef"), shown, "cannot change roleRef"));
+        errors.push(FieldError::invalid(
+            &FieldPath::new("roleRef"),
+            shown,
+            "cannot change roleRef",
+        ));
     }
 }
 

@@ -10,10 +10,7 @@ pub struct DeviceClasses;
 
 impl Strategy for DeviceClasses {
     type Kind = DeviceClass;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::name(),
-        Column::age(),
-    ];
+    const COLUMNS: &'static [Column<Self::Kind>] = &[Column::name(), Column::age()];
     const GENERATION: Generation = Generation::Spec;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 }

@@ -18,7 +18,12 @@ const ONE_BY_ONE: &str = "ExactCount";
 fn validate_claim(errors: &mut FieldErrors, claim: &ResourceClaimSpec, path: &FieldPath) {
     let path = path.child("devices").child("requests");
     let mut taken = BTreeSet::new();
-    for (index, request) in claim.devices.iter().flat_map(|devices| devices.requests.iter().flatten()).enumerate() {
+    for (index, request) in claim
+        .devices
+        .iter()
+        .flat_map(|devices| devices.requests.iter().flatten())
+        .enumerate()
+    {
         let path = path.index(index);
         request_name(errors, &request.name, &path.child("name"));
         if !taken.insert(&request.name) {
@@ -53,7 +58,11 @@ fn devices(errors: &mut FieldErrors, class: &str, mode: Option<&str>, count: Opt
     let (mode, count) = (mode.unwrap_or_default(), count.unwrap_or(0));
     one_of(errors, mode, &["All", ONE_BY_ONE], &path.child("allocationMode"));
     if mode == ONE_BY_ONE && count <= 0 {
-        errors.push(FieldError::invalid(&path.child("count"), count, "must be greater than zero"));
+        errors.push(FieldError::invalid(
+            &path.child("count"),
+            count,
+            "must be greater than zero",
+        ));
     }
     if mode == "All" && count != 0 {
         let why = "must not be specified when allocationMode is 'All'";

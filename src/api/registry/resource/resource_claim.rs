@@ -1,8 +1,8 @@
 //! Resource Claims of `resource.k8s.io/v1`.
 
-use crate::validation::found;
-use crate::validation::changes::immutable;
 use super::validate_claim;
+use crate::validation::changes::immutable;
+use crate::validation::found;
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimSpec};
 
@@ -44,7 +44,10 @@ impl Strategy for ResourceClaims {
 
 /// Requests ask for exactly one device unless they say otherwise.
 pub(super) fn default_claim_spec(spec: &mut ResourceClaimSpec) {
-    let requests = spec.devices.iter_mut().flat_map(|devices| devices.requests.iter_mut().flatten());
+    let requests = spec
+        .devices
+        .iter_mut()
+        .flat_map(|devices| devices.requests.iter_mut().flatten());
     for request in requests {
         if let Some(exactly) = &mut request.exactly {
             default_count(&mut exactly.allocation_mode, &mut exactly.count);
@@ -72,7 +75,11 @@ fn state(claim: &ResourceClaim) -> String {
     match claim.status.as_ref().filter(|status| status.allocation.is_some()) {
         Some(status) => {
             states.push("allocated");
-            if status.reserved_for.as_ref().is_some_and(|consumers| !consumers.is_empty()) {
+            if status
+                .reserved_for
+                .as_ref()
+                .is_some_and(|consumers| !consumers.is_empty())
+            {
                 states.push("reserved");
             }
         }

@@ -1,8 +1,8 @@
 //! Resource Claim Templates of `resource.k8s.io/v1`.
 
-use crate::validation::{found, path};
-use crate::validation::changes::immutable;
 use super::validate_claim;
+use crate::validation::changes::immutable;
+use crate::validation::{found, path};
 use apimachinery::FieldErrors;
 use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
 
@@ -15,10 +15,7 @@ pub struct ResourceClaimTemplates;
 
 impl Strategy for ResourceClaimTemplates {
     type Kind = ResourceClaimTemplate;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::name(),
-        Column::age(),
-    ];
+    const COLUMNS: &'static [Column<Self::Kind>] = &[Column::name(), Column::age()];
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 
     fn default(template: &mut ResourceClaimTemplate) {

@@ -12,7 +12,9 @@ impl Strategy for ResourceSlices {
     type Kind = ResourceSlice;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Node", |slice, _| slice.spec.node_name.clone().unwrap_or_default().into()),
+        Column::text("Node", |slice, _| {
+            slice.spec.node_name.clone().unwrap_or_default().into()
+        }),
         Column::text("Driver", |slice, _| slice.spec.driver.clone().into()),
         Column::text("Pool", |slice, _| slice.spec.pool.name.clone().into()),
         Column::age(),

@@ -1,12 +1,12 @@
 //! CSINodes of `storage.k8s.io/v1`.
 
-use crate::validation::{found, names, path};
-use crate::validation::numbers::non_negative;
 use crate::validation::changes::immutable;
-use k8s_openapi::api::storage::v1::CSINodeDriver;
+use crate::validation::numbers::non_negative;
+use crate::validation::{found, names, path};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use std::collections::BTreeSet;
 use k8s_openapi::api::storage::v1::CSINode;
+use k8s_openapi::api::storage::v1::CSINodeDriver;
+use std::collections::BTreeSet;
 
 use crate::{Column, DeleteAnswer, Permission, Strategy};
 
@@ -52,7 +52,10 @@ impl Strategy for CSINodes {
 
     /// Of a driver that stays only the number of volumes may change.
     fn validate_update(node: &CSINode, old: &CSINode) -> FieldErrors {
-        let fixed = |driver: &CSINodeDriver| CSINodeDriver { allocatable: None, ..driver.clone() };
+        let fixed = |driver: &CSINodeDriver| CSINodeDriver {
+            allocatable: None,
+            ..driver.clone()
+        };
         found(|errors| {
             for old in &old.spec.drivers {
                 for new in node.spec.drivers.iter().filter(|new| new.name == old.name) {

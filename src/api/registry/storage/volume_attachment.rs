@@ -1,8 +1,8 @@
 //! Volume Attachments of `storage.k8s.io/v1`.
 
-use crate::validation::{found, names};
-use crate::validation::changes::immutable;
 use crate::core::persistent_volume_validation::inline_volume;
+use crate::validation::changes::immutable;
+use crate::validation::{found, names};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 
@@ -17,10 +17,23 @@ impl Strategy for VolumeAttachments {
     type Kind = VolumeAttachment;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column { format: "name", ..Column::text("Attacher", |attachment, _| attachment.spec.attacher.clone().into()) },
-        Column::text("PV", |attachment, _| attachment.spec.source.persistent_volume_name.clone().unwrap_or_default().into()),
+        Column {
+            format: "name",
+            ..Column::text("Attacher", |attachment, _| attachment.spec.attacher.clone().into())
+        },
+        Column::text("PV", |attachment, _| {
+            attachment
+                .spec
+                .source
+                .persistent_volume_name
+                .clone()
+                .unwrap_or_default()
+                .into()
+        }),
         Column::text("Node", |attachment, _| attachment.spec.node_name.clone().into()),
-        Column::boolean("Attached", |attachment, _| attachment.status.as_ref().is_some_and(|status| status.attached).into()),
+        Column::boolean("Attached", |attachment, _| {
+            attachment.status.as_ref().is_some_and(|status| status.attached).into()
+        }),
         Column::age(),
     ];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];

@@ -1,8 +1,8 @@
 //! Volume Attributes Classes of `storage.k8s.io/v1`.
 
-use crate::validation::{found, names};
-use crate::validation::changes::immutable;
 use super::{MayBeEmpty, parameters};
+use crate::validation::changes::immutable;
+use crate::validation::{found, names};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 
@@ -29,14 +29,29 @@ impl Strategy for VolumeAttributesClasses {
                 name if name.is_empty() => errors.push(FieldError::required(&path, "")),
                 name => names::qualified_name(errors, &name, &path),
             }
-            parameters(errors, class.parameters.as_ref(), MayBeEmpty::No, &FieldPath::new("parameters"));
+            parameters(
+                errors,
+                class.parameters.as_ref(),
+                MayBeEmpty::No,
+                &FieldPath::new("parameters"),
+            );
         })
     }
 
     fn validate_update(class: &VolumeAttributesClass, old: &VolumeAttributesClass) -> FieldErrors {
         found(|errors| {
-            immutable(errors, &class.driver_name, &old.driver_name, &FieldPath::new("driverName"));
-            immutable(errors, &class.parameters, &old.parameters, &FieldPath::new("parameters"));
+            immutable(
+                errors,
+                &class.driver_name,
+                &old.driver_name,
+                &FieldPath::new("driverName"),
+            );
+            immutable(
+                errors,
+                &class.parameters,
+                &old.parameters,
+                &FieldPath::new("parameters"),
+            );
         })
     }
 }

@@ -18,7 +18,11 @@ pub(crate) fn ip(errors: &mut FieldErrors, text: &str, path: &FieldPath) {
     if let Some(address) = checked_ip(errors, text, path) {
         let canonical = address.to_string();
         if errors.len() == before && canonical != text {
-            errors.push(FieldError::invalid(path, text, format!("must be in canonical form ({canonical:?})")));
+            errors.push(FieldError::invalid(
+                path,
+                text,
+                format!("must be in canonical form ({canonical:?})"),
+            ));
         }
     }
 }
@@ -32,7 +36,11 @@ fn checked_ip(errors: &mut FieldErrors, text: &str, path: &FieldPath) -> Option<
     if text.parse::<IpAddr>().is_err() {
         errors.push(FieldError::invalid(path, text, "must not have leading 0s"));
     } else if is_mapped(text) {
-        errors.push(FieldError::invalid(path, text, "must not be an IPv4-mapped IPv6 address"));
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must not be an IPv4-mapped IPv6 address",
+        ));
     }
     Some(address)
 }
@@ -51,7 +59,11 @@ pub(crate) fn cidr(errors: &mut FieldErrors, text: &str, path: &FieldPath) {
     if let Some((address, bits)) = checked_cidr(errors, text, path) {
         let canonical = format!("{address}/{bits}");
         if errors.len() == before && canonical != text {
-            errors.push(FieldError::invalid(path, text, format!("must be in canonical form ({canonical:?})")));
+            errors.push(FieldError::invalid(
+                path,
+                text,
+                format!("must be in canonical form ({canonical:?})"),
+            ));
         }
     }
 }
@@ -72,11 +84,23 @@ fn checked_cidr(errors: &mut FieldErrors, text: &str, path: &FieldPath) -> Optio
     let (address_text, _) = text.split_once('/').unwrap_or_default();
     let padded = bits.len() > 1 && bits.starts_with('0');
     if address_text.parse::<IpAddr>().is_err() || padded {
-        errors.push(FieldError::invalid(path, text, "must not have leading 0s in IP or prefix length"));
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must not have leading 0s in IP or prefix length",
+        ));
     } else if is_mapped(address_text) {
-        errors.push(FieldError::invalid(path, text, "must not have an IPv4-mapped IPv6 address"));
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must not have an IPv4-mapped IPv6 address",
+        ));
     } else if masked(address, length) != address {
-        errors.push(FieldError::invalid(path, text, "must not have bits set beyond the prefix length"));
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must not have bits set beyond the prefix length",
+        ));
     }
     Some((masked(address, length), length))
 }
@@ -95,7 +119,8 @@ fn masked(address: IpAddr, length: u8) -> IpAddr {
 }
 
 fn is_mapped(text: &str) -> bool {
-    text.parse::<Ipv6Addr>().is_ok_and(|address| address.to_ipv4_mapped().is_some())
+    text.parse::<Ipv6Addr>()
+        .is_ok_and(|address| address.to_ipv4_mapped().is_some())
 }
 
 /// As the first versions of Kubernetes read addresses: leading zeros are ignored, mapped ones are IPv4.
@@ -152,9 +177,8 @@ pub(crate) fn unusual_cidr(text: &str, path: &FieldPath) -> Option<String> {
     let address: Ipv6Addr = address.parse().ok()?;
     let canonical = format!("{address}/{bits}");
     let is_unusual = address.to_ipv4_mapped().is_none() && canonical != text;
-    is_unusual.then(|| {
-        format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})")
-    })
+    is_unusual
+        .then(|| format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})"))
 }
 
 /// Addresses that can be reached from elsewhere. The rule is older than the functions that would name it better.
@@ -206,7 +230,10 @@ mod tests {
         let errors = |text: &str| texts(|errors, path| cidr(errors, text, path));
         assert!(errors("10.0.0.0/8").is_empty());
         assert!(errors("2001:db8::/64").is_empty());
-        assert_eq!(errors("10.0.0.1/8"), ["must not have bits set beyond the prefix length"]);
+        assert_eq!(
+            errors("10.0.0.1/8"),
+            ["must not have bits set beyond the prefix length"]
+        );
         assert_eq!(errors("10.0.0.0/33").len(), 1);
     }
 }

@@ -80,7 +80,9 @@ fn requirements_by(
     claims: &BTreeSet<String>,
     path: &FieldPath,
 ) {
-    let Some(requirements) = requirements else { return };
+    let Some(requirements) = requirements else {
+        return;
+    };
     let (limits_path, requests_path) = (path.child("limits"), path.child("requests"));
     let limits = || requirements.limits.iter().flatten();
     let requests = || requirements.requests.iter().flatten();
@@ -96,14 +98,27 @@ fn requirements_by(
     if named(resource_names::is_huge_pages) && !named(|name| matches!(name, "cpu" | "memory")) {
         errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
     }
-    claim_names(errors, requirements.claims.as_deref().unwrap_or_default(), claims, &path.child("claims"));
+    claim_names(
+        errors,
+        requirements.claims.as_deref().unwrap_or_default(),
+        claims,
+        &path.child("claims"),
+    );
 }
 
-fn one_requirement(errors: &mut FieldErrors, name: &str, quantity: &ApiQuantity, name_rule: NameRule, path: &FieldPath) {
+fn one_requirement(
+    errors: &mut FieldErrors,
+    name: &str,
+    quantity: &ApiQuantity,
+    name_rule: NameRule,
+    path: &FieldPath,
+) {
     name_rule(errors, name, path);
     resource_amount(errors, name, quantity, path);
     if let Some(size) = name.strip_prefix("hugepages-") {
-        let size = Quantity::parse(size).ok().filter(|size| size.is_whole() && *size > Quantity::ZERO);
+        let size = Quantity::parse(size)
+            .ok()
+            .filter(|size| size.is_whole() && *size > Quantity::ZERO);
         if size.is_none_or(|size| amount(quantity).units() % size.units() != 0) {
             let why = format!("{} is not positive integer multiple of {name}", shown(quantity));
             errors.push(FieldError::invalid(path, shown(quantity), why));
@@ -122,7 +137,10 @@ fn request_within_limit(
     let overcommitted = resource_names::may_be_overcommitted(name);
     let Some(limit) = limit else {
         if !overcommitted {
-            errors.push(FieldError::required(limits_path, "Limit must be set for non overcommitable resources"));
+            errors.push(FieldError::required(
+                limits_path,
+                "Limit must be set for non overcommitable resources",
+            ));
         }
         return;
     };
@@ -149,7 +167,10 @@ fn claim_names(errors: &mut FieldErrors, claims: &[ResourceClaim], known: &BTree
         if seen.contains(name) {
             errors.push(FieldError::duplicate(&path, name));
         } else if request.is_empty() {
-            if seen.iter().any(|seen| seen.split_once('/').is_some_and(|(claim, _)| claim == name)) {
+            if seen
+                .iter()
+                .any(|seen| seen.split_once('/').is_some_and(|(claim, _)| claim == name))
+            {
                 errors.push(FieldError::duplicate(&path, name));
             }
             seen.insert(name.to_owned());
@@ -194,9 +215,14 @@ fn percent_error() -> String {
 /// Not above 100%.
 pub(crate) fn at_most_hundred_percent(errors: &mut FieldErrors, value: &IntOrString, path: &FieldPath) {
     if let IntOrString::String(text) = value
-        && percent(text).is_some_and(|percent| percent > 100) {
-            errors.push(FieldError::invalid(path, text.as_str(), "must not be greater than 100%"));
-        }
+        && percent(text).is_some_and(|percent| percent > 100)
+    {
+        errors.push(FieldError::invalid(
+            path,
+            text.as_str(),
+            "must not be greater than 100%",
+        ));
+    }
 }
 
 /// The number of a percentage.

@@ -32,7 +32,13 @@ pub(crate) fn difference<T: Serialize>(old: &T, new: &T) -> String {
     let (old, new) = (lines(old), lines(new));
     let start = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
     let rest = old.len().min(new.len()) - start;
-    let end = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(old, new)| old == new).count();
+    let end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take(rest)
+        .take_while(|(old, new)| old == new)
+        .count();
     let from = start.saturating_sub(CONTEXT_LINES);
     let after = end.min(CONTEXT_LINES);
     let mut text = format!(

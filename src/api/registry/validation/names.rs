@@ -26,7 +26,11 @@ pub(crate) fn dns_subdomain_with_underscores(errors: &mut FieldErrors, name: &st
     static EXPRESSION: Expression =
         Expression::new("^_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*$");
     if name.len() > CONFIG_KEY_CHARACTERS_MAX {
-        errors.push(FieldError::invalid(path, name, too_many_characters(CONFIG_KEY_CHARACTERS_MAX)));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            too_many_characters(CONFIG_KEY_CHARACTERS_MAX),
+        ));
     }
     if !EXPRESSION.matches(name) {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
@@ -40,7 +44,11 @@ pub(crate) fn dns_subdomain_with_underscores(errors: &mut FieldErrors, name: &st
 pub(crate) fn wildcard_subdomain(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     let rest = name.strip_prefix("*.");
     if name.len() > CONFIG_KEY_CHARACTERS_MAX {
-        errors.push(FieldError::invalid(path, name, too_many_characters(CONFIG_KEY_CHARACTERS_MAX)));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            too_many_characters(CONFIG_KEY_CHARACTERS_MAX),
+        ));
     }
     if rest.is_none_or(|rest| dns1123_subdomain_error(rest).is_some()) {
         let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
@@ -53,7 +61,11 @@ pub(crate) fn wildcard_subdomain(errors: &mut FieldErrors, name: &str, path: &Fi
 
 /// `name` or `prefix/name`.
 pub(crate) fn qualified_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
-    errors.extend(qualified_name_errors(name).into_iter().map(|why| FieldError::invalid(path, name, why)));
+    errors.extend(
+        qualified_name_errors(name)
+            .into_iter()
+            .map(|why| FieldError::invalid(path, name, why)),
+    );
 }
 
 pub(crate) fn label_value(errors: &mut FieldErrors, value: &str, path: &FieldPath) {
@@ -68,7 +80,10 @@ pub(crate) fn labels(errors: &mut FieldErrors, labels: Option<&BTreeMap<String, 
 }
 
 pub(crate) fn annotations(errors: &mut FieldErrors, annotations: Option<&BTreeMap<String, String>>, path: &FieldPath) {
-    let pairs = annotations.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
+    let pairs = annotations
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
     errors.extend(annotation_errors(pairs, path));
 }
 
@@ -97,7 +112,11 @@ pub(crate) fn config_key(errors: &mut FieldErrors, key: &str, path: &FieldPath) 
 /// Anything printable but `=` (KEP-4369).
 pub(crate) fn environment_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if name.is_empty() {
-        errors.push(FieldError::invalid(path, name, "environment variable name must be non-empty"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "environment variable name must be non-empty",
+        ));
     }
     if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
         let why = "a valid environment variable name must consist only of printable ASCII characters other than '='";
@@ -121,7 +140,10 @@ pub(crate) fn fully_qualified_domain(errors: &mut FieldErrors, name: &str, path:
         errors.push(FieldError::invalid(path, name, why));
         return;
     }
-    if let Some((label, why)) = name.split('.').find_map(|label| dns1123_label_error(label).map(|why| (label, why))) {
+    if let Some((label, why)) = name
+        .split('.')
+        .find_map(|label| dns1123_label_error(label).map(|why| (label, why)))
+    {
         errors.push(FieldError::invalid(path, label, why));
     }
 }
@@ -138,10 +160,18 @@ pub(crate) fn domain_prefixed_path(errors: &mut FieldErrors, name: &str, path: &
         Some((host, rest)) if !host.is_empty() && !rest.is_empty() => {
             dns_subdomain(errors, host, path);
             if !EXPRESSION.matches(rest) {
-                errors.push(FieldError::invalid(path, rest, pattern_error("Invalid path", PATH, &[])));
+                errors.push(FieldError::invalid(
+                    path,
+                    rest,
+                    pattern_error("Invalid path", PATH, &[]),
+                ));
             }
         }
-        _ => errors.push(FieldError::invalid(path, name, "must be a domain-prefixed path (such as \"acme.io/foo\")")),
+        _ => errors.push(FieldError::invalid(
+            path,
+            name,
+            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+        )),
     }
 }
 
@@ -149,7 +179,11 @@ pub(crate) fn domain_prefixed_path(errors: &mut FieldErrors, name: &str, path: &
 pub(crate) fn header_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         let rule = "a valid HTTP header must consist of alphanumeric characters or '-'";
-        errors.push(FieldError::invalid(path, name, pattern_error(rule, "[-A-Za-z0-9]+", &["X-Header-Name"])));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            pattern_error(rule, "[-A-Za-z0-9]+", &["X-Header-Name"]),
+        ));
     }
 }
 
@@ -174,7 +208,11 @@ pub(crate) fn fully_qualified_name(errors: &mut FieldErrors, name: &str, path: &
     }
     let refused = found(|errors| dns_subdomain(errors, name, path));
     if refused.is_empty() && name.split('.').count() < 3 {
-        errors.push(FieldError::invalid(path, name, "should be a domain with at least three segments separated by dots"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "should be a domain with at least three segments separated by dots",
+        ));
     }
     errors.extend(refused);
 }

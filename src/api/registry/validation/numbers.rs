@@ -40,6 +40,10 @@ pub(crate) fn unix_id(errors: &mut FieldErrors, id: Option<i64>, path: &FieldPat
 /// Permission bits of files.
 pub(crate) fn file_mode(errors: &mut FieldErrors, mode: Option<i32>, path: &FieldPath) {
     if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
-        errors.push(FieldError::invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive"));
+        errors.push(FieldError::invalid(
+            path,
+            mode,
+            "must be a number between 0 and 0777 (octal), both inclusive",
+        ));
     }
 }

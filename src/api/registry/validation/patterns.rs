@@ -10,7 +10,10 @@ pub(crate) fn pattern_error(rule: &str, expression: &str, examples: &[&str]) -> 
         return format!("{rule} (regex used for validation is '{expression}')");
     }
     let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
-    format!("{rule} (e.g. {}regex used for validation is '{expression}')", examples.join(" or "))
+    format!(
+        "{rule} (e.g. {}regex used for validation is '{expression}')",
+        examples.join(" or ")
+    )
 }
 
 pub(crate) fn too_many_characters(max: usize) -> String {
@@ -25,7 +28,10 @@ pub(crate) struct Expression {
 
 impl Expression {
     pub(crate) const fn new(text: &'static str) -> Self {
-        Self { text, compiled: OnceLock::new() }
+        Self {
+            text,
+            compiled: OnceLock::new(),
+        }
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {

@@ -54,7 +54,10 @@ pub(crate) fn is_counted(name: &str) -> bool {
 }
 
 fn is_standard(name: &str) -> bool {
-    COMPUTE.contains(&name) || COUNTS.contains(&name) || matches!(name, "requests.storage" | "storage") || is_quota_huge_pages(name)
+    COMPUTE.contains(&name)
+        || COUNTS.contains(&name)
+        || matches!(name, "requests.storage" | "storage")
+        || is_quota_huge_pages(name)
 }
 
 /// Whether quotas know it without a prefix.
@@ -67,7 +70,11 @@ pub(crate) fn any(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if !refused.is_empty() {
         errors.extend(refused.into_iter().map(|why| FieldError::invalid(path, name, why)));
     } else if !name.contains('/') && !is_standard(name) {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource type or fully qualified"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "must be a standard resource type or fully qualified",
+        ));
     }
 }
 
@@ -75,10 +82,18 @@ pub(crate) fn of_container(errors: &mut FieldErrors, name: &str, path: &FieldPat
     any(errors, name, path);
     if !name.contains('/') {
         if !CONTAINER.contains(&name) && !is_huge_pages(name) {
-            errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
+            errors.push(FieldError::invalid(
+                path,
+                name,
+                "must be a standard resource for containers",
+            ));
         }
     } else if !is_native(name) && !is_extended(name) {
-        errors.push(FieldError::invalid(path, name, "doesn't follow extended resource name standard"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "doesn't follow extended resource name standard",
+        ));
     }
 }
 

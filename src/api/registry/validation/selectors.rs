@@ -42,13 +42,20 @@ fn set_operator(errors: &mut FieldErrors, operator: &str, values: &[String], pat
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         )),
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        _ => errors.push(FieldError::invalid(&path.child("operator"), operator, "not a valid selector operator")),
+        _ => errors.push(FieldError::invalid(
+            &path.child("operator"),
+            operator,
+            "not a valid selector operator",
+        )),
     }
 }
 
 /// Whether a selector selects everything.
 pub(crate) fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
+    selector
+        .match_labels
+        .as_ref()
+        .is_none_or(std::collections::BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
 
@@ -64,7 +71,12 @@ pub(crate) fn node_selector(errors: &mut FieldErrors, selector: &NodeSelector, p
 
 pub(crate) fn node_selector_term(errors: &mut FieldErrors, term: &NodeSelectorTerm, values: Values, path: &FieldPath) {
     for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
-        node_requirement(errors, requirement, values, &path.child("matchExpressions").index(index));
+        node_requirement(
+            errors,
+            requirement,
+            values,
+            &path.child("matchExpressions").index(index),
+        );
     }
     for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
         node_field_requirement(errors, requirement, &path.child("matchFields").index(index));
@@ -100,7 +112,11 @@ fn node_field_requirement(errors: &mut FieldErrors, requirement: &NodeSelectorRe
             }
         }
         operator => {
-            errors.push(FieldError::invalid(&path.child("operator"), operator, "not a valid selector operator"));
+            errors.push(FieldError::invalid(
+                &path.child("operator"),
+                operator,
+                "not a valid selector operator",
+            ));
         }
     }
     if requirement.key != "metadata.name" {

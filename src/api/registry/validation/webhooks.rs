@@ -16,8 +16,14 @@ pub(crate) fn url(errors: &mut FieldErrors, target: &str, path: &FieldPath) {
     }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or_default() };
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    let authority = if scheme.is_empty() {
+        ""
+    } else {
+        rest.split('/').next().unwrap_or_default()
+    };
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(user, host)| (Some(user), host));
     if host.is_empty() {
         refuse(host, format!("host must be specified{FORM}"));
     }
@@ -50,7 +56,9 @@ pub(crate) fn service(
         let why = format!("port is not valid: {}", super::numbers::outside(1, 65_535));
         errors.push(FieldError::invalid(&path.child("port"), port, why));
     }
-    let Some(target) = target.filter(|target| !matches!(*target, "" | "/")) else { return };
+    let Some(target) = target.filter(|target| !matches!(*target, "" | "/")) else {
+        return;
+    };
     let mut refuse = |why: String| errors.push(FieldError::invalid(&path.child("path"), target, why));
     if target == "//" {
         refuse("segment[0] may not be empty".to_owned());

@@ -79,7 +79,11 @@ mod tests {
     #[tokio::test]
     async fn a_role_binding_to_a_cluster_role_holds_in_its_namespace_only() {
         let authorizer = policy(&[
-            ("clusterroles", "view", r#"{"rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}]}"#),
+            (
+                "clusterroles",
+                "view",
+                r#"{"rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}]}"#,
+            ),
             (
                 "rolebindings",
                 "a/b",

@@ -16,7 +16,13 @@ pub fn uncovered(held: &[Rule], wanted: &[Rule]) -> Result<(), EscalationError> 
         .flat_map(Rule::broken_down)
         .filter(|part| !held.iter().any(|rule| rule.covers(part)))
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(EscalationError { missing: compact(missing) }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(EscalationError {
+            missing: compact(missing),
+        })
+    }
 }
 
 /// Parts about the same resource are told as one rule with several verbs.

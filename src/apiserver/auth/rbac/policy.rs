@@ -61,7 +61,11 @@ impl Subject {
             "User" => self.name == user.name,
             "Group" => user.is_in(&self.name),
             "ServiceAccount" => {
-                let namespace = if self.namespace.is_empty() { binding_namespace } else { &self.namespace };
+                let namespace = if self.namespace.is_empty() {
+                    binding_namespace
+                } else {
+                    &self.namespace
+                };
                 !namespace.is_empty() && user.service_account() == Some((namespace, &self.name))
             }
             _ => false,
@@ -89,7 +93,10 @@ impl Policy {
             }
             ("rolebindings" | "clusterrolebindings", PolicyChange::Set(json)) => {
                 let binding = serde_json::from_slice(json).unwrap_or_default();
-                self.bindings.entry(key.namespace.clone()).or_default().insert(key.name.clone(), binding);
+                self.bindings
+                    .entry(key.namespace.clone())
+                    .or_default()
+                    .insert(key.name.clone(), binding);
             }
             ("rolebindings" | "clusterrolebindings", PolicyChange::Removed) => {
                 if let Some(bindings) = self.bindings.get_mut(&key.namespace) {
@@ -146,9 +153,19 @@ impl Policy {
         let scopes: &[&str] = if namespace.is_empty() { &[""] } else { &["", namespace] };
         for scope in scopes {
             for (name, binding) in self.bindings.get(*scope).into_iter().flatten() {
-                let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user, scope)) else { continue };
-                let Some(rules) = self.rules_of(&binding.role_ref, scope) else { continue };
-                if !visitor(&Grant { scope, name, binding, subject, rules }) {
+                let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user, scope)) else {
+                    continue;
+                };
+                let Some(rules) = self.rules_of(&binding.role_ref, scope) else {
+                    continue;
+                };
+                if !visitor(&Grant {
+                    scope,
+                    name,
+                    binding,
+                    subject,
+                    rules,
+                }) {
                     return;
                 }
             }
@@ -172,6 +189,11 @@ impl Grant<'_> {
             format!("RoleBinding {:?}", format!("{}/{}", self.name, self.scope))
         };
         let role = &self.binding.role_ref;
-        format!("RBAC: allowed by {binding} of {} {:?} to {}", role.kind, role.name, self.subject.describe())
+        format!(
+            "RBAC: allowed by {binding} of {} {:?} to {}",
+            role.kind,
+            role.name,
+            self.subject.describe()
+        )
     }
 }

@@ -16,7 +16,11 @@ pub struct Rule {
     pub resources: Vec<String>,
     #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
-    #[serde(rename = "nonResourceURLs", deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "nonResourceURLs",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub non_resource_urls: Vec<String>,
 }
 
@@ -36,7 +40,12 @@ impl Rule {
     /// A rule about resources, for tables in code.
     pub fn resources(verbs: &[&str], groups: &[&str], resources: &[&str]) -> Self {
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-        Self { verbs: owned(verbs), api_groups: owned(groups), resources: owned(resources), ..Self::default() }
+        Self {
+            verbs: owned(verbs),
+            api_groups: owned(groups),
+            resources: owned(resources),
+            ..Self::default()
+        }
     }
 
     pub fn allows(&self, attributes: &Attributes) -> bool {
@@ -76,16 +85,27 @@ impl Rule {
         let one = |text: &String| vec![text.clone()];
         for verb in &self.verbs {
             for url in &self.non_resource_urls {
-                parts.push(Self { verbs: one(verb), non_resource_urls: one(url), ..Self::default() });
+                parts.push(Self {
+                    verbs: one(verb),
+                    non_resource_urls: one(url),
+                    ..Self::default()
+                });
             }
             for group in &self.api_groups {
                 for resource in &self.resources {
-                    let part =
-                        Self { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Self::default() };
+                    let part = Self {
+                        verbs: one(verb),
+                        api_groups: one(group),
+                        resources: one(resource),
+                        ..Self::default()
+                    };
                     if self.resource_names.is_empty() {
                         parts.push(part);
                     } else {
-                        let named = |name| Self { resource_names: one(name), ..part.clone() };
+                        let named = |name| Self {
+                            resource_names: one(name),
+                            ..part.clone()
+                        };
                         parts.extend(self.resource_names.iter().map(named));
                     }
                 }
@@ -99,7 +119,10 @@ impl Rule {
         let every = |list: &[String], parts: &[String]| parts.iter().all(|wanted| holds(list, wanted));
         let names_covered = self.resource_names.is_empty()
             || (!part.resource_names.is_empty()
-                && part.resource_names.iter().all(|name| self.resource_names.contains(name)));
+                && part
+                    .resource_names
+                    .iter()
+                    .all(|name| self.resource_names.contains(name)));
         every(&self.verbs, &part.verbs)
             && every(&self.api_groups, &part.api_groups)
             && part.resources.iter().all(|resource| self.covers_resource(resource))
@@ -144,7 +167,10 @@ mod tests {
 
     #[test]
     fn resource_names_limit_a_rule_and_never_match_a_collection() {
-        let rule = Rule { resource_names: vec!["a".to_owned()], ..Rule::resources(&["*"], &["*"], &["pods"]) };
+        let rule = Rule {
+            resource_names: vec!["a".to_owned()],
+            ..Rule::resources(&["*"], &["*"], &["pods"])
+        };
         assert!(rule.allows(&asked("get", "pods", "", "a")));
         assert!(!rule.allows(&asked("list", "pods", "", "")));
     }
@@ -156,7 +182,11 @@ mod tests {
             non_resource_urls: vec!["/healthz".to_owned(), "/livez/*".to_owned()],
             ..Rule::default()
         };
-        let path = |path: &str| Attributes { verb: "get".to_owned(), path: Some(path.to_owned()), ..Attributes::default() };
+        let path = |path: &str| Attributes {
+            verb: "get".to_owned(),
+            path: Some(path.to_owned()),
+            ..Attributes::default()
+        };
         assert!(rule.allows(&path("/healthz")));
         assert!(!rule.allows(&path("/healthz/etcd")));
         assert!(rule.allows(&path("/livez/etcd")));

@@ -51,8 +51,14 @@ struct Bootstrap {
 /// Makes what is missing. Safe to run again, and by several servers at once.
 pub(crate) async fn run(state: &Arc<State>) -> Result<(), ApiError> {
     let user = User::named("system:apiserver", &[auth::MASTERS_GROUP]);
-    let transport = InProcess { state: state.clone(), user: Arc::new(user) };
-    let bootstrap = Bootstrap { state: state.clone(), transport };
+    let transport = InProcess {
+        state: state.clone(),
+        user: Arc::new(user),
+    };
+    let bootstrap = Bootstrap {
+        state: state.clone(),
+        transport,
+    };
     bootstrap.create_all(namespaces()).await?;
     let mut objects = auth::bootstrap_objects();
     objects.extend(shipped(state)?);
@@ -108,7 +114,8 @@ fn authentication(state: &State) -> Option<Object> {
 
 fn local_services() -> Vec<Object> {
     let service = |&(group, version, group_priority, version_priority): &(&str, &str, u32, u32)| {
-        let mut spec = json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
+        let mut spec =
+            json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
         if !group.is_empty() {
             spec["group"] = group.into();
         }
@@ -124,7 +131,11 @@ fn local_services() -> Vec<Object> {
 
 impl Bootstrap {
     async fn create_all(&self, objects: Vec<Object>) -> Result<(), ApiError> {
-        let creates = stream::iter(objects.into_iter().map(|object| async move { self.create(&object).await }));
+        let creates = stream::iter(
+            objects
+                .into_iter()
+                .map(|object| async move { self.create(&object).await }),
+        );
         let results: Vec<_> = creates.buffer_unordered(CREATES_AT_ONCE_MAX).collect().await;
         results.into_iter().collect()
     }
@@ -178,7 +189,11 @@ impl Bootstrap {
         let served = catalog.all().find(|served| served.description.kind == kind);
         let served = served.ok_or_else(|| ApiError::internal(format!("{kind} is not served")))?;
         let GroupVersion { group, version } = kind.group_version();
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let root = if group.is_empty() {
+            format!("/api/{version}")
+        } else {
+            format!("/apis/{group}/{version}")
+        };
         let plural = &served.description.plural;
         Ok(if served.description.is_namespaced() {
             format!("{root}/namespaces/{}/{plural}", object.namespace())
@@ -188,8 +203,15 @@ impl Bootstrap {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Object>) -> Result<Object, ApiError> {
-        let body = body.map(|body| Value::Object(body.0.clone()).to_string()).unwrap_or_default();
-        let request = Request { method, path: path.to_owned(), content_type: "application/json", body: body.into() };
+        let body = body
+            .map(|body| Value::Object(body.0.clone()).to_string())
+            .unwrap_or_default();
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            content_type: "application/json",
+            body: body.into(),
+        };
         let response = self.transport.call(request).await.map_err(ApiError::internal)?;
         let value: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
         if response.code >= 400 {
@@ -215,11 +237,16 @@ impl Bootstrap {
     /// The Service `kubernetes`, and the endpoints that lead to this server.
     async fn kubernetes_service(&self) -> Result<(), ApiError> {
         let config = &self.state.config;
-        let Some(first) = config.service_ranges.first().and_then(|range| range.hosts().next()) else { return Ok(()) };
+        let Some(first) = config.service_ranges.first().and_then(|range| range.hosts().next()) else {
+            return Ok(());
+        };
         let (address, port) = match config.advertised_address.parse::<SocketAddr>() {
             Ok(address) => (address.ip(), address.port()),
             Err(error) => {
-                let why = format!("the advertised address {:?} is unusable: {error}", config.advertised_address);
+                let why = format!(
+                    "the advertised address {:?} is unusable: {error}",
+                    config.advertised_address
+                );
                 return Err(ApiError::internal(why));
             }
         };

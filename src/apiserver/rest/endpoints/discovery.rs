@@ -15,8 +15,11 @@ use crate::respond::response;
 use crate::state::State;
 
 /// Kinds that upstream still stores in their first beta, which is what the hash tells.
-const HASHED_AS_BETA: &[&str] =
-    &["CustomResourceDefinition", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
+const HASHED_AS_BETA: &[&str] = &[
+    "CustomResourceDefinition",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
@@ -31,7 +34,11 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
         ["api", version] if catalog.has_group_version("", version) => {
             json_answer(&resource_list(&catalog, "", version))
         }
-        ["apis", group] => match catalog.groups().into_iter().find(|(name, _)| name == group && !name.is_empty()) {
+        ["apis", group] => match catalog
+            .groups()
+            .into_iter()
+            .find(|(name, _)| name == group && !name.is_empty())
+        {
             Some((name, versions)) => {
                 let mut document = group_document(&name, &versions);
                 document["kind"] = "APIGroup".into();
@@ -44,7 +51,12 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
             json_answer(&resource_list(&catalog, group, version))
         }
         ["api", _] => Err(ApiError::no_such_path())?,
-        ["apis", group, _] if catalog.groups().iter().any(|(name, _)| name == group && !name.is_empty()) => {
+        ["apis", group, _]
+            if catalog
+                .groups()
+                .iter()
+                .any(|(name, _)| name == group && !name.is_empty()) =>
+        {
             Err(ApiError::no_such_path())?
         }
         _ => not_found(),
@@ -56,7 +68,11 @@ fn json_answer(document: &Value) -> Answer {
 }
 
 fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 fn group_document(name: &str, versions: &[String]) -> Value {
@@ -90,7 +106,11 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
     for served in in_version(catalog, group, version) {
         resources.push(resource_document(served));
-        resources.extend(sorted_subresources(served).into_iter().map(|subresource| subresource_document(served, subresource)));
+        resources.extend(
+            sorted_subresources(served)
+                .into_iter()
+                .map(|subresource| subresource_document(served, subresource)),
+        );
     }
     let mut list =
         json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
@@ -102,7 +122,16 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
 }
 
 /// The verbs of custom kinds come in upstream's order of them.
-const CUSTOM_VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const CUSTOM_VERBS: [&str; 8] = [
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 
 fn verbs(served: &Served) -> &'static [&'static str] {
     match served.origin {
@@ -143,7 +172,11 @@ fn resource_document(served: &Served) -> Value {
 fn storage_version_hash(served: &Served) -> String {
     use base64::Engine as _;
     let kind = &served.description.stored_kind;
-    let version = if HASHED_AS_BETA.contains(&kind.kind.as_ref()) { "v1beta1" } else { &kind.version };
+    let version = if HASHED_AS_BETA.contains(&kind.kind.as_ref()) {
+        "v1beta1"
+    } else {
+        &kind.version
+    };
     let text = format!("{}/{version}/{}", kind.group, kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
@@ -201,7 +234,14 @@ fn aggregated(catalog: &Catalog, request: &Incoming, root: &str) -> Answer {
     })
     .to_string();
     let digest = ring::digest::digest(&ring::digest::SHA512, document.as_bytes());
-    let etag = format!("\"{}\"", digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<String>());
+    let etag = format!(
+        "\"{}\"",
+        digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect::<String>()
+    );
     let is_known = request.header("if-none-match") == etag;
     let mut answer = if is_known {
         response(304, AGGREGATED, ResponseBody::whole(""))
@@ -221,8 +261,10 @@ fn aggregated_group(catalog: &Catalog, name: &str, versions: &[String]) -> Value
     let versions: Vec<Value> = versions
         .iter()
         .map(|version| {
-            let resources: Vec<Value> =
-                in_version(catalog, name, version).into_iter().map(|served| aggregated_resource(served)).collect();
+            let resources: Vec<Value> = in_version(catalog, name, version)
+                .into_iter()
+                .map(|served| aggregated_resource(served))
+                .collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();
@@ -242,7 +284,15 @@ fn aggregated_resource(served: &Served) -> Value {
     let mut document = Map::new();
     document.insert("resource".into(), description.plural.clone().into());
     document.insert("responseKind".into(), kind_document("", "", &description.kind.kind));
-    document.insert("scope".into(), if description.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" }.into());
+    document.insert(
+        "scope".into(),
+        if description.scope == Scope::Namespaced {
+            "Namespaced"
+        } else {
+            "Cluster"
+        }
+        .into(),
+    );
     document.insert("singularResource".into(), description.singular.clone().into());
     document.insert("verbs".into(), json!(verbs(served)));
     if !description.short_names.is_empty() {

@@ -10,14 +10,23 @@ use crate::respond::text_response;
 use crate::state::State;
 
 /// The checks of each endpoint, in the order they are told.
-const CHECKS: &[&str] = &["ping", "log", "etcd", "poststarthook/rbac/bootstrap-roles", "poststarthook/bootstrap-controller"];
+const CHECKS: &[&str] = &[
+    "ping",
+    "log",
+    "etcd",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/bootstrap-controller",
+];
 
 pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Answer {
     let (root, rest) = (segments[0], segments[1..].join("/"));
     if !rest.is_empty() {
         return match CHECKS.contains(&rest.as_str()) {
             true if passes(state, root, &rest) => Answer::Written(text_response(200, "ok")),
-            true => Answer::Written(text_response(500, format!("internal server error: {rest} is not ready\n"))),
+            true => Answer::Written(text_response(
+                500,
+                format!("internal server error: {rest} is not ready\n"),
+            )),
             false => not_found(),
         };
     }

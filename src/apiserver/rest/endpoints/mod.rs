@@ -39,7 +39,11 @@ pub(crate) async fn answer(
         ["metrics"] => {
             let text = state.metrics.text(state.store.current_revision());
             let body = crate::body::ResponseBody::whole(text);
-            Ok(Answer::Written(response(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)))
+            Ok(Answer::Written(response(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+                body,
+            )))
         }
         ["api" | "apis", ..] if is_read => discovery::answer(state, &request, &segments),
         ["api" | "apis", ..] => Err(method_not_allowed()),
@@ -65,13 +69,19 @@ fn version() -> serde_json::Value {
 
 /// What verifies service account tokens elsewhere: the issuer's document, or its keys.
 fn issuer(state: &State, keys: bool) -> Answer {
-    let Some(tokens) = &state.config.tokens else { return not_found() };
+    let Some(tokens) = &state.config.tokens else {
+        return not_found();
+    };
     let (document, content_type) = if keys {
         (tokens.key_set(), "application/jwk-set+json")
     } else {
         (tokens.discovery_document(), "application/json")
     };
-    let mut answer = response(200, content_type, crate::body::ResponseBody::whole(document.to_string()));
+    let mut answer = response(
+        200,
+        content_type,
+        crate::body::ResponseBody::whole(document.to_string()),
+    );
     let lasting = http::HeaderValue::from_static("public, max-age=3600");
     answer.headers_mut().insert(http::header::CACHE_CONTROL, lasting);
     Answer::Written(answer)
@@ -80,11 +90,25 @@ fn issuer(state: &State, keys: bool) -> Answer {
 /// Where a visitor can go from `/`.
 fn root_paths(state: &State) -> serde_json::Value {
     let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"].map(ToOwned::to_owned).to_vec();
-    for (group, versions) in state.catalog.load().groups().iter().filter(|(group, _)| !group.is_empty()) {
+    for (group, versions) in state
+        .catalog
+        .load()
+        .groups()
+        .iter()
+        .filter(|(group, _)| !group.is_empty())
+    {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    let others = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(others.map(ToOwned::to_owned));
     paths.sort_unstable();
     serde_json::json!({"paths": paths})

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use apimachinery::ApiError;
-use codec::openapi::{CustomSchema, Descriptions, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document, v2_to_protobuf, v3_document};
+use codec::openapi::{
+    CustomSchema, Descriptions, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document, v2_to_protobuf,
+    v3_document,
+};
 use http::HeaderValue;
 use registry::Subresource;
 use serde_json::{Value, json};
@@ -20,14 +23,12 @@ use crate::state::State;
 
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-pub(crate) async fn answer(
-    state: &Arc<State>,
-    request: &Incoming,
-    segments: &[&str],
-) -> Result<Answer, ApiError> {
+pub(crate) async fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
     let (group, version) = match segments {
-        ["openapi", "v3"] => return Ok(Answer::Written(text_response(200, index(&catalog).to_string()))),
+        ["openapi", "v3"] => {
+            return Ok(Answer::Written(text_response(200, index(&catalog).to_string())));
+        }
         ["openapi", "v2"] => return v2(catalog, request).await,
         ["openapi", "v3", "api", version] => (String::new(), (*version).to_owned()),
         ["openapi", "v3", "apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
@@ -55,9 +56,19 @@ async fn v2(catalog: Arc<Catalog>, request: &Incoming) -> Result<Answer, ApiErro
     let made = off_thread(move || {
         let descriptions = schema::Descriptions::read();
         let document = with_paths(&all, |paths| v2_document(paths, dynamic(descriptions.as_ref())));
-        Ok(if protobuf { v2_to_protobuf(&document) } else { document.to_string().into_bytes() })
+        Ok(if protobuf {
+            v2_to_protobuf(&document)
+        } else {
+            document.to_string().into_bytes()
+        })
     });
-    tagged(request, &etag, if protobuf { V2_PROTOBUF } else { "application/json" }, made).await
+    tagged(
+        request,
+        &etag,
+        if protobuf { V2_PROTOBUF } else { "application/json" },
+        made,
+    )
+    .await
 }
 
 fn dynamic(descriptions: Option<&schema::Descriptions>) -> Option<&dyn Descriptions> {
@@ -93,15 +104,17 @@ async fn tagged(
     }
     headers.insert(http::header::VARY, HeaderValue::from_static("Accept"));
     if request.info.query.get("hash") == Some(etag) {
-        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        headers.insert(
+            http::header::CACHE_CONTROL,
+            HeaderValue::from_static("public, immutable"),
+        );
     }
     Ok(Answer::Written(answer))
 }
 
 fn in_version(catalog: &Catalog, group: &str, version: &str) -> Vec<Arc<Served>> {
-    let is_in = |served: &&Arc<Served>| {
-        served.description.kind.group == group && served.description.kind.version == version
-    };
+    let is_in =
+        |served: &&Arc<Served>| served.description.kind.group == group && served.description.kind.version == version;
     catalog.all().filter(is_in).cloned().collect()
 }
 
@@ -126,9 +139,16 @@ fn index(catalog: &Catalog) -> Value {
     let mut paths = serde_json::Map::new();
     for (group, versions) in catalog.groups() {
         for version in versions {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let path = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
             let hash = hash(&in_version(catalog, &group, &version));
-            paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
+            paths.insert(
+                path.clone(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
+            );
         }
     }
     json!({"paths": paths})
@@ -136,10 +156,23 @@ fn index(catalog: &Catalog) -> Value {
 
 /// Everything that the paths borrow from, while `make` runs.
 fn with_paths(served: &[Arc<Served>], make: impl FnOnce(&[ResourcePaths<'_>]) -> Value) -> Value {
-    let verbs: Vec<Vec<Verb>> =
-        served.iter().map(|served| served.description.verbs.names().iter().filter_map(|name| verb(name)).collect()).collect();
+    let verbs: Vec<Vec<Verb>> = served
+        .iter()
+        .map(|served| {
+            served
+                .description
+                .verbs
+                .names()
+                .iter()
+                .filter_map(|name| verb(name))
+                .collect()
+        })
+        .collect();
     let kinds: Vec<Vec<Below>> = served.iter().map(|served| below(served)).collect();
-    let below: Vec<Vec<SubresourcePaths<'_>>> = kinds.iter().map(|kinds| kinds.iter().map(Below::paths).collect()).collect();
+    let below: Vec<Vec<SubresourcePaths<'_>>> = kinds
+        .iter()
+        .map(|kinds| kinds.iter().map(Below::paths).collect())
+        .collect();
     let schemas: Vec<Option<Value>> = served.iter().map(|served| served.resource.open_api_schema()).collect();
     let paths: Vec<ResourcePaths<'_>> = served
         .iter()
@@ -210,14 +243,24 @@ fn below(served: &Served) -> Vec<Below> {
         .iter()
         .map(|&subresource| {
             let (group, version, kind) = subresource_kind(served, subresource);
-            let (group, version) = if version.is_empty() { (own.group.as_ref(), own.version.as_ref()) } else { (group, version) };
+            let (group, version) = if version.is_empty() {
+                (own.group.as_ref(), own.version.as_ref())
+            } else {
+                (group, version)
+            };
             let verbs = match subresource {
                 Subresource::Attach | Subresource::Exec | Subresource::PortForward | Subresource::Proxy => {
                     vec![Verb::Connect]
                 }
                 other => other.verbs().iter().filter_map(|name| verb(name)).collect(),
             };
-            Below { name: subresource.name(), group: group.to_owned(), version: version.to_owned(), kind, verbs }
+            Below {
+                name: subresource.name(),
+                group: group.to_owned(),
+                version: version.to_owned(),
+                kind,
+                verbs,
+            }
         })
         .collect()
 }

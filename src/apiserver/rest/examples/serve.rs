@@ -11,7 +11,11 @@ async fn main() {
     let port = arguments.next().and_then(|port| port.parse().ok()).expect("a port");
     let kubeconfig = arguments.next().expect("where to write a kubeconfig");
     let cluster = support::Cluster::start(port).await;
-    cluster.pki.write_kubeconfig(kubeconfig.as_ref(), cluster.port, &Subject::new("admin", &["system:masters"]));
+    cluster.pki.write_kubeconfig(
+        kubeconfig.as_ref(),
+        cluster.port,
+        &Subject::new("admin", &["system:masters"]),
+    );
     println!("serving on port {}", cluster.port);
     std::future::pending::<()>().await;
 }

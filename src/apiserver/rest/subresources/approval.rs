@@ -41,7 +41,10 @@ fn errors(new: &Object, old: &Object) -> FieldErrors {
     let path = FieldPath::new("status").child("conditions");
     let has = |object: &Object, kind: &str| {
         let conditions = object.at(&["status", "conditions"]).and_then(Value::as_array);
-        conditions.into_iter().flatten().any(|condition| condition["type"] == kind)
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == kind)
     };
     let mut errors = FieldErrors::none();
     for kind in ["Approved", "Denied", "Failed"] {
@@ -51,7 +54,11 @@ fn errors(new: &Object, old: &Object) -> FieldErrors {
         }
     }
     if has(new, "Approved") && has(new, "Denied") {
-        errors.push(FieldError::invalid(&path, "Denied", "Approved and Denied conditions are mutually exclusive"));
+        errors.push(FieldError::invalid(
+            &path,
+            "Denied",
+            "Approved and Denied conditions are mutually exclusive",
+        ));
     }
     errors
 }
@@ -82,7 +89,9 @@ fn complete(condition: &mut Value, old: &Value, now: &str) {
     }
     if is_missing(&condition["lastTransitionTime"]) {
         let same = old.as_array().into_iter().flatten().find(|old| {
-            old["type"] == condition["type"] && old["status"] == condition["status"] && !is_missing(&old["lastTransitionTime"])
+            old["type"] == condition["type"]
+                && old["status"] == condition["status"]
+                && !is_missing(&old["lastTransitionTime"])
         });
         condition["lastTransitionTime"] = same.map_or_else(|| now.into(), |old| old["lastTransitionTime"].clone());
     }

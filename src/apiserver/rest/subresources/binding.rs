@@ -1,6 +1,8 @@
 //! `/binding`: a scheduler puts a pod on a node.
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupResource, GroupVersionKind, Object, ObjectKey, Reason};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupResource, GroupVersionKind, Object, ObjectKey, Reason,
+};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -14,7 +16,9 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let kind = GroupVersionKind::new("", "v1", "Binding");
     let binding = decode::object_of(call, &kind, options.field_validation)?;
     if binding.name() != call.path.name && !binding.name().is_empty() {
-        return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
     }
     bind(call, &call.key(), &binding).await
 }
@@ -25,9 +29,12 @@ pub(crate) async fn bind(call: &Call<'_>, key: &ObjectKey, binding: &Object) -> 
     let options = call.write_options()?;
     let now = call.state.now().to_seconds_string();
     modify(call, key, Part::Placement, &options, |pod| bound(pod, binding, &now)).await?;
-    Ok(Answer::value(201, json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-    })))
+    Ok(Answer::value(
+        201,
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        }),
+    ))
 }
 
 fn validate(binding: &Object) -> Result<(), ApiError> {
@@ -36,7 +43,11 @@ fn validate(binding: &Object) -> Result<(), ApiError> {
     let mut errors = FieldErrors::none();
     let kind = target("kind");
     if !kind.is_empty() && kind != "Node" {
-        errors.push(FieldError::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]));
+        errors.push(FieldError::not_supported(
+            &path.child("kind"),
+            kind,
+            &["Node", "<empty>"],
+        ));
     }
     if target("name").is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
@@ -69,7 +80,11 @@ fn bound(pod: &Object, binding: &Object, now: &str) -> Result<Object, ApiError> 
     if !node.is_empty() {
         return refuse(format!("pod {name} is already assigned to node {node:?}"));
     }
-    if pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
+    if pod
+        .at(&["spec", "schedulingGates"])
+        .and_then(Value::as_array)
+        .is_some_and(|gates| !gates.is_empty())
+    {
         return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut pod = pod.clone();

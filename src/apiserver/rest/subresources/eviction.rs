@@ -22,7 +22,9 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let options = call.write_options()?;
     let eviction = decode::object_of(call, &kind, options.field_validation)?;
     if !eviction.name().is_empty() && eviction.name() != call.path.name {
-        return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     let mut delete = match eviction.0.get("deleteOptions").cloned().and_then(Object::from_value) {
         Some(told) => DeleteOptions::of_object(told)?,
@@ -32,21 +34,30 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
         delete.set_dry();
     }
     let key = call.key();
-    let pod = call.served.tree(&call.state.store.get(&call.served.collection, &key).await?)?;
+    let pod = call
+        .served
+        .tree(&call.state.store.get(&call.served.collection, &key).await?)?;
     if !can_ignore_budgets(&pod) && spend_budget(call, &pod, delete.run()).await? {
         // The pod counted as unhealthy; if it became healthy meanwhile, the budget must be asked again.
         let seen = delete.preconditions.get_or_insert_with(Preconditions::default);
-        seen.resource_version.get_or_insert_with(|| pod.resource_version().to_owned());
+        seen.resource_version
+            .get_or_insert_with(|| pod.resource_version().to_owned());
     }
     evict(call, &key, delete).await?;
-    Ok(Answer::value(201, json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-    })))
+    Ok(Answer::value(
+        201,
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        }),
+    ))
 }
 
 /// Pods that disturb nobody any more, or did not begin yet.
 fn can_ignore_budgets(pod: &Object) -> bool {
-    matches!(pod.text_at(&["status", "phase"]).as_str(), "Succeeded" | "Failed" | "Pending") || pod.is_being_deleted()
+    matches!(
+        pod.text_at(&["status", "phase"]).as_str(),
+        "Succeeded" | "Failed" | "Pending"
+    ) || pod.is_being_deleted()
 }
 
 /// Tells in the pod's status why it goes, and deletes it.
@@ -88,7 +99,10 @@ fn budgets_of(call: &Call<'_>) -> Result<std::sync::Arc<Served>, ApiError> {
 /// Takes one disruption from the budget that guards the pod. `true`: the pod is unhealthy and needs none.
 async fn spend_budget(call: &Call<'_>, pod: &Object, run: Run) -> Result<bool, ApiError> {
     let served = budgets_of(call)?;
-    let options = ListOptions { namespace: Some(pod.namespace().to_owned()), ..ListOptions::default() };
+    let options = ListOptions {
+        namespace: Some(pod.namespace().to_owned()),
+        ..ListOptions::default()
+    };
     let budgets = call.state.store.list(&served.collection, &options).await?;
     let mut guards = Vec::new();
     for budget in &budgets.items {
@@ -113,7 +127,11 @@ async fn spend_budget(call: &Call<'_>, pod: &Object, run: Run) -> Result<bool, A
     if !is_ready(pod) && may_evict_unhealthy(budget) {
         return Ok(true);
     }
-    let call = Call { served: &served, body: bytes::Bytes::new(), ..*call };
+    let call = Call {
+        served: &served,
+        body: bytes::Bytes::new(),
+        ..*call
+    };
     let key = ObjectKey::namespaced(budget.namespace(), budget.name());
     let options = WriteOptions {
         run,
@@ -122,13 +140,19 @@ async fn spend_budget(call: &Call<'_>, pod: &Object, run: Run) -> Result<bool, A
         ownership: Ownership::Tracked,
     };
     let now = call.state.now().to_seconds_string();
-    modify(&call, &key, Part::Special, &options, |budget| decremented(budget, pod.name(), &now)).await?;
+    modify(&call, &key, Part::Special, &options, |budget| {
+        decremented(budget, pod.name(), &now)
+    })
+    .await?;
     Ok(false)
 }
 
 fn is_ready(pod: &Object) -> bool {
     let conditions = pod.at(&["status", "conditions"]).and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn status_number(budget: &Object, field: &str) -> i64 {
@@ -136,14 +160,24 @@ fn status_number(budget: &Object, field: &str) -> i64 {
 }
 
 fn may_evict_unhealthy(budget: &Object) -> bool {
-    let (current, desired) = (status_number(budget, "currentHealthy"), status_number(budget, "desiredHealthy"));
+    let (current, desired) = (
+        status_number(budget, "currentHealthy"),
+        status_number(budget, "desiredHealthy"),
+    );
     budget.text_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow" || (desired > 0 && current >= desired)
 }
 
 fn too_many_requests(cause: String, wait_seconds: u32) -> ApiError {
-    let mut error = ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", wait_seconds);
+    let mut error = ApiError::too_many_requests(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        wait_seconds,
+    );
     if let Some(details) = &mut error.details {
-        details.causes.push(Cause { reason: "DisruptionBudget".to_owned(), message: cause, field: String::new() });
+        details.causes.push(Cause {
+            reason: "DisruptionBudget".to_owned(),
+            message: cause,
+            field: String::new(),
+        });
     }
     error
 }
@@ -166,9 +200,14 @@ fn decremented(budget: &Object, pod: &str, now: &str) -> Result<Object, ApiError
     if allowed < 0 {
         return Err(refused("pdb disruptions allowed is negative"));
     }
-    let disrupted = budget.at(&["status", "disruptedPods"]).and_then(Value::as_object).map_or(0, serde_json::Map::len);
+    let disrupted = budget
+        .at(&["status", "disruptedPods"])
+        .and_then(Value::as_object)
+        .map_or(0, serde_json::Map::len);
     if disrupted > DISRUPTED_PODS_MAX {
-        return Err(refused("DisruptedPods map too big - too many evictions not confirmed by PDB controller"));
+        return Err(refused(
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        ));
     }
     if allowed == 0 {
         return Err(too_many_requests(

@@ -18,7 +18,11 @@ use crate::respond::text_response;
 use crate::state::State;
 
 /// Asks for the log as plain HTTP and, if there is one, passes it on in messages.
-pub(crate) async fn forward_log(state: &Arc<State>, target: Target, mut request: Incoming) -> Result<Response, ApiError> {
+pub(crate) async fn forward_log(
+    state: &Arc<State>,
+    target: Target,
+    mut request: Incoming,
+) -> Result<Response, ApiError> {
     let upgrade = match handshake::output(&request.headers) {
         Ok(upgrade) => upgrade,
         Err(refusal) => {
@@ -42,7 +46,10 @@ pub(crate) async fn forward_log(state: &Arc<State>, target: Target, mut request:
             Ok(client) => TokioIo::new(client),
             Err(error) => return tracing::debug!(%error, "an upgrade failed"),
         };
-        let chunks = log.into_body().into_data_stream().map(|chunk| Ok::<Bytes, std::io::Error>(chunk.unwrap_or_else(|never| match never {})));
+        let chunks = log
+            .into_body()
+            .into_data_stream()
+            .map(|chunk| Ok::<Bytes, std::io::Error>(chunk.unwrap_or_else(|never| match never {})));
         let output = tokio_util::io::StreamReader::new(chunks);
         if let Err(error) = streams::send_output(client, encoding, output).await {
             tracing::debug!(%error, "a log's messages ended");

@@ -32,8 +32,14 @@ pub(crate) async fn dispatch(
     mut request: Incoming,
 ) -> Result<Answer, ApiError> {
     let path = authorized.resource().expect("subresources are resources");
-    let found = served.description.subresources.iter().find(|subresource| subresource.name() == path.subresource);
-    let Some(&subresource) = found else { return Err(unknown(served, path)) };
+    let found = served
+        .description
+        .subresources
+        .iter()
+        .find(|subresource| subresource.name() == path.subresource);
+    let Some(&subresource) = found else {
+        return Err(unknown(served, path));
+    };
     if is_stream(subresource) {
         return stream_or_refuse(state, authorized, served, subresource, request).await;
     }
@@ -41,7 +47,11 @@ pub(crate) async fn dispatch(
         return Err(method_not_allowed());
     }
     crate::respond::Wish::of(&request).agree(Some(served), path.verb())?;
-    let body = if path.verb().is_read() { bytes::Bytes::new() } else { body_of(&mut request).await? };
+    let body = if path.verb().is_read() {
+        bytes::Bytes::new()
+    } else {
+        body_of(&mut request).await?
+    };
     let call = Call {
         state,
         authorized,

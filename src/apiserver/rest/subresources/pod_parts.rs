@@ -44,7 +44,9 @@ pub(crate) async fn answer(call: &Call<'_>, part: PodPart) -> Result<Answer, Api
 }
 
 fn containers<'a>(pod: &'a Object, list: &str) -> &'a [Value] {
-    pod.at(&["spec", list]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    pod.at(&["spec", list])
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The old pod with the one part that may change.
@@ -59,7 +61,9 @@ fn merged(part: PodPart, new: &Object, old: &Object) -> Object {
             for list in ["containers", "initContainers"] {
                 let mut changed = containers(old, list).to_vec();
                 for container in &mut changed {
-                    let wanted = containers(new, list).iter().find(|wanted| wanted["name"] == container["name"]);
+                    let wanted = containers(new, list)
+                        .iter()
+                        .find(|wanted| wanted["name"] == container["name"]);
                     for field in ["resources", "resizePolicy"] {
                         if let Some(value) = wanted.and_then(|wanted| wanted.get(field)) {
                             container[field] = value.clone();
@@ -87,7 +91,10 @@ fn errors(part: PodPart, new: &Object, old: &Object) -> FieldErrors {
             ephemeral_errors(new, &path, &mut errors);
             for kept in containers(old, "ephemeralContainers") {
                 let name = kept["name"].as_str().unwrap_or_default();
-                match containers(new, "ephemeralContainers").iter().find(|wanted| wanted["name"] == kept["name"]) {
+                match containers(new, "ephemeralContainers")
+                    .iter()
+                    .find(|wanted| wanted["name"] == kept["name"])
+                {
                     None => errors.push(FieldError::forbidden(
                         &path,
                         format!("existing ephemeral containers {name:?} may not be removed\n"),
@@ -103,7 +110,10 @@ fn errors(part: PodPart, new: &Object, old: &Object) -> FieldErrors {
         PodPart::Resources => {
             if outside_of_resources(new) != outside_of_resources(old) {
                 let path = FieldPath::new("spec");
-                errors.push(FieldError::forbidden(&path, "only cpu and memory resources are mutable"));
+                errors.push(FieldError::forbidden(
+                    &path,
+                    "only cpu and memory resources are mutable",
+                ));
             }
         }
     }
@@ -111,11 +121,21 @@ fn errors(part: PodPart, new: &Object, old: &Object) -> FieldErrors {
 }
 
 /// What belongs to a pod's plan and not to a guest in it.
-const NOT_FOR_GUESTS: &[&str] =
-    &["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy", "restartPolicy"];
+const NOT_FOR_GUESTS: &[&str] = &[
+    "ports",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+];
 
 fn ephemeral_errors(pod: &Object, path: &FieldPath, errors: &mut FieldErrors) {
-    let main = containers(pod, "containers").iter().chain(containers(pod, "initContainers"));
+    let main = containers(pod, "containers")
+        .iter()
+        .chain(containers(pod, "initContainers"));
     let mut names: Vec<&Value> = main.map(|container| &container["name"]).collect();
     let targets = names.clone();
     for (at, container) in containers(pod, "ephemeralContainers").iter().enumerate() {
@@ -127,7 +147,10 @@ fn ephemeral_errors(pod: &Object, path: &FieldPath, errors: &mut FieldErrors) {
         names.push(name);
         let target = &container["targetContainerName"];
         if target.as_str().is_some_and(|target| !target.is_empty()) && !targets.contains(&target) {
-            errors.push(FieldError::not_found(&path.child("targetContainerName"), target.clone()));
+            errors.push(FieldError::not_found(
+                &path.child("targetContainerName"),
+                target.clone(),
+            ));
         }
         for field in NOT_FOR_GUESTS {
             let is_empty = match container.get(*field) {
@@ -137,7 +160,10 @@ fn ephemeral_errors(pod: &Object, path: &FieldPath, errors: &mut FieldErrors) {
                 Some(_) => false,
             };
             if !is_empty {
-                errors.push(FieldError::forbidden(&path.child(field), "cannot be set for an Ephemeral Container"));
+                errors.push(FieldError::forbidden(
+                    &path.child(field),
+                    "cannot be set for an Ephemeral Container",
+                ));
             }
         }
     }

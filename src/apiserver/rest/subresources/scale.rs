@@ -19,7 +19,10 @@ fn scale_kind() -> GroupVersionKind {
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     if call.path.verb() == Verb::Get {
         let object = call.state.store.get(&call.served.collection, &call.key()).await?;
-        return Ok(Answer::value(200, scale_of(call, &call.served.tree(&object)?)?.into_value()));
+        return Ok(Answer::value(
+            200,
+            scale_of(call, &call.served.tree(&object)?)?.into_value(),
+        ));
     }
     let options = call.write_options()?;
     let told = match call.path.verb() {
@@ -56,13 +59,28 @@ fn rescaled(call: &Call<'_>, old: &Object, scale: &Object) -> Result<Object, Api
     if replicas < 0 {
         let mut errors = FieldErrors::none();
         let path = FieldPath::new("spec").child("replicas");
-        errors.push(FieldError::invalid(&path, replicas, "must be greater than or equal to 0"));
-        return Err(ApiError::invalid(&GroupKind::new("autoscaling", "Scale"), old.name(), &errors));
+        errors.push(FieldError::invalid(
+            &path,
+            replicas,
+            "must be greater than or equal to 0",
+        ));
+        return Err(ApiError::invalid(
+            &GroupKind::new("autoscaling", "Scale"),
+            old.name(),
+            &errors,
+        ));
     }
     if !scale.uid().is_empty() && scale.uid() != old.uid() {
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", scale.uid(), old.uid());
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            scale.uid(),
+            old.uid()
+        );
         let resource = call.served.description.group_resource();
-        let about = apimachinery::GroupResource { resource: format!("{}/scale", resource.resource).into(), ..resource };
+        let about = apimachinery::GroupResource {
+            resource: format!("{}/scale", resource.resource).into(),
+            ..resource
+        };
         return Err(ApiError::conflict(&about, old.name(), &why));
     }
     let mut object = old.clone();
@@ -117,7 +135,10 @@ fn selector_text(object: &Object) -> Result<String, ApiError> {
     let selector = object.at(&["spec", "selector"]);
     let parsed = if object.kind() == "ReplicationController" {
         let map = selector.and_then(Value::as_object);
-        let labels = map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+        let labels = map
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
         LabelSelector::from_labels(labels)
     } else {
         LabelSelector::from_object(selector).map_err(|error| ApiError::bad_request(error.to_string()))?

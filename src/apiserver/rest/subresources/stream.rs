@@ -46,13 +46,30 @@ pub(crate) async fn answer(
 
 pub(crate) async fn kubelet_address(state: &State, node: &str) -> Result<KubeletAddress, ApiError> {
     let object = state.read("", "nodes", &ObjectKey::cluster(node)).await?;
-    let addresses = object.at(&["status", "addresses"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let addresses = object
+        .at(&["status", "addresses"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     // Hostname comes before addresses in upstream's default too, but names rarely resolve at the edge.
     let find = |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
-    let host = ["InternalIP", "ExternalIP", "Hostname"].into_iter().find_map(find).unwrap_or(node).to_owned();
-    let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).and_then(Value::as_u64);
-    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(KUBELET_PORT);
-    Ok(KubeletAddress { node: node.to_owned(), host, port })
+    let host = ["InternalIP", "ExternalIP", "Hostname"]
+        .into_iter()
+        .find_map(find)
+        .unwrap_or(node)
+        .to_owned();
+    let port = object
+        .at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"])
+        .and_then(Value::as_u64);
+    let port = port
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0)
+        .unwrap_or(KUBELET_PORT);
+    Ok(KubeletAddress {
+        node: node.to_owned(),
+        host,
+        port,
+    })
 }
 
 /// `[scheme:]name[:port]`.
@@ -69,7 +86,10 @@ fn split_name(name: &str) -> (bool, &str, &str) {
 async fn node_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
     let (_, name, _) = split_name(&path.name);
     let address = kubelet_address(state, name).await?;
-    Ok(Target::Kubelet { address, path: format!("/{}", path.rest) })
+    Ok(Target::Kubelet {
+        address,
+        path: format!("/{}", path.rest),
+    })
 }
 
 async fn read_pod(state: &State, namespace: &str, name: &str) -> Result<Object, ApiError> {
@@ -94,12 +114,24 @@ async fn pod_target(state: &State, path: &ResourcePath) -> Result<Target, ApiErr
         (None, false) => 80,
     };
     let node = Some(pod.text_at(&["spec", "nodeName"])).filter(|node| !node.is_empty());
-    Ok(Target::Address { node, host, port, tls, path: format!("/{}", path.rest) })
+    Ok(Target::Address {
+        node,
+        host,
+        port,
+        tls,
+        path: format!("/{}", path.rest),
+    })
 }
 
 fn ports(pod: &Object) -> impl Iterator<Item = &Value> {
-    let containers = pod.at(&["spec", "containers"]).and_then(Value::as_array).into_iter().flatten();
-    containers.filter_map(|container| container["ports"].as_array()).flatten()
+    let containers = pod
+        .at(&["spec", "containers"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    containers
+        .filter_map(|container| container["ports"].as_array())
+        .flatten()
 }
 
 fn number(port: &Value) -> Option<u16> {
@@ -116,25 +148,43 @@ fn named_port(pod: &Object, name: &str) -> Option<u16> {
 
 async fn service_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
     let (tls, name, port) = split_name(&path.name);
-    let service = state.read("", "services", &ObjectKey::namespaced(&path.namespace, name)).await?;
-    let ports = service.at(&["spec", "ports"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let service = state
+        .read("", "services", &ObjectKey::namespaced(&path.namespace, name))
+        .await?;
+    let ports = service
+        .at(&["spec", "ports"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let chosen = ports.iter().find(|candidate| {
         candidate["name"].as_str().unwrap_or_default() == port
-            || candidate["port"].as_u64().is_some_and(|number| number.to_string() == port)
+            || candidate["port"]
+                .as_u64()
+                .is_some_and(|number| number.to_string() == port)
             || (port.is_empty() && ports.len() == 1)
     });
     let Some(chosen) = chosen else {
-        return Err(ApiError::service_unavailable(format!("no service port {port:?} found for service {name:?}")));
+        return Err(ApiError::service_unavailable(format!(
+            "no service port {port:?} found for service {name:?}"
+        )));
     };
     let port_name = chosen["name"].as_str().unwrap_or_default();
     let candidates = endpoints(state, &path.namespace, name, port_name).await?;
     if candidates.is_empty() {
-        return Err(ApiError::service_unavailable(format!("no endpoints available for service {name:?}")));
+        return Err(ApiError::service_unavailable(format!(
+            "no endpoints available for service {name:?}"
+        )));
     }
     let count = u64::try_from(candidates.len()).unwrap_or(1);
     let at = usize::try_from(state.rng().below(count)).unwrap_or(0);
     let (node, host, port) = candidates[at].clone();
-    Ok(Target::Address { node, host, port, tls, path: format!("/{}", path.rest) })
+    Ok(Target::Address {
+        node,
+        host,
+        port,
+        tls,
+        path: format!("/{}", path.rest),
+    })
 }
 
 /// Node, address and port of every ready endpoint of a Service's port.
@@ -149,9 +199,18 @@ async fn endpoints(
         if slice.label("kubernetes.io/service-name") != Some(service) {
             continue;
         }
-        let ports = slice.0.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
-        let port = ports.iter().find(|port| port["name"].as_str().unwrap_or_default() == port_name);
-        let port = port.and_then(|port| port["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
+        let ports = slice
+            .0
+            .get("ports")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let port = ports
+            .iter()
+            .find(|port| port["name"].as_str().unwrap_or_default() == port_name);
+        let port = port
+            .and_then(|port| port["port"].as_u64())
+            .and_then(|port| u16::try_from(port).ok());
         let Some(port) = port else { continue };
         for endpoint in slice.0.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
             if endpoint["conditions"]["ready"] == false {
@@ -185,7 +244,10 @@ async fn kubelet_target(
     if node.is_empty() {
         return match subresource {
             Subresource::Log => Ok(Target::Nothing),
-            _ => Err(ApiError::bad_request(format!("pod {} does not have a host assigned", path.name))),
+            _ => Err(ApiError::bad_request(format!(
+                "pod {} does not have a host assigned",
+                path.name
+            ))),
         };
     }
     if matches!(subresource, Subresource::Exec | Subresource::Attach)
@@ -203,7 +265,10 @@ async fn kubelet_target(
         Subresource::Attach => format!("/attach/{namespace}/{name}/{container}"),
         _ => format!("/portForward/{namespace}/{name}"),
     };
-    Ok(Target::Kubelet { address: kubelet_address(state, &node).await?, path: with_options(path, subresource, query) })
+    Ok(Target::Kubelet {
+        address: kubelet_address(state, &node).await?,
+        path: with_options(path, subresource, query),
+    })
 }
 
 fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
@@ -221,19 +286,33 @@ fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
         let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
         errors.push(FieldError::forbidden(&FieldPath::root(), why));
     }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), pod, &errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), pod, &errors))
+    }
 }
 
 /// The options of a stream, in the kubelet's names.
 fn with_options(path: String, subresource: Subresource, query: &Query) -> String {
     let renamed: &[(&str, &str)] = match subresource {
         Subresource::Log => &[
-            ("follow", "follow"), ("previous", "previous"), ("timestamps", "timestamps"), ("sinceSeconds", "sinceSeconds"),
-            ("sinceTime", "sinceTime"), ("tailLines", "tailLines"), ("limitBytes", "limitBytes"), ("stream", "stream"),
+            ("follow", "follow"),
+            ("previous", "previous"),
+            ("timestamps", "timestamps"),
+            ("sinceSeconds", "sinceSeconds"),
+            ("sinceTime", "sinceTime"),
+            ("tailLines", "tailLines"),
+            ("limitBytes", "limitBytes"),
+            ("stream", "stream"),
         ],
-        Subresource::Exec | Subresource::Attach => {
-            &[("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"), ("command", "command")]
-        }
+        Subresource::Exec | Subresource::Attach => &[
+            ("stdin", "input"),
+            ("stdout", "output"),
+            ("stderr", "error"),
+            ("tty", "tty"),
+            ("command", "command"),
+        ],
         _ => &[("ports", "port")],
     };
     let mut parts = Vec::new();
@@ -248,7 +327,11 @@ fn with_options(path: String, subresource: Subresource, query: &Query) -> String
             parts.push(format!("{kubelets}={value}"));
         }
     }
-    if parts.is_empty() { path } else { format!("{path}?{}", parts.join("&")) }
+    if parts.is_empty() {
+        path
+    } else {
+        format!("{path}?{}", parts.join("&"))
+    }
 }
 
 fn names<'a>(pod: &'a Object, list: &str) -> Vec<&'a str> {
@@ -264,12 +347,18 @@ fn container_of(pod: &Object, asked: &str, subresource: Subresource) -> Result<S
     if !asked.is_empty() {
         return match all().find(|name| **name == asked) {
             Some(name) => Ok((*name).to_owned()),
-            None => Err(ApiError::bad_request(format!("container {asked} is not valid for pod {}", pod.name()))),
+            None => Err(ApiError::bad_request(format!(
+                "container {asked} is not valid for pod {}",
+                pod.name()
+            ))),
         };
     }
     match main.as_slice() {
         [only] => Ok((*only).to_owned()),
-        [] => Err(ApiError::bad_request(format!("a container name must be specified for pod {}", pod.name()))),
+        [] => Err(ApiError::bad_request(format!(
+            "a container name must be specified for pod {}",
+            pod.name()
+        ))),
         several => {
             if let Some(name) = pod.annotation("kubectl.kubernetes.io/default-container")
                 && subresource == Subresource::Log

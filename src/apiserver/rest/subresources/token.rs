@@ -39,7 +39,10 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
         let about = GroupResource::new("authentication.k8s.io", "TokenRequest");
         return Err(ApiError::conflict(&about, &call.path.name, &why));
     }
-    let seconds = request.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(LIFE_SECONDS_DEFAULT);
+    let seconds = request
+        .at(&["spec", "expirationSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(LIFE_SECONDS_DEFAULT);
     check_life(seconds)?;
     let issue = IssueToken {
         namespace: call.path.namespace.clone(),
@@ -69,7 +72,12 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Notes who wrote the request, as for every kind.
-fn track(call: &Call<'_>, kind: &GroupVersionKind, request: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
+fn track(
+    call: &Call<'_>,
+    kind: &GroupVersionKind,
+    request: &mut Object,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
     let type_ref = schema::built_in(&kind.group, &kind.version, &kind.kind)
         .ok_or_else(|| ApiError::internal(format!("nothing is known about {kind}")))?;
     let now = call.state.now().to_seconds_string();
@@ -85,7 +93,13 @@ fn track(call: &Call<'_>, kind: &GroupVersionKind, request: &mut Object, options
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+    value
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect()
 }
 
 fn check_names(call: &Call<'_>, request: &Object) -> Result<(), ApiError> {
@@ -99,7 +113,11 @@ fn check_names(call: &Call<'_>, request: &Object) -> Result<(), ApiError> {
         let why = "must match the service account namespace if specified";
         errors.push(FieldError::invalid(&path.child("namespace"), namespace, why));
     }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&group_kind(), &call.path.name, &errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&group_kind(), &call.path.name, &errors))
+    }
 }
 
 fn check_life(seconds: i64) -> Result<(), ApiError> {
@@ -108,17 +126,32 @@ fn check_life(seconds: i64) -> Result<(), ApiError> {
     let min = i64::try_from(auth::TOKEN_LIFE_MIN.as_secs()).unwrap_or(i64::MAX);
     let max = i64::try_from(auth::TOKEN_LIFE_MAX.as_secs()).unwrap_or(i64::MAX);
     if seconds < min {
-        errors.push(FieldError::invalid(&path, seconds, "may not specify a duration less than 10 minutes"));
+        errors.push(FieldError::invalid(
+            &path,
+            seconds,
+            "may not specify a duration less than 10 minutes",
+        ));
     }
     if seconds > max {
-        errors.push(FieldError::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds"));
+        errors.push(FieldError::invalid(
+            &path,
+            seconds,
+            "may not specify a duration larger than 2^32 seconds",
+        ));
     }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&group_kind(), "", &errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&group_kind(), "", &errors))
+    }
 }
 
 /// The object whose life bounds the token's, as it is now.
 async fn bound_object(call: &Call<'_>, request: &Object) -> Result<Option<BoundObject>, ApiError> {
-    let Some(reference) = request.at(&["spec", "boundObjectRef"]).filter(|value| value.is_object()) else {
+    let Some(reference) = request
+        .at(&["spec", "boundObjectRef"])
+        .filter(|value| value.is_object())
+    else {
         return Ok(None);
     };
     let text = |field: &str| reference[field].as_str().unwrap_or_default().to_owned();
@@ -130,7 +163,9 @@ async fn bound_object(call: &Call<'_>, request: &Object) -> Result<Option<BoundO
         ("", "Node") => ("nodes", ""),
         _ => {
             let told = version.kind(kind);
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type {told}")));
+            return Err(ApiError::bad_request(format!(
+                "cannot bind token to object of type {told}"
+            )));
         }
     };
     let object = read(call, plural, namespace, &name).await?;
@@ -150,14 +185,24 @@ async fn bound_object(call: &Call<'_>, request: &Object) -> Result<Option<BoundO
     }
     let node_name = object.text_at(&["spec", "nodeName"]);
     let node = if plural == "pods" && !node_name.is_empty() {
-        let uid = read(call, "nodes", "", &node_name).await.map(|node| node.uid().to_owned()).unwrap_or_default();
+        let uid = read(call, "nodes", "", &node_name)
+            .await
+            .map(|node| node.uid().to_owned())
+            .unwrap_or_default();
         Some((node_name, uid))
     } else {
         None
     };
-    Ok(Some(BoundObject { kind, name, uid: object.uid().to_owned(), node }))
+    Ok(Some(BoundObject {
+        kind,
+        name,
+        uid: object.uid().to_owned(),
+        node,
+    }))
 }
 
 async fn read(call: &Call<'_>, plural: &str, namespace: &str, name: &str) -> Result<Object, ApiError> {
-    call.state.read("", plural, &ObjectKey::namespaced(namespace, name)).await
+    call.state
+        .read("", plural, &ObjectKey::namespaced(namespace, name))
+        .await
 }

@@ -12,9 +12,16 @@ use support::{Cluster, read};
 
 fn path_of(description: &registry::Description) -> String {
     let kind = &description.kind;
-    let root =
-        if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}/{}", kind.group, kind.version) };
-    let place = if description.is_namespaced() { "/namespaces/default" } else { "" };
+    let root = if kind.group.is_empty() {
+        format!("/api/{}", kind.version)
+    } else {
+        format!("/apis/{}/{}", kind.group, kind.version)
+    };
+    let place = if description.is_namespaced() {
+        "/namespaces/default"
+    } else {
+        ""
+    };
     format!("{root}{place}/{}", description.plural)
 }
 
@@ -38,7 +45,13 @@ async fn a_config_map_lives_from_create_to_delete() {
     let cluster = Cluster::start(0).await;
     let mut client = cluster.connect_as_admin().await;
     let path = "/api/v1/namespaces/default/configmaps";
-    let (code, created) = client.call("POST", path, json!({"metadata": {"generateName": "a-"}, "data": {"k": "v"}})).await;
+    let (code, created) = client
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"generateName": "a-"}, "data": {"k": "v"}}),
+        )
+        .await;
     assert_eq!(code, 201, "{created}");
     let name = created["metadata"]["name"].as_str().expect("a name").to_owned();
     assert!(name.starts_with("a-") && name.len() == 7);
@@ -49,7 +62,14 @@ async fn a_config_map_lives_from_create_to_delete() {
     stale["metadata"]["resourceVersion"] = "1".into();
     let (code, conflict) = client.call("PUT", &one, stale).await;
     assert_eq!((code, conflict["reason"].as_str()), (409, Some("Conflict")));
-    let patch = client.send_as("PATCH", &one, "application/merge-patch+json", json!({"data": {"k": null, "l": "w"}})).await;
+    let patch = client
+        .send_as(
+            "PATCH",
+            &one,
+            "application/merge-patch+json",
+            json!({"data": {"k": null, "l": "w"}}),
+        )
+        .await;
     let (code, patched) = read(patch).await;
     assert_eq!((code, &patched["data"]), (200, &json!({"l": "w"})));
     let (code, status) = client.call("DELETE", &one, Value::Null).await;
@@ -74,11 +94,20 @@ async fn a_watch_over_https_tells_each_change() {
     let mut client = cluster.connect_as_admin().await;
     let mut watcher = cluster.connect_as_admin().await;
     let path = "/api/v1/namespaces/default/configmaps";
-    let mut events = watcher.send("GET", &format!("{path}?watch=1"), Value::Null).await.into_body();
+    let mut events = watcher
+        .send("GET", &format!("{path}?watch=1"), Value::Null)
+        .await
+        .into_body();
     client.call("POST", path, json!({"metadata": {"name": "a"}})).await;
     client.call("DELETE", &format!("{path}/a"), Value::Null).await;
     for expected in ["ADDED", "DELETED"] {
-        let frame = events.frame().await.expect("an event").expect("a frame").into_data().expect("data");
+        let frame = events
+            .frame()
+            .await
+            .expect("an event")
+            .expect("a frame")
+            .into_data()
+            .expect("data");
         let event: Value = serde_json::from_slice(&frame).expect("JSON");
         assert_eq!(event["type"], expected);
     }
@@ -89,12 +118,24 @@ async fn finalizers_keep_an_object_until_the_last_is_gone() {
     let cluster = Cluster::start(0).await;
     let mut client = cluster.connect_as_admin().await;
     let path = "/api/v1/namespaces/default/configmaps";
-    client.call("POST", path, json!({"metadata": {"name": "a", "finalizers": ["x.y/z"]}})).await;
+    client
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "a", "finalizers": ["x.y/z"]}}),
+        )
+        .await;
     let (code, pending) = client.call("DELETE", &format!("{path}/a"), Value::Null).await;
     assert_eq!(code, 200);
     assert!(pending["metadata"]["deletionTimestamp"].is_string());
     let patch = json!({"metadata": {"finalizers": null}});
-    client.send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch).await.into_body().collect().await.expect("a body");
+    client
+        .send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch)
+        .await
+        .into_body()
+        .collect()
+        .await
+        .expect("a body");
     let (code, _) = client.call("GET", &format!("{path}/a"), Value::Null).await;
     assert_eq!(code, 404);
 }
@@ -119,7 +160,10 @@ async fn a_status_is_written_through_its_own_door_only() {
     changed["metadata"]["resourceVersion"] = after_status["metadata"]["resourceVersion"].clone();
     changed["status"]["replicas"] = 9.into();
     let (_, after_spec) = client.call("PUT", &format!("{path}/a"), changed).await;
-    assert_eq!((&after_spec["status"]["replicas"], &after_spec["spec"]["replicas"]), (&json!(2), &json!(5)));
+    assert_eq!(
+        (&after_spec["status"]["replicas"], &after_spec["spec"]["replicas"]),
+        (&json!(2), &json!(5))
+    );
     assert_eq!(after_spec["metadata"]["generation"], 2);
 }
 
@@ -144,7 +188,12 @@ async fn discovery_names_every_kind_and_subresource() {
         let root = path.replace("/namespaces/default", "");
         let root = root.rsplit_once('/').expect("a path").0;
         let (_, list) = client.call("GET", root, Value::Null).await;
-        let names: Vec<&str> = list["resources"].as_array().expect("resources").iter().filter_map(|entry| entry["name"].as_str()).collect();
+        let names: Vec<&str> = list["resources"]
+            .as_array()
+            .expect("resources")
+            .iter()
+            .filter_map(|entry| entry["name"].as_str())
+            .collect();
         assert!(names.contains(&description.plural.as_ref()));
         for subresource in &description.subresources {
             let name = format!("{}/{}", description.plural, Subresource::name(*subresource));
@@ -165,8 +214,13 @@ async fn a_component_in_the_process_lists_and_watches_without_copies() {
     };
     let before = transport.list(list.clone()).await.expect("a list");
     assert!(before.items.is_empty());
-    let mut watch =
-        transport.watch(WatchRequest { list: list.clone(), after_revision: before.revision }).await.expect("a watch");
+    let mut watch = transport
+        .watch(WatchRequest {
+            list: list.clone(),
+            after_revision: before.revision,
+        })
+        .await
+        .expect("a watch");
     let body = json!({"metadata": {"name": "a", "labels": {"a": "b"}}}).to_string();
     let request = kube_client::Request {
         method: kube_client::Method::Post,
@@ -175,7 +229,9 @@ async fn a_component_in_the_process_lists_and_watches_without_copies() {
         body: body.into(),
     };
     assert_eq!(transport.call(request).await.expect("an answer").code, 201);
-    let Some(WatchEvent::Added(seen)) = watch.recv().await else { panic!("it was added") };
+    let Some(WatchEvent::Added(seen)) = watch.recv().await else {
+        panic!("it was added")
+    };
     let after = transport.list(list).await.expect("a list");
     assert!(std::sync::Arc::ptr_eq(&seen.bytes, &after.items[0].bytes));
 }
@@ -186,24 +242,50 @@ async fn services_claim_addresses_and_ports_and_give_them_back() {
     let mut client = cluster.connect_as_admin().await;
     let path = "/api/v1/namespaces/default/services";
     let spec = json!({"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}});
-    let (code, created) = client.call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    let (code, created) = client
+        .call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec}))
+        .await;
     assert_eq!(code, 201, "{created}");
     let address = created["spec"]["clusterIP"].as_str().expect("an address").to_owned();
     let port = created["spec"]["ports"][0]["nodePort"].as_u64().expect("a port");
     let claimed = format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
     assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 200);
     let same = json!({"type": "NodePort", "clusterIP": address, "ports": [{"port": 80}]});
-    let (code, refused) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": same})).await;
+    let (code, refused) = client
+        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": same}))
+        .await;
     assert_eq!(code, 422);
-    assert!(refused["message"].as_str().expect("a text").ends_with("provided IP is already allocated"), "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .expect("a text")
+            .ends_with("provided IP is already allocated"),
+        "{refused}"
+    );
     let taken = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
-    let (_, refused) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken.clone()})).await;
-    assert!(refused["message"].as_str().expect("a text").ends_with("provided port is already allocated"), "{refused}");
+    let (_, refused) = client
+        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken.clone()}))
+        .await;
+    assert!(
+        refused["message"]
+            .as_str()
+            .expect("a text")
+            .ends_with("provided port is already allocated"),
+        "{refused}"
+    );
     let patch = json!({"spec": {"type": "ClusterIP"}});
-    let patched = client.send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch).await;
+    let patched = client
+        .send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch)
+        .await;
     let (code, patched) = read(patched).await;
-    assert_eq!((code, &patched["spec"]["ports"][0]["nodePort"]), (200, &Value::Null), "{patched}");
-    let (code, _) = client.call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken})).await;
+    assert_eq!(
+        (code, &patched["spec"]["ports"][0]["nodePort"]),
+        (200, &Value::Null),
+        "{patched}"
+    );
+    let (code, _) = client
+        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken}))
+        .await;
     assert_eq!(code, 201);
     assert_eq!(client.call("DELETE", &format!("{path}/a"), Value::Null).await.0, 200);
     assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 404);
@@ -240,13 +322,22 @@ async fn a_signing_request_carries_its_makers_identity_and_a_verdict_stands() {
     use base64::Engine as _;
     let request = base64::engine::general_purpose::STANDARD.encode(pem);
     let spec = json!({"request": request, "signerName": "example.com/a", "usages": ["client auth"], "username": "system:admin"});
-    let (code, created) = client.call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec})).await;
-    assert_eq!((code, created["spec"]["username"].as_str()), (201, Some("admin")), "{created}");
+    let (code, created) = client
+        .call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec}))
+        .await;
+    assert_eq!(
+        (code, created["spec"]["username"].as_str()),
+        (201, Some("admin")),
+        "{created}"
+    );
     let mut approved = created.clone();
     approved["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]});
     let (code, approved) = client.call("PUT", &format!("{path}/a/approval"), approved).await;
     assert_eq!(code, 200, "{approved}");
     let mut taken_back = approved.clone();
     taken_back["status"] = json!({});
-    assert_eq!(client.call("PUT", &format!("{path}/a/approval"), taken_back).await.0, 422);
+    assert_eq!(
+        client.call("PUT", &format!("{path}/a/approval"), taken_back).await.0,
+        422
+    );
 }

@@ -28,18 +28,27 @@ async fn answer(
             io.write_all(&bytes).await.expect("an open stream");
             io.shutdown().await.expect("an open stream");
         });
-        let response = http::Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "echo");
+        let response = http::Response::builder()
+            .status(101)
+            .header("connection", "Upgrade")
+            .header("upgrade", "echo");
         return Ok(response.body(Full::default()).expect("a response"));
     }
-    let told = format!("{} {} auth={}", request.method(), request.uri(), request.headers().contains_key("authorization"));
+    let told = format!(
+        "{} {} auth={}",
+        request.method(),
+        request.uri(),
+        request.headers().contains_key("authorization")
+    );
     Ok(http::Response::new(Full::from(told)))
 }
 
 fn serve() -> Box<dyn ByteStream> {
     let (ours, theirs) = tokio::io::duplex(4096);
     let service = hyper::service::service_fn(answer);
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades();
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(theirs), service)
+        .with_upgrades();
     env::spawn(connection);
     Box::new(ours)
 }
@@ -59,16 +68,25 @@ impl KubeletDialer for Echo {
 async fn cluster_with_pod() -> Cluster {
     let cluster = Cluster::start_with(0, Some(Arc::new(Echo))).await;
     let mut client = cluster.connect_as_admin().await;
-    let node = json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.8.7"}]}});
+    let node =
+        json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.8.7"}]}});
     assert_eq!(client.call("POST", "/api/v1/nodes", node).await.0, 201);
     let account = json!({"metadata": {"name": "default"}});
-    client.call("POST", "/api/v1/namespaces/default/serviceaccounts", account).await;
-    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    client
+        .call("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+        .await;
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
     let (code, created) = client.call("POST", "/api/v1/namespaces/default/pods", pod).await;
     assert_eq!(code, 201, "{created}");
     let patch = json!({"status": {"phase": "Running", "podIP": "10.1.1.1", "podIPs": [{"ip": "10.1.1.1"}]}});
     let path = "/api/v1/namespaces/default/pods/p/status";
-    let patched = read(client.send_as("PATCH", path, "application/merge-patch+json", patch).await).await;
+    let patched = read(
+        client
+            .send_as("PATCH", path, "application/merge-patch+json", patch)
+            .await,
+    )
+    .await;
     assert_eq!(patched.0, 200, "{}", patched.1);
     cluster
 }
@@ -77,17 +95,37 @@ async fn cluster_with_pod() -> Cluster {
 async fn a_log_comes_from_the_kubelet_with_its_options() {
     let cluster = cluster_with_pod().await;
     let mut client = cluster.connect_as_admin().await;
-    let (code, text) = client.call("GET", "/api/v1/namespaces/default/pods/p/log?tailLines=3&follow=true", Value::Null).await;
-    assert_eq!((code, text), (200, json!("GET /containerLogs/default/p/c?follow=true&tailLines=3 auth=false")));
+    let (code, text) = client
+        .call(
+            "GET",
+            "/api/v1/namespaces/default/pods/p/log?tailLines=3&follow=true",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (code, text),
+        (
+            200,
+            json!("GET /containerLogs/default/p/c?follow=true&tailLines=3 auth=false")
+        )
+    );
 }
 
 #[tokio::test]
 async fn a_proxied_pod_sees_the_rest_of_the_path() {
     let cluster = cluster_with_pod().await;
     let mut client = cluster.connect_as_admin().await;
-    let (code, text) = client.call("GET", "/api/v1/namespaces/default/pods/p:8080/proxy/a/b?c=d", Value::Null).await;
+    let (code, text) = client
+        .call(
+            "GET",
+            "/api/v1/namespaces/default/pods/p:8080/proxy/a/b?c=d",
+            Value::Null,
+        )
+        .await;
     assert_eq!((code, text), (200, json!("GET /a/b?c=d auth=false")));
-    let (code, _) = client.call("GET", "/api/v1/namespaces/default/pods/p/proxy", Value::Null).await;
+    let (code, _) = client
+        .call("GET", "/api/v1/namespaces/default/pods/p/proxy", Value::Null)
+        .await;
     assert_eq!(code, 301);
 }
 
@@ -117,7 +155,9 @@ async fn idle_and_half_open_connections_hurt_nobody() {
     let cluster = Cluster::start(0).await;
     let mut idle = Vec::new();
     for number in 0..300 {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", cluster.port)).await.expect("a connection");
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", cluster.port))
+            .await
+            .expect("a connection");
         if number % 2 == 0 {
             // The first bytes of a handshake that never goes on.
             stream.write_all(&[22, 3, 1, 2, 0]).await.expect("an open connection");
@@ -153,6 +193,10 @@ async fn bodies_beyond_the_limit_and_malformed_ones_get_their_errors() {
             .body(Full::from(body))
             .expect("a request");
         let (code, status) = read(client.send_raw(request).await).await;
-        assert_eq!((code, status["reason"].as_str()), (400, Some("BadRequest")), "{content_type}: {status}");
+        assert_eq!(
+            (code, status["reason"].as_str()),
+            (400, Some("BadRequest")),
+            "{content_type}: {status}"
+        );
     }
 }

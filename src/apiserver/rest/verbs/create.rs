@@ -30,7 +30,11 @@ impl Outcome {
         let served = call.served.clone();
         match self {
             Self::Stored(object) => Answer::Object { code, served, object },
-            Self::Imagined(object) => Answer::Value { code, served: Some(served), value: object.into_value() },
+            Self::Imagined(object) => Answer::Value {
+                code,
+                served: Some(served),
+                value: object.into_value(),
+            },
         }
     }
 }
@@ -75,8 +79,10 @@ pub(crate) async fn create_object(
                 return Err(ApiError::new(
                     409,
                     Reason::AlreadyExists,
-                    format!("{} {name:?} already exists, the server was not able to generate a unique name for the object",
-                        call.served.description.group_resource()),
+                    format!(
+                        "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+                        call.served.description.group_resource()
+                    ),
                 ));
             }
             other => return other,
@@ -105,7 +111,12 @@ pub(crate) async fn create_applied(
 
 async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Outcome, ApiError> {
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
-    let admission = Admission { operation: Operation::Create, name: &name, namespace: &namespace, run: options.run };
+    let admission = Admission {
+        operation: Operation::Create,
+        name: &name,
+        namespace: &namespace,
+        run: options.run,
+    };
     admit::mutate(call, admission, &mut object, None).await?;
     prepare(call, &mut object);
     requester::stamp(call, &mut object);
@@ -133,7 +144,10 @@ fn check(call: &Call<'_>, object: &mut Object) -> Result<(), ApiError> {
     if !errors.is_empty() {
         return Err(ApiError::invalid(&call.group_kind(), object.name(), &errors));
     }
-    verdict.warnings.into_iter().for_each(|warning| call.warnings.add(warning));
+    verdict
+        .warnings
+        .into_iter()
+        .for_each(|warning| call.warnings.add(warning));
     Ok(())
 }
 
@@ -142,7 +156,9 @@ pub(crate) fn unbuilt(call: &Call<'_>, object: &Object) -> FieldErrors {
     if call.served.description.kind.kind != "CustomResourceDefinition" {
         return FieldErrors::none();
     }
-    extensions::unchecked(object).into_iter().for_each(|warning| call.warnings.add(warning));
+    extensions::unchecked(object)
+        .into_iter()
+        .for_each(|warning| call.warnings.add(warning));
     extensions::unbuilt(object)
 }
 
@@ -171,19 +187,30 @@ async fn store(call: &Call<'_>, object: Object, run: Run, charged: Alongside) ->
         return match call.state.store.get(&call.served.collection, &key).await {
             Ok(_) => {
                 let resource = call.served.description.group_resource();
-                Err(StorageError::AlreadyExists { resource, name: key.name })
+                Err(StorageError::AlreadyExists {
+                    resource,
+                    name: key.name,
+                })
             }
             Err(_) => Ok(Outcome::Imagined(object)),
         };
     }
     let alongside = services::alongside(call, Some(&object), None).and(charged);
-    Ok(Outcome::Stored(call.state.store.create(&call.served.collection, &key, bytes, alongside).await?))
+    Ok(Outcome::Stored(
+        call.state
+            .store
+            .create(&call.served.collection, &key, bytes, alongside)
+            .await?,
+    ))
 }
 
 /// Whether upstream keeps objects of a kind as protobuf, which shows in what it answers.
 fn is_kept_as_protobuf(served: &Served) -> bool {
     served.origin == Origin::BuiltIn
-        && !matches!(served.description.kind.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
+        && !matches!(
+            served.description.kind.group.as_ref(),
+            "apiextensions.k8s.io" | "apiregistration.k8s.io"
+        )
 }
 
 /// The object in its canonical form, and the bytes of it that are stored.

@@ -46,15 +46,15 @@ fn answer(call: &Call<'_>, deleted: Deleted, options: &DeleteOptions) -> Answer 
     };
     match deleted {
         Deleted::Pending(object) => Answer::Object { code, served, object },
-        Deleted::Gone(object) | Deleted::AlreadyPending(object) if as_object => {
-            Answer::Object { code, served, object }
-        }
+        Deleted::Gone(object) | Deleted::AlreadyPending(object) if as_object => Answer::Object { code, served, object },
         Deleted::Gone(object) | Deleted::AlreadyPending(object) => {
             Answer::value(code, done(call, &object.key().name, &object.index.uid))
         }
-        Deleted::Imagined(object) if as_object || object.is_being_deleted() => {
-            Answer::Value { code, served: Some(served), value: object.into_value() }
-        }
+        Deleted::Imagined(object) if as_object || object.is_being_deleted() => Answer::Value {
+            code,
+            served: Some(served),
+            value: object.into_value(),
+        },
         Deleted::Imagined(object) => Answer::value(code, done(call, object.name(), object.uid())),
     }
 }
@@ -100,10 +100,15 @@ pub(crate) fn check_preconditions(
     preconditions: Option<&Preconditions>,
     old: &Object,
 ) -> Result<(), ApiError> {
-    let Some(preconditions) = preconditions else { return Ok(()) };
+    let Some(preconditions) = preconditions else {
+        return Ok(());
+    };
     // Upstream names the kind here, not the resource.
     let kind = call.group_kind();
-    let about = GroupResource { group: kind.group, resource: kind.kind };
+    let about = GroupResource {
+        group: kind.group,
+        resource: kind.kind,
+    };
     if let Some(uid) = preconditions.uid.as_deref().filter(|uid| *uid != old.uid()) {
         let why = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted \
@@ -156,17 +161,28 @@ async fn carry_out(
         Plan::Wait => Ok(Deleted::AlreadyPending(current.clone())),
         Plan::Remove => {
             let released = services::alongside(call, None, Some(old));
-            Ok(Deleted::Gone(store.delete(collection, key, current.revision, released).await?))
+            Ok(Deleted::Gone(
+                store.delete(collection, key, current.revision, released).await?,
+            ))
         }
         Plan::Stamp(object) if object == *old => Ok(Deleted::Pending(current.clone())),
         Plan::Stamp(object) => {
             let (_, bytes) = stored_form(call, object)?;
-            Ok(Deleted::Pending(store.replace(collection, key, bytes, current.revision, Alongside::default()).await?))
+            Ok(Deleted::Pending(
+                store
+                    .replace(collection, key, bytes, current.revision, Alongside::default())
+                    .await?,
+            ))
         }
         Plan::StampAndRemove(object) => {
             let (_, bytes) = stored_form(call, object)?;
-            let stamped = store.replace(collection, key, bytes, current.revision, Alongside::default()).await?;
-            match store.delete(collection, key, stamped.revision, Alongside::default()).await {
+            let stamped = store
+                .replace(collection, key, bytes, current.revision, Alongside::default())
+                .await?;
+            match store
+                .delete(collection, key, stamped.revision, Alongside::default())
+                .await
+            {
                 Ok(gone) => Ok(Deleted::Gone(gone)),
                 // Somebody saw the stamp and was quicker.
                 Err(StorageError::Modified { .. }) if store.get(collection, key).await.is_err() => {
@@ -195,7 +211,11 @@ fn plan(call: &Call<'_>, old: &Object, options: &DeleteOptions) -> Plan {
             }
             object.set_metadata_text("deletionTimestamp", until.to_seconds_string());
             object.set_at(&["metadata", "deletionGracePeriodSeconds"], seconds.into());
-            if waits || seconds > 0 { Plan::Stamp(object) } else { Plan::StampAndRemove(object) }
+            if waits || seconds > 0 {
+                Plan::Stamp(object)
+            } else {
+                Plan::StampAndRemove(object)
+            }
         }
         Grace::None | Grace::Pending if waits => {
             mark_as_deleting(&mut object, now);
@@ -220,7 +240,11 @@ fn guard_definition(call: &Call<'_>, object: &mut Object, now: env::Timestamp) {
         "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
         "lastTransitionTime": now.to_seconds_string(),
     });
-    let mut conditions = object.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut conditions = object
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     conditions.retain(|condition| condition["type"] != "Terminating");
     conditions.push(terminating);
     object.set_at(&["status", "conditions"], conditions.into());
@@ -244,7 +268,10 @@ fn mark_as_deleting(object: &mut Object, now: env::Timestamp) {
 enum Grace {
     /// The kind knows no grace, or it is over.
     None,
-    Period { seconds: i64, until: env::Timestamp },
+    Period {
+        seconds: i64,
+        until: env::Timestamp,
+    },
     /// A grace that runs already and may only be shortened.
     Pending,
 }
@@ -256,7 +283,9 @@ fn pod_grace(call: &Call<'_>, old: &Object, options: &DeleteOptions, now: env::T
         return Grace::None;
     }
     let number = |path: &[&str]| old.at(path).and_then(Value::as_i64);
-    let asked = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+    let asked = options
+        .grace_period_seconds
+        .map(|seconds| if seconds < 0 { 1 } else { seconds });
     if old.is_being_deleted() {
         let running = match number(&["metadata", "deletionGracePeriodSeconds"]) {
             None | Some(0) => return Grace::None,
@@ -271,21 +300,34 @@ fn pod_grace(call: &Call<'_>, old: &Object, options: &DeleteOptions, now: env::T
     let seconds = if old.text_at(&["spec", "nodeName"]).is_empty() || ended {
         0
     } else {
-        let seconds = asked.or_else(|| number(&["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
+        let seconds = asked
+            .or_else(|| number(&["spec", "terminationGracePeriodSeconds"]))
+            .unwrap_or(0);
         if seconds < 0 { 1 } else { seconds }
     };
-    Grace::Period { seconds, until: now.saturating_add(std::time::Duration::from_secs(seconds.unsigned_abs())) }
+    Grace::Period {
+        seconds,
+        until: now.saturating_add(std::time::Duration::from_secs(seconds.unsigned_abs())),
+    }
 }
 
 fn shortened(old: &Object, running: i64, shorter: i64, now: env::Timestamp) -> Grace {
     let seconds = |number: i64| std::time::Duration::from_secs(number.unsigned_abs());
     let stamped = env::Timestamp::parse(old.metadata_text("deletionTimestamp")).unwrap_or(now);
-    let until = stamped.saturating_sub(seconds(running)).saturating_add(seconds(shorter));
+    let until = stamped
+        .saturating_sub(seconds(running))
+        .saturating_add(seconds(shorter));
     if until < now {
         // The time is over already; whoever ends the pod still gets to see it, unless it is to go at once.
-        return Grace::Period { seconds: shorter.min(1), until: now };
+        return Grace::Period {
+            seconds: shorter.min(1),
+            until: now,
+        };
     }
-    Grace::Period { seconds: shorter, until }
+    Grace::Period {
+        seconds: shorter,
+        until,
+    }
 }
 
 /// Finalizers that tell the garbage collector what to do with dependents.
@@ -301,8 +343,11 @@ fn set_cascade(call: &Call<'_>, object: &mut Object, cascade: Cascade) {
         Cascade::Unsaid if call.served.description.default_cascade == DefaultCascade::Orphan => Some(ORPHAN),
         Cascade::Unsaid => None,
     };
-    let mut finalizers: Vec<String> =
-        present.iter().filter(|finalizer| !matches!(finalizer.as_str(), ORPHAN | FOREGROUND)).cloned().collect();
+    let mut finalizers: Vec<String> = present
+        .iter()
+        .filter(|finalizer| !matches!(finalizer.as_str(), ORPHAN | FOREGROUND))
+        .cloned()
+        .collect();
     finalizers.extend(wanted.map(Into::into));
     let mut sorted = (finalizers.clone(), present.clone());
     sorted.0.sort_unstable();

@@ -11,7 +11,11 @@ use crate::verbs::list::list_options;
 
 pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Answer, ApiError> {
     let options = DeleteOptions::of(call)?;
-    let list = call.state.store.list(&call.served.collection, &list_options(call)?).await?;
+    let list = call
+        .state
+        .store
+        .list(&call.served.collection, &list_options(call)?)
+        .await?;
     let mut items = Vec::with_capacity(list.items.len());
     for item in &list.items {
         match delete_object(call, item.key(), &options).await {
@@ -25,5 +29,8 @@ pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Answer, ApiErro
         }
     }
     let list = List { items, ..list };
-    Ok(Answer::List { served: call.served.clone(), list })
+    Ok(Answer::List {
+        served: call.served.clone(),
+        list,
+    })
 }

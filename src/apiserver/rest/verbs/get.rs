@@ -10,5 +10,9 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
         return crate::virtual_kinds::component_status(call);
     }
     let object = call.state.store.get(&call.served.collection, &call.key()).await?;
-    Ok(Answer::Object { code: 200, served: call.served.clone(), object })
+    Ok(Answer::Object {
+        code: 200,
+        served: call.served.clone(),
+        object,
+    })
 }

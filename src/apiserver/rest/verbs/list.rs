@@ -13,7 +13,10 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
         return Ok(crate::virtual_kinds::component_statuses(call));
     }
     let list = call.state.store.list(&call.served.collection, &options).await?;
-    Ok(Answer::List { served: call.served.clone(), list })
+    Ok(Answer::List {
+        served: call.served.clone(),
+        list,
+    })
 }
 
 pub(crate) fn list_options(call: &Call<'_>) -> Result<ListOptions, ApiError> {
@@ -44,39 +47,68 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
     let path = FieldPath::new("resourceVersionMatch");
     if let Some(how) = how {
         if text.is_none() {
-            errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if continues {
-            errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if !matches!(how, "Exact" | "NotOlderThan") {
             errors.push(FieldError::not_supported(&path, how, &["Exact", "NotOlderThan", ""]));
         }
         if how == "Exact" && text == Some("0") {
-            errors.push(FieldError::forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
     }
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors));
+        return Err(ApiError::invalid(
+            &GroupKind::new("meta.k8s.io", "ListOptions"),
+            "",
+            &errors,
+        ));
     }
     let Some(text) = text else { return Ok(None) };
     let revision =
         parse_revision(text).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
     if continues {
         if revision != 0 {
-            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         return Ok(None);
     }
     let exact = how == Some("Exact") || (how.is_none() && limit > 0 && revision > 0);
-    Ok(Some((revision, if exact { RevisionMatch::Exact } else { RevisionMatch::NotOlderThan })))
+    Ok(Some((
+        revision,
+        if exact {
+            RevisionMatch::Exact
+        } else {
+            RevisionMatch::NotOlderThan
+        },
+    )))
 }
 
 /// A resourceVersion in a query, or upstream's words for why it is none.
 pub(crate) fn parse_revision(text: &str) -> Result<i64, String> {
-    text.parse::<u64>().ok().and_then(|revision| i64::try_from(revision).ok()).ok_or_else(|| {
-        let why = if text.bytes().all(|byte| byte.is_ascii_digit()) { "value out of range" } else { "invalid syntax" };
-        let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
-        FieldError::invalid(&FieldPath::new("resourceVersion"), text, why).to_string()
-    })
+    text.parse::<u64>()
+        .ok()
+        .and_then(|revision| i64::try_from(revision).ok())
+        .ok_or_else(|| {
+            let why = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
+            let why = format!("strconv.ParseUint: parsing {text:?}: {why}");
+            FieldError::invalid(&FieldPath::new("resourceVersion"), text, why).to_string()
+        })
 }

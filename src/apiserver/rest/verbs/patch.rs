@@ -10,8 +10,8 @@ use crate::answer::Answer;
 use crate::call::{Call, WriteOptions};
 use crate::catalog::Origin;
 use crate::decode::{finish, media_type, report};
-use crate::modify::{Part, modify};
 use crate::metadata;
+use crate::modify::{Part, modify};
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -29,8 +29,15 @@ pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Answer, Ap
     }
     if call.query.flag("force") {
         let mut errors = FieldErrors::none();
-        errors.push(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch"));
-        return Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "PatchOptions"), "", &errors));
+        errors.push(FieldError::forbidden(
+            &FieldPath::new("force"),
+            "may not be specified for non-apply patch",
+        ));
+        return Err(ApiError::invalid(
+            &GroupKind::new("meta.k8s.io", "PatchOptions"),
+            "",
+            &errors,
+        ));
     }
     let key = call.key();
     let outcome = modify(call, &key, part, &options, |old| patched(call, old, &options)).await?;
@@ -128,7 +135,10 @@ fn go_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let members: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            let members: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)))
+                .collect();
             format!("map[{}]", members.join(" "))
         }
         other => other.to_string(),
@@ -146,7 +156,11 @@ fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, 
     schema::strategic_merge(original, patch, node).map_err(|error| {
         // Upstream makes no status of this one.
         let is_bare = error.message.contains("does not contain declared merge key");
-        if is_bare { ApiError::new(500, Reason::Unknown, error.message) } else { error }
+        if is_bare {
+            ApiError::new(500, Reason::Unknown, error.message)
+        } else {
+            error
+        }
     })?;
     Ok(tree)
 }
@@ -187,7 +201,9 @@ fn decoded(
     })?;
     if let Node::CustomResource(schema) = node {
         let unknown = schema::prune(&mut decoded.tree, schema);
-        decoded.strict_errors.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+        decoded
+            .strict_errors
+            .extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     }
     report(call, &decoded.strict_errors, options.field_validation).map_err(refused)?;
     decoded.strict_errors.clear();

@@ -19,13 +19,19 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Answer, ApiError> {
         _ => WATCH_TIME_MIN + Duration::from_secs(call.state.rng().below(WATCH_TIME_MIN.as_secs())),
     };
     let watch = call.state.store.watch(&call.served.collection, options).await?;
-    Ok(Answer::Watch { served: call.served.clone(), watch: Box::new(watch), timeout })
+    Ok(Answer::Watch {
+        served: call.served.clone(),
+        watch: Box::new(watch),
+        timeout,
+    })
 }
 
 fn watch_options(call: &Call<'_>) -> Result<WatchOptions, ApiError> {
     check(call)?;
     let revision = call.query.text("resourceVersion").map(parse_revision).transpose();
-    let revision = revision.map_err(|why| ApiError::new(500, Reason::Unknown, why))?.unwrap_or(0);
+    let revision = revision
+        .map_err(|why| ApiError::new(500, Reason::Unknown, why))?
+        .unwrap_or(0);
     let initial_events = call.query.text("sendInitialEvents").map(|text| text == "true");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let start = match (initial_events, revision) {
@@ -41,7 +47,12 @@ fn watch_options(call: &Call<'_>) -> Result<WatchOptions, ApiError> {
         matching.fields.0.extend(one.0);
     }
     let namespace = Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty());
-    Ok(WatchOptions { namespace, matching, start, bookmarks })
+    Ok(WatchOptions {
+        namespace,
+        matching,
+        start,
+        bookmarks,
+    })
 }
 
 /// Which parameters go together.
@@ -59,13 +70,21 @@ fn check(call: &Call<'_>) -> Result<(), ApiError> {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         )),
         (Some(_), Some(how)) if how != "NotOlderThan" => {
-            errors.push(FieldError::not_supported(&FieldPath::new("resourceVersionMatch"), how, &["NotOlderThan"]));
+            errors.push(FieldError::not_supported(
+                &FieldPath::new("resourceVersionMatch"),
+                how,
+                &["NotOlderThan"],
+            ));
         }
         _ => {}
     }
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors))
+        Err(ApiError::invalid(
+            &GroupKind::new("meta.k8s.io", "ListOptions"),
+            "",
+            &errors,
+        ))
     }
 }

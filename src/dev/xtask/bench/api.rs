@@ -22,7 +22,11 @@ struct Subject {
 
 impl Subject {
     fn new(connections: Vec<Connection>) -> Self {
-        Self { connections, one: Vec::new(), many: Vec::new() }
+        Self {
+            connections,
+            one: Vec::new(),
+            many: Vec::new(),
+        }
     }
 
     async fn warm_up(&self) -> anyhow::Result<()> {
@@ -33,15 +37,19 @@ impl Subject {
     }
 
     async fn round(&mut self, round: usize) -> anyhow::Result<()> {
-        self.one.push(create_config_maps(&self.connections[..1], &format!("one-{round}"), CREATES_ONE).await?);
-        self.many.push(create_config_maps(&self.connections, &format!("many-{round}"), CREATES_MANY).await?);
+        self.one
+            .push(create_config_maps(&self.connections[..1], &format!("one-{round}"), CREATES_ONE).await?);
+        self.many
+            .push(create_config_maps(&self.connections, &format!("many-{round}"), CREATES_MANY).await?);
         Ok(())
     }
 
     /// Makes the number of objects that lists are measured with.
     async fn fill(&self) -> anyhow::Result<()> {
         let made = CONNECTIONS * 5 + ROUNDS * (CREATES_ONE + CREATES_MANY);
-        create_config_maps(&self.connections, "fill", OBJECTS - made).await.map(drop)
+        create_config_maps(&self.connections, "fill", OBJECTS - made)
+            .await
+            .map(drop)
     }
 
     async fn list(&self, accept: &'static str) -> anyhow::Result<(f64, usize)> {
@@ -63,15 +71,16 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
         connections.push(server.connect().await?);
     }
     let mut subjects = vec![Subject::new(connections)];
-    let upstream = match &bench.upstream {
-        Some(binaries) => Some(Upstream::start(binaries, &bench.folder.path().join("upstream")).await?),
-        None => {
-            report.say("COMBO_UPSTREAM_BIN names no folder with etcd and kube-apiserver: nothing is compared");
-            None
-        }
+    let upstream = if let Some(binaries) = &bench.upstream {
+        Some(Upstream::start(binaries, &bench.folder.path().join("upstream")).await?)
+    } else {
+        report.say("COMBO_UPSTREAM_BIN names no folder with etcd and kube-apiserver: nothing is compared");
+        None
     };
     if let Some(upstream) = &upstream {
-        let connections = (0..CONNECTIONS).map(|_| upstream.connect()).collect::<anyhow::Result<_>>()?;
+        let connections = (0..CONNECTIONS)
+            .map(|_| upstream.connect())
+            .collect::<anyhow::Result<_>>()?;
         subjects.push(Subject::new(connections));
     }
     for subject in &subjects {
@@ -82,10 +91,16 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
             subject.round(round).await?;
         }
     }
-    let median_of = |of: fn(&Subject) -> &Vec<f64>| -> Vec<f64> { subjects.iter().map(|one| median(of(one).clone())).collect() };
+    let median_of =
+        |of: fn(&Subject) -> &Vec<f64>| -> Vec<f64> { subjects.iter().map(|one| median(of(one).clone())).collect() };
     let (one, many) = (median_of(|subject| &subject.one), median_of(|subject| &subject.many));
     report.rate("create 1 KB ConfigMaps, 1 connection", one[0], one.get(1).copied(), 2.0);
-    report.rate("create 1 KB ConfigMaps, 32 connections", many[0], many.get(1).copied(), 2.0);
+    report.rate(
+        "create 1 KB ConfigMaps, 32 connections",
+        many[0],
+        many.get(1).copied(),
+        2.0,
+    );
     for subject in &subjects {
         subject.fill().await?;
     }
@@ -96,7 +111,12 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
             report.say(&format!("a list in {form} has {size} bytes"));
             times.push(time);
         }
-        report.time(&format!("list 10,000 ConfigMaps, {form}"), times[0], times.get(1).copied(), AtMost(0.5));
+        report.time(
+            &format!("list 10,000 ConfigMaps, {form}"),
+            times[0],
+            times.get(1).copied(),
+            AtMost(0.5),
+        );
     }
     Ok(())
 }

@@ -24,9 +24,20 @@ impl Connection {
         Ok(Self(HttpTransport::new(config)?))
     }
 
-    pub(crate) async fn call(&self, method: Method, path: &str, body: Bytes, accept: &'static str) -> anyhow::Result<Response> {
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        accept: &'static str,
+    ) -> anyhow::Result<Response> {
         let content_type = if body.is_empty() { "" } else { JSON };
-        let request = Request { method, path: path.to_owned(), content_type, body };
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            content_type,
+            body,
+        };
         let answer = self.0.call_accepting(request, accept).await?;
         if answer.code >= 400 {
             bail!("{path}: {}: {}", answer.code, String::from_utf8_lossy(&answer.body));
@@ -35,7 +46,10 @@ impl Connection {
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
-        Ok(self.call(Method::Get, path, Bytes::new(), "application/json, */*").await?.body)
+        Ok(self
+            .call(Method::Get, path, Bytes::new(), "application/json, */*")
+            .await?
+            .body)
     }
 
     pub(crate) async fn get_json(&self, path: &str) -> anyhow::Result<Value> {
@@ -43,7 +57,9 @@ impl Connection {
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> anyhow::Result<()> {
-        self.call(Method::Post, path, object.to_string().into(), JSON).await.map(drop)
+        self.call(Method::Post, path, object.to_string().into(), JSON)
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
@@ -65,7 +81,8 @@ pub(crate) async fn create_config_maps(connections: &[Connection], prefix: &str,
     let value = Arc::new("x".repeat(DATA_BYTES));
     let begun = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
-    for connection in connections.iter().cloned() {
+    for connection in connections {
+        let connection = connection.clone();
         let (next, value, prefix) = (next.clone(), value.clone(), prefix.to_owned());
         tasks.spawn(async move {
             loop {

@@ -45,15 +45,26 @@ pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
         manifest: root.join("packaging/sample.yaml"),
         upstream: std::env::var_os(UPSTREAM).map(PathBuf::from),
         folder: tempfile::Builder::new().prefix("combo-bench-").tempdir_in(folder)?,
-        idle_seconds: std::env::var(IDLE).ok().and_then(|text| text.parse().ok()).unwrap_or(IDLE_SECONDS),
+        idle_seconds: std::env::var(IDLE)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(IDLE_SECONDS),
     };
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()?;
     let mut report = Report::default();
     report.say(&format!("load before: {}", process::load_average()?));
     if wanted("binary") {
         let size = bench.binary.metadata().context("build it first: cargo xtask release")?;
-        report.figure("static binary", report::megabytes(size.len()), "MB", report::AtMost(30.0));
+        report.figure(
+            "static binary",
+            report::megabytes(size.len()),
+            "MB",
+            report::AtMost(30.0),
+        );
     }
     if wanted("start") {
         runtime.block_on(server::measure_start(&bench, &mut report))?;

@@ -25,7 +25,10 @@ pub(crate) fn resident_anonymous(pid: u32) -> anyhow::Result<u64> {
 
 /// Memory that no other process shares, in bytes.
 pub(crate) fn private(pid: u32) -> anyhow::Result<u64> {
-    kilobytes(&format!("/proc/{pid}/smaps_rollup"), &["Private_Clean:", "Private_Dirty:"])
+    kilobytes(
+        &format!("/proc/{pid}/smaps_rollup"),
+        &["Private_Clean:", "Private_Dirty:"],
+    )
 }
 
 fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
@@ -33,7 +36,10 @@ fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
     let values = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let field = words.next()?;
-        fields.contains(&field).then(|| words.next()?.parse::<u64>().ok()).flatten()
+        fields
+            .contains(&field)
+            .then(|| words.next()?.parse::<u64>().ok())
+            .flatten()
     });
     Ok(values.sum::<u64>() * 1024)
 }
@@ -42,7 +48,12 @@ fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
 pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = text.rsplit_once(')').context("/proc/<pid>/stat has a name")?;
-    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
     Ok(Duration::from_secs_f64(ticks / CLOCK_TICKS_PER_SECOND))
 }
 
@@ -51,7 +62,9 @@ pub(crate) fn shims(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
     let folder = data_dir.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
         if command.contains("__shim") && command.contains(&folder) {

@@ -16,7 +16,10 @@ impl Report {
     /// One figure of Combo's.
     pub(crate) fn figure(&mut self, what: &str, value: f64, unit: &str, target: AtMost) {
         let met = if value <= target.0 { "met" } else { "MISSED" };
-        self.row(format!("| {what} | {value:.2} {unit} | | | ≤ {} {unit} | {met} |", target.0));
+        self.row(format!(
+            "| {what} | {value:.2} {unit} | | | ≤ {} {unit} | {met} |",
+            target.0
+        ));
     }
 
     /// A figure that has no target of its own.
@@ -26,18 +29,27 @@ impl Report {
 
     /// A rate, as a multiple of upstream's.
     pub(crate) fn rate(&mut self, what: &str, combo: f64, upstream: Option<f64>, at_least: f64) {
-        let Some(upstream) = upstream else { return self.note(what, combo, "/s") };
+        let Some(upstream) = upstream else {
+            return self.note(what, combo, "/s");
+        };
         let ratio = combo / upstream;
         let met = if ratio >= at_least { "met" } else { "MISSED" };
-        self.row(format!("| {what} | {combo:.0} /s | {upstream:.0} /s | {ratio:.2} × | ≥ {at_least} × | {met} |"));
+        self.row(format!(
+            "| {what} | {combo:.0} /s | {upstream:.0} /s | {ratio:.2} × | ≥ {at_least} × | {met} |"
+        ));
     }
 
     /// A time in milliseconds, as a part of upstream's.
     pub(crate) fn time(&mut self, what: &str, combo: f64, upstream: Option<f64>, target: AtMost) {
-        let Some(upstream) = upstream else { return self.note(what, combo, "ms") };
+        let Some(upstream) = upstream else {
+            return self.note(what, combo, "ms");
+        };
         let ratio = combo / upstream;
         let met = if ratio <= target.0 { "met" } else { "MISSED" };
-        self.row(format!("| {what} | {combo:.1} ms | {upstream:.1} ms | {ratio:.2} × | ≤ {} × | {met} |", target.0));
+        self.row(format!(
+            "| {what} | {combo:.1} ms | {upstream:.1} ms | {ratio:.2} × | ≤ {} × | {met} |",
+            target.0
+        ));
     }
 
     fn row(&mut self, row: String) {

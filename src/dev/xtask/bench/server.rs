@@ -40,16 +40,39 @@ impl Server {
         let kubeconfig = bench.folder.path().join(format!("{name}.kubeconfig"));
         let log = File::create(bench.folder.path().join(format!("{name}.log")))?;
         let mut command = Command::new(&bench.binary);
-        command.arg("server").arg("--data-dir").arg(&data_dir).arg("--write-kubeconfig").arg(&kubeconfig);
-        command.args(["--https-listen-port", "26443", "--kubelet-port", "26250", "--node-name", NODE]);
+        command
+            .arg("server")
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .arg("--write-kubeconfig")
+            .arg(&kubeconfig);
+        command.args([
+            "--https-listen-port",
+            "26443",
+            "--kubelet-port",
+            "26250",
+            "--node-name",
+            NODE,
+        ]);
         command.args(["--cluster-cidr", "10.66.0.0/16", "--service-cidr", "10.67.0.0/16"]);
         command.args(["--service-node-port-range", "32100-32199"]);
         if parts == Parts::ApiServer {
             command.args(["--disable-agent", "--disable-controller-manager", "--disable-scheduler"]);
         }
         let started = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start combo")?;
-        Ok(Self { data_dir, kubeconfig, binary: bench.binary.clone(), child, started })
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("start combo")?;
+        Ok(Self {
+            data_dir,
+            kubeconfig,
+            binary: bench.binary.clone(),
+            child,
+            started,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -62,7 +85,9 @@ impl Server {
         let config = loop {
             match Kubeconfig::read(&self.kubeconfig) {
                 Ok(config) => break config,
-                Err(error) if Instant::now() > deadline => return Err(error).context("no kubeconfig"),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).context("no kubeconfig");
+                }
                 Err(_) => env::sleep(LOOK_EVERY).await,
             }
         };
@@ -98,9 +123,16 @@ impl Server {
     }
 
     pub(crate) fn combo(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let done = Command::new(&self.binary).args(arguments).env("KUBECONFIG", &self.kubeconfig).output()?;
+        let done = Command::new(&self.binary)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()?;
         if !done.status.success() {
-            bail!("combo {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr));
+            bail!(
+                "combo {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&done.stderr)
+            );
         }
         Ok(())
     }

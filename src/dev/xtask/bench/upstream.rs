@@ -31,16 +31,28 @@ impl Upstream {
     pub(crate) async fn start(binaries: &Path, folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let config = credentials(folder)?;
-        let mut upstream = Self { config, processes: Vec::new() };
-        upstream.processes.push(launch(&binaries.join("etcd"), &folder.join("etcd.log"), &etcd(folder))?);
-        upstream.processes.push(launch(&binaries.join("kube-apiserver"), &folder.join("apiserver.log"), &api_server(folder))?);
+        let mut upstream = Self {
+            config,
+            processes: Vec::new(),
+        };
+        upstream
+            .processes
+            .push(launch(&binaries.join("etcd"), &folder.join("etcd.log"), &etcd(folder))?);
+        upstream.processes.push(launch(
+            &binaries.join("kube-apiserver"),
+            &folder.join("apiserver.log"),
+            &api_server(folder),
+        )?);
         let connection = upstream.connect()?;
         let begun = Instant::now();
         // The namespace that the objects are made in is the last thing that a new server makes.
         while connection.get("/readyz").await.is_err() || connection.get("/api/v1/namespaces/default").await.is_err() {
             if begun.elapsed() > START_LIMIT {
                 let log = fs::read_to_string(folder.join("apiserver.log")).unwrap_or_default();
-                bail!("kube-apiserver is not ready in {START_LIMIT:?}: {}", log.lines().next_back().unwrap_or_default());
+                bail!(
+                    "kube-apiserver is not ready in {START_LIMIT:?}: {}",
+                    log.lines().next_back().unwrap_or_default()
+                );
             }
             env::sleep(Duration::from_millis(100)).await;
         }
@@ -71,11 +83,17 @@ fn credentials(folder: &Path) -> anyhow::Result<HttpConfig> {
         let certificate = authority.issue(subject, names, &key.public_key_info(), profile, (now, LIFE), &*rng)?;
         Ok((encode_pem("CERTIFICATE", &certificate), key.to_pem()))
     };
-    let names = SubjectNames { dns_names: vec!["localhost".to_owned()], addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] };
+    let names = SubjectNames {
+        dns_names: vec!["localhost".to_owned()],
+        addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+    };
     let (certificate, key) = issue(&Subject::new("kube-apiserver", &[]), &names, Profile::Server)?;
     fs::write(folder.join("server.crt"), certificate)?;
     fs::write(folder.join("server.key"), key)?;
-    let none = SubjectNames { dns_names: Vec::new(), addresses: Vec::new() };
+    let none = SubjectNames {
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+    };
     let (certificate, key) = issue(&Subject::new("admin", &["system:masters"]), &none, Profile::Client)?;
     Ok(HttpConfig {
         server: format!("https://127.0.0.1:{PORT}"),
@@ -112,7 +130,10 @@ fn api_server(folder: &Path) -> Vec<String> {
         ("--authorization-mode", "Node,RBAC"),
         ("--enable-admission-plugins", "NodeRestriction"),
         ("--disable-admission-plugins", "ServiceAccount"),
-        ("--service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
+        (
+            "--service-account-issuer",
+            "https://kubernetes.default.svc.cluster.local",
+        ),
         ("--service-account-key-file", &path(folder, "server.crt")),
         ("--service-account-signing-key-file", &path(folder, "server.key")),
         ("--service-cluster-ip-range", "10.96.0.0/16"),
@@ -130,6 +151,10 @@ fn words(flags: &[(&str, &str)]) -> Vec<String> {
 fn launch(binary: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
     let log = File::create(log)?;
     let mut command = Command::new(binary);
-    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
     command.spawn().with_context(|| format!("start {}", binary.display()))
 }

@@ -109,11 +109,7 @@ fn runs<'a>(by_number: &BTreeMap<u32, Verdict<'a>>, default: Action) -> Vec<Run<
 }
 
 /// A binary search: about nine comparisons for four hundred calls.
-fn search(
-    assembler: &mut Assembler,
-    runs: &[Run<'_>],
-    default: Action,
-) -> Result<(), ProfileError> {
+fn search(assembler: &mut Assembler, runs: &[Run<'_>], default: Action) -> Result<(), ProfileError> {
     if let [run] = runs {
         return match run.verdict {
             Verdict::Plain(action) => {
@@ -132,11 +128,7 @@ fn search(
     search(assembler, upper, default)
 }
 
-fn conditional(
-    assembler: &mut Assembler,
-    rules: &[Rule],
-    default: Action,
-) -> Result<(), ProfileError> {
+fn conditional(assembler: &mut Assembler, rules: &[Rule], default: Action) -> Result<(), ProfileError> {
     for rule in rules {
         let fails = assembler.label();
         for condition in &rule.conditions {
@@ -154,13 +146,7 @@ fn test(assembler: &mut Assembler, condition: Condition, fails: Label) {
     let low_offset = OFFSET_ARGUMENTS + condition.argument * 8;
     let (low, high) = halves(condition.value);
     match condition.test {
-        Test::Equal => equal(
-            assembler,
-            low_offset,
-            (u32::MAX, u32::MAX),
-            (low, high),
-            fails,
-        ),
+        Test::Equal => equal(assembler, low_offset, (u32::MAX, u32::MAX), (low, high), fails),
         Test::MaskedEqual(mask) => {
             equal(assembler, low_offset, halves(mask), (low, high), fails);
         }
@@ -195,10 +181,7 @@ fn equal(
     (low, high): (u32, u32),
     fails: Label,
 ) {
-    for (offset, mask, value) in [
-        (low_offset + 4, high_mask, high),
-        (low_offset, low_mask, low),
-    ] {
+    for (offset, mask, value) in [(low_offset + 4, high_mask, high), (low_offset, low_mask, low)] {
         let holds = assembler.label();
         assembler.load(offset);
         if mask != u32::MAX {
@@ -209,13 +192,7 @@ fn equal(
     }
 }
 
-fn order(
-    assembler: &mut Assembler,
-    low_offset: u32,
-    (low, high): (u32, u32),
-    order: Order,
-    fails: Label,
-) {
+fn order(assembler: &mut Assembler, low_offset: u32, (low, high): (u32, u32), order: Order, fails: Label) {
     let (holds, same, not_above, compare) = (
         assembler.label(),
         assembler.label(),
@@ -223,11 +200,7 @@ fn order(
         assembler.label(),
     );
     let upward = matches!(order, Order::Above | Order::AtLeast);
-    let (above, below) = if upward {
-        (holds, fails)
-    } else {
-        (fails, holds)
-    };
+    let (above, below) = if upward { (holds, fails) } else { (fails, holds) };
     assembler.load(low_offset + 4);
     assembler.if_greater(high, above, not_above);
     assembler.mark(not_above);

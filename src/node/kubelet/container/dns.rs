@@ -39,7 +39,10 @@ pub(crate) fn pod_dns(pod: &Pod, node: &DnsConfig, cluster_dns: &[IpAddr], clust
         }
         Policy::Cluster => {
             let text = "kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" policy.";
-            warnings.push(("MissingClusterDNS", format!("pod: {:?}. {text}", crate::pods::facts::title(pod))));
+            warnings.push((
+                "MissingClusterDNS",
+                format!("pod: {:?}. {text}", crate::pods::facts::title(pod)),
+            ));
             node.clone()
         }
         Policy::Node => node.clone(),
@@ -69,15 +72,25 @@ fn policy(pod: &Pod) -> Policy {
 
 fn merge(config: &mut DnsConfig, own: &PodDNSConfig) {
     let more = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-    config.servers = unique(std::mem::take(&mut config.servers).into_iter().chain(more(&own.nameservers)));
-    config.searches = unique(std::mem::take(&mut config.searches).into_iter().chain(more(&own.searches)));
+    config.servers = unique(
+        std::mem::take(&mut config.servers)
+            .into_iter()
+            .chain(more(&own.nameservers)),
+    );
+    config.searches = unique(
+        std::mem::take(&mut config.searches)
+            .into_iter()
+            .chain(more(&own.searches)),
+    );
     for option in own.options.iter().flatten() {
         let name = option.name.as_deref().unwrap_or_default();
         config.options.retain(|old| old.split(':').next() != Some(name));
-        config.options.push(match option.value.as_deref().filter(|value| !value.is_empty()) {
-            Some(value) => format!("{name}:{value}"),
-            None => name.to_owned(),
-        });
+        config
+            .options
+            .push(match option.value.as_deref().filter(|value| !value.is_empty()) {
+                Some(value) => format!("{name}:{value}"),
+                None => name.to_owned(),
+            });
     }
 }
 
@@ -112,13 +125,18 @@ fn unique(names: impl Iterator<Item = String>) -> Vec<String> {
 /// Reads a resolv.conf(5).
 pub(crate) fn parse_resolv_conf(text: &str) -> DnsConfig {
     let mut config = DnsConfig::default();
-    for line in text.lines().map(|line| line.split(['#', ';']).next().unwrap_or_default()) {
+    for line in text
+        .lines()
+        .map(|line| line.split(['#', ';']).next().unwrap_or_default())
+    {
         let mut words = line.split_whitespace();
         match words.next() {
             Some("nameserver") => config.servers.extend(words.next().map(str::to_owned)),
             // Later lines replace earlier ones; a final dot means nothing here.
             Some("search" | "domain") => {
-                config.searches = words.map(|word| if word == "." { word } else { word.trim_end_matches('.') }.to_owned()).collect();
+                config.searches = words
+                    .map(|word| if word == "." { word } else { word.trim_end_matches('.') }.to_owned())
+                    .collect();
             }
             Some("options") => config.options = words.map(str::to_owned).collect(),
             _ => {}
@@ -142,16 +160,32 @@ mod tests {
     fn cluster_first_asks_the_cluster_and_searches_it_before_the_nodes_domains() {
         let config = made(json!({"containers": []}));
         assert_eq!(config.servers, ["10.43.0.10"]);
-        assert_eq!(config.searches, ["n.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org"]);
+        assert_eq!(
+            config.searches,
+            [
+                "n.svc.cluster.local",
+                "svc.cluster.local",
+                "cluster.local",
+                "example.org"
+            ]
+        );
         assert_eq!(config.options, ["ndots:5"]);
     }
 
     #[test]
     fn policy_none_has_only_what_the_pod_says_and_host_network_the_nodes() {
-        let own = made(json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"],
-            "searches": ["a.b"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}}));
-        assert_eq!((own.servers, own.searches), (vec!["1.1.1.1".to_owned()], vec!["a.b".to_owned()]));
+        let own = made(
+            json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"],
+            "searches": ["a.b"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}}),
+        );
+        assert_eq!(
+            (own.servers, own.searches),
+            (vec!["1.1.1.1".to_owned()], vec!["a.b".to_owned()])
+        );
         assert_eq!(own.options, ["ndots:2", "edns0"]);
-        assert_eq!(made(json!({"containers": [], "hostNetwork": true})).servers, ["9.9.9.9"]);
+        assert_eq!(
+            made(json!({"containers": [], "hostNetwork": true})).servers,
+            ["9.9.9.9"]
+        );
     }
 }

@@ -29,12 +29,33 @@ pub(crate) struct Sources {
 pub(crate) fn references(container: &Container) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
     for from in container.env_from.iter().flatten() {
-        found.extend(from.config_map_ref.as_ref().map(|source| Reference::ConfigMap(source.name.clone())));
-        found.extend(from.secret_ref.as_ref().map(|source| Reference::Secret(source.name.clone())));
+        found.extend(
+            from.config_map_ref
+                .as_ref()
+                .map(|source| Reference::ConfigMap(source.name.clone())),
+        );
+        found.extend(
+            from.secret_ref
+                .as_ref()
+                .map(|source| Reference::Secret(source.name.clone())),
+        );
     }
-    for from in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
-        found.extend(from.config_map_key_ref.as_ref().map(|key| Reference::ConfigMap(key.name.clone())));
-        found.extend(from.secret_key_ref.as_ref().map(|key| Reference::Secret(key.name.clone())));
+    for from in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|variable| variable.value_from.as_ref())
+    {
+        found.extend(
+            from.config_map_key_ref
+                .as_ref()
+                .map(|key| Reference::ConfigMap(key.name.clone())),
+        );
+        found.extend(
+            from.secret_key_ref
+                .as_ref()
+                .map(|key| Reference::Secret(key.name.clone())),
+        );
     }
     found
 }
@@ -76,7 +97,10 @@ impl Environment {
 
     fn into_list(mut self) -> Vec<(String, String)> {
         let order = std::mem::take(&mut self.order);
-        order.into_iter().filter_map(|name| self.values.remove_entry(&name)).collect()
+        order
+            .into_iter()
+            .filter_map(|name| self.values.remove_entry(&name))
+            .collect()
     }
 }
 
@@ -90,7 +114,9 @@ fn values_from(pod: &Pod, from: &EnvFrom, sources: &Sources) -> Result<Vec<(Stri
             None => refuse(format!("configmap {:?} not found", source.name)),
         };
     }
-    let Some(source) = &from.secret_ref else { return Ok(Vec::new()) };
+    let Some(source) = &from.secret_ref else {
+        return Ok(Vec::new());
+    };
     match sources.secrets.get(&source.name) {
         Some(found) => found
             .data
@@ -115,12 +141,18 @@ fn value_of(
         let known = |name: &str| made.values.get(name).or_else(|| sources.services.get(name)).cloned();
         return Ok(Some(expand(value, known)));
     }
-    let Some(from) = &variable.value_from else { return Ok(Some(String::new())) };
+    let Some(from) = &variable.value_from else {
+        return Ok(Some(String::new()));
+    };
     if let Some(field) = &from.field_ref {
-        return downward_api::field(pod, &field.field_path, &sources.facts).map(Some).map_err(ConfigError);
+        return downward_api::field(pod, &field.field_path, &sources.facts)
+            .map(Some)
+            .map_err(ConfigError);
     }
     if let Some(selector) = &from.resource_field_ref {
-        return downward_api::resource(pod, Some(container), selector, &sources.facts).map(Some).map_err(ConfigError);
+        return downward_api::resource(pod, Some(container), selector, &sources.facts)
+            .map(Some)
+            .map_err(ConfigError);
     }
     if let Some(key) = &from.config_map_key_ref {
         let optional = key.optional == Some(true);
@@ -129,7 +161,15 @@ fn value_of(
         };
         return match found.data.as_ref().and_then(|data| data.get(&key.key)) {
             Some(value) => Ok(Some(value.clone())),
-            None => missing(optional, format!("couldn't find key {} in ConfigMap {}/{}", key.key, namespace(pod), key.name)),
+            None => missing(
+                optional,
+                format!(
+                    "couldn't find key {} in ConfigMap {}/{}",
+                    key.key,
+                    namespace(pod),
+                    key.name
+                ),
+            ),
         };
     }
     if let Some(key) = &from.secret_key_ref {
@@ -139,11 +179,22 @@ fn value_of(
         };
         return match found.data.as_ref().and_then(|data| data.get(&key.key)) {
             Some(value) => text_of(&value.0, pod, &key.name, &key.key).map(Some),
-            None => missing(optional, format!("couldn't find key {} in Secret {}/{}", key.key, namespace(pod), key.name)),
+            None => missing(
+                optional,
+                format!(
+                    "couldn't find key {} in Secret {}/{}",
+                    key.key,
+                    namespace(pod),
+                    key.name
+                ),
+            ),
         };
     }
     if from.file_key_ref.is_some() {
-        return refuse(format!("variable {}: fileKeyRef is not supported by this node", variable.name));
+        return refuse(format!(
+            "variable {}: fileKeyRef is not supported by this node",
+            variable.name
+        ));
     }
     Ok(Some(String::new()))
 }
@@ -155,7 +206,10 @@ fn missing(optional: bool, text: String) -> Result<Option<String>> {
 fn text_of(bytes: &[u8], pod: &Pod, name: &str, key: &str) -> Result<String> {
     match String::from_utf8(bytes.to_vec()) {
         Ok(text) if !text.contains('\0') => Ok(text),
-        _ => refuse(format!("key {key} of Secret {}/{name} cannot be a variable: it is not text", namespace(pod))),
+        _ => refuse(format!(
+            "key {key} of Secret {}/{name} cannot be a variable: it is not text",
+            namespace(pod)
+        )),
     }
 }
 
@@ -182,15 +236,27 @@ mod tests {
 
     #[test]
     fn env_overrules_env_from_and_may_refer_to_it_and_to_services() {
-        let made = make(json!({"name": "c", "envFrom": [{"prefix": "x-", "configMapRef": {"name": "m"}}],
-            "env": [{"name": "x-b", "value": "3"}, {"name": "c", "value": "$(x-a)$(x-b)$(S_HOST)"}]}));
-        assert_eq!(made.unwrap(), [pair("x-a", "1"), pair("x-b", "3"), pair("c", "1310.0.0.1"), pair("S_HOST", "10.0.0.1")]);
+        let made = make(
+            json!({"name": "c", "envFrom": [{"prefix": "x-", "configMapRef": {"name": "m"}}],
+            "env": [{"name": "x-b", "value": "3"}, {"name": "c", "value": "$(x-a)$(x-b)$(S_HOST)"}]}),
+        );
+        assert_eq!(
+            made.unwrap(),
+            [
+                pair("x-a", "1"),
+                pair("x-b", "3"),
+                pair("c", "1310.0.0.1"),
+                pair("S_HOST", "10.0.0.1")
+            ]
+        );
     }
 
     #[test]
     fn a_missing_source_is_an_error_unless_it_is_optional() {
-        let key = |optional: bool| json!({"name": "c", "env": [{"name": "v", "valueFrom":
-            {"configMapKeyRef": {"name": "m", "key": "z", "optional": optional}}}]});
+        let key = |optional: bool| {
+            json!({"name": "c", "env": [{"name": "v", "valueFrom":
+            {"configMapKeyRef": {"name": "m", "key": "z", "optional": optional}}}]})
+        };
         assert_eq!(make(key(false)).unwrap_err().0, "couldn't find key z in ConfigMap n/m");
         assert_eq!(make(key(true)).unwrap(), [pair("S_HOST", "10.0.0.1")]);
     }

@@ -25,18 +25,30 @@ pub(crate) struct PodNames {
 pub(crate) fn pod_names(pod: &Pod, cluster_domain: &str) -> Result<PodNames> {
     let spec = spec(pod);
     if let Some(own) = spec.hostname_override.as_deref() {
-        return Ok(PodNames { hostname: truncate(own), domain: String::new() });
+        return Ok(PodNames {
+            hostname: truncate(own),
+            domain: String::new(),
+        });
     }
     let hostname = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty());
     if let Some(why) = hostname.and_then(dns1123_label_error) {
-        return refuse(format!("pod Hostname {:?} is not a valid DNS label: {why}", hostname.unwrap_or_default()));
+        return refuse(format!(
+            "pod Hostname {:?} is not a valid DNS label: {why}",
+            hostname.unwrap_or_default()
+        ));
     }
     let subdomain = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty());
     if let Some(why) = subdomain.and_then(dns1123_label_error) {
-        return refuse(format!("pod Subdomain {:?} is not a valid DNS label: {why}", subdomain.unwrap_or_default()));
+        return refuse(format!(
+            "pod Subdomain {:?} is not a valid DNS label: {why}",
+            subdomain.unwrap_or_default()
+        ));
     }
     let domain = subdomain.map(|subdomain| format!("{subdomain}.{}.svc.{cluster_domain}", namespace(pod)));
-    Ok(PodNames { hostname: truncate(hostname.unwrap_or(name(pod))), domain: domain.unwrap_or_default() })
+    Ok(PodNames {
+        hostname: truncate(hostname.unwrap_or(name(pod))),
+        domain: domain.unwrap_or_default(),
+    })
 }
 
 /// What `hostname` prints inside: the fully qualified name if the pod asks for it and it fits.
@@ -100,10 +112,18 @@ mod tests {
 
     #[test]
     fn the_file_names_the_pod_with_its_domain_and_its_aliases() {
-        let names = PodNames { hostname: "a".into(), domain: "b.n.svc.cluster.local".into() };
-        let alias = HostAlias { ip: "1.2.3.4".into(), hostnames: Some(vec!["x".into(), "y".into()]) };
+        let names = PodNames {
+            hostname: "a".into(),
+            domain: "b.n.svc.cluster.local".into(),
+        };
+        let alias = HostAlias {
+            ip: "1.2.3.4".into(),
+            hostnames: Some(vec!["x".into(), "y".into()]),
+        };
         let file = pod_hosts_file(&[IpAddr::from([10, 0, 0, 1])], &names, &[alias]);
         assert!(file.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
-        assert!(file.ends_with("10.0.0.1\ta.b.n.svc.cluster.local\ta\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"));
+        assert!(
+            file.ends_with("10.0.0.1\ta.b.n.svc.cluster.local\ta\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n")
+        );
     }
 }

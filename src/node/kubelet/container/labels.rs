@@ -30,7 +30,9 @@ pub(crate) fn sandbox_labels(pod: &Pod) -> BTreeMap<String, String> {
 
 pub(crate) fn sandbox_annotations(pod: &Pod) -> BTreeMap<String, String> {
     let mut annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    let grace = spec(pod).termination_grace_period_seconds.unwrap_or(crate::worker_defaults::GRACE_SECONDS);
+    let grace = spec(pod)
+        .termination_grace_period_seconds
+        .unwrap_or(crate::worker_defaults::GRACE_SECONDS);
     annotations.insert(GRACE_PERIOD.to_owned(), grace.to_string());
     annotations
 }
@@ -52,18 +54,30 @@ pub(crate) fn container_annotations(
     attempt: u32,
     image_reference: &str,
 ) -> BTreeMap<String, String> {
-    let grace = spec(pod).termination_grace_period_seconds.unwrap_or(crate::worker_defaults::GRACE_SECONDS);
+    let grace = spec(pod)
+        .termination_grace_period_seconds
+        .unwrap_or(crate::worker_defaults::GRACE_SECONDS);
     let mut annotations: BTreeMap<String, String> = [
         (HASH, container_hash(container)),
         (RESTART_COUNT, attempt.to_string()),
-        (TERMINATION_MESSAGE_PATH, container.termination_message_path.clone().unwrap_or_default()),
-        (TERMINATION_MESSAGE_POLICY, container.termination_message_policy.clone().unwrap_or_default()),
+        (
+            TERMINATION_MESSAGE_PATH,
+            container.termination_message_path.clone().unwrap_or_default(),
+        ),
+        (
+            TERMINATION_MESSAGE_POLICY,
+            container.termination_message_policy.clone().unwrap_or_default(),
+        ),
         (GRACE_PERIOD, grace.to_string()),
         (IMAGE_REFERENCE, image_reference.to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
-    if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) {
+    if let Some(hook) = container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.pre_stop.as_ref())
+    {
         annotations.insert(PRE_STOP.to_owned(), serde_json::to_string(hook).unwrap_or_default());
     }
     annotations
@@ -73,7 +87,9 @@ pub(crate) fn container_annotations(
 pub(crate) fn container_hash(container: &Container) -> String {
     let image = container.image.as_deref().unwrap_or_default();
     let bytes = container.name.bytes().chain([0]).chain(image.bytes());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     format!("{hash:08x}")
 }
 
@@ -83,16 +99,28 @@ pub(crate) fn hash_of(status: &ContainerStatus) -> Option<String> {
 
 /// The reference `status.imageID` shows.
 pub(crate) fn image_reference_of(status: &ContainerStatus) -> String {
-    status.annotations.get(IMAGE_REFERENCE).filter(|text| !text.is_empty()).unwrap_or(&status.image_id.0).clone()
+    status
+        .annotations
+        .get(IMAGE_REFERENCE)
+        .filter(|text| !text.is_empty())
+        .unwrap_or(&status.image_id.0)
+        .clone()
 }
 
 pub(crate) fn termination_message_path_of(status: &ContainerStatus) -> &str {
-    status.annotations.get(TERMINATION_MESSAGE_PATH).map(String::as_str).unwrap_or_default()
+    status
+        .annotations
+        .get(TERMINATION_MESSAGE_PATH)
+        .map(String::as_str)
+        .unwrap_or_default()
 }
 
 /// Whether the last lines of the log stand in for a missing message of a failed container.
 pub(crate) fn falls_back_to_logs(status: &ContainerStatus) -> bool {
-    status.annotations.get(TERMINATION_MESSAGE_POLICY).is_some_and(|policy| policy == "FallbackToLogsOnError")
+    status
+        .annotations
+        .get(TERMINATION_MESSAGE_POLICY)
+        .is_some_and(|policy| policy == "FallbackToLogsOnError")
 }
 
 /// Grace period of a container whose pod is known no more: seconds.

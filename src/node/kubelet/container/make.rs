@@ -23,10 +23,21 @@ pub(crate) struct Made<'a> {
     pub(crate) memory_capacity: i64,
 }
 
-pub(crate) fn container_config(pod: &Pod, container: &Container, made: Made<'_>, config: &Config) -> Result<ContainerConfig> {
+pub(crate) fn container_config(
+    pod: &Pod,
+    container: &Container,
+    made: Made<'_>,
+    config: &Config,
+) -> Result<ContainerConfig> {
     let reference = made.image.repo_digests.first().unwrap_or(&made.image.id.0).clone();
     let expand_all = |texts: Option<&Vec<String>>| -> Vec<String> {
-        let known = |name: &str| made.environment.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let known = |name: &str| {
+            made.environment
+                .iter()
+                .rev()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
         texts.into_iter().flatten().map(|text| expand(text, known)).collect()
     };
     Ok(ContainerConfig {
@@ -45,7 +56,10 @@ pub(crate) fn container_config(pod: &Pod, container: &Container, made: Made<'_>,
         stdin_once: container.stdin_once == Some(true),
         log_path: PathBuf::from(&container.name).join(format!("{}.log", made.attempt)),
         target_container: made.target,
-        stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
+        stop_signal: container
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.stop_signal.clone()),
         labels: container_labels(pod, container),
         annotations: container_annotations(pod, container, made.attempt, &reference),
         env: made.environment,

@@ -60,7 +60,10 @@ fn plan_mount(
     environment: &[(String, String)],
 ) -> Result<PlannedMount> {
     let Some(volume) = volumes.get(&mount.name) else {
-        return refuse(format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name));
+        return refuse(format!(
+            "cannot find volume {:?} to mount into container {:?}",
+            mount.name, container.name
+        ));
     };
     let container_path = Path::new("/").join(&mount.mount_path);
     let read_only = mount.read_only == Some(true) || volume.read_only;
@@ -104,18 +107,30 @@ fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Opt
 fn expand_all(expression: &str, environment: &[(String, String)]) -> Result<String> {
     let missing = std::cell::RefCell::new(Vec::new());
     let expanded = expand(expression, |name| {
-        let found = environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let found = environment
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone());
         if found.as_deref().is_none_or(str::is_empty) {
             missing.borrow_mut().push(name.to_owned());
         }
         found
     });
-    if missing.borrow().is_empty() { Ok(expanded) } else { refuse(format!("missing value for {:?}", missing.borrow().join(", "))) }
+    if missing.borrow().is_empty() {
+        Ok(expanded)
+    } else {
+        refuse(format!("missing value for {:?}", missing.borrow().join(", ")))
+    }
 }
 
 /// A pod manages `/etc/hosts` unless the container mounts something of its own there.
 pub(crate) fn manages_hosts_file(pod: &Pod, container: &Container, has_addresses: bool) -> bool {
-    let own = container.volume_mounts.iter().flatten().any(|mount| Path::new(&mount.mount_path) == Path::new(ETC_HOSTS));
+    let own = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .any(|mount| Path::new(&mount.mount_path) == Path::new(ETC_HOSTS));
     !own && (has_addresses || crate::pods::facts::is_host_network(pod))
 }
 
@@ -126,14 +141,20 @@ mod tests {
 
     fn plan(mount: serde_json::Value) -> Result<Option<PathBuf>> {
         let mount: VolumeMount = serde_json::from_value(mount).unwrap();
-        sub_path(&mount, &[("A".to_owned(), "x".to_owned()), ("B".to_owned(), "/y".to_owned())])
+        sub_path(
+            &mount,
+            &[("A".to_owned(), "x".to_owned()), ("B".to_owned(), "/y".to_owned())],
+        )
     }
 
     #[test]
     fn a_sub_path_is_expanded_and_stays_inside_its_volume() {
         let expression = |text| plan(json!({"name": "v", "mountPath": "/m", "subPathExpr": text}));
         assert_eq!(expression("$(A)/z").unwrap(), Some(PathBuf::from("x/z")));
-        assert_eq!(expression("$(B)").unwrap_err().0, "error SubPath `/y` must not be an absolute path");
+        assert_eq!(
+            expression("$(B)").unwrap_err().0,
+            "error SubPath `/y` must not be an absolute path"
+        );
         assert!(expression("$(C)").unwrap_err().0.starts_with("missing value for"));
         assert!(plan(json!({"name": "v", "mountPath": "/m", "subPath": "../x"})).is_err());
     }

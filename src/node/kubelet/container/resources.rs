@@ -4,7 +4,10 @@ use apimachinery::Quantity;
 use cri::{ContainerId, ContainerStatus, HugepageLimit, LinuxResources};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use semantics::qos::{QosClass, qos_class};
-use semantics::resources::{Amounts, amounts, container_limits, container_requests, has_pod_level_resources, is_sidecar, pod_limits, pod_requests};
+use semantics::resources::{
+    Amounts, amounts, container_limits, container_requests, has_pod_level_resources, is_sidecar, pod_limits,
+    pod_requests,
+};
 
 use crate::pods::facts::{containers, init_containers, is_critical, spec};
 
@@ -67,7 +70,9 @@ pub(crate) fn pod_resources(pod: &Pod, pids_max: Option<i64>) -> LinuxResources 
     let limited = |name: &str| -> Option<Quantity> {
         let limit = limits.get(name).copied().filter(|limit| !limit.is_zero())?;
         let everybody = containers(pod).iter().chain(init_containers(pod)).all(|container| {
-            container_limits(container).get(name).is_some_and(|limit| !limit.is_zero())
+            container_limits(container)
+                .get(name)
+                .is_some_and(|limit| !limit.is_zero())
         });
         (everybody || pod_level_limit(pod, name).is_some()).then_some(limit)
     };
@@ -76,7 +81,11 @@ pub(crate) fn pod_resources(pod: &Pod, pids_max: Option<i64>) -> LinuxResources 
     LinuxResources {
         cpu_period: Some(CPU_PERIOD),
         cpu_quota: limited("cpu").map(cpu_quota),
-        cpu_shares: Some(if best_effort { CPU_SHARES_MIN } else { cpu_shares(cpu_request) }),
+        cpu_shares: Some(if best_effort {
+            CPU_SHARES_MIN
+        } else {
+            cpu_shares(cpu_request)
+        }),
         memory_limit: limited("memory").map(Quantity::units),
         pids_limit: pids_max,
         hugepage_limits: hugepages(&limits),
@@ -97,11 +106,22 @@ pub(crate) fn container_resize(pod: &Pod, container: &Container, status: &Contai
     }
     let restarts_for = |resource: &str| {
         let policies = container.resize_policy.iter().flatten();
-        policies.into_iter().any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
+        policies
+            .into_iter()
+            .any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
     };
     let restarts = (cpu && restarts_for("cpu")) || (memory && restarts_for("memory"));
-    let resources = LinuxResources { oom_score_adj: has.oom_score_adj, hugepage_limits: has.hugepage_limits.clone(), ..wanted };
-    Some(Resize { id: status.id.clone(), name: container.name.clone(), resources, restarts })
+    let resources = LinuxResources {
+        oom_score_adj: has.oom_score_adj,
+        hugepage_limits: has.hugepage_limits.clone(),
+        ..wanted
+    };
+    Some(Resize {
+        id: status.id.clone(),
+        name: container.name.clone(),
+        resources,
+        restarts,
+    })
 }
 
 fn unlimited(quota: Option<i64>) -> Option<i64> {
@@ -109,7 +129,10 @@ fn unlimited(quota: Option<i64>) -> Option<i64> {
 }
 
 fn pod_level_limit(pod: &Pod, name: &str) -> Option<Quantity> {
-    let resources = spec(pod).resources.as_ref().filter(|resources| has_pod_level_resources(Some(resources)))?;
+    let resources = spec(pod)
+        .resources
+        .as_ref()
+        .filter(|resources| has_pod_level_resources(Some(resources)))?;
     amounts(resources.limits.as_ref()).get(name).copied()
 }
 
@@ -142,7 +165,10 @@ fn hugepages(limits: &Amounts) -> Vec<HugepageLimit> {
         .iter()
         .filter_map(|(name, limit)| {
             let size = Quantity::parse(name.strip_prefix("hugepages-")?).ok()?.units();
-            Some(HugepageLimit { page_size: page_size(size), limit_bytes: u64::try_from(limit.units()).unwrap_or(0) })
+            Some(HugepageLimit {
+                page_size: page_size(size),
+                limit_bytes: u64::try_from(limit.units()).unwrap_or(0),
+            })
         })
         .collect()
 }
@@ -166,7 +192,11 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 
 }
 
 fn burstable_score(pod: &Pod, container: &Container, memory_capacity: i64) -> i64 {
-    let request_of = |container: &Container| container_requests(container).get("memory").map_or(0, |bytes| bytes.units());
+    let request_of = |container: &Container| {
+        container_requests(container)
+            .get("memory")
+            .map_or(0, |bytes| bytes.units())
+    };
     let share = |bytes: i64| {
         let thousandths = i128::from(bytes) * 1000 / i128::from(memory_capacity);
         1000 - i64::try_from(thousandths).unwrap_or(1000)
@@ -183,10 +213,19 @@ fn burstable_score(pod: &Pod, container: &Container, memory_capacity: i64) -> i6
 
 /// What the pod asks for beyond its containers, in equal parts: bytes for each.
 fn extra_of_pod(pod: &Pod, request_of: impl Fn(&Container) -> i64) -> i64 {
-    let own = spec(pod).resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let Some(total) = amounts(own).get("memory").map(|bytes| bytes.units()) else { return 0 };
-    let all = containers(pod).iter().chain(init_containers(pod).iter().filter(|init| is_sidecar(init)));
-    let (sum, count) = all.fold((0_i64, 0_i64), |(sum, count), container| (sum + request_of(container), count + 1));
+    let own = spec(pod)
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref());
+    let Some(total) = amounts(own).get("memory").map(|bytes| bytes.units()) else {
+        return 0;
+    };
+    let all = containers(pod)
+        .iter()
+        .chain(init_containers(pod).iter().filter(|init| is_sidecar(init)));
+    let (sum, count) = all.fold((0_i64, 0_i64), |(sum, count), container| {
+        (sum + request_of(container), count + 1)
+    });
     (total - sum).max(0) / count.max(1)
 }
 
@@ -201,9 +240,14 @@ mod tests {
 
     #[test]
     fn requests_become_shares_and_limits_quota_and_memory() {
-        let pod = pod(json!([{"name": "a", "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}}}]));
+        let pod = pod(
+            json!([{"name": "a", "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}}}]),
+        );
         let made = container_resources(&pod, &containers(&pod)[0], 1 << 30);
-        assert_eq!((made.cpu_shares, made.cpu_quota, made.memory_limit), (Some(512), Some(100_000), Some(64 << 20)));
+        assert_eq!(
+            (made.cpu_shares, made.cpu_quota, made.memory_limit),
+            (Some(512), Some(100_000), Some(64 << 20))
+        );
     }
 
     #[test]

@@ -43,9 +43,17 @@ pub(crate) fn sandbox_config(
     let mut annotations = sandbox_annotations(pod);
     annotations.insert(super::labels::BOOT_ID.to_owned(), config.boot_id.clone());
     Ok(PodSandboxConfig {
-        pod: PodIdentity { uid: uid(pod).to_owned(), name: name(pod).to_owned(), namespace: namespace(pod).to_owned() },
+        pod: PodIdentity {
+            uid: uid(pod).to_owned(),
+            name: name(pod).to_owned(),
+            namespace: namespace(pod).to_owned(),
+        },
         attempt,
-        hostname: if is_host_network(pod) { String::new() } else { kernel_hostname(pod, &names)? },
+        hostname: if is_host_network(pod) {
+            String::new()
+        } else {
+            kernel_hostname(pod, &names)?
+        },
         dns,
         log_directory: config.pod_log_directory(namespace(pod), name(pod), uid(pod)),
         port_mappings: port_mappings(pod),
@@ -53,14 +61,22 @@ pub(crate) fn sandbox_config(
         annotations,
         namespaces: namespaces(pod, user_namespace),
         sysctls: sysctls(pod),
-        cgroup_parent: CgroupParent { qos_class: cri_qos(pod) },
+        cgroup_parent: CgroupParent {
+            qos_class: cri_qos(pod),
+        },
         resources: pod_resources(pod, config.pod_pids_max),
     })
 }
 
 fn namespaces(pod: &Pod, user_namespace: Option<IdMapping>) -> NamespaceOptions {
     let spec = spec(pod);
-    let mode = |of_node: Option<bool>| if of_node == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
+    let mode = |of_node: Option<bool>| {
+        if of_node == Some(true) {
+            NamespaceMode::Node
+        } else {
+            NamespaceMode::Pod
+        }
+    };
     NamespaceOptions {
         network: mode(spec.host_network),
         ipc: mode(spec.host_ipc),
@@ -77,10 +93,17 @@ fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
     if is_host_network(pod) {
         return Vec::new();
     }
-    let all = containers(pod).iter().chain(init_containers(pod)).flat_map(|container| container.ports.iter().flatten());
+    let all = containers(pod)
+        .iter()
+        .chain(init_containers(pod))
+        .flat_map(|container| container.ports.iter().flatten());
     all.filter_map(|port| {
         let host_port = u16::try_from(port.host_port?).ok().filter(|port| *port != 0)?;
-        let host_ip = port.host_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified());
+        let host_ip = port
+            .host_ip
+            .as_deref()
+            .and_then(|ip| ip.parse::<IpAddr>().ok())
+            .filter(|ip| !ip.is_unspecified());
         Some(PortMapping {
             protocol: match port.protocol.as_deref() {
                 Some("UDP") => Protocol::Udp,
@@ -97,14 +120,28 @@ fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
 
 /// The sysctls with dots; both spellings are legal in the spec.
 fn sysctls(pod: &Pod) -> BTreeMap<String, String> {
-    let wanted = spec(pod).security_context.as_ref().and_then(|context| context.sysctls.as_ref());
-    wanted.into_iter().flatten().map(|sysctl| (dotted(&sysctl.name), sysctl.value.clone())).collect()
+    let wanted = spec(pod)
+        .security_context
+        .as_ref()
+        .and_then(|context| context.sysctls.as_ref());
+    wanted
+        .into_iter()
+        .flatten()
+        .map(|sysctl| (dotted(&sysctl.name), sysctl.value.clone()))
+        .collect()
 }
 
 /// `net/ipv4/conf/eth0.1/x` → `net.ipv4.conf.eth0/1.x`: the separator that comes first tells the spelling.
 fn dotted(name: &str) -> String {
     match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-        Some(b'/') => name.chars().map(|character| match character { '/' => '.', '.' => '/', other => other }).collect(),
+        Some(b'/') => name
+            .chars()
+            .map(|character| match character {
+                '/' => '.',
+                '.' => '/',
+                other => other,
+            })
+            .collect(),
         _ => name.to_owned(),
     }
 }
@@ -123,7 +160,10 @@ pub(crate) fn check_sysctls(pod: &Pod, allowed_unsafe: &[String]) -> Result<()> 
         if is_host_network(pod) && name.starts_with("net.") {
             return refuse(format!("forbidden sysctl: {name:?} not allowed with host net enabled"));
         }
-        let of_ipc = name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name == "kernel.sem" || name.starts_with("fs.mqueue.");
+        let of_ipc = name.starts_with("kernel.shm")
+            || name.starts_with("kernel.msg")
+            || name == "kernel.sem"
+            || name.starts_with("fs.mqueue.");
         if spec(pod).host_ipc == Some(true) && of_ipc {
             return refuse(format!("forbidden sysctl: {name:?} not allowed with host ipc enabled"));
         }
@@ -145,8 +185,12 @@ mod tests {
     #[test]
     fn unsafe_sysctls_are_refused_unless_the_node_allows_them() {
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [],
-            "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}})).unwrap();
-        assert_eq!(check_sysctls(&pod, &[]).unwrap_err().0, "forbidden sysctl: \"kernel.msgmax\" not allowlisted");
+            "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}}))
+        .unwrap();
+        assert_eq!(
+            check_sysctls(&pod, &[]).unwrap_err().0,
+            "forbidden sysctl: \"kernel.msgmax\" not allowlisted"
+        );
         assert!(check_sysctls(&pod, &["kernel.msg*".to_owned()]).is_ok());
     }
 }

@@ -28,7 +28,11 @@ pub(crate) fn security_context(
         return refuse("procMount Unmasked needs hostUsers: false");
     }
     Ok(LinuxContainerSecurityContext {
-        privilege: if privileged { Privilege::Privileged } else { Privilege::Confined(capabilities(own.capabilities.as_ref())) },
+        privilege: if privileged {
+            Privilege::Privileged
+        } else {
+            Privilege::Confined(capabilities(own.capabilities.as_ref()))
+        },
         user: user.map_or(RunAsUser::Image, RunAsUser::Uid),
         run_as_group: group,
         supplemental_groups: supplemental_groups(&pod_context)?,
@@ -38,7 +42,11 @@ pub(crate) fn security_context(
         },
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         read_only_root_filesystem: own.read_only_root_filesystem == Some(true),
-        seccomp: if privileged { SeccompProfile::Unconfined } else { seccomp(&pod_context, &own, seccomp_profiles)? },
+        seccomp: if privileged {
+            SeccompProfile::Unconfined
+        } else {
+            seccomp(&pod_context, &own, seccomp_profiles)?
+        },
         proc_mount: match own.proc_mount.as_deref() {
             Some("Unmasked") => ProcMount::Unmasked,
             _ => ProcMount::Default,
@@ -57,8 +65,12 @@ fn id(value: Option<i64>, field: &str) -> Result<Option<u32>> {
 }
 
 fn supplemental_groups(context: &PodSecurityContext) -> Result<Vec<u32>> {
-    let all = context.fs_group.into_iter().chain(context.supplemental_groups.iter().flatten().copied());
-    all.filter_map(|group| id(Some(group), "supplementalGroups").transpose()).collect()
+    let all = context
+        .fs_group
+        .into_iter()
+        .chain(context.supplemental_groups.iter().flatten().copied());
+    all.filter_map(|group| id(Some(group), "supplementalGroups").transpose())
+        .collect()
 }
 
 fn capabilities(own: Option<&core::Capabilities>) -> Capabilities {
@@ -78,14 +90,18 @@ fn seccomp(pod: &PodSecurityContext, own: &SecurityContext, profiles: &Path) -> 
     match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
         ("RuntimeDefault", _) => Ok(SeccompProfile::RuntimeDefault),
         ("Unconfined", _) => Ok(SeccompProfile::Unconfined),
-        ("Localhost", Some(name)) if !name.is_empty() && is_inside(name) => Ok(SeccompProfile::Localhost(profiles.join(name))),
+        ("Localhost", Some(name)) if !name.is_empty() && is_inside(name) => {
+            Ok(SeccompProfile::Localhost(profiles.join(name)))
+        }
         ("Localhost", _) => refuse("localhostProfile must be set if seccompProfile type is Localhost."),
         (other, _) => refuse(format!("seccompProfile type {other} is not supported")),
     }
 }
 
 fn is_inside(name: &str) -> bool {
-    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    Path::new(name)
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 fn verify_non_root(
@@ -110,7 +126,9 @@ fn verify_non_root(
         Ok(0) => refuse(format!("container has runAsNonRoot and image will run as root {whose}")),
         Ok(_) => Ok(()),
         Err(_) if user.is_empty() => refuse(format!("container has runAsNonRoot and image will run as root {whose}")),
-        Err(_) => refuse(format!("container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {whose}")),
+        Err(_) => refuse(format!(
+            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {whose}"
+        )),
     }
 }
 
@@ -121,19 +139,35 @@ mod tests {
 
     fn make(pod: serde_json::Value, own: serde_json::Value, user: &str) -> Result<LinuxContainerSecurityContext> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
-            "spec": {"containers": [], "securityContext": pod}})).unwrap();
+            "spec": {"containers": [], "securityContext": pod}}))
+        .unwrap();
         let container: Container = serde_json::from_value(json!({"name": "c", "securityContext": own})).unwrap();
         let image = Image {
-            id: cri::ImageId::default(), repo_tags: vec![], repo_digests: vec![], size_bytes: 0,
-            config: cri::ImageConfig { user: user.to_owned(), ..Default::default() }, pinned: false,
+            id: cri::ImageId::default(),
+            repo_tags: vec![],
+            repo_digests: vec![],
+            size_bytes: 0,
+            config: cri::ImageConfig {
+                user: user.to_owned(),
+                ..Default::default()
+            },
+            pinned: false,
         };
         security_context(&pod, &container, &image, Path::new("/profiles"))
     }
 
     #[test]
     fn the_containers_word_counts_before_the_pods() {
-        let made = make(json!({"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4]}), json!({"runAsUser": 5}), "").unwrap();
-        assert_eq!((made.user, made.run_as_group, made.supplemental_groups), (RunAsUser::Uid(5), Some(2), vec![3, 4]));
+        let made = make(
+            json!({"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4]}),
+            json!({"runAsUser": 5}),
+            "",
+        )
+        .unwrap();
+        assert_eq!(
+            (made.user, made.run_as_group, made.supplemental_groups),
+            (RunAsUser::Uid(5), Some(2), vec![3, 4])
+        );
         assert_eq!(made.seccomp, SeccompProfile::RuntimeDefault);
     }
 
@@ -141,9 +175,17 @@ mod tests {
     fn run_as_non_root_is_verified_against_spec_and_image() {
         let non_root = json!({"runAsNonRoot": true});
         let text = |user| make(non_root.clone(), json!({}), user).unwrap_err().0;
-        assert_eq!(text(""), "container has runAsNonRoot and image will run as root (pod: \"p_n(u)\", container: c)");
+        assert_eq!(
+            text(""),
+            "container has runAsNonRoot and image will run as root (pod: \"p_n(u)\", container: c)"
+        );
         assert!(text("nginx").contains("image has non-numeric user (nginx), cannot verify user is non-root"));
         assert!(make(non_root.clone(), json!({}), "1000:0").is_ok());
-        assert!(make(non_root, json!({"runAsUser": 0}), "1000").unwrap_err().0.starts_with("container's runAsUser breaks non-root policy"));
+        assert!(
+            make(non_root, json!({"runAsUser": 0}), "1000")
+                .unwrap_err()
+                .0
+                .starts_with("container's runAsUser breaks non-root policy")
+        );
     }
 }

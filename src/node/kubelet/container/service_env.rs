@@ -17,7 +17,10 @@ pub(crate) fn service_variables(services: &[Service], namespace: &str, links: bo
             chosen.insert(name, service);
         }
     }
-    chosen.into_iter().flat_map(|(name, service)| variables_of(name, service)).collect()
+    chosen
+        .into_iter()
+        .flat_map(|(name, service)| variables_of(name, service))
+        .collect()
 }
 
 fn cluster_ip(service: &Service) -> Option<&str> {
@@ -28,7 +31,11 @@ fn cluster_ip(service: &Service) -> Option<&str> {
 fn variables_of(name: &str, service: &Service) -> Vec<(String, String)> {
     let prefix = variable_name(name);
     let address = cluster_ip(service).unwrap_or_default();
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
     let mut all = vec![(format!("{prefix}_SERVICE_HOST"), address.to_owned())];
     for (index, port) in ports.iter().enumerate() {
         let number = port.port.to_string();
@@ -36,7 +43,10 @@ fn variables_of(name: &str, service: &Service) -> Vec<(String, String)> {
             all.push((format!("{prefix}_SERVICE_PORT"), number.clone()));
         }
         if let Some(port_name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-            all.push((format!("{prefix}_SERVICE_PORT_{}", variable_name(port_name)), number.clone()));
+            all.push((
+                format!("{prefix}_SERVICE_PORT_{}", variable_name(port_name)),
+                number.clone(),
+            ));
         }
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let url = format!("{}://{}", protocol.to_lowercase(), host_port(address, port.port));
@@ -75,7 +85,11 @@ mod tests {
                 "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 443, "name": "https"}]}}))
             .unwrap()
         };
-        let services = [service("kubernetes", "default"), service("foo-bar", "a"), service("other", "b")];
+        let services = [
+            service("kubernetes", "default"),
+            service("foo-bar", "a"),
+            service("other", "b"),
+        ];
         let without = service_variables(&services, "a", false);
         assert_eq!(without["KUBERNETES_SERVICE_HOST"], "10.0.0.1");
         assert!(!without.contains_key("FOO_BAR_SERVICE_HOST"));

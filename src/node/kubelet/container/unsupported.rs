@@ -12,24 +12,49 @@ pub(crate) fn check(pod: &Pod) -> Result<()> {
     if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
         return unsupported("spec.resourceClaims (dynamic resource allocation)");
     }
-    if let Some(profile) = spec.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref())
+    if let Some(profile) = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.app_armor_profile.as_ref())
         && profile.type_ == "Localhost"
     {
         return unsupported("an AppArmor profile of type Localhost");
     }
-    if spec.security_context.as_ref().is_some_and(|context| context.windows_options.is_some()) {
+    if spec
+        .security_context
+        .as_ref()
+        .is_some_and(|context| context.windows_options.is_some())
+    {
         return unsupported("spec.securityContext.windowsOptions");
     }
-    containers(pod).iter().chain(init_containers(pod)).try_for_each(check_container)
+    containers(pod)
+        .iter()
+        .chain(init_containers(pod))
+        .try_for_each(check_container)
 }
 
 fn check_container(container: &Container) -> Result<()> {
-    let unsupported = |what: &str| refuse(format!("container {}: {what} is not supported by this node", container.name));
-    if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+    let unsupported = |what: &str| {
+        refuse(format!(
+            "container {}: {what} is not supported by this node",
+            container.name
+        ))
+    };
+    if container
+        .volume_devices
+        .as_ref()
+        .is_some_and(|devices| !devices.is_empty())
+    {
         return unsupported("volumeDevices (raw block volumes)");
     }
-    let Some(context) = &container.security_context else { return Ok(()) };
-    if context.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Localhost") {
+    let Some(context) = &container.security_context else {
+        return Ok(());
+    };
+    if context
+        .app_armor_profile
+        .as_ref()
+        .is_some_and(|profile| profile.type_ == "Localhost")
+    {
         return unsupported("an AppArmor profile of type Localhost");
     }
     if context.windows_options.is_some() {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use cri::{ContainerFilter, ImageId};
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::events::Severity;
 use crate::eviction::measure::{Measures, Shortage, shortages};
 use crate::eviction::rank::{PodUsage, explain, rank};
-use crate::events::Severity;
 use crate::images::{Disk, ImageGc, plan_image_gc, unused_images};
 use crate::node::{Pressure, PressureState};
-use crate::pods::{Eviction, PodHandle};
 use crate::pods::facts::uid;
+use crate::pods::{Eviction, PodHandle};
 use crate::services::Services;
 
 /// The kernel has no event for most of what is measured.
@@ -36,7 +36,14 @@ pub(crate) struct EvictionManager {
 
 impl EvictionManager {
     pub(crate) fn new(services: Arc<Services>, pressure: Arc<PressureState>) -> Self {
-        Self { services, pressure, seen: BTreeMap::new(), evicted: None, images: ImageGc::default(), images_checked: None }
+        Self {
+            services,
+            pressure,
+            seen: BTreeMap::new(),
+            evicted: None,
+            images: ImageGc::default(),
+            images_checked: None,
+        }
     }
 
     /// Runs until its caller ends it.
@@ -48,14 +55,24 @@ impl EvictionManager {
     }
 
     async fn look(&mut self) {
-        let images = self.services.images.fs_info().await.map(|info| info.images.mountpoint).unwrap_or_default();
+        let images = self
+            .services
+            .images
+            .fs_info()
+            .await
+            .map(|info| info.images.mountpoint)
+            .unwrap_or_default();
         self.collect_images(&images).await;
         let found = self.measure(&images);
         self.tell(&found);
         let Some(first) = found.first() else { return };
         if first.pressure == Pressure::Disk {
             self.free_disk().await;
-            if self.measure(&images).iter().all(|shortage| shortage.pressure != Pressure::Disk) {
+            if self
+                .measure(&images)
+                .iter()
+                .all(|shortage| shortage.pressure != Pressure::Disk)
+            {
                 return;
             }
         }
@@ -65,7 +82,10 @@ impl EvictionManager {
     }
 
     fn measure(&self, images: &std::path::Path) -> Vec<Shortage> {
-        shortages(&Measures::take(&self.services.config.root_directory, images), &self.services.config.eviction)
+        shortages(
+            &Measures::take(&self.services.config.root_directory, images),
+            &self.services.config.eviction,
+        )
     }
 
     fn tell(&mut self, found: &[Shortage]) {
@@ -79,7 +99,9 @@ impl EvictionManager {
     }
 
     fn is_waiting_for_the_last(&self) -> bool {
-        let Some((uid, at)) = &self.evicted else { return false };
+        let Some((uid, at)) = &self.evicted else {
+            return false;
+        };
         let is_active = self.services.pods_table.get(uid).is_some_and(|pod| pod.is_active());
         is_active && self.services.clock.monotonic().saturating_sub(*at) < EVICTED_GOES_IN
     }
@@ -87,9 +109,13 @@ impl EvictionManager {
     async fn evict_one(&mut self, shortage: &Shortage) {
         let node = &self.services.config.node_name;
         let text = format!("Attempting to reclaim {}", shortage.resource);
-        self.services.events.node(node, Severity::Warning, "EvictionThresholdMet", text);
+        self.services
+            .events
+            .node(node, Severity::Warning, "EvictionThresholdMet", text);
         let pods = self.usage().await;
-        let Some((pod, usage)) = rank(shortage.pressure, &pods).first().copied() else { return };
+        let Some((pod, usage)) = rank(shortage.pressure, &pods).first().copied() else {
+            return;
+        };
         let message = format!(
             "The node was low on resource: {}. Threshold quantity: {}, available: {}. {}",
             shortage.resource,
@@ -97,7 +123,9 @@ impl EvictionManager {
             shortage.available,
             explain(shortage.pressure, pod, usage)
         );
-        self.services.events.pod(pod, Severity::Warning, "Evicted", message.clone());
+        self.services
+            .events
+            .pod(pod, Severity::Warning, "Evicted", message.clone());
         if let Some(handle) = self.services.pods_table.get(uid(pod)) {
             handle.inputs.evict(Eviction {
                 reason: "Evicted".to_owned(),
@@ -125,13 +153,23 @@ impl EvictionManager {
                 usage.processes += stats.processes.count;
                 for container in &stats.containers {
                     usage.disk += container.writable_layer.used_bytes;
-                    usage.containers.push((container.name.clone(), container.memory.working_set_bytes, container.writable_layer.used_bytes));
+                    usage.containers.push((
+                        container.name.clone(),
+                        container.memory.working_set_bytes,
+                        container.writable_layer.used_bytes,
+                    ));
                 }
                 usage
             })
         };
         let active = self.services.pods_table.all().into_iter().filter(PodHandle::is_active);
-        active.filter_map(|pod| pod.pod()).map(|pod| { let usage = usage_of(uid(&pod)); (pod, usage) }).collect()
+        active
+            .filter_map(|pod| pod.pod())
+            .map(|pod| {
+                let usage = usage_of(uid(&pod));
+                (pod, usage)
+            })
+            .collect()
     }
 
     async fn images_in_use(&self) -> Option<BTreeSet<ImageId>> {
@@ -147,20 +185,40 @@ impl EvictionManager {
 
     async fn collect_images(&mut self, mountpoint: &std::path::Path) {
         let now = self.services.clock.monotonic();
-        if self.images_checked.is_some_and(|at| now.saturating_sub(at) < IMAGES_EVERY) {
+        if self
+            .images_checked
+            .is_some_and(|at| now.saturating_sub(at) < IMAGES_EVERY)
+        {
             return;
         }
         self.images_checked = Some(now);
-        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else { return };
+        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else {
+            return;
+        };
         let wall = self.services.clock.now();
         self.images.observe(&images, &used, wall);
-        let Ok(disk) = linux::system::disk_info(mountpoint) else { return };
-        let disk = Disk { capacity: disk.total_bytes, available: disk.available_bytes };
-        self.remove(plan_image_gc(&images, &used, &self.images, disk, self.services.config.image_gc, wall)).await;
+        let Ok(disk) = linux::system::disk_info(mountpoint) else {
+            return;
+        };
+        let disk = Disk {
+            capacity: disk.total_bytes,
+            available: disk.available_bytes,
+        };
+        self.remove(plan_image_gc(
+            &images,
+            &used,
+            &self.images,
+            disk,
+            self.services.config.image_gc,
+            wall,
+        ))
+        .await;
     }
 
     async fn free_disk(&self) {
-        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else { return };
+        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else {
+            return;
+        };
         self.remove(unused_images(&images, &used)).await;
     }
 
@@ -170,7 +228,12 @@ impl EvictionManager {
                 Ok(()) => tracing::info!(%image, "an image that nobody uses is removed"),
                 Err(error) => {
                     let text = format!("failed to remove image {image}: {error}");
-                    self.services.events.node(&self.services.config.node_name, Severity::Warning, "FreeDiskSpaceFailed", text);
+                    self.services.events.node(
+                        &self.services.config.node_name,
+                        Severity::Warning,
+                        "FreeDiskSpaceFailed",
+                        text,
+                    );
                 }
             }
         }

@@ -40,20 +40,33 @@ impl Measures {
     pub(crate) fn take(root: &Path, images: &Path) -> Self {
         let disk = |path: &Path| {
             let info = linux::system::disk_info(path).ok()?;
-            Some(Disk { capacity: info.total_bytes, available: info.available_bytes, inodes: info.inodes, inodes_free: info.inodes_free })
+            Some(Disk {
+                capacity: info.total_bytes,
+                available: info.available_bytes,
+                inodes: info.inodes,
+                inodes_free: info.inodes_free,
+            })
         };
         Self {
             // Unknown memory counts as enough.
             memory_available: linux::system::memory_info().map_or(u64::MAX, |memory| memory.available_bytes),
             node_disk: disk(root),
-            image_disk: if images.as_os_str().is_empty() { None } else { disk(images) },
+            image_disk: if images.as_os_str().is_empty() {
+                None
+            } else {
+                disk(images)
+            },
             pids: pids(),
         }
     }
 }
 
 fn pids() -> Option<(u64, u64)> {
-    let most: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok()?.trim().parse().ok()?;
+    let most: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
     // The fourth field: running/all.
     let now: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
@@ -95,12 +108,25 @@ pub(crate) fn shortages(measures: &Measures, thresholds: &Thresholds) -> Vec<Sho
             });
         }
     };
-    disk(measures.node_disk, thresholds.nodefs_available_percent, thresholds.nodefs_inodes_free_percent);
-    disk(measures.image_disk, thresholds.imagefs_available_percent, thresholds.nodefs_inodes_free_percent);
+    disk(
+        measures.node_disk,
+        thresholds.nodefs_available_percent,
+        thresholds.nodefs_inodes_free_percent,
+    );
+    disk(
+        measures.image_disk,
+        thresholds.imagefs_available_percent,
+        thresholds.nodefs_inodes_free_percent,
+    );
     if let Some((free, most)) = measures.pids {
         let least = most / 100 * thresholds.pids_available_percent;
         if free < least {
-            found.push(Shortage { pressure: Pressure::Pid, resource: "pids", threshold: least.to_string(), available: free.to_string() });
+            found.push(Shortage {
+                pressure: Pressure::Pid,
+                resource: "pids",
+                threshold: least.to_string(),
+                available: free.to_string(),
+            });
         }
     }
     found
@@ -112,11 +138,24 @@ mod tests {
 
     #[test]
     fn a_shortage_names_what_is_left_and_what_should_be() {
-        let disk = Disk { capacity: 1000, available: 500, inodes: 1000, inodes_free: 10 };
-        let measures = Measures { memory_available: 50 << 20, node_disk: Some(disk), image_disk: None, pids: Some((1, 100)) };
+        let disk = Disk {
+            capacity: 1000,
+            available: 500,
+            inodes: 1000,
+            inodes_free: 10,
+        };
+        let measures = Measures {
+            memory_available: 50 << 20,
+            node_disk: Some(disk),
+            image_disk: None,
+            pids: Some((1, 100)),
+        };
         let found = shortages(&measures, &Thresholds::default());
         let names: Vec<&str> = found.iter().map(|shortage| shortage.resource).collect();
         assert_eq!(names, ["memory", "inodes"]);
-        assert_eq!((found[0].threshold.as_str(), found[0].available.as_str()), ("100Mi", "50Mi"));
+        assert_eq!(
+            (found[0].threshold.as_str(), found[0].available.as_str()),
+            ("100Mi", "50Mi")
+        );
     }
 }

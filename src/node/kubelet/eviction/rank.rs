@@ -37,7 +37,11 @@ fn key(pressure: Pressure, (pod, usage): &(Pod, PodUsage)) -> (bool, i32, i128, 
 
 /// How much more than its request the pod uses.
 fn excess(pressure: Pressure, pod: &Pod, usage: &PodUsage) -> i128 {
-    let request = |name: &str| pod_requests(spec(pod)).get(name).map_or(0, |amount| i128::from(amount.units()));
+    let request = |name: &str| {
+        pod_requests(spec(pod))
+            .get(name)
+            .map_or(0, |amount| i128::from(amount.units()))
+    };
     match pressure {
         Pressure::Memory => i128::from(usage.memory) - request("memory"),
         Pressure::Disk => i128::from(usage.disk) - request("ephemeral-storage"),
@@ -55,12 +59,20 @@ pub(crate) fn explain(pressure: Pressure, pod: &Pod, usage: &PodUsage) -> String
     let mut text = String::new();
     for (name, memory, disk) in &usage.containers {
         let used = if pressure == Pressure::Memory { *memory } else { *disk };
-        let spec = containers(pod).iter().chain(init_containers(pod)).find(|container| container.name == *name);
-        let request = spec.and_then(|container| container_requests(container).get(resource).copied()).unwrap_or(apimachinery::Quantity::ZERO);
+        let spec = containers(pod)
+            .iter()
+            .chain(init_containers(pod))
+            .find(|container| container.name == *name);
+        let request = spec
+            .and_then(|container| container_requests(container).get(resource).copied())
+            .unwrap_or(apimachinery::Quantity::ZERO);
         if i128::from(used) > i128::from(request.units()) {
             let used = apimachinery::Quantity::from_bytes(i64::try_from(used / 1024 * 1024).unwrap_or(i64::MAX));
             // Writing to a String cannot fail.
-            let _written = write!(text, "Container {name} was using {used}, request is {request}, has larger consumption of {resource}. ");
+            let _written = write!(
+                text,
+                "Container {name} was using {used}, request is {request}, has larger consumption of {resource}. "
+            );
         }
     }
     text
@@ -74,7 +86,14 @@ mod tests {
     fn pod(name: &str, priority: i32, request: &str, used: u64) -> (Pod, PodUsage) {
         let pod = json!({"metadata": {"uid": name}, "spec": {"priority": priority,
             "containers": [{"name": "c", "resources": {"requests": {"memory": request}}}]}});
-        (serde_json::from_value(pod).unwrap(), PodUsage { memory: used, containers: vec![("c".into(), used, 0)], ..PodUsage::default() })
+        (
+            serde_json::from_value(pod).unwrap(),
+            PodUsage {
+                memory: used,
+                containers: vec![("c".into(), used, 0)],
+                ..PodUsage::default()
+            },
+        )
     }
 
     #[test]
@@ -93,6 +112,9 @@ mod tests {
     #[test]
     fn the_message_names_who_used_more_than_it_asked_for() {
         let (pod, usage) = pod("a", 0, "1Mi", 2 << 20);
-        assert_eq!(explain(Pressure::Memory, &pod, &usage), "Container c was using 2Mi, request is 1Mi, has larger consumption of memory. ");
+        assert_eq!(
+            explain(Pressure::Memory, &pod, &usage),
+            "Container c was using 2Mi, request is 1Mi, has larger consumption of memory. "
+        );
     }
 }

@@ -19,7 +19,11 @@ pub struct GcPolicy {
 
 impl Default for GcPolicy {
     fn default() -> Self {
-        Self { high_percent: 85, low_percent: 80, min_age: Duration::from_mins(2) }
+        Self {
+            high_percent: 85,
+            low_percent: 80,
+            min_age: Duration::from_mins(2),
+        }
     }
 }
 
@@ -40,7 +44,10 @@ impl ImageGc {
     pub(crate) fn observe(&mut self, images: &[Image], used: &BTreeSet<ImageId>, now: Timestamp) {
         self.seen.retain(|id, _| images.iter().any(|image| image.id == *id));
         for image in images {
-            let seen = self.seen.entry(image.id.clone()).or_insert(Seen { first: now, used: Timestamp::UNIX_EPOCH });
+            let seen = self.seen.entry(image.id.clone()).or_insert(Seen {
+                first: now,
+                used: Timestamp::UNIX_EPOCH,
+            });
             if used.contains(&image.id) {
                 seen.used = now;
             }
@@ -68,7 +75,9 @@ pub(crate) fn plan_image_gc(
     policy: GcPolicy,
     now: Timestamp,
 ) -> Vec<ImageId> {
-    if disk.capacity == 0 || (disk.capacity - disk.available.min(disk.capacity)) * 100 < disk.capacity * policy.high_percent {
+    if disk.capacity == 0
+        || (disk.capacity - disk.available.min(disk.capacity)) * 100 < disk.capacity * policy.high_percent
+    {
         return Vec::new();
     }
     let target = disk.capacity / 100 * (100 - policy.low_percent);
@@ -79,7 +88,9 @@ pub(crate) fn plan_image_gc(
         .filter_map(|image| Some((image, gc.of(&image.id)?)))
         .filter(|(_, seen)| now.saturating_since(seen.first) >= policy.min_age)
         .collect();
-    free.sort_by(|left, right| (left.1.used, left.1.first, &left.0.id).cmp(&(right.1.used, right.1.first, &right.0.id)));
+    free.sort_by(|left, right| {
+        (left.1.used, left.1.first, &left.0.id).cmp(&(right.1.used, right.1.first, &right.0.id))
+    });
     let mut remove = Vec::new();
     for (image, _) in free {
         if missing == 0 {
@@ -93,7 +104,11 @@ pub(crate) fn plan_image_gc(
 
 /// Every image that nobody uses, for a node short of disk.
 pub(crate) fn unused_images(images: &[Image], used: &BTreeSet<ImageId>) -> Vec<ImageId> {
-    images.iter().filter(|image| !image.pinned && !used.contains(&image.id)).map(|image| image.id.clone()).collect()
+    images
+        .iter()
+        .filter(|image| !image.pinned && !used.contains(&image.id))
+        .map(|image| image.id.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -114,14 +129,28 @@ mod tests {
     #[test]
     fn the_longest_unused_go_first_and_pinned_or_used_ones_never() {
         let at = Timestamp::from_unix_seconds;
-        let images = [image("old", false), image("new", false), image("pinned", true), image("used", false)];
+        let images = [
+            image("old", false),
+            image("new", false),
+            image("pinned", true),
+            image("used", false),
+        ];
         let mut gc = ImageGc::default();
         gc.observe(&images, &[ImageId("new".into())].into(), at(100));
         let used = [ImageId("used".into())].into();
         gc.observe(&images, &used, at(500));
-        let disk = Disk { capacity: 100, available: 14 };
+        let disk = Disk {
+            capacity: 100,
+            available: 14,
+        };
         let plan = |disk| plan_image_gc(&images, &used, &gc, disk, GcPolicy::default(), at(500));
         assert_eq!(plan(disk), [ImageId("old".into()), ImageId("new".into())]);
-        assert!(plan(Disk { capacity: 100, available: 16 }).is_empty());
+        assert!(
+            plan(Disk {
+                capacity: 100,
+                available: 16
+            })
+            .is_empty()
+        );
     }
 }

@@ -53,12 +53,22 @@ impl Keyring {
             let (wanted_host, wanted_path) = wanted.split_once('/').unwrap_or((&wanted, ""));
             host_fits(host, wanted_host) && wanted_path.starts_with(path)
         };
-        self.entries.iter().filter(|(registry, _)| fits(registry)).map(|(_, auth)| auth).collect()
+        self.entries
+            .iter()
+            .filter(|(registry, _)| fits(registry))
+            .map(|(_, auth)| auth)
+            .collect()
     }
 }
 
 fn entries_of(secret: &Secret) -> BTreeMap<String, Entry> {
-    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.as_slice());
+    let data = |key: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(key))
+            .map(|bytes| bytes.0.as_slice())
+    };
     match secret.type_.as_deref() {
         Some("kubernetes.io/dockerconfigjson") => data(".dockerconfigjson")
             .and_then(|bytes| serde_json::from_slice::<DockerConfigJson>(bytes).ok())
@@ -71,9 +81,17 @@ fn entries_of(secret: &Secret) -> BTreeMap<String, Entry> {
 
 fn auth(entry: Entry) -> PullAuth {
     let decoded = base64::engine::general_purpose::STANDARD.decode(&entry.auth).ok();
-    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let decoded = decoded
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default();
     let (username, password) = decoded.split_once(':').unwrap_or_default();
-    let or = |own: String, other: &str| if own.is_empty() { other.trim_end_matches('\0').to_owned() } else { own };
+    let or = |own: String, other: &str| {
+        if own.is_empty() {
+            other.trim_end_matches('\0').to_owned()
+        } else {
+            own
+        }
+    };
     PullAuth {
         username: or(entry.username, username),
         password: or(entry.password, password),
@@ -86,8 +104,15 @@ fn auth(entry: Entry) -> PullAuth {
 fn normalise(registry: &str) -> String {
     let bare = registry.trim_start_matches("https://").trim_start_matches("http://");
     let bare = bare.trim_end_matches('/');
-    let bare = bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare);
-    if bare == "docker.io" { DEFAULT_REGISTRY.to_owned() } else { bare.to_owned() }
+    let bare = bare
+        .strip_suffix("/v1")
+        .or_else(|| bare.strip_suffix("/v2"))
+        .unwrap_or(bare);
+    if bare == "docker.io" {
+        DEFAULT_REGISTRY.to_owned()
+    } else {
+        bare.to_owned()
+    }
 }
 
 /// With its registry, as a keyring sees it.
@@ -96,7 +121,11 @@ fn full_name(image: &str) -> String {
     match first {
         Some(host) if host.contains(['.', ':']) || host == "localhost" => {
             let rest = &image[host.len()..];
-            if host == "docker.io" { format!("{DEFAULT_REGISTRY}{rest}") } else { image.to_owned() }
+            if host == "docker.io" {
+                format!("{DEFAULT_REGISTRY}{rest}")
+            } else {
+                image.to_owned()
+            }
         }
         Some(_) => format!("{DEFAULT_REGISTRY}/{image}"),
         None => format!("{DEFAULT_REGISTRY}/library/{image}"),
@@ -133,10 +162,15 @@ mod tests {
             "*.wild.example": {"auth": encode("wild:4")}
         }});
         let secret: Secret = serde_json::from_value(json!({"type": "kubernetes.io/dockerconfigjson",
-            "data": {".dockerconfigjson": encode(&config.to_string())}})).unwrap();
+            "data": {".dockerconfigjson": encode(&config.to_string())}}))
+        .unwrap();
         let keyring = Keyring::from_secrets([&secret]);
         let users = |image: &str| -> Vec<String> {
-            keyring.for_image(image).iter().map(|auth| auth.username.clone()).collect()
+            keyring
+                .for_image(image)
+                .iter()
+                .map(|auth| auth.username.clone())
+                .collect()
         };
         assert_eq!(users("registry.example/team/app:1"), ["narrow", "wide"]);
         assert_eq!(users("registry.example/other"), ["wide"]);

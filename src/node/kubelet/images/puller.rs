@@ -37,7 +37,11 @@ pub(crate) enum ImageState {
     /// A pull runs; the pod's bell rings when it ends.
     Pulling,
     /// Why there is none, in the words of `state.waiting`; a retry makes sense after `again_after`.
-    Failed { reason: &'static str, message: String, again_after: Option<Duration> },
+    Failed {
+        reason: &'static str,
+        message: String,
+        again_after: Option<Duration>,
+    },
 }
 
 pub(crate) struct ImagePuller {
@@ -58,13 +62,23 @@ struct State {
 enum Pull {
     Running,
     Done(ImageId),
-    Failed { at: Timestamp, reason: &'static str, message: String },
+    Failed {
+        at: Timestamp,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 impl ImagePuller {
     pub(crate) fn new(images: Arc<dyn ImageService>, events: EventRecorder, clock: Arc<dyn Clock>) -> Arc<Self> {
         let state = Mutex::new(State::default());
-        Arc::new(Self { images, events, clock, state, slots: Semaphore::new(PULLS_MAX) })
+        Arc::new(Self {
+            images,
+            events,
+            clock,
+            state,
+            slots: Semaphore::new(PULLS_MAX),
+        })
     }
 
     /// The image of a container, or what stands in its way. Starts a pull when one is due.
@@ -75,7 +89,11 @@ impl ImagePuller {
             Err(why) => {
                 let message = format!("Failed to apply default image tag {named:?}: {why}");
                 self.tell(&need, Severity::Warning, "InspectFailed", message.clone());
-                return ImageState::Failed { reason: "InvalidImageName", message, again_after: None };
+                return ImageState::Failed {
+                    reason: "InvalidImageName",
+                    message,
+                    again_after: None,
+                };
             }
         };
         let key = (uid(need.pod).to_owned(), image.clone());
@@ -87,7 +105,11 @@ impl ImagePuller {
                 Err(error) => return inspect_failed(&image, &error),
             },
             Some(Finished::Failed { reason, message, left }) => {
-                return ImageState::Failed { reason, message, again_after: Some(left) };
+                return ImageState::Failed {
+                    reason,
+                    message,
+                    again_after: Some(left),
+                };
             }
             None => {}
         }
@@ -112,7 +134,8 @@ impl ImagePuller {
         match self.images.image_status(image).await {
             Err(error) => Present::Answer(inspect_failed(image, &error)),
             Ok(Some(found)) => {
-                let message = format!("Container image {named:?} already present on machine and can be accessed by the pod");
+                let message =
+                    format!("Container image {named:?} already present on machine and can be accessed by the pod");
                 self.tell(need, Severity::Normal, "Pulled", message);
                 Present::Answer(ImageState::Ready(Box::new(found)))
             }
@@ -120,7 +143,11 @@ impl ImagePuller {
                 let message = format!("Container image {named:?} is not present with pull policy of Never");
                 self.tell(need, Severity::Warning, "ErrImageNeverPull", message.clone());
                 let again_after = Some(crate::worker::BACK_OFF_FIRST);
-                Present::Answer(ImageState::Failed { reason: "ErrImageNeverPull", message, again_after })
+                Present::Answer(ImageState::Failed {
+                    reason: "ErrImageNeverPull",
+                    message,
+                    again_after,
+                })
             }
             Ok(None) => Present::No,
         }
@@ -139,7 +166,11 @@ impl ImagePuller {
             Pull::Failed { at, reason, message } => {
                 let shown = self.clock.now().saturating_since(*at);
                 let left = TELL_FOR.checked_sub(shown).filter(|left| !left.is_zero())?;
-                Some(Finished::Failed { reason, message: message.clone(), left })
+                Some(Finished::Failed {
+                    reason,
+                    message: message.clone(),
+                    left,
+                })
             }
         }
     }
@@ -164,10 +195,21 @@ impl ImagePuller {
         if let Some((left, last)) = waiting {
             let text = format!("Back-off pulling image {image:?}");
             self.tell(&need, Severity::Normal, "BackOff", text.clone());
-            return ImageState::Failed { reason: "ImagePullBackOff", message: format!("{text}: {last}"), again_after: Some(left) };
+            return ImageState::Failed {
+                reason: "ImagePullBackOff",
+                message: format!("{text}: {last}"),
+                again_after: Some(left),
+            };
         }
         self.tell(&need, Severity::Normal, "Pulling", format!("Pulling image {image:?}"));
-        let pull = Arc::clone(self).pull(need.pod.clone(), need.kind, need.container.name.clone(), need.keyring, key, image);
+        let pull = Arc::clone(self).pull(
+            need.pod.clone(),
+            need.kind,
+            need.container.name.clone(),
+            need.keyring,
+            key,
+            image,
+        );
         let inputs = Arc::clone(need.inputs);
         env::spawn(async move {
             pull.await;
@@ -197,8 +239,16 @@ impl ImagePuller {
                     Ok(Some(found)) => found.size_bytes,
                     _ => 0,
                 };
-                let span = |since: Duration| go_duration(Duration::from_millis(now.saturating_sub(since).as_millis().try_into().unwrap_or(u64::MAX)));
-                let text = format!("Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.", span(began), span(asked));
+                let span = |since: Duration| {
+                    go_duration(Duration::from_millis(
+                        now.saturating_sub(since).as_millis().try_into().unwrap_or(u64::MAX),
+                    ))
+                };
+                let text = format!(
+                    "Successfully pulled image {image:?} in {} ({} including waiting). Image size: {size} bytes.",
+                    span(began),
+                    span(asked)
+                );
                 self.events.container(&pod, about, Severity::Normal, "Pulled", text);
                 Pull::Done(id)
             }
@@ -207,7 +257,12 @@ impl ImagePuller {
                 self.events.container(&pod, about, Severity::Warning, "Failed", text);
                 let (reason, message) = pull_error(&image, &error);
                 let at = self.clock.now();
-                self.state.lock().back_offs.entry(key.0.clone()).or_default().started_again(&image, at);
+                self.state
+                    .lock()
+                    .back_offs
+                    .entry(key.0.clone())
+                    .or_default()
+                    .started_again(&image, at);
                 Pull::Failed { at, reason, message }
             }
         };
@@ -221,7 +276,10 @@ impl ImagePuller {
     /// Tries every credential that fits; without any, anonymously.
     async fn pull_with(&self, image: &str, pod: &Pod, keyring: &Keyring) -> cri::Result<ImageId> {
         let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-        let spec = ImageSpec { reference: image.to_owned(), annotations };
+        let spec = ImageSpec {
+            reference: image.to_owned(),
+            annotations,
+        };
         let credentials = keyring.for_image(image);
         let mut last = None;
         for auth in &credentials {
@@ -237,7 +295,8 @@ impl ImagePuller {
     }
 
     fn tell(&self, need: &ImageNeed<'_>, severity: Severity, reason: &str, message: String) {
-        self.events.container(need.pod, (need.kind, &need.container.name), severity, reason, message);
+        self.events
+            .container(need.pod, (need.kind, &need.container.name), severity, reason, message);
     }
 }
 
@@ -249,19 +308,28 @@ enum Present {
 enum Finished {
     Running,
     Pulled(ImageId),
-    Failed { reason: &'static str, message: String, left: Duration },
+    Failed {
+        reason: &'static str,
+        message: String,
+        left: Duration,
+    },
 }
 
 fn inspect_failed(image: &str, error: &cri::Error) -> ImageState {
     let message = format!("Failed to inspect image {image:?}: {error}");
-    ImageState::Failed { reason: "ImageInspectError", message, again_after: Some(crate::worker::BACK_OFF_FIRST) }
+    ImageState::Failed {
+        reason: "ImageInspectError",
+        message,
+        again_after: Some(crate::worker::BACK_OFF_FIRST),
+    }
 }
 
 fn pull_error(image: &str, error: &cri::Error) -> (&'static str, String) {
     match error {
-        cri::Error::RegistryUnavailable(text) => {
-            ("RegistryUnavailable", format!("image pull failed for {image} because the registry is unavailable: {text}"))
-        }
+        cri::Error::RegistryUnavailable(text) => (
+            "RegistryUnavailable",
+            format!("image pull failed for {image} because the registry is unavailable: {text}"),
+        ),
         cri::Error::InvalidImageName { .. } => ("InvalidImageName", error.to_string()),
         _ => ("ErrImagePull", error.to_string()),
     }
@@ -276,7 +344,10 @@ pub(crate) fn with_default_tag(image: &str) -> Result<String, String> {
     };
     let last_slash = without_digest.rfind('/').map_or(0, |at| at + 1);
     let (path, tag) = match without_digest[last_slash..].rfind(':') {
-        Some(colon) => (&without_digest[..last_slash + colon], Some(&without_digest[last_slash + colon + 1..])),
+        Some(colon) => (
+            &without_digest[..last_slash + colon],
+            Some(&without_digest[last_slash + colon + 1..]),
+        ),
         None => (without_digest, None),
     };
     let is_tag = |tag: &str| {
@@ -285,15 +356,22 @@ pub(crate) fn with_default_tag(image: &str) -> Result<String, String> {
     if path.is_empty() || path.ends_with('/') || tag.is_some_and(|tag| !is_tag(tag)) {
         return Err(invalid());
     }
-    let (host, name) = path.split_once('/').filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost").unwrap_or(("", path));
+    let (host, name) = path
+        .split_once('/')
+        .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
+        .unwrap_or(("", path));
     let is_name = |part: &str| {
         !part.is_empty()
-            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.-".contains(c))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.-".contains(c))
             && !part.starts_with(['.', '_', '-'])
             && !part.ends_with(['.', '_', '-'])
     };
     if name.chars().any(|c| c.is_ascii_uppercase()) {
-        return Err(format!("couldn't parse image name {image:?}: invalid reference format: repository name ({name}) must be lowercase"));
+        return Err(format!(
+            "couldn't parse image name {image:?}: invalid reference format: repository name ({name}) must be lowercase"
+        ));
     }
     if !name.split('/').all(is_name) || host.contains(char::is_whitespace) {
         return Err(invalid());
@@ -301,7 +379,11 @@ pub(crate) fn with_default_tag(image: &str) -> Result<String, String> {
     if digest.is_some_and(|digest| !digest.contains(':')) {
         return Err(invalid());
     }
-    Ok(if digest.is_none() && tag.is_none() { format!("{image}:latest") } else { image.to_owned() })
+    Ok(if digest.is_none() && tag.is_none() {
+        format!("{image}:latest")
+    } else {
+        image.to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -311,7 +393,10 @@ mod tests {
     #[test]
     fn a_reference_without_tag_and_digest_means_latest_and_a_bad_one_is_refused() {
         assert_eq!(with_default_tag("busybox").unwrap(), "busybox:latest");
-        assert_eq!(with_default_tag("r.example:5000/a/b").unwrap(), "r.example:5000/a/b:latest");
+        assert_eq!(
+            with_default_tag("r.example:5000/a/b").unwrap(),
+            "r.example:5000/a/b:latest"
+        );
         let pinned = format!("a@sha256:{}", "0".repeat(64));
         assert_eq!(with_default_tag(&pinned).unwrap(), pinned);
         for bad in ["", "Upper/case", "a//b", "a:!", "a b", "/x"] {

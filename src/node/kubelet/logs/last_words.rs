@@ -18,13 +18,17 @@ pub(crate) async fn last_words(container: &ContainerStatus) -> String {
 }
 
 fn read(container: &ContainerStatus) -> String {
-    let ContainerState::Exited { exit_code, reason, .. } = &container.state else { return String::new() };
+    let ContainerState::Exited { exit_code, reason, .. } = &container.state else {
+        return String::new();
+    };
     let path = std::path::Path::new("/").join(termination_message_path_of(container));
     let mount = container.mounts.iter().find(|mount| mount.container_path == path);
     let words = match mount.map(|mount| read_end(&mount.host_path, MESSAGE_BYTES_MAX)) {
         Some(Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Some(Err(error)) => return format!("Error on reading termination log {}: {error}", path.display()),
+        Some(Err(error)) => {
+            return format!("Error on reading termination log {}: {error}", path.display());
+        }
         None => String::new(),
     };
     let may_fall_back = *exit_code != 0 && *reason != ExitReason::StartError;
@@ -36,7 +40,9 @@ fn read(container: &ContainerStatus) -> String {
 
 fn end_of_log(path: &std::path::Path) -> String {
     // A CRI line has some 40 bytes of head: this much holds the end that is kept.
-    let Ok(bytes) = read_end(path, 64 * 1024) else { return String::new() };
+    let Ok(bytes) = read_end(path, 64 * 1024) else {
+        return String::new();
+    };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
@@ -50,7 +56,9 @@ fn end_of_log(path: &std::path::Path) -> String {
         }
     }
     let cut = words.len().saturating_sub(LOG_BYTES_MAX);
-    let cut = (cut..=words.len()).find(|at| words.is_char_boundary(*at)).unwrap_or(words.len());
+    let cut = (cut..=words.len())
+        .find(|at| words.is_char_boundary(*at))
+        .unwrap_or(words.len());
     words.split_off(cut)
 }
 

@@ -24,7 +24,12 @@ impl<'a> Line<'a> {
             _ => return None,
         };
         let tags = parts.next()?;
-        Some(Self { time, is_stderr, is_partial: tags.split(|byte| *byte == b':').next() == Some(b"P"), content: parts.next().unwrap_or_default() })
+        Some(Self {
+            time,
+            is_stderr,
+            is_partial: tags.split(|byte| *byte == b':').next() == Some(b"P"),
+            content: parts.next().unwrap_or_default(),
+        })
     }
 }
 
@@ -38,7 +43,11 @@ pub(crate) struct Renderer {
 
 impl Renderer {
     pub(crate) fn new(options: LogOptions) -> Self {
-        Self { options, continues: false, sent: 0 }
+        Self {
+            options,
+            continues: false,
+            sent: 0,
+        }
     }
 
     /// Nothing more may be sent.
@@ -48,13 +57,18 @@ impl Renderer {
 
     /// Appends what is to be sent of one line (without its newline).
     pub(crate) fn render(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
-        let Some(line) = Line::parse(bytes) else { return };
+        let Some(line) = Line::parse(bytes) else {
+            return;
+        };
         let is_wanted = match self.options.stream {
             StreamSelection::All => true,
             StreamSelection::Stdout => !line.is_stderr,
             StreamSelection::Stderr => line.is_stderr,
         };
-        let is_recent = self.options.since.is_none_or(|since| Timestamp::parse(line.time).is_some_and(|time| time >= since));
+        let is_recent = self
+            .options
+            .since
+            .is_none_or(|since| Timestamp::parse(line.time).is_some_and(|time| time >= since));
         if !is_wanted || !is_recent {
             return;
         }
@@ -83,7 +97,12 @@ mod tests {
     fn render(options: LogOptions) -> String {
         let mut renderer = Renderer::new(options);
         let mut out = Vec::new();
-        for line in ["2026-01-01T00:00:00.000000001Z stdout F one", "2026-01-01T00:00:01Z stderr P tw", "2026-01-01T00:00:01Z stderr F o", "torn"] {
+        for line in [
+            "2026-01-01T00:00:00.000000001Z stdout F one",
+            "2026-01-01T00:00:01Z stderr P tw",
+            "2026-01-01T00:00:01Z stderr F o",
+            "torn",
+        ] {
             renderer.render(line.as_bytes(), &mut out);
         }
         String::from_utf8(out).unwrap()
@@ -92,9 +111,33 @@ mod tests {
     #[test]
     fn parts_of_a_line_are_joined_and_options_choose_what_is_seen() {
         assert_eq!(render(LogOptions::default()), "one\ntwo\n");
-        assert_eq!(render(LogOptions { timestamps: true, ..Default::default() }), "2026-01-01T00:00:00.000000001Z one\n2026-01-01T00:00:01Z two\n");
-        assert_eq!(render(LogOptions { stream: StreamSelection::Stdout, ..Default::default() }), "one\n");
-        assert_eq!(render(LogOptions { limit_bytes: Some(5), ..Default::default() }), "one\nt");
-        assert_eq!(render(LogOptions { since: Timestamp::parse("2026-01-01T00:00:01Z"), ..Default::default() }), "two\n");
+        assert_eq!(
+            render(LogOptions {
+                timestamps: true,
+                ..Default::default()
+            }),
+            "2026-01-01T00:00:00.000000001Z one\n2026-01-01T00:00:01Z two\n"
+        );
+        assert_eq!(
+            render(LogOptions {
+                stream: StreamSelection::Stdout,
+                ..Default::default()
+            }),
+            "one\n"
+        );
+        assert_eq!(
+            render(LogOptions {
+                limit_bytes: Some(5),
+                ..Default::default()
+            }),
+            "one\nt"
+        );
+        assert_eq!(
+            render(LogOptions {
+                since: Timestamp::parse("2026-01-01T00:00:01Z"),
+                ..Default::default()
+            }),
+            "two\n"
+        );
     }
 }

@@ -41,9 +41,12 @@ impl LogOptions {
                     let seconds = seconds.ok_or_else(|| invalid("must be greater than 0"))?;
                     options.since = Some(now.saturating_sub(Duration::from_secs(seconds)));
                 }
-                "sinceTime" => options.since = Some(Timestamp::parse(value).ok_or_else(|| invalid("must be a RFC 3339 time"))?),
+                "sinceTime" => {
+                    options.since = Some(Timestamp::parse(value).ok_or_else(|| invalid("must be a RFC 3339 time"))?)
+                }
                 "tailLines" => {
-                    options.tail_lines = Some(u64::try_from(number()?).map_err(|_| invalid("must be greater than or equal to 0"))?);
+                    options.tail_lines =
+                        Some(u64::try_from(number()?).map_err(|_| invalid("must be greater than or equal to 0"))?);
                 }
                 "limitBytes" => {
                     let bytes = u64::try_from(number()?).ok().filter(|bytes| *bytes > 0);
@@ -54,7 +57,9 @@ impl LogOptions {
                         "" | "All" => StreamSelection::All,
                         "Stdout" => StreamSelection::Stdout,
                         "Stderr" => StreamSelection::Stderr,
-                        _ => return Err(invalid("supported values: \"All\", \"Stderr\", \"Stdout\"")),
+                        _ => {
+                            return Err(invalid("supported values: \"All\", \"Stderr\", \"Stdout\""));
+                        }
                     }
                 }
                 _ => {}

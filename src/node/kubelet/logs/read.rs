@@ -35,14 +35,20 @@ pub(crate) async fn read_log(
     }
     let follow = options.follow;
     let watches = if follow { Some(watch_log(path)?) } else { None };
-    let mut reader = LogReader { renderer: Renderer::new(options), pending: Vec::new(), out };
+    let mut reader = LogReader {
+        renderer: Renderer::new(options),
+        pending: Vec::new(),
+        out,
+    };
     loop {
         // Asked before the last read, so that nothing written before the end is missed.
         let was_alive = *alive.borrow_and_update();
         if !reader.drain(&mut file).await? {
             return Ok(());
         }
-        let Some(watches) = &watches else { return Ok(()) };
+        let Some(watches) = &watches else {
+            return Ok(());
+        };
         if let Some(next) = rotated(path, &file).await {
             reader.drain(&mut file).await?;
             file = next;
@@ -67,7 +73,10 @@ pub(crate) async fn read_log(
 }
 
 /// Wakes when the file grows, and when another one takes its name.
-#[expect(deprecated, reason = "the watches own their descriptor and keep it while they live; the other constructor is unsafe")]
+#[expect(
+    deprecated,
+    reason = "the watches own their descriptor and keep it while they live; the other constructor is unsafe"
+)]
 fn watch_log(path: &Path) -> std::io::Result<AsyncFd<Watches>> {
     let watches = Watches::new().map_err(std::io::Error::other)?;
     watches.watch_file(path).map_err(std::io::Error::other)?;
@@ -116,7 +125,8 @@ impl LogReader {
             if self.renderer.is_full() {
                 break;
             }
-            self.renderer.render(&self.pending[start..start + length], &mut rendered);
+            self.renderer
+                .render(&self.pending[start..start + length], &mut rendered);
             start += length + 1;
         }
         self.pending.drain(..start);
@@ -179,9 +189,14 @@ mod tests {
     async fn the_tail_counts_lines_from_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("0.log");
-        let lines: String = (0..5000).map(|n| format!("2026-01-01T00:00:00Z stdout F line {n}\n")).collect();
+        let lines: String = (0..5000)
+            .map(|n| format!("2026-01-01T00:00:00Z stdout F line {n}\n"))
+            .collect();
         std::fs::write(&path, lines).unwrap();
-        let tail = |lines| LogOptions { tail_lines: Some(lines), ..LogOptions::default() };
+        let tail = |lines| LogOptions {
+            tail_lines: Some(lines),
+            ..LogOptions::default()
+        };
         assert_eq!(collect(&path, tail(2)).await, "line 4998\nline 4999\n");
         assert_eq!(collect(&path, tail(0)).await, "");
         assert_eq!(collect(&path, tail(3000)).await.lines().count(), 3000);
@@ -193,14 +208,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("0.log");
         let append = |text: &str| {
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&path)
+                .unwrap();
             writeln!(file, "2026-01-01T00:00:00Z stdout F {text}").unwrap();
         };
         append("one");
         let (out, mut chunks) = mpsc::channel(4);
         let (alive, liveness) = watch::channel(true);
-        let options = LogOptions { follow: true, ..LogOptions::default() };
-        let reading = { let path = path.clone(); env::spawn(async move { read_log(&path, options, liveness, out).await }) };
+        let options = LogOptions {
+            follow: true,
+            ..LogOptions::default()
+        };
+        let reading = {
+            let path = path.clone();
+            env::spawn(async move { read_log(&path, options, liveness, out).await })
+        };
         assert_eq!(chunks.recv().await.unwrap(), "one\n");
         append("two");
         assert_eq!(chunks.recv().await.unwrap(), "two\n");

@@ -29,8 +29,16 @@ pub(crate) struct NodeFacts {
 
 impl NodeFacts {
     pub(crate) fn read(config: &Config, runtime: &cri::RuntimeVersion) -> Self {
-        let file = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let boot_id = if config.boot_id.is_empty() { file("/proc/sys/kernel/random/boot_id") } else { config.boot_id.clone() };
+        let file = |path: &str| {
+            std::fs::read_to_string(path)
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let boot_id = if config.boot_id.is_empty() {
+            file("/proc/sys/kernel/random/boot_id")
+        } else {
+            config.boot_id.clone()
+        };
         Self {
             machine_id: file("/etc/machine-id"),
             system_uuid: file("/sys/class/dmi/id/product_uuid"),
@@ -73,7 +81,11 @@ pub(crate) fn labels(config: &Config) -> BTreeMap<String, String> {
 
 /// The object a node registers with.
 pub(crate) fn new_node(config: &Config) -> Value {
-    let taints: Vec<Value> = config.register_taints.iter().filter_map(|taint| parse_taint(taint)).collect();
+    let taints: Vec<Value> = config
+        .register_taints
+        .iter()
+        .filter_map(|taint| parse_taint(taint))
+        .collect();
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -147,7 +159,11 @@ pub(crate) fn status(inputs: &StatusInputs<'_>, old: &Value) -> Value {
 }
 
 fn amounts(amounts: &Amounts) -> Value {
-    amounts.iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect::<Map<String, Value>>().into()
+    amounts
+        .iter()
+        .map(|(name, amount)| (name.clone(), amount.to_string().into()))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 fn addresses(config: &Config) -> Value {
@@ -158,10 +174,18 @@ fn addresses(config: &Config) -> Value {
 }
 
 fn images(images: &[Image]) -> Value {
-    let mut sorted: Vec<&Image> = images.iter().filter(|image| !image.repo_tags.is_empty() || !image.repo_digests.is_empty()).collect();
+    let mut sorted: Vec<&Image> = images
+        .iter()
+        .filter(|image| !image.repo_tags.is_empty() || !image.repo_digests.is_empty())
+        .collect();
     sorted.sort_by(|left, right| (right.size_bytes, &left.id).cmp(&(left.size_bytes, &right.id)));
     let told = sorted.into_iter().take(IMAGES_MAX).map(|image| {
-        let names: Vec<&String> = image.repo_digests.iter().chain(&image.repo_tags).take(NAMES_PER_IMAGE_MAX).collect();
+        let names: Vec<&String> = image
+            .repo_digests
+            .iter()
+            .chain(&image.repo_tags)
+            .take(NAMES_PER_IMAGE_MAX)
+            .collect();
         json!({"names": names, "sizeBytes": image.size_bytes})
     });
     told.collect()
@@ -172,7 +196,10 @@ const CONDITIONS: [(Pressure, &str, [&str; 2], [&str; 2]); 3] = [
     (
         Pressure::Memory,
         "MemoryPressure",
-        ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+        [
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+        ],
         ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
     ),
     (
@@ -192,8 +219,12 @@ const CONDITIONS: [(Pressure, &str, [&str; 2], [&str; 2]); 3] = [
 fn conditions(inputs: &StatusInputs<'_>, old: &Value) -> Value {
     let now = inputs.now.to_seconds_string();
     let make = |kind: &str, status: &str, reason: &str, message: &str| {
-        let before = old["conditions"].as_array().and_then(|all| all.iter().find(|condition| condition["type"] == kind));
-        let since = before.filter(|before| before["status"] == status).and_then(|before| before["lastTransitionTime"].as_str());
+        let before = old["conditions"]
+            .as_array()
+            .and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+        let since = before
+            .filter(|before| before["status"] == status)
+            .and_then(|before| before["lastTransitionTime"].as_str());
         json!({"type": kind, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": now, "lastTransitionTime": since.unwrap_or(&now)})
     };
@@ -220,8 +251,13 @@ pub(crate) fn status_patch(old: &Value, wanted: &Value) -> Option<Value> {
                 patch.insert(field.clone(), value.clone());
             }
             "capacity" | "allocatable" => {
-                let differ: Map<String, Value> =
-                    value.as_object().into_iter().flatten().filter(|(name, amount)| old[field][*name] != **amount).map(|(name, amount)| (name.clone(), amount.clone())).collect();
+                let differ: Map<String, Value> = value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(name, amount)| old[field][*name] != **amount)
+                    .map(|(name, amount)| (name.clone(), amount.clone()))
+                    .collect();
                 if !differ.is_empty() {
                     changed = true;
                     patch.insert(field.clone(), differ.into());
@@ -248,7 +284,12 @@ pub(crate) fn status_patch(old: &Value, wanted: &Value) -> Option<Value> {
 
 /// The conditions of `list` that are among `ours`, without the time of their last heartbeat.
 fn without_heartbeats(list: &Value, ours: &Value) -> BTreeMap<String, Value> {
-    let kinds: BTreeSet<&str> = ours.as_array().into_iter().flatten().filter_map(|condition| condition["type"].as_str()).collect();
+    let kinds: BTreeSet<&str> = ours
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|condition| condition["type"].as_str())
+        .collect();
     let all = list.as_array().into_iter().flatten();
     all.filter_map(|condition| {
         let kind = condition["type"].as_str().filter(|kind| kinds.contains(kind))?;
@@ -272,10 +313,18 @@ mod tests {
         let mut config = Config::new("n", "/nonexistent");
         config.node_addresses = vec!["10.0.0.1".parse().unwrap()];
         let amounts: Amounts = [("cpu".to_owned(), apimachinery::Quantity::from_units(4))].into();
-        let capacity = Capacity { capacity: amounts.clone(), allocatable: amounts };
+        let capacity = Capacity {
+            capacity: amounts.clone(),
+            allocatable: amounts,
+        };
         let inputs = StatusInputs {
-            config: &config, facts: &NodeFacts::default(), capacity: &capacity, images: &[], pressure: &BTreeSet::new(),
-            port: 10250, now: Timestamp::from_unix_seconds(seconds),
+            config: &config,
+            facts: &NodeFacts::default(),
+            capacity: &capacity,
+            images: &[],
+            pressure: &BTreeSet::new(),
+            port: 10250,
+            now: Timestamp::from_unix_seconds(seconds),
         };
         status(&inputs, old)
     }
@@ -288,6 +337,9 @@ mod tests {
         old["capacity"]["cpu"] = "2".into();
         let patch = status_patch(&old, &wanted(&old, 10)).unwrap();
         assert_eq!(patch["status"]["capacity"], json!({"cpu": "4"}));
-        assert_eq!(wanted(&old, 10)["conditions"][3]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(
+            wanted(&old, 10)["conditions"][3]["lastTransitionTime"],
+            "1970-01-01T00:00:00Z"
+        );
     }
 }

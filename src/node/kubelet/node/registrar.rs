@@ -32,7 +32,9 @@ impl NodeRegistrar {
     /// Runs until its caller ends it.
     pub(crate) async fn run(self) {
         let name = self.services.config.node_name.clone();
-        self.services.events.node(&name, Severity::Normal, "Starting", "Starting kubelet.");
+        self.services
+            .events
+            .node(&name, Severity::Normal, "Starting", "Starting kubelet.");
         while let Err(error) = self.register().await {
             tracing::warn!(%error, "the node is not registered yet");
             env::sleep(RETRY).await;
@@ -72,7 +74,11 @@ impl NodeRegistrar {
         let config = &self.services.config;
         let every = config.lease_duration / RENEWALS;
         loop {
-            let uid = self.node.get(&node_key(&config.node_name)).map(|node| node.index.uid.clone()).unwrap_or_default();
+            let uid = self
+                .node
+                .get(&node_key(&config.node_name))
+                .map(|node| node.index.uid.clone())
+                .unwrap_or_default();
             let now = self.services.clock.now();
             let seconds = config.lease_duration.as_secs();
             let renewed = lease::renew(&self.services.client, &config.node_name, &uid, seconds, now).await;
@@ -112,7 +118,9 @@ impl NodeRegistrar {
     }
 
     async fn update_status(&self, told: Told) -> Result<(), ClientError> {
-        let Some(node) = self.current().await? else { return Ok(()) };
+        let Some(node) = self.current().await? else {
+            return Ok(());
+        };
         let images = self.services.images.list_images().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the images are not told");
             Vec::new()
@@ -134,7 +142,12 @@ impl NodeRegistrar {
             (None, Told::Changes) => return Ok(()),
         };
         let name = &self.services.config.node_name;
-        self.services.client.api::<Node>("").dynamic().patch_status(name, &Patch::Strategic(patch)).await?;
+        self.services
+            .client
+            .api::<Node>("")
+            .dynamic()
+            .patch_status(name, &Patch::Strategic(patch))
+            .await?;
         self.tell_changes(&node["status"], &wanted);
         Ok(())
     }
@@ -142,7 +155,9 @@ impl NodeRegistrar {
     fn tell_changes(&self, old: &Value, wanted: &Value) {
         let name = &self.services.config.node_name;
         for condition in wanted["conditions"].as_array().into_iter().flatten() {
-            let before = old["conditions"].as_array().and_then(|all| all.iter().find(|other| other["type"] == condition["type"]));
+            let before = old["conditions"]
+                .as_array()
+                .and_then(|all| all.iter().find(|other| other["type"] == condition["type"]));
             if before.is_some_and(|before| before["status"] == condition["status"]) {
                 continue;
             }
@@ -156,7 +171,12 @@ impl NodeRegistrar {
                 (Some("PIDPressure"), _) => "NodeHasSufficientPID",
                 _ => continue,
             };
-            self.services.events.node(name, Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+            self.services.events.node(
+                name,
+                Severity::Normal,
+                reason,
+                format!("Node {name} status is now: {reason}"),
+            );
         }
     }
 }

@@ -71,12 +71,22 @@ pub(crate) fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
 /// The container of a name, wherever it stands.
 pub(crate) fn find_container(pod: &Pod, name: &str) -> Option<(ContainerKind, Container)> {
     let named = |kind, found: Option<&Container>| found.map(|container| (kind, container.clone()));
-    named(ContainerKind::Regular, containers(pod).iter().find(|container| container.name == name))
-        .or_else(|| named(ContainerKind::Init, init_containers(pod).iter().find(|container| container.name == name)))
-        .or_else(|| {
-            let found = ephemeral_containers(pod).iter().find(|container| container.name == name)?;
-            Some((ContainerKind::Ephemeral, as_container(found)))
-        })
+    named(
+        ContainerKind::Regular,
+        containers(pod).iter().find(|container| container.name == name),
+    )
+    .or_else(|| {
+        named(
+            ContainerKind::Init,
+            init_containers(pod).iter().find(|container| container.name == name),
+        )
+    })
+    .or_else(|| {
+        let found = ephemeral_containers(pod)
+            .iter()
+            .find(|container| container.name == name)?;
+        Some((ContainerKind::Ephemeral, as_container(found)))
+    })
 }
 
 /// An ephemeral container has every field of a container; the few it may not use are empty by validation.
@@ -173,7 +183,10 @@ mod tests {
         .unwrap();
         assert!(restarts_after(&container, &spec, 42));
         assert!(!restarts_after(&container, &spec, 1));
-        let plain = Container { name: "b".into(), ..Container::default() };
+        let plain = Container {
+            name: "b".into(),
+            ..Container::default()
+        };
         assert!(restarts_after(&plain, &spec, 0));
     }
 }

@@ -75,8 +75,19 @@ pub(crate) struct Snapshot {
 
 impl Inputs {
     pub(crate) fn new(wanted: Wanted, rejection: Option<Rejection>) -> Self {
-        let state = State { wanted, gone: false, probes: BTreeMap::new(), eviction: None, rejection, refreshes: 0 };
-        Self { state: Mutex::new(state), bell: Notify::new(), ending: Notify::new() }
+        let state = State {
+            wanted,
+            gone: false,
+            probes: BTreeMap::new(),
+            eviction: None,
+            rejection,
+            refreshes: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            bell: Notify::new(),
+            ending: Notify::new(),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

@@ -5,5 +5,5 @@ mod inputs;
 mod table;
 
 pub(crate) use inputs::{Eviction, Inputs, Rejection, Snapshot};
-pub(crate) use table::{PodHandle, PodTable};
 pub use inputs::{Origin, Wanted};
+pub(crate) use table::{PodHandle, PodTable};

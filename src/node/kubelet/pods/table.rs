@@ -77,7 +77,13 @@ impl PodTable {
     /// What the other active pods leave of `allocatable`.
     pub(crate) fn free_for(&self, uid: &str, allocatable: &Amounts) -> Amounts {
         let mut free = allocatable.clone();
-        let others = self.pods.lock().iter().filter(|(other, _)| *other != uid).map(|(_, pod)| pod.clone()).collect::<Vec<_>>();
+        let others = self
+            .pods
+            .lock()
+            .iter()
+            .filter(|(other, _)| *other != uid)
+            .map(|(_, pod)| pod.clone())
+            .collect::<Vec<_>>();
         for pod in others.iter().filter(|pod| pod.is_active()) {
             let Some(pod) = pod.pod() else { continue };
             for (name, amount) in pod_requests(spec(&pod)) {

@@ -39,7 +39,11 @@ pub(crate) async fn check(
         };
     }
     if let Some(action) = &probe.tcp_socket {
-        let host = action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| pod_ip.to_owned());
+        let host = action
+            .host
+            .clone()
+            .filter(|host| !host.is_empty())
+            .unwrap_or_else(|| pod_ip.to_owned());
         return match resolve_port(&action.port, container) {
             Ok(port) => check_tcp(&host, port, limit).await,
             Err(why) => Seen::Unknown(why),
@@ -66,7 +70,11 @@ async fn check_exec(runtime: &dyn RuntimeService, id: &ContainerId, command: Vec
             let mut text = [output.stdout, output.stderr].concat();
             text.truncate(BODY_BYTES_MAX);
             let text = String::from_utf8_lossy(&text).into_owned();
-            if output.exit_code == 0 { Seen::Success } else { Seen::Failure(text) }
+            if output.exit_code == 0 {
+                Seen::Success
+            } else {
+                Seen::Failure(text)
+            }
         }
         Err(cri::Error::Timeout(text)) => Seen::Failure(format!("command timed out: {text}")),
         Err(error) => Seen::Unknown(error.to_string()),
@@ -76,7 +84,9 @@ async fn check_exec(runtime: &dyn RuntimeService, id: &ContainerId, command: Vec
 async fn check_http(request: Get, limit: Duration) -> Seen {
     let url = request.url();
     match env::timeout(limit, Box::pin(http::get(request))).await {
-        Err(_) => Seen::Failure(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")),
+        Err(_) => Seen::Failure(format!(
+            "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
         Ok(Err(why)) => Seen::Failure(why),
         Ok(Ok(answer)) if answer.redirects_away => {
             Seen::Warning(format!("Probe terminated redirects, Response body: {}", answer.body))
@@ -87,7 +97,11 @@ async fn check_http(request: Get, limit: Duration) -> Seen {
 }
 
 async fn check_tcp(host: &str, port: u16, limit: Duration) -> Seen {
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let address = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     match env::timeout(limit, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Seen::Success,
         Ok(Err(error)) => Seen::Failure(format!("dial tcp {address}: {}", describe(&error))),

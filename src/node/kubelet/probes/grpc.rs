@@ -16,7 +16,11 @@ const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNO
 const UNIMPLEMENTED: &str = "12";
 
 pub(crate) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Seen {
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let address = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     match env::timeout(limit, Box::pin(ask(host, port, &address, service))).await {
         Ok(seen) => seen,
         Err(_) => Seen::Failure(format!(
@@ -30,7 +34,12 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
     let refused = |why: String| Seen::Failure(format!("error: failed to connect service {address:?}: {why}"));
     let stream = match TcpStream::connect((host, port)).await {
         Ok(stream) => stream,
-        Err(error) => return refused(format!("connection error: desc = \"transport: Error while dialing: dial tcp {address}: {}\"", crate::probes::http::describe(&error))),
+        Err(error) => {
+            return refused(format!(
+                "connection error: desc = \"transport: Error while dialing: dial tcp {address}: {}\"",
+                crate::probes::http::describe(&error)
+            ));
+        }
     };
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = match handshake {
@@ -44,7 +53,9 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
         .header("te", "trailers")
         .header("user-agent", "kube-probe/1.36")
         .body(Full::new(frame(service)));
-    let Ok(request) = request else { return Seen::Unknown("the request cannot be made".to_owned()) };
+    let Ok(request) = request else {
+        return Seen::Unknown("the request cannot be made".to_owned());
+    };
     let answer = async move {
         let response = sender.send_request(request).await?;
         let head = response.headers().clone();
@@ -65,7 +76,10 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
             let trailers = body.trailers().cloned().unwrap_or_default();
             let find = |name: &str| {
                 let value = trailers.get(name).or_else(|| head.get(name));
-                value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+                value
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default()
+                    .to_owned()
             };
             judge(&find("grpc-status"), &find("grpc-message"), &body.to_bytes())
         }
@@ -99,14 +113,23 @@ fn judge(code: &str, message: &str, body: &[u8]) -> Seen {
     match code {
         "" | "0" => {}
         UNIMPLEMENTED => {
-            return Seen::Failure(format!("error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"));
+            return Seen::Failure(format!(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+            ));
         }
-        code => return Seen::Failure(format!("error: health rpc probe failed: rpc error: code = {code} desc = {message}")),
+        code => {
+            return Seen::Failure(format!(
+                "error: health rpc probe failed: rpc error: code = {code} desc = {message}"
+            ));
+        }
     }
     match status(body.get(5..).unwrap_or_default()) {
         SERVING => Seen::Success,
         other => {
-            let name = usize::try_from(other).ok().and_then(|other| STATUSES.get(other)).unwrap_or(&"UNKNOWN");
+            let name = usize::try_from(other)
+                .ok()
+                .and_then(|other| STATUSES.get(other))
+                .unwrap_or(&"UNKNOWN");
             Seen::Failure(format!("service unhealthy (responded with {name:?})"))
         }
     }
@@ -115,11 +138,16 @@ fn judge(code: &str, message: &str, body: &[u8]) -> Seen {
 /// Field 1 of `HealthCheckResponse`; the default is 0.
 fn status(message: &[u8]) -> u64 {
     match message {
-        [0x08, rest @ ..] => rest.iter().take(10).enumerate().scan(true, |more, (index, byte)| {
-            let part = (*more).then_some(u64::from(byte & 0x7f) << (7 * index.min(9)));
-            *more = byte & 0x80 != 0;
-            part
-        }).sum(),
+        [0x08, rest @ ..] => rest
+            .iter()
+            .take(10)
+            .enumerate()
+            .scan(true, |more, (index, byte)| {
+                let part = (*more).then_some(u64::from(byte & 0x7f) << (7 * index.min(9)));
+                *more = byte & 0x80 != 0;
+                part
+            })
+            .sum(),
         _ => 0,
     }
 }
@@ -132,7 +160,10 @@ mod tests {
     fn only_serving_is_healthy() {
         let body = |status: u8| [0, 0, 0, 0, 2, 0x08, status];
         assert_eq!(judge("0", "", &body(1)), Seen::Success);
-        assert_eq!(judge("0", "", &body(2)), Seen::Failure("service unhealthy (responded with \"NOT_SERVING\")".into()));
+        assert_eq!(
+            judge("0", "", &body(2)),
+            Seen::Failure("service unhealthy (responded with \"NOT_SERVING\")".into())
+        );
         assert!(matches!(judge("12", "no", &[]), Seen::Failure(text) if text.contains("does not implement")));
         assert_eq!(&frame("a")[..], [0, 0, 0, 0, 3, 0x0a, 1, b'a']);
     }

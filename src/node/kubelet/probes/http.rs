@@ -36,15 +36,30 @@ pub(crate) struct Get {
 
 impl Get {
     /// `pod_ip`: where to connect when the action names no host.
-    pub(crate) fn new(action: &HTTPGetAction, container: &Container, pod_ip: &str, user_agent: &str) -> Result<Self, String> {
-        let host = action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| pod_ip.to_owned());
+    pub(crate) fn new(
+        action: &HTTPGetAction,
+        container: &Container,
+        pod_ip: &str,
+        user_agent: &str,
+    ) -> Result<Self, String> {
+        let host = action
+            .host
+            .clone()
+            .filter(|host| !host.is_empty())
+            .unwrap_or_else(|| pod_ip.to_owned());
         if host.is_empty() {
             return Err("the pod has no address yet".to_owned());
         }
         let path = action.path.clone().unwrap_or_default();
-        let mut headers: Vec<(String, String)> =
-            action.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect();
-        let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        let mut headers: Vec<(String, String)> = action
+            .http_headers
+            .iter()
+            .flatten()
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect();
+        let has = |headers: &[(String, String)], name: &str| {
+            headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+        };
         if !has(&headers, "user-agent") {
             headers.push(("User-Agent".to_owned(), user_agent.to_owned()));
         }
@@ -52,22 +67,40 @@ impl Get {
             headers.push(("Accept".to_owned(), "*/*".to_owned()));
         }
         // An empty value means: do not send it.
-        headers.retain(|(name, value)| !(value.is_empty() && (name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("accept"))));
+        headers.retain(|(name, value)| {
+            !(value.is_empty() && (name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("accept")))
+        });
         Ok(Self {
-            tls: action.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            tls: action
+                .scheme
+                .as_deref()
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
             host,
             port: resolve_port(&action.port, container)?,
-            path: if path.starts_with('/') { path } else { format!("/{path}") },
+            path: if path.starts_with('/') {
+                path
+            } else {
+                format!("/{path}")
+            },
             headers,
         })
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+        format!(
+            "{}://{}{}",
+            if self.tls { "https" } else { "http" },
+            self.authority(),
+            self.path
+        )
     }
 }
 
@@ -77,39 +110,68 @@ pub(crate) fn resolve_port(port: &IntOrString, container: &Container) -> Result<
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => name.parse().ok().or_else(|| {
             let ports = container.ports.iter().flatten();
-            ports.into_iter().find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+            ports
+                .into_iter()
+                .find(|port| port.name.as_deref() == Some(name))
+                .map(|port| port.container_port)
         }),
     };
     let number = number.ok_or_else(|| match port {
         IntOrString::String(name) => format!("couldn't find port: {name}"),
         IntOrString::Int(_) => "invalid port number".to_owned(),
     })?;
-    u16::try_from(number).ok().filter(|number| *number != 0).ok_or_else(|| format!("invalid port number: {number}"))
+    u16::try_from(number)
+        .ok()
+        .filter(|number| *number != 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 /// Sends the request; redirects on the same host are followed. The caller sets the time limit.
 pub(crate) async fn get(mut request: Get) -> Result<Answer, String> {
     for _ in 0..=REDIRECTS_MAX {
-        let (answer, location) = send(&request).await.map_err(|why| format!("Get {:?}: {why}", request.url()))?;
-        let Some(location) = location.filter(|_| (300..400).contains(&answer.code)) else { return Ok(answer) };
+        let (answer, location) = send(&request)
+            .await
+            .map_err(|why| format!("Get {:?}: {why}", request.url()))?;
+        let Some(location) = location.filter(|_| (300..400).contains(&answer.code)) else {
+            return Ok(answer);
+        };
         match follow(&request, &location) {
             Some(next) => request = next,
-            None => return Ok(Answer { redirects_away: true, ..answer }),
+            None => {
+                return Ok(Answer {
+                    redirects_away: true,
+                    ..answer
+                });
+            }
         }
     }
-    Err(format!("Get {:?}: stopped after {REDIRECTS_MAX} redirects", request.url()))
+    Err(format!(
+        "Get {:?}: stopped after {REDIRECTS_MAX} redirects",
+        request.url()
+    ))
 }
 
 /// The next request, if the redirect stays on the host.
 fn follow(request: &Get, location: &str) -> Option<Get> {
     let uri: http::Uri = location.parse().ok()?;
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+    let path = uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+        .to_owned();
     match uri.host() {
-        None => Some(Get { path, ..request.clone() }),
+        None => Some(Get {
+            path,
+            ..request.clone()
+        }),
         Some(host) if host.trim_matches(['[', ']']) == request.host => {
             let tls = uri.scheme_str() == Some("https");
             let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-            Some(Get { tls, port, path, ..request.clone() })
+            Some(Get {
+                tls,
+                port,
+                path,
+                ..request.clone()
+            })
         }
         Some(_) => None,
     }
@@ -143,9 +205,18 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let text = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-    let mut built = http::Request::builder().method("GET").uri(&request.path).header("Connection", "close");
-    if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(text)?;
+    let mut built = http::Request::builder()
+        .method("GET")
+        .uri(&request.path)
+        .header("Connection", "close");
+    if !request
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         built = built.header("Host", request.authority());
     }
     for (name, value) in &request.headers {
@@ -155,11 +226,24 @@ where
     let answer = async move {
         let response = sender.send_request(built).await.map_err(text)?;
         let code = response.status().as_u16();
-        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let location = response
+            .headers()
+            .get("location")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         // A body that is longer counts as read.
         let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
-        Ok((Answer { code, body, redirects_away: false }, location))
+        let body = body
+            .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
+            .unwrap_or_default();
+        Ok((
+            Answer {
+                code,
+                body,
+                redirects_away: false,
+            },
+            location,
+        ))
     };
     tokio::pin!(connection);
     tokio::pin!(answer);

@@ -66,7 +66,14 @@ impl ProbeTask {
         let mut run = Run::default();
         loop {
             // Boxed: between two looks the task should hold little.
-            let seen = Box::pin(check(self.services.runtime.as_ref(), &self.container, &self.id, &self.pod_ip, &self.probe)).await;
+            let seen = Box::pin(check(
+                self.services.runtime.as_ref(),
+                &self.container,
+                &self.id,
+                &self.pod_ip,
+                &self.probe,
+            ))
+            .await;
             self.tell(&seen);
             let result = match seen {
                 Seen::Success | Seen::Warning(_) => Some(ProbeResult::Success),
@@ -94,9 +101,18 @@ impl ProbeTask {
             Seen::Success => return,
             Seen::Warning(text) => ("ProbeWarning", format!("{title} probe warning: {text}")),
             Seen::Failure(text) => ("Unhealthy", format!("{title} probe failed: {text}")),
-            Seen::Unknown(text) => ("Unhealthy", format!("{title} probe errored and resulted in unknown state: {text}")),
+            Seen::Unknown(text) => (
+                "Unhealthy",
+                format!("{title} probe errored and resulted in unknown state: {text}"),
+            ),
         };
-        self.services.events.container(&self.pod, (self.kind, &self.container.name), Severity::Warning, reason, text);
+        self.services.events.container(
+            &self.pod,
+            (self.kind, &self.container.name),
+            Severity::Warning,
+            reason,
+            text,
+        );
     }
 }
 
@@ -106,7 +122,11 @@ mod tests {
 
     #[test]
     fn a_result_stands_once_it_came_as_often_as_its_threshold_says() {
-        let probe = Probe { failure_threshold: Some(2), success_threshold: Some(1), ..Probe::default() };
+        let probe = Probe {
+            failure_threshold: Some(2),
+            success_threshold: Some(1),
+            ..Probe::default()
+        };
         let mut run = Run::default();
         assert_eq!(run.add(ProbeResult::Failure, &probe), None);
         assert_eq!(run.add(ProbeResult::Success, &probe), Some(ProbeResult::Success));

@@ -25,7 +25,10 @@ pub struct Identity {
 
 impl Identity {
     pub fn anonymous() -> Self {
-        Self { user: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
+        Self {
+            user: "system:anonymous".to_owned(),
+            groups: vec!["system:unauthenticated".to_owned()],
+        }
     }
 
     /// From a client certificate that was verified: common name and organizations.
@@ -33,7 +36,10 @@ impl Identity {
         let subject = pki::CertificateInfo::from_der(der).ok()?.subject;
         let mut groups = subject.organizations;
         groups.push("system:authenticated".to_owned());
-        Some(Self { user: subject.common_name, groups })
+        Some(Self {
+            user: subject.common_name,
+            groups,
+        })
     }
 }
 
@@ -67,7 +73,10 @@ struct Remembered<K, V>(BTreeMap<K, (V, Duration)>);
 
 impl<K: Ord, V: Clone> Remembered<K, V> {
     fn get(&self, key: &K, now: Duration) -> Option<V> {
-        self.0.get(key).filter(|(_, until)| *until > now).map(|(value, _)| value.clone())
+        self.0
+            .get(key)
+            .filter(|(_, until)| *until > now)
+            .map(|(value, _)| value.clone())
     }
 
     fn put(&mut self, key: K, value: V, until: Duration, now: Duration) {
@@ -83,7 +92,12 @@ impl<K: Ord, V: Clone> Remembered<K, V> {
 
 impl ApiAuthorizer {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self { client, clock, tokens: Mutex::new(Remembered(BTreeMap::new())), answers: Mutex::new(Remembered(BTreeMap::new())) }
+        Self {
+            client,
+            clock,
+            tokens: Mutex::new(Remembered(BTreeMap::new())),
+            answers: Mutex::new(Remembered(BTreeMap::new())),
+        }
     }
 
     async fn review(&self, group: &'static str, resource: &'static str, review: &Value) -> Option<Value> {
@@ -112,7 +126,12 @@ impl KubeletAuthorizer for ApiAuthorizer {
             user: status["user"]["username"].as_str().unwrap_or_default().to_owned(),
             groups: serde_json::from_value(status["user"]["groups"].clone()).unwrap_or_default(),
         });
-        let until = now + if identity.is_some() { ALLOWED_FOR.min(Duration::from_mins(2)) } else { DENIED_FOR };
+        let until = now
+            + if identity.is_some() {
+                ALLOWED_FOR.min(Duration::from_mins(2))
+            } else {
+                DENIED_FOR
+            };
         self.tokens.lock().put(token.to_owned(), identity.clone(), until, now);
         identity
     }
@@ -128,7 +147,12 @@ impl KubeletAuthorizer for ApiAuthorizer {
             "resourceAttributes": {"verb": attributes.verb, "version": "v1", "resource": "nodes",
                 "subresource": attributes.subresource, "name": attributes.node_name}
         }});
-        let Some(answer) = self.review("authorization.k8s.io", "subjectaccessreviews", &review).await else { return false };
+        let Some(answer) = self
+            .review("authorization.k8s.io", "subjectaccessreviews", &review)
+            .await
+        else {
+            return false;
+        };
         let allowed = answer["status"]["allowed"] == true;
         let until = now + if allowed { ALLOWED_FOR } else { DENIED_FOR };
         self.answers.lock().put(key, allowed, until, now);

@@ -22,7 +22,9 @@ pub(crate) fn json(value: &serde_json::Value) -> Answer {
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
     *answer.status_mut() = status;
-    answer.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static(content_type));
     answer
 }
 
@@ -31,7 +33,9 @@ pub(crate) fn stream(chunks: mpsc::Receiver<Bytes>) -> Answer {
     let frames = futures_util::stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
     let body = StreamBody::new(frames.map(|chunk| Ok(Frame::data(chunk))));
     let mut answer = Response::new(BodyExt::boxed(body));
-    answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+    answer
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("text/plain"));
     answer
 }
 

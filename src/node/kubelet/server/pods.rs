@@ -14,7 +14,12 @@ pub(crate) type NotThere = (http::StatusCode, String);
 
 /// The pods of this node as a `PodList`.
 pub(crate) fn list(kubelet: &Kubelet) -> Value {
-    let pods = kubelet.services.pods_table.all().into_iter().filter_map(|handle| handle.pod());
+    let pods = kubelet
+        .services
+        .pods_table
+        .all()
+        .into_iter()
+        .filter_map(|handle| handle.pod());
     let items: Vec<Value> = pods.filter_map(|pod| serde_json::to_value(pod).ok()).collect();
     json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 }
@@ -23,10 +28,19 @@ impl Kubelet {
     pub(crate) fn find_pod(&self, path: &PodPath) -> Result<(PodHandle, Pod), NotThere> {
         let key = apimachinery::ObjectKey::namespaced(path.namespace.clone(), path.name.clone());
         let found = match &path.uid {
-            Some(uid) => self.services.pods_table.get(uid).or_else(|| self.services.pods_table.find(&key)),
+            Some(uid) => self
+                .services
+                .pods_table
+                .get(uid)
+                .or_else(|| self.services.pods_table.find(&key)),
             None => self.services.pods_table.find(&key),
         };
-        let missing = || (http::StatusCode::NOT_FOUND, format!("pod {:?} does not exist", path.name));
+        let missing = || {
+            (
+                http::StatusCode::NOT_FOUND,
+                format!("pod {:?} does not exist", path.name),
+            )
+        };
         let handle = found.ok_or_else(missing)?;
         let pod = handle.pod().ok_or_else(missing)?;
         Ok((handle, pod))
@@ -44,8 +58,14 @@ impl Kubelet {
         let newest = observed.newest(&path.container).cloned();
         match newest {
             Some(container) if matches!(container.state, ContainerState::Running { .. }) => Ok((pod, container)),
-            Some(_) => Err((http::StatusCode::INTERNAL_SERVER_ERROR, format!("container {:?} is not running", path.container))),
-            None => Err((http::StatusCode::NOT_FOUND, format!("container not found (\"{}\")", path.container))),
+            Some(_) => Err((
+                http::StatusCode::INTERNAL_SERVER_ERROR,
+                format!("container {:?} is not running", path.container),
+            )),
+            None => Err((
+                http::StatusCode::NOT_FOUND,
+                format!("container not found (\"{}\")", path.container),
+            )),
         }
     }
 }

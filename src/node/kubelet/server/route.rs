@@ -70,12 +70,19 @@ fn pod(parts: &[&str]) -> Option<PodPath> {
         [namespace, name, uid] => (namespace, name, Some((*uid).to_owned())),
         _ => return None,
     };
-    Some(PodPath { namespace: (*namespace).to_owned(), name: (*name).to_owned(), uid })
+    Some(PodPath {
+        namespace: (*namespace).to_owned(),
+        name: (*name).to_owned(),
+        uid,
+    })
 }
 
 fn container(parts: &[&str]) -> Option<ContainerPath> {
     let (container, rest) = parts.split_last()?;
-    Some(ContainerPath { pod: pod(rest)?, container: (*container).to_owned() })
+    Some(ContainerPath {
+        pod: pod(rest)?,
+        container: (*container).to_owned(),
+    })
 }
 
 fn decode(part: &str) -> Cow<'_, str> {
@@ -137,7 +144,14 @@ pub(crate) fn needed(node_name: &str, method: &http::Method, path: &str) -> Vec<
         "configz" => &["configz", "proxy"],
         _ => &["proxy"],
     };
-    subresources.iter().map(|subresource| Attributes { node_name: node_name.to_owned(), verb, subresource }).collect()
+    subresources
+        .iter()
+        .map(|subresource| Attributes {
+            node_name: node_name.to_owned(),
+            verb,
+            subresource,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -146,12 +160,20 @@ mod tests {
 
     #[test]
     fn the_uid_is_optional_and_the_finest_right_is_asked_first() {
-        let Some(Route::Exec(path)) = Route::parse("/exec/ns/pod/uid/app") else { panic!("an exec") };
+        let Some(Route::Exec(path)) = Route::parse("/exec/ns/pod/uid/app") else {
+            panic!("an exec")
+        };
         assert_eq!((path.pod.uid.as_deref(), path.container.as_str()), (Some("uid"), "app"));
         assert_eq!(Route::parse("/exec/ns"), None);
         let rights = needed("n", &http::Method::GET, "/pods");
-        assert_eq!(rights.iter().map(|right| right.subresource).collect::<Vec<_>>(), ["pods", "proxy"]);
+        assert_eq!(
+            rights.iter().map(|right| right.subresource).collect::<Vec<_>>(),
+            ["pods", "proxy"]
+        );
         assert_eq!(needed("n", &http::Method::POST, "/exec/a/b/c")[0].verb, "create");
-        assert_eq!(parameters("command=a+b&command=%2Fc"), [("command".into(), "a b".into()), ("command".into(), "/c".into())]);
+        assert_eq!(
+            parameters("command=a+b&command=%2Fc"),
+            [("command".into(), "a b".into()), ("command".into(), "/c".into())]
+        );
     }
 }

@@ -48,7 +48,8 @@ pub struct KubeletServer {
 impl KubeletServer {
     pub fn new(kubelet: Kubelet, parts: ServerParts) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = if parts.client_authorities.is_empty() {
             builder.with_no_client_auth()
         } else {
@@ -61,14 +62,21 @@ impl KubeletServer {
         let mut tls = builder.with_cert_resolver(parts.certificate);
         // Streams are upgraded connections, which HTTP/2 has not.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { kubelet, tls: Arc::new(tls), authorizer: parts.authorizer })
+        Ok(Self {
+            kubelet,
+            tls: Arc::new(tls),
+            authorizer: parts.authorizer,
+        })
     }
 
     /// Serves until asked to end.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            let slot = Arc::clone(&slots)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
@@ -100,11 +108,15 @@ impl KubeletServer {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tls));
         let stream = match env::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake with the kubelet failed"),
+            Ok(Err(error)) => {
+                return tracing::debug!(%error, "a TLS handshake with the kubelet failed");
+            }
             Err(_) => return tracing::debug!("a TLS handshake with the kubelet took too long"),
         };
         let certificates = stream.get_ref().1.peer_certificates();
-        let who = certificates.and_then(|chain| chain.first()).and_then(|leaf| Identity::from_certificate(leaf));
+        let who = certificates
+            .and_then(|chain| chain.first())
+            .and_then(|leaf| Identity::from_certificate(leaf));
         self.serve(stream, who).await;
     }
 
@@ -135,8 +147,16 @@ impl KubeletServer {
             }
         }
         let right = rights.last().expect("every path needs a right");
-        let message = format!("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])", who.user, right.verb,
-            rights.iter().map(|right| right.subresource).collect::<Vec<_>>().join(" "));
+        let message = format!(
+            "Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])",
+            who.user,
+            right.verb,
+            rights
+                .iter()
+                .map(|right| right.subresource)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
         text(StatusCode::FORBIDDEN, message)
     }
 
@@ -144,8 +164,14 @@ impl KubeletServer {
         if who.is_some() {
             return who;
         }
-        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        match header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+        let header = request
+            .headers()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        match header
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        {
             Some((_, token)) => self.authorizer.authenticate(token.trim()).await,
             None => None,
         }
@@ -167,9 +193,13 @@ impl KubeletServer {
             Route::Attach(path) => streaming::attach(kubelet, &path, &query, request).await,
             Route::PortForward(path) => streaming::port_forward(kubelet, &path, &query, request).await,
             Route::Run(path) => streaming::run(kubelet, &path, &query).await,
-            Route::StatsSummary => stats::summary(kubelet).await.map_or_else(failed, |summary| json_answer(&summary)),
+            Route::StatsSummary => stats::summary(kubelet)
+                .await
+                .map_or_else(failed, |summary| json_answer(&summary)),
             Route::Metrics => plain(metrics::own(kubelet)),
-            Route::ResourceMetrics | Route::ContainerMetrics => metrics::resources(kubelet).await.map_or_else(failed, plain),
+            Route::ResourceMetrics | Route::ContainerMetrics => {
+                metrics::resources(kubelet).await.map_or_else(failed, plain)
+            }
             Route::ProbeMetrics => metrics::probes(kubelet).await.map_or_else(failed, plain),
             Route::Configz => json_answer(&self.configz()),
             Route::Refused(why) => text(StatusCode::NOT_FOUND, why),

@@ -7,8 +7,16 @@ use crate::kubelet::Kubelet;
 
 pub(crate) async fn summary(kubelet: &Kubelet) -> Result<Value, String> {
     let services = &kubelet.services;
-    let sandboxes = services.runtime.list_pod_sandboxes().await.map_err(|error| error.to_string())?;
-    let all = services.runtime.list_pod_sandbox_stats().await.map_err(|error| error.to_string())?;
+    let sandboxes = services
+        .runtime
+        .list_pod_sandboxes()
+        .await
+        .map_err(|error| error.to_string())?;
+    let all = services
+        .runtime
+        .list_pod_sandbox_stats()
+        .await
+        .map_err(|error| error.to_string())?;
     let pods: Vec<Value> = all
         .iter()
         .filter_map(|stats| {
@@ -106,8 +114,19 @@ fn disk_usage(disk: &linux::system::DiskInfo, now: &str) -> Value {
 pub(crate) fn cpu_of_node() -> Option<u64> {
     const NANOSECONDS_PER_TICK: u64 = 10_000_000;
     let text = std::fs::read_to_string("/proc/stat").ok()?;
-    let fields: Vec<u64> = text.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<u64> = text
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     // user nice system idle iowait irq softirq steal
-    let busy: u64 = fields.iter().enumerate().filter(|(index, _)| !matches!(index, 3 | 4) && *index < 8).map(|(_, ticks)| ticks).sum();
+    let busy: u64 = fields
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !matches!(index, 3 | 4) && *index < 8)
+        .map(|(_, ticks)| ticks)
+        .sum();
     Some(busy * NANOSECONDS_PER_TICK)
 }

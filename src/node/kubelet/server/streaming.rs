@@ -51,13 +51,21 @@ impl StreamOptions {
         if !wanted.stdin && !wanted.stdout && !wanted.stderr {
             return Err("you must specify at least 1 of stdin, stdout, stderr".to_owned());
         }
-        let command = query.iter().filter(|(name, _)| name == "command").map(|(_, value)| value.clone()).collect();
+        let command = query
+            .iter()
+            .filter(|(name, _)| name == "command")
+            .map(|(_, value)| value.clone())
+            .collect();
         Ok(Self { command, wanted })
     }
 }
 
 fn stdio(wanted: WantedStreams) -> Stdio {
-    Stdio { stdin: wanted.stdin, stdout: wanted.stdout, stderr: wanted.stderr }
+    Stdio {
+        stdin: wanted.stdin,
+        stdout: wanted.stdout,
+        stderr: wanted.stderr,
+    }
 }
 
 fn refuse(refusal: Refusal) -> Answer {
@@ -67,9 +75,16 @@ fn refuse(refusal: Refusal) -> Answer {
     answer
 }
 
-pub(crate) async fn exec(kubelet: &Kubelet, path: &ContainerPath, query: &[(String, String)], request: Request<Incoming>) -> Answer {
+pub(crate) async fn exec(
+    kubelet: &Kubelet,
+    path: &ContainerPath,
+    query: &[(String, String)],
+    request: Request<Incoming>,
+) -> Answer {
     let options = match StreamOptions::parse(query) {
-        Ok(options) if options.command.is_empty() => return text(StatusCode::BAD_REQUEST, "you must specify a command"),
+        Ok(options) if options.command.is_empty() => {
+            return text(StatusCode::BAD_REQUEST, "you must specify a command");
+        }
         Ok(options) => options,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
@@ -80,14 +95,23 @@ pub(crate) async fn exec(kubelet: &Kubelet, path: &ContainerPath, query: &[(Stri
     let runtime = Arc::clone(&kubelet.services.runtime);
     let wanted = options.wanted;
     upgrade(request, wanted, move |streams| async move {
-        let asked = ExecRequest { command: options.command, tty: wanted.tty, stdio: stdio(wanted) };
+        let asked = ExecRequest {
+            command: options.command,
+            tty: wanted.tty,
+            stdio: stdio(wanted),
+        };
         // A command that cannot be started is the client's to see, as an exit code or a failure.
         let session = runtime.exec(&container.id, asked).await;
         serve_session(session, streams).await;
     })
 }
 
-pub(crate) async fn attach(kubelet: &Kubelet, path: &ContainerPath, query: &[(String, String)], request: Request<Incoming>) -> Answer {
+pub(crate) async fn attach(
+    kubelet: &Kubelet,
+    path: &ContainerPath,
+    query: &[(String, String)],
+    request: Request<Incoming>,
+) -> Answer {
     let mut options = match StreamOptions::parse(query) {
         Ok(options) => options,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
@@ -137,19 +161,36 @@ async fn open(
     wanted: WantedStreams,
 ) -> Result<RemoteCommandStreams, String> {
     let io = TokioIo::new(upgraded.await.map_err(|error| error.to_string())?);
-    remote_command::serve(io, protocol, wanted, Some(KEEP_ALIVE)).await.map_err(|error| error.to_string())
+    remote_command::serve(io, protocol, wanted, Some(KEEP_ALIVE))
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Copies between a session and its client until the command ends or the client goes; then tells how it ended.
 async fn serve_session(session: cri::Result<ExecSession>, streams: RemoteCommandStreams) {
-    let RemoteCommandStreams { stdin, stdout, stderr, resize, disconnected, error } = streams;
+    let RemoteCommandStreams {
+        stdin,
+        stdout,
+        stderr,
+        resize,
+        disconnected,
+        error,
+    } = streams;
     let ended = match session {
         Err(failure) => Ended::of_error(&failure),
         Ok(session) => {
-            let ExecSession { stdin: to_process, stdout: from_process, stderr: errors, resize: set_size, exit } = session;
+            let ExecSession {
+                stdin: to_process,
+                stdout: from_process,
+                stderr: errors,
+                resize: set_size,
+                exit,
+            } = session;
             let input = env::spawn(copy_input(stdin, to_process));
             let resizing = env::spawn(async move {
-                let (Some(mut sizes), Some(set_size)) = (resize, set_size) else { return };
+                let (Some(mut sizes), Some(set_size)) = (resize, set_size) else {
+                    return;
+                };
                 while let Some(TerminalSize { width, height }) = sizes.recv().await {
                     if let Err(error) = set_size(cri::TerminalSize { width, height }) {
                         tracing::debug!(%error, "a terminal is not resized");
@@ -188,21 +229,28 @@ async fn serve_session(session: cri::Result<ExecSession>, streams: RemoteCommand
         }
     };
     let status = ended.status.to_string();
-    let outcome = Outcome { status_json: status.as_bytes(), failure: ended.failure.as_deref() };
+    let outcome = Outcome {
+        status_json: status.as_bytes(),
+        failure: ended.failure.as_deref(),
+    };
     if let Err(error) = error.finish(outcome).await {
         tracing::debug!(%error, "a client is not told how its command ended");
     }
 }
 
 async fn copy_input(from: Option<streams::ByteReader>, to: Option<cri::ByteWriter>) {
-    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    let (Some(mut from), Some(mut to)) = (from, to) else {
+        return;
+    };
     // Either end may go first; the process sees end-of-file in any case.
     let _copied = copy(&mut from, &mut to).await;
     let _shut = to.shutdown().await;
 }
 
 async fn copy_output(from: Option<cri::ByteReader>, to: Option<streams::ByteWriter>) {
-    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    let (Some(mut from), Some(mut to)) = (from, to) else {
+        return;
+    };
     let _copied = copy(&mut from, &mut to).await;
     let _shut = to.shutdown().await;
 }
@@ -231,22 +279,36 @@ struct Ended {
 impl Ended {
     fn of_code(code: i32) -> Self {
         if code == 0 {
-            return Self { status: json!({"metadata": {}, "status": "Success"}), failure: None };
+            return Self {
+                status: json!({"metadata": {}, "status": "Success"}),
+                failure: None,
+            };
         }
         let message = format!("command terminated with non-zero exit code: error executing command, exit code {code}");
         let status = json!({"metadata": {}, "status": "Failure", "message": message, "reason": "NonZeroExitCode",
             "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}});
-        Self { status, failure: Some(message) }
+        Self {
+            status,
+            failure: Some(message),
+        }
     }
 
     fn of_error(error: &cri::Error) -> Self {
         let message = format!("Internal error occurred: error executing command in container: {error}");
         let status = ApiError::new(500, Reason::InternalError, message.clone()).to_status();
-        Self { status, failure: Some(message) }
+        Self {
+            status,
+            failure: Some(message),
+        }
     }
 }
 
-pub(crate) async fn port_forward(kubelet: &Kubelet, path: &PodPath, query: &[(String, String)], mut request: Request<Incoming>) -> Answer {
+pub(crate) async fn port_forward(
+    kubelet: &Kubelet,
+    path: &PodPath,
+    query: &[(String, String)],
+    mut request: Request<Incoming>,
+) -> Answer {
     let ports: Result<Vec<u16>, _> = named_ports(query);
     let ports = match ports {
         Ok(ports) => ports,
@@ -271,9 +333,17 @@ pub(crate) async fn port_forward(kubelet: &Kubelet, path: &PodPath, query: &[(St
 }
 
 fn named_ports(query: &[(String, String)]) -> Result<Vec<u16>, String> {
-    let named = query.iter().filter(|(name, _)| name == "port" || name == "ports").flat_map(|(_, value)| value.split(','));
+    let named = query
+        .iter()
+        .filter(|(name, _)| name == "port" || name == "ports")
+        .flat_map(|(_, value)| value.split(','));
     named
-        .map(|port| port.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(|| format!("port {port:?} must be > 0 and <= 65535")))
+        .map(|port| {
+            port.parse::<u16>()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| format!("port {port:?} must be > 0 and <= 65535"))
+        })
         .collect()
 }
 
@@ -281,7 +351,12 @@ async fn sandbox_of(kubelet: &Kubelet, path: &PodPath) -> Result<cri::PodSandbox
     let (_, pod) = kubelet.find_pod(path)?;
     let observed = kubelet.observe(&pod).await?;
     let sandbox = observed.ready_sandbox().map(|sandbox| sandbox.id.clone());
-    sandbox.ok_or_else(|| (StatusCode::INTERNAL_SERVER_ERROR, format!("pod {:?} ({}) is not running", path.name, uid(&pod))))
+    sandbox.ok_or_else(|| {
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("pod {:?} ({}) is not running", path.name, uid(&pod)),
+        )
+    })
 }
 
 async fn forward(
@@ -292,7 +367,9 @@ async fn forward(
     sandbox: cri::PodSandboxId,
 ) -> Result<(), String> {
     let io = TokioIo::new(upgraded.await.map_err(|error| error.to_string())?);
-    let mut server = PortForwardServer::new(io, protocol, ports).await.map_err(|error| error.to_string())?;
+    let mut server = PortForwardServer::new(io, protocol, ports)
+        .await
+        .map_err(|error| error.to_string())?;
     while let Some(request) = server.next().await {
         let (runtime, sandbox) = (Arc::clone(&runtime), sandbox.clone());
         env::spawn(async move { forward_one(request, runtime, &sandbox).await });
@@ -302,7 +379,12 @@ async fn forward(
 }
 
 async fn forward_one(request: ForwardRequest, runtime: Arc<dyn cri::RuntimeService>, sandbox: &cri::PodSandboxId) {
-    let ForwardRequest { port, mut reader, mut writer, error } = request;
+    let ForwardRequest {
+        port,
+        mut reader,
+        mut writer,
+        error,
+    } = request;
     let stream = match runtime.port_forward(sandbox, port).await {
         Ok(stream) => stream,
         Err(failure) => {
@@ -335,15 +417,24 @@ async fn forward_one(request: ForwardRequest, runtime: Arc<dyn cri::RuntimeServi
 
 /// `/run`: a command without streams, for old tools.
 pub(crate) async fn run(kubelet: &Kubelet, path: &ContainerPath, query: &[(String, String)]) -> Answer {
-    let command = query.iter().find(|(name, _)| name == "cmd").map(|(_, value)| value.split(' ').map(str::to_owned).collect());
-    let Some(command) = command else { return text(StatusCode::BAD_REQUEST, "you must specify a command") };
+    let command = query
+        .iter()
+        .find(|(name, _)| name == "cmd")
+        .map(|(_, value)| value.split(' ').map(str::to_owned).collect());
+    let Some(command) = command else {
+        return text(StatusCode::BAD_REQUEST, "you must specify a command");
+    };
     let container = match kubelet.find_running(path).await {
         Ok((_, container)) => container,
         Err((status, why)) => return text(status, why),
     };
     match kubelet.services.runtime.exec_sync(&container.id, command, None).await {
         Ok(output) => {
-            let status = if output.exit_code == 0 { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let status = if output.exit_code == 0 {
+                StatusCode::OK
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
             with_type(status, "text/plain", [output.stdout, output.stderr].concat())
         }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

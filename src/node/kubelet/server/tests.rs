@@ -9,8 +9,8 @@ use hyper_util::rt::TokioIo;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
-use streams::handshake::{Encoding, RemoteCommandProtocol, RemoteCommandVersion, UpgradeRequest};
 use streams::handshake::PortForwardProtocol;
+use streams::handshake::{Encoding, RemoteCommandProtocol, RemoteCommandVersion, UpgradeRequest};
 use streams::port_forward::PortForwardClient;
 use streams::remote_command::{self, WantedStreams};
 use tokio::io::AsyncReadExt;
@@ -33,7 +33,10 @@ struct Rules;
 #[async_trait]
 impl KubeletAuthorizer for Rules {
     async fn authenticate(&self, token: &str) -> Option<Identity> {
-        (token == "good").then(|| Identity { user: "viewer".to_owned(), groups: Vec::new() })
+        (token == "good").then(|| Identity {
+            user: "viewer".to_owned(),
+            groups: Vec::new(),
+        })
     }
 
     async fn is_allowed(&self, who: &Identity, attributes: &Attributes) -> bool {
@@ -51,7 +54,10 @@ async fn connect(world: &World, who: Option<&str>) -> Connection {
     };
     let server = KubeletServer::new(world.kubelet.clone(), parts).unwrap();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let who = who.map(|user| Identity { user: user.to_owned(), groups: Vec::new() });
+    let who = who.map(|user| Identity {
+        user: user.to_owned(),
+        groups: Vec::new(),
+    });
     env::spawn(async move { server.serve(theirs, who).await });
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
     env::spawn(connection.with_upgrades());
@@ -72,7 +78,9 @@ impl Connection {
 }
 
 async fn running_pod(world: &World) -> String {
-    let uid = world.create("p", json!({"containers": [{"name": "app", "image": "busybox"}]})).await;
+    let uid = world
+        .create("p", json!({"containers": [{"name": "app", "image": "busybox"}]}))
+        .await;
     world.until("p", |pod| pod["status"]["phase"] == "Running").await;
     uid
 }
@@ -81,20 +89,55 @@ async fn running_pod(world: &World) -> String {
 async fn nobody_is_answered_without_a_name_and_a_right() {
     let world = World::new();
     assert_eq!(connect(&world, None).await.get("/pods", &[]).await.0, 401);
-    assert_eq!(connect(&world, None).await.get("/pods", &[("authorization", "Bearer bad")]).await.0, 401);
-    assert_eq!(connect(&world, None).await.get("/pods", &[("authorization", "Bearer good")]).await.0, 200);
-    let (code, text) = connect(&world, Some("viewer")).await.get("/run/d/p/app?cmd=x", &[]).await;
-    assert_eq!((code, text.as_str()), (403, "Forbidden (user=viewer, verb=get, resource=nodes, subresource(s)=[proxy])"));
+    assert_eq!(
+        connect(&world, None)
+            .await
+            .get("/pods", &[("authorization", "Bearer bad")])
+            .await
+            .0,
+        401
+    );
+    assert_eq!(
+        connect(&world, None)
+            .await
+            .get("/pods", &[("authorization", "Bearer good")])
+            .await
+            .0,
+        200
+    );
+    let (code, text) = connect(&world, Some("viewer"))
+        .await
+        .get("/run/d/p/app?cmd=x", &[])
+        .await;
+    assert_eq!(
+        (code, text.as_str()),
+        (
+            403,
+            "Forbidden (user=viewer, verb=get, resource=nodes, subresource(s)=[proxy])"
+        )
+    );
 }
 
 #[tokio::test]
 async fn logs_are_read_by_tail_previous_and_while_they_grow() {
     let world = World::new();
     let uid = running_pod(&world).await;
-    let directory = world.kubelet.services.config.pod_log_directory("d", "p", &uid).join("app");
-    std::fs::write(directory.join("0.log"), "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stdout F two\n").unwrap();
+    let directory = world
+        .kubelet
+        .services
+        .config
+        .pod_log_directory("d", "p", &uid)
+        .join("app");
+    std::fs::write(
+        directory.join("0.log"),
+        "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stdout F two\n",
+    )
+    .unwrap();
     let mut connection = connect(&world, Some("admin")).await;
-    assert_eq!(connection.get("/containerLogs/d/p/app?tailLines=1", &[]).await, (200, "two\n".to_owned()));
+    assert_eq!(
+        connection.get("/containerLogs/d/p/app?tailLines=1", &[]).await,
+        (200, "two\n".to_owned())
+    );
     assert_eq!(connection.get("/containerLogs/d/p/app?previous=true", &[]).await.0, 400);
     assert_eq!(connection.get("/containerLogs/d/p/none", &[]).await.0, 404);
     assert_eq!(connection.get("/containerLogs/d/p/app?tailLines=-1", &[]).await.0, 400);
@@ -103,18 +146,31 @@ async fn logs_are_read_by_tail_previous_and_while_they_grow() {
         world.runtime.exit(&uid, "app", 1);
     });
     assert_eq!(answer, (200, "one\ntwo\n".to_owned()));
-    world.until("p", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1).await;
-    assert_eq!(connection.get("/containerLogs/d/p/app?previous=true", &[]).await, (200, "one\ntwo\n".to_owned()));
+    world
+        .until("p", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .await;
+    assert_eq!(
+        connection.get("/containerLogs/d/p/app?previous=true", &[]).await,
+        (200, "one\ntwo\n".to_owned())
+    );
 }
 
 async fn exec(world: &World, request: UpgradeRequest, protocol: RemoteCommandProtocol) -> (String, Value) {
     let mut connection = connect(world, Some("admin")).await;
     let mut built = http::Request::get("/exec/d/p/app?command=say&output=1&error=1").header("host", "n");
     built.headers_mut().unwrap().extend(request.headers.clone());
-    let response = connection.0.send_request(built.body(Empty::new()).unwrap()).await.unwrap();
+    let response = connection
+        .0
+        .send_request(built.body(Empty::new()).unwrap())
+        .await
+        .unwrap();
     request.verify(&response).unwrap();
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let wanted = WantedStreams { stdout: true, stderr: true, ..WantedStreams::default() };
+    let wanted = WantedStreams {
+        stdout: true,
+        stderr: true,
+        ..WantedStreams::default()
+    };
     let client = remote_command::connect(upgraded, protocol, wanted, None).await.unwrap();
     let mut output = String::new();
     client.stdout.unwrap().read_to_string(&mut output).await.unwrap();
@@ -128,19 +184,29 @@ async fn a_command_tells_its_output_and_its_exit_code_over_web_socket_and_spdy()
     running_pod(&world).await;
     world.runtime.on_exec(Arc::new(|_, command| {
         assert_eq!(command, ["say"]);
-        Ok(cri::ExecOutput { stdout: b"hello".to_vec(), exit_code: 3, ..Default::default() })
+        Ok(cri::ExecOutput {
+            stdout: b"hello".to_vec(),
+            exit_code: 3,
+            ..Default::default()
+        })
     }));
     let web_socket = UpgradeRequest::web_socket(&["v5.channel.k8s.io"]);
     let spdy = UpgradeRequest::spdy(&["v4.channel.k8s.io"]);
     let ways = [
-        (web_socket, RemoteCommandProtocol::WebSocket(RemoteCommandVersion::V5, Encoding::Binary)),
+        (
+            web_socket,
+            RemoteCommandProtocol::WebSocket(RemoteCommandVersion::V5, Encoding::Binary),
+        ),
         (spdy, RemoteCommandProtocol::Spdy(RemoteCommandVersion::V4)),
     ];
     for (request, protocol) in ways {
         let (output, outcome) = exec(&world, request, protocol).await;
         assert_eq!(output, "hello");
         assert_eq!(outcome["reason"], "NonZeroExitCode");
-        assert_eq!(outcome["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+        assert_eq!(
+            outcome["details"]["causes"][0],
+            json!({"reason": "ExitCode", "message": "3"})
+        );
     }
 }
 
@@ -168,10 +234,16 @@ async fn a_forwarded_port_ends_when_the_pod_closes_it() {
     let request = UpgradeRequest::web_socket(&[streams::handshake::TUNNELLED_PORT_FORWARD]);
     let mut built = http::Request::get("/portForward/d/p").header("host", "n");
     built.headers_mut().unwrap().extend(request.headers.clone());
-    let response = connection.0.send_request(built.body(Empty::new()).unwrap()).await.unwrap();
+    let response = connection
+        .0
+        .send_request(built.body(Empty::new()).unwrap())
+        .await
+        .unwrap();
     request.verify(&response).unwrap();
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let client = PortForwardClient::new(upgraded, PortForwardProtocol::SpdyInWebSocket).await.unwrap();
+    let client = PortForwardClient::new(upgraded, PortForwardProtocol::SpdyInWebSocket)
+        .await
+        .unwrap();
     let (mut reader, _writer, error) = client.open(80).await.unwrap().into_parts();
     let mut received = Vec::new();
     reader.read_to_end(&mut received).await.unwrap();

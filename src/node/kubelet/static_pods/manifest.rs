@@ -28,7 +28,9 @@ pub(crate) enum ManifestError {
 
 /// Files that are manifests: not hidden, `.yaml`, `.yml` or `.json`.
 pub(crate) fn is_manifest(path: &Path) -> bool {
-    let is_hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let is_hidden = path
+        .file_name()
+        .is_none_or(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().and_then(|extension| extension.to_str());
     !is_hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
@@ -48,7 +50,10 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
     if let Some(error) = yaml.strict_error() {
         return Err(ManifestError::Syntax(error));
     }
-    let value = yaml.document.into_value().ok_or_else(|| ManifestError::Syntax("a number is out of range".to_owned()))?;
+    let value = yaml
+        .document
+        .into_value()
+        .ok_or_else(|| ManifestError::Syntax("a number is out of range".to_owned()))?;
     if value["kind"] != "Pod" || value["apiVersion"] != "v1" {
         return Err(ManifestError::Invalid("it holds no v1 Pod".to_owned()));
     }
@@ -60,7 +65,13 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
     let name = name.ok_or_else(|| ManifestError::Invalid("metadata.name is required".to_owned()))?;
     metadata.name = Some(format!("{name}-{}", node_name.to_lowercase()));
     metadata.namespace.get_or_insert_with(|| "default".to_owned());
-    metadata.uid = Some(metadata.uid.clone().filter(|uid| !uid.is_empty()).unwrap_or_else(|| hash.clone()));
+    metadata.uid = Some(
+        metadata
+            .uid
+            .clone()
+            .filter(|uid| !uid.is_empty())
+            .unwrap_or_else(|| hash.clone()),
+    );
     metadata.generation = Some(1);
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(CONFIG_SOURCE.to_owned(), "file".to_owned());
@@ -69,7 +80,11 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
     let spec = pod.spec.get_or_insert_default();
     spec.node_name = Some(node_name.to_owned());
     // A static pod stays whatever happens to the node.
-    let everything = Toleration { operator: Some("Exists".to_owned()), effect: Some("NoExecute".to_owned()), ..Toleration::default() };
+    let everything = Toleration {
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        ..Toleration::default()
+    };
     spec.tolerations.get_or_insert_default().push(everything);
     Pods::default(&mut pod);
     let errors = Pods::validate(&pod);
@@ -85,7 +100,11 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
 fn check_references(pod: &Pod) -> Result<(), ManifestError> {
     let refuse = |what: &str| Err(ManifestError::Invalid(format!("static pods may not reference {what}")));
     let spec = spec(pod);
-    if spec.service_account_name.as_deref().is_some_and(|name| !name.is_empty()) {
+    if spec
+        .service_account_name
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+    {
         return refuse("serviceaccounts");
     }
     for container in containers(pod).iter().chain(init_containers(pod)) {
@@ -114,7 +133,13 @@ fn hash(bytes: &[u8], path: &Path, node_name: &str) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let path = path.to_string_lossy();
-    let all = bytes.iter().copied().chain([0]).chain(path.bytes()).chain([0]).chain(node_name.bytes());
+    let all = bytes
+        .iter()
+        .copied()
+        .chain([0])
+        .chain(path.bytes())
+        .chain([0])
+        .chain(node_name.bytes());
     let hash = all.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
     format!("{hash:032x}")
 }
@@ -136,12 +161,18 @@ mod tests {
         assert_eq!(pod.metadata.namespace.as_deref(), Some("default"));
         assert!(crate::pods::facts::is_static(&pod));
         assert_eq!(spec(&pod).restart_policy.as_deref(), Some("Always"));
-        assert_ne!(made(&text.replace("image: i", "image: j")).unwrap().metadata.uid, pod.metadata.uid);
+        assert_ne!(
+            made(&text.replace("image: i", "image: j")).unwrap().metadata.uid,
+            pod.metadata.uid
+        );
     }
 
     #[test]
     fn a_static_pod_refers_to_nothing_in_the_api() {
         let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: c, image: i, envFrom: [{secretRef: {name: s}}]}]}\n";
-        assert_eq!(made(text).unwrap_err().to_string(), "static pods may not reference secrets");
+        assert_eq!(
+            made(text).unwrap_err().to_string(),
+            "static pods may not reference secrets"
+        );
     }
 }

@@ -35,7 +35,10 @@ impl Mirrors {
 
     pub(crate) fn remove(&self, mirror: &StoredObject) {
         let mut known = self.known.lock();
-        if known.get(mirror.key()).is_some_and(|known| known.index.uid == mirror.index.uid) {
+        if known
+            .get(mirror.key())
+            .is_some_and(|known| known.index.uid == mirror.index.uid)
+        {
             known.remove(mirror.key());
         }
         drop(known);
@@ -54,14 +57,22 @@ impl Mirrors {
     }
 
     /// Brings the API's mirrors to these static pods.
-    pub(crate) async fn reconcile(&self, pods: &[StoredObject], services: &Arc<Services>, node_uid: &str) -> Result<(), ClientError> {
+    pub(crate) async fn reconcile(
+        &self,
+        pods: &[StoredObject],
+        services: &Arc<Services>,
+        node_uid: &str,
+    ) -> Result<(), ClientError> {
         let known = self.known.lock().clone();
         for (key, step) in plan(pods, &known, &services.config.node_name, node_uid) {
             let api = services.client.api::<Pod>(&key.namespace);
             let done = match step {
                 Step::Create(mirror) => api.dynamic().create_as::<_, Value>(&mirror).await.map(drop),
                 Step::Delete { uid } => {
-                    let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::only(uid) };
+                    let options = DeleteOptions {
+                        grace_period_seconds: Some(0),
+                        ..DeleteOptions::only(uid)
+                    };
                     api.delete(&key.name, &options).await.map(drop)
                 }
             };
@@ -84,9 +95,16 @@ fn plan(
 ) -> Vec<(ObjectKey, Step)> {
     let mut steps = Vec::new();
     for mirror in known.values() {
-        let is_wanted = pods.iter().any(|pod| pod.key() == mirror.key() && is_current(pod, mirror));
+        let is_wanted = pods
+            .iter()
+            .any(|pod| pod.key() == mirror.key() && is_current(pod, mirror));
         if !is_wanted || mirror.index.is_being_deleted {
-            steps.push((mirror.key().clone(), Step::Delete { uid: mirror.index.uid.clone() }));
+            steps.push((
+                mirror.key().clone(),
+                Step::Delete {
+                    uid: mirror.index.uid.clone(),
+                },
+            ));
         }
     }
     for pod in pods.iter().filter(|pod| !known.contains_key(pod.key())) {
@@ -111,7 +129,10 @@ fn mirror_of(pod: &StoredObject, node_name: &str, node_uid: &str) -> Option<Valu
     for field in ["uid", "resourceVersion", "generation", "creationTimestamp"] {
         metadata.remove(field);
     }
-    metadata.get_mut("annotations")?.as_object_mut()?.insert(CONFIG_MIRROR.to_owned(), hash.into());
+    metadata
+        .get_mut("annotations")?
+        .as_object_mut()?
+        .insert(CONFIG_MIRROR.to_owned(), hash.into());
     if !node_uid.is_empty() {
         metadata.insert(
             "ownerReferences".to_owned(),

@@ -46,7 +46,11 @@ impl StaticPods {
             let settled = self.apply(&wanted);
             let mirrored = self.mirror(&wanted).await;
             let retry = async {
-                if mirrored { std::future::pending().await } else { env::sleep(RETRY).await }
+                if mirrored {
+                    std::future::pending().await
+                } else {
+                    env::sleep(RETRY).await
+                }
             };
             tokio::select! {
                 biased;
@@ -68,8 +72,14 @@ impl StaticPods {
 
     /// A file that cannot be read leaves its last good pod in place.
     fn read_folder(&self, folder: &Path, wanted: &mut BTreeMap<ObjectKey, StoredObject>) {
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_manifest(path)).collect();
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return;
+        };
+        let mut paths: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_manifest(path))
+            .collect();
         paths.sort();
         let services = &self.kubelet.services;
         let mut found = BTreeMap::new();
@@ -77,7 +87,10 @@ impl StaticPods {
         for path in paths {
             match read(&path, &services.config.node_name, services.clock.now()) {
                 Ok(object) => {
-                    let known = wanted.get(object.key()).filter(|known| known.index.uid == object.index.uid).cloned();
+                    let known = wanted
+                        .get(object.key())
+                        .filter(|known| known.index.uid == object.index.uid)
+                        .cloned();
                     found.entry(object.key().clone()).or_insert(known.unwrap_or(object));
                 }
                 Err(error) => {
@@ -96,28 +109,47 @@ impl StaticPods {
     /// Starts and ends pods; false while a replaced pod still holds up its successor.
     fn apply(&self, wanted: &BTreeMap<ObjectKey, StoredObject>) -> bool {
         let table = &self.kubelet.services.pods_table;
-        let running: Vec<Wanted> =
-            table.all().iter().map(|handle| handle.inputs.wanted()).filter(|wanted| wanted.origin == Origin::Manifest).collect();
+        let running: Vec<Wanted> = table
+            .all()
+            .iter()
+            .map(|handle| handle.inputs.wanted())
+            .filter(|wanted| wanted.origin == Origin::Manifest)
+            .collect();
         for known in &running {
-            let is_current = wanted.get(known.object.key()).is_some_and(|object| object.index.uid == known.object.index.uid);
+            let is_current = wanted
+                .get(known.object.key())
+                .is_some_and(|object| object.index.uid == known.object.index.uid);
             if !is_current && let Some(handle) = table.get(&known.object.index.uid) {
                 handle.inputs.set_gone();
             }
         }
         let mut settled = true;
         for object in wanted.values() {
-            let is_held = running.iter().any(|known| known.object.key() == object.key() && known.object.index.uid != object.index.uid);
+            let is_held = running
+                .iter()
+                .any(|known| known.object.key() == object.key() && known.object.index.uid != object.index.uid);
             if is_held {
                 settled = false;
                 continue;
             }
             let mirror = self.mirrors.of(object);
             let is_known = running.iter().any(|known| {
-                let revision = |object: &Option<StoredObject>| object.as_ref().map(|object| (object.index.uid.clone(), object.revision));
+                let revision = |object: &Option<StoredObject>| {
+                    object
+                        .as_ref()
+                        .map(|object| (object.index.uid.clone(), object.revision))
+                };
                 known.object.index.uid == object.index.uid && revision(&known.mirror) == revision(&mirror)
             });
             if !is_known {
-                self.kubelet.want(Wanted { object: object.clone(), origin: Origin::Manifest, mirror }, &self.shutdown);
+                self.kubelet.want(
+                    Wanted {
+                        object: object.clone(),
+                        origin: Origin::Manifest,
+                        mirror,
+                    },
+                    &self.shutdown,
+                );
             }
         }
         settled
@@ -130,7 +162,12 @@ impl StaticPods {
         }
         let pods: Vec<StoredObject> = wanted.values().cloned().collect();
         let node_name = &self.kubelet.services.config.node_name;
-        let node = self.kubelet.node.get(&node_key(node_name)).map(|node| node.index.uid.clone()).unwrap_or_default();
+        let node = self
+            .kubelet
+            .node
+            .get(&node_key(node_name))
+            .map(|node| node.index.uid.clone())
+            .unwrap_or_default();
         match self.mirrors.reconcile(&pods, &self.kubelet.services, &node).await {
             Ok(()) => true,
             Err(error) => {
@@ -141,7 +178,10 @@ impl StaticPods {
     }
 }
 
-#[expect(deprecated, reason = "the watches own their descriptor and keep it while they live; the other constructor is unsafe")]
+#[expect(
+    deprecated,
+    reason = "the watches own their descriptor and keep it while they live; the other constructor is unsafe"
+)]
 fn watch(folder: &Path) -> std::io::Result<AsyncFd<Watches>> {
     let watches = Watches::new().map_err(std::io::Error::other)?;
     watches.watch_directory(folder).map_err(std::io::Error::other)?;

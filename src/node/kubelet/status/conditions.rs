@@ -34,17 +34,33 @@ struct Judgement {
     message: String,
 }
 
-const TRUE: Judgement = Judgement { status: "True", reason: "", message: String::new() };
+const TRUE: Judgement = Judgement {
+    status: "True",
+    reason: "",
+    message: String::new(),
+};
 
 fn not(reason: &'static str, message: String) -> Judgement {
-    Judgement { status: "False", reason, message }
+    Judgement {
+        status: "False",
+        reason,
+        message,
+    }
 }
 
 /// The conditions that every pod has, without times.
 pub(crate) fn pod_conditions(inputs: &ConditionInputs<'_>, others: &[PodCondition]) -> Vec<PodCondition> {
     let containers_ready = containers_ready(inputs);
-    let ready = if containers_ready.status == "True" { readiness_gates(inputs.pod, others) } else { clone(&containers_ready) };
-    let sandbox = if inputs.has_sandbox { TRUE } else { not("", String::new()) };
+    let ready = if containers_ready.status == "True" {
+        readiness_gates(inputs.pod, others)
+    } else {
+        clone(&containers_ready)
+    };
+    let sandbox = if inputs.has_sandbox {
+        TRUE
+    } else {
+        not("", String::new())
+    };
     let made = [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized(inputs)),
@@ -52,7 +68,9 @@ pub(crate) fn pod_conditions(inputs: &ConditionInputs<'_>, others: &[PodConditio
         ("ContainersReady", containers_ready),
         ("PodScheduled", TRUE),
     ];
-    made.into_iter().map(|(kind, judgement)| condition(inputs.pod, kind, judgement.status, judgement.reason, &judgement.message)).collect()
+    made.into_iter()
+        .map(|(kind, judgement)| condition(inputs.pod, kind, judgement.status, judgement.reason, &judgement.message))
+        .collect()
 }
 
 pub(crate) fn condition(pod: &Pod, kind: &str, status: &str, reason: &str, message: &str) -> PodCondition {
@@ -68,13 +86,21 @@ pub(crate) fn condition(pod: &Pod, kind: &str, status: &str, reason: &str, messa
 }
 
 fn clone(judgement: &Judgement) -> Judgement {
-    Judgement { status: judgement.status, reason: judgement.reason, message: judgement.message.clone() }
+    Judgement {
+        status: judgement.status,
+        reason: judgement.reason,
+        message: judgement.message.clone(),
+    }
 }
 
 fn containers_ready(inputs: &ConditionInputs<'_>) -> Judgement {
     let sidecars = init_containers(inputs.pod).iter().filter(|init| is_sidecar(init));
     let all = sidecars.map(|sidecar| (&sidecar.name, inputs.init_containers));
-    let all = all.chain(containers(inputs.pod).iter().map(|container| (&container.name, inputs.containers)));
+    let all = all.chain(
+        containers(inputs.pod)
+            .iter()
+            .map(|container| (&container.name, inputs.containers)),
+    );
     let (mut unknown, mut unready) = (Vec::new(), Vec::new());
     for (name, statuses) in all {
         match statuses.iter().find(|status| status.name == *name) {
@@ -88,8 +114,15 @@ fn containers_ready(inputs: &ConditionInputs<'_>) -> Judgement {
         "Failed" => return not("PodFailed", String::new()),
         _ => {}
     }
-    let message = joined(&[("containers with unknown status", &unknown), ("containers with unready status", &unready)]);
-    if message.is_empty() { TRUE } else { not("ContainersNotReady", message) }
+    let message = joined(&[
+        ("containers with unknown status", &unknown),
+        ("containers with unready status", &unready),
+    ]);
+    if message.is_empty() {
+        TRUE
+    } else {
+        not("ContainersNotReady", message)
+    }
 }
 
 fn initialized(inputs: &ConditionInputs<'_>) -> Judgement {
@@ -98,7 +131,11 @@ fn initialized(inputs: &ConditionInputs<'_>) -> Judgement {
         match inputs.init_containers.iter().find(|status| status.name == init.name) {
             None => unknown.push(init.name.as_str()),
             Some(status) => {
-                let passed = if is_sidecar(init) { status.started == Some(true) } else { status.ready };
+                let passed = if is_sidecar(init) {
+                    status.started == Some(true)
+                } else {
+                    status.ready
+                };
                 if !passed {
                     incomplete.push(init.name.as_str());
                 }
@@ -106,26 +143,45 @@ fn initialized(inputs: &ConditionInputs<'_>) -> Judgement {
         }
     }
     if inputs.phase == "Succeeded" && unknown.is_empty() {
-        return Judgement { reason: "PodCompleted", ..TRUE };
+        return Judgement {
+            reason: "PodCompleted",
+            ..TRUE
+        };
     }
     let has_started = |status: &ContainerStatus| {
         let ran = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
-            state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+            state
+                .as_ref()
+                .is_some_and(|state| state.running.is_some() || state.terminated.is_some())
         };
-        ran(&status.state) || status.last_state.as_ref().is_some_and(|state| state.terminated.is_some())
+        ran(&status.state)
+            || status
+                .last_state
+                .as_ref()
+                .is_some_and(|state| state.terminated.is_some())
     };
     if inputs.containers.iter().any(has_started) {
         return TRUE;
     }
-    let message = joined(&[("containers with unknown status", &unknown), ("containers with incomplete status", &incomplete)]);
-    if message.is_empty() { TRUE } else { not("ContainersNotInitialized", message) }
+    let message = joined(&[
+        ("containers with unknown status", &unknown),
+        ("containers with incomplete status", &incomplete),
+    ]);
+    if message.is_empty() {
+        TRUE
+    } else {
+        not("ContainersNotInitialized", message)
+    }
 }
 
 fn readiness_gates(pod: &Pod, others: &[PodCondition]) -> Judgement {
     let mut messages = Vec::new();
     for gate in spec(pod).readiness_gates.iter().flatten() {
         match others.iter().find(|condition| condition.type_ == gate.condition_type) {
-            None => messages.push(format!("corresponding condition of pod readiness gate {:?} does not exist.", gate.condition_type)),
+            None => messages.push(format!(
+                "corresponding condition of pod readiness gate {:?} does not exist.",
+                gate.condition_type
+            )),
             Some(condition) if condition.status != "True" => messages.push(format!(
                 "the status of pod readiness gate {:?} is not \"True\", but {}",
                 gate.condition_type, condition.status
@@ -133,20 +189,29 @@ fn readiness_gates(pod: &Pod, others: &[PodCondition]) -> Judgement {
             Some(_) => {}
         }
     }
-    if messages.is_empty() { TRUE } else { not("ReadinessGatesNotReady", messages.join(", ")) }
+    if messages.is_empty() {
+        TRUE
+    } else {
+        not("ReadinessGatesNotReady", messages.join(", "))
+    }
 }
 
 /// `what: [a b], …` for the lists that are not empty.
 fn joined(lists: &[(&str, &Vec<&str>)]) -> String {
     let texts = lists.iter().filter(|(_, names)| !names.is_empty());
-    texts.map(|(what, names)| format!("{what}: [{}]", names.join(" "))).collect::<Vec<_>>().join(", ")
+    texts
+        .map(|(what, names)| format!("{what}: [{}]", names.join(" ")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Times: a condition keeps its transition time while its status stays.
 pub(crate) fn with_times(conditions: &mut [PodCondition], old: Option<&PodStatus>, now: Timestamp) {
     let before = old.and_then(|old| old.conditions.as_deref()).unwrap_or_default();
     for condition in conditions {
-        let same = before.iter().find(|old| old.type_ == condition.type_ && old.status == condition.status);
+        let same = before
+            .iter()
+            .find(|old| old.type_ == condition.type_ && old.status == condition.status);
         let since = same.and_then(|old| old.last_transition_time.clone());
         condition.last_transition_time = Some(since.unwrap_or_else(|| api_time(now)));
         condition.last_probe_time = None;

@@ -58,11 +58,18 @@ pub(crate) fn container_status(
 fn observed(inputs: &StatusInputs<'_>, observation: &Observation, old: Option<&ContainerStatus>) -> ContainerStatus {
     let id = container_id(inputs.runtime_name, observation);
     let attempt = i32::try_from(observation.attempt).unwrap_or(i32::MAX);
-    let previous = inputs.observed.all_of(&observation.name).nth(1).map(|previous| state_of(inputs, previous));
+    let previous = inputs
+        .observed
+        .all_of(&observation.name)
+        .nth(1)
+        .map(|previous| state_of(inputs, previous));
     let previous = previous.filter(|state| state.terminated.is_some());
     let known_before = old.and_then(|old| {
         let is_other = old.container_id.as_deref() != Some(&id);
-        old.state.clone().filter(|state| is_other && state.terminated.is_some()).or_else(|| old.last_state.clone())
+        old.state
+            .clone()
+            .filter(|state| is_other && state.terminated.is_some())
+            .or_else(|| old.last_state.clone())
     });
     ContainerStatus {
         container_id: Some(id),
@@ -90,12 +97,23 @@ fn state_of(inputs: &StatusInputs<'_>, observation: &Observation) -> ContainerSt
     match &observation.state {
         Running::Created => waiting("", ""),
         Running::Running { started_at } => ContainerState {
-            running: Some(ContainerStateRunning { started_at: Some(api_time(*started_at)) }),
+            running: Some(ContainerStateRunning {
+                started_at: Some(api_time(*started_at)),
+            }),
             ..ContainerState::default()
         },
-        Running::Exited { started_at, finished_at, exit_code, reason, message } => {
+        Running::Exited {
+            started_at,
+            finished_at,
+            exit_code,
+            reason,
+            message,
+        } => {
             let last_words = inputs.observed.messages.get(&observation.id).map_or("", String::as_str);
-            let texts: Vec<&str> = [message.as_str(), last_words].into_iter().filter(|text| !text.is_empty()).collect();
+            let texts: Vec<&str> = [message.as_str(), last_words]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect();
             terminated(ContainerStateTerminated {
                 container_id: Some(container_id(inputs.runtime_name, observation)),
                 exit_code: *exit_code,
@@ -112,7 +130,11 @@ fn state_of(inputs: &StatusInputs<'_>, observation: &Observation) -> ContainerSt
 
 /// The runtime has no record: not made yet, or lost (a reboot, somebody removed it).
 fn missing(inputs: &StatusInputs<'_>, container: &Container, old: Option<&ContainerStatus>) -> ContainerStatus {
-    let reason = if crate::pods::facts::init_containers(inputs.pod).is_empty() { "ContainerCreating" } else { "PodInitializing" };
+    let reason = if crate::pods::facts::init_containers(inputs.pod).is_empty() {
+        "ContainerCreating"
+    } else {
+        "PodInitializing"
+    };
     let fresh = ContainerStatus {
         image: container.image.clone().unwrap_or_default(),
         state: Some(waiting(reason, "")),
@@ -122,18 +144,28 @@ fn missing(inputs: &StatusInputs<'_>, container: &Container, old: Option<&Contai
     let Some(old) = old else { return fresh };
     let old_state = old.state.clone().unwrap_or_default();
     if old_state.terminated.is_some() {
-        return ContainerStatus { allocated_resources: None, resources: None, ..old.clone() };
+        return ContainerStatus {
+            allocated_resources: None,
+            resources: None,
+            ..old.clone()
+        };
     }
     let mut status = ContainerStatus {
         restart_count: old.restart_count,
         last_state: Some(old.last_state.clone().unwrap_or_default()),
         ..fresh
     };
-    let had_ended_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let had_ended_before = status
+        .last_state
+        .as_ref()
+        .is_some_and(|state| state.terminated.is_some());
     if old_state.running.is_some() && !had_ended_before {
         status.last_state = Some(terminated(ContainerStateTerminated {
             reason: Some(UNKNOWN.to_owned()),
-            message: Some("The container could not be located when the pod was deleted.  The container used to be Running".to_owned()),
+            message: Some(
+                "The container could not be located when the pod was deleted.  The container used to be Running"
+                    .to_owned(),
+            ),
             exit_code: UNKNOWN_CODE,
             ..ContainerStateTerminated::default()
         }));
@@ -155,7 +187,9 @@ fn initialised_without_record(
     newest.is_none()
         && waits
         && !is_sidecar(container)
-        && containers(inputs.pod).iter().any(|container| inputs.observed.newest(&container.name).is_some())
+        && containers(inputs.pod)
+            .iter()
+            .any(|container| inputs.observed.newest(&container.name).is_some())
 }
 
 /// Whether the next turn would start it, were it not for an error.
@@ -173,7 +207,10 @@ fn should_start(
         Some(Running::Running { .. }) => false,
         Some(Running::Exited { exit_code, .. }) => {
             let passed = kind == ContainerKind::Init && !is_sidecar(container) && *exit_code == 0;
-            !passed && (inputs.owed.contains(&container.name) || crate::pods::facts::is_accompanying(kind, container) || restarts_after(container, spec(inputs.pod), *exit_code))
+            !passed
+                && (inputs.owed.contains(&container.name)
+                    || crate::pods::facts::is_accompanying(kind, container)
+                    || restarts_after(container, spec(inputs.pod), *exit_code))
         }
     }
 }
@@ -198,9 +235,17 @@ fn set_resources(
     let is_accepted = !matches!(inputs.resize, ResizeState::Deferred(_) | ResizeState::Infeasible(_));
     let is_in_force = !is_running || container_resize(inputs.pod, container, newest).is_none();
     let wanted = container.resources.clone().unwrap_or_default();
-    status.allocated_resources = if is_accepted { wanted.requests.clone() } else { old.and_then(|old| old.allocated_resources.clone()) };
+    status.allocated_resources = if is_accepted {
+        wanted.requests.clone()
+    } else {
+        old.and_then(|old| old.allocated_resources.clone())
+    };
     let known = old.and_then(|old| old.resources.clone());
-    status.resources = Some(if is_in_force && is_accepted { wanted } else { known.unwrap_or(wanted) });
+    status.resources = Some(if is_in_force && is_accepted {
+        wanted
+    } else {
+        known.unwrap_or(wanted)
+    });
 }
 
 fn set_started_and_ready(
@@ -215,12 +260,17 @@ fn set_started_and_ready(
     }
     let is_running = status.state.as_ref().is_some_and(|state| state.running.is_some());
     let passed = |probe: ProbeKind| {
-        probe.of(container).is_none() || newest.is_some_and(|newest| (inputs.probe)(&newest.id, probe) == Some(ProbeResult::Success))
+        probe.of(container).is_none()
+            || newest.is_some_and(|newest| (inputs.probe)(&newest.id, probe) == Some(ProbeResult::Success))
     };
     let started = is_running && passed(ProbeKind::Startup);
     status.started = Some(started);
     status.ready = if kind == ContainerKind::Init && !is_sidecar(container) {
-        status.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|terminated| terminated.exit_code == 0)
+        status
+            .state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref())
+            .is_some_and(|terminated| terminated.exit_code == 0)
     } else {
         started && passed(ProbeKind::Readiness)
     };
@@ -259,11 +309,20 @@ pub(crate) fn end_for_good(status: &mut ContainerStatus) {
 }
 
 fn terminated(terminated: ContainerStateTerminated) -> ContainerState {
-    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
+    ContainerState {
+        terminated: Some(terminated),
+        ..ContainerState::default()
+    }
 }
 
 fn waiting(reason: &str, message: &str) -> ContainerState {
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let waiting = ContainerStateWaiting { reason: text(reason), message: text(message) };
-    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
+    let waiting = ContainerStateWaiting {
+        reason: text(reason),
+        message: text(message),
+    };
+    ContainerState {
+        waiting: Some(waiting),
+        ..ContainerState::default()
+    }
 }

@@ -5,8 +5,12 @@ use serde_json::{Map, Value, json};
 /// Lists that the API merges by key instead of replacing.
 const KEYED: [(&str, &str); 3] = [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")];
 /// Written by others; never touched.
-const FOREIGN: [&str; 4] =
-    ["nominatedNodeName", "resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"];
+const FOREIGN: [&str; 4] = [
+    "nominatedNodeName",
+    "resourceClaimStatuses",
+    "extendedResourceClaimStatus",
+    "nodeAllocatableResourceClaimStatuses",
+];
 
 /// `None`: the API has it already. `owned` says which conditions may be removed.
 pub(crate) fn status_patch(uid: &str, api: &Value, wanted: &Value, owned: &[&str]) -> Option<Value> {
@@ -64,8 +68,15 @@ fn list_patch(key: &str, old: Option<&Value>, new: &Value, owned: &[&str]) -> Op
 
 /// The API writes some absent fields as null.
 fn without_nulls(item: &Value) -> Value {
-    let fields = item.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Map<String, Value>>().into()
+    let fields = item
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
+    fields
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 /// The new item, with null for every field that only the old one has.
@@ -96,7 +107,10 @@ mod tests {
         let wanted = json!({"podIPs": [{"ip": "2"}], "conditions": [{"type": "Ready", "status": "True"}]});
         let patch = status_patch("u", &api, &wanted, &["Ready"]).unwrap();
         assert_eq!(patch["metadata"]["uid"], "u");
-        assert_eq!(patch["status"], json!({"reason": null, "podIPs": [{"ip": "2"}, {"$patch": "delete", "ip": "1"}],
-            "conditions": [{"type": "Ready", "status": "True", "reason": null}]}));
+        assert_eq!(
+            patch["status"],
+            json!({"reason": null, "podIPs": [{"ip": "2"}, {"$patch": "delete", "ip": "1"}],
+            "conditions": [{"type": "Ready", "status": "True", "reason": null}]})
+        );
     }
 }

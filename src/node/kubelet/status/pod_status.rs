@@ -8,7 +8,9 @@ use env::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus};
 use semantics::qos::qos_class;
 
-use crate::pods::facts::{ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, is_terminal, spec};
+use crate::pods::facts::{
+    ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, is_terminal, spec,
+};
 use crate::pods::{Eviction, Rejection};
 use crate::probes::{ProbeKind, ProbeResult};
 use crate::status::conditions::{ConditionInputs, OWNED, condition, pod_conditions, with_times};
@@ -57,17 +59,27 @@ pub(crate) struct Computed {
 
 pub(crate) fn compute(inputs: &StatusInputs<'_>) -> Computed {
     if let Some(rejection) = inputs.rejection {
-        return Computed { status: rejected(inputs, rejection), has_ended: true };
+        return Computed {
+            status: rejected(inputs, rejection),
+            has_ended: true,
+        };
     }
     let pod = inputs.pod;
     if let Some(status) = ended_without_trace(inputs) {
-        return Computed { status, has_ended: true };
+        return Computed {
+            status,
+            has_ended: true,
+        };
     }
     let mut containers = statuses(inputs, ContainerKind::Regular);
     let mut init_containers = statuses(inputs, ContainerKind::Init);
     let is_over = inputs.worker_phase >= Phase::Terminated;
     if is_over {
-        if init_containers.iter().zip(crate::pods::facts::init_containers(pod)).all(|(status, init)| has_passed(status, init)) {
+        if init_containers
+            .iter()
+            .zip(crate::pods::facts::init_containers(pod))
+            .all(|(status, init)| has_passed(status, init))
+        {
             containers.iter_mut().for_each(end_for_good);
         }
         end_init(pod, &mut init_containers);
@@ -79,7 +91,12 @@ pub(crate) fn compute(inputs: &StatusInputs<'_>) -> Computed {
         phase: Some(phase.clone()),
         qos_class: Some(qos_class(spec(pod)).as_str().to_owned()),
         observed_generation: pod.metadata.generation,
-        start_time: Some(inputs.old.and_then(|old| old.start_time.clone()).unwrap_or_else(|| api_time(inputs.now))),
+        start_time: Some(
+            inputs
+                .old
+                .and_then(|old| old.start_time.clone())
+                .unwrap_or_else(|| api_time(inputs.now)),
+        ),
         ephemeral_container_statuses: some(statuses(inputs, ContainerKind::Ephemeral)),
         ..PodStatus::default()
     };
@@ -100,7 +117,11 @@ pub(crate) fn compute(inputs: &StatusInputs<'_>) -> Computed {
 
 /// The status of a pod that ended in an earlier life of this node, of which nothing is left: it stays as it is.
 fn ended_without_trace(inputs: &StatusInputs<'_>) -> Option<PodStatus> {
-    let status = inputs.pod.status.as_ref().filter(|status| is_terminal(status.phase.as_deref()))?;
+    let status = inputs
+        .pod
+        .status
+        .as_ref()
+        .filter(|status| is_terminal(status.phase.as_deref()))?;
     let nothing = inputs.observed.containers.is_empty() && inputs.observed.sandboxes.is_empty();
     nothing.then(|| status.clone())
 }
@@ -126,8 +147,10 @@ fn statuses(inputs: &StatusInputs<'_>, kind: ContainerKind) -> Vec<ContainerStat
         ContainerKind::Ephemeral => old.ephemeral_container_statuses.as_deref(),
     });
     let old_of = |name: &str| old.unwrap_or_default().iter().find(|status| status.name == name);
-    let mut made: Vec<ContainerStatus> =
-        specs.iter().map(|container| container_status(inputs, kind, container, old_of(&container.name))).collect();
+    let mut made: Vec<ContainerStatus> = specs
+        .iter()
+        .map(|container| container_status(inputs, kind, container, old_of(&container.name)))
+        .collect();
     if kind != ContainerKind::Init {
         made.sort_by(|left, right| left.name.cmp(&right.name));
     }
@@ -161,10 +184,20 @@ fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[Cont
     }
     let current = inputs.observed.sandboxes.first().map(|sandbox| &sandbox.id);
     let is_initialised = crate::pods::facts::containers(inputs.pod).iter().any(|container| {
-        inputs.observed.newest(&container.name).is_some_and(|status| Some(&status.sandbox) == current)
+        inputs
+            .observed
+            .newest(&container.name)
+            .is_some_and(|status| Some(&status.sandbox) == current)
     });
     let is_ending = inputs.worker_phase >= Phase::Terminating;
-    let phase = pod_phase(&PhaseInputs { pod: inputs.pod, containers, init_containers: init, owed: inputs.owed, is_ending, is_initialised });
+    let phase = pod_phase(&PhaseInputs {
+        pod: inputs.pod,
+        containers,
+        init_containers: init,
+        owed: inputs.owed,
+        is_ending,
+        is_initialised,
+    });
     let is_over = inputs.worker_phase >= Phase::Terminated;
     if is_over && !is_terminal(Some(phase)) {
         return "Failed".to_owned();
@@ -196,12 +229,21 @@ fn set_reason(inputs: &StatusInputs<'_>, phase: &str, status: &mut PodStatus) {
 fn set_addresses(inputs: &StatusInputs<'_>, status: &mut PodStatus) {
     let hosts: Vec<String> = inputs.host_ips.iter().map(ToString::to_string).collect();
     status.host_ip = hosts.first().cloned();
-    status.host_ips = Some(hosts.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty());
+    status.host_ips =
+        Some(hosts.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty());
     let newest = inputs.observed.sandboxes.first();
-    let observed: Vec<String> = newest.into_iter().flat_map(|sandbox| &sandbox.addresses).map(ToString::to_string).collect();
+    let observed: Vec<String> = newest
+        .into_iter()
+        .flat_map(|sandbox| &sandbox.addresses)
+        .map(ToString::to_string)
+        .collect();
     let old = || inputs.old.and_then(|old| old.pod_ips.clone()).unwrap_or_default();
     let ips: Vec<PodIP> = if is_host_network(inputs.pod) {
-        if newest.is_some() { hosts.into_iter().map(|ip| PodIP { ip }).collect() } else { old() }
+        if newest.is_some() {
+            hosts.into_iter().map(|ip| PodIP { ip }).collect()
+        } else {
+            old()
+        }
     } else if observed.is_empty() && inputs.worker_phase >= Phase::Terminating {
         old()
     } else {
@@ -212,8 +254,17 @@ fn set_addresses(inputs: &StatusInputs<'_>, status: &mut PodStatus) {
 }
 
 fn all_conditions(inputs: &StatusInputs<'_>, from: &ConditionInputs<'_>, is_over: bool) -> Vec<PodCondition> {
-    let api = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let others: Vec<PodCondition> = api.iter().filter(|condition| !OWNED.contains(&condition.type_.as_str())).cloned().collect();
+    let api = inputs
+        .pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let others: Vec<PodCondition> = api
+        .iter()
+        .filter(|condition| !OWNED.contains(&condition.type_.as_str()))
+        .cloned()
+        .collect();
     let mut own = pod_conditions(from, &others);
     match inputs.resize {
         ResizeState::None => {}
@@ -221,11 +272,24 @@ fn all_conditions(inputs: &StatusInputs<'_>, from: &ConditionInputs<'_>, is_over
         ResizeState::Deferred(why) => own.push(condition(inputs.pod, "PodResizePending", "True", "Deferred", why)),
         ResizeState::Infeasible(why) => own.push(condition(inputs.pod, "PodResizePending", "True", "Infeasible", why)),
     }
-    if let Some((eviction, reason)) = inputs.eviction.filter(|_| is_over).and_then(|eviction| Some((eviction, eviction.disruption?))) {
-        own.push(condition(inputs.pod, "DisruptionTarget", "True", reason, &eviction.message));
+    if let Some((eviction, reason)) = inputs
+        .eviction
+        .filter(|_| is_over)
+        .and_then(|eviction| Some((eviction, eviction.disruption?)))
+    {
+        own.push(condition(
+            inputs.pod,
+            "DisruptionTarget",
+            "True",
+            reason,
+            &eviction.message,
+        ));
     }
     with_times(&mut own, inputs.old.or(inputs.pod.status.as_ref()), inputs.now);
-    let mut all: Vec<PodCondition> = others.into_iter().filter(|other| own.iter().all(|own| own.type_ != other.type_)).collect();
+    let mut all: Vec<PodCondition> = others
+        .into_iter()
+        .filter(|other| own.iter().all(|own| own.type_ != other.type_))
+        .collect();
     all.extend(own);
     all
 }

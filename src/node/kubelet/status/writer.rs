@@ -33,7 +33,10 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(status: &PodStatus, is_finished: bool) -> Self {
         let status = serde_json::to_vec(status).expect("a status is plain data");
-        Self { status: status.into(), is_finished }
+        Self {
+            status: status.into(),
+            is_finished,
+        }
     }
 }
 
@@ -73,7 +76,14 @@ enum Step {
 impl StatusWriter {
     pub(crate) fn spawn(client: Client, writes: Arc<Semaphore>) -> Self {
         let shared = Arc::new(Shared::default());
-        env::spawn(Task { shared: Arc::clone(&shared), client, writes }.run());
+        env::spawn(
+            Task {
+                shared: Arc::clone(&shared),
+                client,
+                writes,
+            }
+            .run(),
+        );
         Self { shared }
     }
 
@@ -99,7 +109,10 @@ impl Drop for StatusWriter {
 impl Shared {
     fn learn(&self, object: StoredObject) {
         let mut slot = self.slot.lock();
-        let is_newer = slot.known.as_ref().is_none_or(|known| known.index.uid != object.index.uid || known.revision <= object.revision);
+        let is_newer = slot
+            .known
+            .as_ref()
+            .is_none_or(|known| known.index.uid != object.index.uid || known.revision <= object.revision);
         if is_newer {
             slot.known = Some(object);
         }
@@ -133,7 +146,10 @@ impl Task {
                     retry = RETRY_FIRST;
                     continue;
                 }
-                Step::Patch(patch) => self.patch(&known, patch.clone()).await.map(|at| sent = Some((patch, at))),
+                Step::Patch(patch) => self
+                    .patch(&known, patch.clone())
+                    .await
+                    .map(|at| sent = Some((patch, at))),
                 Step::Delete => self.delete(&known).await,
             };
             match done {
@@ -155,17 +171,24 @@ impl Task {
     async fn patch(&self, known: &StoredObject, patch: Value) -> Result<i64, ClientError> {
         let _slot = self.writes.acquire().await.expect("the semaphore is never closed");
         let api = self.client.api::<Pod>(&known.key().namespace);
-        let written: Object = api.dynamic().patch_status(&known.key().name, &Patch::Strategic(patch)).await?;
+        let written: Object = api
+            .dynamic()
+            .patch_status(&known.key().name, &Patch::Strategic(patch))
+            .await?;
         let revision = written.resource_version().parse().unwrap_or(known.revision);
         let bytes = serde_json::to_vec(&written).map_err(|error| ClientError::Malformed(error.to_string()))?;
-        let object = StoredObject::new(bytes.into(), revision).map_err(|error| ClientError::Malformed(error.to_string()))?;
+        let object =
+            StoredObject::new(bytes.into(), revision).map_err(|error| ClientError::Malformed(error.to_string()))?;
         self.shared.learn(object);
         Ok(revision)
     }
 
     async fn delete(&self, known: &StoredObject) -> Result<(), ClientError> {
         let _slot = self.writes.acquire().await.expect("the semaphore is never closed");
-        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::only(known.index.uid.clone()) };
+        let options = DeleteOptions {
+            grace_period_seconds: Some(0),
+            ..DeleteOptions::only(known.index.uid.clone())
+        };
         let api = self.client.api::<Pod>(&known.key().namespace);
         api.delete(&known.key().name, &options).await?;
         // Finalizers may hold it; the next change of the pod brings us back.
@@ -176,7 +199,9 @@ impl Task {
 
 /// `sent`: the last patch and the revision it made. The server may store a status otherwise than it was sent: that patch is done.
 fn next_step(report: &Report, known: &StoredObject, sent: Option<&(Value, i64)>) -> Step {
-    let Ok(object) = known.to_object() else { return Step::Wait };
+    let Ok(object) = known.to_object() else {
+        return Step::Wait;
+    };
     let none = Value::Null;
     let api = object.at(&["status"]).unwrap_or(&none);
     // A terminal phase is final, whoever wrote it.
@@ -185,7 +210,11 @@ fn next_step(report: &Report, known: &StoredObject, sent: Option<&(Value, i64)>)
         wanted["phase"] = phase.into();
     }
     if let Some(conditions) = wanted["conditions"].as_array_mut() {
-        conditions.retain(|condition| condition["type"].as_str().is_some_and(|kind| OWNED.contains(&kind) || kind == SHARED));
+        conditions.retain(|condition| {
+            condition["type"]
+                .as_str()
+                .is_some_and(|kind| OWNED.contains(&kind) || kind == SHARED)
+        });
     }
     if let Some(patch) = status_patch(&known.index.uid, api, &wanted, &OWNED) {
         let is_done = sent.is_some_and(|(last, at)| *last == patch && *at == known.revision);

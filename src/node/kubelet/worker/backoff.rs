@@ -29,7 +29,11 @@ impl BackOff {
             return None;
         }
         let passed = now.saturating_since(ended);
-        entry.wait.checked_sub(passed).filter(|left| !left.is_zero()).map(|left| (entry.wait, left))
+        entry
+            .wait
+            .checked_sub(passed)
+            .filter(|left| !left.is_zero())
+            .map(|left| (entry.wait, left))
     }
 
     /// The container that ended at `ended` is being started again: the next wait is longer.
@@ -109,7 +113,10 @@ mod tests {
         back_off.started_again("a", at(10));
         assert_eq!(back_off.wait("a", at(700), at(700)), None);
         back_off.started_again("a", at(700));
-        assert_eq!(back_off.wait("a", at(700), at(700)).map(|wait| wait.0), Some(BACK_OFF_FIRST));
+        assert_eq!(
+            back_off.wait("a", at(700), at(700)).map(|wait| wait.0),
+            Some(BACK_OFF_FIRST)
+        );
     }
 
     #[test]

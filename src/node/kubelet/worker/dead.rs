@@ -26,9 +26,16 @@ pub(crate) fn surplus(observed: &Observed) -> Surplus {
             kept.push(container);
         }
     }
-    let old = observed.sandboxes.iter().skip(1).filter(|sandbox| sandbox.state == PodSandboxState::NotReady);
+    let old = observed
+        .sandboxes
+        .iter()
+        .skip(1)
+        .filter(|sandbox| sandbox.state == PodSandboxState::NotReady);
     let empty = old.filter(|sandbox| !kept.iter().any(|container| container.sandbox == sandbox.id));
-    Surplus { containers, sandboxes: empty.map(|sandbox| sandbox.id.clone()).collect() }
+    Surplus {
+        containers,
+        sandboxes: empty.map(|sandbox| sandbox.id.clone()).collect(),
+    }
 }
 
 #[cfg(test)]

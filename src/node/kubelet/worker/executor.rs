@@ -48,7 +48,9 @@ pub(crate) struct Memory {
 impl Memory {
     /// Something failed: how long to wait before the next attempt.
     pub(crate) fn failed(&mut self) -> Duration {
-        let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(RETRY_MAX);
+        let wait = RETRY_FIRST
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         wait
     }
@@ -91,7 +93,13 @@ pub(crate) struct Executor {
 
 impl Executor {
     /// Carries out a plan. Cancel safe in the sense of crash-only: what was begun is seen by the next observation.
-    pub(crate) async fn run(&self, pod: &Pod, observed: &Observed, actions: &PodActions, memory: &mut Memory) -> Outcome {
+    pub(crate) async fn run(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        actions: &PodActions,
+        memory: &mut Memory,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         match self.act(pod, observed, actions, memory, &mut outcome).await {
             Ok(()) if memory.start_errors.is_empty() => memory.succeeded(),
@@ -104,6 +112,7 @@ impl Executor {
         outcome
     }
 
+    // tidy: allow(function-length): one arm an action
     async fn act(
         &self,
         pod: &Pod,
@@ -117,11 +126,16 @@ impl Executor {
             let any = observed.is_anything_running() || observed.ready_sandbox().is_some();
             if any {
                 let grace = crate::pods::facts::spec(pod).termination_grace_period_seconds;
-                self.stop_pod(pod, observed, grace.unwrap_or(crate::worker_defaults::GRACE_SECONDS)).await?;
+                self.stop_pod(pod, observed, grace.unwrap_or(crate::worker_defaults::GRACE_SECONDS))
+                    .await?;
                 outcome.changed = true;
             }
         }
-        let starts: Vec<String> = actions.start.iter().filter_map(|start| Some(spec_of(pod, *start)?.name)).collect();
+        let starts: Vec<String> = actions
+            .start
+            .iter()
+            .filter_map(|start| Some(spec_of(pod, *start)?.name))
+            .collect();
         for kill in &actions.kill {
             if starts.contains(&kill.name) {
                 memory.owed.insert(kill.name.clone());
@@ -144,8 +158,14 @@ impl Executor {
             }
         }
         if let Some(attempt) = actions.create_sandbox {
-            let age = observed.sandboxes.first().map(|newest| self.services.clock.now().saturating_since(newest.created_at));
-            if let Some(left) = age.and_then(|age| SANDBOX_AGE_MIN.checked_sub(age)).filter(|left| !left.is_zero()) {
+            let age = observed
+                .sandboxes
+                .first()
+                .map(|newest| self.services.clock.now().saturating_since(newest.created_at));
+            if let Some(left) = age
+                .and_then(|age| SANDBOX_AGE_MIN.checked_sub(age))
+                .filter(|left| !left.is_zero())
+            {
                 outcome.again_in(left);
                 return Ok(());
             }
@@ -174,12 +194,26 @@ impl Executor {
         outcome: &mut Outcome,
     ) -> cri::Result<()> {
         // A kernel may round what it was told: the same change is not made twice.
-        let due: Vec<&Resize> = resizes.iter().filter(|resize| memory.resized.get(&resize.id) != Some(&resize.resources)).collect();
+        let due: Vec<&Resize> = resizes
+            .iter()
+            .filter(|resize| memory.resized.get(&resize.id) != Some(&resize.resources))
+            .collect();
         if due.is_empty() {
             return Ok(());
         }
-        let quota_of = |id: &ContainerId| observed.containers.iter().find(|container| container.id == *id).and_then(|container| container.resources.cpu_quota);
-        let grows = |resize: &&Resize| resize.resources.cpu_quota.is_some_and(|quota| quota < 0 || quota_of(&resize.id).is_some_and(|old| old > 0 && old < quota));
+        let quota_of = |id: &ContainerId| {
+            observed
+                .containers
+                .iter()
+                .find(|container| container.id == *id)
+                .and_then(|container| container.resources.cpu_quota)
+        };
+        let grows = |resize: &&Resize| {
+            resize
+                .resources
+                .cpu_quota
+                .is_some_and(|quota| quota < 0 || quota_of(&resize.id).is_some_and(|old| old > 0 && old < quota))
+        };
         let (growing, shrinking): (Vec<&Resize>, Vec<&Resize>) = due.into_iter().partition(grows);
         // A child's quota may never exceed its parent's: first what shrinks, then the pod, then what grows.
         for resize in shrinking {
@@ -193,27 +227,50 @@ impl Executor {
     }
 
     async fn resize_container(&self, resize: &Resize, memory: &mut Memory, outcome: &mut Outcome) -> cri::Result<()> {
-        self.services.runtime.update_container_resources(&resize.id, &resize.resources).await?;
+        self.services
+            .runtime
+            .update_container_resources(&resize.id, &resize.resources)
+            .await?;
         memory.resized.insert(resize.id.clone(), resize.resources.clone());
         outcome.changed = true;
         Ok(())
     }
 
     async fn resize_pod(&self, pod: &Pod, observed: &Observed) -> cri::Result<()> {
-        let Some(sandbox) = observed.ready_sandbox() else { return Ok(()) };
+        let Some(sandbox) = observed.ready_sandbox() else {
+            return Ok(());
+        };
         let resources = crate::container::resources::pod_resources(pod, self.services.config.pod_pids_max);
-        self.services.runtime.update_pod_sandbox_resources(&sandbox.id, &resources).await
+        self.services
+            .runtime
+            .update_pod_sandbox_resources(&sandbox.id, &resources)
+            .await
     }
 
     fn hold_all(&self, pod: &Pod, actions: &PodActions, memory: &mut Memory, reason: &str, message: &str) {
-        let names = actions.start.iter().filter_map(|start| spec_of(pod, *start)).map(|container| container.name);
+        let names = actions
+            .start
+            .iter()
+            .filter_map(|start| spec_of(pod, *start))
+            .map(|container| container.name);
         let names: Vec<String> = names.collect();
-        let is_known = names.iter().all(|name| memory.start_errors.get(name).is_some_and(|error| error.message == message));
+        let is_known = names.iter().all(|name| {
+            memory
+                .start_errors
+                .get(name)
+                .is_some_and(|error| error.message == message)
+        });
         if !is_known {
             self.services.events.pod(pod, Severity::Warning, reason, message);
         }
         for name in names {
-            memory.start_errors.insert(name, StartError { reason: reason.to_owned(), message: message.to_owned() });
+            memory.start_errors.insert(
+                name,
+                StartError {
+                    reason: reason.to_owned(),
+                    message: message.to_owned(),
+                },
+            );
         }
     }
 
@@ -230,7 +287,9 @@ impl Executor {
                 true
             }
             Err(error) => {
-                self.services.events.pod(pod, Severity::Warning, "FailedMount", error.to_string());
+                self.services
+                    .events
+                    .pod(pod, Severity::Warning, "FailedMount", error.to_string());
                 false
             }
         }
@@ -238,19 +297,36 @@ impl Executor {
 
     fn volumes_version(&self, pod: &Pod) -> VolumesVersion {
         let metadata = &pod.metadata;
-        let texts = metadata.labels.iter().chain(&metadata.annotations).flatten().flat_map(|(key, value)| [key, value]);
+        let texts = metadata
+            .labels
+            .iter()
+            .chain(&metadata.annotations)
+            .flatten()
+            .flat_map(|(key, value)| [key, value]);
         let bytes = texts.flat_map(|text| text.bytes().chain([0]));
         let now = self.services.clock.now();
         VolumesVersion {
             generation: metadata.generation.unwrap_or(0),
-            metadata: bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+            metadata: bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            }),
             refreshes: self.inputs.refreshes(),
-            due: self.services.volumes.next_refresh(uid(pod)).is_some_and(|due| due <= now),
+            due: self
+                .services
+                .volumes
+                .next_refresh(uid(pod))
+                .is_some_and(|due| due <= now),
         }
     }
 
     /// Brings the volumes of a pod that runs up to date; says when to look again.
-    pub(crate) async fn refresh_volumes(&self, pod: &Pod, observed: &Observed, memory: &mut Memory, outcome: &mut Outcome) {
+    pub(crate) async fn refresh_volumes(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) {
         if !observed.is_anything_running() {
             return;
         }
@@ -270,7 +346,12 @@ impl Executor {
         }
         let fail = |error: cri::Error| {
             if !self.inputs.must_end() {
-                events.pod(pod, Severity::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+                events.pod(
+                    pod,
+                    Severity::Warning,
+                    "FailedCreatePodSandBox",
+                    format!("Failed to create pod sandbox: {error}"),
+                );
             }
             error
         };
@@ -293,7 +374,11 @@ impl Executor {
     pub(crate) async fn remove_dead(&self, pod: &Pod, observed: &Observed) {
         let surplus = surplus(observed);
         let runtime = &self.services.runtime;
-        for container in observed.containers.iter().filter(|container| surplus.containers.contains(&container.id)) {
+        for container in observed
+            .containers
+            .iter()
+            .filter(|container| surplus.containers.contains(&container.id))
+        {
             match runtime.remove_container(&container.id).await {
                 Ok(()) => crate::cleanup::remove_container_logs(&self.services.config, pod, container),
                 Err(error) => tracing::debug!(%error, "an ended container is not removed yet"),
@@ -311,11 +396,18 @@ impl Executor {
         if is_host_network(pod) {
             return self.services.config.node_addresses.clone();
         }
-        observed.sandboxes.first().map(|sandbox| sandbox.addresses.clone()).unwrap_or_default()
+        observed
+            .sandboxes
+            .first()
+            .map(|sandbox| sandbox.addresses.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn pod_ip(&self, pod: &Pod, observed: &Observed) -> String {
-        self.pod_ips(pod, observed).first().map(ToString::to_string).unwrap_or_default()
+        self.pod_ips(pod, observed)
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
     }
 }
 

@@ -22,10 +22,15 @@ const GRACE_MIN: Duration = Duration::from_secs(2);
 pub(crate) fn stop_groups(pod: &Pod, observed: &Observed) -> Vec<Vec<ContainerId>> {
     let sidecar_index = |status: &ContainerStatus| {
         let all = init_containers(pod);
-        all.iter().position(|init| init.name == status.name && is_accompanying(ContainerKind::Init, init))
+        all.iter()
+            .position(|init| init.name == status.name && is_accompanying(ContainerKind::Init, init))
     };
     let mut groups: Vec<Vec<ContainerId>> = vec![Vec::new(); init_containers(pod).len() + 1];
-    for status in observed.containers.iter().filter(|status| !matches!(status.state, cri::ContainerState::Exited { .. })) {
+    for status in observed
+        .containers
+        .iter()
+        .filter(|status| !matches!(status.state, cri::ContainerState::Exited { .. }))
+    {
         // Sidecars end in the reverse of the order they began in.
         let group = sidecar_index(status).map_or(0, |index| groups.len() - 1 - index);
         groups[group].push(status.id.clone());
@@ -36,9 +41,13 @@ pub(crate) fn stop_groups(pod: &Pod, observed: &Observed) -> Vec<Vec<ContainerId
 
 /// Grace of one container that is killed while the pod goes on: seconds.
 fn grace_of_kill(pod: &Pod, container: &Container, because_of: Option<ProbeKind>) -> i64 {
-    let of_pod = spec(pod).termination_grace_period_seconds.unwrap_or(crate::worker_defaults::GRACE_SECONDS);
+    let of_pod = spec(pod)
+        .termination_grace_period_seconds
+        .unwrap_or(crate::worker_defaults::GRACE_SECONDS);
     let probe = because_of.and_then(|probe| probe.of(container));
-    probe.and_then(|probe| probe.termination_grace_period_seconds).unwrap_or(of_pod)
+    probe
+        .and_then(|probe| probe.termination_grace_period_seconds)
+        .unwrap_or(of_pod)
 }
 
 fn seconds(count: i64) -> Duration {
@@ -75,11 +84,15 @@ impl Executor {
     ) -> cri::Result<()> {
         let clock = &self.services.clock;
         let deadline = clock.monotonic() + grace;
-        let Some(status) = observed.containers.iter().find(|status| status.id == *id) else { return Ok(()) };
+        let Some(status) = observed.containers.iter().find(|status| status.id == *id) else {
+            return Ok(());
+        };
         let found = find_container(pod, &status.name);
         if let Some((kind, container)) = &found {
             let text = format!("Stopping container {}", container.name);
-            self.services.events.container(pod, (*kind, &container.name), Severity::Normal, "Killing", text);
+            self.services
+                .events
+                .container(pod, (*kind, &container.name), Severity::Normal, "Killing", text);
             if is_running(status) {
                 self.pre_stop(pod, *kind, container, observed, id, grace).await;
             }
@@ -88,7 +101,11 @@ impl Executor {
         let left = deadline.saturating_sub(clock.monotonic());
         // Whoever does not end in time does not hold up the others.
         drop(env::timeout(left, turn.wait_for(|ended| *ended >= before)).await);
-        let left = deadline.saturating_sub(clock.monotonic()).max(if grace.is_zero() { Duration::ZERO } else { GRACE_MIN.min(grace) });
+        let left = deadline.saturating_sub(clock.monotonic()).max(if grace.is_zero() {
+            Duration::ZERO
+        } else {
+            GRACE_MIN.min(grace)
+        });
         let stopped = self.services.runtime.stop_container(id, left).await;
         ended.send_modify(|ended| *ended += 1);
         stopped
@@ -99,11 +116,19 @@ impl Executor {
         let Some((kind, container)) = find_container(pod, &kill.name) else {
             return self.services.runtime.stop_container(&kill.id, GRACE_MIN).await;
         };
-        self.services.events.container(pod, (kind, &kill.name), Severity::Normal, "Killing", kill.message.clone());
+        self.services.events.container(
+            pod,
+            (kind, &kill.name),
+            Severity::Normal,
+            "Killing",
+            kill.message.clone(),
+        );
         let grace = seconds(grace_of_kill(pod, &container, kill.because_of));
         let deadline = self.services.clock.monotonic() + grace;
         self.pre_stop(pod, kind, &container, observed, &kill.id, grace).await;
-        let left = deadline.saturating_sub(self.services.clock.monotonic()).max(GRACE_MIN.min(grace));
+        let left = deadline
+            .saturating_sub(self.services.clock.monotonic())
+            .max(GRACE_MIN.min(grace));
         self.services.runtime.stop_container(&kill.id, left).await
     }
 
@@ -116,14 +141,25 @@ impl Executor {
         id: &ContainerId,
         grace: Duration,
     ) {
-        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-        let Some(hook) = hook.filter(|_| !grace.is_zero()) else { return };
+        let hook = container
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+        let Some(hook) = hook.filter(|_| !grace.is_zero()) else {
+            return;
+        };
         let ip = self.pod_ip(pod, observed);
         let run = hooks::run(self.services.runtime.as_ref(), pod, container, id, &ip, hook);
         if let Ok(Err(error)) = env::timeout(grace, run).await {
             tracing::debug!(container = container.name, error, "a preStop hook failed");
             // The text may hold secrets of the hook's answer: it is not told.
-            self.services.events.container(pod, (kind, &container.name), Severity::Warning, "FailedPreStopHook", "PreStopHook failed");
+            self.services.events.container(
+                pod,
+                (kind, &container.name),
+                Severity::Warning,
+                "FailedPreStopHook",
+                "PreStopHook failed",
+            );
         }
     }
 }
@@ -140,8 +176,10 @@ mod tests {
         .unwrap();
         let running = crate::worker::tests::running;
         let observed = Observed::new(Vec::new(), vec![running("s1"), running("s2"), running("app")]);
-        let names: Vec<Vec<String>> =
-            stop_groups(&pod, &observed).iter().map(|group| group.iter().map(|id| id.0.clone()).collect()).collect();
+        let names: Vec<Vec<String>> = stop_groups(&pod, &observed)
+            .iter()
+            .map(|group| group.iter().map(|id| id.0.clone()).collect())
+            .collect();
         assert_eq!(names, [["app"], ["s2"], ["s1"]]);
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cri::{
-    ContainerFilter, ContainerId, ContainerState, ContainerStatus, PodSandbox, PodSandboxState, RuntimeService,
-};
+use cri::{ContainerFilter, ContainerId, ContainerState, ContainerStatus, PodSandbox, PodSandboxState, RuntimeService};
 
 /// A snapshot of one pod in the runtime.
 #[derive(Clone, Debug, Default)]
@@ -21,17 +19,26 @@ impl Observed {
     pub(crate) async fn read(runtime: &dyn RuntimeService, uid: &str) -> cri::Result<Self> {
         let mut sandboxes = runtime.list_pod_sandboxes().await?;
         sandboxes.retain(|sandbox| sandbox.pod.uid == uid);
-        let filter = ContainerFilter { pod_uid: Some(uid.to_owned()), ..ContainerFilter::default() };
+        let filter = ContainerFilter {
+            pod_uid: Some(uid.to_owned()),
+            ..ContainerFilter::default()
+        };
         let containers = runtime.list_containers(&filter).await?;
         Ok(Self::new(sandboxes, containers))
     }
 
     pub(crate) fn new(mut sandboxes: Vec<PodSandbox>, mut containers: Vec<ContainerStatus>) -> Self {
-        sandboxes.sort_by(|left, right| (right.created_at, right.attempt, &right.id).cmp(&(left.created_at, left.attempt, &left.id)));
+        sandboxes.sort_by(|left, right| {
+            (right.created_at, right.attempt, &right.id).cmp(&(left.created_at, left.attempt, &left.id))
+        });
         containers.sort_by(|left, right| {
             (right.attempt, right.created_at, &right.id).cmp(&(left.attempt, left.created_at, &left.id))
         });
-        Self { sandboxes, containers, messages: BTreeMap::new() }
+        Self {
+            sandboxes,
+            containers,
+            messages: BTreeMap::new(),
+        }
     }
 
     /// The newest container of a name.
@@ -46,7 +53,9 @@ impl Observed {
 
     /// The newest sandbox if it is ready.
     pub(crate) fn ready_sandbox(&self) -> Option<&PodSandbox> {
-        self.sandboxes.first().filter(|sandbox| sandbox.state == PodSandboxState::Ready)
+        self.sandboxes
+            .first()
+            .filter(|sandbox| sandbox.state == PodSandboxState::Ready)
     }
 
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerStatus> {
@@ -60,7 +69,7 @@ impl Observed {
         self.containers.iter().any(|container| match container.state {
             ContainerState::Exited { .. } => false,
             ContainerState::Created => can_begin,
-            _ => true,
+            ContainerState::Running { .. } => true,
         })
     }
 }

@@ -46,7 +46,12 @@ mod tests {
     #[test]
     fn a_phase_never_moves_back() {
         let observed = Observed::default();
-        let inputs = PhaseInputs { must_end: false, observed: &observed, stopped: false, cleaned: false };
+        let inputs = PhaseInputs {
+            must_end: false,
+            observed: &observed,
+            stopped: false,
+            cleaned: false,
+        };
         for phase in [Phase::Terminating, Phase::Terminated, Phase::Finished] {
             assert_eq!(next_phase(phase, inputs), phase);
         }

@@ -72,7 +72,10 @@ pub(crate) fn plan(inputs: &PlanInputs<'_>) -> PodActions {
     for (index, container) in ephemeral_containers(inputs.pod).iter().enumerate() {
         // Ephemeral containers never run twice.
         if inputs.observed.newest(&container.name).is_none() {
-            actions.start.push(Start { kind: ContainerKind::Ephemeral, index });
+            actions.start.push(Start {
+                kind: ContainerKind::Ephemeral,
+                index,
+            });
         }
     }
     match plan_init(inputs, &mut actions) {
@@ -83,7 +86,9 @@ pub(crate) fn plan(inputs: &PlanInputs<'_>) -> PodActions {
             actions.kill_pod = true;
         }
     }
-    actions.start.sort_unstable_by_key(|start| (order(start.kind), start.index));
+    actions
+        .start
+        .sort_unstable_by_key(|start| (order(start.kind), start.index));
     actions
 }
 
@@ -97,13 +102,23 @@ fn order(kind: ContainerKind) -> u8 {
 
 /// The attempt of the sandbox the pod needs; `None` when the one it has will do.
 pub(crate) fn needs_new_sandbox(pod: &Pod, observed: &Observed) -> Option<u32> {
-    let Some(newest) = observed.sandboxes.first() else { return Some(0) };
+    let Some(newest) = observed.sandboxes.first() else {
+        return Some(0);
+    };
     let next = newest.attempt + 1;
-    let ready = observed.sandboxes.iter().filter(|sandbox| sandbox.state == PodSandboxState::Ready).count();
+    let ready = observed
+        .sandboxes
+        .iter()
+        .filter(|sandbox| sandbox.state == PodSandboxState::Ready)
+        .count();
     if ready > 1 || newest.state != PodSandboxState::Ready {
         return Some(next);
     }
-    let wanted = if is_host_network(pod) { NamespaceMode::Node } else { NamespaceMode::Pod };
+    let wanted = if is_host_network(pod) {
+        NamespaceMode::Node
+    } else {
+        NamespaceMode::Pod
+    };
     if newest.namespaces.network != wanted {
         return Some(next);
     }
@@ -113,7 +128,10 @@ pub(crate) fn needs_new_sandbox(pod: &Pod, observed: &Observed) -> Option<u32> {
 
 fn plan_new_sandbox(inputs: &PlanInputs<'_>, attempt: u32) -> PodActions {
     let PlanInputs { pod, observed, .. } = *inputs;
-    let mut actions = PodActions { kill_pod: true, ..PodActions::default() };
+    let mut actions = PodActions {
+        kill_pod: true,
+        ..PodActions::default()
+    };
     let never = spec(pod).restart_policy.as_deref() == Some("Never");
     if never && attempt != 0 && !observed.containers.is_empty() {
         return actions;
@@ -122,25 +140,41 @@ fn plan_new_sandbox(inputs: &PlanInputs<'_>, attempt: u32) -> PodActions {
         .iter()
         .enumerate()
         .filter(|(_, container)| !has_succeeded_for_good(pod, container, observed))
-        .map(|(index, _)| Start { kind: ContainerKind::Regular, index })
+        .map(|(index, _)| Start {
+            kind: ContainerKind::Regular,
+            index,
+        })
         .collect();
-    let was_initialised = containers(pod).iter().any(|container| observed.newest(&container.name).is_some());
+    let was_initialised = containers(pod)
+        .iter()
+        .any(|container| observed.newest(&container.name).is_some());
     if start.is_empty() && was_initialised {
         return actions;
     }
     actions.create_sandbox = Some(attempt);
     if !init_containers(pod).is_empty() {
-        start = vec![Start { kind: ContainerKind::Init, index: 0 }];
+        start = vec![Start {
+            kind: ContainerKind::Init,
+            index: 0,
+        }];
         let is_init = |status: &&ContainerStatus| init_containers(pod).iter().any(|init| init.name == status.name);
         // Initialisation starts over in a new sandbox, so its traces go.
-        actions.remove = observed.containers.iter().filter(is_init).map(|status| status.id.clone()).collect();
+        actions.remove = observed
+            .containers
+            .iter()
+            .filter(is_init)
+            .map(|status| status.id.clone())
+            .collect();
     }
     actions.start = start;
     actions
 }
 
 fn has_succeeded_for_good(pod: &Pod, container: &Container, observed: &Observed) -> bool {
-    let policy = container.restart_policy.as_deref().or(spec(pod).restart_policy.as_deref());
+    let policy = container
+        .restart_policy
+        .as_deref()
+        .or(spec(pod).restart_policy.as_deref());
     policy == Some("OnFailure")
         && observed
             .newest(&container.name)
@@ -151,12 +185,15 @@ fn has_succeeded_for_good(pod: &Pod, container: &Container, observed: &Observed)
 fn plan_restart_of_all(inputs: &PlanInputs<'_>) -> Option<PodActions> {
     let all = init_containers(inputs.pod).iter().chain(containers(inputs.pod));
     let asks = |container: &Container| {
-        inputs.observed.newest(&container.name).is_some_and(|status| match status.state {
-            ContainerState::Exited { exit_code, .. } => {
-                crate::pods::facts::matching_rule(container, exit_code) == Some("RestartAllContainers")
-            }
-            _ => false,
-        })
+        inputs
+            .observed
+            .newest(&container.name)
+            .is_some_and(|status| match status.state {
+                ContainerState::Exited { exit_code, .. } => {
+                    crate::pods::facts::matching_rule(container, exit_code) == Some("RestartAllContainers")
+                }
+                _ => false,
+            })
     };
     let (sources, victims): (Vec<&Container>, Vec<&Container>) = all.partition(|container| asks(container));
     if sources.is_empty() {
@@ -170,12 +207,19 @@ fn plan_restart_of_all(inputs: &PlanInputs<'_>) -> Option<PodActions> {
         .flat_map(|container| inputs.observed.all_of(&container.name))
         .map(|status| status.id.clone())
         .collect();
-    Some(PodActions { remove, ..PodActions::default() })
+    Some(PodActions {
+        remove,
+        ..PodActions::default()
+    })
 }
 
 fn plan_regular(inputs: &PlanInputs<'_>, actions: &mut PodActions) {
     let mut kept = 0;
-    let before = actions.start.iter().filter(|start| start.kind == ContainerKind::Regular).count();
+    let before = actions
+        .start
+        .iter()
+        .filter(|start| start.kind == ContainerKind::Regular)
+        .count();
     for (index, container) in containers(inputs.pod).iter().enumerate() {
         match verdict(inputs, ContainerKind::Regular, container) {
             Verdict::Keep(resize) => {
@@ -185,17 +229,28 @@ fn plan_regular(inputs: &PlanInputs<'_>, actions: &mut PodActions) {
             Verdict::Leave => {}
             Verdict::Start { remove } => {
                 actions.remove.extend(remove);
-                actions.start.push(Start { kind: ContainerKind::Regular, index });
+                actions.start.push(Start {
+                    kind: ContainerKind::Regular,
+                    index,
+                });
             }
             Verdict::Kill { kill, restart } => {
                 actions.kill.push(kill);
                 if restart {
-                    actions.start.push(Start { kind: ContainerKind::Regular, index });
+                    actions.start.push(Start {
+                        kind: ContainerKind::Regular,
+                        index,
+                    });
                 }
             }
         }
     }
-    let starts = actions.start.iter().filter(|start| start.kind == ContainerKind::Regular).count() - before;
+    let starts = actions
+        .start
+        .iter()
+        .filter(|start| start.kind == ContainerKind::Regular)
+        .count()
+        - before;
     if kept == 0 && starts == 0 {
         actions.kill_pod = true;
         // Sidecars must not keep a pod alive whose work is done.
@@ -216,9 +271,13 @@ pub(crate) enum Verdict {
 }
 
 pub(crate) fn verdict(inputs: &PlanInputs<'_>, kind: ContainerKind, container: &Container) -> Verdict {
-    let Some(status) = inputs.observed.newest(&container.name) else { return Verdict::Start { remove: None } };
+    let Some(status) = inputs.observed.newest(&container.name) else {
+        return Verdict::Start { remove: None };
+    };
     match status.state {
-        ContainerState::Created => Verdict::Start { remove: Some(status.id.clone()) },
+        ContainerState::Created => Verdict::Start {
+            remove: Some(status.id.clone()),
+        },
         ContainerState::Exited { exit_code, .. } => {
             let sidecar = crate::pods::facts::is_accompanying(kind, container);
             let owed = inputs.owed.contains(&container.name);
@@ -239,16 +298,26 @@ fn verdict_of_running(
     status: &ContainerStatus,
 ) -> Verdict {
     debug_assert!(is_running(status), "only running containers are judged here");
-    let title = if kind == ContainerKind::Init { "Init container" } else { "Container" };
+    let title = if kind == ContainerKind::Init {
+        "Init container"
+    } else {
+        "Container"
+    };
     let failed = |probe| (inputs.probe)(&status.id, probe) == Some(ProbeResult::Failure);
     let may_resize = !matches!(inputs.resize, ResizeState::Deferred(_) | ResizeState::Infeasible(_));
     let resize = container_resize(inputs.pod, container, status).filter(|_| may_resize);
     let (message, because_of) = if crate::container::labels::hash_of(status) != Some(container_hash(container)) {
         (format!("{title} {} definition changed", container.name), None)
     } else if failed(ProbeKind::Liveness) {
-        (format!("{title} {} failed liveness probe", container.name), Some(ProbeKind::Liveness))
+        (
+            format!("{title} {} failed liveness probe", container.name),
+            Some(ProbeKind::Liveness),
+        )
     } else if failed(ProbeKind::Startup) {
-        (format!("{title} {} failed startup probe", container.name), Some(ProbeKind::Startup))
+        (
+            format!("{title} {} failed startup probe", container.name),
+            Some(ProbeKind::Startup),
+        )
     } else if resize.as_ref().is_some_and(|resize| resize.restarts) {
         (format!("{title} {} resize requires restart", container.name), None)
     } else {
@@ -257,9 +326,18 @@ fn verdict_of_running(
     let restart = because_of.is_none()
         || crate::pods::facts::is_accompanying(kind, container)
         || restarts_when_killed(container, spec(inputs.pod));
-    let message = if restart { format!("{message}, will be restarted") } else { message };
+    let message = if restart {
+        format!("{message}, will be restarted")
+    } else {
+        message
+    };
     Verdict::Kill {
-        kill: Kill { id: status.id.clone(), name: container.name.clone(), message, because_of },
+        kill: Kill {
+            id: status.id.clone(),
+            name: container.name.clone(),
+            message,
+            because_of,
+        },
         restart,
     }
 }

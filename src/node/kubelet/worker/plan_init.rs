@@ -25,7 +25,10 @@ pub(crate) fn plan_init(inputs: &PlanInputs<'_>, actions: &mut PodActions) -> In
     }
     // Records of init containers may be gone; a regular container that runs proves that all of them had ended well.
     let initialised = containers(inputs.pod).iter().any(|container| {
-        inputs.observed.newest(&container.name).is_some_and(|status| !matches!(status.state, ContainerState::Exited { .. }))
+        inputs
+            .observed
+            .newest(&container.name)
+            .is_some_and(|status| !matches!(status.state, ContainerState::Exited { .. }))
     });
     if initialised {
         for (index, container) in all.iter().enumerate() {
@@ -33,8 +36,14 @@ pub(crate) fn plan_init(inputs: &PlanInputs<'_>, actions: &mut PodActions) -> In
         }
         return Initialisation::Done;
     }
-    let Some(last) = (0..all.len()).rev().find(|index| inputs.observed.newest(&all[*index].name).is_some()) else {
-        actions.start.push(Start { kind: ContainerKind::Init, index: 0 });
+    let Some(last) = (0..all.len())
+        .rev()
+        .find(|index| inputs.observed.newest(&all[*index].name).is_some())
+    else {
+        actions.start.push(Start {
+            kind: ContainerKind::Init,
+            index: 0,
+        });
         return Initialisation::Pending;
     };
     for (index, container) in all[..last].iter().enumerate() {
@@ -43,7 +52,10 @@ pub(crate) fn plan_init(inputs: &PlanInputs<'_>, actions: &mut PodActions) -> In
     match progress(inputs, last, &all[last], actions) {
         Progress::Passed if last + 1 == all.len() => Initialisation::Done,
         Progress::Passed => {
-            actions.start.push(Start { kind: ContainerKind::Init, index: last + 1 });
+            actions.start.push(Start {
+                kind: ContainerKind::Init,
+                index: last + 1,
+            });
             Initialisation::Pending
         }
         Progress::Waiting => Initialisation::Pending,
@@ -59,11 +71,21 @@ enum Progress {
 
 /// The furthest init container: has it let the next one pass?
 fn progress(inputs: &PlanInputs<'_>, index: usize, container: &Container, actions: &mut PodActions) -> Progress {
-    let status = inputs.observed.newest(&container.name).expect("the furthest container is one that was observed");
-    let start = Start { kind: ContainerKind::Init, index };
+    let status = inputs
+        .observed
+        .newest(&container.name)
+        .expect("the furthest container is one that was observed");
+    let start = Start {
+        kind: ContainerKind::Init,
+        index,
+    };
     if is_sidecar(container) {
         keep_sidecar(inputs, index, container, actions);
-        return if sidecar_has_started(inputs, container, status) { Progress::Passed } else { Progress::Waiting };
+        return if sidecar_has_started(inputs, container, status) {
+            Progress::Passed
+        } else {
+            Progress::Waiting
+        };
     }
     match status.state {
         ContainerState::Created => {
@@ -99,7 +121,10 @@ fn keep_sidecar(inputs: &PlanInputs<'_>, index: usize, container: &Container, ac
     if !is_sidecar(container) {
         return;
     }
-    let start = Start { kind: ContainerKind::Init, index };
+    let start = Start {
+        kind: ContainerKind::Init,
+        index,
+    };
     match verdict(inputs, ContainerKind::Init, container) {
         Verdict::Keep(resize) => actions.resize.extend(resize),
         Verdict::Leave => {}

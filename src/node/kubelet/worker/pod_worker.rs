@@ -11,10 +11,10 @@ use crate::pods::facts::{is_terminal, spec, title, uid};
 use crate::pods::{Eviction, Inputs, Origin, Snapshot, Wanted};
 use crate::services::Services;
 use crate::status::{Computed, Report, ResizeState, StatusInputs, StatusWriter, compute};
+use crate::worker::Observed;
 use crate::worker::executor::{Executor, Memory, Outcome};
 use crate::worker::phase::{Phase, PhaseInputs, next_phase};
 use crate::worker::plan::{PlanInputs, plan};
-use crate::worker::Observed;
 
 /// An observation that failed is repeated after this time.
 const OBSERVE_RETRY: Duration = Duration::from_secs(1);
@@ -69,7 +69,10 @@ enum Next {
 
 impl PodWorker {
     pub(crate) fn new(services: Arc<Services>, inputs: Arc<Inputs>, view: Arc<Mutex<WorkerView>>) -> Self {
-        let executor = Arc::new(Executor { services: Arc::clone(&services), inputs: Arc::clone(&inputs) });
+        let executor = Arc::new(Executor {
+            services: Arc::clone(&services),
+            inputs: Arc::clone(&inputs),
+        });
         let writer = StatusWriter::spawn(services.client.clone(), Arc::clone(&services.status_writes));
         let probes = crate::probes::PodProbes::new(Arc::clone(&services), Arc::clone(&inputs));
         let uid = inputs.wanted().object.index.uid.clone();
@@ -120,7 +123,9 @@ impl PodWorker {
 
     async fn turn(&mut self) -> Next {
         let snapshot = self.inputs.snapshot();
-        let Some(pod) = decode(&snapshot.wanted) else { return Next::End };
+        let Some(pod) = decode(&snapshot.wanted) else {
+            return Next::End;
+        };
         let mut observed = match Observed::read(self.services.runtime.as_ref(), &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -133,13 +138,23 @@ impl PodWorker {
         let old = self.old_status(&pod);
         let computed = self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize);
         let again_after = self.enforce_deadline(&pod, old.as_ref());
-        let must_end = computed.has_ended || self.inputs.must_end() || snapshot.rejection.is_some() || ended_in_api(&pod);
+        let must_end =
+            computed.has_ended || self.inputs.must_end() || snapshot.rejection.is_some() || ended_in_api(&pod);
         let stopped = self.is_stopped(&observed);
-        let inputs = PhaseInputs { must_end, observed: &observed, stopped, cleaned: self.cleaned };
+        let inputs = PhaseInputs {
+            must_end,
+            observed: &observed,
+            stopped,
+            cleaned: self.cleaned,
+        };
         let next = next_phase(self.phase, inputs);
         let moved = next != self.phase;
         self.phase = next;
-        let computed = if moved { self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize) } else { computed };
+        let computed = if moved {
+            self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize)
+        } else {
+            computed
+        };
         self.tell(&snapshot, &computed);
         self.probes.reconcile(&pod, &observed, self.phase, old.as_ref());
         let next = match self.act(&pod, &snapshot, &observed, &resize).await {
@@ -198,7 +213,9 @@ impl PodWorker {
         match snapshot.wanted.origin {
             Origin::Api => self.writer.saw(&snapshot.wanted.object),
             Origin::Manifest => {
-                let Some(mirror) = &snapshot.wanted.mirror else { return };
+                let Some(mirror) = &snapshot.wanted.mirror else {
+                    return;
+                };
                 self.writer.saw(mirror);
             }
         }
@@ -219,7 +236,13 @@ impl PodWorker {
         let inputs = Arc::clone(&self.inputs);
         let probe = |id: &cri::ContainerId, kind| inputs.probe(id, kind);
         let owed = self.memory.owed.clone();
-        let actions = plan(&PlanInputs { pod, observed, probe: &probe, owed: &owed, resize });
+        let actions = plan(&PlanInputs {
+            pod,
+            observed,
+            probe: &probe,
+            owed: &owed,
+            resize,
+        });
         let errors_before = self.memory.start_errors.clone();
         let executor = Arc::clone(&self.executor);
         let run = executor.run(pod, observed, &actions, &mut self.memory);
@@ -236,7 +259,9 @@ impl PodWorker {
             return Next::Tell(outcome.again_after);
         }
         let mut outcome = outcome;
-        executor.refresh_volumes(pod, observed, &mut self.memory, &mut outcome).await;
+        executor
+            .refresh_volumes(pod, observed, &mut self.memory, &mut outcome)
+            .await;
         executor.remove_dead(pod, observed).await;
         Next::Wait(outcome.again_after)
     }
@@ -250,13 +275,17 @@ impl PodWorker {
             let result = stop.result.lock().take();
             match result {
                 // It runs still; a later, shorter grace period overrules it.
-                None if !stop.task.is_finished() && stop.deadline <= deadline => return Next::Wait(None),
+                None if !stop.task.is_finished() && stop.deadline <= deadline => {
+                    return Next::Wait(None);
+                }
                 None => {}
                 // It ended and something runs still: whatever came late is stopped as well, but not in a tight loop.
                 Some(Ok(())) => again_after = Some(self.memory.failed()),
                 Some(Err(error)) => {
                     let text = format!("error killing pod: {error}");
-                    self.services.events.pod(pod, crate::events::Severity::Warning, "FailedKillPod", text);
+                    self.services
+                        .events
+                        .pod(pod, crate::events::Severity::Warning, "FailedKillPod", text);
                     again_after = Some(self.memory.failed());
                 }
             }
@@ -267,7 +296,11 @@ impl PodWorker {
         }
         let result = Arc::new(Mutex::new(None));
         let task = {
-            let (executor, inputs, result) = (Arc::clone(&self.executor), Arc::clone(&self.inputs), Arc::clone(&result));
+            let (executor, inputs, result) = (
+                Arc::clone(&self.executor),
+                Arc::clone(&self.inputs),
+                Arc::clone(&result),
+            );
             let (pod, observed) = (pod.clone(), observed.clone());
             env::spawn(async move {
                 let done = executor.stop_pod(&pod, &observed, grace).await;
@@ -282,7 +315,11 @@ impl PodWorker {
     /// Whether a stop of the whole pod ran to its end, or there is nothing to stop.
     fn is_stopped(&self, observed: &Observed) -> bool {
         let nothing = !observed.is_anything_running() && observed.ready_sandbox().is_none();
-        nothing || self.stop.as_ref().is_some_and(|stop| matches!(*stop.result.lock(), Some(Ok(()))))
+        nothing
+            || self
+                .stop
+                .as_ref()
+                .is_some_and(|stop| matches!(*stop.result.lock(), Some(Ok(()))))
     }
 
     async fn clean_up(&mut self) -> Next {
@@ -325,15 +362,27 @@ impl PodWorker {
         let left = Duration::from_secs(seconds).saturating_sub(passed);
         if left.is_zero() {
             let message = "Pod was active on the node longer than the specified deadline".to_owned();
-            self.services.events.pod(pod, crate::events::Severity::Normal, "DeadlineExceeded", message.clone());
-            self.inputs.evict(Eviction { reason: "DeadlineExceeded".to_owned(), message, grace_seconds: None, disruption: None });
+            self.services.events.pod(
+                pod,
+                crate::events::Severity::Normal,
+                "DeadlineExceeded",
+                message.clone(),
+            );
+            self.inputs.evict(Eviction {
+                reason: "DeadlineExceeded".to_owned(),
+                message,
+                grace_seconds: None,
+                disruption: None,
+            });
             return Some(Duration::ZERO);
         }
         Some(left)
     }
 
     async fn read_last_words(&mut self, observed: &mut Observed) {
-        self.memory.messages.retain(|id, _| observed.containers.iter().any(|container| container.id == *id));
+        self.memory
+            .messages
+            .retain(|id, _| observed.containers.iter().any(|container| container.id == *id));
         for container in &observed.containers {
             let has_ended = matches!(container.state, cri::ContainerState::Exited { .. });
             if has_ended && !self.memory.messages.contains_key(&container.id) {
@@ -351,12 +400,22 @@ fn ended_in_api(pod: &Pod) -> bool {
 
 /// Seconds from signal to kill.
 fn grace_seconds(pod: &Pod, snapshot: &Snapshot) -> i64 {
-    let own = spec(pod).termination_grace_period_seconds.unwrap_or(crate::worker_defaults::GRACE_SECONDS);
-    let deleted = pod.metadata.deletion_timestamp.as_ref().and(pod.metadata.deletion_grace_period_seconds);
+    let own = spec(pod)
+        .termination_grace_period_seconds
+        .unwrap_or(crate::worker_defaults::GRACE_SECONDS);
+    let deleted = pod
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .and(pod.metadata.deletion_grace_period_seconds);
     let evicted = snapshot.eviction.as_ref().and_then(|eviction| eviction.grace_seconds);
     let wanted = [deleted, evicted].into_iter().flatten().min().unwrap_or(own);
     // An object that was removed by force leaves no time.
-    let wanted = if snapshot.gone && deleted.is_none() { wanted.min(own) } else { wanted };
+    let wanted = if snapshot.gone && deleted.is_none() {
+        wanted.min(own)
+    } else {
+        wanted
+    };
     wanted.max(GRACE_SECONDS_MIN)
 }
 

@@ -19,15 +19,15 @@ use crate::events::Severity;
 use crate::images::{ImageNeed, ImageState};
 use crate::objects::SYNC_MAX;
 use crate::pods::facts::{
-    ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, name,
-    namespace, spec, title, uid,
+    ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, name, namespace,
+    spec, title, uid,
 };
 use crate::status::StartError;
-use volumes::MountedVolume;
 use crate::worker::Observed;
 use crate::worker::backoff::go_duration;
 use crate::worker::executor::{Executor, Memory, Outcome, ended_at};
 use crate::worker::plan::{Kill, Start, current_sandbox};
+use volumes::MountedVolume;
 
 /// A container that could not be started is tried again after this time at the latest.
 const RETRY: Duration = Duration::from_secs(10);
@@ -42,7 +42,13 @@ enum Held {
 }
 
 fn failed(reason: &str, message: impl Into<String>) -> Held {
-    Held::Failed(StartError { reason: reason.to_owned(), message: message.into() }, Some(RETRY))
+    Held::Failed(
+        StartError {
+            reason: reason.to_owned(),
+            message: message.into(),
+        },
+        Some(RETRY),
+    )
 }
 
 impl Executor {
@@ -55,7 +61,9 @@ impl Executor {
         outcome: &mut Outcome,
     ) -> cri::Result<()> {
         for start in starts {
-            let Some(container) = spec_of(pod, *start) else { continue };
+            let Some(container) = spec_of(pod, *start) else {
+                continue;
+            };
             match self.start(pod, observed, *start, &container, memory).await {
                 Ok(()) => {
                     memory.start_errors.remove(&container.name);
@@ -87,20 +95,34 @@ impl Executor {
         self.check_back_off(pod, observed, start.kind, container, memory)?;
         let image = self.image(pod, start.kind, container, memory).await?;
         let newest = observed.newest(&container.name);
-        let attempt = newest.map_or_else(|| self.attempt_without_record(pod, container), |newest| newest.attempt + 1);
+        let attempt = newest.map_or_else(
+            || self.attempt_without_record(pod, container),
+            |newest| newest.attempt + 1,
+        );
         let whose = (start.kind, container.name.as_str());
         let events = &self.services.events;
-        let made = self.config(pod, observed, start, container, &image, attempt, memory).await;
+        let made = self
+            .config(pod, observed, start, container, &image, attempt, memory)
+            .await;
         let config = made.map_err(|ConfigError(text)| {
             events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {text}"));
             failed("CreateContainerConfigError", text)
         })?;
         let sandbox = current_sandbox(observed).ok_or(Held::Waiting)?;
-        let id = self.services.runtime.create_container(sandbox, config).await.map_err(|error| {
-            events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {error}"));
-            let reason = if matches!(error.reason(), "CreateContainerConfigError") { error.reason() } else { "CreateContainerError" };
-            failed(reason, error.to_string())
-        })?;
+        let id = self
+            .services
+            .runtime
+            .create_container(sandbox, config)
+            .await
+            .map_err(|error| {
+                events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {error}"));
+                let reason = if matches!(error.reason(), "CreateContainerConfigError") {
+                    error.reason()
+                } else {
+                    "CreateContainerError"
+                };
+                failed(reason, error.to_string())
+            })?;
         events.container(pod, whose, Severity::Normal, "Created", "Container created");
         if let Some(ended) = newest.and_then(|newest| ended_at(&newest.state)) {
             memory.back_off.started_again(&back_off_key(container), ended);
@@ -122,45 +144,110 @@ impl Executor {
         container: &Container,
         memory: &Memory,
     ) -> Result<(), Held> {
-        let Some(ended) = observed.newest(&container.name).and_then(|newest| ended_at(&newest.state)) else { return Ok(()) };
+        let Some(ended) = observed
+            .newest(&container.name)
+            .and_then(|newest| ended_at(&newest.state))
+        else {
+            return Ok(());
+        };
         let now = self.services.clock.now();
-        let Some((wait, left)) = memory.back_off.wait(&back_off_key(container), ended, now) else { return Ok(()) };
-        let text = format!("Back-off restarting failed container {} in pod {}", container.name, title(pod));
-        self.services.events.container(pod, (kind, &container.name), Severity::Warning, "BackOff", text);
-        let message = format!("back-off {} restarting failed container={} pod={}", go_duration(wait), container.name, title(pod));
-        let error = StartError { reason: "CrashLoopBackOff".to_owned(), message };
+        let Some((wait, left)) = memory.back_off.wait(&back_off_key(container), ended, now) else {
+            return Ok(());
+        };
+        let text = format!(
+            "Back-off restarting failed container {} in pod {}",
+            container.name,
+            title(pod)
+        );
+        self.services
+            .events
+            .container(pod, (kind, &container.name), Severity::Warning, "BackOff", text);
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(wait),
+            container.name,
+            title(pod)
+        );
+        let error = StartError {
+            reason: "CrashLoopBackOff".to_owned(),
+            message,
+        };
         Err(Held::Failed(error, Some(left)))
     }
 
-    async fn image(&self, pod: &Pod, kind: ContainerKind, container: &Container, memory: &Memory) -> Result<Image, Held> {
+    async fn image(
+        &self,
+        pod: &Pod,
+        kind: ContainerKind,
+        container: &Container,
+        memory: &Memory,
+    ) -> Result<Image, Held> {
         let keyring = self.services.objects.keyring(pod).await;
-        let need = ImageNeed { pod, kind, container, keyring, inputs: &self.inputs };
+        let need = ImageNeed {
+            pod,
+            kind,
+            container,
+            keyring,
+            inputs: &self.inputs,
+        };
         match self.services.puller.ensure(need).await {
             ImageState::Ready(image) => Ok(*image),
             ImageState::Pulling => Err(Held::Waiting),
-            ImageState::Failed { reason, message, again_after } => {
-                let is_told = memory.start_errors.get(&container.name).is_some_and(|error| error.reason == reason);
+            ImageState::Failed {
+                reason,
+                message,
+                again_after,
+            } => {
+                let is_told = memory
+                    .start_errors
+                    .get(&container.name)
+                    .is_some_and(|error| error.reason == reason);
                 if !is_told {
                     let text = format!("Error: {reason}");
-                    self.services.events.container(pod, (kind, &container.name), Severity::Warning, "Failed", text);
+                    self.services
+                        .events
+                        .container(pod, (kind, &container.name), Severity::Warning, "Failed", text);
                 }
-                Err(Held::Failed(StartError { reason: reason.to_owned(), message }, again_after))
+                Err(Held::Failed(
+                    StartError {
+                        reason: reason.to_owned(),
+                        message,
+                    },
+                    again_after,
+                ))
             }
         }
     }
 
     /// Without a record of the container, its logs and the last status tell how often it ran.
     fn attempt_without_record(&self, pod: &Pod, container: &Container) -> u32 {
-        let directory = self.services.config.pod_log_directory(namespace(pod), name(pod), uid(pod)).join(&container.name);
+        let directory = self
+            .services
+            .config
+            .pod_log_directory(namespace(pod), name(pod), uid(pod))
+            .join(&container.name);
         let next = |file: io::Result<std::fs::DirEntry>| -> Option<u32> {
             let file = file.ok()?.file_name();
             let (number, _) = file.to_str()?.split_once(".log")?;
             number.parse::<u32>().ok().map(|number| number + 1)
         };
-        let logged = std::fs::read_dir(directory).into_iter().flatten().filter_map(next).max().unwrap_or(0);
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        let known = statuses.into_iter().flatten().find(|status| status.name == container.name);
-        let told = known.filter(|status| status.container_id.is_some()).map_or(0, |status| status.restart_count + 1);
+        let logged = std::fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(next)
+            .max()
+            .unwrap_or(0);
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        let known = statuses
+            .into_iter()
+            .flatten()
+            .find(|status| status.name == container.name);
+        let told = known
+            .filter(|status| status.container_id.is_some())
+            .map_or(0, |status| status.restart_count + 1);
         logged.max(u32::try_from(told).unwrap_or(0))
     }
 
@@ -177,27 +264,59 @@ impl Executor {
     ) -> Result<cri::ContainerConfig, ConfigError> {
         let sources = self.sources(pod, container, observed).await?;
         let environment = environment(pod, container, &sources)?;
-        let volumes = memory.volumes.as_ref().map(|(_, volumes)| volumes.clone()).unwrap_or_default();
+        let volumes = memory
+            .volumes
+            .as_ref()
+            .map(|(_, volumes)| volumes.clone())
+            .unwrap_or_default();
         let mounts = self.mounts(pod, container, observed, &volumes, &environment).await?;
         let target = target(pod, observed, start)?;
         let memory_capacity = self.services.node.memory_capacity();
-        let directory = self.services.config.pod_log_directory(namespace(pod), name(pod), uid(pod)).join(&container.name);
-        std::fs::create_dir_all(&directory)
-            .map_err(|error| ConfigError(format!("create container log directory for container {} failed: {error}", container.name)))?;
-        let made = Made { attempt, image, environment, mounts, target, memory_capacity };
+        let directory = self
+            .services
+            .config
+            .pod_log_directory(namespace(pod), name(pod), uid(pod))
+            .join(&container.name);
+        std::fs::create_dir_all(&directory).map_err(|error| {
+            ConfigError(format!(
+                "create container log directory for container {} failed: {error}",
+                container.name
+            ))
+        })?;
+        let made = Made {
+            attempt,
+            image,
+            environment,
+            mounts,
+            target,
+            memory_capacity,
+        };
         container_config(pod, container, made, &self.services.config)
     }
 
     async fn sources(&self, pod: &Pod, container: &Container, observed: &Observed) -> Result<Sources, ConfigError> {
-        let mut sources = Sources { facts: self.services.node_facts(self.pod_ips(pod, observed)), ..Sources::default() };
+        let mut sources = Sources {
+            facts: self.services.node_facts(self.pod_ips(pod, observed)),
+            ..Sources::default()
+        };
         for reference in references(container) {
             match reference {
                 Reference::ConfigMap(wanted) => {
-                    let found = self.services.objects.config_map(namespace(pod), &wanted).await.map_err(ConfigError)?;
+                    let found = self
+                        .services
+                        .objects
+                        .config_map(namespace(pod), &wanted)
+                        .await
+                        .map_err(ConfigError)?;
                     sources.config_maps.extend(found.map(|found| (wanted, found)));
                 }
                 Reference::Secret(wanted) => {
-                    let found = self.services.objects.secret(namespace(pod), &wanted).await.map_err(ConfigError)?;
+                    let found = self
+                        .services
+                        .objects
+                        .secret(namespace(pod), &wanted)
+                        .await
+                        .map_err(ConfigError)?;
                     sources.secrets.extend(found.map(|found| (wanted, found)));
                 }
             }
@@ -209,7 +328,11 @@ impl Executor {
         match self.services.objects.services(namespace(pod), patience).await {
             Some(services) => sources.services = service_variables(&services, namespace(pod), links),
             None if is_static => {}
-            None => return Err(ConfigError("services have not yet been read at least once, cannot construct envvars".to_owned())),
+            None => {
+                return Err(ConfigError(
+                    "services have not yet been read at least once, cannot construct envvars".to_owned(),
+                ));
+            }
         }
         Ok(sources)
     }
@@ -228,12 +351,22 @@ impl Executor {
                 None => planned.volume.host_path.clone(),
                 Some(sub_path) => {
                     let volumes = &self.services.volumes;
-                    let found = volumes.sub_path(uid(pod), &container.name, planned.index, &planned.volume, sub_path).await;
+                    let found = volumes
+                        .sub_path(uid(pod), &container.name, planned.index, &planned.volume, sub_path)
+                        .await;
                     found.map_err(|error| {
                         tracing::debug!(%error, "a sub-path is not ready");
                         // The cause may tell about the node's files, so the user does not see it.
-                        let volume = container.volume_mounts.iter().flatten().nth(planned.index).map_or("", |mount| &mount.name);
-                        ConfigError(format!("failed to prepare subPath for volumeMount {volume:?} of container {:?}", container.name))
+                        let volume = container
+                            .volume_mounts
+                            .iter()
+                            .flatten()
+                            .nth(planned.index)
+                            .map_or("", |mount| &mount.name);
+                        ConfigError(format!(
+                            "failed to prepare subPath for volumeMount {volume:?} of container {:?}",
+                            container.name
+                        ))
                     })?
                 }
             };
@@ -243,7 +376,11 @@ impl Executor {
         if manages_hosts_file(pod, container, !addresses.is_empty()) {
             mounts.push(plain_mount(self.write_hosts_file(pod, &addresses)?, ETC_HOSTS));
         }
-        if let Some(path) = container.termination_message_path.as_deref().filter(|path| !path.is_empty()) {
+        if let Some(path) = container
+            .termination_message_path
+            .as_deref()
+            .filter(|path| !path.is_empty())
+        {
             mounts.push(plain_mount(self.make_termination_log(pod, container)?, path));
         }
         Ok(mounts)
@@ -261,25 +398,45 @@ impl Executor {
         let is_same = std::fs::read_to_string(&path).is_ok_and(|known| known == text);
         // The file is bind-mounted into containers: it is written in place, so that they all see the change.
         if !is_same {
-            write_with_mode(&path, text.as_bytes(), HOSTS_FILE_MODE).map_err(|error| ConfigError(format!("write the hosts file: {error}")))?;
+            write_with_mode(&path, text.as_bytes(), HOSTS_FILE_MODE)
+                .map_err(|error| ConfigError(format!("write the hosts file: {error}")))?;
         }
         Ok(path)
     }
 
     fn make_termination_log(&self, pod: &Pod, container: &Container) -> Result<PathBuf, ConfigError> {
-        let directory = self.services.config.pod_directory(uid(pod)).join("containers").join(&container.name);
+        let directory = self
+            .services
+            .config
+            .pod_directory(uid(pod))
+            .join("containers")
+            .join(&container.name);
         let path = directory.join(format!("{:08x}", self.services.rng.below(1 << 32)));
-        write_with_mode(&path, b"", TERMINATION_LOG_MODE)
-            .map_err(|error| ConfigError(format!("error on creating termination-log file {:?}: {error}", path.display().to_string())))?;
+        write_with_mode(&path, b"", TERMINATION_LOG_MODE).map_err(|error| {
+            ConfigError(format!(
+                "error on creating termination-log file {:?}: {error}",
+                path.display().to_string()
+            ))
+        })?;
         Ok(path)
     }
 
     /// The link that log collectors look for.
     fn link_log(&self, pod: &Pod, container: &Container, id: &ContainerId, attempt: u32) {
         let config = &self.services.config;
-        let Some(directory) = &config.container_logs_directory else { return };
-        let log = config.pod_log_directory(namespace(pod), name(pod), uid(pod)).join(&container.name).join(format!("{attempt}.log"));
-        let link = directory.join(crate::logs::container_link_name(name(pod), namespace(pod), &container.name, id));
+        let Some(directory) = &config.container_logs_directory else {
+            return;
+        };
+        let log = config
+            .pod_log_directory(namespace(pod), name(pod), uid(pod))
+            .join(&container.name)
+            .join(format!("{attempt}.log"));
+        let link = directory.join(crate::logs::container_link_name(
+            name(pod),
+            namespace(pod),
+            &container.name,
+            id,
+        ));
         let made = std::fs::create_dir_all(directory).and_then(|()| std::os::unix::fs::symlink(&log, &link));
         if let Err(error) = made {
             tracing::debug!(%error, link = %link.display(), "the link to a log cannot be made");
@@ -294,14 +451,30 @@ impl Executor {
         container: &Container,
         id: &ContainerId,
     ) -> Result<(), Held> {
-        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+        let hook = container
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.post_start.as_ref());
         let Some(hook) = hook else { return Ok(()) };
         let ip = self.pod_ip(pod, observed);
         let run = crate::worker::hooks::run(self.services.runtime.as_ref(), pod, container, id, &ip, hook);
-        let Err(message) = run.await else { return Ok(()) };
-        self.services.events.container(pod, (kind, &container.name), Severity::Warning, "FailedPostStartHook", "PostStartHook failed");
+        let Err(message) = run.await else {
+            return Ok(());
+        };
+        self.services.events.container(
+            pod,
+            (kind, &container.name),
+            Severity::Warning,
+            "FailedPostStartHook",
+            "PostStartHook failed",
+        );
         let text = "FailedPostStartHook".to_owned();
-        let kill = Kill { id: id.clone(), name: container.name.clone(), message: text, because_of: None };
+        let kill = Kill {
+            id: id.clone(),
+            name: container.name.clone(),
+            message: text,
+            because_of: None,
+        };
         if let Err(error) = self.kill_container(pod, observed, &kill).await {
             tracing::debug!(%error, "a container whose postStart hook failed is not stopped yet");
         }
@@ -328,7 +501,10 @@ fn target(pod: &Pod, observed: &Observed, start: Start) -> Result<Option<Contain
         return Ok(None);
     }
     let ephemeral = ephemeral_containers(pod).get(start.index);
-    let Some(wanted) = ephemeral.and_then(|found| found.target_container_name.as_deref()).filter(|name| !name.is_empty()) else {
+    let Some(wanted) = ephemeral
+        .and_then(|found| found.target_container_name.as_deref())
+        .filter(|name| !name.is_empty())
+    else {
         return Ok(None);
     };
     match observed.newest(wanted) {

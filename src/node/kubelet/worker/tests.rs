@@ -25,7 +25,9 @@ pub(crate) fn running(name: &str) -> ContainerStatus {
         image: String::new(),
         image_id: cri::ImageId::default(),
         created_at: Timestamp::UNIX_EPOCH,
-        state: ContainerState::Running { started_at: Timestamp::UNIX_EPOCH },
+        state: ContainerState::Running {
+            started_at: Timestamp::UNIX_EPOCH,
+        },
         pid: None,
         user: None,
         log_path: std::path::PathBuf::new(),
@@ -69,14 +71,23 @@ fn pods() -> GroupVersionResource {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(PausedClock { start: tokio::time::Instant::now() });
+        let clock: Arc<dyn Clock> = Arc::new(PausedClock {
+            start: tokio::time::Instant::now(),
+        });
         let api = FakeApi::new(Arc::clone(&clock));
         let now = Arc::clone(&clock);
         let runtime = FakeRuntime::new(Arc::new(move || now.now()));
         runtime.add_image("busybox:latest", ImageConfig::default());
         let directory = tempfile::tempdir().expect("a directory");
         let (kubelet, trigger) = start(&api, &runtime, &clock, directory.path());
-        Self { api, runtime, kubelet, clock, directory, trigger: Some(trigger) }
+        Self {
+            api,
+            runtime,
+            kubelet,
+            clock,
+            directory,
+            trigger: Some(trigger),
+        }
     }
 
     /// The kubelet ends and another one begins; runtime and API stay.
@@ -104,35 +115,59 @@ impl World {
     /// Waits until the API shows a pod for which `holds`; fails after an hour of paused time.
     pub(crate) async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let reached = self.api.until(|_| self.pod(name).is_some_and(|pod| holds(&pod)));
-        if env::timeout(Duration::from_secs(3600), reached).await.is_err() {
-            panic!("the pod stays as it is: {:#}\nevents: {:#?}", self.pod(name).unwrap_or_default()["status"], self.events());
-        }
+        assert!(
+            env::timeout(Duration::from_secs(3600), reached).await.is_ok(),
+            "the pod stays as it is: {:#}\nevents: {:#?}",
+            self.pod(name).unwrap_or_default()["status"],
+            self.events()
+        );
         self.pod(name).expect("it was just there")
     }
 
     pub(crate) async fn until_gone(&self, name: &str) {
         let gone = self.api.until(|_| self.pod(name).is_none());
-        env::timeout(Duration::from_secs(3600), gone).await.expect("the pod goes");
+        env::timeout(Duration::from_secs(3600), gone)
+            .await
+            .expect("the pod goes");
     }
 
     pub(crate) async fn delete(&self, name: &str, grace: i64) {
-        let options = DeleteOptions { grace_period_seconds: Some(grace), ..DeleteOptions::default() };
-        self.api.client().api::<Pod>("d").delete(name, &options).await.expect("deleted");
+        let options = DeleteOptions {
+            grace_period_seconds: Some(grace),
+            ..DeleteOptions::default()
+        };
+        self.api
+            .client()
+            .api::<Pod>("d")
+            .delete(name, &options)
+            .await
+            .expect("deleted");
     }
 
     pub(crate) fn starts(&self) -> Vec<String> {
         let calls = self.runtime.take_calls();
-        calls.into_iter().filter(|call| call.method == "start_container").map(|call| call.subject).collect()
+        calls
+            .into_iter()
+            .filter(|call| call.method == "start_container")
+            .map(|call| call.subject)
+            .collect()
     }
 
     /// `reason: message` of the events so far.
     pub(crate) fn events(&self) -> Vec<String> {
         let all = self.api.objects(&GroupVersionResource::new("", "v1", "events"));
-        all.iter().map(|event| format!("{}: {}", event.text_at(&["reason"]), event.text_at(&["message"]))).collect()
+        all.iter()
+            .map(|event| format!("{}: {}", event.text_at(&["reason"]), event.text_at(&["message"])))
+            .collect()
     }
 
     pub(crate) async fn patch(&self, name: &str, patch: Value) {
-        self.api.client().api::<Pod>("d").patch(name, &Patch::Merge(patch)).await.expect("patched");
+        self.api
+            .client()
+            .api::<Pod>("d")
+            .patch(name, &Patch::Merge(patch))
+            .await
+            .expect("patched");
     }
 }
 
@@ -157,14 +192,19 @@ fn start(
     };
     config.cluster_dns = vec!["10.43.0.10".parse().expect("an address")];
     let amounts = |list: &[(&str, &str)]| -> semantics::resources::Amounts {
-        list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity"))).collect()
+        list.iter()
+            .map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity")))
+            .collect()
     };
     let has = amounts(&[("cpu", "4"), ("memory", "8Gi"), ("pods", "110")]);
     let rng = SeededRng::shared(1);
     let client = api.client();
     let kubelet = Kubelet::new(Parts {
         config,
-        capacity: Capacity { capacity: has.clone(), allocatable: has },
+        capacity: Capacity {
+            capacity: has.clone(),
+            allocatable: has,
+        },
         runtime: Arc::new(runtime.clone()),
         images: Arc::new(runtime.clone()),
         factory: informer::Factory::new(client.clone(), Arc::clone(&rng)),
@@ -188,13 +228,24 @@ fn phase(pod: &Value) -> &str {
 
 fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let conditions = pod["status"]["conditions"].as_array();
-    conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)).unwrap_or(&Value::Null)
+    conditions
+        .and_then(|all| all.iter().find(|condition| condition["type"] == kind))
+        .unwrap_or(&Value::Null)
 }
 
 fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
-    let all = lists.iter().filter_map(|list| pod["status"][*list].as_array()).flatten();
-    all.into_iter().find(|status| status["name"] == name).unwrap_or(&Value::Null)
+    let lists = [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ];
+    let all = lists
+        .iter()
+        .filter_map(|list| pod["status"][*list].as_array())
+        .flatten();
+    all.into_iter()
+        .find(|status| status["name"] == name)
+        .unwrap_or(&Value::Null)
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,12 +255,19 @@ async fn a_pod_runs_and_its_status_says_so() {
     let pod = world.until("a", |pod| phase(pod) == "Running").await;
     assert_eq!(condition(&pod, "Ready")["status"], "True");
     assert_eq!(condition(&pod, "PodReadyToStartContainers")["status"], "True");
-    assert!(pod["status"]["podIP"].as_str().is_some_and(|ip| ip.starts_with("10.42.0.")));
+    assert!(
+        pod["status"]["podIP"]
+            .as_str()
+            .is_some_and(|ip| ip.starts_with("10.42.0."))
+    );
     assert_eq!(pod["status"]["hostIP"], "192.168.0.1");
     assert_eq!(pod["status"]["qosClass"], "BestEffort");
     let app = container(&pod, "app");
     assert!(app["containerID"].as_str().is_some_and(|id| id.starts_with("fake://")));
-    assert_eq!((&app["ready"], &app["started"], &app["restartCount"]), (&json!(true), &json!(true), &json!(0)));
+    assert_eq!(
+        (&app["ready"], &app["started"], &app["restartCount"]),
+        (&json!(true), &json!(true), &json!(0))
+    );
     for reason in ["Pulled", "Created", "Started"] {
         assert!(world.events().iter().any(|event| event.starts_with(reason)), "{reason}");
     }
@@ -236,7 +294,11 @@ async fn on_failure_restarts_only_what_failed() {
     world.until("p", |pod| phase(pod) == "Running").await;
     world.runtime.exit(&uid, "a", 0);
     world.runtime.exit(&uid, "b", 1);
-    let pod = world.until("p", |pod| container(pod, "b")["restartCount"] == 1 && !container(pod, "b")["state"]["running"].is_null()).await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "b")["restartCount"] == 1 && !container(pod, "b")["state"]["running"].is_null()
+        })
+        .await;
     assert_eq!(container(&pod, "a")["state"]["terminated"]["exitCode"], 0);
     assert_eq!(container(&pod, "b")["lastState"]["terminated"]["exitCode"], 1);
     world.runtime.exit(&uid, "b", 0);
@@ -248,15 +310,37 @@ async fn a_container_that_keeps_ending_waits_longer_each_time() {
     let world = World::new();
     let uid = world.create("p", one("Always")).await;
     for restarts in 0..2 {
-        world.until("p", |pod| container(pod, "app")["restartCount"] == restarts && !container(pod, "app")["state"]["running"].is_null()).await;
+        world
+            .until("p", |pod| {
+                container(pod, "app")["restartCount"] == restarts
+                    && !container(pod, "app")["state"]["running"].is_null()
+            })
+            .await;
         world.runtime.exit(&uid, "app", 1);
     }
-    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "CrashLoopBackOff").await;
-    let message = container(&pod, "app")["state"]["waiting"]["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with("back-off 10s restarting failed container=app pod=p_d("), "{message}");
-    world.until("p", |pod| !container(pod, "app")["state"]["running"].is_null()).await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        })
+        .await;
+    let message = container(&pod, "app")["state"]["waiting"]["message"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        message.starts_with("back-off 10s restarting failed container=app pod=p_d("),
+        "{message}"
+    );
+    world
+        .until("p", |pod| !container(pod, "app")["state"]["running"].is_null())
+        .await;
     world.runtime.exit(&uid, "app", 1);
-    world.until("p", |pod| container(pod, "app")["state"]["waiting"]["message"].as_str().is_some_and(|text| text.starts_with("back-off 20s"))).await;
+    world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("back-off 20s"))
+        })
+        .await;
     assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 1);
 }
 
@@ -266,12 +350,19 @@ async fn init_containers_run_one_after_the_other_before_the_rest() {
     let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i1", "image": "busybox"}, {"name": "i2", "image": "busybox"}],
         "containers": [{"name": "app", "image": "busybox"}]});
     let uid = world.create("p", spec).await;
-    let pod = world.until("p", |pod| !container(pod, "i1")["state"]["running"].is_null()).await;
+    let pod = world
+        .until("p", |pod| !container(pod, "i1")["state"]["running"].is_null())
+        .await;
     assert_eq!(phase(&pod), "Pending");
     assert_eq!(container(&pod, "app")["state"]["waiting"]["reason"], "PodInitializing");
-    assert_eq!(condition(&pod, "Initialized")["message"], "containers with incomplete status: [i1 i2]");
+    assert_eq!(
+        condition(&pod, "Initialized")["message"],
+        "containers with incomplete status: [i1 i2]"
+    );
     world.runtime.exit(&uid, "i1", 0);
-    world.until("p", |pod| !container(pod, "i2")["state"]["running"].is_null()).await;
+    world
+        .until("p", |pod| !container(pod, "i2")["state"]["running"].is_null())
+        .await;
     world.runtime.exit(&uid, "i2", 0);
     let pod = world.until("p", |pod| phase(pod) == "Running").await;
     assert_eq!(condition(&pod, "Initialized")["status"], "True");
@@ -283,7 +374,9 @@ async fn a_failed_init_container_fails_a_pod_that_never_restarts() {
     let world = World::new();
     let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox"}], "containers": [{"name": "app", "image": "busybox"}]});
     let uid = world.create("p", spec).await;
-    world.until("p", |pod| !container(pod, "i")["state"]["running"].is_null()).await;
+    world
+        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .await;
     world.runtime.exit(&uid, "i", 1);
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
     assert_eq!(container(&pod, "app")["state"]["waiting"]["reason"], "PodInitializing");
@@ -311,7 +404,12 @@ async fn a_deleted_pod_goes_once_its_containers_have_ended() {
     world.until("p", |pod| phase(pod) == "Running").await;
     world.delete("p", 30).await;
     world.until_gone("p").await;
-    assert!(world.events().iter().any(|event| event == "Killing: Stopping container app"));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Killing: Stopping container app")
+    );
     let methods: Vec<&str> = world.runtime.take_calls().iter().map(|call| call.method).collect();
     let at = |method: &str| methods.iter().position(|known| *known == method);
     assert!(at("stop_container") < at("stop_pod_sandbox"));
@@ -325,7 +423,11 @@ async fn a_new_kubelet_adopts_what_runs_and_starts_nothing_twice() {
     world.runtime.take_calls();
     world.restart();
     world.runtime.exit(&uid, "app", 7);
-    let pod = world.until("p", |pod| container(pod, "app")["restartCount"] == 1 && !container(pod, "app")["state"]["running"].is_null()).await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["restartCount"] == 1 && !container(pod, "app")["state"]["running"].is_null()
+        })
+        .await;
     assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 7);
     assert_eq!(pod["status"]["podIP"], before["status"]["podIP"]);
     assert_eq!(world.starts(), ["app"]);
@@ -358,7 +460,11 @@ async fn a_lost_sandbox_is_made_anew_with_the_containers_in_it() {
     world.until("p", |pod| phase(pod) == "Running").await;
     let sandbox = world.runtime.list_pod_sandboxes().await.unwrap()[0].id.clone();
     world.runtime.lose_sandbox(&sandbox);
-    world.until("p", |pod| container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True").await;
+    world
+        .until("p", |pod| {
+            container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True"
+        })
+        .await;
     assert!(world.events().iter().any(|event| event.starts_with("SandboxChanged")));
 }
 
@@ -367,10 +473,24 @@ async fn a_changed_image_replaces_the_running_container() {
     let world = World::new();
     world.create("p", one("Never")).await;
     world.until("p", |pod| phase(pod) == "Running").await;
-    world.patch("p", json!({"spec": {"containers": [{"name": "app", "image": "other:1"}]}})).await;
-    let pod = world.until("p", |pod| container(pod, "app")["image"] == "other:1" && !container(pod, "app")["state"]["running"].is_null()).await;
+    world
+        .patch(
+            "p",
+            json!({"spec": {"containers": [{"name": "app", "image": "other:1"}]}}),
+        )
+        .await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["image"] == "other:1" && !container(pod, "app")["state"]["running"].is_null()
+        })
+        .await;
     assert_eq!(container(&pod, "app")["restartCount"], 1);
-    assert!(world.events().iter().any(|event| event == "Killing: Container app definition changed, will be restarted"));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Killing: Container app definition changed, will be restarted")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,29 +510,59 @@ async fn a_pod_out_of_time_has_failed_however_its_containers_end() {
     let mut spec = one("Always");
     spec["activeDeadlineSeconds"] = 30.into();
     world.create("p", spec).await;
-    let pod = world.until("p", |pod| ["Failed", "Succeeded"].contains(&phase(pod))).await;
-    assert_eq!((phase(&pod), &pod["status"]["reason"]), ("Failed", &"DeadlineExceeded".into()));
+    let pod = world
+        .until("p", |pod| ["Failed", "Succeeded"].contains(&phase(pod)))
+        .await;
+    assert_eq!(
+        (phase(&pod), &pod["status"]["reason"]),
+        ("Failed", &"DeadlineExceeded".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_that_fails_backs_off_and_says_why() {
     let world = World::new();
     for _ in 0..2 {
-        world.runtime.fail_next("pull_image", cri::Error::ImagePull("no such image".into()));
+        world
+            .runtime
+            .fail_next("pull_image", cri::Error::ImagePull("no such image".into()));
     }
-    world.create("p", json!({"containers": [{"name": "app", "image": "missing"}]})).await;
-    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "ErrImagePull").await;
+    world
+        .create("p", json!({"containers": [{"name": "app", "image": "missing"}]}))
+        .await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["reason"] == "ErrImagePull"
+        })
+        .await;
     assert_eq!(container(&pod, "app")["state"]["waiting"]["message"], "no such image");
-    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "ImagePullBackOff").await;
-    assert_eq!(container(&pod, "app")["state"]["waiting"]["message"], "Back-off pulling image \"missing:latest\": ErrImagePull: no such image");
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["reason"] == "ImagePullBackOff"
+        })
+        .await;
+    assert_eq!(
+        container(&pod, "app")["state"]["waiting"]["message"],
+        "Back-off pulling image \"missing:latest\": ErrImagePull: no such image"
+    );
     world.until("p", |pod| phase(pod) == "Running").await;
-    assert!(world.events().iter().any(|event| event == "Failed: Failed to pull image \"missing:latest\": no such image"));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Failed: Failed to pull image \"missing:latest\": no such image")
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_does_not_fit_fails_with_the_reason() {
     let world = World::new();
-    world.create("p", json!({"containers": [{"name": "app", "image": "busybox", "resources": {"requests": {"cpu": "5"}}}]})).await;
+    world
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "busybox", "resources": {"requests": {"cpu": "5"}}}]}),
+        )
+        .await;
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
     assert_eq!(pod["status"]["reason"], "OutOfcpu");
     assert!(world.starts().is_empty());
@@ -425,20 +575,44 @@ async fn readiness_follows_its_probe_and_liveness_restarts() {
     let asked = Arc::clone(&healthy);
     world.runtime.on_exec(Arc::new(move |_, command| {
         let good = command[0] == "alive" || asked.load(std::sync::atomic::Ordering::Relaxed);
-        Ok(cri::ExecOutput { exit_code: i32::from(!good), stdout: b"why".to_vec(), ..Default::default() })
+        Ok(cri::ExecOutput {
+            exit_code: i32::from(!good),
+            stdout: b"why".to_vec(),
+            ..Default::default()
+        })
     }));
     let spec = json!({"containers": [{"name": "app", "image": "busybox",
         "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 1},
         "livenessProbe": {"exec": {"command": ["alive"]}, "periodSeconds": 1}}]});
     world.create("p", spec).await;
     let pod = world.until("p", |pod| phase(pod) == "Running").await;
-    assert_eq!(condition(&pod, "Ready")["message"], "containers with unready status: [app]");
+    assert_eq!(
+        condition(&pod, "Ready")["message"],
+        "containers with unready status: [app]"
+    );
     healthy.store(true, std::sync::atomic::Ordering::Relaxed);
-    world.until("p", |pod| condition(pod, "Ready")["status"] == "True").await;
-    assert!(world.events().iter().any(|event| event == "Unhealthy: Readiness probe failed: why"));
-    world.runtime.on_exec(Arc::new(|_, _| Ok(cri::ExecOutput { exit_code: 1, ..Default::default() })));
+    world
+        .until("p", |pod| condition(pod, "Ready")["status"] == "True")
+        .await;
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Unhealthy: Readiness probe failed: why")
+    );
+    world.runtime.on_exec(Arc::new(|_, _| {
+        Ok(cri::ExecOutput {
+            exit_code: 1,
+            ..Default::default()
+        })
+    }));
     world.until("p", |pod| container(pod, "app")["restartCount"] == 1).await;
-    assert!(world.events().iter().any(|event| event == "Killing: Container app failed liveness probe, will be restarted"));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Killing: Container app failed liveness probe, will be restarted")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -448,20 +622,41 @@ async fn resources_change_in_place_without_a_restart() {
     world.create("p", json!({"containers": with("100m")})).await;
     world.until("p", |pod| phase(pod) == "Running").await;
     world.patch("p", json!({"spec": {"containers": with("200m")}})).await;
-    let pod = world.until("p", |pod| container(pod, "app")["resources"]["requests"]["cpu"] == "200m" && condition(pod, "PodResizeInProgress").is_null()).await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["resources"]["requests"]["cpu"] == "200m"
+                && condition(pod, "PodResizeInProgress").is_null()
+        })
+        .await;
     assert_eq!(container(&pod, "app")["restartCount"], 0);
     assert_eq!(container(&pod, "app")["allocatedResources"]["cpu"], "200m");
     world.patch("p", json!({"spec": {"containers": with("9")}})).await;
-    let pod = world.until("p", |pod| condition(pod, "PodResizePending")["reason"] == "Infeasible").await;
+    let pod = world
+        .until("p", |pod| condition(pod, "PodResizePending")["reason"] == "Infeasible")
+        .await;
     assert_eq!(container(&pod, "app")["resources"]["requests"]["cpu"], "200m");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_this_node_cannot_do_holds_the_pod_with_the_reason() {
     let world = World::new();
-    world.create("p", json!({"containers": [{"name": "app", "image": "busybox"}], "resourceClaims": [{"name": "gpu"}]})).await;
-    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "UnsupportedFeature").await;
-    assert!(container(&pod, "app")["state"]["waiting"]["message"].as_str().unwrap_or_default().contains("spec.resourceClaims"));
+    world
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "busybox"}], "resourceClaims": [{"name": "gpu"}]}),
+        )
+        .await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["reason"] == "UnsupportedFeature"
+        })
+        .await;
+    assert!(
+        container(&pod, "app")["state"]["waiting"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("spec.resourceClaims")
+    );
     assert!(world.starts().is_empty());
 }
 
@@ -471,24 +666,45 @@ async fn the_node_registers_with_labels_addresses_and_a_lease_and_keeps_foreign_
     let nodes = GroupVersionResource::new("", "v1", "nodes");
     let leases = GroupVersionResource::new("coordination.k8s.io", "v1", "leases");
     let ready = |api: &FakeApi| {
-        api.object(&nodes, &ObjectKey::cluster("n")).is_some_and(|node| node.text_at(&["status", "capacity", "cpu"]) == "4")
+        api.object(&nodes, &ObjectKey::cluster("n"))
+            .is_some_and(|node| node.text_at(&["status", "capacity", "cpu"]) == "4")
     };
     world.api.until(ready).await;
-    world.api.until(|api| api.object(&leases, &ObjectKey::namespaced("kube-node-lease", "n")).is_some()).await;
+    world
+        .api
+        .until(|api| {
+            api.object(&leases, &ObjectKey::namespaced("kube-node-lease", "n"))
+                .is_some()
+        })
+        .await;
     let node = world.api.object(&nodes, &ObjectKey::cluster("n")).unwrap();
     assert_eq!(node.label("kubernetes.io/hostname"), Some("n"));
-    assert_eq!(node.at(&["status", "addresses"]).unwrap()[0], json!({"type": "InternalIP", "address": "192.168.0.1"}));
+    assert_eq!(
+        node.at(&["status", "addresses"]).unwrap()[0],
+        json!({"type": "InternalIP", "address": "192.168.0.1"})
+    );
     let foreign = Patch::Merge(json!({"status": {"capacity": {"example.com/foo": "3"}}}));
-    world.api.client().api::<k8s_openapi::api::core::v1::Node>("").patch_status("n", &foreign).await.unwrap();
+    world
+        .api
+        .client()
+        .api::<k8s_openapi::api::core::v1::Node>("")
+        .patch_status("n", &foreign)
+        .await
+        .unwrap();
     env::sleep(Duration::from_secs(700)).await;
     let node = world.api.object(&nodes, &ObjectKey::cluster("n")).unwrap();
     assert_eq!(node.text_at(&["status", "capacity", "example.com/foo"]), "3");
-    let lease = world.api.object(&leases, &ObjectKey::namespaced("kube-node-lease", "n")).unwrap();
+    let lease = world
+        .api
+        .object(&leases, &ObjectKey::namespaced("kube-node-lease", "n"))
+        .unwrap();
     assert!(lease.text_at(&["spec", "renewTime"]).starts_with("2027-01-15T08:11:"));
 }
 
 fn manifest(world: &World, image: &str) {
-    let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: d}}\nspec: {{containers: [{{name: app, image: {image}}}]}}\n");
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: d}}\nspec: {{containers: [{{name: app, image: {image}}}]}}\n"
+    );
     std::fs::write(world.directory.path().join("manifests/web.yaml"), text).unwrap();
 }
 
@@ -499,10 +715,18 @@ async fn a_static_pod_runs_has_a_mirror_and_follows_its_file() {
     let first = world.until("web-n", |pod| phase(pod) == "Running").await;
     assert!(first["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string());
     manifest(&world, "other");
-    let second = world.until("web-n", |pod| phase(pod) == "Running" && container(pod, "app")["image"] == "other").await;
+    let second = world
+        .until("web-n", |pod| {
+            phase(pod) == "Running" && container(pod, "app")["image"] == "other"
+        })
+        .await;
     assert_ne!(second["metadata"]["uid"], first["metadata"]["uid"]);
     world.delete("web-n", 0).await;
-    world.until("web-n", |pod| phase(pod) == "Running" && pod["metadata"]["uid"] != second["metadata"]["uid"]).await;
+    world
+        .until("web-n", |pod| {
+            phase(pod) == "Running" && pod["metadata"]["uid"] != second["metadata"]["uid"]
+        })
+        .await;
     assert_eq!(world.starts(), ["app", "app"], "deleting a mirror ends nothing");
     std::fs::remove_file(world.directory.path().join("manifests/web.yaml")).unwrap();
     world.until_gone("web-n").await;
@@ -523,8 +747,15 @@ async fn after_a_reboot_a_pod_that_never_restarts_has_failed_and_another_starts_
     world.runtime.add_image("busybox:latest", ImageConfig::default());
     world.restart();
     let pod = world.until("never", |pod| phase(pod) == "Failed").await;
-    assert_eq!(container(&pod, "app")["state"]["terminated"]["reason"], "ContainerStatusUnknown");
-    let pod = world.until("always", |pod| container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True").await;
+    assert_eq!(
+        container(&pod, "app")["state"]["terminated"]["reason"],
+        "ContainerStatusUnknown"
+    );
+    let pod = world
+        .until("always", |pod| {
+            container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True"
+        })
+        .await;
     assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 137);
     assert_eq!(world.starts(), ["app"]);
     assert_ne!(never, always);
@@ -536,10 +767,21 @@ async fn an_ephemeral_container_joins_a_running_pod_and_never_restarts() {
     let uid = world.create("p", one("Always")).await;
     world.until("p", |pod| phase(pod) == "Running").await;
     world.patch("p", json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox", "targetContainerName": "app"}]}})).await;
-    world.until("p", |pod| !container(pod, "debug")["state"]["running"].is_null()).await;
-    assert!(world.runtime.config_of(&uid, "debug").unwrap().target_container.is_some());
+    world
+        .until("p", |pod| !container(pod, "debug")["state"]["running"].is_null())
+        .await;
+    assert!(
+        world
+            .runtime
+            .config_of(&uid, "debug")
+            .unwrap()
+            .target_container
+            .is_some()
+    );
     world.runtime.exit(&uid, "debug", 1);
-    let pod = world.until("p", |pod| !container(pod, "debug")["state"]["terminated"].is_null()).await;
+    let pod = world
+        .until("p", |pod| !container(pod, "debug")["state"]["terminated"].is_null())
+        .await;
     env::sleep(Duration::from_secs(60)).await;
     assert_eq!(phase(&pod), "Running");
     assert_eq!(world.starts(), ["app", "debug"]);
@@ -566,14 +808,34 @@ async fn hooks_run_after_the_start_and_before_the_stop() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_post_start_hook_stops_the_container_which_then_backs_off() {
     let world = World::new();
-    world.runtime.on_exec(Arc::new(|_, _| Ok(cri::ExecOutput { exit_code: 1, ..Default::default() })));
+    world.runtime.on_exec(Arc::new(|_, _| {
+        Ok(cri::ExecOutput {
+            exit_code: 1,
+            ..Default::default()
+        })
+    }));
     let hook = json!({"exec": {"command": ["fail"]}});
-    world.create("p", json!({"containers": [{"name": "app", "image": "busybox", "lifecycle": {"postStart": hook}}]})).await;
+    world
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "busybox", "lifecycle": {"postStart": hook}}]}),
+        )
+        .await;
     // The reason itself gives way to the back-off as soon as the container is due again.
     let waits = |pod: &Value| container(pod, "app")["state"]["waiting"]["reason"] == "CrashLoopBackOff";
     world.until("p", waits).await;
-    assert!(world.events().iter().any(|event| event == "FailedPostStartHook: PostStartHook failed"));
-    assert!(world.events().iter().any(|event| event == "Killing: FailedPostStartHook"));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "FailedPostStartHook: PostStartHook failed")
+    );
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event == "Killing: FailedPostStartHook")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -582,14 +844,22 @@ async fn a_rule_for_an_exit_code_restarts_all_containers_from_the_beginning() {
     let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
     let uid = world.create("p", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox"}],
         "containers": [{"name": "a", "image": "busybox", "restartPolicy": "Never", "restartPolicyRules": rule}, {"name": "b", "image": "busybox"}]})).await;
-    world.until("p", |pod| !container(pod, "i")["state"]["running"].is_null()).await;
+    world
+        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .await;
     world.runtime.exit(&uid, "i", 0);
     world.until("p", |pod| phase(pod) == "Running").await;
     world.starts();
     world.runtime.exit(&uid, "a", 42);
-    world.until("p", |pod| !container(pod, "i")["state"]["running"].is_null()).await;
+    world
+        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .await;
     world.runtime.exit(&uid, "i", 0);
-    world.until("p", |pod| phase(pod) == "Running" && !container(pod, "a")["state"]["running"].is_null()).await;
+    world
+        .until("p", |pod| {
+            phase(pod) == "Running" && !container(pod, "a")["state"]["running"].is_null()
+        })
+        .await;
     assert_eq!(world.starts(), ["i", "a", "b"]);
 }
 
@@ -597,18 +867,33 @@ async fn a_rule_for_an_exit_code_restarts_all_containers_from_the_beginning() {
 async fn a_config_map_reaches_variables_and_volumes_and_a_change_reaches_the_volume() {
     let world = World::new();
     let maps = world.api.client().api::<k8s_openapi::api::core::v1::ConfigMap>("d");
-    let map = |value: &str| serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": value}})).unwrap();
+    let map = |value: &str| {
+        serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": value}})).unwrap()
+    };
     maps.create(&map("one")).await.unwrap();
-    let uid = world.create("p", json!({
+    let uid = world
+        .create(
+            "p",
+            json!({
         "containers": [{"name": "app", "image": "busybox", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
             "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}],
-        "volumes": [{"name": "v", "configMap": {"name": "m"}}]})).await;
+        "volumes": [{"name": "v", "configMap": {"name": "m"}}]}),
+        )
+        .await;
     world.until("p", |pod| phase(pod) == "Running").await;
     let config = world.runtime.config_of(&uid, "app").unwrap();
     assert!(config.env.contains(&("K".to_owned(), "one".to_owned())));
-    let file = config.mounts.iter().find(|mount| mount.container_path.ends_with("v")).unwrap().host_path.join("k");
+    let file = config
+        .mounts
+        .iter()
+        .find(|mount| mount.container_path.ends_with("v"))
+        .unwrap()
+        .host_path
+        .join("k");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
-    maps.patch("m", &Patch::Merge(json!({"data": {"k": "two"}}))).await.unwrap();
+    maps.patch("m", &Patch::Merge(json!({"data": {"k": "two"}})))
+        .await
+        .unwrap();
     for _ in 0..1000 {
         if std::fs::read_to_string(&file).unwrap() == "two" {
             return;
@@ -621,12 +906,30 @@ async fn a_config_map_reaches_variables_and_volumes_and_a_change_reaches_the_vol
 #[tokio::test(start_paused = true)]
 async fn a_missing_config_map_holds_the_container_until_it_is_there() {
     let world = World::new();
-    world.create("p", json!({"containers": [{"name": "app", "image": "busybox",
-        "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]})).await;
-    let pod = world.until("p", |pod| container(pod, "app")["state"]["waiting"]["reason"] == "CreateContainerConfigError").await;
-    assert_eq!(container(&pod, "app")["state"]["waiting"]["message"], "configmap \"m\" not found");
+    world
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "busybox",
+        "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]}),
+        )
+        .await;
+    let pod = world
+        .until("p", |pod| {
+            container(pod, "app")["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+        .await;
+    assert_eq!(
+        container(&pod, "app")["state"]["waiting"]["message"],
+        "configmap \"m\" not found"
+    );
     let map = serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}})).unwrap();
-    world.api.client().api::<k8s_openapi::api::core::v1::ConfigMap>("d").create(&map).await.unwrap();
+    world
+        .api
+        .client()
+        .api::<k8s_openapi::api::core::v1::ConfigMap>("d")
+        .create(&map)
+        .await
+        .unwrap();
     world.until("p", |pod| phase(pod) == "Running").await;
 }
 
@@ -641,7 +944,14 @@ async fn an_evicted_pod_fails_with_the_reason_and_is_said_to_be_disrupted() {
         grace_seconds: Some(0),
         disruption: Some("TerminationByKubelet"),
     };
-    world.kubelet.services.pods_table.get(&uid).unwrap().inputs.evict(eviction);
+    world
+        .kubelet
+        .services
+        .pods_table
+        .get(&uid)
+        .unwrap()
+        .inputs
+        .evict(eviction);
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
     assert_eq!(pod["status"]["reason"], "Evicted");
     assert_eq!(condition(&pod, "DisruptionTarget")["reason"], "TerminationByKubelet");
@@ -660,12 +970,23 @@ async fn the_sandbox_and_the_container_get_what_the_spec_says() {
     assert_eq!(config.security.user, cri::RunAsUser::Uid(1000));
     assert_eq!(config.security.supplemental_groups, [2000]);
     assert_eq!(config.resources.memory_limit, Some(64 << 20));
-    let host_path = |path: &str| config.mounts.iter().find(|mount| mount.container_path.to_str() == Some(path)).unwrap().host_path.clone();
+    let host_path = |path: &str| {
+        config
+            .mounts
+            .iter()
+            .find(|mount| mount.container_path.to_str() == Some(path))
+            .unwrap()
+            .host_path
+            .clone()
+    };
     let hosts = std::fs::read_to_string(host_path("/etc/hosts")).unwrap();
     assert!(hosts.contains("\th.s.d.svc.cluster.local\th\n"), "{hosts}");
     assert!(hosts.ends_with("1.2.3.4\tx\n"));
     std::fs::write(host_path("/dev/termination-log"), "last words").unwrap();
     world.runtime.exit(&uid, "app", 1);
     let pod = world.until("p", |pod| container(pod, "app")["restartCount"] == 1).await;
-    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["message"], "last words");
+    assert_eq!(
+        container(&pod, "app")["lastState"]["terminated"]["message"],
+        "last words"
+    );
 }

@@ -20,13 +20,23 @@ pub(super) fn affinity(errors: &mut FieldErrors, affinity: &Affinity, path: &Fie
         let path = path.child("podAffinity");
         let required = together.required_during_scheduling_ignored_during_execution.as_deref();
         let preferred = together.preferred_during_scheduling_ignored_during_execution.as_deref();
-        pod_terms(errors, required.unwrap_or_default(), preferred.unwrap_or_default(), &path);
+        pod_terms(
+            errors,
+            required.unwrap_or_default(),
+            preferred.unwrap_or_default(),
+            &path,
+        );
     }
     if let Some(apart) = &affinity.pod_anti_affinity {
         let path = path.child("podAntiAffinity");
         let required = apart.required_during_scheduling_ignored_during_execution.as_deref();
         let preferred = apart.preferred_during_scheduling_ignored_during_execution.as_deref();
-        pod_terms(errors, required.unwrap_or_default(), preferred.unwrap_or_default(), &path);
+        pod_terms(
+            errors,
+            required.unwrap_or_default(),
+            preferred.unwrap_or_default(),
+            &path,
+        );
     }
 }
 
@@ -34,7 +44,12 @@ fn node_affinity(errors: &mut FieldErrors, affinity: &NodeAffinity, path: &Field
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
         selectors::node_selector(errors, required, &path.child(REQUIRED));
     }
-    for (index, term) in affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten().enumerate() {
+    for (index, term) in affinity
+        .preferred_during_scheduling_ignored_during_execution
+        .iter()
+        .flatten()
+        .enumerate()
+    {
         let path = path.child(PREFERRED).index(index);
         weight(errors, term.weight, &path);
         selectors::node_selector_term(errors, &term.preference, Values::Any, &path.child("preference"));
@@ -43,7 +58,11 @@ fn node_affinity(errors: &mut FieldErrors, affinity: &NodeAffinity, path: &Field
 
 fn weight(errors: &mut FieldErrors, weight: i32, path: &FieldPath) {
     if !(1..=100).contains(&weight) {
-        errors.push(FieldError::invalid(&path.child("weight"), weight, "must be in the range 1-100"));
+        errors.push(FieldError::invalid(
+            &path.child("weight"),
+            weight,
+            "must be in the range 1-100",
+        ));
     }
 }
 
@@ -65,7 +84,11 @@ fn pod_terms(
 
 fn pod_term(errors: &mut FieldErrors, term: &PodAffinityTerm, path: &FieldPath) {
     selectors::label_selector(errors, term.label_selector.as_ref(), &path.child("labelSelector"));
-    selectors::label_selector(errors, term.namespace_selector.as_ref(), &path.child("namespaceSelector"));
+    selectors::label_selector(
+        errors,
+        term.namespace_selector.as_ref(),
+        &path.child("namespaceSelector"),
+    );
     for namespace in term.namespaces.iter().flatten() {
         names::dns_label(errors, namespace, &path.child("namespace"));
     }
@@ -89,7 +112,10 @@ pub(super) fn label_keys(
     for (keys, field) in [(matched, "matchLabelKeys"), (mismatched, "mismatchLabelKeys")] {
         let path = path.child(field);
         if !keys.is_empty() && selector.is_none() {
-            errors.push(FieldError::forbidden(&path, "must not be specified when labelSelector is not set"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "must not be specified when labelSelector is not set",
+            ));
             continue;
         }
         for (index, key) in keys.iter().enumerate() {
@@ -97,7 +123,12 @@ pub(super) fn label_keys(
         }
     }
     if let Some(selector) = selector {
-        let mut seen: BTreeSet<&str> = selector.match_labels.iter().flatten().map(|(key, _)| key.as_str()).collect();
+        let mut seen: BTreeSet<&str> = selector
+            .match_labels
+            .iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+            .collect();
         for requirement in selector.match_expressions.iter().flatten() {
             let at = matched.iter().rposition(|key| *key == requirement.key);
             if let Some(index) = at.filter(|_| seen.contains(requirement.key.as_str())) {
@@ -109,7 +140,11 @@ pub(super) fn label_keys(
     }
     for (index, key) in matched.iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
-        errors.push(FieldError::invalid(&path.child("matchLabelKeys").index(index), key.as_str(), why));
+        errors.push(FieldError::invalid(
+            &path.child("matchLabelKeys").index(index),
+            key.as_str(),
+            why,
+        ));
     }
 }
 

@@ -30,7 +30,10 @@ pub(crate) fn visit_containers(spec: &PodSpec, path: &FieldPath, mut visit: impl
         visit(container, &path.child("containers").index(index));
     }
     for (index, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
-        visit(&as_container(container), &path.child("ephemeralContainers").index(index));
+        visit(
+            &as_container(container),
+            &path.child("ephemeralContainers").index(index),
+        );
     }
 }
 
@@ -71,7 +74,11 @@ fn regular(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &Fie
 
 fn init(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &FieldPath) {
     let spec = surroundings.spec;
-    let mut seen: BTreeSet<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+    let mut seen: BTreeSet<&str> = spec
+        .containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .collect();
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         let item = path.index(index);
         common(errors, container, surroundings, &item);
@@ -143,9 +150,21 @@ fn forbidden_for_ephemeral(errors: &mut FieldErrors, container: &EphemeralContai
     for (is_set, field) in [
         (container.ports.as_ref().is_some_and(|ports| !ports.is_empty()), "ports"),
         (has_resources, "resources"),
-        (container.resize_policy.as_ref().is_some_and(|policies| !policies.is_empty()), "resizePolicy"),
+        (
+            container
+                .resize_policy
+                .as_ref()
+                .is_some_and(|policies| !policies.is_empty()),
+            "resizePolicy",
+        ),
         (container.restart_policy.is_some(), "restartPolicy"),
-        (container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty()), "restartPolicyRules"),
+        (
+            container
+                .restart_policy_rules
+                .as_ref()
+                .is_some_and(|rules| !rules.is_empty()),
+            "restartPolicyRules",
+        ),
         (container.liveness_probe.is_some(), "livenessProbe"),
         (container.readiness_probe.is_some(), "readinessProbe"),
         (container.startup_probe.is_some(), "startupProbe"),
@@ -177,16 +196,33 @@ fn common(errors: &mut FieldErrors, container: &Container, surroundings: &Surrou
     let policies = ["File", "FallbackToLogsOnError"];
     let policy = text(&container.termination_message_policy);
     required_one_of(errors, policy, &policies, &path.child("terminationMessagePolicy"));
-    container_ports(errors, container.ports.as_deref().unwrap_or_default(), &path.child("ports"));
+    container_ports(
+        errors,
+        container.ports.as_deref().unwrap_or_default(),
+        &path.child("ports"),
+    );
     environment::variables(errors, container.env.as_deref().unwrap_or_default(), &path.child("env"));
-    environment::sources(errors, container.env_from.as_deref().unwrap_or_default(), &path.child("envFrom"));
+    environment::sources(
+        errors,
+        container.env_from.as_deref().unwrap_or_default(),
+        &path.child("envFrom"),
+    );
     mounts::mounts(errors, container, surroundings.volumes, &path.child("volumeMounts"));
     mounts::devices(errors, container, surroundings.volumes, &path.child("volumeDevices"));
-    pull_policy(errors, text(&container.image_pull_policy), &path.child("imagePullPolicy"));
+    pull_policy(
+        errors,
+        text(&container.image_pull_policy),
+        &path.child("imagePullPolicy"),
+    );
     let resources = container.resources.as_ref();
     amounts::container_requirements(errors, resources, surroundings.claims, &path.child("resources"));
     let policies = container.resize_policy.as_deref().unwrap_or_default();
-    resize_policy(errors, policies, text(&surroundings.spec.restart_policy), &path.child("resizePolicy"));
+    resize_policy(
+        errors,
+        policies,
+        text(&surroundings.spec.restart_policy),
+        &path.child("resizePolicy"),
+    );
     if let Some(context) = &container.security_context {
         security::container_context(errors, context, surroundings.spec, &path.child("securityContext"));
     }
@@ -230,10 +266,15 @@ fn container_ports(errors: &mut FieldErrors, listed: &[ContainerPort], path: &Fi
 
 fn host_ports(errors: &mut FieldErrors, container: &Container, taken: &mut BTreeSet<String>, path: &FieldPath) {
     for (index, port) in container.ports.iter().flatten().enumerate() {
-        let Some(number) = port.host_port.filter(|number| *number != 0) else { continue };
+        let Some(number) = port.host_port.filter(|number| *number != 0) else {
+            continue;
+        };
         let key = format!("{}/{}/{number}", text(&port.protocol), text(&port.host_ip));
         if !taken.insert(key.clone()) {
-            errors.push(FieldError::duplicate(&path.child("ports").index(index).child("hostPort"), key));
+            errors.push(FieldError::duplicate(
+                &path.child("ports").index(index).child("hostPort"),
+                key,
+            ));
         }
     }
 }
@@ -245,7 +286,12 @@ fn resize_policy(errors: &mut FieldErrors, policies: &[ContainerResizePolicy], p
             errors.push(FieldError::duplicate(&path.index(index), policy.resource_name.as_str()));
         }
         required_one_of(errors, &policy.resource_name, &["cpu", "memory"], path);
-        required_one_of(errors, &policy.restart_policy, &["NotRequired", "RestartContainer"], path);
+        required_one_of(
+            errors,
+            &policy.restart_policy,
+            &["NotRequired", "RestartContainer"],
+            path,
+        );
         if pod_restarts == "Never" && policy.restart_policy != "NotRequired" {
             let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(FieldError::invalid(path, policy.restart_policy.as_str(), why));
@@ -254,7 +300,10 @@ fn resize_policy(errors: &mut FieldErrors, policies: &[ContainerResizePolicy], p
 }
 
 fn has_restart_rules(container: &Container) -> bool {
-    container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty())
+    container
+        .restart_policy_rules
+        .as_ref()
+        .is_some_and(|rules| !rules.is_empty())
 }
 
 /// A container's own restart policy, and rules by exit code (KEP-5307).
@@ -274,15 +323,29 @@ fn restart_policy(errors: &mut FieldErrors, container: &Container, path: &FieldP
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = path.index(index);
-        one_of(errors, &rule.action, &["Restart", "RestartAllContainers"], &path.child("action"));
+        one_of(
+            errors,
+            &rule.action,
+            &["Restart", "RestartAllContainers"],
+            &path.child("action"),
+        );
         let Some(codes) = &rule.exit_codes else {
             errors.push(FieldError::required(&path.child("exitCodes"), "must be specified"));
             continue;
         };
-        one_of(errors, &codes.operator, &["In", "NotIn"], &path.child("exitCodes").child("operator"));
+        one_of(
+            errors,
+            &codes.operator,
+            &["In", "NotIn"],
+            &path.child("exitCodes").child("operator"),
+        );
         let values = codes.values.as_ref().map_or(0, Vec::len);
         if values > EXIT_CODES_MAX {
-            errors.push(FieldError::too_many(&path.child("exitCodes").child("values"), values, EXIT_CODES_MAX));
+            errors.push(FieldError::too_many(
+                &path.child("exitCodes").child("values"),
+                values,
+                EXIT_CODES_MAX,
+            ));
         }
     }
 }
@@ -291,9 +354,25 @@ fn restart_policy(errors: &mut FieldErrors, container: &Container, path: &FieldP
 pub(super) fn file_keys(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
     visit_containers(spec, path, |container, path| {
         for (index, variable) in container.env.iter().flatten().enumerate() {
-            let Some(key) = variable.value_from.as_ref().and_then(|source| source.file_key_ref.as_ref()) else { continue };
-            let path = path.child("env").index(index).child("valueFrom").child("fileKeyRef").child("volumeName");
-            match spec.volumes.iter().flatten().find(|volume| volume.name == key.volume_name) {
+            let Some(key) = variable
+                .value_from
+                .as_ref()
+                .and_then(|source| source.file_key_ref.as_ref())
+            else {
+                continue;
+            };
+            let path = path
+                .child("env")
+                .index(index)
+                .child("valueFrom")
+                .child("fileKeyRef")
+                .child("volumeName");
+            match spec
+                .volumes
+                .iter()
+                .flatten()
+                .find(|volume| volume.name == key.volume_name)
+            {
                 None => errors.push(FieldError::not_found(&path, key.volume_name.as_str())),
                 Some(volume) if volume.empty_dir.is_none() => errors.push(FieldError::invalid(
                     &path,

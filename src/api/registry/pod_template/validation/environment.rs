@@ -1,9 +1,7 @@
 //! Environment variables and where their values come from.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, dns1123_subdomain_error};
-use k8s_openapi::api::core::v1::{
-    EnvFromSource, EnvVar, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector,
-};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector};
 
 use super::volume_sources::no_backsteps;
 use crate::validation::{amounts, names, text};
@@ -27,8 +25,9 @@ const RESOURCES: [&str; 6] = [
     "requests.ephemeral-storage",
     "requests.memory",
 ];
-const BYTE_DIVISORS: [&str; 13] =
-    ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTE_DIVISORS: [&str; 13] = [
+    "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+];
 /// What a path of a field may name at all; others cannot even be converted.
 const KNOWN_LABELS: [&str; 11] = [
     "metadata.annotations",
@@ -57,7 +56,9 @@ pub(super) fn variables(errors: &mut FieldErrors, variables: &[EnvVar], path: &F
 }
 
 fn value_source(errors: &mut FieldErrors, variable: &EnvVar, path: &FieldPath) {
-    let Some(source) = &variable.value_from else { return };
+    let Some(source) = &variable.value_from else {
+        return;
+    };
     let mut sources = 0;
     if let Some(field) = &source.field_ref {
         sources += 1;
@@ -134,7 +135,11 @@ pub(super) fn field_reference(
     let (field, subscript) = subscripted(&reference.field_path);
     if let Some(why) = cannot_be_converted(version, field, subscript) {
         let why = format!("error converting fieldPath: {why}");
-        errors.push(FieldError::invalid(&path.child("fieldPath"), reference.field_path.as_str(), why));
+        errors.push(FieldError::invalid(
+            &path.child("fieldPath"),
+            reference.field_path.as_str(),
+            why,
+        ));
         return;
     }
     match (field, subscript) {
@@ -177,7 +182,11 @@ pub(super) fn resource_reference(errors: &mut FieldErrors, reference: &ResourceF
     if reference.resource.is_empty() {
         errors.push(FieldError::required(&path.child("resource"), ""));
     } else if !is_known {
-        errors.push(FieldError::not_supported(&path.child("resource"), reference.resource.as_str(), &RESOURCES));
+        errors.push(FieldError::not_supported(
+            &path.child("resource"),
+            reference.resource.as_str(),
+            &RESOURCES,
+        ));
     }
     divisor(errors, reference, path);
 }
@@ -201,7 +210,13 @@ fn is_huge_pages(resource: &str) -> bool {
 }
 
 fn divisor(errors: &mut FieldErrors, reference: &ResourceFieldSelector, path: &FieldPath) {
-    let Some(divisor) = reference.divisor.as_ref().filter(|divisor| !amounts::amount(divisor).is_zero()) else { return };
+    let Some(divisor) = reference
+        .divisor
+        .as_ref()
+        .filter(|divisor| !amounts::amount(divisor).is_zero())
+    else {
+        return;
+    };
     let shown = amounts::shown(divisor);
     let is_byte_divisor = BYTE_DIVISORS.contains(&shown.as_str());
     let bytes = |what: &str| {
@@ -215,11 +230,17 @@ fn divisor(errors: &mut FieldErrors, reference: &ResourceFieldSelector, path: &F
             "only divisor's values 1m and 1 are supported with the cpu resource".to_owned()
         }
         "limits.memory" | "requests.memory" if !is_byte_divisor => bytes("memory"),
-        "limits.ephemeral-storage" | "requests.ephemeral-storage" if !is_byte_divisor => bytes("local ephemeral storage"),
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" if !is_byte_divisor => {
+            bytes("local ephemeral storage")
+        }
         resource if is_huge_pages(resource) && !is_byte_divisor => bytes("hugepages"),
         _ => return,
     };
-    errors.push(FieldError::invalid(&path.child("divisor"), reference.resource.as_str(), why));
+    errors.push(FieldError::invalid(
+        &path.child("divisor"),
+        reference.resource.as_str(),
+        why,
+    ));
 }
 
 pub(super) fn sources(errors: &mut FieldErrors, sources: &[EnvFromSource], path: &FieldPath) {
@@ -230,8 +251,14 @@ pub(super) fn sources(errors: &mut FieldErrors, sources: &[EnvFromSource], path:
             names::environment_name(errors, prefix, &item.child("prefix"));
         }
         let named = [
-            (source.config_map_ref.as_ref().map(|map| map.name.as_str()), "configMapRef"),
-            (source.secret_ref.as_ref().map(|secret| secret.name.as_str()), "secretRef"),
+            (
+                source.config_map_ref.as_ref().map(|map| map.name.as_str()),
+                "configMapRef",
+            ),
+            (
+                source.secret_ref.as_ref().map(|secret| secret.name.as_str()),
+                "secretRef",
+            ),
         ];
         for (name, field) in named {
             match name {
@@ -244,9 +271,17 @@ pub(super) fn sources(errors: &mut FieldErrors, sources: &[EnvFromSource], path:
             }
         }
         match named.iter().filter(|(name, _)| name.is_some()).count() {
-            0 => errors.push(FieldError::invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")),
+            0 => errors.push(FieldError::invalid(
+                path,
+                "",
+                "must specify one of: `configMapRef` or `secretRef`",
+            )),
             1 => {}
-            _ => errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time")),
+            _ => errors.push(FieldError::invalid(
+                path,
+                "",
+                "may not have more than one field specified at a time",
+            )),
         }
     }
 }

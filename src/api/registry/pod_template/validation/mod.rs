@@ -17,10 +17,10 @@ mod volumes;
 pub(crate) use affinity::taint_effect;
 pub(crate) use annotations::{matching_annotations, pod_annotations};
 pub(crate) use claims::{ACCESS_MODES, VOLUME_MODES, access_modes, claim_spec};
-pub(crate) use containers::{visit_containers, untrimmed_image};
+pub(crate) use containers::{untrimmed_image, visit_containers};
 pub(crate) use scheduling::tolerations;
 pub(crate) use spec::{Holder, pod_spec, template_spec};
 pub(crate) use volume_sources::{
     aws_disk, azure_disk, azure_file, ceph_monitors, fibre_channel, flex, flocker, gce_disk, host_path, image_of_rbd,
-    iscsi_initiator, no_backsteps, nfs, photon, portworx, quobyte, scale_io, storage_os, vsphere,
+    iscsi_initiator, nfs, no_backsteps, photon, portworx, quobyte, scale_io, storage_os, vsphere,
 };

@@ -57,10 +57,21 @@ fn sub_paths(errors: &mut FieldErrors, mount: &VolumeMount, item: &FieldPath, pa
 }
 
 fn propagation(errors: &mut FieldErrors, mount: &VolumeMount, container: &Container, path: &FieldPath) {
-    let Some(propagation) = &mount.mount_propagation else { return };
+    let Some(propagation) = &mount.mount_propagation else {
+        return;
+    };
     let path = path.child("mountPropagation");
-    one_of(errors, propagation, &["Bidirectional", "HostToContainer", "None"], &path);
-    let privileged = container.security_context.as_ref().and_then(|context| context.privileged) == Some(true);
+    one_of(
+        errors,
+        propagation,
+        &["Bidirectional", "HostToContainer", "None"],
+        &path,
+    );
+    let privileged = container
+        .security_context
+        .as_ref()
+        .and_then(|context| context.privileged)
+        == Some(true);
     if propagation == "Bidirectional" && !privileged {
         let why = "Bidirectional mount propagation is available only to privileged containers";
         errors.push(FieldError::forbidden(&path, why));
@@ -68,13 +79,22 @@ fn propagation(errors: &mut FieldErrors, mount: &VolumeMount, container: &Contai
 }
 
 fn recursive_read_only(errors: &mut FieldErrors, mount: &VolumeMount, path: &FieldPath) {
-    let Some(mode) = &mount.recursive_read_only else { return };
+    let Some(mode) = &mount.recursive_read_only else {
+        return;
+    };
     one_of(errors, mode, &["Disabled", "Enabled", "IfPossible"], path);
     if matches!(mode.as_str(), "Enabled" | "IfPossible") {
         if mount.read_only != Some(true) {
-            errors.push(FieldError::forbidden(path, "may only be specified when readOnly is true"));
+            errors.push(FieldError::forbidden(
+                path,
+                "may only be specified when readOnly is true",
+            ));
         }
-        if mount.mount_propagation.as_deref().is_some_and(|propagation| propagation != "None") {
+        if mount
+            .mount_propagation
+            .as_deref()
+            .is_some_and(|propagation| propagation != "None")
+        {
             let why = "may only be specified when mountPropagation is None or not specified";
             errors.push(FieldError::forbidden(path, why));
         }
@@ -110,12 +130,20 @@ pub(super) fn devices(errors: &mut FieldErrors, container: &Container, volumes: 
             errors.push(FieldError::invalid(&item.child("devicePath"), at, "must be unique"));
         }
         if has_backsteps(at) {
-            errors.push(FieldError::invalid(&item.child("devicePath"), at, "can not contain backsteps ('..')"));
+            errors.push(FieldError::invalid(
+                &item.child("devicePath"),
+                at,
+                "can not contain backsteps ('..')",
+            ));
         } else {
             points.insert(at);
         }
         if mounts.iter().any(|mount| mount.name == name) {
-            errors.push(FieldError::invalid(&item.child("name"), name, "must not already exist in volumeMounts"));
+            errors.push(FieldError::invalid(
+                &item.child("name"),
+                name,
+                "must not already exist in volumeMounts",
+            ));
         }
         if mounts.iter().any(|mount| mount.mount_path == at) {
             let why = "must not already exist as a path in volumeMounts";

@@ -34,7 +34,11 @@ pub(super) fn lifecycle_and_probes(errors: &mut FieldErrors, container: &Contain
         probe(errors, readiness, grace, &path);
         if let Some(seconds) = readiness.termination_grace_period_seconds {
             let path = path.child("terminationGracePeriodSeconds");
-            errors.push(FieldError::invalid(&path, seconds, "must not be set for readinessProbes"));
+            errors.push(FieldError::invalid(
+                &path,
+                seconds,
+                "must not be set for readinessProbes",
+            ));
         }
     }
     if let Some(startup) = &container.startup_probe {
@@ -47,7 +51,11 @@ pub(super) fn lifecycle_and_probes(errors: &mut FieldErrors, container: &Contain
 fn succeeds_at_once(errors: &mut FieldErrors, probe: &Probe, path: &FieldPath) {
     let threshold = probe.success_threshold.unwrap_or(0);
     if threshold != 1 {
-        errors.push(FieldError::invalid(&path.child("successThreshold"), threshold, "must be 1"));
+        errors.push(FieldError::invalid(
+            &path.child("successThreshold"),
+            threshold,
+            "must be 1",
+        ));
     }
 }
 
@@ -102,30 +110,39 @@ fn handler(errors: &mut FieldErrors, handler: &Handler<'_>, grace: Option<i64>, 
     let mut is_first = |errors: &mut FieldErrors, field: &str| {
         kinds += 1;
         if kinds > 1 {
-            errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 handler type"));
+            errors.push(FieldError::forbidden(
+                &path.child(field),
+                "may not specify more than 1 handler type",
+            ));
         }
         kinds == 1
     };
     if let Some(exec) = handler.exec
-        && is_first(errors, "exec") && exec.command.as_ref().is_none_or(Vec::is_empty) {
-            errors.push(FieldError::required(&path.child("exec").child("command"), ""));
-        }
+        && is_first(errors, "exec")
+        && exec.command.as_ref().is_none_or(Vec::is_empty)
+    {
+        errors.push(FieldError::required(&path.child("exec").child("command"), ""));
+    }
     if let Some(get) = handler.http_get
-        && is_first(errors, "httpGet") {
-            http_get(errors, get, &path.child("httpGet"));
-        }
+        && is_first(errors, "httpGet")
+    {
+        http_get(errors, get, &path.child("httpGet"));
+    }
     if let Some(tcp) = handler.tcp_socket
-        && is_first(errors, "tcpSocket") {
-            ports::number_or_name(errors, &tcp.port, &path.child("tcpSocket").child("port"));
-        }
+        && is_first(errors, "tcpSocket")
+    {
+        ports::number_or_name(errors, &tcp.port, &path.child("tcpSocket").child("port"));
+    }
     if let Some(grpc) = handler.grpc
-        && is_first(errors, "grpc") {
-            ports::number(errors, grpc.port, &path.child("grpc").child("port"));
-        }
+        && is_first(errors, "grpc")
+    {
+        ports::number(errors, grpc.port, &path.child("grpc").child("port"));
+    }
     if let Some(sleep) = handler.sleep
-        && is_first(errors, "sleep") {
-            sleep_within(errors, sleep, grace, &path.child("sleep"));
-        }
+        && is_first(errors, "sleep")
+    {
+        sleep_within(errors, sleep, grace, &path.child("sleep"));
+    }
     if kinds == 0 {
         errors.push(FieldError::required(path, "must specify a handler type"));
     }
@@ -151,10 +168,42 @@ fn sleep_within(errors: &mut FieldErrors, sleep: &SleepAction, grace: Option<i64
 }
 
 const SIGNALS: [&str; 36] = [
-    "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGIO",
-    "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGSEGV", "SIGSTKFLT", "SIGSTOP",
-    "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM",
-    "SIGWINCH", "SIGXCPU", "SIGXFSZ", "SIGRTMIN", "SIGRTMAX",
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGIOT",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGVTALRM",
+    "SIGWINCH",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGRTMIN",
+    "SIGRTMAX",
 ];
 
 /// Signals that Linux has, real-time ones included, sorted.
@@ -175,7 +224,12 @@ fn stop_signal(errors: &mut FieldErrors, signal: &str, spec: &PodSpec, path: &Fi
         Some("windows") => one_of(errors, signal, &["SIGKILL", "SIGTERM"], path),
         Some("linux") => {
             let signals = linux_signals();
-            one_of(errors, signal, &signals.iter().map(String::as_str).collect::<Vec<_>>(), path);
+            one_of(
+                errors,
+                signal,
+                &signals.iter().map(String::as_str).collect::<Vec<_>>(),
+                path,
+            );
         }
         Some(_) => {}
     }

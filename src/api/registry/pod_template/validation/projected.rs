@@ -14,8 +14,13 @@ use super::volumes::key_to_path;
 use crate::certificates::signer_names::{is_kubernetes_signer, signer_name};
 use crate::validation::{changes, names, numbers, one_of, required, selectors};
 
-const FIELDS: [&str; 5] =
-    ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+const FIELDS: [&str; 5] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
 const TOKEN_SECONDS_MIN: i64 = 600;
 const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 const CERTIFICATE_SECONDS_MIN: i32 = 3600;
@@ -41,7 +46,10 @@ fn downward_file(errors: &mut FieldErrors, file: &DownwardAPIVolumeFile, path: &
             }
         }
         (None, Some(resource)) => resource_reference_in_volume(errors, resource, &path.child("resourceFieldRef")),
-        (None, None) => errors.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required")),
+        (None, None) => errors.push(FieldError::required(
+            path,
+            "one of fieldRef and resourceFieldRef is required",
+        )),
     }
     numbers::file_mode(errors, file.mode, &path.child("mode"));
 }
@@ -71,7 +79,10 @@ impl Paths<'_> {
 
 pub(super) fn projected(errors: &mut FieldErrors, projected: &ProjectedVolumeSource, path: &FieldPath) {
     numbers::file_mode(errors, projected.default_mode, &path.child("defaultMode"));
-    let mut paths = Paths { taken: BTreeSet::new(), volume: path };
+    let mut paths = Paths {
+        taken: BTreeSet::new(),
+        volume: path,
+    };
     for (index, source) in projected.sources.iter().flatten().enumerate() {
         let item = path.child("sources").index(index);
         let mut count = 0;
@@ -107,7 +118,10 @@ pub(super) fn projected(errors: &mut FieldErrors, projected: &ProjectedVolumeSou
             pod_certificate(errors, certificate, &mut paths, &item.child("podCertificate"));
         }
         if count > 1 {
-            errors.push(FieldError::forbidden(&item, "may not specify more than 1 volume type per source"));
+            errors.push(FieldError::forbidden(
+                &item,
+                "may not specify more than 1 volume type per source",
+            ));
         }
     }
 }
@@ -122,10 +136,18 @@ fn service_account_token(
     let seconds = token.expiration_seconds.unwrap_or(0);
     let path = path.child("expirationSeconds");
     if seconds < TOKEN_SECONDS_MIN {
-        errors.push(FieldError::invalid(&path, seconds, "may not specify a duration less than 10 minutes"));
+        errors.push(FieldError::invalid(
+            &path,
+            seconds,
+            "may not specify a duration less than 10 minutes",
+        ));
     }
     if seconds > TOKEN_SECONDS_MAX {
-        errors.push(FieldError::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds"));
+        errors.push(FieldError::invalid(
+            &path,
+            seconds,
+            "may not specify a duration larger than 2^32 seconds",
+        ));
     }
     if token.path.is_empty() {
         errors.push(FieldError::required(&volume.child("path"), ""));
@@ -158,12 +180,18 @@ fn trust_bundle(
         }
         (None, Some(signer)) => {
             if signer.is_empty() {
-                errors.push(FieldError::required(&path.child("signerName"), "must be a valid signer name"));
+                errors.push(FieldError::required(
+                    &path.child("signerName"),
+                    "must be a valid signer name",
+                ));
             }
             signer_name(errors, signer, &path.child("signerName"));
             selectors::label_selector(errors, bundle.label_selector.as_ref(), &path.child("labelSelector"));
         }
-        (None, None) => errors.push(FieldError::required(path, "either name or signerName must be specified")),
+        (None, None) => errors.push(FieldError::required(
+            path,
+            "either name or signerName must be specified",
+        )),
     }
     required(errors, &bundle.path, &path.child("path"));
     local_non_reserved_path(errors, &bundle.path, &path.child("path"));
@@ -181,7 +209,11 @@ fn bundle_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
             Some(_) => format!("ClusterTrustBundle name {own:?} is invalid: {why}"),
             None => why,
         };
-        errors.push(FieldError::invalid(path, name, format!("not a valid clustertrustbundlename: {why}")));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            format!("not a valid clustertrustbundlename: {why}"),
+        ));
     }
 }
 
@@ -192,7 +224,12 @@ fn pod_certificate(
     path: &FieldPath,
 ) {
     signer_name(errors, &certificate.signer_name, &path.child("signerName"));
-    for key in certificate.user_annotations.iter().flatten().map(|(key, _)| key.to_lowercase()) {
+    for key in certificate
+        .user_annotations
+        .iter()
+        .flatten()
+        .map(|(key, _)| key.to_lowercase())
+    {
         let path = path.child("userAnnotations");
         names::qualified_name(errors, &key, &path);
         if !key.contains('/') {
@@ -209,7 +246,11 @@ fn pod_certificate(
             errors.push(FieldError::invalid(&path, seconds, why));
         }
         let is_ours = is_kubernetes_signer(&certificate.signer_name);
-        let max = if is_ours { KUBERNETES_CERTIFICATE_SECONDS_MAX } else { CERTIFICATE_SECONDS_MAX };
+        let max = if is_ours {
+            KUBERNETES_CERTIFICATE_SECONDS_MAX
+        } else {
+            CERTIFICATE_SECONDS_MAX
+        };
         if seconds > max {
             let why = format!("if provided, maxExpirationSeconds must be <= {max}");
             errors.push(FieldError::invalid(&path, seconds, why));

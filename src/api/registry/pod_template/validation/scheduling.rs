@@ -37,9 +37,17 @@ pub(crate) fn tolerations(errors: &mut FieldErrors, tolerations: &[Toleration], 
             "Exists" => {}
             // Comparisons of numbers are behind a gate that is off.
             "Lt" | "Gt" => {
-                errors.push(FieldError::not_supported(&operator_path, operator, &["Equal", "Exists", "Lt", "Gt"]));
+                errors.push(FieldError::not_supported(
+                    &operator_path,
+                    operator,
+                    &["Equal", "Exists", "Lt", "Gt"],
+                ));
             }
-            _ => errors.push(FieldError::not_supported(&operator_path, operator, &["Equal", "Exists"])),
+            _ => errors.push(FieldError::not_supported(
+                &operator_path,
+                operator,
+                &["Equal", "Exists"],
+            )),
         }
         if !effect.is_empty() {
             taint_effect(errors, effect, &path.child("effect"));
@@ -66,13 +74,21 @@ pub(super) fn topology_spread(errors: &mut FieldErrors, constraints: &[TopologyS
             errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
         }
         let action = constraint.when_unsatisfiable.as_str();
-        one_of(errors, action, &["DoNotSchedule", "ScheduleAnyway"], &path.child("whenUnsatisfiable"));
+        one_of(
+            errors,
+            action,
+            &["DoNotSchedule", "ScheduleAnyway"],
+            &path.child("whenUnsatisfiable"),
+        );
         let same = |other: &TopologySpreadConstraint| {
             other.topology_key == constraint.topology_key && other.when_unsatisfiable == constraint.when_unsatisfiable
         };
         if constraints[index + 1..].iter().any(same) {
             let shown = format!("{{{}, {action}}}", constraint.topology_key);
-            errors.push(FieldError::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), shown));
+            errors.push(FieldError::duplicate(
+                &path.child("{topologyKey, whenUnsatisfiable}"),
+                shown,
+            ));
         }
         if let Some(domains) = constraint.min_domains {
             positive(errors, domains, &path.child("minDomains"));

@@ -22,7 +22,9 @@ const WINDOWS_DOMAIN_CHARACTERS_MAX: usize = 256;
 const WINDOWS_USER_CHARACTERS_MAX: usize = 104;
 
 pub(super) fn pod_context(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
-    let Some(context) = &spec.security_context else { return };
+    let Some(context) = &spec.security_context else {
+        return;
+    };
     unix_id(errors, context.fs_group, &path.child("fsGroup"));
     unix_id(errors, context.run_as_user, &path.child("runAsUser"));
     unix_id(errors, context.run_as_group, &path.child("runAsGroup"));
@@ -35,16 +37,35 @@ pub(super) fn pod_context(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
     }
     sysctls(errors, context, spec, &path.child("sysctls"));
     if let Some(policy) = &context.fs_group_change_policy {
-        one_of(errors, policy, &["Always", "OnRootMismatch"], &path.child("fsGroupChangePolicy"));
+        one_of(
+            errors,
+            policy,
+            &["Always", "OnRootMismatch"],
+            &path.child("fsGroupChangePolicy"),
+        );
     }
     seccomp(errors, context.seccomp_profile.as_ref(), &path.child("seccompProfile"));
     windows_options(errors, context.windows_options.as_ref(), &path.child("windowsOptions"));
-    app_armor(errors, context.app_armor_profile.as_ref(), &path.child("appArmorProfile"));
+    app_armor(
+        errors,
+        context.app_armor_profile.as_ref(),
+        &path.child("appArmorProfile"),
+    );
     if let Some(policy) = &context.supplemental_groups_policy {
-        one_of(errors, policy, &["Merge", "Strict"], &path.child("supplementalGroupsPolicy"));
+        one_of(
+            errors,
+            policy,
+            &["Merge", "Strict"],
+            &path.child("supplementalGroupsPolicy"),
+        );
     }
     if let Some(policy) = &context.se_linux_change_policy {
-        one_of(errors, policy, &["MountOption", "Recursive"], &path.child("seLinuxChangePolicy"));
+        one_of(
+            errors,
+            policy,
+            &["MountOption", "Recursive"],
+            &path.child("seLinuxChangePolicy"),
+        );
     }
 }
 
@@ -64,9 +85,17 @@ fn sysctls(errors: &mut FieldErrors, context: &PodSecurityContext, spec: &PodSpe
         }
         let dotted = dotted(name);
         if spec.host_network == Some(true) && dotted.starts_with("net.") {
-            errors.push(FieldError::invalid(&path, name, "may not be specified when 'hostNetwork' is true"));
+            errors.push(FieldError::invalid(
+                &path,
+                name,
+                "may not be specified when 'hostNetwork' is true",
+            ));
         } else if spec.host_ipc == Some(true) && is_of_ipc(&dotted) {
-            errors.push(FieldError::invalid(&path, name, "may not be specified when 'hostIPC' is true"));
+            errors.push(FieldError::invalid(
+                &path,
+                name,
+                "may not be specified when 'hostIPC' is true",
+            ));
         }
         seen.insert(name);
     }
@@ -89,7 +118,9 @@ fn dotted(name: &str) -> String {
 
 fn is_of_ipc(name: &str) -> bool {
     name == "kernel.sem"
-        || ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix))
+        || ["kernel.shm", "kernel.msg", "fs.mqueue."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityContext, spec: &PodSpec, path: &FieldPath) {
@@ -99,7 +130,11 @@ pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityCont
         let path = path.child("procMount");
         one_of(errors, mount, &["Default", "Unmasked"], &path);
         if mount == "Unmasked" && spec.host_users != Some(false) {
-            errors.push(FieldError::invalid(&path, mount.as_str(), "`hostUsers` must be false to use `Unmasked`"));
+            errors.push(FieldError::invalid(
+                &path,
+                mount.as_str(),
+                "`hostUsers` must be false to use `Unmasked`",
+            ));
         }
     }
     seccomp(errors, context.seccomp_profile.as_ref(), &path.child("seccompProfile"));
@@ -108,21 +143,33 @@ pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityCont
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
             errors.push(FieldError::invalid(path, as_in_go(context), why));
         }
-        let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref());
-        for _capability in added.into_iter().flatten().filter(|capability| *capability == "CAP_SYS_ADMIN") {
+        let added = context
+            .capabilities
+            .as_ref()
+            .and_then(|capabilities| capabilities.add.as_ref());
+        for _capability in added
+            .into_iter()
+            .flatten()
+            .filter(|capability| *capability == "CAP_SYS_ADMIN")
+        {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             errors.push(FieldError::invalid(path, as_in_go(context), why));
         }
     }
     windows_options(errors, context.windows_options.as_ref(), &path.child("windowsOptions"));
-    app_armor(errors, context.app_armor_profile.as_ref(), &path.child("appArmorProfile"));
+    app_armor(
+        errors,
+        context.app_armor_profile.as_ref(),
+        &path.child("appArmorProfile"),
+    );
 }
 
 /// A context as Go prints it in an error: every field, by its Go name.
 fn as_in_go(context: &SecurityContext) -> serde_json::Value {
-    let capabilities = context.capabilities.as_ref().map(|capabilities| {
-        serde_json::json!({"Add": capabilities.add, "Drop": capabilities.drop})
-    });
+    let capabilities = context
+        .capabilities
+        .as_ref()
+        .map(|capabilities| serde_json::json!({"Add": capabilities.add, "Drop": capabilities.drop}));
     serde_json::json!({
         "Capabilities": capabilities,
         "Privileged": context.privileged,
@@ -143,17 +190,27 @@ fn seccomp(errors: &mut FieldErrors, profile: Option<&SeccompProfile>, path: &Fi
     let Some(profile) = profile else { return };
     let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
     if profile.type_.is_empty() {
-        errors.push(FieldError::required(&path.child("type"), "type is required when seccompProfile is set"));
+        errors.push(FieldError::required(
+            &path.child("type"),
+            "type is required when seccompProfile is set",
+        ));
     } else {
         one_of(errors, &profile.type_, &kinds, &path.child("type"));
     }
     let path = path.child("localhostProfile");
     match (&profile.localhost_profile, profile.type_ == "Localhost") {
-        (None, true) => errors.push(FieldError::required(&path, "must be set when seccomp type is Localhost")),
+        (None, true) => errors.push(FieldError::required(
+            &path,
+            "must be set when seccomp type is Localhost",
+        )),
         (Some(file), true) => local_descending_path(errors, file, &path),
         (Some(file), false) => {
             let shown = serde_json::json!({"Type": profile.type_, "LocalhostProfile": file});
-            errors.push(FieldError::invalid(&path, shown, "can only be set when seccomp type is Localhost"));
+            errors.push(FieldError::invalid(
+                &path,
+                shown,
+                "can only be set when seccomp type is Localhost",
+            ));
         }
         (None, false) => {}
     }
@@ -168,10 +225,16 @@ fn app_armor(errors: &mut FieldErrors, profile: Option<&AppArmorProfile>, path: 
             if told.trim() != told {
                 errors.push(FieldError::invalid(&own, told, "must not be padded with whitespace"));
             } else if told.is_empty() {
-                errors.push(FieldError::required(&own, "must be set when AppArmor type is Localhost"));
+                errors.push(FieldError::required(
+                    &own,
+                    "must be set when AppArmor type is Localhost",
+                ));
             }
             if told.len() > APP_ARMOR_BYTES_MAX {
-                errors.push(FieldError::too_long(&own, i64::try_from(APP_ARMOR_BYTES_MAX).unwrap_or(i64::MAX)));
+                errors.push(FieldError::too_long(
+                    &own,
+                    i64::try_from(APP_ARMOR_BYTES_MAX).unwrap_or(i64::MAX),
+                ));
             }
         }
         "RuntimeDefault" | "Unconfined" => {
@@ -180,7 +243,10 @@ fn app_armor(errors: &mut FieldErrors, profile: Option<&AppArmorProfile>, path: 
                 errors.push(FieldError::invalid(&own, told.as_str(), why));
             }
         }
-        "" => errors.push(FieldError::required(&path.child("type"), "type is required when appArmorProfile is set")),
+        "" => errors.push(FieldError::required(
+            &path.child("type"),
+            "type is required when appArmorProfile is set",
+        )),
         other => {
             let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
             errors.push(FieldError::not_supported(&path.child("type"), other, &kinds));
@@ -196,9 +262,16 @@ fn windows_options(errors: &mut FieldErrors, options: Option<&WindowsSecurityCon
     if let Some(spec) = &options.gmsa_credential_spec {
         let path = path.child("gmsaCredentialSpec");
         if spec.is_empty() {
-            errors.push(FieldError::invalid(&path, "", "gmsaCredentialSpec cannot be an empty string"));
+            errors.push(FieldError::invalid(
+                &path,
+                "",
+                "gmsaCredentialSpec cannot be an empty string",
+            ));
         } else if spec.len() > GMSA_SPEC_BYTES_MAX {
-            let why = format!("gmsaCredentialSpec size must be under {} KiB", GMSA_SPEC_BYTES_MAX / 1024);
+            let why = format!(
+                "gmsaCredentialSpec size must be under {} KiB",
+                GMSA_SPEC_BYTES_MAX / 1024
+            );
             errors.push(FieldError::invalid(&path, spec.as_str(), why));
         }
     }
@@ -250,23 +323,35 @@ fn windows_user(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if !user.is_empty() && user.chars().all(|character| matches!(character, '.' | ' ')) {
         refuse("runAsUserName's User cannot contain only periods or spaces".to_owned());
     }
-    if user.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']']) {
+    if user.contains([
+        '"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']',
+    ]) {
         refuse("runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]".to_owned());
     }
 }
 
 pub(super) fn windows_host_processes(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
-    let of_pod = spec.security_context.as_ref().and_then(|context| context.windows_options.as_ref()?.host_process);
+    let of_pod = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.windows_options.as_ref()?.host_process);
     let (mut all, mut host) = (0, 0);
     visit_containers(spec, path, |container, path| {
         all += 1;
-        let own = container.security_context.as_ref().and_then(|context| context.windows_options.as_ref()?.host_process);
+        let own = container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.windows_options.as_ref()?.host_process);
         if let (Some(of_pod), Some(own)) = (of_pod, own)
-            && of_pod != own {
-                let path = path.child("securityContext").child("windowsOptions").child("hostProcess");
-                let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
-                errors.push(FieldError::invalid(&path, own, why));
-            }
+            && of_pod != own
+        {
+            let path = path
+                .child("securityContext")
+                .child("windowsOptions")
+                .child("hostProcess");
+            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            errors.push(FieldError::invalid(&path, own, why));
+        }
         if own.or(of_pod) == Some(true) {
             host += 1;
         }
@@ -290,15 +375,21 @@ pub(super) fn user_namespace(errors: &mut FieldErrors, spec: &PodSpec, path: &Fi
         return;
     }
     let why = "when `hostUsers` is false";
-    for (is_set, field) in
-        [(spec.host_network, "hostNetwork"), (spec.host_pid, "HostPID"), (spec.host_ipc, "HostIPC")]
-    {
+    for (is_set, field) in [
+        (spec.host_network, "hostNetwork"),
+        (spec.host_pid, "HostPID"),
+        (spec.host_ipc, "HostIPC"),
+    ] {
         if is_set == Some(true) {
             errors.push(FieldError::forbidden(&path.child(field), why));
         }
     }
     visit_containers(spec, path, |container, path| {
-        if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+        if container
+            .volume_devices
+            .as_ref()
+            .is_some_and(|devices| !devices.is_empty())
+        {
             errors.push(FieldError::forbidden(&path.child("volumeDevices"), why));
         }
     });
@@ -310,18 +401,36 @@ pub(super) fn operating_system(errors: &mut FieldErrors, spec: &PodSpec, path: &
         "linux" => for_linux(errors, spec, path),
         "windows" => for_windows(errors, spec, path),
         "" => errors.push(FieldError::required(&path.child("os").child("name"), "")),
-        other => errors.push(FieldError::not_supported(&path.child("os"), other, &["linux", "windows"])),
+        other => errors.push(FieldError::not_supported(
+            &path.child("os"),
+            other,
+            &["linux", "windows"],
+        )),
     }
 }
 
 fn for_linux(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
     let why = "windows options cannot be set for a linux pod";
-    if spec.security_context.as_ref().is_some_and(|context| context.windows_options.is_some()) {
-        errors.push(FieldError::forbidden(&path.child("securityContext").child("windowsOptions"), why));
+    if spec
+        .security_context
+        .as_ref()
+        .is_some_and(|context| context.windows_options.is_some())
+    {
+        errors.push(FieldError::forbidden(
+            &path.child("securityContext").child("windowsOptions"),
+            why,
+        ));
     }
     visit_containers(spec, path, |container, path| {
-        if container.security_context.as_ref().is_some_and(|context| context.windows_options.is_some()) {
-            errors.push(FieldError::forbidden(&path.child("securityContext").child("windowsOptions"), why));
+        if container
+            .security_context
+            .as_ref()
+            .is_some_and(|context| context.windows_options.is_some())
+        {
+            errors.push(FieldError::forbidden(
+                &path.child("securityContext").child("windowsOptions"),
+                why,
+            ));
         }
     });
 }
@@ -339,24 +448,43 @@ fn for_windows(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
         (spec.host_ipc == Some(true), path.child("hostIPC")),
         (context.seccomp_profile.is_some(), own.child("seccompProfile")),
         (context.fs_group.is_some(), own.child("fsGroup")),
-        (context.fs_group_change_policy.is_some(), own.child("fsGroupChangePolicy")),
-        (context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()), own.child("sysctls")),
-        (spec.share_process_namespace.is_some(), path.child("shareProcessNamespace")),
+        (
+            context.fs_group_change_policy.is_some(),
+            own.child("fsGroupChangePolicy"),
+        ),
+        (
+            context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()),
+            own.child("sysctls"),
+        ),
+        (
+            spec.share_process_namespace.is_some(),
+            path.child("shareProcessNamespace"),
+        ),
         (context.run_as_user.is_some(), own.child("runAsUser")),
         (context.run_as_group.is_some(), own.child("runAsGroup")),
         (context.supplemental_groups.is_some(), own.child("supplementalGroups")),
-        (context.supplemental_groups_policy.is_some(), own.child("supplementalGroupsPolicy")),
-        (context.se_linux_change_policy.is_some(), own.child("seLinuxChangePolicy")),
+        (
+            context.supplemental_groups_policy.is_some(),
+            own.child("supplementalGroupsPolicy"),
+        ),
+        (
+            context.se_linux_change_policy.is_some(),
+            own.child("seLinuxChangePolicy"),
+        ),
     ] {
         if is_set {
             errors.push(FieldError::forbidden(&path, why));
         }
     }
-    visit_containers(spec, path, |container, path| container_for_windows(errors, container, path));
+    visit_containers(spec, path, |container, path| {
+        container_for_windows(errors, container, path);
+    });
 }
 
 fn container_for_windows(errors: &mut FieldErrors, container: &Container, path: &FieldPath) {
-    let Some(context) = &container.security_context else { return };
+    let Some(context) = &container.security_context else {
+        return;
+    };
     let path = path.child("securityContext");
     for (is_set, field) in [
         (context.app_armor_profile.is_some(), "appArmorProfile"),
@@ -371,7 +499,10 @@ fn container_for_windows(errors: &mut FieldErrors, container: &Container, path: 
         (context.run_as_group.is_some(), "runAsGroup"),
     ] {
         if is_set {
-            errors.push(FieldError::forbidden(&path.child(field), "cannot be set for a windows pod"));
+            errors.push(FieldError::forbidden(
+                &path.child(field),
+                "cannot be set for a windows pod",
+            ));
         }
     }
 }

@@ -38,9 +38,16 @@ pub(crate) fn template_spec(errors: &mut FieldErrors, template: &PodTemplateSpec
     annotations::pod_annotations(errors, metadata.annotations.as_ref(), spec, &path.child("annotations"));
     pod_spec(errors, spec, Holder::Template, &path.child("spec"));
     annotations::matching_annotations(errors, metadata.annotations.as_ref(), spec, &path.child("spec"));
-    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+    if spec
+        .ephemeral_containers
+        .as_ref()
+        .is_some_and(|containers| !containers.is_empty())
+    {
         let why = "ephemeral containers not allowed in pod template";
-        errors.push(FieldError::forbidden(&path.child("spec").child("ephemeralContainers"), why));
+        errors.push(FieldError::forbidden(
+            &path.child("spec").child("ephemeralContainers"),
+            why,
+        ));
     }
 }
 
@@ -48,7 +55,12 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
     if spec.termination_grace_period_seconds.is_none() {
         errors.push(FieldError::required(&path.child("terminationGracePeriodSeconds"), ""));
     }
-    let volumes = volumes::volumes(errors, spec.volumes.as_deref().unwrap_or_default(), holder, &path.child("volumes"));
+    let volumes = volumes::volumes(
+        errors,
+        spec.volumes.as_deref().unwrap_or_default(),
+        holder,
+        &path.child("volumes"),
+    );
     let claims = resource_claims(errors, spec, holder, &path.child("resourceClaims"));
     containers::all(errors, spec, &volumes, &claims, path);
     pod_resources(errors, spec, &claims, path);
@@ -59,19 +71,32 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
     if let Some(affinity) = &spec.affinity {
         affinity::affinity(errors, affinity, &path.child("affinity"));
     }
-    dns_config(errors, spec.dns_config.as_ref(), text(&spec.dns_policy), &path.child("dnsConfig"));
+    dns_config(
+        errors,
+        spec.dns_config.as_ref(),
+        text(&spec.dns_policy),
+        &path.child("dnsConfig"),
+    );
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
         let path = path.child("readinessGates").index(index).child("conditionType");
         names::qualified_name(errors, &gate.condition_type, &path);
     }
-    scheduling::gates(errors, spec.scheduling_gates.as_deref().unwrap_or_default(), &path.child("schedulingGates"));
+    scheduling::gates(
+        errors,
+        spec.scheduling_gates.as_deref().unwrap_or_default(),
+        &path.child("schedulingGates"),
+    );
     let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
     scheduling::topology_spread(errors, constraints, &path.child("topologySpreadConstraints"));
     security::windows_host_processes(errors, spec, path);
     security::user_namespace(errors, spec, path);
     hostname_override(errors, spec, path);
     names_and_deadlines(errors, spec, path);
-    scheduling::tolerations(errors, spec.tolerations.as_deref().unwrap_or_default(), &path.child("tolerations"));
+    scheduling::tolerations(
+        errors,
+        spec.tolerations.as_deref().unwrap_or_default(),
+        &path.child("tolerations"),
+    );
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         let path = path.child("hostAliases").index(index);
         addresses::legacy_ip(errors, &alias.ip, &path.child("ip"), &[]);
@@ -86,7 +111,12 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
 
 fn restart_and_dns_policy(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
     let restart = ["Always", "OnFailure", "Never"];
-    required_one_of(errors, text(&spec.restart_policy), &restart, &path.child("restartPolicy"));
+    required_one_of(
+        errors,
+        text(&spec.restart_policy),
+        &restart,
+        &path.child("restartPolicy"),
+    );
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     required_one_of(errors, text(&spec.dns_policy), &dns, &path.child("dnsPolicy"));
 }
@@ -97,7 +127,10 @@ fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>,
     let mut seen = BTreeSet::new();
     for (index, claim) in claims.iter().enumerate() {
         if is_static {
-            errors.push(FieldError::forbidden(&FieldPath::root(), "static pods do not support resource claims"));
+            errors.push(FieldError::forbidden(
+                &FieldPath::root(),
+                "static pods do not support resource claims",
+            ));
             continue;
         }
         let path = path.index(index);
@@ -132,19 +165,28 @@ fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>,
             }
         }
     }
-    claims.iter().map(|claim| claim.name.clone()).filter(|name| !name.is_empty()).collect()
+    claims
+        .iter()
+        .map(|claim| claim.name.clone())
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// Resources of the pod as a whole must hold those of its containers (KEP-2837).
 fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<String>, path: &FieldPath) {
-    let Some(resources) = &spec.resources else { return };
+    let Some(resources) = &spec.resources else {
+        return;
+    };
     let path = path.child("resources");
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         errors.push(FieldError::forbidden(&path, "may not be set for a windows pod"));
         return;
     }
     if resources.claims.is_some() {
-        errors.push(FieldError::forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level"));
+        errors.push(FieldError::forbidden(
+            &path.child("claims"),
+            "claims may not be set for Resources at pod-level",
+        ));
     }
     amounts::pod_requirements(errors, Some(resources), claims, &path);
     let mut without = spec.clone();
@@ -154,7 +196,11 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
         let request = resources.requests.as_ref().and_then(|requests| requests.get(&name));
         if let Some(request) = request.filter(|request| sum > amounts::amount(request)) {
             let why = format!("must be greater than or equal to aggregate container requests of {sum}");
-            errors.push(FieldError::invalid(&path.child("requests").key(&name), amounts::shown(request), why));
+            errors.push(FieldError::invalid(
+                &path.child("requests").key(&name),
+                amounts::shown(request),
+                why,
+            ));
         }
     }
     for (name, sum) in semantics::resources::pod_limits(&without) {
@@ -162,7 +208,11 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
         let is_exceeded = resource_names::is_huge_pages(&name);
         if let Some(limit) = limit.filter(|limit| is_exceeded && sum > amounts::amount(limit)) {
             let why = format!("must be greater than or equal to aggregate container limits of {sum}");
-            errors.push(FieldError::invalid(&path.child("limits").key(&name), amounts::shown(limit), why));
+            errors.push(FieldError::invalid(
+                &path.child("limits").key(&name),
+                amounts::shown(limit),
+                why,
+            ));
         }
     }
     container_limits(errors, spec, resources, &path);
@@ -170,7 +220,10 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
 
 fn container_limits(errors: &mut FieldErrors, spec: &PodSpec, resources: &ResourceRequirements, path: &FieldPath) {
     for (index, container) in spec.containers.iter().enumerate() {
-        let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let limits = container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.limits.as_ref());
         for (name, limit) in limits.into_iter().flatten() {
             let whole = resources.limits.as_ref().and_then(|limits| limits.get(name));
             if let Some(whole) = whole.filter(|whole| amounts::amount(limit) > amounts::amount(whole)) {
@@ -193,14 +246,20 @@ fn host_ports(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>, path
             let host_port = port.host_port.unwrap_or(0);
             if (holder.is_pod() || host_port != 0) && host_port != port.container_port {
                 let why = "must match `containerPort` when `hostNetwork` is true";
-                errors.push(FieldError::invalid(&path.index(index).child("hostPort"), host_port, why));
+                errors.push(FieldError::invalid(
+                    &path.index(index).child("hostPort"),
+                    host_port,
+                    why,
+                ));
             }
         }
     }
 }
 
 fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &str, path: &FieldPath) {
-    let nameservers = config.and_then(|config| config.nameservers.as_deref()).unwrap_or_default();
+    let nameservers = config
+        .and_then(|config| config.nameservers.as_deref())
+        .unwrap_or_default();
     if policy == "None" {
         if config.is_none() {
             let why = "must provide `dnsConfig` when `dnsPolicy` is None";
@@ -216,7 +275,11 @@ fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &
     let Some(config) = config else { return };
     if nameservers.len() > NAMESERVERS_MAX {
         let why = format!("must not have more than {NAMESERVERS_MAX} nameservers");
-        errors.push(FieldError::invalid(&path.child("nameservers"), nameservers.to_vec(), why));
+        errors.push(FieldError::invalid(
+            &path.child("nameservers"),
+            nameservers.to_vec(),
+            why,
+        ));
     }
     for (index, address) in nameservers.iter().enumerate() {
         addresses::legacy_ip(errors, address, &path.child("nameservers").index(index), &[]);
@@ -228,7 +291,8 @@ fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &
         errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
     }
     if searches.join(" ").len() > SEARCH_CHARACTERS_MAX {
-        let why = format!("must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list");
+        let why =
+            format!("must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list");
         errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
     }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
@@ -237,32 +301,55 @@ fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &
     }
     for (index, option) in config.options.iter().flatten().enumerate() {
         if text(&option.name).is_empty() {
-            errors.push(FieldError::required(&path.child("options").index(index), "must not be empty"));
+            errors.push(FieldError::required(
+                &path.child("options").index(index),
+                "must not be empty",
+            ));
         }
     }
 }
 
 fn hostname_override(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
-    let Some(name) = &spec.hostname_override else { return };
+    let Some(name) = &spec.hostname_override else {
+        return;
+    };
     let path = path.child("hostnameOverride");
     if spec.set_hostname_as_fqdn == Some(true) {
-        errors.push(FieldError::forbidden(&path, "may not be specified when setHostnameAsFQDN is true"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "may not be specified when setHostnameAsFQDN is true",
+        ));
     }
     if spec.host_network == Some(true) {
-        errors.push(FieldError::forbidden(&path, "may not be specified when hostNetwork is true"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "may not be specified when hostNetwork is true",
+        ));
     }
     if name.len() > HOSTNAME_OVERRIDE_BYTES_MAX {
-        errors.push(FieldError::too_long(&path, i64::try_from(HOSTNAME_OVERRIDE_BYTES_MAX).unwrap_or(i64::MAX)));
+        errors.push(FieldError::too_long(
+            &path,
+            i64::try_from(HOSTNAME_OVERRIDE_BYTES_MAX).unwrap_or(i64::MAX),
+        ));
     }
     names::dns_subdomain(errors, name, &path);
 }
 
 fn names_and_deadlines(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
-    for (name, field) in [(&spec.service_account_name, "serviceAccountName"), (&spec.node_name, "nodeName")] {
+    for (name, field) in [
+        (&spec.service_account_name, "serviceAccountName"),
+        (&spec.node_name, "nodeName"),
+    ] {
         optional_subdomain(errors, text(name), &path.child(field));
     }
     if let Some(seconds) = spec.active_deadline_seconds {
-        numbers::in_range(errors, seconds, 1, i64::from(i32::MAX), &path.child("activeDeadlineSeconds"));
+        numbers::in_range(
+            errors,
+            seconds,
+            1,
+            i64::from(i32::MAX),
+            &path.child("activeDeadlineSeconds"),
+        );
     }
     for (name, field) in [(&spec.hostname, "hostname"), (&spec.subdomain, "subdomain")] {
         let name = text(name);
@@ -279,15 +366,27 @@ fn optional_subdomain(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
 }
 
 fn classes_and_overhead(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
-    optional_subdomain(errors, text(&spec.priority_class_name), &path.child("priorityClassName"));
+    optional_subdomain(
+        errors,
+        text(&spec.priority_class_name),
+        &path.child("priorityClassName"),
+    );
     if let Some(class) = &spec.runtime_class_name {
         names::dns_subdomain(errors, class, &path.child("runtimeClassName"));
     }
     if let Some(policy) = &spec.preemption_policy {
-        required_one_of(errors, policy, &["PreemptLowerPriority", "Never"], &path.child("preemptionPolicy"));
+        required_one_of(
+            errors,
+            policy,
+            &["PreemptLowerPriority", "Never"],
+            &path.child("preemptionPolicy"),
+        );
     }
     if let Some(overhead) = &spec.overhead {
-        let requirements = ResourceRequirements { limits: Some(overhead.clone()), ..ResourceRequirements::default() };
+        let requirements = ResourceRequirements {
+            limits: Some(overhead.clone()),
+            ..ResourceRequirements::default()
+        };
         amounts::container_requirements(errors, Some(&requirements), &BTreeSet::new(), &path.child("overhead"));
     }
 }

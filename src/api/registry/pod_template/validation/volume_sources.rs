@@ -15,8 +15,16 @@ use crate::validation::{names, one_of, required, text};
 
 const PORTAL_CHARACTERS_MAX: usize = 64;
 const TENANT_CHARACTERS_MAX: usize = 64;
-const HOST_PATH_TYPES: [&str; 8] =
-    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+const HOST_PATH_TYPES: [&str; 8] = [
+    "",
+    "BlockDevice",
+    "CharDevice",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
+    "Socket",
+];
 
 pub(crate) fn has_backsteps(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
@@ -80,7 +88,11 @@ pub(crate) fn nfs(errors: &mut FieldErrors, source: &NFSVolumeSource, path: &Fie
     required(errors, &source.server, &path.child("server"));
     required(errors, &source.path, &path.child("path"));
     if !source.path.starts_with('/') {
-        errors.push(FieldError::invalid(&path.child("path"), source.path.as_str(), "must be an absolute path"));
+        errors.push(FieldError::invalid(
+            &path.child("path"),
+            source.path.as_str(),
+            "must be an absolute path",
+        ));
     }
 }
 
@@ -136,7 +148,10 @@ pub(crate) fn fibre_channel(errors: &mut FieldErrors, source: &FCVolumeSource, p
     }
     if !names.is_empty() {
         match source.lun {
-            None => errors.push(FieldError::required(&path.child("lun"), "lun is required if targetWWNs is specified")),
+            None => errors.push(FieldError::required(
+                &path.child("lun"),
+                "lun is required if targetWWNs is specified",
+            )),
             Some(lun) => in_range(errors, lun, 0, 255, &path.child("lun")),
         }
     }
@@ -145,14 +160,21 @@ pub(crate) fn fibre_channel(errors: &mut FieldErrors, source: &FCVolumeSource, p
 pub(crate) fn flocker(errors: &mut FieldErrors, source: &FlockerVolumeSource, path: &FieldPath) {
     let (name, uuid) = (text(&source.dataset_name), text(&source.dataset_uuid));
     if name.is_empty() && uuid.is_empty() {
-        errors.push(FieldError::required(path, "one of datasetName and datasetUUID is required"));
+        errors.push(FieldError::required(
+            path,
+            "one of datasetName and datasetUUID is required",
+        ));
     }
     if !name.is_empty() && !uuid.is_empty() {
         let why = "datasetName and datasetUUID can not be specified simultaneously";
         errors.push(FieldError::invalid(path, "resource", why));
     }
     if name.contains('/') {
-        errors.push(FieldError::invalid(&path.child("datasetName"), name, "must not contain '/'"));
+        errors.push(FieldError::invalid(
+            &path.child("datasetName"),
+            name,
+            "must not contain '/'",
+        ));
     }
 }
 
@@ -182,9 +204,15 @@ pub(crate) fn quobyte(errors: &mut FieldErrors, source: &QuobyteVolumeSource, pa
         errors.push(FieldError::required(&path.child("tenant"), why));
     } else {
         for pair in source.registry.split(',') {
-            let is_pair = pair.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.starts_with('['));
+            let is_pair = pair
+                .rsplit_once(':')
+                .is_some_and(|(host, _)| !host.contains(':') || host.starts_with('['));
             if !is_pair {
-                errors.push(FieldError::invalid(&path.child("registry"), source.registry.as_str(), PAIRS));
+                errors.push(FieldError::invalid(
+                    &path.child("registry"),
+                    source.registry.as_str(),
+                    PAIRS,
+                ));
             }
         }
     }
@@ -199,7 +227,12 @@ pub(crate) fn flex(
 ) {
     required(errors, driver, &path.child("driver"));
     for key in options.into_iter().flatten().map(|(key, _)| key.as_str()) {
-        let namespace = format!(".{}", key.split_once('/').map_or(key, |(namespace, _)| namespace).to_lowercase());
+        let namespace = format!(
+            ".{}",
+            key.split_once('/')
+                .map_or(key, |(namespace, _)| namespace)
+                .to_lowercase()
+        );
         if namespace.ends_with(".kubernetes.io") || namespace.ends_with(".k8s.io") {
             let why = "kubernetes.io and k8s.io namespaces are reserved";
             errors.push(FieldError::invalid(&path.child("options").key(key), key, why));
@@ -213,12 +246,18 @@ pub(crate) fn azure_file(errors: &mut FieldErrors, secret: &str, share: &str, pa
 }
 
 pub(crate) fn azure_disk(errors: &mut FieldErrors, disk: &AzureDiskVolumeSource, path: &FieldPath) {
-    const MANAGED: &str = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
+    const MANAGED: &str =
+        "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
     const BLOB: &str = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
     required(errors, &disk.disk_name, &path.child("diskName"));
     required(errors, &disk.disk_uri, &path.child("diskURI"));
     if let Some(mode) = &disk.caching_mode {
-        one_of(errors, mode, &["None", "ReadOnly", "ReadWrite"], &path.child("cachingMode"));
+        one_of(
+            errors,
+            mode,
+            &["None", "ReadOnly", "ReadWrite"],
+            &path.child("cachingMode"),
+        );
     }
     if let Some(kind) = &disk.kind {
         one_of(errors, kind, &["Dedicated", "Managed", "Shared"], &path.child("kind"));

@@ -46,10 +46,17 @@ pub(super) fn volumes(
             }
         });
         if own.is_empty() {
-            known.insert(volume.name.clone(), volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+            known.insert(
+                volume.name.clone(),
+                volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some(),
+            );
         }
         errors.extend(own);
-        if let Some(claim) = volume.persistent_volume_claim.as_ref().filter(|claim| made.contains(&claim.claim_name)) {
+        if let Some(claim) = volume
+            .persistent_volume_claim
+            .as_ref()
+            .filter(|claim| made.contains(&claim.claim_name))
+        {
             let path = path.child("persistentVolumeClaim").child("claimName");
             let why = "must not reference a PVC that gets created for an ephemeral volume";
             errors.push(FieldError::invalid(&path, claim.claim_name.as_str(), why));
@@ -89,37 +96,56 @@ impl Sources<'_> {
     }
 }
 
-fn source(
-    errors: &mut FieldErrors,
-    volume: &Volume,
-    pod_name: Option<&str>,
-    holder: Holder<'_>,
-    path: &FieldPath,
-) {
+// tidy: allow(function-length): one arm a volume source
+fn source(errors: &mut FieldErrors, volume: &Volume, pod_name: Option<&str>, holder: Holder<'_>, path: &FieldPath) {
     let mut all = Sources { errors, path, count: 0 };
     all.check(volume.empty_dir.as_ref(), "emptyDir", |errors, directory, path| {
-        if directory.size_limit.as_ref().is_some_and(|limit| amounts::amount(limit) < Quantity::ZERO) {
+        if directory
+            .size_limit
+            .as_ref()
+            .is_some_and(|limit| amounts::amount(limit) < Quantity::ZERO)
+        {
             let why = "SizeLimit field must be a valid resource quantity";
             errors.push(FieldError::forbidden(&path.child("sizeLimit"), why));
         }
     });
     all.check(volume.host_path.as_ref(), "hostPath", sources::host_path);
     all.check(volume.git_repo.as_ref(), "gitRepo", sources::git_repo);
-    all.check_at(volume.gce_persistent_disk.as_ref(), "gcePersistentDisk", "persistentDisk", sources::gce_disk);
-    all.check(volume.aws_elastic_block_store.as_ref(), "awsElasticBlockStore", sources::aws_disk);
+    all.check_at(
+        volume.gce_persistent_disk.as_ref(),
+        "gcePersistentDisk",
+        "persistentDisk",
+        sources::gce_disk,
+    );
+    all.check(
+        volume.aws_elastic_block_store.as_ref(),
+        "awsElasticBlockStore",
+        sources::aws_disk,
+    );
     all.check(volume.secret.as_ref(), "secret", secret);
     all.check(volume.nfs.as_ref(), "nfs", sources::nfs);
-    all.check(volume.iscsi.as_ref(), "iscsi", |errors, iscsi, path| sources::iscsi(errors, iscsi, &volume.name, path));
+    all.check(volume.iscsi.as_ref(), "iscsi", |errors, iscsi, path| {
+        sources::iscsi(errors, iscsi, &volume.name, path);
+    });
     all.check(volume.glusterfs.as_ref(), "glusterfs", |errors, gluster, path| {
         required(errors, &gluster.endpoints, &path.child("endpoints"));
         required(errors, &gluster.path, &path.child("path"));
     });
     all.check(volume.flocker.as_ref(), "flocker", sources::flocker);
-    all.check(volume.persistent_volume_claim.as_ref(), "persistentVolumeClaim", |errors, claim, path| {
-        required(errors, &claim.claim_name, &path.child("claimName"));
-    });
+    all.check(
+        volume.persistent_volume_claim.as_ref(),
+        "persistentVolumeClaim",
+        |errors, claim, path| {
+            required(errors, &claim.claim_name, &path.child("claimName"));
+        },
+    );
     network_sources(&mut all, volume);
-    all.check_at(volume.downward_api.as_ref(), "downwarAPI", "downwardAPI", projected::downward_api);
+    all.check_at(
+        volume.downward_api.as_ref(),
+        "downwarAPI",
+        "downwardAPI",
+        projected::downward_api,
+    );
     all.check(volume.fc.as_ref(), "fc", sources::fibre_channel);
     all.check(volume.flex_volume.as_ref(), "flexVolume", |errors, flex, path| {
         sources::flex(errors, &flex.driver, flex.options.as_ref(), path);
@@ -166,12 +192,22 @@ fn cloud_sources(all: &mut Sources<'_>, volume: &Volume) {
         sources::azure_file(errors, &file.secret_name, &file.share_name, path);
     });
     all.check(volume.vsphere_volume.as_ref(), "vsphereVolume", sources::vsphere);
-    all.check(volume.photon_persistent_disk.as_ref(), "photonPersistentDisk", sources::photon);
+    all.check(
+        volume.photon_persistent_disk.as_ref(),
+        "photonPersistentDisk",
+        sources::photon,
+    );
     all.check(volume.portworx_volume.as_ref(), "portworxVolume", sources::portworx);
     all.check(volume.azure_disk.as_ref(), "azureDisk", sources::azure_disk);
     all.check(volume.storageos.as_ref(), "storageos", |errors, storage, path| {
         let secret = storage.secret_ref.as_ref().map(|secret| secret.name.as_str());
-        sources::storage_os(errors, text(&storage.volume_name), text(&storage.volume_namespace), secret, path);
+        sources::storage_os(
+            errors,
+            text(&storage.volume_name),
+            text(&storage.volume_namespace),
+            secret,
+            path,
+        );
     });
 }
 
@@ -201,7 +237,10 @@ fn config_map(errors: &mut FieldErrors, map: &ConfigMapVolumeSource, path: &Fiel
 fn csi(errors: &mut FieldErrors, csi: &CSIVolumeSource, path: &FieldPath) {
     names::csi_driver(errors, &csi.driver, &path.child("driver"));
     match csi.node_publish_secret_ref.as_ref().map(|secret| secret.name.as_str()) {
-        Some("") => errors.push(FieldError::required(&path.child("nodePublishSecretRef").child("name"), "")),
+        Some("") => errors.push(FieldError::required(
+            &path.child("nodePublishSecretRef").child("name"),
+            "",
+        )),
         Some(name) => names::dns_subdomain(errors, name, &path.child("name")),
         None => {}
     }
@@ -233,7 +272,11 @@ fn generated_claim(errors: &mut FieldErrors, pod_name: Option<&str>, volume: &st
     if let Some(pod) = pod_name.filter(|_| !volume.is_empty()) {
         let claim = format!("{pod}-{volume}");
         if let Some(why) = dns1123_subdomain_error(&claim) {
-            errors.push(FieldError::invalid(&path.child("name"), volume, format!("PVC name {claim:?}: {why}")));
+            errors.push(FieldError::invalid(
+                &path.child("name"),
+                volume,
+                format!("PVC name {claim:?}: {why}"),
+            ));
         }
     }
 }

@@ -28,7 +28,9 @@ struct ByCertificate;
 #[async_trait]
 impl Authenticator for ByCertificate {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<User>, ApiError> {
-        let Some(leaf) = credentials.peer_certificates.first() else { return Ok(None) };
+        let Some(leaf) = credentials.peer_certificates.first() else {
+            return Ok(None);
+        };
         let info = CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
         let groups: Vec<&str> = info.subject.organizations.iter().map(String::as_str).collect();
         Ok(Some(User::named(&info.subject.common_name, &groups)))
@@ -61,10 +63,15 @@ impl Pki {
     }
 
     pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
-        let names = SubjectNames { dns_names: vec!["localhost".into()], addresses: vec!["127.0.0.1".parse().expect("an address")] };
+        let names = SubjectNames {
+            dns_names: vec!["localhost".into()],
+            addresses: vec!["127.0.0.1".parse().expect("an address")],
+        };
         let (certificate, key) = self.issue(&Subject::new("server", &[]), &names, Profile::Server);
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(self.authority.certificate_der().to_vec())).expect("a root");
+        roots
+            .add(CertificateDer::from(self.authority.certificate_der().to_vec()))
+            .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
             .allow_unauthenticated()
@@ -119,15 +126,24 @@ impl Cluster {
         let kv: Arc<dyn Kv> = MemoryKv::new();
         let objects = StoreObjects::new(kv.clone(), SystemClock::shared());
         let rbac = Arc::new(RbacAuthorizer::default());
-        rest::feed_policy(kv.clone(), rbac.clone(), &shutdown).await.expect("a policy");
-        let authorizers: Vec<Arc<dyn Authorizer>> =
-            vec![Arc::new(MastersAuthorizer), Arc::new(NodeAuthorizer::new(objects.clone())), rbac.clone()];
+        rest::feed_policy(kv.clone(), rbac.clone(), &shutdown)
+            .await
+            .expect("a policy");
+        let authorizers: Vec<Arc<dyn Authorizer>> = vec![
+            Arc::new(MastersAuthorizer),
+            Arc::new(NodeAuthorizer::new(objects.clone())),
+            rbac.clone(),
+        ];
         let authorizer: Arc<dyn Authorizer> = Arc::new(AuthorizerChain(authorizers));
         let key = KeyPair::generate().expect("a key");
         let times = (SystemClock::shared(), SystemRng::shared());
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let tokens = Arc::new(ServiceAccountTokens::new(issuer, &key, objects.clone(), times));
-        let context = admission::Context { objects, rbac: rbac.clone(), authorizer: authorizer.clone() };
+        let context = admission::Context {
+            objects,
+            rbac: rbac.clone(),
+            authorizer: authorizer.clone(),
+        };
         let authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(ByCertificate), tokens.clone()];
         let server = ApiServer::new(Config {
             kv,
@@ -145,11 +161,18 @@ impl Cluster {
         });
         server.bootstrap().await.expect("a bootstrapped cluster");
         let pki = Pki::generate();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+            .await
+            .expect("a port");
         let port = listener.local_addr().expect("a bound address").port();
         let (serving, tls) = (server.clone(), pki.server_config());
         env::spawn(async move { serving.serve(listener, tls, shutdown).await });
-        Self { server, pki, port, _end: end }
+        Self {
+            server,
+            pki,
+            port,
+            _end: end,
+        }
     }
 }
 
@@ -162,7 +185,9 @@ impl Cluster {
     /// A connection with a client certificate of `subject`, or with none.
     pub async fn connect(&self, subject: Option<Subject>) -> Client {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(self.pki.authority.certificate_der().to_vec())).expect("a root");
+        roots
+            .add(CertificateDer::from(self.pki.authority.certificate_der().to_vec()))
+            .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -172,11 +197,15 @@ impl Cluster {
             Some(subject) => {
                 let (certificate, key) = self.pki.issue(&subject, &SubjectNames::default(), Profile::Client);
                 let chain = vec![CertificateDer::from(certificate)];
-                builder.with_client_auth_cert(chain, private_key(&key)).expect("a certificate with its key")
+                builder
+                    .with_client_auth_cert(chain, private_key(&key))
+                    .expect("a certificate with its key")
             }
             None => builder.with_no_client_auth(),
         };
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("a connection");
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .expect("a connection");
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
         let stream = connector.connect(name, stream).await.expect("a handshake");
@@ -192,7 +221,12 @@ impl Cluster {
 }
 
 impl Client {
-    pub async fn send(&mut self, method: &str, path: &str, body: serde_json::Value) -> http::Response<hyper::body::Incoming> {
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> http::Response<hyper::body::Incoming> {
         self.send_as(method, path, "application/json", body).await
     }
 
@@ -203,7 +237,11 @@ impl Client {
         content_type: &str,
         body: serde_json::Value,
     ) -> http::Response<hyper::body::Incoming> {
-        let bytes = if body.is_null() { bytes::Bytes::new() } else { body.to_string().into() };
+        let bytes = if body.is_null() {
+            bytes::Bytes::new()
+        } else {
+            body.to_string().into()
+        };
         let request = http::Request::builder()
             .method(method)
             .uri(path)
