@@ -41,9 +41,9 @@ pub async fn follow(
         let failed = settle(&client, &definitions, &all, &*clock).await;
         let retry = async {
             if failed {
-                env::sleep(RETRY).await
+                env::sleep(RETRY).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

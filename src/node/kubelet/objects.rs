@@ -178,7 +178,7 @@ impl ApiObjects {
             match self.secret(namespace(pod), &reference.name).await {
                 Ok(found) => secrets.extend(found),
                 Err(error) => {
-                    tracing::debug!(error, secret = reference.name, "a pull secret is not read")
+                    tracing::debug!(error, secret = reference.name, "a pull secret is not read");
                 }
             }
         }

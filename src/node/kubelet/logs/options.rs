@@ -42,7 +42,7 @@ impl LogOptions {
                     options.since = Some(now.saturating_sub(Duration::from_secs(seconds)));
                 }
                 "sinceTime" => {
-                    options.since = Some(Timestamp::parse(value).ok_or_else(|| invalid("must be a RFC 3339 time"))?)
+                    options.since = Some(Timestamp::parse(value).ok_or_else(|| invalid("must be a RFC 3339 time"))?);
                 }
                 "tailLines" => {
                     options.tail_lines =

@@ -47,9 +47,9 @@ impl StaticPods {
             let mirrored = self.mirror(&wanted).await;
             let retry = async {
                 if mirrored {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 } else {
-                    env::sleep(RETRY).await
+                    env::sleep(RETRY).await;
                 }
             };
             tokio::select! {
