@@ -83,8 +83,8 @@ step "kubectl get pods -o wide"
 kubectl get pods -o wide
 
 ADDRESS=$(kubectl get service hello -o 'jsonpath={.spec.clusterIP}')
-answer() { exec 3<>"/dev/tcp/$ADDRESS/80" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && sed -n '$p' <&3; }
-wait_for 20 "an answer of the Service" bash -c "exec 3<>/dev/tcp/$ADDRESS/80"
+answer() ( exec 3<>"/dev/tcp/$ADDRESS/80" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && sed -n '$p' <&3; )
+wait_for 20 "an answer of the Service" answer
 step "The Service hello ($ADDRESS) answers"
 answer
 
