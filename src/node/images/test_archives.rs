@@ -150,7 +150,7 @@ fn padded(content: &[u8], tar: &mut Vec<u8>) {
 
 fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let length = (1..1_000_000)
+    let length = (1..1_000_000_000)
         .find(|length: &usize| length.to_string().len() + rest == *length)
         .unwrap();
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()

@@ -276,12 +276,23 @@ fn explain(failure: Failure, said: Option<String>) -> Failure {
     }
 }
 
+const FIRST_REAL_TIME_SIGNAL: libc::c_long = 32;
+const LAST_SIGNAL: libc::c_long = 64;
+const MASK_BYTES: usize = 8;
+/// The kernel's `struct sigaction` of zeros.
+const DEFAULT_ACTION: [u64; 4] = [0; 4];
+
 /// The container must not inherit what the shim and Rust's runtime block and ignore.
 fn reset_signals() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     for signal in Signal::iterator() {
         // SAFETY: the default action is no handler of ours. SIGKILL and SIGSTOP refuse, which is fine.
         let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+    // The C library keeps the first real-time signals for itself and refuses to touch them; a parent may have ignored them.
+    for signal in FIRST_REAL_TIME_SIGNAL..=LAST_SIGNAL {
+        // SAFETY: the kernel reads 32 bytes of zeros: the default action, no flags, no restorer, an empty mask.
+        let _ = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), 0, MASK_BYTES) };
     }
 }
 
