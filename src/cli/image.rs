@@ -50,7 +50,11 @@ pub(crate) struct PullCommand {
     #[command(flatten)]
     store: Store,
     /// Mirrors and credentials of registries
-    #[arg(long, default_value = "/etc/combo/registries.yaml", value_name = "FILE")]
+    #[arg(
+        long,
+        default_value = "/etc/combo/registries.yaml",
+        value_name = "FILE"
+    )]
     registries: PathBuf,
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -104,7 +108,13 @@ impl ListCommand {
     fn run(self) -> anyhow::Result<()> {
         println!("{:<60} {:<20} {:>9}", "IMAGE", "ID", "SIZE");
         for image in self.store.open()?.list()? {
-            let id: String = image.id.0.trim_start_matches("sha256:").chars().take(12).collect();
+            let id: String = image
+                .id
+                .0
+                .trim_start_matches("sha256:")
+                .chars()
+                .take(12)
+                .collect();
             let size = format!("{} MB", image.size_bytes.div_ceil(MEGABYTE));
             for name in &image.repo_tags {
                 println!("{name:<60} {id:<20} {size:>9}");

@@ -24,7 +24,9 @@ impl KubectlCommand {
             Some(paths) => std::env::split_paths(&paths).collect(),
             None => default_kubeconfigs(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         match runtime {
             Ok(runtime) => {
                 let code = runtime.block_on(kubectl::run(self.kubectl, &kubeconfigs));
@@ -42,5 +44,7 @@ impl KubectlCommand {
 
 fn default_kubeconfigs() -> Vec<PathBuf> {
     let home = std::env::home_dir().map(|home| home.join(".kube/config"));
-    std::iter::once(PathBuf::from(DEFAULT_KUBECONFIG)).chain(home).collect()
+    std::iter::once(PathBuf::from(DEFAULT_KUBECONFIG))
+        .chain(home)
+        .collect()
 }

@@ -42,14 +42,25 @@ pub(crate) const NORMAL: Duration = Duration::from_secs(2);
 /// A normal request still gets its answer at once.
 pub(crate) fn nothing_else_suffers() {
     let begun = Instant::now();
-    let answer = shared().http().get("/api/v1/namespaces/default").expect("an answer");
+    let answer = shared()
+        .http()
+        .get("/api/v1/namespaces/default")
+        .expect("an answer");
     assert_eq!(answer.status, 200);
-    assert!(begun.elapsed() < NORMAL, "a normal request took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < NORMAL,
+        "a normal request took {:?}",
+        begun.elapsed()
+    );
 }
 
 /// Sends a body that must be refused with this status; the text says why.
 fn refused(content_type: &str, body: &[u8], status: u16, reason: &str) -> String {
-    refused_answer(&shared().http().post(CONFIG_MAPS, content_type, body), status, reason)
+    refused_answer(
+        &shared().http().post(CONFIG_MAPS, content_type, body),
+        status,
+        reason,
+    )
 }
 
 fn refused_answer(answer: &Answer, status: u16, reason: &str) -> String {
@@ -73,7 +84,9 @@ fn refused_answer(answer: &Answer, status: u16, reason: &str) -> String {
 }
 
 fn object() -> Vec<u8> {
-    config_map("bad-body", "key", "value").to_string().into_bytes()
+    config_map("bad-body", "key", "value")
+        .to_string()
+        .into_bytes()
 }
 
 fn malformed_json() {
@@ -155,7 +168,8 @@ fn truncated_yaml() {
 }
 
 fn oversized_yaml() {
-    let mut body = String::from("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata:\n  key: ");
+    let mut body =
+        String::from("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata:\n  key: ");
     body.push_str(&"x".repeat(BODY_BYTES_MAX));
     refused(YAML, body.as_bytes(), 413, "RequestEntityTooLarge");
 }
@@ -180,7 +194,9 @@ fn yaml_bomb() {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         writeln!(bomb, "a{level}: &a{level} [{aliases}]").expect("a string takes it");
     }
-    bomb.push_str("kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata: {key: *a11}\n");
+    bomb.push_str(
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: bad-body}\ndata: {key: *a11}\n",
+    );
     let begun = Instant::now();
     refused(YAML, bomb.as_bytes(), 400, "BadRequest");
     assert!(begun.elapsed() < NORMAL * 2, "{:?}", begun.elapsed());
@@ -222,7 +238,11 @@ fn malformed_protobuf() {
         refused(PROTOBUF, body, 400, "BadRequest");
     }
     // The length of a field runs past the end; a group that never ends; a field with number 0.
-    for raw in [&b"\x0a\xff\xff\xff\xff\x0f"[..], b"\x0b\x0b\x0b", b"\x00\x01"] {
+    for raw in [
+        &b"\x0a\xff\xff\xff\xff\x0f"[..],
+        b"\x0b\x0b\x0b",
+        b"\x00\x01",
+    ] {
         refused(PROTOBUF, &envelope(raw), 400, "BadRequest");
     }
 }
@@ -292,7 +312,10 @@ fn cut_off() {
         stream.flush().expect("sent");
         stream.conn.send_close_notify();
         stream.flush().expect("sent");
-        stream.sock.shutdown(std::net::Shutdown::Write).expect("half closed");
+        stream
+            .sock
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half closed");
         if let Ok(answer) = answer(&mut stream) {
             assert_eq!(answer.status, 400, "{}", answer.text());
         }
@@ -306,7 +329,12 @@ fn patches() {
     let path = format!("{CONFIG_MAPS}/kube-root-ca.crt");
     let patch = |content_type: &str, body: &[u8], status: u16, reason: &str| {
         let answer = http
-            .send("PATCH", &format!("{path}?fieldManager=test"), content_type, body)
+            .send(
+                "PATCH",
+                &format!("{path}?fieldManager=test"),
+                content_type,
+                body,
+            )
             .expect("an answer");
         refused_answer(&answer, status, reason);
     };
@@ -319,7 +347,12 @@ fn patches() {
         400,
         "BadRequest",
     );
-    patch("application/strategic-merge-patch+json", b"nothing", 400, "BadRequest");
+    patch(
+        "application/strategic-merge-patch+json",
+        b"nothing",
+        400,
+        "BadRequest",
+    );
     patch("application/json-patch+json", b"{}", 400, "BadRequest");
     let operations = vec![r#"{"op":"test","path":"/data","value":1}"#; 10_001].join(",");
     patch(
@@ -341,7 +374,9 @@ fn queries() {
         "resourceVersion=x",
         "timeoutSeconds=x",
     ] {
-        let answer = http.get(&format!("{CONFIG_MAPS}?{query}")).expect("an answer");
+        let answer = http
+            .get(&format!("{CONFIG_MAPS}?{query}"))
+            .expect("an answer");
         assert!(
             (400..500).contains(&answer.status),
             "{query}: {} {}",
@@ -350,7 +385,10 @@ fn queries() {
         );
         assert_eq!(answer.json()["kind"], "Status", "{query}");
     }
-    let long = http.get(&format!("{CONFIG_MAPS}?labelSelector={}", "x".repeat(1 << 20)));
+    let long = http.get(&format!(
+        "{CONFIG_MAPS}?labelSelector={}",
+        "x".repeat(1 << 20)
+    ));
     assert!(
         long.is_ok_and(|answer| (400..500).contains(&answer.status)),
         "a request line of a megabyte"

@@ -11,7 +11,10 @@ use crate::support::server::work_dir;
 use crate::support::{Options, Server, eventually, within};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("thousands_of_idle_connections_disturb_nobody", idle_connections),
+    (
+        "thousands_of_idle_connections_disturb_nobody",
+        idle_connections,
+    ),
     ("half_open_handshakes_end_and_disturb_nobody", half_open),
     ("requests_that_never_end_disturb_nobody", slow_requests),
     ("a_full_disk_refuses_writes_and_recovers", full_disk),
@@ -26,7 +29,10 @@ const BYTES_PER_CONNECTION_MAX: u64 = 96 << 10;
 
 fn answers_quickly(server: &Server) {
     let begun = Instant::now();
-    let answer = server.http().get("/api/v1/namespaces/default").expect("an answer");
+    let answer = server
+        .http()
+        .get("/api/v1/namespaces/default")
+        .expect("an answer");
     assert_eq!(answer.status, 200);
     assert!(
         begun.elapsed() < crate::bad_bodies::NORMAL,
@@ -37,7 +43,8 @@ fn answers_quickly(server: &Server) {
 
 /// Resident memory of the server in bytes.
 fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -58,7 +65,10 @@ fn idle_connections() {
     for number in 0..IDLE {
         // Half of them never say a word, half have a finished handshake.
         if number % 2 == 0 {
-            connections.push((Some(TcpStream::connect(http.address()).expect("a connection")), None));
+            connections.push((
+                Some(TcpStream::connect(http.address()).expect("a connection")),
+                None,
+            ));
         } else {
             connections.push((None, http.connect().ok()));
         }
@@ -96,7 +106,9 @@ fn half_open() {
     let server = Server::start("half-open", &Options::control_plane_only());
     let address = server.http().address();
     // The first bytes of a ClientHello that promises 512 more.
-    let begun = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    let begun = [
+        0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+    ];
     let connect = || {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.write_all(&begun).expect("sent");
@@ -210,7 +222,9 @@ fn full_disk() {
         200
     );
     std::fs::remove_file(filler).expect("the filler goes");
-    eventually("writes work again", || (create("after").status == 201).then_some(()));
+    eventually("writes work again", || {
+        (create("after").status == 201).then_some(())
+    });
     // Nothing half written is found after a restart.
     server.kill();
     server.run();

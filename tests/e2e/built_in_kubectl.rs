@@ -48,9 +48,22 @@ fn objects() {
     let table = space.kubectl.ok(&["get", "pods"]);
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["listed", "1/1", "Running", "0"], "{table}");
-    assert!(space.kubectl.ok(&["get", "pods", "-o", "wide"]).contains("node-shared"));
-    assert_eq!(space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(), "pod/listed");
-    assert!(space.kubectl.ok(&["get", "pods", "-A"]).contains("built-in-objects"));
+    assert!(
+        space
+            .kubectl
+            .ok(&["get", "pods", "-o", "wide"])
+            .contains("node-shared")
+    );
+    assert_eq!(
+        space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(),
+        "pod/listed"
+    );
+    assert!(
+        space
+            .kubectl
+            .ok(&["get", "pods", "-A"])
+            .contains("built-in-objects")
+    );
     assert!(
         space
             .kubectl
@@ -80,9 +93,14 @@ fn streams() {
     ));
     let mut follower = Follower::new(space.kubectl.spawn(&["logs", "-f", "speaking"]));
     follower.wait_for("one");
-    let output = space
-        .kubectl
-        .run(&["exec", "speaking", "--", "sh", "-c", "touch /tmp/go; echo out; exit 7"]);
+    let output = space.kubectl.run(&[
+        "exec",
+        "speaking",
+        "--",
+        "sh",
+        "-c",
+        "touch /tmp/go; echo out; exit 7",
+    ]);
     assert_eq!(
         (output.status.code(), output.stdout.as_slice()),
         (Some(7), &b"out\n"[..]),
@@ -99,11 +117,16 @@ fn waits() {
     space.kubectl.create(&config_map("seen", "a", "b"));
     follower.wait_for("seen");
     space.kubectl.create(&idle("awaited"));
-    let met = space
-        .kubectl
-        .ok(&["wait", "--for=condition=Ready", "pod/awaited", "--timeout=60s"]);
+    let met = space.kubectl.ok(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod/awaited",
+        "--timeout=60s",
+    ]);
     assert!(met.contains("pod/awaited condition met"), "{met}");
-    space.kubectl.ok(&["delete", "pod", "awaited", "--wait=false"]);
+    space
+        .kubectl
+        .ok(&["delete", "pod", "awaited", "--wait=false"]);
     eventually("it is gone", || {
         space.kubectl.find("pod", "awaited").is_none().then_some(())
     });

@@ -13,7 +13,10 @@ use crate::support::server::combo;
 use crate::support::{Space, eventually, shared};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("a_default_pod_has_the_filter_and_dockers_capabilities", defaults),
+    (
+        "a_default_pod_has_the_filter_and_dockers_capabilities",
+        defaults,
+    ),
     ("users_groups_and_no_new_privileges_are_as_asked", users),
     ("capabilities_are_added_and_dropped", capabilities),
     (
@@ -21,13 +24,22 @@ pub(crate) const TESTS: &[Test] = &[
         refused_calls,
     ),
     ("a_privileged_pod_has_none_of_it", privileged),
-    ("a_profile_that_cannot_be_applied_fails_the_pod", broken_profile),
+    (
+        "a_profile_that_cannot_be_applied_fails_the_pod",
+        broken_profile,
+    ),
     (
         "a_script_run_by_its_own_runner_cannot_write_the_hosts_binary",
         own_binary,
     ),
-    ("exec_into_a_user_namespace_is_not_the_hosts_root", user_namespace),
-    ("host_namespaces_are_shared_only_when_asked", host_namespaces),
+    (
+        "exec_into_a_user_namespace_is_not_the_hosts_root",
+        user_namespace,
+    ),
+    (
+        "host_namespaces_are_shared_only_when_asked",
+        host_namespaces,
+    ),
     ("a_read_only_root_is_read_only", read_only_root),
 ];
 
@@ -36,7 +48,9 @@ const NONE: &str = "0000000000000000";
 
 /// A field of /proc/self/status.
 fn field(status: &str, name: &str) -> String {
-    let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name}:")));
     let words: Vec<&str> = line
         .unwrap_or_else(|| panic!("no {name} in {status}"))
         .split_whitespace()
@@ -75,16 +89,28 @@ fn defaults() {
     assert_eq!(found, ["2", caps, caps, caps, NONE, NONE, "0"]);
     // An exec is no back door.
     space.kubectl.start_pod(&idle("entered"));
-    let status = space.kubectl.ok(&["exec", "entered", "--", "cat", "/proc/self/status"]);
-    assert_eq!(fields(&status, ["Seccomp", "CapEff", "CapBnd"]), ["2", caps, caps]);
+    let status = space
+        .kubectl
+        .ok(&["exec", "entered", "--", "cat", "/proc/self/status"]);
+    assert_eq!(
+        fields(&status, ["Seccomp", "CapEff", "CapBnd"]),
+        ["2", caps, caps]
+    );
 }
 
 fn users() {
     let space = Space::new("users");
-    let security = json!({"runAsUser": 1000, "runAsGroup": 2000, "allowPrivilegeEscalation": false});
-    let groups = json!({"spec": {"securityContext": {"supplementalGroups": [3000], "fsGroup": 4000}}});
-    let status = space.kubectl.run_pod(&with(status_pod("person", &security), &groups));
-    let found = fields(&status, ["Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "Seccomp"]);
+    let security =
+        json!({"runAsUser": 1000, "runAsGroup": 2000, "allowPrivilegeEscalation": false});
+    let groups =
+        json!({"spec": {"securityContext": {"supplementalGroups": [3000], "fsGroup": 4000}}});
+    let status = space
+        .kubectl
+        .run_pod(&with(status_pod("person", &security), &groups));
+    let found = fields(
+        &status,
+        ["Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "Seccomp"],
+    );
     // 50 is a group that the image's /etc/group gives to the user.
     assert_eq!(
         found,
@@ -102,7 +128,8 @@ fn users() {
         .kubectl
         .create(&status_pod("refused", &json!({"runAsNonRoot": true})));
     let pod = space.kubectl.until("pod", "refused", "refused", |pod| {
-        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+            == "CreateContainerConfigError"
     });
     let said = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"];
     assert!(
@@ -138,7 +165,9 @@ fn refused_calls() {
         "{confined:?}"
     );
     assert!(
-        confined.iter().any(|line| line.contains("Operation not permitted")),
+        confined
+            .iter()
+            .any(|line| line.contains("Operation not permitted")),
         "{confined:?}"
     );
     let free = lines("free", &json!({"seccompProfile": {"type": "Unconfined"}}));
@@ -156,8 +185,12 @@ fn refused_calls() {
 
 fn privileged() {
     let space = Space::new("privileged");
-    let text = "cat /proc/self/status; mount -t tmpfs none /tmp && test -e /dev/kmsg && echo mounted";
-    let pod = with_container(script("all", text), &json!({"securityContext": {"privileged": true}}));
+    let text =
+        "cat /proc/self/status; mount -t tmpfs none /tmp && test -e /dev/kmsg && echo mounted";
+    let pod = with_container(
+        script("all", text),
+        &json!({"securityContext": {"privileged": true}}),
+    );
     let status = space.kubectl.run_pod(&pod);
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     assert_eq!(
@@ -176,7 +209,10 @@ fn broken_profile() {
     std::fs::write(folder.join("broken.json"), "{").unwrap();
     let with_profile = |name: &str, file: &str| {
         let security = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": file}});
-        with_container(script(name, "mkdir /tmp/x"), &json!({"securityContext": security}))
+        with_container(
+            script(name, "mkdir /tmp/x"),
+            &json!({"securityContext": security}),
+        )
     };
     let log = space.kubectl.run_pod(&with_profile("whole", "whole.json"));
     assert!(log.contains("No space left on device"), "{log}");
@@ -196,7 +232,11 @@ fn broken_profile() {
             .as_str()
             .unwrap();
         assert!(said.contains("seccomp"), "{said}");
-        assert_eq!(space.kubectl.run(&["logs", name]).stdout, b"", "it never ran");
+        assert_eq!(
+            space.kubectl.run(&["logs", name]).stdout,
+            b"",
+            "it never ran"
+        );
     }
 }
 
@@ -204,7 +244,11 @@ fn broken_profile() {
 fn binaries() -> Vec<PathBuf> {
     let folder = shared().data_dir.join("run/binaries");
     let mut all = vec![combo().to_owned()];
-    all.extend(std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    all.extend(
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     all
 }
 
@@ -248,9 +292,10 @@ fn own_binary() {
 
 fn user_namespace() {
     let space = Space::new("user-namespace");
-    space
-        .kubectl
-        .create(&with(idle("mapped"), &json!({"spec": {"hostUsers": false}})));
+    space.kubectl.create(&with(
+        idle("mapped"),
+        &json!({"spec": {"hostUsers": false}}),
+    ));
     let runs = eventually("the pod runs, or is refused clearly", || {
         let pod = space.kubectl.get("pod", "mapped");
         if crate::support::kubectl::is_ready(&pod) {
@@ -271,20 +316,29 @@ fn user_namespace() {
         words[0] == "0" && words[1] == "0" && words[2] != "0" && words[3] == "65536",
         "{map}"
     );
-    let _exec = crate::support::kubectl::Follower::new(space.kubectl.spawn(&["exec", "mapped", "--", "sleep", "4321"]));
+    let _exec = crate::support::kubectl::Follower::new(
+        space
+            .kubectl
+            .spawn(&["exec", "mapped", "--", "sleep", "4321"]),
+    );
     let uid = space.kubectl.get("pod", "mapped")["metadata"]["uid"]
         .as_str()
         .unwrap()
         .to_owned();
     let owner = eventually("the exec on the host", || {
         let is_exec = |pid: &&i32| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text == "sleep\x004321\0")
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|text| text == "sleep\x004321\0")
         };
         let pids = pids_of_pod(&uid);
         let pid = pids.iter().find(is_exec)?;
         Some(std::fs::metadata(format!("/proc/{pid}")).ok()?.uid())
     });
-    assert_eq!(owner.to_string(), words[2], "root inside is this user outside");
+    assert_eq!(
+        owner.to_string(),
+        words[2],
+        "root inside is this user outside"
+    );
 }
 
 fn host_namespaces() {
@@ -300,7 +354,10 @@ fn host_namespaces() {
     let hosts = ["net", "pid", "ipc", "uts", "mnt"].map(own);
     let apart = space.kubectl.run_pod(&script("apart", text));
     assert!(
-        apart.lines().zip(&hosts).all(|(inside, outside)| inside != outside),
+        apart
+            .lines()
+            .zip(&hosts)
+            .all(|(inside, outside)| inside != outside),
         "{apart}"
     );
     let all = json!({"spec": {"hostNetwork": true, "hostPID": true, "hostIPC": true}});

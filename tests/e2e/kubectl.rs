@@ -11,13 +11,19 @@ use crate::support::objects::{config_map, deployment, web, with};
 use crate::support::{Kubectl, Space, eventually, shared};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("a_deployment_rolls_out_scales_changes_and_goes_back", deployment_life),
+    (
+        "a_deployment_rolls_out_scales_changes_and_goes_back",
+        deployment_life,
+    ),
     ("the_same_with_the_kubectl_on_path", deployment_life_on_path),
     ("describe_tells_of_events_and_containers", describe),
     ("explain_knows_the_containers_of_a_pod", explain),
     ("can_i_lists_what_the_administrator_may", can_i),
     ("wait_sees_a_condition_come", wait),
-    ("server_side_apply_tells_of_a_conflict_and_may_force", server_side_apply),
+    (
+        "server_side_apply_tells_of_a_conflict_and_may_force",
+        server_side_apply,
+    ),
     ("diff_shows_what_would_change", diff),
     ("deletion_cascades_in_its_three_forms", cascade),
     ("get_prints_tables_and_watches", get),
@@ -34,7 +40,10 @@ fn deployment_life_on_path() {
         eprintln!("note: there is no kubectl on PATH");
         return;
     }
-    let space = Space::through(Kubectl::on_path(&shared().kubeconfig), "deployment-life-on-path");
+    let space = Space::through(
+        Kubectl::on_path(&shared().kubeconfig),
+        "deployment-life-on-path",
+    );
     live(&space.kubectl);
     rollback(&space.kubectl);
 }
@@ -52,7 +61,10 @@ pub(crate) fn live(kubectl: &Kubectl) {
             .contains("deployment.apps/web unchanged")
     );
     let rolled_out = kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    assert!(rolled_out.contains("successfully rolled out"), "{rolled_out}");
+    assert!(
+        rolled_out.contains("successfully rolled out"),
+        "{rolled_out}"
+    );
     assert_eq!(ready(kubectl), 3);
     assert!(
         kubectl
@@ -76,7 +88,10 @@ fn rollback(kubectl: &Kubectl) {
     kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     assert_eq!(images(kubectl), [WEB_2]);
     let history = kubectl.ok(&["rollout", "history", "deployment/web"]);
-    assert!(history.contains("REVISION") && history.contains("\n2 "), "{history}");
+    assert!(
+        history.contains("REVISION") && history.contains("\n2 "),
+        "{history}"
+    );
     assert!(
         kubectl
             .ok(&["rollout", "undo", "deployment/web"])
@@ -97,7 +112,12 @@ fn images(kubectl: &Kubectl) -> Vec<String> {
     eventually("old pods are gone", || {
         let pods = kubectl.list("pods", "app=web");
         let stay = |pod: &&Value| pod["metadata"].get("deletionTimestamp").is_none();
-        let image = |pod: &Value| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned();
+        let image = |pod: &Value| {
+            pod["spec"]["containers"][0]["image"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         let images: Vec<String> = pods.iter().filter(stay).map(image).collect();
         (images.len() == 1).then_some(images)
     })
@@ -149,10 +169,14 @@ fn can_i() {
     let kubectl = shared().kubectl();
     let list = kubectl.ok(&["auth", "can-i", "--list"]);
     assert!(
-        list.lines().any(|line| line.starts_with("*.*") && line.contains("[*]")),
+        list.lines()
+            .any(|line| line.starts_with("*.*") && line.contains("[*]")),
         "{list}"
     );
-    assert_eq!(kubectl.ok(&["auth", "can-i", "create", "pods"]).trim(), "yes");
+    assert_eq!(
+        kubectl.ok(&["auth", "can-i", "create", "pods"]).trim(),
+        "yes"
+    );
     let other = kubectl.run(&[
         "auth",
         "can-i",
@@ -167,9 +191,12 @@ fn can_i() {
 fn wait() {
     let space = Space::new("wait");
     space.kubectl.create(&web("awaited"));
-    let met = space
-        .kubectl
-        .ok(&["wait", "--for=condition=Ready", "pod/awaited", "--timeout=60s"]);
+    let met = space.kubectl.ok(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod/awaited",
+        "--timeout=60s",
+    ]);
     assert_eq!(met.trim(), "pod/awaited condition met");
     let late = space
         .kubectl
@@ -183,11 +210,19 @@ fn wait() {
 fn server_side_apply() {
     let space = Space::new("server-side-apply");
     let apply = |manager: &str, value: &str, more: &[&str]| {
-        let mut words = vec!["apply", "--server-side", "--field-manager", manager, "-f", "-"];
+        let mut words = vec![
+            "apply",
+            "--server-side",
+            "--field-manager",
+            manager,
+            "-f",
+            "-",
+        ];
         words.extend(more);
-        space
-            .kubectl
-            .run_with_input(&words, config_map("shared", "key", value).to_string().as_bytes())
+        space.kubectl.run_with_input(
+            &words,
+            config_map("shared", "key", value).to_string().as_bytes(),
+        )
     };
     let first = apply("one", "1", &[]);
     assert!(
@@ -210,7 +245,9 @@ fn diff() {
     let space = Space::new("diff");
     space.kubectl.apply(&config_map("compared", "key", "old"));
     let changed = config_map("compared", "key", "new").to_string();
-    let difference = space.kubectl.run_with_input(&["diff", "-f", "-"], changed.as_bytes());
+    let difference = space
+        .kubectl
+        .run_with_input(&["diff", "-f", "-"], changed.as_bytes());
     let shown = String::from_utf8_lossy(&difference.stdout);
     assert_eq!(difference.status.code(), Some(1), "{difference:?}");
     assert!(
@@ -233,7 +270,12 @@ fn cascade() {
     let kubectl = &space.kubectl;
     for form in ["background", "foreground", "orphan"] {
         kubectl.create(&deployment(form, 1));
-        kubectl.ok(&["rollout", "status", &format!("deployment/{form}"), "--timeout=60s"]);
+        kubectl.ok(&[
+            "rollout",
+            "status",
+            &format!("deployment/{form}"),
+            "--timeout=60s",
+        ]);
         kubectl.ok(&[
             "delete",
             "deployment",
@@ -244,7 +286,11 @@ fn cascade() {
         assert!(kubectl.find("deployment", form).is_none());
     }
     for form in ["background", "foreground"] {
-        let is_gone = || kubectl.list("replicasets,pods", &format!("app={form}")).is_empty();
+        let is_gone = || {
+            kubectl
+                .list("replicasets,pods", &format!("app={form}"))
+                .is_empty()
+        };
         eventually(&format!("no dependant after {form} deletion"), || {
             is_gone().then_some(())
         });
@@ -285,12 +331,16 @@ fn get() {
     assert_eq!(columns, wanted);
     let row: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["listed", "1/1", "Running", "0"]);
-    assert_eq!(space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(), "pod/listed");
+    assert_eq!(
+        space.kubectl.ok(&["get", "pods", "-o", "name"]).trim(),
+        "pod/listed"
+    );
     let phase = space
         .kubectl
         .ok(&["get", "pod", "listed", "-o", "jsonpath={.status.phase}"]);
     assert_eq!(phase, "Running");
-    let follower = crate::support::kubectl::Follower::new(space.kubectl.spawn(&["get", "configmaps", "-w"]));
+    let follower =
+        crate::support::kubectl::Follower::new(space.kubectl.spawn(&["get", "configmaps", "-w"]));
     follower.wait_for("kube-root-ca.crt");
     space.kubectl.create(&with(
         config_map("seen", "a", "b"),

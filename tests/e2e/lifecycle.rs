@@ -36,10 +36,14 @@ fn liveness() {
         .kubectl
         .start_pod(&always(with_container(idle("patient"), &probe)));
     space.kubectl.sh("patient", "touch /tmp/sick");
-    let pod = space
-        .kubectl
-        .until("pod", "patient", "restarted", |pod| state(pod)["restartCount"] == 1);
-    assert!(state(&pod)["lastState"]["terminated"].is_object(), "{}", pod["status"]);
+    let pod = space.kubectl.until("pod", "patient", "restarted", |pod| {
+        state(pod)["restartCount"] == 1
+    });
+    assert!(
+        state(&pod)["lastState"]["terminated"].is_object(),
+        "{}",
+        pod["status"]
+    );
     eventually("the event", || {
         let told = space.kubectl.ok(&["describe", "pod", "patient"]);
         (told.contains("Unhealthy") && told.contains("Killing")).then_some(())
@@ -52,7 +56,10 @@ fn network_probes() {
     let probe = |how: Value| json!({"readinessProbe": with(how, &json!({"periodSeconds": 1}))});
     let serving = || script("web", "exec webserver");
     space.kubectl.start_pod(&with(
-        with_container(serving(), &probe(json!({"httpGet": {"path": "/", "port": 8080}}))),
+        with_container(
+            serving(),
+            &probe(json!({"httpGet": {"path": "/", "port": 8080}})),
+        ),
         &json!({"metadata": {"name": "http"}}),
     ));
     space.kubectl.start_pod(&with(
@@ -71,7 +78,9 @@ fn network_probes() {
             .contains("Readiness probe failed: dial tcp")
             .then_some(())
     });
-    assert!(!crate::support::kubectl::is_ready(&space.kubectl.get("pod", "wrong")));
+    assert!(!crate::support::kubectl::is_ready(
+        &space.kubectl.get("pod", "wrong")
+    ));
 }
 
 fn crash_loop() {
@@ -83,7 +92,8 @@ fn crash_loop() {
     assert_eq!(state(&pod)["lastState"]["terminated"]["exitCode"], 5);
     let message = state(&pod)["state"]["waiting"]["message"].as_str().unwrap();
     assert!(
-        message.starts_with("back-off 10s restarting failed container=main pod=crashing_crash-loop("),
+        message
+            .starts_with("back-off 10s restarting failed container=main pod=crashing_crash-loop("),
         "{message}"
     );
     let shown = space.kubectl.ok(&["get", "pod", "crashing"]);
@@ -95,33 +105,44 @@ fn on_failure() {
     let mut pod = script("two", "exit 0");
     let mut failing = pod["spec"]["containers"][0].clone();
     failing["name"] = json!("failing");
-    failing["command"] = json!(["sh", "-c", "test -e /v/again || { touch /v/again; exit 1; }"]);
+    failing["command"] = json!([
+        "sh",
+        "-c",
+        "test -e /v/again || { touch /v/again; exit 1; }"
+    ]);
     failing["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
-    pod["spec"]["containers"].as_array_mut().unwrap().push(failing);
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(failing);
     space.kubectl.create(&with(
         pod,
         &json!({"spec": {"restartPolicy": "OnFailure", "volumes": [{"name": "v", "emptyDir": {}}]}}),
     ));
-    let pod = space
-        .kubectl
-        .until("pod", "two", "succeeded", |pod| pod["status"]["phase"] == "Succeeded");
+    let pod = space.kubectl.until("pod", "two", "succeeded", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
     let restarts = |name: &str| {
         let states = pod["status"]["containerStatuses"].as_array().unwrap();
         states.iter().find(|state| state["name"] == name).unwrap()["restartCount"].clone()
     };
-    assert_eq!((restarts("main"), restarts("failing")), (json!(0), json!(1)));
+    assert_eq!(
+        (restarts("main"), restarts("failing")),
+        (json!(0), json!(1))
+    );
 }
 
 fn out_of_memory() {
     let space = Space::new("out-of-memory");
     let limit = json!({"resources": {"limits": {"memory": "16Mi"}}});
     // tail keeps what it may have to print: one line without an end.
-    space
-        .kubectl
-        .create(&with_container(script("greedy", "exec tail /dev/zero"), &limit));
-    let pod = space
-        .kubectl
-        .until("pod", "greedy", "failed", |pod| pod["status"]["phase"] == "Failed");
+    space.kubectl.create(&with_container(
+        script("greedy", "exec tail /dev/zero"),
+        &limit,
+    ));
+    let pod = space.kubectl.until("pod", "greedy", "failed", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
     let ended = &state(&pod)["state"]["terminated"];
     assert_eq!(
         (&ended["reason"], &ended["exitCode"]),
@@ -133,15 +154,17 @@ fn out_of_memory() {
 
 fn termination_message() {
     let space = Space::new("termination-message");
-    space
-        .kubectl
-        .run_pod(&script("speaking", "echo -n last words > /dev/termination-log; exit 1"));
+    space.kubectl.run_pod(&script(
+        "speaking",
+        "echo -n last words > /dev/termination-log; exit 1",
+    ));
     let ended = state(&space.kubectl.get("pod", "speaking"))["state"]["terminated"].clone();
     assert_eq!(ended["message"], "last words", "{ended}");
     let policy = json!({"terminationMessagePolicy": "FallbackToLogsOnError"});
-    space
-        .kubectl
-        .run_pod(&with_container(script("logging", "echo from the log; exit 1"), &policy));
+    space.kubectl.run_pod(&with_container(
+        script("logging", "echo from the log; exit 1"),
+        &policy,
+    ));
     assert_eq!(
         state(&space.kubectl.get("pod", "logging"))["state"]["terminated"]["message"],
         "from the log\n"
@@ -152,15 +175,16 @@ fn graceful() {
     let space = Space::new("graceful");
     let folder = crate::support::server::work_dir().join("graceful");
     std::fs::create_dir_all(&folder).unwrap();
-    let text =
-        "trap 'echo term >> /v/order; sleep 1; echo end >> /v/order; exit 0' TERM; while :; do sleep 1000 & wait; done";
+    let text = "trap 'echo term >> /v/order; sleep 1; echo end >> /v/order; exit 0' TERM; while :; do sleep 1000 & wait; done";
     let more = json!({"spec": {"terminationGracePeriodSeconds": 30, "volumes": [{"name": "v", "hostPath": {"path": folder}}]}});
     let hook = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}],
         "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "echo hook >> /v/order"]}}}});
     let pod = space
         .kubectl
         .start_pod(&with_container(with(script("polite", text), &more), &hook));
-    space.kubectl.ok(&["delete", "pod", "polite", "--timeout=60s"]);
+    space
+        .kubectl
+        .ok(&["delete", "pod", "polite", "--timeout=60s"]);
     assert_eq!(
         std::fs::read_to_string(folder.join("order")).unwrap(),
         "hook\nterm\nend\n"
@@ -174,7 +198,9 @@ fn grace_runs_out() {
         script("deaf", "trap '' TERM; while :; do sleep 1; done"),
         &json!({"spec": {"terminationGracePeriodSeconds": 2}}),
     ));
-    space.kubectl.ok(&["delete", "pod", "deaf", "--timeout=30s"]);
+    space
+        .kubectl
+        .ok(&["delete", "pod", "deaf", "--timeout=30s"]);
     assert!(pids_of_pod(pod["metadata"]["uid"].as_str().unwrap()).is_empty());
     space.kubectl.start_pod(&with(
         script("forced", "trap '' TERM; while :; do sleep 1; done"),
@@ -193,9 +219,10 @@ fn grace_runs_out() {
 
 fn post_start() {
     let space = Space::new("post-start");
-    let hook =
-        json!({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "sleep 0.5; echo hooked > /tmp/hook"]}}}});
-    space.kubectl.start_pod(&with_container(idle("hooked"), &hook));
+    let hook = json!({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "sleep 0.5; echo hooked > /tmp/hook"]}}}});
+    space
+        .kubectl
+        .start_pod(&with_container(idle("hooked"), &hook));
     assert_eq!(space.kubectl.sh("hooked", "cat /tmp/hook"), "hooked\n");
 }
 
@@ -213,7 +240,10 @@ fn previous_log() {
     space.kubectl.until("pod", "twice", "running again", |pod| {
         state(pod)["restartCount"] == 1 && state(pod)["ready"] == true
     });
-    assert_eq!(space.kubectl.ok(&["logs", "twice", "--previous"]), "first\n");
+    assert_eq!(
+        space.kubectl.ok(&["logs", "twice", "--previous"]),
+        "first\n"
+    );
     eventually("the second log", || {
         (space.kubectl.logs("twice") == "second\n").then_some(())
     });
@@ -221,11 +251,12 @@ fn previous_log() {
 
 fn deadline() {
     let space = Space::new("deadline");
-    space
-        .kubectl
-        .create(&with(idle("limited"), &json!({"spec": {"activeDeadlineSeconds": 2}})));
-    let pod = space
-        .kubectl
-        .until("pod", "limited", "failed", |pod| pod["status"]["phase"] == "Failed");
+    space.kubectl.create(&with(
+        idle("limited"),
+        &json!({"spec": {"activeDeadlineSeconds": 2}}),
+    ));
+    let pod = space.kubectl.until("pod", "limited", "failed", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
     assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
 }

@@ -19,9 +19,15 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_killed_server_takes_no_container_with_it", kill),
     ("an_exit_while_no_server_runs_is_told_truly", exit_meanwhile),
     ("a_roll_out_goes_on_after_a_kill", kill_during_roll_out),
-    ("no_acknowledged_write_is_lost_over_random_kills", random_kills),
+    (
+        "no_acknowledged_write_is_lost_over_random_kills",
+        random_kills,
+    ),
     ("sigterm_stops_cleanly_and_pods_stay", stop),
-    ("killall_leaves_nothing_and_refuses_while_the_server_runs", killall),
+    (
+        "killall_leaves_nothing_and_refuses_while_the_server_runs",
+        killall,
+    ),
 ];
 
 /// How many kills `no_acknowledged_write_is_lost_over_random_kills` makes.
@@ -97,7 +103,10 @@ fn exit_meanwhile() {
     let mount = json!({"volumeMounts": [{"name": "gate", "mountPath": "/gate"}]});
     let pod = space
         .kubectl
-        .start_pod(&crate::support::objects::with_container(with(waits, &volumes), &mount));
+        .start_pod(&crate::support::objects::with_container(
+            with(waits, &volumes),
+            &mount,
+        ));
     server.kill();
     std::fs::write(gate.join("open"), "").unwrap();
     eventually("the container's end", || {
@@ -105,9 +114,9 @@ fn exit_meanwhile() {
     });
     server.run();
     server.wait_ready();
-    let pod = space
-        .kubectl
-        .until("pod", "ending", "failed", |pod| pod["status"]["phase"] == "Failed");
+    let pod = space.kubectl.until("pod", "ending", "failed", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
     let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
     assert_eq!(
         (&ended["exitCode"], &ended["reason"]),
@@ -167,7 +176,8 @@ fn random_kills() {
             })
             .collect();
         for _kill in 0..kills {
-            let life = Duration::from_millis(random_below(u64::try_from(LIFE_MAX.as_millis()).unwrap()));
+            let life =
+                Duration::from_millis(random_below(u64::try_from(LIFE_MAX.as_millis()).unwrap()));
             std::thread::sleep(life);
             server.kill();
             server.run();
@@ -205,7 +215,10 @@ fn random_kills() {
         let kept = found
             .get(name.as_str())
             .unwrap_or_else(|| panic!("{name} is lost of {}", acknowledged.len()));
-        assert!(kept == count || *kept == count + 1, "{name}: {kept} is kept of {count}");
+        assert!(
+            kept == count || *kept == count + 1,
+            "{name}: {kept} is kept of {count}"
+        );
     }
     eprintln!("{} objects kept over {kills} kills", acknowledged.len());
     server.tear_down();
@@ -294,7 +307,10 @@ fn killall() {
     server.clean_up();
     let left = server.traces();
     assert!(left.is_empty(), "{left:?}");
-    assert!(Path::new(&server.data_dir).join("server/db").exists(), "data stay");
+    assert!(
+        Path::new(&server.data_dir).join("server/db").exists(),
+        "data stay"
+    );
     // And it can start again: the pod is run anew.
     server.run();
     server.wait_ready();

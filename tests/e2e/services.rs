@@ -38,7 +38,9 @@ fn fetch_from_host(address: &str, port: u16, path: &str) -> Option<String> {
         .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split_once("\r\n\r\n").map(|(_head, body)| body.to_owned())
+    answer
+        .split_once("\r\n\r\n")
+        .map(|(_head, body)| body.to_owned())
 }
 
 fn node_address(kubectl: &Kubectl) -> String {
@@ -81,21 +83,30 @@ fn cluster_ip() {
         .to_owned();
     let mut seen = std::collections::BTreeSet::new();
     eventually("both pods answer", || {
-        seen.insert(fetch(&space.kubectl, "client", &format!("http://{address}/hostname")));
+        seen.insert(fetch(
+            &space.kubectl,
+            "client",
+            &format!("http://{address}/hostname"),
+        ));
         pods.iter().all(|pod| seen.contains(pod)).then_some(())
     });
-    let host = eventually("the host is answered", || fetch_from_host(&address, 80, "/hostname"));
+    let host = eventually("the host is answered", || {
+        fetch_from_host(&address, 80, "/hostname")
+    });
     assert!(pods.contains(&host), "{host}");
-    let slices = space.kubectl.list("endpointslices", "kubernetes.io/service-name=web");
+    let slices = space
+        .kubectl
+        .list("endpointslices", "kubernetes.io/service-name=web");
     assert_eq!(slices[0]["endpoints"].as_array().unwrap().len(), 2);
 }
 
 fn node_port() {
     let space = Space::new("node-port");
     space.kubectl.start_pod(&web("web"));
-    space
-        .kubectl
-        .create(&with(service("web", "web"), &json!({"spec": {"type": "NodePort"}})));
+    space.kubectl.create(&with(
+        service("web", "web"),
+        &json!({"spec": {"type": "NodePort"}}),
+    ));
     let port = space.kubectl.get("service", "web")["spec"]["ports"][0]["nodePort"]
         .as_u64()
         .unwrap();
@@ -107,21 +118,33 @@ fn node_port() {
     assert_eq!(answer, "web");
     space.kubectl.start_pod(&idle("client"));
     assert_eq!(
-        fetch(&space.kubectl, "client", &format!("http://{address}:{port}/hostname")),
+        fetch(
+            &space.kubectl,
+            "client",
+            &format!("http://{address}:{port}/hostname")
+        ),
         "web"
     );
     space.kubectl.ok(&["delete", "service", "web"]);
     eventually("the port closes", || {
-        fetch_from_host(&address, port, "/hostname").is_none().then_some(())
+        fetch_from_host(&address, port, "/hostname")
+            .is_none()
+            .then_some(())
     });
 }
 
 fn names() {
     let space = Space::new("names");
     served(&space);
-    for name in ["web", "web.names", "web.names.svc", "web.names.svc.cluster.local"] {
+    for name in [
+        "web",
+        "web.names",
+        "web.names.svc",
+        "web.names.svc.cluster.local",
+    ] {
         let answer = eventually(name, || {
-            Some(fetch(&space.kubectl, "client", &format!("http://{name}/"))).filter(|text| !text.is_empty())
+            Some(fetch(&space.kubectl, "client", &format!("http://{name}/")))
+                .filter(|text| !text.is_empty())
         });
         assert!(answer.starts_with("Hello from web-"), "{name}: {answer}");
     }
@@ -129,9 +152,10 @@ fn names() {
         .as_str()
         .unwrap()
         .to_owned();
-    let found = space
-        .kubectl
-        .sh("client", "nslookup web.names.svc.cluster.local; cat /etc/resolv.conf");
+    let found = space.kubectl.sh(
+        "client",
+        "nslookup web.names.svc.cluster.local; cat /etc/resolv.conf",
+    );
     assert!(found.contains(&format!("Address: {address}")), "{found}");
     assert!(
         found.contains("search names.svc.cluster.local svc.cluster.local cluster.local"),
@@ -140,9 +164,13 @@ fn names() {
     assert!(found.contains("options ndots:5"), "{found}");
     let back = space.kubectl.sh("client", &format!("nslookup {address}"));
     assert!(back.contains("web.names.svc.cluster.local"), "{back}");
-    let unknown = space
-        .kubectl
-        .run(&["exec", "client", "--", "nslookup", "nobody.names.svc.cluster.local"]);
+    let unknown = space.kubectl.run(&[
+        "exec",
+        "client",
+        "--",
+        "nslookup",
+        "nobody.names.svc.cluster.local",
+    ]);
     assert!(
         String::from_utf8_lossy(&unknown.stdout).contains("NXDOMAIN"),
         "{unknown:?}"
@@ -170,9 +198,13 @@ fn headless() {
     let two = address(space.kubectl.start_pod(&member("two")));
     space.kubectl.start_pod(&idle("client"));
     eventually("both addresses under the Service's name", || {
-        let found = space
-            .kubectl
-            .run(&["exec", "client", "--", "nslookup", "group.headless.svc.cluster.local"]);
+        let found = space.kubectl.run(&[
+            "exec",
+            "client",
+            "--",
+            "nslookup",
+            "group.headless.svc.cluster.local",
+        ]);
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         (found.contains(&one) && found.contains(&two)).then_some(())
     });
@@ -192,7 +224,9 @@ fn no_endpoints() {
     });
     space.kubectl.ok(&["delete", "pod", "web"]);
     let refused = eventually("a refusal", || {
-        let output = space.kubectl.run(&["exec", "client", "--", "fetch", "http://web/"]);
+        let output = space
+            .kubectl
+            .run(&["exec", "client", "--", "fetch", "http://web/"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         said.contains("refused").then_some(said)
     });
@@ -206,10 +240,14 @@ fn readiness() {
     space.kubectl.create(&pod);
     space.kubectl.create(&service("web", "web"));
     space.kubectl.start_pod(&idle("client"));
-    space
-        .kubectl
-        .until("pod", "web", "running", |pod| pod["status"]["phase"] == "Running");
-    assert_eq!(fetch(&space.kubectl, "client", "http://web/"), "", "it is not ready");
+    space.kubectl.until("pod", "web", "running", |pod| {
+        pod["status"]["phase"] == "Running"
+    });
+    assert_eq!(
+        fetch(&space.kubectl, "client", "http://web/"),
+        "",
+        "it is not ready"
+    );
     space.kubectl.sh("web", "touch /tmp/ready");
     eventually("traffic", || {
         fetch(&space.kubectl, "client", "http://web/")
@@ -218,7 +256,9 @@ fn readiness() {
     });
     space.kubectl.sh("web", "rm /tmp/ready");
     eventually("no traffic", || {
-        fetch(&space.kubectl, "client", "http://web/").is_empty().then_some(())
+        fetch(&space.kubectl, "client", "http://web/")
+            .is_empty()
+            .then_some(())
     });
 }
 

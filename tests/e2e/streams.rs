@@ -41,34 +41,50 @@ fn logs() {
             .all(|line| line.starts_with("20") && line.contains("Z ")),
         "{stamped}"
     );
-    assert_eq!(space.kubectl.ok(&["logs", "counting", "--limit-bytes=3"]), "one");
+    assert_eq!(
+        space.kubectl.ok(&["logs", "counting", "--limit-bytes=3"]),
+        "one"
+    );
 }
 
 fn exec() {
     let space = Space::new("exec");
     space.kubectl.start_pod(&idle("host"));
-    let output = space
-        .kubectl
-        .run(&["exec", "host", "--", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let output = space.kubectl.run(&[
+        "exec",
+        "host",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 7",
+    ]);
     assert_eq!(output.status.code(), Some(7));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("err\n"));
     let big = vec![b'x'; 3 << 20];
-    let echoed = space.kubectl.run_with_input(&["exec", "-i", "host", "--", "cat"], &big);
+    let echoed = space
+        .kubectl
+        .run_with_input(&["exec", "-i", "host", "--", "cat"], &big);
     assert!(
         echoed.stdout == big,
         "{} of {} bytes came back",
         echoed.stdout.len(),
         big.len()
     );
-    let missing = space.kubectl.fails(&["exec", "host", "--", "no-such-program"]);
+    let missing = space
+        .kubectl
+        .fails(&["exec", "host", "--", "no-such-program"]);
     assert!(missing.contains("no-such-program"), "{missing}");
 }
 
 fn terminal() {
     let space = Space::new("terminal");
     space.kubectl.start_pod(&idle("host"));
-    let mut terminal = Terminal::run(&space.kubectl.words(&["exec", "-it", "host", "--", "sh"]), 30, 100);
+    let mut terminal = Terminal::run(
+        &space.kubectl.words(&["exec", "-it", "host", "--", "sh"]),
+        30,
+        100,
+    );
     terminal.wait_for("# ");
     terminal.write("tty; stty size\n");
     terminal.wait_for("/dev/pts/0");
@@ -85,7 +101,10 @@ fn terminal() {
 fn attach() {
     let space = Space::new("attach");
     let pod = with_container(
-        script("echoing", "while read line; do echo got $line; done; echo end"),
+        script(
+            "echoing",
+            "while read line; do echo got $line; done; echo end",
+        ),
         &json!({"stdin": true, "stdinOnce": true}),
     );
     space.kubectl.start_pod(&pod);
@@ -103,9 +122,9 @@ fn attach() {
     drop(stdin);
     follower.wait_for("end");
     assert_eq!(follower.exit_code(), Some(0));
-    space
-        .kubectl
-        .until("pod", "echoing", "ended", |pod| pod["status"]["phase"] == "Succeeded");
+    space.kubectl.until("pod", "echoing", "ended", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
 }
 
 fn cp() {
@@ -117,15 +136,22 @@ fn cp() {
     std::fs::write(folder.join("sent/big"), &bytes).unwrap();
     std::fs::write(folder.join("sent/below/small"), "small").unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    space.kubectl.ok(&["cp", &path("sent"), "host:/tmp/received"]);
+    space
+        .kubectl
+        .ok(&["cp", &path("sent"), "host:/tmp/received"]);
     assert_eq!(
         space
             .kubectl
-            .sh("host", "cat /tmp/received/below/small; wc -c < /tmp/received/big")
+            .sh(
+                "host",
+                "cat /tmp/received/below/small; wc -c < /tmp/received/big"
+            )
             .trim(),
         format!("small{}", bytes.len())
     );
-    space.kubectl.ok(&["cp", "host:/tmp/received", &path("back")]);
+    space
+        .kubectl
+        .ok(&["cp", "host:/tmp/received", &path("back")]);
     assert!(std::fs::read(folder.join("back/big")).unwrap() == bytes);
     assert_eq!(
         std::fs::read_to_string(folder.join("back/below/small")).unwrap(),
@@ -137,7 +163,11 @@ fn cp() {
 fn port_forward() {
     let space = Space::new("port-forward");
     space.kubectl.start_pod(&web("served"));
-    let follower = Follower::new(space.kubectl.spawn(&["port-forward", "pod/served", ":8080"]));
+    let follower = Follower::new(
+        space
+            .kubectl
+            .spawn(&["port-forward", "pod/served", ":8080"]),
+    );
     follower.wait_for("Forwarding from 127.0.0.1:");
     let seen = follower.seen();
     let port = seen
@@ -148,7 +178,9 @@ fn port_forward() {
     let port: u16 = port.parse().unwrap();
     for _several_connections in 0..3 {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(b"GET /hostname HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /hostname HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("\r\n\r\nserved"), "{answer}");

@@ -12,7 +12,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_secret_is_a_file_and_a_variable", secret),
     ("a_projected_token_speaks_to_the_api_from_inside", token),
     ("an_empty_directory_in_memory_has_its_limit", memory),
-    ("containers_of_a_pod_share_an_empty_directory", shared_directory),
+    (
+        "containers_of_a_pod_share_an_empty_directory",
+        shared_directory,
+    ),
     ("a_sub_path_shows_one_part_of_a_volume", sub_path),
     ("the_downward_api_tells_of_the_pod", downward_api),
     ("a_host_path_is_checked_for_its_type", host_path),
@@ -28,7 +31,9 @@ fn volume(pod: Value, volume: &Value, mount: &Value) -> Value {
 
 fn config_map_update() {
     let space = Space::new("config-map-update");
-    space.kubectl.create(&config_map("settings", "colour", "blue"));
+    space
+        .kubectl
+        .create(&config_map("settings", "colour", "blue"));
     let source = json!({"name": "v", "configMap": {"name": "settings"}});
     space.kubectl.start_pod(&volume(
         idle("reader"),
@@ -36,19 +41,27 @@ fn config_map_update() {
         &json!({"name": "v", "mountPath": "/v"}),
     ));
     assert_eq!(space.kubectl.sh("reader", "cat /v/colour"), "blue");
-    space.kubectl.apply(&config_map("settings", "colour", "green"));
+    space
+        .kubectl
+        .apply(&config_map("settings", "colour", "green"));
     within(UPDATE_LIMIT, "the new value inside", || {
         (space.kubectl.sh("reader", "cat /v/colour") == "green").then_some(())
     });
-    let refused = space.kubectl.fails(&["exec", "reader", "--", "touch", "/v/x"]);
+    let refused = space
+        .kubectl
+        .fails(&["exec", "reader", "--", "touch", "/v/x"]);
     assert!(refused.contains("Read-only file system"), "{refused}");
 }
 
 fn secret() {
     let space = Space::new("secret");
-    space
-        .kubectl
-        .ok(&["create", "secret", "generic", "word", "--from-literal=key=open sesame"]);
+    space.kubectl.ok(&[
+        "create",
+        "secret",
+        "generic",
+        "word",
+        "--from-literal=key=open sesame",
+    ]);
     let source = json!({"name": "v", "secret": {"secretName": "word", "defaultMode": 256}});
     let pod = script(
         "reader",
@@ -59,7 +72,10 @@ fn secret() {
         volume(pod, &source, &json!({"name": "v", "mountPath": "/v"})),
         &variable,
     );
-    assert_eq!(space.kubectl.run_pod(&pod), "400\nopen sesame\nopen sesame\ntmpfs\n");
+    assert_eq!(
+        space.kubectl.run_pod(&pod),
+        "400\nopen sesame\nopen sesame\ntmpfs\n"
+    );
 }
 
 fn token() {
@@ -71,7 +87,8 @@ fn token() {
         "--clusterrole=view",
         "--serviceaccount=token:default",
     ]);
-    let kubectl = json!({"name": "v", "hostPath": {"path": space.kubectl.program(), "type": "File"}});
+    let kubectl =
+        json!({"name": "v", "hostPath": {"path": space.kubectl.program(), "type": "File"}});
     let text = "/kubectl auth whoami -o jsonpath={.status.userInfo.username}; echo; /kubectl get pods -o name; /kubectl get nodes";
     let pod = volume(
         script("caller", text),
@@ -108,23 +125,31 @@ fn shared_directory() {
     let source = json!({"name": "v", "emptyDir": {}});
     let mount = json!({"name": "v", "mountPath": "/v"});
     let mut pod = volume(
-        script("pair", "until test -s /v/note; do sleep 0.1; done; cat /v/note"),
+        script(
+            "pair",
+            "until test -s /v/note; do sleep 0.1; done; cat /v/note",
+        ),
         &source,
         &mount,
     );
     let other = json!({"name": "other", "image": pod["spec"]["containers"][0]["image"], "volumeMounts": [mount],
         "command": ["sh", "-c", "echo hello > /v/new && mv /v/new /v/note"]});
-    pod["spec"]["containers"].as_array_mut().unwrap().push(other);
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(other);
     space.kubectl.create(&pod);
-    space
-        .kubectl
-        .until("pod", "pair", "done", |pod| pod["status"]["phase"] == "Succeeded");
+    space.kubectl.until("pod", "pair", "done", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
     assert_eq!(space.kubectl.ok(&["logs", "pair", "-c", "main"]), "hello\n");
 }
 
 fn sub_path() {
     let space = Space::new("sub-path");
-    space.kubectl.create(&config_map("settings", "colour", "blue"));
+    space
+        .kubectl
+        .create(&config_map("settings", "colour", "blue"));
     let source = json!({"name": "v", "configMap": {"name": "settings"}});
     let mount = json!({"name": "v", "mountPath": "/etc/colour", "subPath": "colour"});
     assert_eq!(
@@ -155,7 +180,9 @@ fn sub_path() {
     let outside = json!({"name": "v", "mountPath": "/v", "subPath": "../escape"});
     let refused = space.kubectl.run_with_input(
         &["create", "-f", "-"],
-        volume(idle("out"), &source, &outside).to_string().as_bytes(),
+        volume(idle("out"), &source, &outside)
+            .to_string()
+            .as_bytes(),
     );
     assert!(
         String::from_utf8_lossy(&refused.stderr).contains("must not contain '..'"),
@@ -170,7 +197,11 @@ fn downward_api() {
         {"path": "memory", "resourceFieldRef": {"containerName": "main", "resource": "limits.memory", "divisor": "1Mi"}},
     ]}});
     let text = "cat /v/labels; echo; cat /v/memory; echo; echo $NODE $POD_IP; hostname -i";
-    let pod = volume(script("aware", text), &source, &json!({"name": "v", "mountPath": "/v"}));
+    let pod = volume(
+        script("aware", text),
+        &source,
+        &json!({"name": "v", "mountPath": "/v"}),
+    );
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
     let env = json!({"env": [{"name": "NODE", "valueFrom": field("spec.nodeName")}, {"name": "POD_IP", "valueFrom": field("status.podIP")}],
         "resources": {"limits": {"memory": "64Mi"}}});
@@ -193,7 +224,9 @@ fn host_path() {
         own
     );
     let source = json!({"name": "v", "hostPath": {"path": "/etc/hostname", "type": "Directory"}});
-    space.kubectl.create(&volume(idle("wrong"), &source, &mount));
+    space
+        .kubectl
+        .create(&volume(idle("wrong"), &source, &mount));
     eventually("the wrong type is told", || {
         let told = space.kubectl.ok(&["describe", "pod", "wrong"]);
         told.contains("hostPath type check failed: /etc/hostname is not a directory")

@@ -42,13 +42,19 @@ fn job() {
         "echo done",
         &json!({"completions": 3, "parallelism": 2}),
     ));
-    space
-        .kubectl
-        .ok(&["wait", "--for=condition=Complete", "job/work", "--timeout=60s"]);
+    space.kubectl.ok(&[
+        "wait",
+        "--for=condition=Complete",
+        "job/work",
+        "--timeout=60s",
+    ]);
     let status = space.kubectl.get("job", "work")["status"].clone();
     assert_eq!(status["succeeded"], 3, "{status}");
     assert!(status["completionTime"].is_string(), "{status}");
-    assert_eq!(space.kubectl.ok(&["logs", "-l", "job-name=work"]), "done\ndone\ndone\n");
+    assert_eq!(
+        space.kubectl.ok(&["logs", "-l", "job-name=work"]),
+        "done\ndone\ndone\n"
+    );
 }
 
 fn failing_job() {
@@ -56,21 +62,29 @@ fn failing_job() {
     space
         .kubectl
         .create(&job_of("work", "exit 3", &json!({"backoffLimit": 0})));
-    space
-        .kubectl
-        .ok(&["wait", "--for=condition=Failed", "job/work", "--timeout=60s"]);
+    space.kubectl.ok(&[
+        "wait",
+        "--for=condition=Failed",
+        "job/work",
+        "--timeout=60s",
+    ]);
     let status = space.kubectl.get("job", "work")["status"].clone();
     assert_eq!(status["failed"], 1, "{status}");
     let conditions = status["conditions"].as_array().unwrap();
     assert!(
-        conditions.iter().any(|one| one["reason"] == "BackoffLimitExceeded"),
+        conditions
+            .iter()
+            .any(|one| one["reason"] == "BackoffLimitExceeded"),
         "{status}"
     );
 }
 
 fn daemon_set() {
     let space = Space::new("daemon-set");
-    let pod = with(idle("daemon"), &json!({"spec": {"restartPolicy": "Always"}}));
+    let pod = with(
+        idle("daemon"),
+        &json!({"spec": {"restartPolicy": "Always"}}),
+    );
     space.kubectl.create(&json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "daemon"},
         "spec": {"selector": {"matchLabels": {"app": "daemon"}}, "template": template(&pod)},
@@ -81,12 +95,18 @@ fn daemon_set() {
     let pods = space.kubectl.list("pods", "app=daemon");
     assert_eq!(pods.len(), 1);
     assert_eq!(pods[0]["spec"]["nodeName"], "node-shared");
-    assert_eq!(space.kubectl.get("daemonset", "daemon")["status"]["numberReady"], 1);
+    assert_eq!(
+        space.kubectl.get("daemonset", "daemon")["status"]["numberReady"],
+        1
+    );
 }
 
 fn stateful_set() {
     let space = Space::new("stateful-set");
-    let pod = with(idle("member"), &json!({"spec": {"restartPolicy": "Always"}}));
+    let pod = with(
+        idle("member"),
+        &json!({"spec": {"restartPolicy": "Always"}}),
+    );
     space.kubectl.create(&json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "member"},
         "spec": {"serviceName": "member", "replicas": 2, "selector": {"matchLabels": {"app": "member"}}, "template": template(&pod)},
@@ -133,9 +153,9 @@ fn init_containers() {
         .unwrap()
         .remove("volumeMounts");
     space.kubectl.create(&failing);
-    let pod = space
-        .kubectl
-        .until("pod", "failing", "failed", |pod| pod["status"]["phase"] == "Failed");
+    let pod = space.kubectl.until("pod", "failing", "failed", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
     assert_eq!(
         pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"],
         4
@@ -161,7 +181,10 @@ fn sidecar() {
     assert_eq!(pod["status"]["phase"], "Succeeded");
     let beside = &pod["status"]["initContainerStatuses"][0]["state"]["terminated"];
     let main = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
-    assert!(beside["finishedAt"].as_str() >= main["finishedAt"].as_str(), "{pod}");
+    assert!(
+        beside["finishedAt"].as_str() >= main["finishedAt"].as_str(),
+        "{pod}"
+    );
 }
 
 fn static_pod() {
@@ -169,7 +192,11 @@ fn static_pod() {
     let manifest = shared().data_dir.join("agent/pod-manifests/fixed.yaml");
     fs::write(
         &manifest,
-        serde_json::to_vec(&with(idle("fixed"), &json!({"spec": {"restartPolicy": "Always"}}))).unwrap(),
+        serde_json::to_vec(&with(
+            idle("fixed"),
+            &json!({"spec": {"restartPolicy": "Always"}}),
+        ))
+        .unwrap(),
     )
     .unwrap();
     let pod = kubectl.wait_ready("fixed-node-shared");
@@ -181,7 +208,10 @@ fn static_pod() {
     assert_eq!(kubectl.sh("fixed-node-shared", "echo here"), "here\n");
     fs::remove_file(manifest).unwrap();
     eventually("the mirror goes", || {
-        kubectl.find("pod", "fixed-node-shared").is_none().then_some(())
+        kubectl
+            .find("pod", "fixed-node-shared")
+            .is_none()
+            .then_some(())
     });
 }
 
@@ -191,19 +221,25 @@ fn namespace() {
     space
         .kubectl
         .create(&crate::support::objects::config_map("inside", "a", "b"));
-    space.kubectl.ok(&["delete", "namespace", "namespace", "--timeout=60s"]);
+    space
+        .kubectl
+        .ok(&["delete", "namespace", "namespace", "--timeout=60s"]);
     assert!(space.kubectl.list("pods,configmaps", "").is_empty());
     assert!(space.kubectl.find("namespace", "namespace").is_none());
 }
 
 fn unschedulable() {
     let space = Space::new("unschedulable");
-    let pod =
-        crate::support::objects::with_container(idle("huge"), &json!({"resources": {"requests": {"cpu": "9000"}}}));
+    let pod = crate::support::objects::with_container(
+        idle("huge"),
+        &json!({"resources": {"requests": {"cpu": "9000"}}}),
+    );
     space.kubectl.create(&pod);
-    let pod = space.kubectl.until("pod", "huge", "told why it waits", |pod| {
-        pod["status"]["conditions"].is_array()
-    });
+    let pod = space
+        .kubectl
+        .until("pod", "huge", "told why it waits", |pod| {
+            pod["status"]["conditions"].is_array()
+        });
     let condition = &pod["status"]["conditions"][0];
     assert_eq!(
         (&condition["type"], &condition["reason"]),
@@ -221,7 +257,10 @@ fn missing_image() {
     let policy = json!({"image": "combo.local/nowhere:1", "imagePullPolicy": "Never"});
     space
         .kubectl
-        .create(&crate::support::objects::with_container(idle("missing"), &policy));
+        .create(&crate::support::objects::with_container(
+            idle("missing"),
+            &policy,
+        ));
     let pod = space.kubectl.until("pod", "missing", "told", |pod| {
         pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImageNeverPull"
     });

@@ -51,6 +51,9 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         // A failed test has told its story already.
-        drop(self.kubectl.run(&["delete", "namespace", &self.name, "--wait=false"]));
+        drop(
+            self.kubectl
+                .run(&["delete", "namespace", &self.name, "--wait=false"]),
+        );
     }
 }

@@ -25,7 +25,8 @@ pub(crate) struct Traces {
 impl Traces {
     pub(crate) fn of(data_dir: &Path, pod_prefix: Option<&str>) -> Self {
         let instance = DataDir::at(data_dir).instance();
-        let of_addresses = |text: &str| pod_prefix.is_some_and(|prefix| text.contains(&format!(" {prefix}")));
+        let of_addresses =
+            |text: &str| pod_prefix.is_some_and(|prefix| text.contains(&format!(" {prefix}")));
         let folder = data_dir.to_str().expect("UTF-8");
         Self {
             links: matching(&["ip", "-d", "-o", "link"], |line| line.contains(&instance))
@@ -110,7 +111,10 @@ fn processes(folder: &str, instance: &str) -> Vec<(i32, String)> {
 
 /// The process ids on the host of the containers of a pod, found by its uid in their control groups.
 pub(crate) fn pids_of_pod(uid: &str) -> Vec<i32> {
-    let mut pids: Vec<i32> = processes("\0", uid).into_iter().map(|(pid, _command)| pid).collect();
+    let mut pids: Vec<i32> = processes("\0", uid)
+        .into_iter()
+        .map(|(pid, _command)| pid)
+        .collect();
     pids.sort_unstable();
     pids
 }

@@ -33,7 +33,8 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 }
 
@@ -87,7 +88,13 @@ impl Http {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    pub(crate) fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> io::Result<Answer> {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\
              content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -132,9 +139,17 @@ pub(crate) fn answer(stream: &mut Tls) -> io::Result<Answer> {
 
 fn parse(mut bytes: Vec<u8>) -> io::Result<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.ok_or_else(|| io::Error::other(format!("no answer but {:?}", String::from_utf8_lossy(&bytes))))?;
+    let end = end.ok_or_else(|| {
+        io::Error::other(format!(
+            "no answer but {:?}",
+            String::from_utf8_lossy(&bytes)
+        ))
+    })?;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
     let body = bytes.split_off(end + 4);
     let body = if head.contains("transfer-encoding: chunked") {

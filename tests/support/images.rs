@@ -27,7 +27,9 @@ pub(crate) fn archives() -> &'static [PathBuf] {
     ARCHIVES.get_or_init(|| {
         let pack = |name: &str, reference: &str, image: Image| {
             let archive = work_dir().join(format!("{name}.tar"));
-            image.write(reference, &archive).expect("an archive is written");
+            image
+                .write(reference, &archive)
+                .expect("an archive is written");
             archive
         };
         let web = program("webserver");
@@ -35,7 +37,11 @@ pub(crate) fn archives() -> &'static [PathBuf] {
         vec![
             pack("busybox", BUSYBOX, busybox()),
             pack("web1", WEB, web_image()),
-            pack("web2", WEB_2, web_image().set("Env", json!(["PATH=/", "VERSION=2"]))),
+            pack(
+                "web2",
+                WEB_2,
+                web_image().set("Env", json!(["PATH=/", "VERSION=2"])),
+            ),
             pack("self", SELF_EXECUTING, self_executing()),
         ]
     })
@@ -43,9 +49,13 @@ pub(crate) fn archives() -> &'static [PathBuf] {
 
 fn base() -> Image {
     let binary = std::fs::read(BUSYBOX_BINARY).expect("Debian's busybox-static is installed");
-    let mut image = Image::new().file("bin/busybox", &binary, 0o755).expect("packed");
+    let mut image = Image::new()
+        .file("bin/busybox", &binary, 0o755)
+        .expect("packed");
     for applet in applets() {
-        image = image.symlink(&format!("bin/{applet}"), "busybox").expect("packed");
+        image = image
+            .symlink(&format!("bin/{applet}"), "busybox")
+            .expect("packed");
     }
     for (directory, mode) in [
         ("tmp", 0o1777),
@@ -58,7 +68,9 @@ fn base() -> Image {
     }
     for name in ["fetch", "webserver"] {
         let bytes = std::fs::read(program(name)).expect("a program of the testkit");
-        image = image.file(&format!("bin/{name}"), &bytes, 0o755).expect("packed");
+        image = image
+            .file(&format!("bin/{name}"), &bytes, 0o755)
+            .expect("packed");
     }
     image = image.file("bin/call32", &call32(), 0o755).expect("packed");
     let passwd =
@@ -72,11 +84,15 @@ fn base() -> Image {
 }
 
 fn busybox() -> Image {
-    base().set("Cmd", json!(["sh"])).set("Env", json!(["PATH=/bin"]))
+    base()
+        .set("Cmd", json!(["sh"]))
+        .set("Env", json!(["PATH=/bin"]))
 }
 
 fn self_executing() -> Image {
-    let image = base().file("evil", b"#!/proc/self/exe\n", 0o755).expect("packed");
+    let image = base()
+        .file("evil", b"#!/proc/self/exe\n", 0o755)
+        .expect("packed");
     image
         .set("Entrypoint", json!(["/evil"]))
         .set("Env", json!(["PATH=/bin"]))
@@ -97,7 +113,11 @@ fn call32() -> Vec<u8> {
             .iter()
             .flat_map(|word: &u32| word.to_le_bytes()),
     );
-    out.extend([52_u16, 32, 1, 40, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    out.extend(
+        [52_u16, 32, 1, 40, 0, 0]
+            .iter()
+            .flat_map(|half| half.to_le_bytes()),
+    );
     out.extend(
         [1, 0, BASE, BASE, size, size, 5, 0x1000]
             .iter()

@@ -99,7 +99,10 @@ impl Kubectl {
     /// Runs what must fail, and gives standard error.
     pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert!(!output.status.success(), "kubectl {arguments:?} succeeded: {output:?}");
+        assert!(
+            !output.status.success(),
+            "kubectl {arguments:?} succeeded: {output:?}"
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
@@ -158,7 +161,8 @@ impl Kubectl {
     }
 
     pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
-        serde_json::from_str(&self.ok(&["get", kind, name, "-o", "json"])).expect("kubectl prints JSON")
+        serde_json::from_str(&self.ok(&["get", kind, name, "-o", "json"]))
+            .expect("kubectl prints JSON")
     }
 
     /// The object, or `None` if there is none or the server does not answer.
@@ -178,7 +182,13 @@ impl Kubectl {
     }
 
     /// Waits until an object satisfies a condition, and gives it.
-    pub(crate) fn until(&self, kind: &str, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = None;
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(&format!("{kind}/{name}: {what}"), || {
@@ -186,7 +196,9 @@ impl Kubectl {
                 last.clone().filter(|object| is_so(object))
             })
         }));
-        found.unwrap_or_else(|_panic| panic!("{kind}/{name}: {what}; it is {}", last.unwrap_or_default()))
+        found.unwrap_or_else(|_panic| {
+            panic!("{kind}/{name}: {what}; it is {}", last.unwrap_or_default())
+        })
     }
 
     pub(crate) fn wait_ready(&self, pod: &str) -> Value {
@@ -261,7 +273,10 @@ impl Follower {
 
     /// Waits for its end, and gives its exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        eventually("the end of a client", || self.child.try_wait().expect("a child")).code()
+        eventually("the end of a client", || {
+            self.child.try_wait().expect("a child")
+        })
+        .code()
     }
 }
 

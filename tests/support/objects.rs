@@ -17,7 +17,10 @@ pub(crate) fn script(name: &str, script: &str) -> Value {
 
 /// A pod that runs until it is told to end.
 pub(crate) fn idle(name: &str) -> Value {
-    script(name, "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done")
+    script(
+        name,
+        "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done",
+    )
 }
 
 /// A pod with the sample web server.
@@ -34,7 +37,10 @@ pub(crate) fn web(name: &str) -> Value {
 /// A Deployment of the sample web server.
 pub(crate) fn deployment(name: &str, replicas: u32) -> Value {
     let mut template = web(name);
-    template["metadata"].as_object_mut().expect("a map").remove("name");
+    template["metadata"]
+        .as_object_mut()
+        .expect("a map")
+        .remove("name");
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {

@@ -29,9 +29,11 @@ const FOLDER: &str = "combo-e2e-";
 pub(crate) fn combo() -> &'static Path {
     static LINK: OnceLock<PathBuf> = OnceLock::new();
     LINK.get_or_init(|| {
-        let binary = std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_combo").into(), PathBuf::from);
+        let binary = std::env::var_os(BINARY)
+            .map_or_else(|| env!("CARGO_BIN_EXE_combo").into(), PathBuf::from);
         let link = binary.with_file_name(format!("{FOLDER}{}", std::process::id()));
-        fs::hard_link(&binary, &link).unwrap_or_else(|error| panic!("link {}: {error}", binary.display()));
+        fs::hard_link(&binary, &link)
+            .unwrap_or_else(|error| panic!("link {}: {error}", binary.display()));
         link
     })
 }
@@ -52,7 +54,10 @@ pub(crate) fn remove_work_dir() {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(kept).expect("cargo's folder for tests");
     for log in entries(work_dir()).filter(|path| path.extension() == Some(OsStr::new("log"))) {
-        drop(fs::copy(&log, kept.join(log.file_name().unwrap_or_default())));
+        drop(fs::copy(
+            &log,
+            kept.join(log.file_name().unwrap_or_default()),
+        ));
     }
     linux::mounts::unmount_below(work_dir()).expect("the tmpfs is unmounted");
     fs::remove_dir(work_dir()).expect("its folder is removed");
@@ -62,7 +67,10 @@ pub(crate) fn remove_work_dir() {
 /// Ends what runs before this one left when they were killed themselves.
 pub(crate) fn sweep_dead_runs() {
     for folder in entries(&std::env::temp_dir()) {
-        let name = folder.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let name = folder
+            .file_name()
+            .and_then(OsStr::to_str)
+            .unwrap_or_default();
         let Some(run) = name.strip_prefix(FOLDER) else {
             continue;
         };
@@ -71,7 +79,12 @@ pub(crate) fn sweep_dead_runs() {
         }
         for data_dir in entries(&folder).filter(|path| path.is_dir()) {
             Traces::of(&data_dir, None).kill_servers();
-            drop(Command::new(combo()).args(["killall", "-d"]).arg(&data_dir).status());
+            drop(
+                Command::new(combo())
+                    .args(["killall", "-d"])
+                    .arg(&data_dir)
+                    .status(),
+            );
         }
         drop(linux::mounts::unmount_below(&folder));
         drop(fs::remove_dir(&folder));
@@ -129,7 +142,10 @@ impl Server {
 
     /// A server that does not run yet.
     pub(crate) fn prepare(name: &str, options: &Options) -> Self {
-        let data_dir = options.data_dir.clone().unwrap_or_else(|| work_dir().join(name));
+        let data_dir = options
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| work_dir().join(name));
         fs::create_dir_all(&data_dir).expect("a data folder is made");
         let kubeconfig = work_dir().join(format!("{name}.kubeconfig"));
         let (port, kubelet_port) = (free_port(), free_port());
@@ -138,13 +154,22 @@ impl Server {
         let node_ports = 30_000 + 100 * (number % 27);
         let mut arguments: Vec<String> = [
             ("--data-dir", data_dir.to_str().expect("UTF-8").to_owned()),
-            ("--write-kubeconfig", kubeconfig.to_str().expect("UTF-8").to_owned()),
+            (
+                "--write-kubeconfig",
+                kubeconfig.to_str().expect("UTF-8").to_owned(),
+            ),
             ("--https-listen-port", port.to_string()),
             ("--kubelet-port", kubelet_port.to_string()),
             ("--node-name", format!("node-{name}")),
             ("--cluster-cidr", format!("{pod_prefix}0.0/16")),
-            ("--service-cidr", format!("10.{}.0.0/16", 101 + 2 * (number % 70))),
-            ("--service-node-port-range", format!("{node_ports}-{}", node_ports + 99)),
+            (
+                "--service-cidr",
+                format!("10.{}.0.0/16", 101 + 2 * (number % 70)),
+            ),
+            (
+                "--service-node-port-range",
+                format!("{node_ports}-{}", node_ports + 99),
+            ),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
@@ -200,7 +225,9 @@ impl Server {
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn wait_ready(&self) {
@@ -223,7 +250,10 @@ impl Server {
                 panic!("the server ended ({ended}):\n{}", self.log());
             }
             self.kubeconfig.exists().then_some(())?;
-            self.http().get("/readyz").ok().filter(|answer| answer.status == 200)
+            self.http()
+                .get("/readyz")
+                .ok()
+                .filter(|answer| answer.status == 200)
         });
     }
 
@@ -239,8 +269,15 @@ impl Server {
     pub(crate) fn http(&self) -> Http {
         let text = fs::read_to_string(&self.kubeconfig).expect("there is a kubeconfig");
         let config: Value = serde_saphyr::from_str(&text).expect("it is YAML");
-        let data = |value: &Value| STANDARD.decode(value.as_str().expect("a field")).expect("base64");
-        let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+        let data = |value: &Value| {
+            STANDARD
+                .decode(value.as_str().expect("a field"))
+                .expect("base64")
+        };
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
         Http::new(
             self.port,
             &data(&cluster["certificate-authority-data"]),

@@ -45,11 +45,17 @@ impl Terminal {
         drop(command);
         let seen = Arc::new(Mutex::new(String::new()));
         read_all(master.try_clone().expect("a descriptor"), seen.clone());
-        Self { master, child, seen }
+        Self {
+            master,
+            child,
+            seen,
+        }
     }
 
     pub(crate) fn write(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).expect("the terminal takes it");
+        self.master
+            .write_all(text.as_bytes())
+            .expect("the terminal takes it");
     }
 
     pub(crate) fn resize(&self, rows: u16, columns: u16) {

@@ -90,7 +90,10 @@ pub struct StatusDetails {
     pub retry_after_seconds: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -133,7 +136,12 @@ impl ApiError {
     }
 
     pub fn not_found(resource: &GroupResource, name: &str) -> Self {
-        Self::new(404, Reason::NotFound, format!("{resource} {} not found", quote(name))).about(resource, name)
+        Self::new(
+            404,
+            Reason::NotFound,
+            format!("{resource} {} not found", quote(name)),
+        )
+        .about(resource, name)
     }
 
     /// The answer to a path that names nothing the server knows.
@@ -156,7 +164,10 @@ impl ApiError {
     }
 
     pub fn conflict(resource: &GroupResource, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {resource} {}: {why}", quote(name));
+        let message = format!(
+            "Operation cannot be fulfilled on {resource} {}: {why}",
+            quote(name)
+        );
         Self::new(409, Reason::Conflict, message).about(resource, name)
     }
 
@@ -235,7 +246,12 @@ impl ApiError {
             message: why.clone(),
             ..Cause::default()
         };
-        Self::new(500, Reason::InternalError, format!("Internal error occurred: {why}")).with_details(StatusDetails {
+        Self::new(
+            500,
+            Reason::InternalError,
+            format!("Internal error occurred: {why}"),
+        )
+        .with_details(StatusDetails {
             causes: vec![cause],
             ..StatusDetails::default()
         })
@@ -246,10 +262,12 @@ impl ApiError {
     }
 
     pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        Self::new(504, Reason::Timeout, format!("Timeout: {}", message.into())).with_details(StatusDetails {
-            retry_after_seconds,
-            ..StatusDetails::default()
-        })
+        Self::new(504, Reason::Timeout, format!("Timeout: {}", message.into())).with_details(
+            StatusDetails {
+                retry_after_seconds,
+                ..StatusDetails::default()
+            },
+        )
     }
 
     pub fn is_not_found(&self) -> bool {
@@ -293,7 +311,9 @@ impl ApiError {
         if !is_failure {
             return None;
         }
-        let reason = status.get("reason").and_then(|reason| Reason::deserialize(reason).ok());
+        let reason = status
+            .get("reason")
+            .and_then(|reason| Reason::deserialize(reason).ok());
         Some(Self {
             code: status
                 .get("code")
@@ -334,7 +354,9 @@ pub(crate) fn quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
-            control if control.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", control as u32)),
+            control if control.is_ascii_control() => {
+                quoted.push_str(&format!("\\x{:02x}", control as u32))
+            }
             other => quoted.push(other),
         }
     }

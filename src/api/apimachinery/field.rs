@@ -120,7 +120,12 @@ pub fn in_order(fields: &[(&str, Value)]) -> String {
 
 impl FieldError {
     pub fn required(path: &FieldPath, detail: impl Into<String>) -> Self {
-        Self::with(FieldErrorKind::Required, path, Value::String(String::new()), detail)
+        Self::with(
+            FieldErrorKind::Required,
+            path,
+            Value::String(String::new()),
+            detail,
+        )
     }
 
     pub fn invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
@@ -132,12 +137,21 @@ impl FieldError {
         Self::with(FieldErrorKind::InvalidWhole, path, Value::Null, detail)
     }
 
-    pub fn type_invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn type_invalid(
+        path: &FieldPath,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::with(FieldErrorKind::TypeInvalid, path, value.into(), detail)
     }
 
     pub fn forbidden(path: &FieldPath, detail: impl Into<String>) -> Self {
-        Self::with(FieldErrorKind::Forbidden, path, Value::String(String::new()), detail)
+        Self::with(
+            FieldErrorKind::Forbidden,
+            path,
+            Value::String(String::new()),
+            detail,
+        )
     }
 
     pub fn duplicate(path: &FieldPath, value: impl Into<Value>) -> Self {
@@ -180,7 +194,12 @@ impl FieldError {
         )
     }
 
-    fn with(kind: FieldErrorKind, path: &FieldPath, value: Value, detail: impl Into<String>) -> Self {
+    fn with(
+        kind: FieldErrorKind,
+        path: &FieldPath,
+        value: Value,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             kind,
             path: path.clone(),

@@ -94,7 +94,11 @@ impl GroupVersionKind {
 /// Go's form, as error texts print it: `apps/v1, Kind=Deployment`.
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}, Kind={}", self.group, self.version, self.kind)
+        write!(
+            formatter,
+            "{}/{}, Kind={}",
+            self.group, self.version, self.kind
+        )
     }
 }
 
@@ -107,7 +111,11 @@ pub struct GroupVersionResource {
 }
 
 impl GroupVersionResource {
-    pub fn new(group: impl Into<Name>, version: impl Into<Name>, resource: impl Into<Name>) -> Self {
+    pub fn new(
+        group: impl Into<Name>,
+        version: impl Into<Name>,
+        resource: impl Into<Name>,
+    ) -> Self {
         Self {
             group: group.into(),
             version: version.into(),

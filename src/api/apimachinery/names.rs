@@ -42,7 +42,9 @@ pub fn generate_name(base: &str, random: u64) -> String {
     let mut rest = random;
     for _ in 0..5 {
         let count = SUFFIX_LETTERS.len() as u64;
-        name.push(char::from(SUFFIX_LETTERS[usize::try_from(rest % count).unwrap_or(0)]));
+        name.push(char::from(
+            SUFFIX_LETTERS[usize::try_from(rest % count).unwrap_or(0)],
+        ));
         rest /= count;
     }
     name
@@ -59,7 +61,9 @@ fn is_dns_label(name: &str) -> bool {
     };
     is_lower_alphanumeric(first)
         && is_lower_alphanumeric(last)
-        && bytes.iter().all(|&byte| is_lower_alphanumeric(byte) || byte == b'-')
+        && bytes
+            .iter()
+            .all(|&byte| is_lower_alphanumeric(byte) || byte == b'-')
 }
 
 fn too_long(max: usize) -> String {
@@ -122,8 +126,13 @@ pub fn path_segment_error(name: &str) -> Option<String> {
     if name == "." || name == ".." {
         return Some(format!("may not be '{name}'"));
     }
-    let illegal: Vec<&str> = ["/", "%"].into_iter().filter(|part| name.contains(part)).collect();
-    illegal.first().map(|part| format!("may not contain '{part}'"))
+    let illegal: Vec<&str> = ["/", "%"]
+        .into_iter()
+        .filter(|part| name.contains(part))
+        .collect();
+    illegal
+        .first()
+        .map(|part| format!("may not contain '{part}'"))
 }
 
 fn is_qualified_part(name: &str) -> bool {
@@ -201,7 +210,10 @@ pub fn label_value_error(value: &str) -> Option<String> {
 }
 
 /// Errors of a map of labels at `path`.
-pub fn label_errors<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>, path: &FieldPath) -> Vec<FieldError> {
+pub fn label_errors<'a>(
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    path: &FieldPath,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, value) in labels {
         errors.extend(
@@ -248,7 +260,10 @@ mod tests {
 
     #[test]
     fn a_label_has_no_dots_and_a_subdomain_may() {
-        assert_eq!(dns1123_label_error("a.b").as_deref(), Some("must not contain dots"));
+        assert_eq!(
+            dns1123_label_error("a.b").as_deref(),
+            Some("must not contain dots")
+        );
         assert_eq!(dns1123_subdomain_error("a.b"), None);
         assert!(dns1123_subdomain_error("A").is_some());
         assert!(dns1123_subdomain_error("a..b").is_some());

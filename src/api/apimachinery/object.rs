@@ -67,12 +67,17 @@ impl Object {
     }
 
     pub fn set_group_version_kind(&mut self, kind: &GroupVersionKind) {
-        self.0.insert("apiVersion".into(), kind.api_version().into());
-        self.0.insert("kind".into(), kind.kind.clone().into_owned().into());
+        self.0
+            .insert("apiVersion".into(), kind.api_version().into());
+        self.0
+            .insert("kind".into(), kind.kind.clone().into_owned().into());
     }
 
     fn text(&self, field: &str) -> &str {
-        self.0.get(field).and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
@@ -81,11 +86,16 @@ impl Object {
 
     /// The metadata, made empty if it is missing or not an object.
     pub fn metadata_mut(&mut self) -> &mut Map<String, Value> {
-        let metadata = self.0.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        let metadata = self
+            .0
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new()));
         if !metadata.is_object() {
             *metadata = Value::Object(Map::new());
         }
-        metadata.as_object_mut().expect("it was just made an object")
+        metadata
+            .as_object_mut()
+            .expect("it was just made an object")
     }
 
     /// A text of the metadata; empty if missing.
@@ -102,7 +112,8 @@ impl Object {
         if text.is_empty() {
             self.metadata_mut().remove(field);
         } else {
-            self.metadata_mut().insert(field.into(), Value::String(text));
+            self.metadata_mut()
+                .insert(field.into(), Value::String(text));
         }
     }
 
@@ -134,7 +145,8 @@ impl Object {
     }
 
     pub fn set_generation(&mut self, generation: i64) {
-        self.metadata_mut().insert("generation".into(), generation.into());
+        self.metadata_mut()
+            .insert("generation".into(), generation.into());
     }
 
     pub fn is_being_deleted(&self) -> bool {
@@ -181,7 +193,8 @@ impl Object {
         if finalizers.is_empty() {
             self.metadata_mut().remove("finalizers");
         } else {
-            self.metadata_mut().insert("finalizers".into(), finalizers.into());
+            self.metadata_mut()
+                .insert("finalizers".into(), finalizers.into());
         }
     }
 
@@ -220,7 +233,9 @@ impl Object {
         };
         let mut map = &mut self.0;
         for parent in parents {
-            let next = map.entry(*parent).or_insert_with(|| Value::Object(Map::new()));
+            let next = map
+                .entry(*parent)
+                .or_insert_with(|| Value::Object(Map::new()));
             if !next.is_object() {
                 *next = Value::Object(Map::new());
             }

@@ -26,7 +26,8 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
             "error decoding patch: json: cannot unmarshal {sort} into Go value of type []handlers.jsonPatchOp"
         )));
     }
-    let operations: Vec<json_patch::PatchOperation> = serde_json::from_value(listed).map_err(|_odd| rejected())?;
+    let operations: Vec<json_patch::PatchOperation> =
+        serde_json::from_value(listed).map_err(|_odd| rejected())?;
     if operations.len() > PATCH_OPERATIONS_MAX {
         return Err(ApiError::too_large(format!(
             "The allowed maximum operations in a JSON patch is {PATCH_OPERATIONS_MAX}, got {}",
@@ -42,7 +43,9 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
 
 fn apply_one(document: &mut Value, operation: &json_patch::PatchOperation) -> Result<(), ApiError> {
     json_patch::patch(document, std::slice::from_ref(operation)).map_err(|_failed| rejected())?;
-    if matches!(operation, json_patch::PatchOperation::Copy(_)) && size_of_tree(document) > PATCHED_BYTES_MAX {
+    if matches!(operation, json_patch::PatchOperation::Copy(_))
+        && size_of_tree(document) > PATCHED_BYTES_MAX
+    {
         return Err(ApiError::too_large("the patched object would be too large"));
     }
     Ok(())

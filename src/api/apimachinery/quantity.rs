@@ -21,7 +21,9 @@ pub struct Quantity {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
     Format,
     #[error("unable to parse quantity's suffix")]
     Suffix,
@@ -63,7 +65,9 @@ impl Quantity {
         let number_end = text
             .char_indices()
             .find(|(index, character)| {
-                !(character.is_ascii_digit() || *character == '.' || (*index == 0 && matches!(character, '+' | '-')))
+                !(character.is_ascii_digit()
+                    || *character == '.'
+                    || (*index == 0 && matches!(character, '+' | '-')))
             })
             .map_or(text.len(), |(index, _)| index);
         let (number, suffix) = text.split_at(number_end);
@@ -77,12 +81,20 @@ impl Quantity {
 
     /// Whole units, rounded up (away from zero), as `Value()`.
     pub fn units(self) -> i64 {
-        i64::try_from(round_up(self.nanos, NANO)).unwrap_or(if self.nanos < 0 { i64::MIN } else { i64::MAX })
+        i64::try_from(round_up(self.nanos, NANO)).unwrap_or(if self.nanos < 0 {
+            i64::MIN
+        } else {
+            i64::MAX
+        })
     }
 
     /// Thousandths, rounded up (away from zero), as `MilliValue()`.
     pub fn millis(self) -> i64 {
-        i64::try_from(round_up(self.nanos, 1_000_000)).unwrap_or(if self.nanos < 0 { i64::MIN } else { i64::MAX })
+        i64::try_from(round_up(self.nanos, 1_000_000)).unwrap_or(if self.nanos < 0 {
+            i64::MIN
+        } else {
+            i64::MAX
+        })
     }
 
     pub fn is_zero(self) -> bool {
@@ -100,7 +112,11 @@ impl Quantity {
 
     #[must_use]
     pub fn saturating_add(self, other: Self) -> Self {
-        let format = if self.nanos == 0 { other.format } else { self.format };
+        let format = if self.nanos == 0 {
+            other.format
+        } else {
+            self.format
+        };
         Self {
             nanos: (self.nanos + other.nanos).clamp(-NANOS_MAX, NANOS_MAX),
             format,
@@ -159,7 +175,9 @@ fn scale_ten(mantissa: i128, exponent: i64) -> i128 {
     match u32::try_from(exponent.unsigned_abs()).unwrap_or(u32::MAX) {
         power if exponent >= 0 => 10i128
             .checked_pow(power)
-            .map_or(i128::MAX * mantissa.signum(), |factor| mantissa.saturating_mul(factor)),
+            .map_or(i128::MAX * mantissa.signum(), |factor| {
+                mantissa.saturating_mul(factor)
+            }),
         power => 10i128
             .checked_pow(power)
             .map_or(mantissa.signum(), |divisor| round_up(mantissa, divisor)),
@@ -187,13 +205,17 @@ fn parse_decimal(number: &str) -> Result<Decimal, QuantityError> {
     }
     let mut mantissa: i128 = 0;
     for digit in whole.bytes() {
-        mantissa = mantissa.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
+        mantissa = mantissa
+            .saturating_mul(10)
+            .saturating_add(i128::from(digit - b'0'));
     }
     let mut fraction_digits = 0;
     let mut lost = false;
     for digit in fraction.bytes() {
         if fraction_digits < 18 {
-            mantissa = mantissa.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
+            mantissa = mantissa
+                .saturating_mul(10)
+                .saturating_add(i128::from(digit - b'0'));
             fraction_digits += 1;
         } else {
             lost |= digit != b'0';
@@ -226,14 +248,19 @@ fn parse_suffix(suffix: &str) -> Result<(Scale, Format), QuantityError> {
         "Ti" => (Scale::Two(40), Format::BinarySi),
         "Pi" => (Scale::Two(50), Format::BinarySi),
         "Ei" => (Scale::Two(60), Format::BinarySi),
-        exponent => (Scale::Ten(parse_exponent(exponent)?), Format::DecimalExponent),
+        exponent => (
+            Scale::Ten(parse_exponent(exponent)?),
+            Format::DecimalExponent,
+        ),
     };
     Ok(scale)
 }
 
 fn parse_exponent(suffix: &str) -> Result<i32, QuantityError> {
     let wrong = || {
-        let known_letters = suffix.bytes().all(|byte| b"eEinumkKMGTP+-0123456789".contains(&byte));
+        let known_letters = suffix
+            .bytes()
+            .all(|byte| b"eEinumkKMGTP+-0123456789".contains(&byte));
         if known_letters {
             QuantityError::Suffix
         } else {
@@ -251,7 +278,10 @@ impl fmt::Display for Quantity {
             return formatter.write_str("0");
         }
         // An amount below 1024 or with a fraction has no binary form.
-        if self.format == Format::BinarySi && self.nanos % NANO == 0 && self.nanos.abs() >= 1024 * NANO {
+        if self.format == Format::BinarySi
+            && self.nanos % NANO == 0
+            && self.nanos.abs() >= 1024 * NANO
+        {
             return format_binary(self.nanos / NANO, formatter);
         }
         let mut mantissa = self.nanos;

@@ -48,7 +48,9 @@ impl Requirement {
         }
         for value in &values {
             if let Some(why) = label_value_error(value) {
-                return Err(error(format!("values[0][{key}]: Invalid value: {value:?}: {why}")));
+                return Err(error(format!(
+                    "values[0][{key}]: Invalid value: {value:?}: {why}"
+                )));
             }
         }
         let wants_number = matches!(operator, Operator::GreaterThan | Operator::LessThan);
@@ -79,7 +81,8 @@ impl Requirement {
     fn compares(&self, value: Option<&str>, holds: impl Fn(i64, i64) -> bool) -> bool {
         let left = value.and_then(|value| value.parse().ok());
         let right = self.values.first().and_then(|value| value.parse().ok());
-        left.zip(right).is_some_and(|(left, right)| holds(left, right))
+        left.zip(right)
+            .is_some_and(|(left, right)| holds(left, right))
     }
 }
 
@@ -116,7 +119,8 @@ impl LabelSelector {
         let Some(selector) = selector.filter(|selector| !selector.is_null()) else {
             return Ok(Self::nothing());
         };
-        let selector = ObjectSelector::deserialize(selector).map_err(|problem| error(problem.to_string()))?;
+        let selector =
+            ObjectSelector::deserialize(selector).map_err(|problem| error(problem.to_string()))?;
         let mut parsed = Self::from_labels(
             selector
                 .match_labels
@@ -130,7 +134,9 @@ impl LabelSelector {
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
                 other => {
-                    return Err(error(format!("{other:?} is not a valid label selector operator")));
+                    return Err(error(format!(
+                        "{other:?} is not a valid label selector operator"
+                    )));
                 }
             };
             let values = expression.values.into_iter().collect();
@@ -238,7 +244,9 @@ fn parse_requirement(part: &str) -> Result<Requirement, SelectorError> {
     ] {
         if let Some((key, value)) = part.split_once(sign) {
             if value.trim_start().starts_with('=') {
-                return Err(error("unable to parse requirement: found '=', expected: identifier"));
+                return Err(error(
+                    "unable to parse requirement: found '=', expected: identifier",
+                ));
             }
             return Requirement::new(key.trim(), operator, one(value));
         }
@@ -273,7 +281,9 @@ fn parse_set(part: &str, head: &str, list: &str) -> Result<Requirement, Selector
     Requirement::new(
         key,
         operator,
-        list.split(',').map(|value| value.trim().to_owned()).collect(),
+        list.split(',')
+            .map(|value| value.trim().to_owned())
+            .collect(),
     )
 }
 
@@ -289,10 +299,14 @@ impl fmt::Display for LabelSelector {
                 (Operator::In, [only]) => write!(formatter, "{key}={only}")?,
                 (Operator::In, several) => write!(formatter, "{key} in ({})", several.join(","))?,
                 (Operator::NotIn, [only]) => write!(formatter, "{key}!={only}")?,
-                (Operator::NotIn, several) => write!(formatter, "{key} notin ({})", several.join(","))?,
+                (Operator::NotIn, several) => {
+                    write!(formatter, "{key} notin ({})", several.join(","))?
+                }
                 (Operator::Exists, _) => formatter.write_str(key)?,
                 (Operator::DoesNotExist, _) => write!(formatter, "!{key}")?,
-                (Operator::GreaterThan, several) => write!(formatter, "{key}>{}", several.join(","))?,
+                (Operator::GreaterThan, several) => {
+                    write!(formatter, "{key}>{}", several.join(","))?
+                }
                 (Operator::LessThan, several) => write!(formatter, "{key}<{}", several.join(","))?,
             }
         }
@@ -329,7 +343,10 @@ impl FieldSelector {
     /// From the text of a `fieldSelector` parameter: `spec.nodeName=n1,status.phase!=Failed`, with `\` before `,`, `=` and `\`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut requirements = Vec::new();
-        for term in split_unescaped(text).into_iter().filter(|term| !term.is_empty()) {
+        for term in split_unescaped(text)
+            .into_iter()
+            .filter(|term| !term.is_empty())
+        {
             requirements.push(parse_field_requirement(&term)?);
         }
         Ok(Self(requirements))
@@ -350,7 +367,8 @@ impl FieldSelector {
     /// Does it match the fields that `lookup` finds? A missing field is empty.
     pub fn matches_with<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| {
-            (lookup(&requirement.field).unwrap_or_default() == requirement.value) == requirement.equal
+            (lookup(&requirement.field).unwrap_or_default() == requirement.value)
+                == requirement.equal
         })
     }
 }
@@ -364,7 +382,10 @@ fn split_unescaped(text: &str) -> Vec<String> {
             continue;
         }
         escaped = character == '\\' && !escaped;
-        terms.last_mut().expect("there is always one term").push(character);
+        terms
+            .last_mut()
+            .expect("there is always one term")
+            .push(character);
     }
     terms
 }
@@ -379,7 +400,9 @@ fn parse_field_requirement(term: &str) -> Result<FieldRequirement, SelectorError
             });
         }
     }
-    Err(error(format!("invalid selector: '{term}'; can't understand '{term}'")))
+    Err(error(format!(
+        "invalid selector: '{term}'; can't understand '{term}'"
+    )))
 }
 
 fn unescape(value: &str) -> Result<String, SelectorError> {
@@ -438,7 +461,12 @@ mod tests {
         let selector = LabelSelector::parse(text).expect("a selector");
         assert_eq!(selector.to_string(), text);
         let labels = [("a", "b"), ("e", "g"), ("k", ""), ("m", "4")];
-        let lookup = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let lookup = |key: &str| {
+            labels
+                .iter()
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| *value)
+        };
         assert!(selector.matches_with(lookup));
     }
 

@@ -50,7 +50,12 @@ impl ObjectIndex {
                 .map(|(key, value)| (key.into_owned().into(), value.into_owned().into()))
                 .collect(),
             owners: metadata.owner_references.unwrap_or_default().into(),
-            finalizers: metadata.finalizers.into_iter().flatten().map(Into::into).collect(),
+            finalizers: metadata
+                .finalizers
+                .into_iter()
+                .flatten()
+                .map(Into::into)
+                .collect(),
             is_being_deleted: metadata.deletion_timestamp.is_some(),
             fields: Box::default(),
         })
@@ -78,7 +83,9 @@ impl ObjectIndex {
 
     /// The owner that controls the object.
     pub fn controller(&self) -> Option<&OwnerReference> {
-        self.owners.iter().find(|owner| owner.controller == Some(true))
+        self.owners
+            .iter()
+            .find(|owner| owner.controller == Some(true))
     }
 }
 
@@ -86,7 +93,11 @@ impl StoredObject {
     /// For objects that came from elsewhere than the store's own index.
     pub fn new(bytes: Arc<[u8]>, revision: i64) -> Result<Self, serde_json::Error> {
         let index = Arc::new(ObjectIndex::extract(&bytes)?);
-        Ok(Self { bytes, revision, index })
+        Ok(Self {
+            bytes,
+            revision,
+            index,
+        })
     }
 
     pub fn key(&self) -> &ObjectKey {
@@ -152,7 +163,10 @@ mod tests {
         let index = ObjectIndex::extract(bytes).expect("an object");
         assert_eq!(index.key, ObjectKey::namespaced("b", "a"));
         assert_eq!(index.label("x"), Some("y"));
-        assert_eq!(index.controller().map(|owner| owner.uid.as_str()), Some("o"));
+        assert_eq!(
+            index.controller().map(|owner| owner.uid.as_str()),
+            Some("o")
+        );
         assert!(index.is_being_deleted);
         assert_eq!(index.field("metadata.name"), Some("a"));
     }

@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn a_time_that_was_never_set_survives_the_way_through_a_type() {
-        let written = json!({"status": {"conditions": [{"type": "Ready", "lastTransitionTime": null}]}});
+        let written =
+            json!({"status": {"conditions": [{"type": "Ready", "lastTransitionTime": null}]}});
         let mut value = written.clone();
         spell_out(&mut value);
         assert_eq!(

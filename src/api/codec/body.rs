@@ -73,9 +73,8 @@ impl<'a> Body<'a> {
     /// Decodes the body by a schema. Custom resources have no protobuf.
     pub fn decode(self, node: Node<'_>) -> Result<Decoded, BodyError> {
         let mut decoded = match self.form {
-            Form::Document(document) => {
-                schema::decode_document(document, node).map_err(|error| BodyError::WrongType(error.to_string()))?
-            }
+            Form::Document(document) => schema::decode_document(document, node)
+                .map_err(|error| BodyError::WrongType(error.to_string()))?,
             Form::Protobuf(envelope) => {
                 let Some(type_ref) = node.type_ref() else {
                     let text = "custom resources cannot be sent as protobuf".to_owned();
@@ -102,7 +101,10 @@ impl<'a> Body<'a> {
 }
 
 fn text<'b>(document: &'b Document<'_>, key: &str) -> &'b str {
-    document.get(key).and_then(Document::as_str).unwrap_or_default()
+    document
+        .get(key)
+        .and_then(Document::as_str)
+        .unwrap_or_default()
 }
 
 fn malformed(error: impl std::fmt::Display, bytes: &[u8]) -> BodyError {
@@ -150,7 +152,11 @@ fn summary(bytes: &[u8]) -> String {
         return "<empty>".to_owned();
     }
     let shown = &bytes[..bytes.len().min(SUMMARY_BYTES_MAX)];
-    let more = if bytes.len() > SUMMARY_BYTES_MAX { " ..." } else { "" };
+    let more = if bytes.len() > SUMMARY_BYTES_MAX {
+        " ..."
+    } else {
+        ""
+    };
     if bytes[0] == b'{' {
         return format!("{}{more}", String::from_utf8_lossy(shown));
     }
@@ -203,12 +209,16 @@ mod tests {
         let text = br#"{"kind":"Deployment","apiVersion":"apps/v1","spec":{"replicas":2}}"#;
         let body = Body::read(Encoding::Json, text).unwrap();
         assert_eq!((body.api_version(), body.kind()), ("apps/v1", "Deployment"));
-        assert_eq!(body.decode(deployment()).unwrap().tree["spec"], json!({"replicas": 2}));
+        assert_eq!(
+            body.decode(deployment()).unwrap().tree["spec"],
+            json!({"replicas": 2})
+        );
     }
 
     #[test]
     fn all_three_encodings_mean_the_same_object() {
-        let json = br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":"v"}}"#;
+        let json =
+            br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":"v"}}"#;
         let yaml = b"kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\ndata: {k: v}\n";
         let type_ref = schema::built_in("", "v1", "ConfigMap").unwrap();
         let protobuf = crate::protobuf::encode(json, type_ref, "v1", "ConfigMap").unwrap();
@@ -245,7 +255,10 @@ mod tests {
     #[test]
     fn repeated_yaml_keys_are_strict_errors() {
         let yaml = b"kind: Deployment\napiVersion: apps/v1\nspec:\n  replicas: 1\n  replicas: 2\n";
-        let decoded = Body::read(Encoding::Yaml, yaml).unwrap().decode(deployment()).unwrap();
+        let decoded = Body::read(Encoding::Yaml, yaml)
+            .unwrap()
+            .decode(deployment())
+            .unwrap();
         assert_eq!(
             decoded.strict_errors,
             ["yaml: unmarshal errors:\n  line 5: key \"replicas\" already set in map"]

@@ -109,7 +109,11 @@ impl Negotiated {
 
 /// Picks the encoding of an answer from an `Accept` header; an absent or empty header means the first encoding.
 /// Refuses with 406 when nothing offered is accepted.
-pub fn negotiate(accept: &str, encodings: &[Encoding], offers: Offers) -> Result<Negotiated, ApiError> {
+pub fn negotiate(
+    accept: &str,
+    encodings: &[Encoding],
+    offers: Offers,
+) -> Result<Negotiated, ApiError> {
     if accept.is_empty() {
         return Ok(Negotiated {
             encoding: encodings[0],
@@ -139,7 +143,11 @@ pub fn negotiate(accept: &str, encodings: &[Encoding], offers: Offers) -> Result
 }
 
 /// As [`negotiate`], for a watch; YAML has no stream.
-pub fn negotiate_watch(accept: &str, encodings: &[Encoding], offers: Offers) -> Result<Negotiated, ApiError> {
+pub fn negotiate_watch(
+    accept: &str,
+    encodings: &[Encoding],
+    offers: Offers,
+) -> Result<Negotiated, ApiError> {
     negotiate(accept, encodings, offers)
         .ok()
         .filter(|agreed| agreed.encoding != Encoding::Yaml)
@@ -261,7 +269,11 @@ impl Clause<'_> {
     }
 
     fn transform(&self, encoding: Encoding, offers: Offers) -> Option<Transform> {
-        let wanted = (self.parameter("g"), self.parameter("v"), self.parameter("as"));
+        let wanted = (
+            self.parameter("g"),
+            self.parameter("v"),
+            self.parameter("as"),
+        );
         if wanted == ("", "", "") {
             return Some(Transform::None);
         }
@@ -285,7 +297,9 @@ impl Clause<'_> {
                     // A table's cells are any JSON, which protobuf cannot carry.
                     "Table" if encoding != Encoding::Protobuf => Some(Transform::Table(version)),
                     "PartialObjectMetadata" => Some(Transform::PartialObjectMetadata(version)),
-                    "PartialObjectMetadataList" => Some(Transform::PartialObjectMetadataList(version)),
+                    "PartialObjectMetadataList" => {
+                        Some(Transform::PartialObjectMetadataList(version))
+                    }
                     _ => None,
                 }
             }
@@ -308,12 +322,19 @@ mod tests {
                       application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         let table = agreed(accept, Offers::TablesAndMetadata).unwrap();
         assert_eq!(table.transform, Transform::Table(MetaVersion::V1));
-        assert_eq!(agreed(accept, Offers::Objects).unwrap().transform, Transform::None);
+        assert_eq!(
+            agreed(accept, Offers::Objects).unwrap().transform,
+            Transform::None
+        );
     }
 
     #[test]
     fn a_table_alone_of_a_virtual_resource_is_not_acceptable() {
-        let refused = agreed("application/json;as=Table;v=v1;g=meta.k8s.io", Offers::Objects).unwrap_err();
+        let refused = agreed(
+            "application/json;as=Table;v=v1;g=meta.k8s.io",
+            Offers::Objects,
+        )
+        .unwrap_err();
         assert_eq!(refused.code, 406);
         assert_eq!(
             refused.message,
@@ -326,19 +347,28 @@ mod tests {
     fn quality_and_exactness_order_the_alternatives() {
         let protobuf = "application/vnd.kubernetes.protobuf";
         assert_eq!(
-            agreed(&format!("*/*,{protobuf}"), Offers::Objects).unwrap().encoding,
+            agreed(&format!("*/*,{protobuf}"), Offers::Objects)
+                .unwrap()
+                .encoding,
             Encoding::Protobuf
         );
         assert_eq!(
-            agreed("application/yaml;q=0.5,application/json;q=0.9", Offers::Objects)
-                .unwrap()
-                .encoding,
+            agreed(
+                "application/yaml;q=0.5,application/json;q=0.9",
+                Offers::Objects
+            )
+            .unwrap()
+            .encoding,
             Encoding::Json
         );
         assert_eq!(
-            negotiate(&format!("{protobuf},*/*"), CUSTOM_ENCODINGS, Offers::Objects)
-                .unwrap()
-                .encoding,
+            negotiate(
+                &format!("{protobuf},*/*"),
+                CUSTOM_ENCODINGS,
+                Offers::Objects
+            )
+            .unwrap()
+            .encoding,
             Encoding::Json
         );
     }

@@ -20,12 +20,17 @@ pub fn encode_stored(tree: &Value) -> Vec<u8> {
         out.push(b',');
     }
     out.extend_from_slice(b"\"metadata\":{");
-    let metadata = map.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let metadata = map
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     write_members(&mut out, metadata, |key| key != "resourceVersion");
     out.push(b'}');
     let start = out.len();
     out.push(b',');
-    write_members(&mut out, map, |key| !matches!(key, "kind" | "apiVersion" | "metadata"));
+    write_members(&mut out, map, |key| {
+        !matches!(key, "kind" | "apiVersion" | "metadata")
+    });
     if out.len() == start + 1 {
         out.pop();
     }
@@ -58,7 +63,9 @@ const METADATA: &[u8] = b"\"metadata\":{";
 
 /// Where the first member of `metadata` stands. Kinds and versions hold no quotes, so the first match is the one.
 fn metadata_start(stored: &[u8]) -> usize {
-    let at = stored.windows(METADATA.len()).position(|window| window == METADATA);
+    let at = stored
+        .windows(METADATA.len())
+        .position(|window| window == METADATA);
     at.expect("stored objects begin with kind, apiVersion and metadata") + METADATA.len()
 }
 
@@ -105,7 +112,12 @@ pub fn push_list_item(out: &mut Vec<u8>, stored: &[u8], revision: i64) {
 }
 
 /// Appends a `PartialObjectMetadata` of the stored object.
-pub fn push_partial_metadata(out: &mut Vec<u8>, stored: &[u8], revision: i64, version: MetaVersion) {
+pub fn push_partial_metadata(
+    out: &mut Vec<u8>,
+    stored: &[u8],
+    revision: i64,
+    version: MetaVersion,
+) {
     let start = metadata_start(stored);
     let end = start + object_length(&stored[start..]);
     let before = format!(
@@ -205,7 +217,12 @@ pub struct JsonList {
 }
 
 impl JsonList {
-    pub fn new(kind: &str, api_version: &str, metadata: &ListMetadata<'_>, items: ListItems) -> Self {
+    pub fn new(
+        kind: &str,
+        api_version: &str,
+        metadata: &ListMetadata<'_>,
+        items: ListItems,
+    ) -> Self {
         let head = format!(
             "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
             Value::from(kind),

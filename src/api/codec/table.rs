@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::splice::{ListMetadata, MetaVersion, push_partial_metadata, push_with_resource_version, write_json};
+use crate::splice::{
+    ListMetadata, MetaVersion, push_partial_metadata, push_with_resource_version, write_json,
+};
 
 /// One column of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,13 +133,21 @@ mod tests {
                 revision: 3,
                 ..ListMetadata::default()
             };
-            let mut table = Table::new(Some(std::slice::from_ref(&column)), &metadata, include, MetaVersion::V1);
+            let mut table = Table::new(
+                Some(std::slice::from_ref(&column)),
+                &metadata,
+                include,
+                MetaVersion::V1,
+            );
             table.push(&[json!("x")], stored, 2);
             let table: Value = serde_json::from_slice(&table.finish()).unwrap();
             assert_eq!(table["columnDefinitions"][0]["format"], "name");
             table["rows"].clone()
         };
-        assert_eq!(rows(IncludeObject::None), json!([{"cells": ["x"], "object": null}]));
+        assert_eq!(
+            rows(IncludeObject::None),
+            json!([{"cells": ["x"], "object": null}])
+        );
         assert_eq!(
             rows(IncludeObject::Metadata)[0]["object"],
             json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",

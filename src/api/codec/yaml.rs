@@ -36,7 +36,10 @@ impl YamlDocument {
 pub enum YamlError {
     #[error("yaml: {0}")]
     Syntax(String),
-    #[error("request body too large: limit is {} bytes", schema::BODY_SIZE_BYTES_MAX)]
+    #[error(
+        "request body too large: limit is {} bytes",
+        schema::BODY_SIZE_BYTES_MAX
+    )]
     TooLarge,
     #[error("yaml: invalid UTF-8")]
     InvalidUtf8,
@@ -75,7 +78,10 @@ pub fn parse_yaml(body: &[u8]) -> Result<YamlDocument, YamlError> {
 
 /// The commonest mistakes in the words of Go's reader, which clients see.
 fn go_words(text: &str) -> String {
-    let line = text.split("at line ").nth(1).and_then(|rest| rest.split(',').next());
+    let line = text
+        .split("at line ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
     let expected = if text.contains("unclosed bracket '['") {
         "',' or ']'"
     } else if text.contains("unclosed bracket '{'") {
@@ -94,7 +100,8 @@ const TOO_DEEP: &str = "nested too deep";
 /// Writes JSON bytes as YAML, for clients that ask for it.
 pub fn json_to_yaml(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let tree: Value = serde_json::from_slice(json)?;
-    let text = serde_saphyr::to_string(&tree).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
+    let text =
+        serde_saphyr::to_string(&tree).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
     Ok(text.into_bytes())
 }
 
@@ -109,9 +116,12 @@ impl Yaml {
     fn into_document(self, repeated: &mut Vec<String>) -> Document<'static> {
         match self {
             Self::Scalar(value) => value,
-            Self::Sequence(items) => {
-                Document::Array(items.into_iter().map(|item| item.into_document(repeated)).collect())
-            }
+            Self::Sequence(items) => Document::Array(
+                items
+                    .into_iter()
+                    .map(|item| item.into_document(repeated))
+                    .collect(),
+            ),
             Self::Mapping(members) => {
                 let mut seen = std::collections::HashSet::new();
                 let mut read = Vec::with_capacity(members.len());
@@ -189,7 +199,9 @@ impl<'de> Visitor<'de> for Node {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = input.next_element_seed(Self { depth: self.depth + 1 })? {
+        while let Some(item) = input.next_element_seed(Self {
+            depth: self.depth + 1,
+        })? {
             items.push(item);
         }
         Ok(Yaml::Sequence(items))
@@ -198,7 +210,9 @@ impl<'de> Visitor<'de> for Node {
     fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
         let mut members = Vec::new();
         while let Some(key) = input.next_key::<Spanned<Key>>()? {
-            let value = input.next_value_seed(Self { depth: self.depth + 1 })?;
+            let value = input.next_value_seed(Self {
+                depth: self.depth + 1,
+            })?;
             members.push((key.value.0, key.referenced.line(), value));
         }
         Ok(Yaml::Mapping(members))
@@ -258,7 +272,11 @@ mod tests {
     use serde_json::json;
 
     fn value(text: &str) -> Value {
-        parse_yaml(text.as_bytes()).unwrap().document.into_value().unwrap()
+        parse_yaml(text.as_bytes())
+            .unwrap()
+            .document
+            .into_value()
+            .unwrap()
     }
 
     #[test]
@@ -278,7 +296,10 @@ mod tests {
             "yaml: unmarshal errors:\n  line 4: key \"a\" already set in map\n  \
              line 5: key \"b\" already set in map"
         );
-        assert_eq!(read.document.into_value().unwrap(), json!({"spec": {"a": 3, "b": 4}}));
+        assert_eq!(
+            read.document.into_value().unwrap(),
+            json!({"spec": {"a": 3, "b": 4}})
+        );
     }
 
     #[test]
@@ -300,6 +321,9 @@ mod tests {
         let object = json!({"kind": "A", "metadata": {"name": "on", "labels": {"a": "1"}},
                             "items": [], "n": 1, "s": "a: b\n"});
         let yaml = json_to_yaml(object.to_string().as_bytes()).unwrap();
-        assert_eq!(parse_yaml(&yaml).unwrap().document.into_value().unwrap(), object);
+        assert_eq!(
+            parse_yaml(&yaml).unwrap().document.into_value().unwrap(),
+            object
+        );
     }
 }

@@ -62,7 +62,10 @@ impl FieldSet {
     pub(crate) fn difference(&self, other: &Self) -> Self {
         self.combine(other, &|mine, theirs| Branch {
             is_member: mine.is_member && !theirs.is_some_and(|theirs| theirs.is_member),
-            below: theirs.map_or_else(|| mine.below.clone(), |theirs| mine.below.difference(&theirs.below)),
+            below: theirs.map_or_else(
+                || mine.below.clone(),
+                |theirs| mine.below.difference(&theirs.below),
+            ),
         })
     }
 
@@ -130,7 +133,9 @@ impl FieldSet {
     pub(crate) fn to_json(&self) -> Value {
         let entries = self.0.iter().map(|(element, branch)| {
             let mut value = branch.below.to_json();
-            if let (true, false, Value::Object(map)) = (branch.is_member, branch.below.is_empty(), &mut value) {
+            if let (true, false, Value::Object(map)) =
+                (branch.is_member, branch.below.is_empty(), &mut value)
+            {
                 map.insert(".".to_owned(), Value::Object(Map::new()));
             }
             (element.clone(), value)
@@ -164,7 +169,10 @@ fn describe(element: &str) -> String {
         "i:" => format!("[{text}]"),
         _ => {
             let keys: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             format!("[{}]", keys.join(","))
         }
     }

@@ -72,7 +72,10 @@ impl Actor<'_> {
         let identity = ["apiVersion", "kind"]
             .into_iter()
             .map(|name| FieldSet::of_fields(&[name]));
-        let reset = self.reset_fields.iter().map(|name| FieldSet::of_fields(&[name]));
+        let reset = self
+            .reset_fields
+            .iter()
+            .map(|name| FieldSet::of_fields(&[name]));
         let mut metadata = FieldSet::of_fields(&["metadata"]);
         metadata = system
             .chain(identity)
@@ -120,16 +123,20 @@ fn nothing_written(node: Node<'_>) -> Map<String, Value> {
         Some(Value::Object(map)) => map,
         _ => Map::new(),
     };
-    nothing.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    nothing
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     nothing
 }
 
 /// A client may send managers of its own, or a list with nothing in it to forget all of them.
 fn managers_for_update(live: Option<&Object>, new: &Object) -> Managers {
-    let sent = new.metadata().and_then(|metadata| metadata.get("managedFields"));
-    let forgets = sent
-        .and_then(Value::as_array)
-        .is_some_and(|entries| entries.len() == 1 && entries[0].as_object().is_some_and(Map::is_empty));
+    let sent = new
+        .metadata()
+        .and_then(|metadata| metadata.get("managedFields"));
+    let forgets = sent.and_then(Value::as_array).is_some_and(|entries| {
+        entries.len() == 1 && entries[0].as_object().is_some_and(Map::is_empty)
+    });
     if forgets {
         return Managers::default();
     }
@@ -158,7 +165,9 @@ pub fn apply(
     }
     let managers_before = managers_for_apply(live, node, actor);
     let identity = actor.identity(Operation::Apply);
-    let last = managers_before.get(&identity).map(|manager| manager.fields.clone());
+    let last = managers_before
+        .get(&identity)
+        .map(|manager| manager.fields.clone());
     let fields = actor.ownable(&to_field_set(&configuration.0, node));
     let mut managers = managers_before.clone();
     managers.set(Manager {
@@ -175,12 +184,18 @@ pub fn apply(
     let changes = Comparison::between(&live.0, &merged, node);
     let written = actor.ownable(&changes.written());
     let mut conflicts = Conflicts::default();
-    for manager in managers.iter_mut().filter(|manager| manager.identity != identity) {
+    for manager in managers
+        .iter_mut()
+        .filter(|manager| manager.identity != identity)
+    {
         let lost = manager.fields.intersection(&written);
         if !lost.is_empty() && force == Force::No {
             conflicts.add(manager, &lost);
         }
-        manager.fields = manager.fields.difference(&lost).difference(&changes.removed);
+        manager.fields = manager
+            .fields
+            .difference(&lost)
+            .difference(&changes.removed);
     }
     if !conflicts.is_empty() {
         return Err(conflicts.into_error());
@@ -195,8 +210,15 @@ pub fn apply(
             .get(&identity)
             .map(|manager| manager.time.clone())
             .unwrap_or_default();
-        if let Some(fields) = managers.get(&identity).map(|manager| manager.fields.clone()) {
-            managers.set(Manager { identity, time, fields });
+        if let Some(fields) = managers
+            .get(&identity)
+            .map(|manager| manager.fields.clone())
+        {
+            managers.set(Manager {
+                identity,
+                time,
+                fields,
+            });
         }
     }
     let mut merged = Object(merged);

@@ -70,7 +70,11 @@ impl Managers {
 
     /// Replaces or adds a manager.
     pub(crate) fn set(&mut self, manager: Manager) {
-        match self.0.iter_mut().find(|present| present.identity == manager.identity) {
+        match self
+            .0
+            .iter_mut()
+            .find(|present| present.identity == manager.identity)
+        {
             Some(present) => *present = manager,
             None => self.0.push(manager),
         }
@@ -78,9 +82,9 @@ impl Managers {
 
     /// What all managers own together.
     pub(crate) fn all_fields(&self) -> FieldSet {
-        self.0
-            .iter()
-            .fold(FieldSet::default(), |all, manager| all.union(&manager.fields))
+        self.0.iter().fold(FieldSet::default(), |all, manager| {
+            all.union(&manager.fields)
+        })
     }
 
     pub(crate) fn drop_empty(&mut self) {
@@ -138,12 +142,20 @@ impl Managers {
             order(left).cmp(&order(right))
         });
         let entries: Vec<Value> = self.0.iter().map(write_entry).collect();
-        object.metadata_mut().insert("managedFields".into(), entries.into());
+        object
+            .metadata_mut()
+            .insert("managedFields".into(), entries.into());
     }
 }
 
 fn read_entry(entry: &Value) -> Option<Manager> {
-    let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        entry
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let operation = match text("operation").as_str() {
         "Apply" => Operation::Apply,
         "Update" => Operation::Update,

@@ -25,7 +25,8 @@ fn object(value: Value) -> Object {
 }
 
 fn applied(live: &Object, configuration: Value, manager: &str, force: Force) -> Object {
-    match apply(live, &object(configuration), node(), &actor(manager), force).expect("no conflict") {
+    match apply(live, &object(configuration), node(), &actor(manager), force).expect("no conflict")
+    {
         Applied::Changed(object) => object,
         Applied::Unchanged => live.clone(),
     }
@@ -45,8 +46,12 @@ fn fields_of(object: &Object, manager: &str) -> Value {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default();
-    let entry = entries.into_iter().find(|entry| entry["manager"] == manager);
-    entry.map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()
+    let entry = entries
+        .into_iter()
+        .find(|entry| entry["manager"] == manager);
+    entry
+        .map(|entry| entry["fieldsV1"].clone())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -78,15 +83,36 @@ fn what_an_applier_no_longer_says_goes_unless_another_owns_it() {
         "one",
         Force::No,
     );
-    let shared = applied(&first, configuration(json!({"paused": true})), "two", Force::No);
-    let second = applied(&shared, configuration(json!({"replicas": 3})), "one", Force::No);
-    assert_eq!(second.at(&["spec"]), Some(&json!({"replicas": 3, "paused": true})));
-    assert_eq!(fields_of(&second, "one"), json!({"f:spec": {"f:replicas": {}}}));
+    let shared = applied(
+        &first,
+        configuration(json!({"paused": true})),
+        "two",
+        Force::No,
+    );
+    let second = applied(
+        &shared,
+        configuration(json!({"replicas": 3})),
+        "one",
+        Force::No,
+    );
+    assert_eq!(
+        second.at(&["spec"]),
+        Some(&json!({"replicas": 3, "paused": true}))
+    );
+    assert_eq!(
+        fields_of(&second, "one"),
+        json!({"f:spec": {"f:replicas": {}}})
+    );
 }
 
 #[test]
 fn changing_what_another_owns_is_a_conflict_that_force_wins() {
-    let first = applied(&base(), configuration(json!({"replicas": 3})), "one", Force::No);
+    let first = applied(
+        &base(),
+        configuration(json!({"replicas": 3})),
+        "one",
+        Force::No,
+    );
     let error = apply(
         &first,
         &object(configuration(json!({"replicas": 4}))),
@@ -100,22 +126,40 @@ fn changing_what_another_owns_is_a_conflict_that_force_wins() {
         error.message,
         "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas"
     );
-    let forced = applied(&first, configuration(json!({"replicas": 4})), "two", Force::Yes);
+    let forced = applied(
+        &first,
+        configuration(json!({"replicas": 4})),
+        "two",
+        Force::Yes,
+    );
     assert_eq!(forced.at(&["spec", "replicas"]), Some(&json!(4)));
     assert_eq!(fields_of(&forced, "one"), Value::Null);
 }
 
 #[test]
 fn the_same_value_is_shared_and_no_conflict() {
-    let first = applied(&base(), configuration(json!({"replicas": 3})), "one", Force::No);
-    let second = applied(&first, configuration(json!({"replicas": 3})), "two", Force::No);
+    let first = applied(
+        &base(),
+        configuration(json!({"replicas": 3})),
+        "one",
+        Force::No,
+    );
+    let second = applied(
+        &first,
+        configuration(json!({"replicas": 3})),
+        "two",
+        Force::No,
+    );
     assert_eq!(fields_of(&second, "one"), fields_of(&second, "two"));
 }
 
 #[test]
 fn a_list_item_that_nobody_names_any_more_goes_with_its_defaults() {
     let containers = |names: &[&str]| {
-        let containers: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+        let containers: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "image": "i"}))
+            .collect();
         configuration(json!({"template": {"spec": {"containers": containers}}}))
     };
     let mut live = applied(&base(), containers(&["a", "b"]), "one", Force::No);
@@ -129,7 +173,12 @@ fn a_list_item_that_nobody_names_any_more_goes_with_its_defaults() {
 
 #[test]
 fn applying_the_same_again_changes_nothing() {
-    let first = applied(&base(), configuration(json!({"replicas": 3})), "one", Force::No);
+    let first = applied(
+        &base(),
+        configuration(json!({"replicas": 3})),
+        "one",
+        Force::No,
+    );
     let again = apply(
         &first,
         &object(configuration(json!({"replicas": 3}))),
@@ -152,5 +201,8 @@ fn an_update_takes_a_field_from_its_applier() {
     new.0["spec"]["replicas"] = json!(5);
     track(Some(&live), &mut new, node(), &actor("kubectl-edit"));
     assert_eq!(fields_of(&new, "one"), json!({"f:spec": {"f:paused": {}}}));
-    assert_eq!(fields_of(&new, "kubectl-edit"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(
+        fields_of(&new, "kubectl-edit"),
+        json!({"f:spec": {"f:replicas": {}}})
+    );
 }

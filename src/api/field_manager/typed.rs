@@ -31,7 +31,11 @@ fn grain<'a>(node: Option<Node<'a>>, value: &Value) -> Grain<'a> {
     match (node.kind(), value) {
         (NodeKind::Struct, Value::Object(_)) if !node.is_map_atomic() => Grain::Struct(node),
         (NodeKind::Map, Value::Object(_)) if !node.is_map_atomic() => Grain::Map(node.element()),
-        (NodeKind::Any, Value::Object(_)) if !node.is_built_in() && node.preserves_unknown_fields() => Grain::Map(None),
+        (NodeKind::Any, Value::Object(_))
+            if !node.is_built_in() && node.preserves_unknown_fields() =>
+        {
+            Grain::Map(None)
+        }
         (NodeKind::List, Value::Array(_)) => match node.list_type() {
             ListType::Map => Grain::Keyed(node, node.map_keys()),
             ListType::Set => Grain::Set,
@@ -59,7 +63,10 @@ fn keyed_element(list: Node<'_>, keys: &[&str], item: &Value) -> String {
     let node = list.element();
     let entries = keys.iter().filter_map(|key| {
         let value = item.get(*key).filter(|value| !value.is_null()).cloned();
-        let value = value.or_else(|| node.and_then(|node| node.field(key)).and_then(Node::default))?;
+        let value = value.or_else(|| {
+            node.and_then(|node| node.field(key))
+                .and_then(Node::default)
+        })?;
         Some(((*key).to_owned(), value))
     });
     format!("k:{}", Value::Object(entries.collect()))
@@ -72,7 +79,12 @@ pub(crate) fn to_field_set(object: &Map<String, Value>, node: Node<'_>) -> Field
     set
 }
 
-fn collect_fields(object: &Map<String, Value>, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect_fields(
+    object: &Map<String, Value>,
+    node: Option<Node<'_>>,
+    path: &mut Vec<String>,
+    set: &mut FieldSet,
+) {
     for (name, value) in object {
         path.push(field(name));
         let child = node.and_then(|node| field_node(node, name));
@@ -86,7 +98,9 @@ fn collect_fields(object: &Map<String, Value>, node: Option<Node<'_>>, path: &mu
 
 fn collect(value: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
     match (grain(node, value), value) {
-        (Grain::Struct(node), Value::Object(object)) => collect_fields(object, Some(node), path, set),
+        (Grain::Struct(node), Value::Object(object)) => {
+            collect_fields(object, Some(node), path, set)
+        }
         (Grain::Map(element), Value::Object(object)) => {
             for (key, value) in object {
                 path.push(field(key));
@@ -130,14 +144,26 @@ fn collect_paths_of_fields(
     for (name, value) in object {
         path.push(field(name));
         set.insert(path);
-        collect_paths(value, node.and_then(|node| field_node(node, name)), path, set);
+        collect_paths(
+            value,
+            node.and_then(|node| field_node(node, name)),
+            path,
+            set,
+        );
         path.pop();
     }
 }
 
-fn collect_paths(value: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect_paths(
+    value: &Value,
+    node: Option<Node<'_>>,
+    path: &mut Vec<String>,
+    set: &mut FieldSet,
+) {
     match (grain(node, value), value) {
-        (Grain::Struct(node), Value::Object(object)) => collect_paths_of_fields(object, Some(node), path, set),
+        (Grain::Struct(node), Value::Object(object)) => {
+            collect_paths_of_fields(object, Some(node), path, set)
+        }
         (Grain::Map(element), Value::Object(object)) => {
             for (key, value) in object {
                 path.push(field(key));
@@ -147,7 +173,10 @@ fn collect_paths(value: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, 
             }
         }
         (Grain::Keyed(list, keys), Value::Array(items)) => {
-            let names: Vec<String> = items.iter().map(|item| keyed_element(list, &keys, item)).collect();
+            let names: Vec<String> = items
+                .iter()
+                .map(|item| keyed_element(list, &keys, item))
+                .collect();
             for (item, name) in items.iter().zip(&names) {
                 path.push(name.clone());
                 set.insert(path);
@@ -179,7 +208,11 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    pub(crate) fn between(old: &Map<String, Value>, new: &Map<String, Value>, node: Node<'_>) -> Self {
+    pub(crate) fn between(
+        old: &Map<String, Value>,
+        new: &Map<String, Value>,
+        node: Node<'_>,
+    ) -> Self {
         let (before, after) = (to_path_set(old, node), to_path_set(new, node));
         let mut modified = FieldSet::default();
         collect_modified_fields(old, new, Some(node), &mut Vec::new(), &mut modified);
@@ -207,12 +240,24 @@ fn collect_modified_fields(
             continue;
         };
         path.push(field(name));
-        collect_modified(before, value, node.and_then(|node| field_node(node, name)), path, set);
+        collect_modified(
+            before,
+            value,
+            node.and_then(|node| field_node(node, name)),
+            path,
+            set,
+        );
         path.pop();
     }
 }
 
-fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect_modified(
+    old: &Value,
+    new: &Value,
+    node: Option<Node<'_>>,
+    path: &mut Vec<String>,
+    set: &mut FieldSet,
+) {
     match (grain(node, new), old, new) {
         (Grain::Struct(node), Value::Object(old), Value::Object(new)) => {
             collect_modified_fields(old, new, Some(node), path, set);
@@ -230,7 +275,9 @@ fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut
         (Grain::Keyed(list, keys), Value::Array(old), Value::Array(new)) => {
             for item in new {
                 let element = keyed_element(list, &keys, item);
-                let before = old.iter().find(|before| keyed_element(list, &keys, before) == element);
+                let before = old
+                    .iter()
+                    .find(|before| keyed_element(list, &keys, before) == element);
                 let Some(before) = before.filter(|before| *before != item) else {
                     continue;
                 };
@@ -239,19 +286,30 @@ fn collect_modified(old: &Value, new: &Value, node: Option<Node<'_>>, path: &mut
                 path.pop();
             }
         }
-        (Grain::Set | Grain::Keyed(..), Value::Null, Value::Array(items)) if items.is_empty() => set.insert(path),
+        (Grain::Set | Grain::Keyed(..), Value::Null, Value::Array(items)) if items.is_empty() => {
+            set.insert(path)
+        }
         // What was null had no members; that they are new is told elsewhere.
-        (Grain::Set, _, _) | (Grain::Struct(_) | Grain::Map(_) | Grain::Keyed(..), Value::Null, _) => {}
+        (Grain::Set, _, _)
+        | (Grain::Struct(_) | Grain::Map(_) | Grain::Keyed(..), Value::Null, _) => {}
         _ => set.insert(path),
     }
 }
 
 /// Merges an applied configuration into the live object: what it says wins, the rest stays.
-pub(crate) fn merge(live: &Map<String, Value>, applied: &Map<String, Value>, node: Node<'_>) -> Map<String, Value> {
+pub(crate) fn merge(
+    live: &Map<String, Value>,
+    applied: &Map<String, Value>,
+    node: Node<'_>,
+) -> Map<String, Value> {
     merge_fields(live, applied, Some(node))
 }
 
-fn merge_fields(live: &Map<String, Value>, applied: &Map<String, Value>, node: Option<Node<'_>>) -> Map<String, Value> {
+fn merge_fields(
+    live: &Map<String, Value>,
+    applied: &Map<String, Value>,
+    node: Option<Node<'_>>,
+) -> Map<String, Value> {
     let mut merged = live.clone();
     for (name, value) in applied {
         let child = node.and_then(|node| field_node(node, name));
@@ -272,9 +330,10 @@ fn merge_value(live: &Value, applied: &Value, node: Option<Node<'_>>) -> Value {
         (Grain::Map(element), Value::Object(live), Value::Object(applied)) => {
             let mut merged = live.clone();
             for (key, value) in applied {
-                let value = live
-                    .get(key)
-                    .map_or_else(|| value.clone(), |before| merge_value(before, value, element));
+                let value = live.get(key).map_or_else(
+                    || value.clone(),
+                    |before| merge_value(before, value, element),
+                );
                 merged.insert(key.clone(), value);
             }
             Value::Object(merged)
@@ -286,7 +345,9 @@ fn merge_value(live: &Value, applied: &Value, node: Option<Node<'_>>) -> Value {
             }))
         }
         (Grain::Set, Value::Array(live), Value::Array(applied)) => {
-            Value::Array(merge_items(live, applied, &value_element, &|_, item| item.clone()))
+            Value::Array(merge_items(live, applied, &value_element, &|_, item| {
+                item.clone()
+            }))
         }
         _ => applied.clone(),
     }
@@ -358,13 +419,20 @@ fn remove_below(value: &mut Value, unwanted: &FieldSet, node: Option<Node<'_>>) 
             }
             !unwanted.has_member(&name)
         }),
-        (Grain::Set, Value::Array(items)) => items.retain(|item| !unwanted.has_member(&value_element(item))),
+        (Grain::Set, Value::Array(items)) => {
+            items.retain(|item| !unwanted.has_member(&value_element(item)))
+        }
         _ => {}
     }
 }
 
 /// The part of `last` to take away: members that nobody owns now, and structs all of whose owned fields went.
-pub(crate) fn unowned(last: &FieldSet, owned: &FieldSet, object: &Map<String, Value>, node: Node<'_>) -> FieldSet {
+pub(crate) fn unowned(
+    last: &FieldSet,
+    owned: &FieldSet,
+    object: &Map<String, Value>,
+    node: Node<'_>,
+) -> FieldSet {
     let mut set = FieldSet::default();
     unowned_fields(last, owned, object, Some(node), &mut Vec::new(), &mut set);
     set
@@ -383,7 +451,11 @@ fn unowned_fields(
         visit_unowned(
             last,
             owned,
-            (&element, value, node.and_then(|node| field_node(node, name))),
+            (
+                &element,
+                value,
+                node.and_then(|node| field_node(node, name)),
+            ),
             path,
             set,
         );
@@ -410,18 +482,36 @@ fn visit_unowned(
             }
             (Grain::Map(inner), Value::Object(object)) => {
                 for (key, value) in object {
-                    visit_unowned(last_below, owned_below, (&field(key), value, inner), path, set);
+                    visit_unowned(
+                        last_below,
+                        owned_below,
+                        (&field(key), value, inner),
+                        path,
+                        set,
+                    );
                 }
             }
             (Grain::Keyed(list, keys), Value::Array(items)) => {
                 for item in items {
                     let name = keyed_element(list, &keys, item);
-                    visit_unowned(last_below, owned_below, (&name, item, list.element()), path, set);
+                    visit_unowned(
+                        last_below,
+                        owned_below,
+                        (&name, item, list.element()),
+                        path,
+                        set,
+                    );
                 }
             }
             (Grain::Set, Value::Array(items)) => {
                 for item in items {
-                    visit_unowned(last_below, owned_below, (&value_element(item), item, None), path, set);
+                    visit_unowned(
+                        last_below,
+                        owned_below,
+                        (&value_element(item), item, None),
+                        path,
+                        set,
+                    );
                 }
             }
             _ => {}

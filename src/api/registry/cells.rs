@@ -20,14 +20,18 @@ pub(crate) const LISTED_MAX: usize = 3;
 
 /// How long ago `time` was; `<unknown>` where it is missing.
 pub(crate) fn since(time: Option<&Time>, now: Timestamp) -> String {
-    time.filter(|time| is_set(time.0.as_second()))
-        .map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second())).map_or_else(
+        || UNKNOWN.to_owned(),
+        |time| elapsed(Timestamp::from_jiff(time.0), now),
+    )
 }
 
 /// As [`since`], of a time in microseconds.
 pub(crate) fn since_micro(time: Option<&MicroTime>, now: Timestamp) -> String {
-    time.filter(|time| is_set(time.0.as_second()))
-        .map_or_else(|| UNKNOWN.to_owned(), |time| elapsed(Timestamp::from_jiff(time.0), now))
+    time.filter(|time| is_set(time.0.as_second())).map_or_else(
+        || UNKNOWN.to_owned(),
+        |time| elapsed(Timestamp::from_jiff(time.0), now),
+    )
 }
 
 /// The time between two points, as `kubectl` writes it.
@@ -42,12 +46,17 @@ pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> String {
 
 /// `text`, or `fallback` for a missing or empty one.
 pub(crate) fn text_or(text: Option<&str>, fallback: &str) -> Value {
-    text.filter(|text| !text.is_empty()).unwrap_or(fallback).into()
+    text.filter(|text| !text.is_empty())
+        .unwrap_or(fallback)
+        .into()
 }
 
 /// Names of containers in one cell.
 pub(crate) fn container_names(containers: &[Container]) -> Value {
-    let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
+    let names: Vec<&str> = containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .collect();
     names.join(",").into()
 }
 
@@ -97,7 +106,9 @@ pub(crate) fn with_more(items: &[String]) -> Option<String> {
 }
 
 /// The sorted addresses of a load balancer.
-pub(crate) fn load_balancer<'a>(points: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>) -> String {
+pub(crate) fn load_balancer<'a>(
+    points: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
+) -> String {
     let mut addresses: Vec<&str> = points
         .filter_map(|(ip, hostname)| {
             ip.filter(|ip| !ip.is_empty())

@@ -11,7 +11,9 @@ type Table = BTreeMap<&'static str, BTreeMap<&'static str, std::borrow::Cow<'sta
 /// The text for a column of `resource` (`deployments.apps`); empty if there is none.
 pub(crate) fn find(resource: &str, column: &str) -> String {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    let table = TABLE.get_or_init(|| serde_json::from_str(DESCRIPTIONS).expect("the table is valid, a test reads it"));
+    let table = TABLE.get_or_init(|| {
+        serde_json::from_str(DESCRIPTIONS).expect("the table is valid, a test reads it")
+    });
     let of = |resource: &str| table.get(resource).and_then(|columns| columns.get(column));
     of(resource)
         .or_else(|| of("*"))

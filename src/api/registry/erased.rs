@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use apimachinery::{FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object, zero_times};
+use apimachinery::{
+    FieldErrors, GroupResource, GroupVersionKind, GroupVersionResource, NameRule, Object,
+    zero_times,
+};
 use env::Timestamp;
 use schema::Node;
 use serde::de::DeserializeOwned;
@@ -14,8 +17,8 @@ use serde_json::{Map, Value};
 
 use crate::column_descriptions;
 use crate::strategy::{
-    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata, StatusOnCreate, Strategy,
-    Subresource, Verbs,
+    DefaultCascade, DeleteAnswer, Generation, Permission, Retention, StatusMetadata,
+    StatusOnCreate, Strategy, Subresource, Verbs,
 };
 
 type Text = Cow<'static, str>;
@@ -92,7 +95,10 @@ impl Description {
     pub fn is_selectable(&self, field: &str) -> bool {
         field == "metadata.name"
             || (field == "metadata.namespace" && self.is_namespaced())
-            || self.selectable_fields.iter().any(|selectable| selectable.name == field)
+            || self
+                .selectable_fields
+                .iter()
+                .any(|selectable| selectable.name == field)
     }
 }
 
@@ -152,7 +158,10 @@ pub trait Resource: Debug + Send + Sync {
     fn to_stored(&self, _object: &mut Object) {}
 
     /// From the stored version to the served one.
-    #[expect(clippy::wrong_self_convention, reason = "the stored form is converted, not this")]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the stored form is converted, not this"
+    )]
     fn from_stored(&self, _object: &mut Object) {}
 
     fn columns(&self) -> Vec<ColumnDefinition>;
@@ -250,7 +259,10 @@ fn write_back<S: Strategy>(object: &mut Object, before: &S::Kind, after: &S::Kin
     }
 }
 
-fn change<S: Strategy>(object: &mut Object, hook: impl FnOnce(&mut S::Kind) -> Verdict) -> Result<Verdict, HookError> {
+fn change<S: Strategy>(
+    object: &mut Object,
+    hook: impl FnOnce(&mut S::Kind) -> Verdict,
+) -> Result<Verdict, HookError> {
     let before = read::<S>(object)?;
     let mut after = before.clone();
     let verdict = hook(&mut after);
@@ -342,7 +354,8 @@ where
         object: &Object,
         old: &Object,
     ) -> Result<Verdict, HookError> {
-        let errors = S::validate_subresource_update(subresource, &read::<S>(object)?, &read::<S>(old)?);
+        let errors =
+            S::validate_subresource_update(subresource, &read::<S>(object)?, &read::<S>(old)?);
         Ok(Verdict {
             errors,
             warnings: Vec::new(),
@@ -363,7 +376,11 @@ where
     fn to_stored(&self, object: &mut Object) {
         if let Some(stored) = S::STORED_AS {
             (stored.to_stored)(object);
-            object.set_group_version_kind(&GroupVersionKind::new(stored.group, stored.version, stored.kind));
+            object.set_group_version_kind(&GroupVersionKind::new(
+                stored.group,
+                stored.version,
+                stored.kind,
+            ));
         }
     }
 
@@ -383,7 +400,15 @@ where
         }
         S::COLUMNS
             .iter()
-            .map(|column| definition(&resource, column.name, column.kind, column.format, column.priority))
+            .map(|column| {
+                definition(
+                    &resource,
+                    column.name,
+                    column.kind,
+                    column.format,
+                    column.priority,
+                )
+            })
             .collect()
     }
 
@@ -406,7 +431,10 @@ where
                 crate::metadata_columns::created_at(metadata),
             ]);
         }
-        Ok(S::COLUMNS.iter().map(|column| (column.cell)(&object, now)).collect())
+        Ok(S::COLUMNS
+            .iter()
+            .map(|column| (column.cell)(&object, now))
+            .collect())
     }
 }
 

@@ -33,13 +33,13 @@ pub mod scheduling;
 pub mod storage;
 
 pub use erased::{
-    ColumnDefinition, Description, HookError, Resource, ResourceHandle, ScalePaths, Scope, SelectablePath, Verdict,
-    empty_object,
+    ColumnDefinition, Description, HookError, Resource, ResourceHandle, ScalePaths, Scope,
+    SelectablePath, Verdict, empty_object,
 };
 pub use metadata_columns::human_duration;
 pub use strategy::{
-    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField, StatusMetadata,
-    StatusOnCreate, StoredAs, Strategy, Subresource, Verbs,
+    Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField,
+    StatusMetadata, StatusOnCreate, StoredAs, Strategy, Subresource, Verbs,
 };
 pub use table::RESOURCES;
 

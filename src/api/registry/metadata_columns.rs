@@ -7,7 +7,11 @@ use serde_json::Value;
 /// How long an object has lived, as `kubectl` writes it: `5m`, `3d4h`.
 pub(crate) fn age(metadata: &ObjectMeta, now: Timestamp) -> Value {
     match &metadata.creation_timestamp {
-        Some(created) => human_duration(now.saturating_since(Timestamp::from_jiff(created.0)).as_secs()).into(),
+        Some(created) => human_duration(
+            now.saturating_since(Timestamp::from_jiff(created.0))
+                .as_secs(),
+        )
+        .into(),
         None => "<unknown>".into(),
     }
 }

@@ -67,7 +67,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         FieldErrors::none()
     }
     /// For writes to a part of the object that is no status. The object is the old one but for that part.
-    fn validate_subresource_update(_subresource: Subresource, _object: &Self::Kind, _old: &Self::Kind) -> FieldErrors {
+    fn validate_subresource_update(
+        _subresource: Subresource,
+        _object: &Self::Kind,
+        _old: &Self::Kind,
+    ) -> FieldErrors {
         FieldErrors::none()
     }
     fn warnings(_object: &Self::Kind) -> Vec<String> {
@@ -110,7 +114,9 @@ impl Verbs {
                 "update",
                 "watch",
             ],
-            Self::AllButDeleteCollection => &["create", "delete", "get", "list", "patch", "update", "watch"],
+            Self::AllButDeleteCollection => &[
+                "create", "delete", "get", "list", "patch", "update", "watch",
+            ],
             Self::Create => &["create"],
             Self::GetAndList => &["get", "list"],
         }
@@ -167,9 +173,11 @@ impl Subresource {
     /// The verbs, sorted, as discovery lists them.
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Self::Status | Self::Scale | Self::Approval | Self::EphemeralContainers | Self::Resize => {
-                &["get", "patch", "update"]
-            }
+            Self::Status
+            | Self::Scale
+            | Self::Approval
+            | Self::EphemeralContainers
+            | Self::Resize => &["get", "patch", "update"],
             Self::Finalize => &["update"],
             Self::Log => &["get"],
             Self::Attach | Self::Exec | Self::PortForward => &["create", "get"],
@@ -271,7 +279,11 @@ impl SelectableField {
         }
     }
 
-    pub const fn with_fallback(name: &'static str, path: &'static [&'static str], fallback: &'static str) -> Self {
+    pub const fn with_fallback(
+        name: &'static str,
+        path: &'static [&'static str],
+        fallback: &'static str,
+    ) -> Self {
         Self {
             name,
             paths: path,

@@ -2,9 +2,9 @@
 
 use crate::erased::Resource;
 use crate::{
-    admissionregistration, apiextensions, apiregistration, apps, authentication, authorization, autoscaling, batch,
-    certificates, coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource,
-    scheduling, storage,
+    admissionregistration, apiextensions, apiregistration, apps, authentication, authorization,
+    autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol,
+    networking, node, policy, rbac, resource, scheduling, storage,
 };
 
 /// Every built-in kind. The order is that of discovery within a group version.

@@ -69,7 +69,9 @@ fn hooks_accept_an_object_with_nothing_but_a_name_and_leave_its_name_alone() {
 fn a_row_has_a_cell_for_every_column() {
     for resource in RESOURCES {
         let kind = resource.description().kind;
-        let text = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": {"name": "a"}}).to_string();
+        let text =
+            json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": {"name": "a"}})
+                .to_string();
         let row = resource
             .row(text.as_bytes(), env::Timestamp::UNIX_EPOCH)
             .expect("a row");
@@ -99,7 +101,12 @@ fn tables_have_the_heads_of_upstream() {
         let ours: Vec<String> = resource
             .columns()
             .iter()
-            .map(|column| format!("{},{},{},{}", column.name, column.kind, column.format, column.priority))
+            .map(|column| {
+                format!(
+                    "{},{},{},{}",
+                    column.name, column.kind, column.format, column.priority
+                )
+            })
             .collect();
         assert_eq!(ours.join(" | "), heads, "{path}");
     }

@@ -40,7 +40,9 @@ pub fn forget_empty_lists(tree: &mut Value, node: Node<'_>) {
         }
         Value::Array(items) => {
             if let Some(element) = node.element() {
-                items.iter_mut().for_each(|item| forget_empty_lists(item, element));
+                items
+                    .iter_mut()
+                    .for_each(|item| forget_empty_lists(item, element));
             }
         }
         _ => {}
@@ -124,7 +126,10 @@ fn is_empty(value: &Value, shape: ShapeRef) -> bool {
         (Shape::Int32 | Shape::Int64 | Shape::Float64, value) => value.as_f64() == Some(0.0),
         (Shape::List(_) | Shape::ListMessage(_), Value::Array(items)) => items.is_empty(),
         (Shape::Map(_), Value::Object(map)) => map.is_empty(),
-        (Shape::List(_) | Shape::ListMessage(_) | Shape::Map(_) | Shape::Bytes | Shape::Any, Value::Null) => true,
+        (
+            Shape::List(_) | Shape::ListMessage(_) | Shape::Map(_) | Shape::Bytes | Shape::Any,
+            Value::Null,
+        ) => true,
         _ => false,
     }
 }
@@ -185,7 +190,9 @@ fn scalar(value: &mut Value, shape: Shape) {
     let canonical = match shape {
         Shape::Quantity => canonical_quantity(text).ok(),
         Shape::Time => UnixTime::parse(text).ok().map(UnixTime::to_seconds_text),
-        Shape::MicroTime => UnixTime::parse_micro(text).ok().map(UnixTime::to_micros_text),
+        Shape::MicroTime => UnixTime::parse_micro(text)
+            .ok()
+            .map(UnixTime::to_micros_text),
         Shape::Duration => parse_duration(text).ok().map(format_duration),
         _ => None,
     };

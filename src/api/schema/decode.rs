@@ -88,9 +88,13 @@ impl Decoder {
     fn shaped(&mut self, document: Document<'_>, shape: ShapeRef) -> Result<Value, DecodeError> {
         match shape.shape() {
             Shape::Struct(type_ref) => self.structure(document, type_ref, shape.go_name()),
-            Shape::List(element) | Shape::ListMessage(element) => self.list(document, shape, element),
+            Shape::List(element) | Shape::ListMessage(element) => {
+                self.list(document, shape, element)
+            }
             Shape::Map(element) => self.map(document, shape, element),
-            Shape::RawExtension | Shape::FieldsV1 | Shape::Json | Shape::Any => self.anything(document),
+            Shape::RawExtension | Shape::FieldsV1 | Shape::Json | Shape::Any => {
+                self.anything(document)
+            }
             Shape::SchemaOrBool(_) | Shape::SchemaOrArray(_) | Shape::SchemaOrStrings(_) => {
                 self.schema_union(document, shape.shape())
             }
@@ -98,7 +102,12 @@ impl Decoder {
         }
     }
 
-    fn structure(&mut self, document: Document<'_>, type_ref: TypeRef, go_name: &str) -> Result<Value, DecodeError> {
+    fn structure(
+        &mut self,
+        document: Document<'_>,
+        type_ref: TypeRef,
+        go_name: &str,
+    ) -> Result<Value, DecodeError> {
         let members = match document {
             Document::Object(members) => members,
             Document::Null => return Ok(Value::Null),
@@ -124,7 +133,12 @@ impl Decoder {
         Ok(Value::Object(tree))
     }
 
-    fn list(&mut self, document: Document<'_>, shape: ShapeRef, element: ShapeRef) -> Result<Value, DecodeError> {
+    fn list(
+        &mut self,
+        document: Document<'_>,
+        shape: ShapeRef,
+        element: ShapeRef,
+    ) -> Result<Value, DecodeError> {
         let items = match document {
             Document::Array(items) => items,
             Document::Null => return Ok(Value::Null),
@@ -133,12 +147,21 @@ impl Decoder {
         let mut read = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let value = self.at_index(index, |this| this.shaped(item, element))?;
-            read.push(if value.is_null() { zero(element) } else { value });
+            read.push(if value.is_null() {
+                zero(element)
+            } else {
+                value
+            });
         }
         Ok(Value::Array(read))
     }
 
-    fn map(&mut self, document: Document<'_>, shape: ShapeRef, element: ShapeRef) -> Result<Value, DecodeError> {
+    fn map(
+        &mut self,
+        document: Document<'_>,
+        shape: ShapeRef,
+        element: ShapeRef,
+    ) -> Result<Value, DecodeError> {
         let members = match document {
             Document::Object(members) => members,
             Document::Null => return Ok(Value::Null),
@@ -150,7 +173,14 @@ impl Decoder {
                 self.strict("duplicate field", &key);
             }
             let value = self.inside(&key, |this| this.shaped(value, element))?;
-            read.insert(key.into_owned(), if value.is_null() { zero(element) } else { value });
+            read.insert(
+                key.into_owned(),
+                if value.is_null() {
+                    zero(element)
+                } else {
+                    value
+                },
+            );
         }
         Ok(Value::Object(read))
     }
@@ -203,7 +233,9 @@ impl Decoder {
                     let child = node.child(&key);
                     let value = self.inside(&key, |this| match child {
                         Some(Node::Type(metadata)) => this.metadata(value, metadata),
-                        Some(custom @ (Node::Custom(_) | Node::CustomResource(_))) => this.custom(value, custom),
+                        Some(custom @ (Node::Custom(_) | Node::CustomResource(_))) => {
+                            this.custom(value, custom)
+                        }
                         _ => this.free(value),
                     })?;
                     read.insert(key.into_owned(), value);
@@ -223,7 +255,11 @@ impl Decoder {
     }
 
     /// The metadata of a custom or embedded resource is of a built-in type; its type errors name no outer field.
-    fn metadata(&mut self, document: Document<'_>, type_ref: TypeRef) -> Result<Value, DecodeError> {
+    fn metadata(
+        &mut self,
+        document: Document<'_>,
+        type_ref: TypeRef,
+    ) -> Result<Value, DecodeError> {
         let fields = std::mem::take(&mut self.fields);
         let read = self.structure(document, type_ref, "v1.ObjectMeta");
         self.fields = fields;
@@ -231,7 +267,9 @@ impl Decoder {
     }
 
     fn schema_union(&mut self, document: Document<'_>, shape: Shape) -> Result<Value, DecodeError> {
-        let (Shape::SchemaOrBool(schema) | Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema)) = shape
+        let (Shape::SchemaOrBool(schema)
+        | Shape::SchemaOrArray(schema)
+        | Shape::SchemaOrStrings(schema)) = shape
         else {
             return self.anything(document);
         };
@@ -246,7 +284,9 @@ impl Decoder {
                 .collect::<Result<_, _>>()
                 .map(Value::Array),
             (array @ Document::Array(_), Shape::SchemaOrStrings(_)) => self.free(array),
-            (_, Shape::SchemaOrBool(_)) => Err(DecodeError::Type("boolean or JSON schema expected".to_owned())),
+            (_, Shape::SchemaOrBool(_)) => Err(DecodeError::Type(
+                "boolean or JSON schema expected".to_owned(),
+            )),
             // Upstream reads anything else as nothing.
             _ => Ok(Value::Null),
         };
@@ -254,26 +294,37 @@ impl Decoder {
         read
     }
 
-    fn scalar(&self, document: Document<'_>, shape: Shape, go_name: &str) -> Result<Value, DecodeError> {
+    fn scalar(
+        &self,
+        document: Document<'_>,
+        shape: Shape,
+        go_name: &str,
+    ) -> Result<Value, DecodeError> {
         if document == Document::Null {
             return Ok(Value::Null);
         }
         match (shape, document) {
             (Shape::Quantity, document) => quantity(document),
-            (Shape::String | Shape::IntOrString, Document::String(text)) => Ok(Value::String(text.into_owned())),
+            (Shape::String | Shape::IntOrString, Document::String(text)) => {
+                Ok(Value::String(text.into_owned()))
+            }
             (Shape::Bool, Document::Bool(value)) => Ok(Value::Bool(value)),
             (Shape::Bytes, Document::String(text)) => bytes(&text),
             (Shape::Bytes, Document::Array(items)) => self.byte_list(items),
             (Shape::Int32 | Shape::Int64 | Shape::Float64, Document::Number(literal)) => {
                 self.number(&literal, shape, go_name)
             }
-            (Shape::IntOrString, Document::Number(literal)) => self.number(&literal, Shape::Int32, "int32"),
+            (Shape::IntOrString, Document::Number(literal)) => {
+                self.number(&literal, Shape::Int32, "int32")
+            }
             (Shape::IntOrString, other) => Err(self.mismatch(other.sort(), "int32")),
             (Shape::Time | Shape::MicroTime | Shape::Duration, Document::String(text)) => {
                 time(&text, shape)?;
                 Ok(Value::String(text.into_owned()))
             }
-            (Shape::Time | Shape::MicroTime | Shape::Duration, other) => Err(self.mismatch(other.sort(), "string")),
+            (Shape::Time | Shape::MicroTime | Shape::Duration, other) => {
+                Err(self.mismatch(other.sort(), "string"))
+            }
             (_, other) => Err(self.mismatch(other.sort(), go_name)),
         }
     }
@@ -380,8 +431,11 @@ fn bytes(text: &str) -> Result<Value, DecodeError> {
     };
     STANDARD.decode(joined.as_bytes()).map_err(|error| {
         let offset = match error {
-            base64::DecodeError::InvalidByte(offset, _) | base64::DecodeError::InvalidLastSymbol(offset, _) => offset,
-            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => joined.len() / 4 * 4,
+            base64::DecodeError::InvalidByte(offset, _)
+            | base64::DecodeError::InvalidLastSymbol(offset, _) => offset,
+            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                joined.len() / 4 * 4
+            }
         };
         DecodeError::Type(format!("illegal base64 data at input byte {offset}"))
     })?;
@@ -406,7 +460,10 @@ mod tests {
 
     fn decode(kind: &str, text: &str) -> Result<Decoded, DecodeError> {
         let (group, kind) = kind.split_once('/').unwrap_or(("", kind));
-        decode_json(text.as_bytes(), Node::Type(built_in(group, "v1", kind).unwrap()))
+        decode_json(
+            text.as_bytes(),
+            Node::Type(built_in(group, "v1", kind).unwrap()),
+        )
     }
 
     fn type_error(kind: &str, text: &str) -> String {
@@ -479,15 +536,23 @@ mod tests {
         .unwrap();
         assert_eq!(
             decoded.strict_errors,
-            ["unknown field \"metadata.foo\"", "duplicate field \"spec.x\""]
+            [
+                "unknown field \"metadata.foo\"",
+                "duplicate field \"spec.x\""
+            ]
         );
-        assert_eq!(decoded.tree, json!({"metadata":{"name":"a"},"spec":{"x":2}}));
+        assert_eq!(
+            decoded.tree,
+            json!({"metadata":{"name":"a"},"spec":{"x":2}})
+        );
     }
 
     #[test]
     fn broken_quantities_and_base64_are_refused() {
         let text = r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"1x"}}}]}}"#;
-        assert!(type_error("Pod", text).starts_with("quantities must match the regular expression"));
+        assert!(
+            type_error("Pod", text).starts_with("quantities must match the regular expression")
+        );
         assert_eq!(
             type_error("Secret", r#"{"data":{"a":"no base64"}}"#),
             "illegal base64 data at input byte 2"

@@ -14,7 +14,10 @@ pub fn apply_defaults(value: &mut Value, schema: &Structural) {
                 let Some(default) = &property.default else {
                     continue;
                 };
-                if map.get(key).is_none_or(|value| value.is_null() && !property.nullable) {
+                if map
+                    .get(key)
+                    .is_none_or(|value| value.is_null() && !property.nullable)
+                {
                     map.insert(key.clone(), default.clone());
                 }
             }

@@ -20,7 +20,9 @@ impl Descriptions {
             return None;
         }
         let mut text = Vec::new();
-        flate2::read::GzDecoder::new(BLOB).read_to_end(&mut text).ok()?;
+        flate2::read::GzDecoder::new(BLOB)
+            .read_to_end(&mut text)
+            .ok()?;
         serde_json::from_slice(&text).ok().map(Self)
     }
 

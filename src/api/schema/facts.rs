@@ -40,7 +40,9 @@ const fn u32_at(at: usize) -> u32 {
 }
 
 // A blob of another layout would be read as nonsense, so it does not compile.
-const _: () = assert!(BLOB[0] == MAGIC[0] && BLOB[1] == MAGIC[1] && BLOB[2] == MAGIC[2] && BLOB[3] == MAGIC[3]);
+const _: () = assert!(
+    BLOB[0] == MAGIC[0] && BLOB[1] == MAGIC[1] && BLOB[2] == MAGIC[2] && BLOB[3] == MAGIC[3]
+);
 const _: () = assert!(u32_at(4) == FORMAT_VERSION);
 
 const fn count(table: Table) -> usize {
@@ -192,7 +194,11 @@ impl TypeRef {
     }
 
     /// As [`Self::field`], and adds the Go names of the embedded structs that the field is reached through.
-    pub(crate) fn field_through(self, json_name: &str, embedded: &mut Vec<&'static str>) -> Option<FieldRef> {
+    pub(crate) fn field_through(
+        self,
+        json_name: &str,
+        embedded: &mut Vec<&'static str>,
+    ) -> Option<FieldRef> {
         let own = |field: &FieldRef| bytes_at(field.at()) == json_name.as_bytes();
         if let Some(field) = self.declared_fields().find(own) {
             return Some(field).filter(|field| !field.is_inline());
@@ -215,7 +221,11 @@ impl TypeRef {
 
     fn extra(self, key: Extra) -> Option<&'static str> {
         let at = self.at();
-        extra(usize::from(u16_at(at + 12)), usize::from(u16_at(at + 14)), key)
+        extra(
+            usize::from(u16_at(at + 12)),
+            usize::from(u16_at(at + 14)),
+            key,
+        )
     }
 }
 
@@ -246,7 +256,8 @@ impl Iterator for Fields {
             *left -= 1;
             match field.shape().struct_type() {
                 Some(inner) if field.is_inline() => {
-                    self.stack.push((u16_at(inner.at() + 8), u16_at(inner.at() + 10)));
+                    self.stack
+                        .push((u16_at(inner.at() + 8), u16_at(inner.at() + 10)));
                 }
                 _ => return Some(field),
             }
@@ -393,7 +404,12 @@ impl FieldRef {
 
 impl fmt::Debug for FieldRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.json_name(), self.shape().go_name())
+        write!(
+            formatter,
+            "{}: {}",
+            self.json_name(),
+            self.shape().go_name()
+        )
     }
 }
 
@@ -517,7 +533,9 @@ impl ShapeRef {
     /// The shape of the elements of a list or map.
     pub fn element(self) -> Option<Self> {
         match self.shape() {
-            Shape::List(element) | Shape::Map(element) | Shape::ListMessage(element) => Some(element),
+            Shape::List(element) | Shape::Map(element) | Shape::ListMessage(element) => {
+                Some(element)
+            }
             _ => None,
         }
     }
@@ -581,7 +599,11 @@ mod tests {
             for field in type_ref.declared_fields() {
                 assert_eq!(field.is_inline(), field.json_name().is_empty());
                 assert!(!field.shape().go_name().is_empty());
-                let _ = (field.shape().shape(), field.default_json(), field.enum_values().count());
+                let _ = (
+                    field.shape().shape(),
+                    field.default_json(),
+                    field.enum_values().count(),
+                );
             }
         }
     }

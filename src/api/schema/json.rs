@@ -32,7 +32,11 @@ impl<'a> Document<'a> {
         if text.len() > BODY_SIZE_BYTES_MAX {
             return Err(SyntaxError::TooLarge);
         }
-        let mut parser = Parser { text, at: 0, depth: 0 };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            depth: 0,
+        };
         let value = parser.value("looking for beginning of value")?;
         parser.skip_space();
         match parser.peek() {
@@ -79,7 +83,12 @@ impl<'a> Document<'a> {
             Self::Bool(value) => Value::Bool(value),
             Self::Number(literal) => Value::Number(number(&literal)?),
             Self::String(text) => Value::String(text.into_owned()),
-            Self::Array(items) => Value::Array(items.into_iter().map(Self::into_value).collect::<Option<_>>()?),
+            Self::Array(items) => Value::Array(
+                items
+                    .into_iter()
+                    .map(Self::into_value)
+                    .collect::<Option<_>>()?,
+            ),
             Self::Object(members) => {
                 let mut map = Map::new();
                 for (key, value) in members {
@@ -117,7 +126,10 @@ pub(crate) fn number(literal: &str) -> Option<Number> {
     if let Ok(integer) = literal.parse::<i64>() {
         return Some(integer.into());
     }
-    let float = literal.parse::<f64>().ok().filter(|float| float.is_finite())?;
+    let float = literal
+        .parse::<f64>()
+        .ok()
+        .filter(|float| float.is_finite())?;
     if float.fract() == 0.0 && float.abs() <= EXACT_MAX {
         return Some((float as i64).into());
     }
@@ -157,7 +169,9 @@ impl<'a> Parser<'a> {
     fn unexpected(&self, place: &str) -> SyntaxError {
         match self.peek() {
             None => SyntaxError::UnexpectedEnd,
-            Some(byte) => SyntaxError::Syntax(format!("invalid character {} {place}", quoted(byte))),
+            Some(byte) => {
+                SyntaxError::Syntax(format!("invalid character {} {place}", quoted(byte)))
+            }
         }
     }
 
@@ -402,8 +416,14 @@ mod tests {
         );
         assert_eq!(error("[1 2]"), "invalid character '2' after array element");
         assert_eq!(error("{} x"), "invalid character 'x' after top-level value");
-        assert_eq!(error("nul!"), "invalid character '!' in literal null (expecting 'l')");
-        assert_eq!(error("\"a\nb\""), r"invalid character '\n' in string literal");
+        assert_eq!(
+            error("nul!"),
+            "invalid character '!' in literal null (expecting 'l')"
+        );
+        assert_eq!(
+            error("\"a\nb\""),
+            r"invalid character '\n' in string literal"
+        );
     }
 
     #[test]

@@ -21,13 +21,15 @@ mod validate;
 
 pub use canonical::{canonicalise, forget_empty_lists, zero_value};
 pub use decode::{
-    DecodeError, Decoded, STRICT_ERRORS_MAX, decode_check, decode_document, decode_json, strict_decoding_error,
+    DecodeError, Decoded, STRICT_ERRORS_MAX, decode_check, decode_document, decode_json,
+    strict_decoding_error,
 };
 pub use defaults::apply_defaults;
 pub use definition::validate_definition;
 pub use descriptions::Descriptions;
 pub use facts::{
-    BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds, type_named,
+    BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds,
+    type_named,
 };
 pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError};
 pub use node::{Node, NodeKind, object_meta};
@@ -35,6 +37,8 @@ pub use pattern::Pattern;
 pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};
 pub use quantity::canonical_quantity;
 pub use strategic_merge::strategic_merge;
-pub use structural::{AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation};
+pub use structural::{
+    AdditionalProperties, SCHEMA_DEPTH_MAX, Structural, StructuralError, StructuralType, Validation,
+};
 pub use time::{UnixTime, ZERO_TIME_SECONDS, format_duration, parse_duration};
 pub use validate::{validate, validate_list_types, validate_update};

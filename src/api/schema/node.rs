@@ -36,10 +36,12 @@ pub enum NodeKind {
     Any,
 }
 
-static OBJECT_META: LazyLock<TypeRef> =
-    LazyLock::new(|| type_named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("every object has it"));
+static OBJECT_META: LazyLock<TypeRef> = LazyLock::new(|| {
+    type_named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("every object has it")
+});
 
-static TEXT: LazyLock<FieldRef> = LazyLock::new(|| OBJECT_META.field("name").expect("a name is a plain string"));
+static TEXT: LazyLock<FieldRef> =
+    LazyLock::new(|| OBJECT_META.field("name").expect("a name is a plain string"));
 
 /// The type of `metadata`.
 pub fn object_meta() -> TypeRef {
@@ -206,7 +208,9 @@ fn shape_kind(shape: Shape) -> NodeKind {
         Shape::List(_) | Shape::ListMessage(_) => NodeKind::List,
         Shape::Map(_) => NodeKind::Map,
         Shape::RawExtension | Shape::FieldsV1 | Shape::Json | Shape::Any => NodeKind::Any,
-        Shape::SchemaOrBool(_) | Shape::SchemaOrArray(_) | Shape::SchemaOrStrings(_) => NodeKind::Any,
+        Shape::SchemaOrBool(_) | Shape::SchemaOrArray(_) | Shape::SchemaOrStrings(_) => {
+            NodeKind::Any
+        }
         scalar => NodeKind::Scalar(scalar),
     }
 }

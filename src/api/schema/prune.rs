@@ -43,7 +43,9 @@ pub fn prune_non_nullable_nulls(value: &mut Value, schema: &Structural) {
                 }
                 match (schema.properties.get(key), &schema.additional_properties) {
                     (Some(property), _) => property.nullable || property.default.is_some(),
-                    (None, Some(AdditionalProperties::Schema(values))) => values.nullable || values.default.is_some(),
+                    (None, Some(AdditionalProperties::Schema(values))) => {
+                        values.nullable || values.default.is_some()
+                    }
                     _ => true,
                 }
             });
@@ -65,10 +67,13 @@ pub fn prune_non_nullable_nulls(value: &mut Value, schema: &Structural) {
 }
 
 fn child<'a>(schema: &'a Structural, key: &str) -> Option<&'a Structural> {
-    schema.properties.get(key).or(match &schema.additional_properties {
-        Some(AdditionalProperties::Schema(values)) => Some(values),
-        _ => None,
-    })
+    schema
+        .properties
+        .get(key)
+        .or(match &schema.additional_properties {
+            Some(AdditionalProperties::Schema(values)) => Some(values),
+            _ => None,
+        })
 }
 
 fn is_meta_field(key: &str) -> bool {
@@ -258,7 +263,13 @@ mod tests {
         let removed = prune(&mut resource, &schema);
         assert_eq!(
             removed,
-            ["g", "metadata.z", "spec.c", "spec.free.b.e", "spec.list[0].f"]
+            [
+                "g",
+                "metadata.z",
+                "spec.c",
+                "spec.free.b.e",
+                "spec.list[0].f"
+            ]
         );
         assert_eq!(
             resource,

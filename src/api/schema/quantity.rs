@@ -42,7 +42,10 @@ fn is_kept(text: &str) -> bool {
         };
         let exponent = 10 * (i32::try_from(power).unwrap_or(0) + 1);
         let precision = 15 - length(whole) - exponent * 3 / 10 - 1;
-        return fraction.is_empty() && precision >= 0 && value.checked_mul(1 << exponent).is_some() && value & 7 != 0;
+        return fraction.is_empty()
+            && precision >= 0
+            && value.checked_mul(1 << exponent).is_some()
+            && value & 7 != 0;
     }
     let Some(exponent) = decimal_exponent(suffix) else {
         return false;

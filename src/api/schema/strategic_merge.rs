@@ -20,7 +20,11 @@ fn refuse(why: impl Into<String>) -> ApiError {
 }
 
 /// Applies `patch` to `original`; a patch that cannot be applied may leave a part of it applied.
-pub fn strategic_merge(original: &mut Object, patch: &Object, node: Node<'_>) -> Result<(), ApiError> {
+pub fn strategic_merge(
+    original: &mut Object,
+    patch: &Object,
+    node: Node<'_>,
+) -> Result<(), ApiError> {
     merge_object(original, patch.clone(), node)
 }
 
@@ -53,7 +57,10 @@ fn merge_object(original: &mut Object, mut patch: Object, node: Node<'_>) -> Res
             original,
             &key,
             value,
-            orders.iter().find(|(field, _)| *field == key).map(|(_, order)| order),
+            orders
+                .iter()
+                .find(|(field, _)| *field == key)
+                .map(|(_, order)| order),
             node,
         )?;
     }
@@ -81,7 +88,9 @@ fn merge_field(
                 Ok(())
             }
         },
-        (Some(Value::Array(_)), Value::Array(patch)) => merge_list(original, field, patch, order, node),
+        (Some(Value::Array(_)), Value::Array(patch)) => {
+            merge_list(original, field, patch, order, node)
+        }
         (_, value) => {
             original.insert(field.to_owned(), clean(value));
             Ok(())
@@ -125,7 +134,9 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), ApiError
         .iter()
         .find(|(field, value)| !field.starts_with('$') && !value.is_null() && !kept(field));
     if stray.is_some() {
-        return Err(refuse("RetainKeys list must be a superset of the fields in the patch"));
+        return Err(refuse(
+            "RetainKeys list must be a superset of the fields in the patch",
+        ));
     }
     original.retain(|field, _| kept(field));
     Ok(())
@@ -147,7 +158,9 @@ fn take_orders(patch: &mut Object) -> Result<Vec<(String, Vec<Value>)>, ApiError
 
 fn delete_from_list(original: &mut Object, field: &str, unwanted: &Value) -> Result<(), ApiError> {
     let Value::Array(unwanted) = unwanted else {
-        return Err(refuse("invalid patch format of deleteFromPrimitiveList list"));
+        return Err(refuse(
+            "invalid patch format of deleteFromPrimitiveList list",
+        ));
     };
     if let Some(Value::Array(items)) = original.get_mut(field) {
         items.retain(|item| !unwanted.contains(item));
@@ -215,7 +228,10 @@ fn merge_by_key(
                 }
             }
             Directive::Delete => {
-                let wanted = element.get(key).cloned().ok_or_else(|| missing_key(&element, key))?;
+                let wanted = element
+                    .get(key)
+                    .cloned()
+                    .ok_or_else(|| missing_key(&element, key))?;
                 merged.retain(|item| item.get(key) != Some(&wanted));
             }
         }
@@ -256,8 +272,9 @@ fn arrange(
     same: &dyn Fn(&Value, &Value) -> bool,
 ) -> Vec<Value> {
     let position = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item));
-    let (mut named, rest): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(wanted, item).is_some());
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|item| position(wanted, item).is_some());
     named.sort_by_key(|item| position(wanted, item));
     let mut rest = rest.into_iter().peekable();
     let mut arranged = Vec::with_capacity(named.len() + rest.len());
@@ -281,7 +298,10 @@ fn clean(value: Value) -> Value {
         Value::Array(items) => Value::Array(
             items
                 .into_iter()
-                .filter(|item| item.get(PATCH).is_none_or(|directive| directive != "delete"))
+                .filter(|item| {
+                    item.get(PATCH)
+                        .is_none_or(|directive| directive != "delete")
+                })
                 .map(clean)
                 .collect(),
         ),
@@ -292,7 +312,9 @@ fn clean(value: Value) -> Value {
 fn without_directives(map: Object) -> Object {
     map.into_iter()
         .filter(|(key, value)| !value.is_null() && key != PATCH && key != RETAIN_KEYS)
-        .filter(|(key, _)| !key.starts_with(SET_ELEMENT_ORDER) && !key.starts_with(DELETE_FROM_LIST))
+        .filter(|(key, _)| {
+            !key.starts_with(SET_ELEMENT_ORDER) && !key.starts_with(DELETE_FROM_LIST)
+        })
         .map(|(key, value)| (key, clean(value)))
         .collect()
 }
@@ -319,47 +341,60 @@ mod tests {
 
     #[test]
     fn containers_merge_by_name_and_new_ones_stand_first() {
-        let original = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
+        let original =
+            containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
         let patch = containers(json!([{"name": "b", "image": "3"}, {"name": "c", "image": "4"}]));
-        let expected =
-            containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "3"}, {"name": "c", "image": "4"}]));
+        let expected = containers(
+            json!([{"name": "a", "image": "1"}, {"name": "b", "image": "3"}, {"name": "c", "image": "4"}]),
+        );
         assert_eq!(merged(original, patch), expected);
     }
 
     #[test]
     fn directives_delete_replace_and_order() {
-        let original = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
+        let original =
+            containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
         let delete = containers(json!([{"name": "a", "$patch": "delete"}]));
         assert_eq!(
             merged(original.clone(), delete),
             containers(json!([{"name": "b", "image": "2"}]))
         );
         let replace = containers(json!([{"name": "c"}, {"$patch": "replace"}]));
-        assert_eq!(merged(original.clone(), replace), containers(json!([{"name": "c"}])));
-        let order = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}});
-        let reversed = containers(json!([{"name": "b", "image": "2"}, {"name": "a", "image": "1"}]));
+        assert_eq!(
+            merged(original.clone(), replace),
+            containers(json!([{"name": "c"}]))
+        );
+        let order =
+            json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}});
+        let reversed =
+            containers(json!([{"name": "b", "image": "2"}, {"name": "a", "image": "1"}]));
         assert_eq!(merged(original, order), reversed);
     }
 
     #[test]
     fn null_deletes_and_is_never_added() {
         let original = json!({"metadata": {"labels": {"a": "b", "c": "d"}}});
-        let patch = json!({"metadata": {"labels": {"a": null}, "annotations": {"x": null, "y": "z"}}});
+        let patch =
+            json!({"metadata": {"labels": {"a": null}, "annotations": {"x": null, "y": "z"}}});
         let expected = json!({"metadata": {"labels": {"c": "d"}, "annotations": {"y": "z"}}});
         assert_eq!(merged(original, patch), expected);
     }
 
     #[test]
     fn lists_of_values_merge_or_are_replaced_as_the_facts_say() {
-        let original =
-            json!({"metadata": {"finalizers": ["a", "b"]}, "spec": {"containers": [{"name": "a", "args": ["x"]}]}});
+        let original = json!({"metadata": {"finalizers": ["a", "b"]}, "spec": {"containers": [{"name": "a", "args": ["x"]}]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]},
                            "spec": {"containers": [{"name": "a", "args": ["y"]}]}});
         let result = merged(original, patch);
         assert_eq!(result["spec"]["containers"][0]["args"], json!(["y"]));
-        let finalizers = result["metadata"]["finalizers"].as_array().expect("a list").clone();
+        let finalizers = result["metadata"]["finalizers"]
+            .as_array()
+            .expect("a list")
+            .clone();
         assert!(
-            finalizers.contains(&json!("b")) && finalizers.contains(&json!("c")) && !finalizers.contains(&json!("a"))
+            finalizers.contains(&json!("b"))
+                && finalizers.contains(&json!("c"))
+                && !finalizers.contains(&json!("a"))
         );
     }
 

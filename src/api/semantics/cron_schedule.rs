@@ -91,7 +91,10 @@ pub fn parse(text: &str) -> Result<Schedule, String> {
 }
 
 fn without_zone(text: &str) -> &str {
-    match text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ=")) {
+    match text
+        .strip_prefix("TZ=")
+        .or_else(|| text.strip_prefix("CRON_TZ="))
+    {
         Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest.trim()),
         None => text,
     }
@@ -99,8 +102,9 @@ fn without_zone(text: &str) -> &str {
 
 fn descriptor(text: &str) -> Result<Schedule, String> {
     if let Some(duration) = text.strip_prefix("@every ") {
-        let seconds = go_duration_seconds(duration)
-            .ok_or_else(|| format!("failed to parse duration {text}: time: invalid duration {duration:?}"))?;
+        let seconds = go_duration_seconds(duration).ok_or_else(|| {
+            format!("failed to parse duration {text}: time: invalid duration {duration:?}")
+        })?;
         return Ok(Schedule::Every(seconds.max(1)));
     }
     let fields = match text {
@@ -122,7 +126,8 @@ fn go_duration_seconds(text: &str) -> Option<u64> {
         return None;
     }
     while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let digits =
+            rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, tail) = rest.split_at(digits);
         let letters = tail
             .find(|character: char| character.is_ascii_digit() || character == '.')
@@ -141,7 +146,11 @@ fn go_duration_seconds(text: &str) -> Option<u64> {
         rest = tail;
     }
     // A duration that is too long for this is longer than any cluster lives.
-    Some(std::time::Duration::try_from_secs_f64(seconds).ok()?.as_secs())
+    Some(
+        std::time::Duration::try_from_secs_f64(seconds)
+            .ok()?
+            .as_secs(),
+    )
 }
 
 fn has_star(field: &str) -> bool {
@@ -184,10 +193,14 @@ fn bits_of_range(range: &str, bounds: &Bounds) -> Result<u64, String> {
     };
     let Bounds { low, high, .. } = *bounds;
     if start < low {
-        return Err(format!("beginning of range ({start}) below minimum ({low}): {range}"));
+        return Err(format!(
+            "beginning of range ({start}) below minimum ({low}): {range}"
+        ));
     }
     if end > high {
-        return Err(format!("end of range ({end}) above maximum ({high}): {range}"));
+        return Err(format!(
+            "end of range ({end}) above maximum ({high}): {range}"
+        ));
     }
     if start > end {
         return Err(format!(
@@ -195,10 +208,14 @@ fn bits_of_range(range: &str, bounds: &Bounds) -> Result<u64, String> {
         ));
     }
     if step == 0 {
-        return Err(format!("step of range should be a positive number: {range}"));
+        return Err(format!(
+            "step of range should be a positive number: {range}"
+        ));
     }
     let step = usize::try_from(step).unwrap_or(usize::MAX);
-    Ok((start..=end).step_by(step).fold(0, |bits, value| bits | 1 << value))
+    Ok((start..=end)
+        .step_by(step)
+        .fold(0, |bits, value| bits | 1 << value))
 }
 
 fn value(text: &str, bounds: &Bounds) -> Result<u32, String> {
@@ -217,7 +234,9 @@ fn value(text: &str, bounds: &Bounds) -> Result<u32, String> {
 fn number(text: &str) -> Result<u32, String> {
     let number = text.parse::<i64>().map_err(|error| {
         let why = match error.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                "value out of range"
+            }
             _ => "invalid syntax",
         };
         format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: {why}")
@@ -256,7 +275,10 @@ mod tests {
         );
         assert_eq!(
             parse("x * * * *"),
-            Err("failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax".to_owned())
+            Err(
+                "failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"
+                    .to_owned()
+            )
         );
     }
 }

@@ -30,7 +30,10 @@ pub fn field(pod: &Pod, path: &str, facts: &NodeFacts) -> Result<String, String>
             "metadata.annotations" => metadata.annotations.as_ref(),
             _ => return Err(format!("fieldPath {path:?} does not support subscript")),
         };
-        return Ok(map.and_then(|map| map.get(key)).cloned().unwrap_or_default());
+        return Ok(map
+            .and_then(|map| map.get(key))
+            .cloned()
+            .unwrap_or_default());
     }
     match path {
         "metadata.name" => text(&metadata.name),
@@ -38,13 +41,23 @@ pub fn field(pod: &Pod, path: &str, facts: &NodeFacts) -> Result<String, String>
         "metadata.uid" => text(&metadata.uid),
         "metadata.labels" => Ok(format_map(metadata.labels.as_ref())),
         "metadata.annotations" => Ok(format_map(metadata.annotations.as_ref())),
-        "spec.nodeName" => Ok(spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()),
+        "spec.nodeName" => Ok(spec
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default()),
         "spec.serviceAccountName" => Ok(spec
             .and_then(|spec| spec.service_account_name.clone())
             .unwrap_or_default()),
-        "status.hostIP" => Ok(facts.host_ips.first().map(ToString::to_string).unwrap_or_default()),
+        "status.hostIP" => Ok(facts
+            .host_ips
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()),
         "status.hostIPs" => Ok(join(&facts.host_ips)),
-        "status.podIP" => Ok(facts.pod_ips.first().map(ToString::to_string).unwrap_or_default()),
+        "status.podIP" => Ok(facts
+            .pod_ips
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()),
         "status.podIPs" => Ok(join(&facts.pod_ips)),
         _ => Err(format!("unsupported fieldPath: {path}")),
     }
@@ -57,14 +70,19 @@ pub fn resource(
     selector: &ResourceFieldSelector,
     facts: &NodeFacts,
 ) -> Result<String, String> {
-    let named = selector.container_name.as_deref().filter(|name| !name.is_empty());
+    let named = selector
+        .container_name
+        .as_deref()
+        .filter(|name| !name.is_empty());
     let container = match named {
         None => own.ok_or("a resourceFieldRef of a volume must name a container")?,
         Some(name) => {
             let spec = pod.spec.as_ref();
-            let all = spec
-                .into_iter()
-                .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+            let all = spec.into_iter().flat_map(|spec| {
+                spec.containers
+                    .iter()
+                    .chain(spec.init_containers.iter().flatten())
+            });
             all.into_iter()
                 .find(|container| container.name == name)
                 .ok_or_else(|| format!("container {name} not found"))?
@@ -88,7 +106,10 @@ pub fn resource(
             .copied(),
         "requests" => container_requests(container).get(name).copied(),
         _ => {
-            return Err(format!("unsupported container resource : {}", selector.resource));
+            return Err(format!(
+                "unsupported container resource : {}",
+                selector.resource
+            ));
         }
     };
     Ok(divide(amount.unwrap_or(Quantity::ZERO), divisor, name == "cpu").to_string())
@@ -152,7 +173,11 @@ fn quote(text: &str) -> String {
 }
 
 fn join(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -186,10 +211,24 @@ mod tests {
         };
         let pod = pod();
         let own = &pod.spec.as_ref().unwrap().containers[0];
-        let text = |json| resource(&pod, Some(own), &serde_json::from_value(json).unwrap(), &facts).unwrap();
+        let text = |json| {
+            resource(
+                &pod,
+                Some(own),
+                &serde_json::from_value(json).unwrap(),
+                &facts,
+            )
+            .unwrap()
+        };
         assert_eq!(text(json!({"resource": "requests.cpu"})), "1");
-        assert_eq!(text(json!({"resource": "requests.cpu", "divisor": "1m"})), "250");
-        assert_eq!(text(json!({"resource": "requests.memory", "divisor": "1Mi"})), "64");
+        assert_eq!(
+            text(json!({"resource": "requests.cpu", "divisor": "1m"})),
+            "250"
+        );
+        assert_eq!(
+            text(json!({"resource": "requests.memory", "divisor": "1Mi"})),
+            "64"
+        );
         assert_eq!(text(json!({"resource": "limits.cpu"})), "4");
     }
 }

@@ -28,7 +28,10 @@ pub fn scaled_typed(value: Option<&IntOrString>, total: i32, rounding: Rounding)
 }
 
 fn percent_of(text: &str, total: i32, rounding: Rounding) -> i32 {
-    let Some(percent) = text.strip_suffix('%').and_then(|percent| percent.parse::<i64>().ok()) else {
+    let Some(percent) = text
+        .strip_suffix('%')
+        .and_then(|percent| percent.parse::<i64>().ok())
+    else {
         return 0;
     };
     let product = percent.saturating_mul(i64::from(total));

@@ -21,7 +21,11 @@ pub fn required_matches(spec: &PodSpec, node: &dyn NodeLabels) -> bool {
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        .and_then(|affinity| {
+            affinity
+                .required_during_scheduling_ignored_during_execution
+                .as_ref()
+        });
     is_selected && required.is_none_or(|selector| selector_matches(selector, node))
 }
 
@@ -31,15 +35,28 @@ pub fn preferred_weight(spec: &PodSpec, node: &dyn NodeLabels) -> i64 {
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_deref())
+        .and_then(|affinity| {
+            affinity
+                .preferred_during_scheduling_ignored_during_execution
+                .as_deref()
+        })
         .unwrap_or_default();
-    let fits = |term: &&PreferredSchedulingTerm| term.weight != 0 && preference_matches(&term.preference, node);
-    preferred.iter().filter(fits).map(|term| i64::from(term.weight)).sum()
+    let fits = |term: &&PreferredSchedulingTerm| {
+        term.weight != 0 && preference_matches(&term.preference, node)
+    };
+    preferred
+        .iter()
+        .filter(fits)
+        .map(|term| i64::from(term.weight))
+        .sum()
 }
 
 /// Terms are alternatives; a term without requirements matches no node.
 pub fn selector_matches(selector: &NodeSelector, node: &dyn NodeLabels) -> bool {
-    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
+    selector
+        .node_selector_terms
+        .iter()
+        .any(|term| term_matches(term, node))
 }
 
 /// The nodes that a required affinity names by `metadata.name`, if each of its terms names them.
@@ -86,9 +103,9 @@ fn all_match(
     expressions
         .iter()
         .all(|wanted| requirement_matches(wanted, node.label(&wanted.key)))
-        && fields
-            .iter()
-            .all(|wanted| wanted.key == "metadata.name" && requirement_matches(wanted, Some(node.name())))
+        && fields.iter().all(|wanted| {
+            wanted.key == "metadata.name" && requirement_matches(wanted, Some(node.name()))
+        })
 }
 
 fn requirement_matches(wanted: &NodeSelectorRequirement, value: Option<&str>) -> bool {

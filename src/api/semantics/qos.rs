@@ -33,20 +33,29 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
         .resources
         .as_ref()
         .filter(|resources| has_pod_level_resources(Some(resources)));
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
     let all: Vec<Option<&ResourceRequirements>> = match pod_level {
         Some(resources) => vec![Some(resources)],
-        None => containers.map(|container| container.resources.as_ref()).collect(),
+        None => containers
+            .map(|container| container.resources.as_ref())
+            .collect(),
     };
     let mut requests = Amounts::new();
     let mut limits = Amounts::new();
     let mut everybody_limits = true;
     for resources in all {
-        let own_limits = compute(amounts(resources.and_then(|resources| resources.limits.as_ref())));
+        let own_limits = compute(amounts(
+            resources.and_then(|resources| resources.limits.as_ref()),
+        ));
         everybody_limits &= own_limits.len() == COMPUTE.len();
         add(
             &mut requests,
-            &compute(amounts(resources.and_then(|resources| resources.requests.as_ref()))),
+            &compute(amounts(
+                resources.and_then(|resources| resources.requests.as_ref()),
+            )),
         );
         add(&mut limits, &own_limits);
     }
@@ -67,7 +76,10 @@ fn compute(amounts: Amounts) -> Amounts {
 }
 
 fn equal(requests: &BTreeMap<String, Quantity>, limits: &BTreeMap<String, Quantity>) -> bool {
-    requests.len() == limits.len() && requests.iter().all(|(name, amount)| limits.get(name) == Some(amount))
+    requests.len() == limits.len()
+        && requests
+            .iter()
+            .all(|(name, amount)| limits.get(name) == Some(amount))
 }
 
 #[cfg(test)]
@@ -83,14 +95,19 @@ mod tests {
     #[test]
     fn equal_requests_and_limits_of_cpu_and_memory_are_guaranteed() {
         assert_eq!(
-            class(json!({"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1024Mi"}})),
+            class(
+                json!({"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1024Mi"}})
+            ),
             QosClass::Guaranteed
         );
     }
 
     #[test]
     fn a_missing_limit_makes_it_burstable_and_nothing_named_best_effort() {
-        assert_eq!(class(json!({"requests": {"cpu": "1"}})), QosClass::Burstable);
+        assert_eq!(
+            class(json!({"requests": {"cpu": "1"}})),
+            QosClass::Burstable
+        );
         assert_eq!(class(json!({})), QosClass::BestEffort);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use apimachinery::Quantity;
 use env::Timestamp;
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, Pod, PodSpec, ResourceQuotaSpec, ScopedResourceSelectorRequirement, Service,
+    PersistentVolumeClaim, Pod, PodSpec, ResourceQuotaSpec, ScopedResourceSelectorRequirement,
+    Service,
 };
 
 use crate::qos::{QosClass, qos_class};
@@ -31,7 +32,9 @@ pub fn pod_usage(pod: &Pod, now: Timestamp) -> Amounts {
     usage.insert("pods".into(), Quantity::from_units(ONE));
     let Some(spec) = &pod.spec else { return usage };
     for (name, amount) in pod_requests(spec) {
-        if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
+        if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
+            || name.starts_with("hugepages-")
+        {
             usage.insert(name.clone(), amount);
         }
         usage.insert(format!("requests.{name}"), amount);
@@ -46,7 +49,10 @@ pub fn pod_usage(pod: &Pod, now: Timestamp) -> Amounts {
 
 /// A pod that has ended, or should have by its grace period, uses nothing any more.
 fn uses_compute(pod: &Pod, now: Timestamp) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     if matches!(phase, Some("Failed" | "Succeeded")) {
         return false;
     }
@@ -100,13 +106,20 @@ pub fn claim_usage(claim: &PersistentVolumeClaim) -> Amounts {
     if let Some(storage) = storage {
         usage.insert("requests.storage".into(), storage);
     }
-    if let Some(class) = spec.storage_class_name.as_ref().filter(|class| !class.is_empty()) {
+    if let Some(class) = spec
+        .storage_class_name
+        .as_ref()
+        .filter(|class| !class.is_empty())
+    {
         usage.insert(
             format!("{class}.storageclass.storage.k8s.io/persistentvolumeclaims"),
             one,
         );
         if let Some(storage) = storage {
-            usage.insert(format!("{class}.storageclass.storage.k8s.io/requests.storage"), storage);
+            usage.insert(
+                format!("{class}.storageclass.storage.k8s.io/requests.storage"),
+                storage,
+            );
         }
     }
     usage
@@ -118,7 +131,10 @@ pub fn is_scoped(quota: &ResourceQuotaSpec) -> bool {
         .scope_selector
         .as_ref()
         .and_then(|selector| selector.match_expressions.as_ref());
-    quota.scopes.as_ref().is_some_and(|scopes| !scopes.is_empty())
+    quota
+        .scopes
+        .as_ref()
+        .is_some_and(|scopes| !scopes.is_empty())
         || selected.is_some_and(|expressions| !expressions.is_empty())
 }
 
@@ -128,20 +144,29 @@ pub fn counts_pod(quota: &ResourceQuotaSpec, pod: &PodSpec) -> bool {
         .scope_selector
         .iter()
         .flat_map(|selector| selector.match_expressions.iter().flatten());
-    quota.scopes.iter().flatten().all(|scope| is_in_scope(scope, pod))
+    quota
+        .scopes
+        .iter()
+        .flatten()
+        .all(|scope| is_in_scope(scope, pod))
         && selected
             .into_iter()
             .all(|expression| matches_expression(expression, pod))
 }
 
 fn is_in_scope(scope: &str, pod: &PodSpec) -> bool {
-    let is_terminating = pod.active_deadline_seconds.is_some_and(|seconds| seconds >= 0);
+    let is_terminating = pod
+        .active_deadline_seconds
+        .is_some_and(|seconds| seconds >= 0);
     match scope {
         "Terminating" => is_terminating,
         "NotTerminating" => !is_terminating,
         "BestEffort" => qos_class(pod) == QosClass::BestEffort,
         "NotBestEffort" => qos_class(pod) != QosClass::BestEffort,
-        "PriorityClass" => pod.priority_class_name.as_ref().is_some_and(|name| !name.is_empty()),
+        "PriorityClass" => pod
+            .priority_class_name
+            .as_ref()
+            .is_some_and(|name| !name.is_empty()),
         "CrossNamespacePodAffinity" => crosses_namespaces(pod),
         _ => false,
     }
@@ -218,7 +243,12 @@ mod tests {
             active_deadline_seconds: Some(5),
             ..PodSpec::default()
         };
-        assert!(counts_pod(&quota("Terminating"), &pod) && !counts_pod(&quota("NotTerminating"), &pod));
-        assert!(counts_pod(&quota("BestEffort"), &pod) && counts_pod(&ResourceQuotaSpec::default(), &pod));
+        assert!(
+            counts_pod(&quota("Terminating"), &pod) && !counts_pod(&quota("NotTerminating"), &pod)
+        );
+        assert!(
+            counts_pod(&quota("BestEffort"), &pod)
+                && counts_pod(&ResourceQuotaSpec::default(), &pod)
+        );
     }
 }

@@ -65,7 +65,11 @@ pub fn pod_limits(spec: &PodSpec) -> Amounts {
     let mut total = pod_total(spec, container_limits);
     set_pod_level(
         &mut total,
-        amounts(spec.resources.as_ref().and_then(|resources| resources.limits.as_ref())),
+        amounts(
+            spec.resources
+                .as_ref()
+                .and_then(|resources| resources.limits.as_ref()),
+        ),
     );
     for (name, overhead) in amounts(spec.overhead.as_ref()) {
         if let Some(limit) = total.get_mut(&name).filter(|limit| !limit.is_zero()) {
@@ -78,7 +82,9 @@ pub fn pod_limits(spec: &PodSpec) -> Amounts {
 /// Whether the pod itself, not only its containers, names resources.
 pub fn has_pod_level_resources(resources: Option<&ResourceRequirements>) -> bool {
     resources.is_some_and(|resources| {
-        let named = |list: &Option<BTreeMap<String, ApiQuantity>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let named = |list: &Option<BTreeMap<String, ApiQuantity>>| {
+            list.as_ref().is_some_and(|list| !list.is_empty())
+        };
         named(&resources.requests) || named(&resources.limits)
     })
 }
@@ -86,7 +92,9 @@ pub fn has_pod_level_resources(resources: Option<&ResourceRequirements>) -> bool
 /// Adds `more` to `total`, name by name.
 pub fn add(total: &mut Amounts, more: &Amounts) {
     for (name, quantity) in more {
-        let sum = total.get(name).map_or(*quantity, |old| old.saturating_add(*quantity));
+        let sum = total
+            .get(name)
+            .map_or(*quantity, |old| old.saturating_add(*quantity));
         total.insert(name.clone(), sum);
     }
 }
@@ -124,9 +132,9 @@ fn raise(total: &mut Amounts, floor: &Amounts) {
 
 fn set_pod_level(total: &mut Amounts, pod_level: Amounts) {
     total.extend(
-        pod_level
-            .into_iter()
-            .filter(|(name, _)| POD_LEVEL.contains(&name.as_str()) || name.starts_with("hugepages-")),
+        pod_level.into_iter().filter(|(name, _)| {
+            POD_LEVEL.contains(&name.as_str()) || name.starts_with("hugepages-")
+        }),
     );
 }
 

@@ -17,9 +17,11 @@ pub fn label_selector(selector: Option<&ApiSelector>) -> Result<LabelSelector, S
 /// The selector of a service or a replication controller: plain labels, of which none match nothing.
 pub fn map_selector(labels: Option<&BTreeMap<String, String>>) -> LabelSelector {
     match labels {
-        Some(labels) if !labels.is_empty() => {
-            LabelSelector::from_labels(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-        }
+        Some(labels) if !labels.is_empty() => LabelSelector::from_labels(
+            labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        ),
         _ => LabelSelector::nothing(),
     }
 }

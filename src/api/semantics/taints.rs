@@ -37,11 +37,17 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 pub fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| tolerates(toleration, taint))
+    tolerations
+        .iter()
+        .any(|toleration| tolerates(toleration, taint))
 }
 
 /// The first taint of these effects that no toleration covers.
-pub fn first_untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration], effects: &[&str]) -> Option<&'a Taint> {
+pub fn first_untolerated<'a>(
+    taints: &'a [Taint],
+    tolerations: &[Toleration],
+    effects: &[&str],
+) -> Option<&'a Taint> {
     taints
         .iter()
         .filter(|taint| effects.contains(&taint.effect.as_str()))
@@ -79,7 +85,9 @@ pub fn stay(taints: &[Taint], tolerations: &[Toleration]) -> Stay {
         Some(seconds) => u64::try_from(seconds)
             .ok()
             .filter(|seconds| *seconds > 0)
-            .map_or(Stay::Leave, |seconds| Stay::For(Duration::from_secs(seconds))),
+            .map_or(Stay::Leave, |seconds| {
+                Stay::For(Duration::from_secs(seconds))
+            }),
     }
 }
 
@@ -116,12 +124,19 @@ mod tests {
 
     #[test]
     fn the_shortest_toleration_decides_how_long_a_pod_stays() {
-        let taints = [taint("a", NO_EXECUTE), taint("b", NO_EXECUTE), taint("c", NO_SCHEDULE)];
+        let taints = [
+            taint("a", NO_EXECUTE),
+            taint("b", NO_EXECUTE),
+            taint("c", NO_SCHEDULE),
+        ];
         assert_eq!(
             stay(&taints, &[exists("a", Some(9)), exists("b", Some(5))]),
             Stay::For(Duration::from_secs(5))
         );
-        assert_eq!(stay(&taints, &[exists("a", None), exists("b", None)]), Stay::Forever);
+        assert_eq!(
+            stay(&taints, &[exists("a", None), exists("b", None)]),
+            Stay::Forever
+        );
         assert_eq!(stay(&taints, &[exists("a", None)]), Stay::Leave);
     }
 }

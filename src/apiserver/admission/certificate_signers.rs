@@ -19,8 +19,15 @@ pub(crate) fn signer_name(object: &Object) -> String {
 }
 
 /// Whether the user may `verb` for a signer: by its name, or by its whole domain (`example.com/*`).
-pub(crate) async fn may(authorizer: &dyn Authorizer, request: &AdmissionRequest<'_>, verb: &str, signer: &str) -> bool {
-    let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*"));
+pub(crate) async fn may(
+    authorizer: &dyn Authorizer,
+    request: &AdmissionRequest<'_>,
+    verb: &str,
+    signer: &str,
+) -> bool {
+    let domain = signer
+        .split_once('/')
+        .map(|(domain, _)| format!("{domain}/*"));
     for name in [Some(signer.to_owned()), domain].into_iter().flatten() {
         let attributes = Attributes {
             user: request.user.clone(),

@@ -21,7 +21,13 @@ fn asks_for_masters(object: &Object) -> bool {
         return false;
     };
     let request = CertificateRequest::from_pem(&String::from_utf8_lossy(&pem));
-    request.is_ok_and(|request| request.subject.organizations.iter().any(|group| group == MASTERS_GROUP))
+    request.is_ok_and(|request| {
+        request
+            .subject
+            .organizations
+            .iter()
+            .any(|group| group == MASTERS_GROUP)
+    })
 }
 
 #[async_trait]

@@ -38,11 +38,16 @@ impl Plugin for DefaultStorageClass {
         let names_class = claim
             .at(&["spec", "storageClassName"])
             .is_some_and(|class| !class.is_null())
-            || claim.annotation("volume.beta.kubernetes.io/storage-class").is_some();
+            || claim
+                .annotation("volume.beta.kubernetes.io/storage-class")
+                .is_some();
         if names_class {
             return Ok(());
         }
-        let classes = self.objects.list("storage.k8s.io", "storageclasses", "").await;
+        let classes = self
+            .objects
+            .list("storage.k8s.io", "storageclasses", "")
+            .await;
         if let Some(class) = newest_default(&classes) {
             claim.set_at(&["spec", "storageClassName"], class.into());
         }
@@ -57,7 +62,10 @@ fn newest_default(classes: &[StoredObject]) -> Option<String> {
         .filter_map(|class| {
             let value: Value = class.decode().ok()?;
             let metadata = &value["metadata"];
-            let created = metadata["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+            let created = metadata["creationTimestamp"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             (metadata["annotations"][MARK] == "true").then(|| (created, class.key().name.clone()))
         })
         .max_by(|left, right| left.0.cmp(&right.0).then(right.1.cmp(&left.1)))

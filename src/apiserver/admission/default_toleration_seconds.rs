@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use crate::{AdmissionRequest, Operation, Plugin};
 
 const SECONDS: i64 = 300;
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const TAINTS: [&str; 2] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 
 #[derive(Debug)]
 pub(crate) struct DefaultTolerationSeconds;
@@ -19,7 +22,9 @@ impl Plugin for DefaultTolerationSeconds {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if !request.is_for("", "pods") || !matches!(request.operation, Operation::Create | Operation::Update) {
+        if !request.is_for("", "pods")
+            || !matches!(request.operation, Operation::Create | Operation::Update)
+        {
             return Ok(());
         }
         let Some(pod) = request.object.as_deref_mut() else {
@@ -32,7 +37,11 @@ impl Plugin for DefaultTolerationSeconds {
             .unwrap_or_default();
         let missing: Vec<&str> = TAINTS
             .into_iter()
-            .filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+            .filter(|taint| {
+                !tolerations
+                    .iter()
+                    .any(|toleration| tolerates(toleration, taint))
+            })
             .collect();
         if missing.is_empty() {
             return Ok(());

@@ -35,7 +35,9 @@ pub struct Context {
 pub fn plugins(context: &Context) -> Vec<Arc<dyn Plugin>> {
     let objects = &context.objects;
     vec![
-        Arc::new(namespace_lifecycle::NamespaceLifecycle::new(objects.clone())),
+        Arc::new(namespace_lifecycle::NamespaceLifecycle::new(
+            objects.clone(),
+        )),
         Arc::new(service_account::ServiceAccount::new(objects.clone())),
         Arc::new(node_restriction::NodeRestriction::new(objects.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
@@ -46,9 +48,13 @@ pub fn plugins(context: &Context) -> Vec<Arc<dyn Plugin>> {
         Arc::new(certificate_approval::CertificateApproval::new(
             context.authorizer.clone(),
         )),
-        Arc::new(certificate_signing::CertificateSigning::new(context.authorizer.clone())),
+        Arc::new(certificate_signing::CertificateSigning::new(
+            context.authorizer.clone(),
+        )),
         Arc::new(certificate_subject_restriction::CertificateSubjectRestriction),
-        Arc::new(default_storage_class::DefaultStorageClass::new(objects.clone())),
+        Arc::new(default_storage_class::DefaultStorageClass::new(
+            objects.clone(),
+        )),
         Arc::new(limit_ranger::LimitRanger::new(objects.clone())),
         Arc::new(rbac_escalation::RbacEscalation::new(
             context.rbac.clone(),

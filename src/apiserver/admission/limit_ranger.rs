@@ -52,7 +52,12 @@ impl LimitRanger {
         let stored = self.objects.list("", "limitranges", namespace).await;
         stored
             .iter()
-            .filter_map(|range| Some((range.key().name.clone(), range.decode::<RangeView>().ok()?.spec.limits)))
+            .filter_map(|range| {
+                Some((
+                    range.key().name.clone(),
+                    range.decode::<RangeView>().ok()?.spec.limits,
+                ))
+            })
             .collect()
     }
 }
@@ -101,12 +106,18 @@ impl Plugin for LimitRanger {
 }
 
 fn containers<'a>(pod: &'a Object, list: &str) -> impl Iterator<Item = &'a Value> {
-    pod.at(&["spec", list]).and_then(Value::as_array).into_iter().flatten()
+    pod.at(&["spec", list])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn default_containers(pod: &mut Object, _range: &str, limit: &Limit) {
     let mut notes = Vec::new();
-    for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
+    for (list, word) in [
+        ("containers", "container"),
+        ("initContainers", "init container"),
+    ] {
         let Some(Value::Array(mut changed)) = pod.at(&["spec", list]).cloned() else {
             continue;
         };
@@ -128,7 +139,10 @@ fn default_containers(pod: &mut Object, _range: &str, limit: &Limit) {
         notes.sort_by_key(|(what, _)| *what != "request");
         let notes: Vec<String> = notes.into_iter().map(|(_, note)| note).collect();
         let text = format!("LimitRanger plugin set: {}", notes.join("; "));
-        pod.set_at(&["metadata", "annotations", "kubernetes.io/limit-ranger"], text.into());
+        pod.set_at(
+            &["metadata", "annotations", "kubernetes.io/limit-ranger"],
+            text.into(),
+        );
     }
 }
 
@@ -162,9 +176,17 @@ fn violations(object: &Object, is_pod: bool, limit: &Limit) -> Vec<String> {
                 )
             })
             .collect(),
-        (true, "Pod") => check(limit, &pod_total(object, "requests"), &pod_total(object, "limits")),
+        (true, "Pod") => check(
+            limit,
+            &pod_total(object, "requests"),
+            &pod_total(object, "limits"),
+        ),
         (false, "PersistentVolumeClaim") => {
-            let requests = amounts(object.at(&["spec", "resources", "requests"]).unwrap_or(&Value::Null));
+            let requests = amounts(
+                object
+                    .at(&["spec", "resources", "requests"])
+                    .unwrap_or(&Value::Null),
+            );
             let limit = Limit {
                 max_limit_request_ratio: Amounts::new(),
                 ..clone_bounds(limit)
@@ -192,7 +214,9 @@ fn amounts(value: &Value) -> BTreeMap<String, Quantity> {
 }
 
 fn text_of(amount: &Value) -> String {
-    amount.as_str().map_or_else(|| amount.to_string(), str::to_owned)
+    amount
+        .as_str()
+        .map_or_else(|| amount.to_string(), str::to_owned)
 }
 
 /// What a pod asks for in all: the sum over its containers, at least what its largest init container asks for.
@@ -200,7 +224,9 @@ fn pod_total(pod: &Object, field: &str) -> BTreeMap<String, Quantity> {
     let mut total: BTreeMap<String, Quantity> = BTreeMap::new();
     for container in containers(pod, "containers") {
         for (name, amount) in amounts(&container["resources"][field]) {
-            let sum = total.get(&name).map_or(amount, |sum| sum.saturating_add(amount));
+            let sum = total
+                .get(&name)
+                .map_or(amount, |sum| sum.saturating_add(amount));
             total.insert(name, sum);
         }
     }
@@ -251,7 +277,11 @@ fn quantities(amounts: &Amounts) -> impl Iterator<Item = (String, Quantity)> {
         .filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(amount).ok()?)))
 }
 
-fn check(limit: &Limit, requests: &BTreeMap<String, Quantity>, limits: &BTreeMap<String, Quantity>) -> Vec<String> {
+fn check(
+    limit: &Limit,
+    requests: &BTreeMap<String, Quantity>,
+    limits: &BTreeMap<String, Quantity>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     for (resource, bound) in quantities(&limit.min) {
         problems.extend(below_min(

@@ -30,10 +30,15 @@ impl Plugin for NamespaceLifecycle {
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         let is_namespace = request.is_for("", "namespaces");
-        if is_namespace && request.operation == Operation::Delete && IMMORTAL.contains(&request.name) {
+        if is_namespace
+            && request.operation == Operation::Delete
+            && IMMORTAL.contains(&request.name)
+        {
             return Err(request.forbidden("this namespace may not be deleted"));
         }
-        let creates_inside = request.operation == Operation::Create && !request.namespace.is_empty() && !is_namespace;
+        let creates_inside = request.operation == Operation::Create
+            && !request.namespace.is_empty()
+            && !is_namespace;
         // Reviews are questions, not objects: they are answered about namespaces that do not exist.
         let is_question = request.resource.group == "authorization.k8s.io";
         if !creates_inside || is_question {

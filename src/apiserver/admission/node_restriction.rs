@@ -60,7 +60,11 @@ impl NodeRestriction {
         }
     }
 
-    async fn check_mirror_pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+    async fn check_mirror_pod(
+        &self,
+        node: &str,
+        request: &AdmissionRequest<'_>,
+    ) -> Result<(), ApiError> {
         let Some(pod) = request.object.as_deref() else {
             return Ok(());
         };
@@ -74,8 +78,13 @@ impl NodeRestriction {
                 "node {node:?} can only create pods with spec.nodeName set to itself"
             )));
         }
-        let stored = self.objects.get("", "nodes", &ObjectKey::cluster(node)).await;
-        let uid = stored.map(|stored| stored.index.uid.clone()).unwrap_or_default();
+        let stored = self
+            .objects
+            .get("", "nodes", &ObjectKey::cluster(node))
+            .await;
+        let uid = stored
+            .map(|stored| stored.index.uid.clone())
+            .unwrap_or_default();
         let owners = pod.owner_references();
         let is_owned_by_node = matches!(owners.as_slice(), [owner]
             if owner.kind == "Node" && owner.api_version == "v1" && owner.name == node && owner.uid == uid);
@@ -87,7 +96,12 @@ impl NodeRestriction {
         Ok(())
     }
 
-    fn check_bound_here(&self, node: &str, request: &AdmissionRequest<'_>, what: &str) -> Result<(), ApiError> {
+    fn check_bound_here(
+        &self,
+        node: &str,
+        request: &AdmissionRequest<'_>,
+        what: &str,
+    ) -> Result<(), ApiError> {
         let bound_to = request
             .old
             .map(|pod| pod.text_at(&["spec", "nodeName"]))
@@ -100,7 +114,11 @@ impl NodeRestriction {
         )))
     }
 
-    async fn check_eviction(&self, node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+    async fn check_eviction(
+        &self,
+        node: &str,
+        request: &AdmissionRequest<'_>,
+    ) -> Result<(), ApiError> {
         let key = ObjectKey::namespaced(request.namespace, request.name);
         let pod = self.objects.get("", "pods", &key).await;
         if pod.is_some_and(|pod| pod.index.field("spec.nodeName") == Some(node)) {
@@ -139,7 +157,9 @@ fn check_own(node: &str, request: &AdmissionRequest<'_>, what: &str) -> Result<(
 fn check_node(node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
     let name = request.object.as_deref().map_or(request.name, Object::name);
     if name != node {
-        return Err(request.forbidden(format!("node {node:?} is not allowed to modify node {name:?}")));
+        return Err(request.forbidden(format!(
+            "node {node:?} is not allowed to modify node {name:?}"
+        )));
     }
     let Some(new) = request.object.as_deref() else {
         return Ok(());
@@ -150,18 +170,30 @@ fn check_node(node: &str, request: &AdmissionRequest<'_>) -> Result<(), ApiError
     let Some(old) = request.old else {
         return Ok(());
     };
-    if request.subresource.is_empty() && new.at(&["spec", "taints"]) != old.at(&["spec", "taints"]) {
+    if request.subresource.is_empty() && new.at(&["spec", "taints"]) != old.at(&["spec", "taints"])
+    {
         return Err(request.forbidden(format!("node {node:?} is not allowed to modify taints")));
     }
-    if new.metadata().and_then(|metadata| metadata.get("ownerReferences"))
-        != old.metadata().and_then(|metadata| metadata.get("ownerReferences"))
+    if new
+        .metadata()
+        .and_then(|metadata| metadata.get("ownerReferences"))
+        != old
+            .metadata()
+            .and_then(|metadata| metadata.get("ownerReferences"))
     {
-        return Err(request.forbidden(format!("node {node:?} is not allowed to modify ownerReferences")));
+        return Err(request.forbidden(format!(
+            "node {node:?} is not allowed to modify ownerReferences"
+        )));
     }
     refuse_labels(node, request, forbidden_labels(new, Some(old)), "modify")
 }
 
-fn refuse_labels(node: &str, request: &AdmissionRequest<'_>, labels: Vec<String>, verb: &str) -> Result<(), ApiError> {
+fn refuse_labels(
+    node: &str,
+    request: &AdmissionRequest<'_>,
+    labels: Vec<String>,
+    verb: &str,
+) -> Result<(), ApiError> {
     if labels.is_empty() {
         return Ok(());
     }
@@ -178,14 +210,22 @@ fn forbidden_labels(new: &Object, old: Option<&Object>) -> Vec<String> {
             .metadata()
             .and_then(|metadata| metadata.get("labels"))
             .and_then(Value::as_object)
-            .map(|labels| labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            .map(|labels| {
+                labels
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect()
+            })
             .unwrap_or_default()
     };
     let (new, old) = (labels(new), old.map(labels).unwrap_or_default());
     let mut changed: Vec<String> = new
         .iter()
         .filter(|label| !old.contains(label))
-        .chain(old.iter().filter(|(key, _)| !new.iter().any(|(name, _)| name == key)))
+        .chain(
+            old.iter()
+                .filter(|(key, _)| !new.iter().any(|(name, _)| name == key)),
+        )
         .map(|(key, _)| key.clone())
         .filter(|key| !is_own_label(key))
         .collect();
@@ -202,7 +242,9 @@ fn is_own_label(key: &str) -> bool {
         return true;
     }
     let is_under = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
-    if OWN_PREFIXES.iter().any(|domain| is_under(domain)) && prefix != "node-restriction.kubernetes.io" {
+    if OWN_PREFIXES.iter().any(|domain| is_under(domain))
+        && prefix != "node-restriction.kubernetes.io"
+    {
         return true;
     }
     !(is_under("kubernetes.io") || is_under("k8s.io") || is_under("combo.io"))

@@ -34,7 +34,9 @@ pub struct AdmissionRequest<'a> {
 impl AdmissionRequest<'_> {
     /// Is it about this resource itself and no subresource of it?
     pub(crate) fn is_for(&self, group: &str, resource: &str) -> bool {
-        self.resource.group == group && self.resource.resource == resource && self.subresource.is_empty()
+        self.resource.group == group
+            && self.resource.resource == resource
+            && self.subresource.is_empty()
     }
 
     /// A refusal in the form that upstream's plugins use.

@@ -66,7 +66,9 @@ impl Priority {
             match self.class(&named).await {
                 Some(class) => class,
                 None => {
-                    return Err(request.forbidden(format!("no PriorityClass with name {named} was found")));
+                    return Err(
+                        request.forbidden(format!("no PriorityClass with name {named} was found"))
+                    );
                 }
             }
         };
@@ -94,7 +96,10 @@ impl Priority {
             pod.set_at(&["spec", "priorityClassName"], class.name.into());
         }
         pod.set_at(&["spec", "priority"], class.value.into());
-        pod.set_at(&["spec", "preemptionPolicy"], class.preemption_policy.into());
+        pod.set_at(
+            &["spec", "preemptionPolicy"],
+            class.preemption_policy.into(),
+        );
         Ok(())
     }
 }
@@ -104,7 +109,10 @@ fn read(stored: &StoredObject) -> Class {
     Class {
         name: stored.key().name.clone(),
         value: value["value"].as_i64().unwrap_or(0),
-        preemption_policy: value["preemptionPolicy"].as_str().unwrap_or(PREEMPT_LOWER).to_owned(),
+        preemption_policy: value["preemptionPolicy"]
+            .as_str()
+            .unwrap_or(PREEMPT_LOWER)
+            .to_owned(),
     }
 }
 

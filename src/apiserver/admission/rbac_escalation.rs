@@ -25,7 +25,13 @@ impl RbacEscalation {
         Self { rbac, authorizer }
     }
 
-    async fn may(&self, request: &AdmissionRequest<'_>, verb: &str, resource: &str, name: &str) -> bool {
+    async fn may(
+        &self,
+        request: &AdmissionRequest<'_>,
+        verb: &str,
+        resource: &str,
+        name: &str,
+    ) -> bool {
         let attributes = Attributes {
             user: request.user.clone(),
             verb: verb.to_owned(),
@@ -39,9 +45,14 @@ impl RbacEscalation {
         self.authorizer.authorize(&attributes).await.is_allowed()
     }
 
-    async fn check_role(&self, request: &AdmissionRequest<'_>, role: &Object) -> Result<(), ApiError> {
+    async fn check_role(
+        &self,
+        request: &AdmissionRequest<'_>,
+        role: &Object,
+    ) -> Result<(), ApiError> {
         let unchanged = request.old.is_some_and(|old| {
-            old.at(&["rules"]) == role.at(&["rules"]) && old.at(&["aggregationRule"]) == role.at(&["aggregationRule"])
+            old.at(&["rules"]) == role.at(&["rules"])
+                && old.at(&["aggregationRule"]) == role.at(&["aggregationRule"])
         });
         let resource = request.resource.resource.as_ref();
         if unchanged || self.may(request, "escalate", resource, role.name()).await {
@@ -55,9 +66,14 @@ impl RbacEscalation {
         self.check(request, &wanted)
     }
 
-    async fn check_binding(&self, request: &AdmissionRequest<'_>, binding: &Object) -> Result<(), ApiError> {
+    async fn check_binding(
+        &self,
+        request: &AdmissionRequest<'_>,
+        binding: &Object,
+    ) -> Result<(), ApiError> {
         let unchanged = request.old.is_some_and(|old| {
-            old.at(&["roleRef"]) == binding.at(&["roleRef"]) && old.at(&["subjects"]) == binding.at(&["subjects"])
+            old.at(&["roleRef"]) == binding.at(&["roleRef"])
+                && old.at(&["subjects"]) == binding.at(&["subjects"])
         });
         let reference = binding
             .at(&["roleRef"])

@@ -29,10 +29,15 @@ impl RuntimeClass {
         }
         let stored = self
             .objects
-            .get("node.k8s.io", "runtimeclasses", &ObjectKey::cluster(name.clone()))
+            .get(
+                "node.k8s.io",
+                "runtimeclasses",
+                &ObjectKey::cluster(name.clone()),
+            )
             .await;
-        let stored =
-            stored.ok_or_else(|| request.forbidden(format!("pod rejected: RuntimeClass {name:?} not found")))?;
+        let stored = stored.ok_or_else(|| {
+            request.forbidden(format!("pod rejected: RuntimeClass {name:?} not found"))
+        })?;
         stored.decode().map(Some).map_err(ApiError::internal)
     }
 }
@@ -65,9 +70,9 @@ impl Plugin for RuntimeClass {
                     .forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
             }
             (Some(overhead), Some(stated)) if overhead != stated => {
-                return Err(
-                    request.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
-                );
+                return Err(request.forbidden(
+                    "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+                ));
             }
             _ => {}
         }
@@ -91,7 +96,10 @@ impl Plugin for RuntimeClass {
 
 /// Adds the class' node selector and tolerations; answers the key on which the selectors disagree.
 fn merge_scheduling(pod: &mut Object, scheduling: &Value) -> Option<String> {
-    let selector = scheduling["nodeSelector"].as_object().cloned().unwrap_or_default();
+    let selector = scheduling["nodeSelector"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     if !selector.is_empty() {
         let mut merged: Map<String, Value> = pod
             .at(&["spec", "nodeSelector"])
@@ -106,7 +114,10 @@ fn merge_scheduling(pod: &mut Object, scheduling: &Value) -> Option<String> {
         }
         pod.set_at(&["spec", "nodeSelector"], Value::Object(merged));
     }
-    let added = scheduling["tolerations"].as_array().cloned().unwrap_or_default();
+    let added = scheduling["tolerations"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     if !added.is_empty() {
         let mut merged = pod
             .at(&["spec", "tolerations"])

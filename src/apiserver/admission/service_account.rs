@@ -26,14 +26,21 @@ impl ServiceAccount {
         Self { objects }
     }
 
-    async fn account(&self, request: &AdmissionRequest<'_>, name: &str) -> Result<StoredObject, ApiError> {
+    async fn account(
+        &self,
+        request: &AdmissionRequest<'_>,
+        name: &str,
+    ) -> Result<StoredObject, ApiError> {
         let key = ObjectKey::namespaced(request.namespace, name);
-        self.objects.get("", "serviceaccounts", &key).await.ok_or_else(|| {
-            request.forbidden(format!(
-                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-                request.namespace
-            ))
-        })
+        self.objects
+            .get("", "serviceaccounts", &key)
+            .await
+            .ok_or_else(|| {
+                request.forbidden(format!(
+                    "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+                    request.namespace
+                ))
+            })
     }
 }
 
@@ -91,7 +98,10 @@ fn refuse_references_of_mirror(request: &AdmissionRequest<'_>) -> Result<(), Api
         return Err(request.forbidden("a mirror pod may not reference service accounts"));
     }
     let text = pod.at(&["spec"]).map(Value::to_string).unwrap_or_default();
-    if text.contains("\"secretKeyRef\"") || text.contains("\"secretRef\"") || text.contains("\"secretName\"") {
+    if text.contains("\"secretKeyRef\"")
+        || text.contains("\"secretRef\"")
+        || text.contains("\"secretName\"")
+    {
         return Err(request.forbidden("a mirror pod may not reference secrets"));
     }
     let projects_token = pod
@@ -102,10 +112,16 @@ fn refuse_references_of_mirror(request: &AdmissionRequest<'_>) -> Result<(), Api
         .any(|volume| {
             volume["projected"]["sources"]
                 .as_array()
-                .is_some_and(|sources| sources.iter().any(|source| source["serviceAccountToken"].is_object()))
+                .is_some_and(|sources| {
+                    sources
+                        .iter()
+                        .any(|source| source["serviceAccountToken"].is_object())
+                })
         });
     if projects_token {
-        return Err(request.forbidden("a mirror pod may not use ServiceAccountToken volume projections"));
+        return Err(
+            request.forbidden("a mirror pod may not use ServiceAccountToken volume projections")
+        );
     }
     Ok(())
 }
@@ -184,7 +200,10 @@ fn mount_token(pod: &mut Object) {
 }
 
 fn add_mount(container: &mut Value, volume: &str) -> bool {
-    let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+    let mounts = container["volumeMounts"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     if mounts.iter().any(|mount| mount["mountPath"] == MOUNT_PATH) {
         return false;
     }

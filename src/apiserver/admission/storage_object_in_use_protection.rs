@@ -29,7 +29,8 @@ impl Plugin for StorageObjectInUseProtection {
         let Some(object) = request.object.as_deref_mut() else {
             return Ok(());
         };
-        let mut finalizers: Vec<String> = object.finalizers().into_iter().map(str::to_owned).collect();
+        let mut finalizers: Vec<String> =
+            object.finalizers().into_iter().map(str::to_owned).collect();
         if !finalizers.iter().any(|present| present == finalizer) {
             finalizers.push(finalizer.to_owned());
             object.set_finalizers(finalizers);

@@ -29,7 +29,10 @@ pub fn bootstrap_objects() -> Vec<Object> {
 /// The same role or binding again for the verb `patch`: our controllers patch where upstream's update, which is no more power.
 /// Upstream's own objects stay as they are, because clients compare them.
 fn for_patch(upstream: &Object) -> Option<Object> {
-    let name = format!("combo:controller:{}", upstream.name().strip_prefix(CONTROLLER_PREFIX)?);
+    let name = format!(
+        "combo:controller:{}",
+        upstream.name().strip_prefix(CONTROLLER_PREFIX)?
+    );
     let mut ours = upstream.clone();
     ours.set_metadata_text("name", name.clone());
     ours.set_at(
@@ -49,7 +52,9 @@ fn for_patch(upstream: &Object) -> Option<Object> {
             .is_some_and(|verbs| verbs.iter().any(|verb| verb == "update"))
     };
     rules.retain(updates);
-    rules.iter_mut().for_each(|rule| rule["verbs"] = json!(["patch"]));
+    rules
+        .iter_mut()
+        .for_each(|rule| rule["verbs"] = json!(["patch"]));
     Some(ours)
 }
 

@@ -41,7 +41,11 @@ impl ClientCertificates {
 /// A digest as text, as upstream writes credential ids of certificates.
 fn fingerprint(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn verifier(authorities: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, String> {
@@ -64,7 +68,10 @@ impl Authenticator for ClientCertificates {
             return Ok(None);
         };
         let now = u64::try_from(self.clock.now().unix_seconds()).unwrap_or(0);
-        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let chain: Vec<_> = chain
+            .iter()
+            .map(|der| CertificateDer::from(der.as_slice()))
+            .collect();
         self.verifier
             .load()
             .verify_client_cert(
@@ -73,7 +80,8 @@ impl Authenticator for ClientCertificates {
                 UnixTime::since_unix_epoch(Duration::from_secs(now)),
             )
             .map_err(|_untrusted| ApiError::unauthorized())?;
-        let info = CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
+        let info =
+            CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
         if info.subject.common_name.is_empty() {
             return Err(ApiError::unauthorized());
         }

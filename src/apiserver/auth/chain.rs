@@ -5,7 +5,10 @@ use std::sync::Arc;
 use apimachinery::ApiError;
 use async_trait::async_trait;
 
-use crate::{AUTHENTICATED_GROUP, Attributes, Authenticator, Authorizer, Credentials, Decision, MASTERS_GROUP, User};
+use crate::{
+    AUTHENTICATED_GROUP, Attributes, Authenticator, Authorizer, Credentials, Decision,
+    MASTERS_GROUP, User,
+};
 
 /// The first that knows the credentials tells who it is. Whoever is known is in `system:authenticated`.
 #[derive(Debug)]
@@ -60,9 +63,13 @@ pub struct MastersAuthorizer;
 impl Authorizer for MastersAuthorizer {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
         if attributes.user.is_in(MASTERS_GROUP) {
-            Decision::Allow { reason: String::new() }
+            Decision::Allow {
+                reason: String::new(),
+            }
         } else {
-            Decision::NoOpinion { reason: String::new() }
+            Decision::NoOpinion {
+                reason: String::new(),
+            }
         }
     }
 }

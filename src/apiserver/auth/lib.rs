@@ -17,7 +17,9 @@ pub use chain::{AuthenticatorChain, AuthorizerChain, MastersAuthorizer};
 pub use lookup::Objects;
 pub use node::{NodeAuthorizer, node_name};
 pub use rbac::{RbacAuthorizer, Rule};
-pub use service_account::{BoundObject, IssueToken, IssuedToken, ServiceAccountTokens, TOKEN_LIFE_MAX, TOKEN_LIFE_MIN};
+pub use service_account::{
+    BoundObject, IssueToken, IssuedToken, ServiceAccountTokens, TOKEN_LIFE_MAX, TOKEN_LIFE_MIN,
+};
 pub use user::{Authenticator, Credentials, User};
 
 /// The group that may do everything, and that RBAC cannot take it from.

@@ -37,19 +37,26 @@ impl NodeAuthorizer {
 
     async fn decide(&self, node: &str, attributes: &Attributes) -> Result<(), String> {
         match (attributes.api_group.as_str(), attributes.resource.as_str()) {
-            ("", "secrets" | "configmaps") => self.read_of_own_pods(node, attributes, Access::ByName).await,
+            ("", "secrets" | "configmaps") => {
+                self.read_of_own_pods(node, attributes, Access::ByName)
+                    .await
+            }
             ("", "persistentvolumeclaims") if attributes.subresource.is_empty() => {
                 self.read_of_own_pods(node, attributes, Access::Get).await
             }
             ("", "persistentvolumes") => self.read_of_own_pods(node, attributes, Access::Get).await,
-            ("resource.k8s.io", "resourceclaims") => self.read_of_own_pods(node, attributes, Access::Get).await,
+            ("resource.k8s.io", "resourceclaims") => {
+                self.read_of_own_pods(node, attributes, Access::Get).await
+            }
             ("", "serviceaccounts") => self.service_account(node, attributes).await,
             ("", "nodes") => own_node(node, attributes, &self.common),
             ("", "pods") => self.pods(node, attributes).await,
             ("coordination.k8s.io", "leases") => own_lease(node, attributes),
-            ("storage.k8s.io", "csinodes") => {
-                own_named(node, attributes, &["create", "get", "update", "patch", "delete"])
-            }
+            ("storage.k8s.io", "csinodes") => own_named(
+                node,
+                attributes,
+                &["create", "get", "update", "patch", "delete"],
+            ),
             _ => self.common(attributes),
         }
     }
@@ -62,7 +69,12 @@ impl NodeAuthorizer {
         }
     }
 
-    async fn read_of_own_pods(&self, node: &str, attributes: &Attributes, access: Access) -> Result<(), String> {
+    async fn read_of_own_pods(
+        &self,
+        node: &str,
+        attributes: &Attributes,
+        access: Access,
+    ) -> Result<(), String> {
         access.check(attributes)?;
         let wanted = Wanted {
             kind: attributes.resource.as_str(),
@@ -137,7 +149,8 @@ impl NodeAuthorizer {
                 ))
             }
             ("get", "") => {
-                let key = ObjectKey::namespaced(attributes.namespace.clone(), attributes.name.clone());
+                let key =
+                    ObjectKey::namespaced(attributes.namespace.clone(), attributes.name.clone());
                 let pod = self.objects.get("", "pods", &key).await;
                 if pod.is_some_and(|pod| pod.index.field("spec.nodeName") == Some(node)) {
                     return Ok(());
@@ -153,13 +166,19 @@ impl NodeAuthorizer {
 impl Authorizer for NodeAuthorizer {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
         let Some(node) = node_name(&attributes.user) else {
-            return Decision::NoOpinion { reason: String::new() };
+            return Decision::NoOpinion {
+                reason: String::new(),
+            };
         };
         if attributes.path.is_some() {
-            return Decision::NoOpinion { reason: String::new() };
+            return Decision::NoOpinion {
+                reason: String::new(),
+            };
         }
         match self.decide(node, attributes).await {
-            Ok(()) => Decision::Allow { reason: String::new() },
+            Ok(()) => Decision::Allow {
+                reason: String::new(),
+            },
             Err(reason) => Decision::NoOpinion { reason },
         }
     }
@@ -179,7 +198,10 @@ impl Access {
             Self::ByName => &["get", "list", "watch"],
         };
         if !allowed.contains(&attributes.verb.as_str()) {
-            return Err(format!("can only read resources of this type: {}", attributes.resource));
+            return Err(format!(
+                "can only read resources of this type: {}",
+                attributes.resource
+            ));
         }
         if !attributes.subresource.is_empty() {
             return Err("cannot read subresource".to_owned());
@@ -224,7 +246,11 @@ fn own_lease(node: &str, attributes: &Attributes) -> Result<(), String> {
             "can only access leases in the {LEASE_NAMESPACE:?} system namespace"
         ));
     }
-    own_named(node, attributes, &["get", "create", "update", "patch", "delete"])
+    own_named(
+        node,
+        attributes,
+        &["get", "create", "update", "patch", "delete"],
+    )
 }
 
 fn common_rules() -> Vec<Rule> {
@@ -241,16 +267,32 @@ fn common_rules() -> Vec<Rule> {
         Rule::resources(&["create", "delete"], &[""], &["pods"]),
         Rule::resources(&["update", "patch"], &[""], &["pods/status"]),
         Rule::resources(&["create"], &[""], &["pods/eviction"]),
-        Rule::resources(&["create", "update", "patch"], &["", "events.k8s.io"], &["events"]),
-        Rule::resources(&["update", "patch"], &[""], &["persistentvolumeclaims/status"]),
+        Rule::resources(
+            &["create", "update", "patch"],
+            &["", "events.k8s.io"],
+            &["events"],
+        ),
+        Rule::resources(
+            &["update", "patch"],
+            &[""],
+            &["persistentvolumeclaims/status"],
+        ),
         Rule::resources(&["get"], &["storage.k8s.io"], &["volumeattachments"]),
         Rule::resources(
             &["create", "get", "list", "watch"],
             &["certificates.k8s.io"],
             &["certificatesigningrequests"],
         ),
-        Rule::resources(&["get", "list", "watch"], &["storage.k8s.io"], &["csidrivers"]),
-        Rule::resources(&["get", "list", "watch"], &["node.k8s.io"], &["runtimeclasses"]),
+        Rule::resources(
+            &["get", "list", "watch"],
+            &["storage.k8s.io"],
+            &["csidrivers"],
+        ),
+        Rule::resources(
+            &["get", "list", "watch"],
+            &["node.k8s.io"],
+            &["runtimeclasses"],
+        ),
     ]
 }
 
@@ -352,7 +394,11 @@ impl PodView {
         self.spec.volumes.iter().any(|volume| {
             volume["projected"]["sources"]
                 .as_array()
-                .is_some_and(|sources| sources.iter().any(|projection| projection[source]["name"] == *name))
+                .is_some_and(|sources| {
+                    sources
+                        .iter()
+                        .any(|projection| projection[source]["name"] == *name)
+                })
         })
     }
 
@@ -376,9 +422,10 @@ impl PodView {
             || self.spec.volumes.iter().any(|volume| {
                 volume["secret"]["secretName"] == *name
                     || volume["csi"]["nodePublishSecretRef"]["name"] == *name
-                    || REFERENCES
-                        .iter()
-                        .any(|kind| volume[kind]["secretRef"]["name"] == *name || volume[kind]["secretName"] == *name)
+                    || REFERENCES.iter().any(|kind| {
+                        volume[kind]["secretRef"]["name"] == *name
+                            || volume[kind]["secretName"] == *name
+                    })
             })
     }
 
@@ -396,7 +443,11 @@ impl PodView {
         self.spec.volumes.iter().any(|volume| {
             volume["persistentVolumeClaim"]["claimName"] == *name
                 || (volume["ephemeral"].is_object()
-                    && name.as_str() == Some(&format!("{pod_name}-{}", volume["name"].as_str().unwrap_or_default())))
+                    && name.as_str()
+                        == Some(&format!(
+                            "{pod_name}-{}",
+                            volume["name"].as_str().unwrap_or_default()
+                        )))
         })
     }
 }
@@ -412,7 +463,12 @@ mod tests {
 
     #[async_trait]
     impl Objects for OnePod {
-        async fn get(&self, _group: &str, _resource: &str, _key: &ObjectKey) -> Option<StoredObject> {
+        async fn get(
+            &self,
+            _group: &str,
+            _resource: &str,
+            _key: &ObjectKey,
+        ) -> Option<StoredObject> {
             None
         }
 
@@ -421,7 +477,11 @@ mod tests {
         }
 
         async fn pods_on_node(&self, node: &str) -> Vec<StoredObject> {
-            if node == "n" { vec![self.0.clone()] } else { Vec::new() }
+            if node == "n" {
+                vec![self.0.clone()]
+            } else {
+                Vec::new()
+            }
         }
     }
 

@@ -137,12 +137,20 @@ impl ServiceAccountTokens {
     /// Who holds `token`, and which of `audiences` (empty: the API server's own) it is for.
     ///
     /// `Ok(None)`: not one of ours. An error: ours and not to be believed, with the reason.
-    pub async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
-        let ours = decode_unverified_claims(token).is_some_and(|claims| claims["iss"] == self.issuer.as_str());
+    pub async fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, String> {
+        let ours = decode_unverified_claims(token)
+            .is_some_and(|claims| claims["iss"] == self.issuer.as_str());
         if !ours {
             return Ok(None);
         }
-        let claims = self.verifier.verify(token).map_err(|error| error.to_string())?;
+        let claims = self
+            .verifier
+            .verify(token)
+            .map_err(|error| error.to_string())?;
         let wanted = if audiences.is_empty() {
             &self.api_audiences
         } else {
@@ -165,7 +173,10 @@ impl ServiceAccountTokens {
         if claims["exp"].as_i64().is_none_or(|expires| expires <= now) {
             return Err("service account token has expired".to_owned());
         }
-        if claims["nbf"].as_i64().is_some_and(|begins| begins > now + 60) {
+        if claims["nbf"]
+            .as_i64()
+            .is_some_and(|begins| begins > now + 60)
+        {
             return Err("service account token is not valid yet".to_owned());
         }
         Ok(())
@@ -175,7 +186,8 @@ impl ServiceAccountTokens {
         let private = &claims["kubernetes.io"];
         let namespace = text(&private["namespace"]);
         let account = &private["serviceaccount"];
-        self.check_exists("serviceaccounts", &namespace, account).await?;
+        self.check_exists("serviceaccounts", &namespace, account)
+            .await?;
         for (claim, resource, scope) in [
             ("pod", "pods", namespace.as_str()),
             ("secret", "secrets", namespace.as_str()),
@@ -199,23 +211,34 @@ impl ServiceAccountTokens {
         };
         let mut tell = |key: &str, value: &Value| {
             if let Some(value) = value.as_str() {
-                user.extra
-                    .insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+                user.extra.insert(
+                    format!("authentication.kubernetes.io/{key}"),
+                    vec![value.to_owned()],
+                );
             }
         };
         tell("pod-name", &private["pod"]["name"]);
         tell("pod-uid", &private["pod"]["uid"]);
         tell("node-name", &private["node"]["name"]);
         tell("node-uid", &private["node"]["uid"]);
-        tell("credential-id", &Value::String(format!("JTI={}", text(&claims["jti"]))));
+        tell(
+            "credential-id",
+            &Value::String(format!("JTI={}", text(&claims["jti"]))),
+        );
         Ok(user)
     }
 
-    async fn check_exists(&self, resource: &str, namespace: &str, claim: &Value) -> Result<(), String> {
+    async fn check_exists(
+        &self,
+        resource: &str,
+        namespace: &str,
+        claim: &Value,
+    ) -> Result<(), String> {
         let key = ObjectKey::namespaced(namespace, text(&claim["name"]));
         let object = self.objects.get("", resource, &key).await;
-        let object =
-            object.ok_or_else(|| format!("service account token has been invalidated: {resource} {key} is gone"))?;
+        let object = object.ok_or_else(|| {
+            format!("service account token has been invalidated: {resource} {key} is gone")
+        })?;
         if object.index.uid != text(&claim["uid"]) {
             return Err(format!(
                 "service account token has been invalidated: {resource} {key} was recreated"

@@ -29,7 +29,9 @@ impl User {
 
     /// Namespace and name, if this is a service account.
     pub fn service_account(&self) -> Option<(&str, &str)> {
-        self.name.strip_prefix("system:serviceaccount:")?.split_once(':')
+        self.name
+            .strip_prefix("system:serviceaccount:")?
+            .split_once(':')
     }
 }
 

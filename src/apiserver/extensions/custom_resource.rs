@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use apimachinery::{GroupVersionKind, NameRule, Object};
 use env::Timestamp;
 use registry::{
-    ColumnDefinition, DefaultCascade, DeleteAnswer, Description, Generation, HookError, Permission, Resource,
-    Retention, ScalePaths, Scope, SelectablePath, StatusMetadata, StatusOnCreate, Subresource, Verbs, Verdict,
+    ColumnDefinition, DefaultCascade, DeleteAnswer, Description, Generation, HookError, Permission,
+    Resource, Retention, ScalePaths, Scope, SelectablePath, StatusMetadata, StatusOnCreate,
+    Subresource, Verbs, Verdict,
 };
 use schema::{Node, Structural};
 use serde_json::Value;
@@ -27,12 +28,17 @@ pub struct CustomResource {
 }
 
 fn split(path: &str) -> Vec<String> {
-    path.trim_start_matches('.').split('.').map(str::to_owned).collect()
+    path.trim_start_matches('.')
+        .split('.')
+        .map(str::to_owned)
+        .collect()
 }
 
 impl CustomResource {
     pub fn new(definition: &Definition, version: &Version) -> Result<Self, DefinitionError> {
-        let storage = definition.storage_version().ok_or(DefinitionError::NoStorageVersion)?;
+        let storage = definition
+            .storage_version()
+            .ok_or(DefinitionError::NoStorageVersion)?;
         let warning = version.deprecated.then(|| {
             version.deprecation_warning.clone().unwrap_or_else(|| {
                 format!(
@@ -71,7 +77,11 @@ impl CustomResource {
     }
 }
 
-fn describe(definition: &Definition, version: &Version, stored_kind: GroupVersionKind) -> Description {
+fn describe(
+    definition: &Definition,
+    version: &Version,
+    stored_kind: GroupVersionKind,
+) -> Description {
     let names = &definition.spec.names;
     let accepted = &definition.status.accepted_names;
     let mut subresources = Vec::new();
@@ -122,7 +132,10 @@ fn selectable(version: &Version) -> Vec<SelectablePath> {
         .iter()
         .filter_map(|field| {
             let name = field.json_path.trim_start_matches('.');
-            let path = name.split('.').map(|part| Cow::Owned(part.to_owned())).collect();
+            let path = name
+                .split('.')
+                .map(|part| Cow::Owned(part.to_owned()))
+                .collect();
             Some(SelectablePath {
                 name: intern(name)?,
                 paths: vec![path],

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use crate::definition::{Definition, Names, Status};
 
 /// The status that follows from a definition and all others of its group.
-pub(crate) fn wanted_status(definition: &Definition, others: &[Definition], now: Timestamp) -> Status {
+pub(crate) fn wanted_status(
+    definition: &Definition,
+    others: &[Definition],
+    now: Timestamp,
+) -> Status {
     let conflict = name_conflict(definition, others);
     let mut status = definition.status.clone();
     match &conflict {
@@ -29,7 +33,10 @@ pub(crate) fn wanted_status(definition: &Definition, others: &[Definition], now:
             &mut status,
             "Established",
             true,
-            ("InitialNamesAccepted", "the initial names have been accepted"),
+            (
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+            ),
             now,
         );
     } else if !definition.has_condition("Established") {
@@ -49,7 +56,13 @@ pub(crate) fn wanted_status(definition: &Definition, others: &[Definition], now:
     status
 }
 
-fn set(status: &mut Status, kind: &str, holds: bool, (reason, message): (&str, &str), now: Timestamp) {
+fn set(
+    status: &mut Status,
+    kind: &str,
+    holds: bool,
+    (reason, message): (&str, &str),
+    now: Timestamp,
+) {
     let value = if holds { "True" } else { "False" };
     let present = status
         .conditions
@@ -80,15 +93,18 @@ fn set(status: &mut Status, kind: &str, holds: bool, (reason, message): (&str, &
 fn name_conflict(definition: &Definition, others: &[Definition]) -> Option<(&'static str, String)> {
     let taken: Vec<&Names> = others
         .iter()
-        .filter(|other| other.metadata.uid != definition.metadata.uid && other.spec.group == definition.spec.group)
+        .filter(|other| {
+            other.metadata.uid != definition.metadata.uid
+                && other.spec.group == definition.spec.group
+        })
         .filter(|other| other.has_condition("NamesAccepted"))
         .map(|other| &other.status.accepted_names)
         .collect();
     let names = &definition.spec.names;
     let resource_taken = |name: &String| {
-        taken
-            .iter()
-            .any(|other| other.plural == *name || other.singular == *name || other.short_names.contains(name))
+        taken.iter().any(|other| {
+            other.plural == *name || other.singular == *name || other.short_names.contains(name)
+        })
     };
     let kind_taken = |name: &String| {
         taken

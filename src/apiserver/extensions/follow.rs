@@ -56,14 +56,25 @@ pub async fn follow(
 }
 
 fn read(stored: &[StoredObject]) -> Vec<Definition> {
-    stored.iter().filter_map(|stored| stored.decode().ok()).collect()
+    stored
+        .iter()
+        .filter_map(|stored| stored.decode().ok())
+        .collect()
 }
 
 /// Every served version of every established definition.
 fn served(all: &[Definition]) -> Vec<ResourceHandle> {
     let mut handles = Vec::new();
-    for definition in all.iter().filter(|definition| definition.has_condition("Established")) {
-        for version in definition.spec.versions.iter().filter(|version| version.served) {
+    for definition in all
+        .iter()
+        .filter(|definition| definition.has_condition("Established"))
+    {
+        for version in definition
+            .spec
+            .versions
+            .iter()
+            .filter(|version| version.served)
+        {
             match CustomResource::new(definition, version) {
                 Ok(resource) => handles.push(ResourceHandle::Dynamic(Arc::new(resource))),
                 Err(error) => {
@@ -76,7 +87,12 @@ fn served(all: &[Definition]) -> Vec<ResourceHandle> {
 }
 
 /// Writes what is not as it should be; answers whether something failed and has to be tried again.
-async fn settle(client: &Client, definitions: &DynamicApi, all: &[Definition], clock: &dyn Clock) -> bool {
+async fn settle(
+    client: &Client,
+    definitions: &DynamicApi,
+    all: &[Definition],
+    clock: &dyn Clock,
+) -> bool {
     let mut failed = false;
     for definition in all {
         let done = if definition.is_being_deleted() {
@@ -115,20 +131,34 @@ async fn write_status(
 }
 
 /// Deletes the resources of a definition that goes, then lets it go.
-async fn clean_up(client: &Client, definitions: &DynamicApi, definition: &Definition) -> Result<(), ClientError> {
+async fn clean_up(
+    client: &Client,
+    definitions: &DynamicApi,
+    definition: &Definition,
+) -> Result<(), ClientError> {
     let mut object = definitions.get(&definition.metadata.name).await?;
     if !object.finalizers().contains(&FINALIZER) {
         return Ok(());
     }
-    if let Some(version) = definition.spec.versions.iter().find(|version| version.served) {
+    if let Some(version) = definition
+        .spec
+        .versions
+        .iter()
+        .find(|version| version.served)
+    {
         let group_version = definition.kind_in(&version.name).group_version();
-        let resources = client.dynamic(group_version.resource(definition.spec.names.plural.clone()), "");
+        let resources = client.dynamic(
+            group_version.resource(definition.spec.names.plural.clone()),
+            "",
+        );
         let present = resources.list("", "").await?;
         for key in present.items.iter().map(|item| item.key().clone()) {
             delete(client, definition, &group_version, &key).await?;
         }
         if !resources.list("", "").await?.items.is_empty() {
-            return Err(ClientError::Unreachable("some resources are still there".to_owned()));
+            return Err(ClientError::Unreachable(
+                "some resources are still there".to_owned(),
+            ));
         }
     }
     let rest = object
@@ -151,7 +181,10 @@ async fn delete(
         group_version.resource(definition.spec.names.plural.clone()),
         &key.namespace,
     );
-    match api.delete(&key.name, &kube_client::DeleteOptions::default()).await {
+    match api
+        .delete(&key.name, &kube_client::DeleteOptions::default())
+        .await
+    {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
     }

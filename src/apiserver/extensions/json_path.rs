@@ -39,7 +39,11 @@ impl JsonPath {
                     return None;
                 }
                 let name = after[..end].replace("\\.", ".");
-                steps.push(if name == "*" { Step::All } else { Step::Field(name) });
+                steps.push(if name == "*" {
+                    Step::All
+                } else {
+                    Step::Field(name)
+                });
                 rest = &after[end..];
             }
         }
@@ -50,7 +54,10 @@ impl JsonPath {
     pub(crate) fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         let mut found = vec![value];
         for step in &self.0 {
-            found = found.into_iter().flat_map(|value| step.apply(value)).collect();
+            found = found
+                .into_iter()
+                .flat_map(|value| step.apply(value))
+                .collect();
         }
         found
     }
@@ -73,7 +80,9 @@ impl Step {
             (Self::All, Value::Object(map)) => map.values().collect(),
             (Self::Where { path, equals }, Value::Array(items)) => items
                 .iter()
-                .filter(|item| path.iter().try_fold(*item, |value, name| value.get(name)) == Some(equals))
+                .filter(|item| {
+                    path.iter().try_fold(*item, |value, name| value.get(name)) == Some(equals)
+                })
                 .collect(),
             _ => Vec::new(),
         }
@@ -113,7 +122,10 @@ fn parse_bracket(text: &str) -> Option<Step> {
     if let Some(name) = unquote(text) {
         return Some(Step::Field(name));
     }
-    if let Some(filter) = text.strip_prefix("?(").and_then(|text| text.strip_suffix(')')) {
+    if let Some(filter) = text
+        .strip_prefix("?(")
+        .and_then(|text| text.strip_suffix(')'))
+    {
         let (path, value) = filter.split_once("==")?;
         let path = path
             .trim()
@@ -146,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_path_finds_fields_items_and_matching_items() {
-        let value = json!({"a": {"b.c": 1, "list": [{"type": "x", "v": 2}, {"type": "y", "v": 3}]}});
+        let value =
+            json!({"a": {"b.c": 1, "list": [{"type": "x", "v": 2}, {"type": "y", "v": 3}]}});
         for (path, found) in [
             (".a.b\\.c", vec![json!(1)]),
             ("{.a['b.c']}", vec![json!(1)]),
@@ -157,7 +170,10 @@ mod tests {
             (".nothing", vec![]),
         ] {
             let path = JsonPath::parse(path).expect("a path");
-            assert_eq!(path.find(&value).into_iter().cloned().collect::<Vec<_>>(), found);
+            assert_eq!(
+                path.find(&value).into_iter().cloned().collect::<Vec<_>>(),
+                found
+            );
         }
     }
 }

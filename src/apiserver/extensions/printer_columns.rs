@@ -79,7 +79,9 @@ pub(crate) fn row(columns: &[PrintedColumn], object: &Object, now: Timestamp) ->
             .path
             .as_ref()
             .and_then(|path| path.find(&tree).into_iter().next().cloned());
-        found.map_or(Value::Null, |value| cell(&column.definition.kind, value, now))
+        found.map_or(Value::Null, |value| {
+            cell(&column.definition.kind, value, now)
+        })
     });
     std::iter::once(Value::String(object.name().to_owned()))
         .chain(cells)
@@ -102,9 +104,10 @@ fn cell(kind: &str, value: Value, now: Timestamp) -> Value {
         ("number", value @ Value::Number(_))
         | ("boolean", value @ Value::Bool(_))
         | ("string", value @ Value::String(_)) => value,
-        ("string", value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
-            value.to_string().into()
-        }
+        (
+            "string",
+            value @ (Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_)),
+        ) => value.to_string().into(),
         ("date", Value::String(text)) => match Timestamp::parse(&text) {
             Some(time) => human_duration(now.saturating_since(time).as_secs()).into(),
             None => "<invalid>".into(),

@@ -21,7 +21,9 @@ pub fn unbuilt(definition: &Object) -> FieldErrors {
 /// Warnings of what a definition asks for and its resources can do without: rules that nobody checks.
 pub fn unchecked(definition: &Object) -> Vec<String> {
     let mut warnings = Vec::new();
-    let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array);
+    let versions = definition
+        .at(&["spec", "versions"])
+        .and_then(Value::as_array);
     for (at, version) in versions.into_iter().flatten().enumerate() {
         let path = FieldPath::new("spec")
             .child("versions")
@@ -75,10 +77,13 @@ mod tests {
         let errors = unbuilt(&definition);
         let fields: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
         assert_eq!(fields, ["spec.conversion.strategy"]);
-        let place = "spec.versions[0].schema.openAPIV3Schema.properties[a].items.x-kubernetes-validations";
+        let place =
+            "spec.versions[0].schema.openAPIV3Schema.properties[a].items.x-kubernetes-validations";
         assert_eq!(
             unchecked(&definition),
-            [format!("{place}: this server does not check validation rules yet")]
+            [format!(
+                "{place}: this server does not check validation rules yet"
+            )]
         );
     }
 }

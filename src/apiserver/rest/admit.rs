@@ -32,7 +32,10 @@ pub(crate) async fn mutate(
         request.object = Some(object);
         plugin.admit(&mut request).await?;
         if *object != before {
-            call.served.resource.default(object).map_err(ApiError::internal)?;
+            call.served
+                .resource
+                .default(object)
+                .map_err(ApiError::internal)?;
             before.clone_from(object);
         }
     }
@@ -40,7 +43,11 @@ pub(crate) async fn mutate(
 }
 
 /// Lets plugins refuse a delete before its validation.
-pub(crate) async fn admit_delete(call: &Call<'_>, admission: Admission<'_>, old: &Object) -> Result<(), ApiError> {
+pub(crate) async fn admit_delete(
+    call: &Call<'_>,
+    admission: Admission<'_>,
+    old: &Object,
+) -> Result<(), ApiError> {
     let resource = call.served.description.resource();
     for plugin in &call.state.config.admission {
         plugin

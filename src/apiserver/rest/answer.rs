@@ -76,7 +76,10 @@ impl Warnings {
         let text = text.into();
         let mut warnings = self.0.lock();
         let bytes: usize = warnings.iter().map(String::len).sum();
-        if warnings.len() < WARNINGS_MAX && bytes + text.len() <= WARNING_BYTES_MAX && !warnings.contains(&text) {
+        if warnings.len() < WARNINGS_MAX
+            && bytes + text.len() <= WARNING_BYTES_MAX
+            && !warnings.contains(&text)
+        {
             warnings.push(text);
         }
     }

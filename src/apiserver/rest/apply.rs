@@ -1,7 +1,8 @@
 //! Server-side apply: a configuration merges into what is there, and its fields get an owner.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersion, GroupVersionKind, Object, Reason,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersion, GroupVersionKind,
+    Object, Reason,
 };
 use codec::{Body, Encoding};
 use field_manager::{Applied, Force};
@@ -13,7 +14,11 @@ use crate::modify::{Part, modify};
 use crate::verbs::create::create_applied;
 use crate::{decode, managed_fields, metadata};
 
-pub(crate) async fn apply(call: &Call<'_>, part: Part, options: &WriteOptions) -> Result<Answer, ApiError> {
+pub(crate) async fn apply(
+    call: &Call<'_>,
+    part: Part,
+    options: &WriteOptions,
+) -> Result<Answer, ApiError> {
     check_options(call)?;
     let options = &WriteOptions {
         ownership: Ownership::Applied,
@@ -71,12 +76,16 @@ fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
 fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
     let kind = &call.served.description.kind;
     let body = Body::read(Encoding::Yaml, &call.body).map_err(|error| {
-        ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {error}"))
+        ApiError::bad_request(format!(
+            "error decoding YAML: error converting YAML to JSON: {error}"
+        ))
     })?;
     let told = (body.api_version().to_owned(), body.kind().to_owned());
     if told.0.is_empty() || told.1.is_empty() {
         let told = GroupVersion::parse(&told.0).kind(told.1);
-        return Err(ApiError::bad_request(format!("invalid object type: {told}")));
+        return Err(ApiError::bad_request(format!(
+            "invalid object type: {told}"
+        )));
     }
     if told.0 != kind.api_version() || told.1 != kind.kind {
         return Err(ApiError::bad_request(format!(
@@ -90,9 +99,11 @@ fn read(call: &Call<'_>, options: &WriteOptions) -> Result<Object, ApiError> {
         .map_err(|error| untyped(call, &told_name(call), &error.to_string()))?;
     if let schema::Node::CustomResource(schema) = call.served.resource.schema() {
         let unknown = schema::prune(&mut decoded.tree, schema);
-        decoded
-            .strict_errors
-            .extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+        decoded.strict_errors.extend(
+            unknown
+                .into_iter()
+                .map(|path| format!("unknown field {path:?}")),
+        );
     }
     // What is unknown stops the typed merge, which comes before what only a strict reader minds.
     undeclared(kind, &decoded)?;
@@ -117,21 +128,23 @@ fn told_name(call: &Call<'_>) -> String {
 
 /// The words of the typed merge for a value of the wrong type, made from those of the decoder.
 fn untyped(call: &Call<'_>, name: &str, error: &str) -> ApiError {
-    let told = error.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
-        let (got, rest) = rest.split_once(" into Go struct field ")?;
-        let (field, wanted) = rest.rsplit_once(" of type ")?;
-        let (_, path) = field.split_once('.')?;
-        let wanted = match wanted {
-            "int" | "int32" | "int64" | "float64" => {
-                format!("expected numeric (int or float), got {got}")
-            }
-            "bool" => format!("expected boolean, got {got}"),
-            "string" => format!("expected string, got {got}"),
-            list if list.starts_with("[]") => format!("expected list, got {got}"),
-            _ => format!("expected map, got {got}"),
-        };
-        Some(format!(".{path}: {wanted}"))
-    });
+    let told = error
+        .strip_prefix("json: cannot unmarshal ")
+        .and_then(|rest| {
+            let (got, rest) = rest.split_once(" into Go struct field ")?;
+            let (field, wanted) = rest.rsplit_once(" of type ")?;
+            let (_, path) = field.split_once('.')?;
+            let wanted = match wanted {
+                "int" | "int32" | "int64" | "float64" => {
+                    format!("expected numeric (int or float), got {got}")
+                }
+                "bool" => format!("expected boolean, got {got}"),
+                "string" => format!("expected string, got {got}"),
+                list if list.starts_with("[]") => format!("expected list, got {got}"),
+                _ => format!("expected map, got {got}"),
+            };
+            Some(format!(".{path}: {wanted}"))
+        });
     let Some(told) = told else {
         return ApiError::bad_request(error);
     };
@@ -170,7 +183,8 @@ fn merged(
     force: Force,
     options: &WriteOptions,
 ) -> Result<Object, ApiError> {
-    if let Some(uid) = Some(configuration.uid()).filter(|uid| !uid.is_empty() && *uid != old.uid()) {
+    if let Some(uid) = Some(configuration.uid()).filter(|uid| !uid.is_empty() && *uid != old.uid())
+    {
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             old.uid()
@@ -200,7 +214,12 @@ fn merged(
 }
 
 /// The object that applying creates.
-fn fresh(call: &Call<'_>, configuration: &Object, force: Force, options: &WriteOptions) -> Result<Object, ApiError> {
+fn fresh(
+    call: &Call<'_>,
+    configuration: &Object,
+    force: Force,
+    options: &WriteOptions,
+) -> Result<Object, ApiError> {
     if !configuration.uid().is_empty() {
         return Err(ApiError::conflict(
             &call.served.description.group_resource(),

@@ -45,7 +45,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(
                 bytes
@@ -66,7 +69,9 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Stream(_) => SizeHint::default(),
         }
     }
@@ -97,8 +102,9 @@ async fn collect(mut body: hyper::body::Incoming, limit: usize) -> Result<Bytes,
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| ApiError::bad_request(format!("the body of the request cannot be read: {error}")))?;
+        let frame = frame.map_err(|error| {
+            ApiError::bad_request(format!("the body of the request cannot be read: {error}"))
+        })?;
         let Ok(data) = frame.into_data() else {
             continue;
         };

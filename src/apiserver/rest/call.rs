@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, FieldSelector, GroupKind, LabelSelector, ObjectKey};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, FieldSelector, GroupKind, LabelSelector,
+    ObjectKey,
+};
 use auth::User;
 use bytes::Bytes;
 use storage::Matching;
@@ -107,7 +110,9 @@ impl Call<'_> {
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         for requirement in &mut fields.0 {
             if !self.served.description.is_selectable(&requirement.field) {
-                return Err(ApiError::bad_request(self.unknown_field(&requirement.field)));
+                return Err(ApiError::bad_request(
+                    self.unknown_field(&requirement.field),
+                ));
             }
             requirement.field = self.served.stored_field(&requirement.field);
         }
@@ -116,7 +121,9 @@ impl Call<'_> {
 
     fn unknown_field(&self, field: &str) -> String {
         if self.served.description.selectable_fields.is_empty() {
-            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            format!(
+                "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
         } else {
             format!("field label not supported: {field}")
         }
@@ -134,13 +141,22 @@ impl Call<'_> {
     }
 
     pub(crate) fn write_options(&self) -> Result<WriteOptions, ApiError> {
-        let dry_run: Vec<&str> = self.query.all("dryRun").filter(|value| !value.is_empty()).collect();
+        let dry_run: Vec<&str> = self
+            .query
+            .all("dryRun")
+            .filter(|value| !value.is_empty())
+            .collect();
         let run = match dry_run.as_slice() {
             [] => Run::Real,
             values if values.iter().all(|value| *value == "All") => Run::Dry,
             _ => {
-                let told: Vec<serde_json::Value> = dry_run.iter().map(|text| (*text).into()).collect();
-                return Err(self.wrong_options(FieldError::not_supported(&FieldPath::new("dryRun"), told, &["All"])));
+                let told: Vec<serde_json::Value> =
+                    dry_run.iter().map(|text| (*text).into()).collect();
+                return Err(self.wrong_options(FieldError::not_supported(
+                    &FieldPath::new("dryRun"),
+                    told,
+                    &["All"],
+                )));
             }
         };
         let field_validation = match self.query.text("fieldValidation") {
@@ -149,7 +165,8 @@ impl Call<'_> {
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
                 let path = FieldPath::new("fieldValidation");
-                let error = FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
+                let error =
+                    FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
                 return Err(self.wrong_options(error));
             }
         };
@@ -179,12 +196,17 @@ fn manager_error(manager: &str) -> Option<FieldError> {
     if manager.len() > MANAGER_BYTES_MAX {
         return Some(FieldError::too_long(&path, 128));
     }
-    let odd = manager.char_indices().find(|(_, letter)| letter.is_control());
+    let odd = manager
+        .char_indices()
+        .find(|(_, letter)| letter.is_control());
     odd.map(|(at, letter)| {
         FieldError::invalid(
             &path,
             manager,
-            format!("invalid character U+{:04X} (at position {at})", letter as u32),
+            format!(
+                "invalid character U+{:04X} (at position {at})",
+                letter as u32
+            ),
         )
     })
 }
@@ -199,6 +221,9 @@ fn default_manager(user_agent: &str) -> String {
 
 /// Reads the body of requests that have one.
 pub(crate) async fn body_of(request: &mut Incoming) -> Result<Bytes, ApiError> {
-    let body = std::mem::replace(&mut request.body, crate::body::RequestBody::InProcess(Bytes::new()));
+    let body = std::mem::replace(
+        &mut request.body,
+        crate::body::RequestBody::InProcess(Bytes::new()),
+    );
     body.read(BODY_BYTES_MAX).await
 }

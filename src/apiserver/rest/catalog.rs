@@ -73,7 +73,8 @@ impl Served {
         self.complete(&mut object)?;
         let mut tree = object.into_value();
         schema::canonicalise(&mut tree, self.resource.schema());
-        let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("a stored object is no object"))?;
+        let object = Object::from_value(tree)
+            .ok_or_else(|| ApiError::internal("a stored object is no object"))?;
         Ok(codec::encode_stored(&object.into_value()).into())
     }
 
@@ -110,11 +111,20 @@ impl Served {
 impl Catalog {
     pub(crate) fn new(custom: impl IntoIterator<Item = ResourceHandle>) -> Self {
         let mut catalog = Self::default();
-        let built_in: Vec<Description> = RESOURCES.iter().map(|resource| resource.description()).collect();
+        let built_in: Vec<Description> = RESOURCES
+            .iter()
+            .map(|resource| resource.description())
+            .collect();
         for resource in RESOURCES {
             let description = resource.description();
-            let stored = built_in.iter().find(|other| other.kind == description.stored_kind);
-            catalog.add(Served::new(ResourceHandle::BuiltIn(*resource), Origin::BuiltIn, stored));
+            let stored = built_in
+                .iter()
+                .find(|other| other.kind == description.stored_kind);
+            catalog.add(Served::new(
+                ResourceHandle::BuiltIn(*resource),
+                Origin::BuiltIn,
+                stored,
+            ));
         }
         for resource in custom {
             catalog.add(Served::new(resource, Origin::Custom, None));
@@ -142,9 +152,9 @@ impl Catalog {
     }
 
     pub(crate) fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.order
-            .iter()
-            .any(|served| served.description.kind.group == group && served.description.kind.version == version)
+        self.order.iter().any(|served| {
+            served.description.kind.group == group && served.description.kind.version == version
+        })
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
@@ -208,7 +218,9 @@ fn version_priority(version: &str) -> (u8, u32, u32) {
     let Some(rest) = version.strip_prefix('v') else {
         return (0, 0, 0);
     };
-    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(rest.len());
     let Ok(major) = rest[..digits].parse() else {
         return (0, 0, 0);
     };

@@ -134,7 +134,11 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn handle(state: Arc<State>, mut request: http::Request<NetworkBody>, caller: Caller) -> Response {
+async fn handle(
+    state: Arc<State>,
+    mut request: http::Request<NetworkBody>,
+    caller: Caller,
+) -> Response {
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());

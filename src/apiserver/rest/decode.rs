@@ -1,7 +1,8 @@
 //! From the body of a write to a tree that its kind's type allows, or upstream's words for why not.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, GroupVersionKind, GroupVersionKind as Kind, Object,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, GroupVersionKind,
+    GroupVersionKind as Kind, Object,
 };
 use codec::{BUILT_IN_ENCODINGS, Body, BodyError, CUSTOM_ENCODINGS};
 use schema::Decoded;
@@ -50,7 +51,11 @@ pub(crate) fn object_of(
 /// The media type without its parameters; JSON where none is told.
 pub(crate) fn media_type(content_type: &str) -> &str {
     let bare = content_type.split(';').next().unwrap_or_default().trim();
-    if bare.is_empty() { "application/json" } else { bare }
+    if bare.is_empty() {
+        "application/json"
+    } else {
+        bare
+    }
 }
 
 fn decode(
@@ -122,14 +127,21 @@ fn check_custom_kind(
         )));
     }
     if told.group_version() != expected.group_version() {
-        return Err(wrong_version(&told.group_version(), &expected.group_version()));
+        return Err(wrong_version(
+            &told.group_version(),
+            &expected.group_version(),
+        ));
     }
     if told.kind == expected.kind {
         return Ok(());
     }
     let mut errors = FieldErrors::none();
     let why = format!("must be {}", expected.kind);
-    errors.push(FieldError::invalid(&FieldPath::new("kind"), told.kind.as_ref(), why));
+    errors.push(FieldError::invalid(
+        &FieldPath::new("kind"),
+        told.kind.as_ref(),
+        why,
+    ));
     let name = codec::parse_yaml(&call.body)
         .ok()
         .and_then(|yaml| yaml.document.into_value());
@@ -144,9 +156,15 @@ fn check_kind(told: &GroupVersionKind, expected: &GroupVersionKind) -> Result<()
     if told == expected {
         return Ok(());
     }
-    let is_old = OLD_VERSIONS.contains(&(&told.group, &told.version)) && told.group == expected.group;
-    if told.kind == expected.kind && (is_old || schema::built_in(&told.group, &told.version, &told.kind).is_some()) {
-        return Err(wrong_version(&told.group_version(), &expected.group_version()));
+    let is_old =
+        OLD_VERSIONS.contains(&(&told.group, &told.version)) && told.group == expected.group;
+    if told.kind == expected.kind
+        && (is_old || schema::built_in(&told.group, &told.version, &told.kind).is_some())
+    {
+        return Err(wrong_version(
+            &told.group_version(),
+            &expected.group_version(),
+        ));
     }
     let why = if schema::built_in(&told.group, &told.version, &told.kind).is_some() {
         let package = if expected.group.is_empty() {
@@ -189,9 +207,11 @@ pub(crate) fn finish(
     {
         // What a custom resource's schema does not name is told with what was repeated.
         let unknown = schema::prune(&mut decoded.tree, schema);
-        decoded
-            .strict_errors
-            .extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+        decoded.strict_errors.extend(
+            unknown
+                .into_iter()
+                .map(|path| format!("unknown field {path:?}")),
+        );
     }
     report(call, &decoded.strict_errors, validation).map_err(|why| {
         let Kind { version, kind, .. } = kind;
@@ -216,14 +236,24 @@ pub(crate) fn finish(
 }
 
 /// What a strict reader objects to is refused, told, or passed over.
-pub(crate) fn report(call: &Call<'_>, strict_errors: &[String], validation: FieldValidation) -> Result<(), String> {
+pub(crate) fn report(
+    call: &Call<'_>,
+    strict_errors: &[String],
+    validation: FieldValidation,
+) -> Result<(), String> {
     match validation {
-        FieldValidation::Strict if !strict_errors.is_empty() => Err(schema::strict_decoding_error(strict_errors)),
+        FieldValidation::Strict if !strict_errors.is_empty() => {
+            Err(schema::strict_decoding_error(strict_errors))
+        }
         FieldValidation::Warn => {
             for error in strict_errors {
                 // Errors of YAML come as one text with a line for each.
-                let lines = error.strip_prefix("yaml: unmarshal errors:\n").unwrap_or(error);
-                lines.lines().for_each(|line| call.warnings.add(line.trim_start()));
+                let lines = error
+                    .strip_prefix("yaml: unmarshal errors:\n")
+                    .unwrap_or(error);
+                lines
+                    .lines()
+                    .for_each(|line| call.warnings.add(line.trim_start()));
             }
             Ok(())
         }
@@ -248,5 +278,6 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Object, ApiError> {
         )));
     }
     let decoded = body.decode(schema::Node::Type(node)).map_err(bare)?;
-    Object::from_value(decoded.tree).ok_or_else(|| ApiError::bad_request("the options are no object"))
+    Object::from_value(decoded.tree)
+        .ok_or_else(|| ApiError::bad_request("the options are no object"))
 }

@@ -75,8 +75,9 @@ impl DeleteOptions {
                 .text("orphanDependents")
                 .map(|text| text != "false" && text != "0"),
             propagation_policy: query.text("propagationPolicy").map(Into::into),
-            preconditions: (preconditions.uid.is_some() || preconditions.resource_version.is_some())
-                .then_some(preconditions),
+            preconditions: (preconditions.uid.is_some()
+                || preconditions.resource_version.is_some())
+            .then_some(preconditions),
             dry_run: Vec::new(),
         })
     }
@@ -101,8 +102,16 @@ impl DeleteOptions {
             ));
         }
         if self.dry_run.iter().any(|value| value != "All") {
-            let value: Vec<serde_json::Value> = self.dry_run.iter().map(|text| text.clone().into()).collect();
-            errors.push(FieldError::not_supported(&FieldPath::new("dryRun"), value, &["All"]));
+            let value: Vec<serde_json::Value> = self
+                .dry_run
+                .iter()
+                .map(|text| text.clone().into())
+                .collect();
+            errors.push(FieldError::not_supported(
+                &FieldPath::new("dryRun"),
+                value,
+                &["All"],
+            ));
         }
         if errors.is_empty() {
             return Ok(());
@@ -115,7 +124,11 @@ impl DeleteOptions {
     }
 
     pub(crate) fn run(&self) -> Run {
-        if self.dry_run.is_empty() { Run::Real } else { Run::Dry }
+        if self.dry_run.is_empty() {
+            Run::Real
+        } else {
+            Run::Dry
+        }
     }
 
     pub(crate) fn set_dry(&mut self) {

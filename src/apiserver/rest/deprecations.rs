@@ -4,7 +4,10 @@ use registry::Description;
 
 /// Core kinds, and what every answer about them warns of.
 const DEPRECATED: &[(&str, &str)] = &[
-    ("ComponentStatus", "v1 ComponentStatus is deprecated in v1.19+"),
+    (
+        "ComponentStatus",
+        "v1 ComponentStatus is deprecated in v1.19+",
+    ),
     (
         "Endpoints",
         "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",

@@ -47,11 +47,18 @@ pub(crate) async fn dispatch(
 fn check_place(served: &Served, path: &ResourcePath) -> Result<(), ApiError> {
     let is_namespace_itself = served.description.plural == "namespaces" && path.group.is_empty();
     let fits = if served.description.is_namespaced() {
-        !path.namespace.is_empty() || path.name.is_empty() || path.verb() == Verb::List || path.verb() == Verb::Watch
+        !path.namespace.is_empty()
+            || path.name.is_empty()
+            || path.verb() == Verb::List
+            || path.verb() == Verb::Watch
     } else {
         path.namespace.is_empty() || is_namespace_itself
     };
-    if fits { Ok(()) } else { Err(ApiError::no_such_path()) }
+    if fits {
+        Ok(())
+    } else {
+        Err(ApiError::no_such_path())
+    }
 }
 
 fn check_method(served: &Served, path: &ResourcePath, request: &Incoming) -> Result<(), ApiError> {
@@ -66,9 +73,14 @@ fn check_method(served: &Served, path: &ResourcePath, request: &Incoming) -> Res
         .ends_with(&format!("/{}", path.resource))
         && !matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete);
     let fits = match verb {
-        Verb::Create => path.name.is_empty() && (!served.description.is_namespaced() || !path.namespace.is_empty()),
+        Verb::Create => {
+            path.name.is_empty()
+                && (!served.description.is_namespaced() || !path.namespace.is_empty())
+        }
         Verb::Update | Verb::Patch | Verb::Delete => !path.name.is_empty(),
-        Verb::DeleteCollection => is_collection && (!served.description.is_namespaced() || !path.namespace.is_empty()),
+        Verb::DeleteCollection => {
+            is_collection && (!served.description.is_namespaced() || !path.namespace.is_empty())
+        }
         Verb::Get | Verb::List | Verb::Watch => true,
         Verb::None => false,
     };

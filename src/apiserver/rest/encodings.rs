@@ -50,7 +50,14 @@ impl Encodings {
         key: EncodingKey,
         make: impl FnOnce() -> Result<Bytes, ApiError>,
     ) -> Result<Bytes, ApiError> {
-        if let Some((_, bytes)) = self.0.lock().events.iter().rev().find(|(kept, _)| kept.is(&key)) {
+        if let Some((_, bytes)) = self
+            .0
+            .lock()
+            .events
+            .iter()
+            .rev()
+            .find(|(kept, _)| kept.is(&key))
+        {
             return Ok(bytes.clone());
         }
         let bytes = make()?;

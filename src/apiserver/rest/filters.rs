@@ -80,12 +80,18 @@ pub(crate) async fn respond_to(state: &Arc<State>, request: Incoming, caller: Ca
     let response = respond::encode(state, &info, &wish, answer, &warnings.texts());
     let took = state.clock().monotonic().saturating_sub(started);
     tracing::trace!(method = %info.method, path = info.path, code = response.status().as_u16(), ?took, "request");
-    state.metrics.count(series(&info, response.status().as_u16()), took);
+    state
+        .metrics
+        .count(series(&info, response.status().as_u16()), took);
     response
 }
 
 /// The filters, outermost first.
-pub(crate) async fn answer(state: &Arc<State>, request: Incoming, caller: Caller) -> Result<Answer, ApiError> {
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    request: Incoming,
+    caller: Caller,
+) -> Result<Answer, ApiError> {
     let guarded = AssertUnwindSafe(within_limits(state, request, caller))
         .catch_unwind()
         .await;
@@ -95,27 +101,37 @@ pub(crate) async fn answer(state: &Arc<State>, request: Incoming, caller: Caller
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
         tracing::error!(what, "a request panicked");
-        Err(ApiError::internal("this request caused a failure in the server"))
+        Err(ApiError::internal(
+            "this request caused a failure in the server",
+        ))
     })
 }
 
 /// Limits how many requests are in flight, and for how long.
-async fn within_limits(state: &Arc<State>, request: Incoming, caller: Caller) -> Result<Answer, ApiError> {
+async fn within_limits(
+    state: &Arc<State>,
+    request: Incoming,
+    caller: Caller,
+) -> Result<Answer, ApiError> {
     if request.info.is_long_running() {
         return identified(state, request, caller).await;
     }
-    let reads = request.info.method == http::Method::GET || request.info.method == http::Method::HEAD;
+    let reads =
+        request.info.method == http::Method::GET || request.info.method == http::Method::HEAD;
     let slots = if reads { &state.reads } else { &state.writes };
     // Our own components are few and must not starve while the network is busy.
     let _slot = match caller {
         Caller::InProcess(_) => None,
-        Caller::Connection { .. } => Some(
-            slots
-                .try_acquire()
-                .map_err(|_full| ApiError::too_many_requests("Too many requests, please try again later.", 1))?,
-        ),
+        Caller::Connection { .. } => Some(slots.try_acquire().map_err(|_full| {
+            ApiError::too_many_requests("Too many requests, please try again later.", 1)
+        })?),
     };
-    match env::timeout(REQUEST_TIME_MAX, Box::pin(identified(state, request, caller))).await {
+    match env::timeout(
+        REQUEST_TIME_MAX,
+        Box::pin(identified(state, request, caller)),
+    )
+    .await
+    {
         Ok(answer) => answer,
         Err(_elapsed) => Err(ApiError::timeout(
             "request did not complete within the allotted timeout",
@@ -125,7 +141,11 @@ async fn within_limits(state: &Arc<State>, request: Incoming, caller: Caller) ->
 }
 
 /// Finds out who asks, and as whom.
-async fn identified(state: &Arc<State>, request: Incoming, caller: Caller) -> Result<Answer, ApiError> {
+async fn identified(
+    state: &Arc<State>,
+    request: Incoming,
+    caller: Caller,
+) -> Result<Answer, ApiError> {
     let user = match &caller {
         Caller::InProcess(user) => User::clone(user),
         Caller::Connection { peer_certificates } => {
@@ -165,7 +185,9 @@ async fn authorize(state: &State, user: User, info: &RequestInfo) -> Result<Auth
             user: attributes.user,
             resource: info.resource().cloned(),
         }),
-        Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(forbidden(&attributes, &reason)),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(forbidden(&attributes, &reason))
+        }
     }
 }
 
@@ -187,8 +209,16 @@ pub(crate) fn attributes(user: User, info: &RequestInfo) -> Attributes {
             subresource: path.subresource.clone(),
             name: path.name.clone(),
             path: None,
-            field_selector: info.query.get("fieldSelector").unwrap_or_default().to_owned(),
-            label_selector: info.query.get("labelSelector").unwrap_or_default().to_owned(),
+            field_selector: info
+                .query
+                .get("fieldSelector")
+                .unwrap_or_default()
+                .to_owned(),
+            label_selector: info
+                .query
+                .get("labelSelector")
+                .unwrap_or_default()
+                .to_owned(),
         },
     }
 }
@@ -202,7 +232,10 @@ pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
         format!(": {reason}")
     };
     if let Some(path) = &attributes.path {
-        let why = format!("User {user:?} cannot {} path {path:?}{because}", attributes.verb);
+        let why = format!(
+            "User {user:?} cannot {} path {path:?}{because}",
+            attributes.verb
+        );
         return ApiError::forbidden(&GroupResource::new("", ""), "", &why);
     }
     let mut resource = attributes.resource.clone();

@@ -13,7 +13,11 @@ use crate::state::State;
 const EXTRA: &str = "impersonate-extra-";
 
 /// The user that the request is made as.
-pub(crate) async fn impersonate(state: &State, user: User, headers: &HeaderMap) -> Result<User, ApiError> {
+pub(crate) async fn impersonate(
+    state: &State,
+    user: User,
+    headers: &HeaderMap,
+) -> Result<User, ApiError> {
     let Some(wanted) = wanted(headers)? else {
         return Ok(user);
     };
@@ -34,14 +38,25 @@ fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str
 }
 
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
-    let name = texts(headers, "impersonate-user").next().unwrap_or_default().to_owned();
-    let uid = texts(headers, "impersonate-uid").next().unwrap_or_default().to_owned();
-    let groups: Vec<String> = texts(headers, "impersonate-group").map(ToOwned::to_owned).collect();
+    let name = texts(headers, "impersonate-user")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let uid = texts(headers, "impersonate-uid")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let groups: Vec<String> = texts(headers, "impersonate-group")
+        .map(ToOwned::to_owned)
+        .collect();
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in headers.keys() {
         if let Some(encoded) = key.as_str().strip_prefix(EXTRA) {
             let values = texts(headers, key.as_str()).map(ToOwned::to_owned);
-            extra.entry(decode(encoded, Plus::IsPlus)).or_default().extend(values);
+            extra
+                .entry(decode(encoded, Plus::IsPlus))
+                .or_default()
+                .extend(values);
         }
     }
     if name.is_empty() {
@@ -80,23 +95,29 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
 
 /// What the requester must be allowed to impersonate.
 fn questions(user: &User, wanted: &User) -> Vec<Attributes> {
-    let ask = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
-        user: user.clone(),
-        verb: "impersonate".to_owned(),
-        api_group: group.to_owned(),
-        api_version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        ..Attributes::default()
-    };
+    let ask =
+        |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
+            user: user.clone(),
+            verb: "impersonate".to_owned(),
+            api_group: group.to_owned(),
+            api_version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            ..Attributes::default()
+        };
     let authentication = "authentication.k8s.io";
     let mut questions = vec![match wanted.service_account() {
         Some((namespace, name)) => ask("", "serviceaccounts", "", namespace, name),
         None => ask("", "users", "", "", &wanted.name),
     }];
-    questions.extend(wanted.groups.iter().map(|group| ask("", "groups", "", "", group)));
+    questions.extend(
+        wanted
+            .groups
+            .iter()
+            .map(|group| ask("", "groups", "", "", group)),
+    );
     for (key, values) in &wanted.extra {
         questions.extend(
             values

@@ -27,9 +27,17 @@ pub struct DialError(pub String);
 #[async_trait]
 pub trait KubeletDialer: Send + Sync + fmt::Debug {
     /// A TLS connection to a kubelet, authenticated as the API server.
-    async fn dial_kubelet(&self, address: &KubeletAddress) -> Result<Box<dyn ByteStream>, DialError>;
+    async fn dial_kubelet(
+        &self,
+        address: &KubeletAddress,
+    ) -> Result<Box<dyn ByteStream>, DialError>;
 
     /// A plain TCP connection to an address of a pod or a Service's endpoint, seen from the cluster. `node` is where it
     /// lives, if that is known.
-    async fn dial(&self, node: Option<&str>, host: &str, port: u16) -> Result<Box<dyn ByteStream>, DialError>;
+    async fn dial(
+        &self,
+        node: Option<&str>,
+        host: &str,
+        port: u16,
+    ) -> Result<Box<dyn ByteStream>, DialError>;
 }

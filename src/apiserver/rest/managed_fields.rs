@@ -6,7 +6,11 @@ use field_manager::Actor;
 use crate::call::{Call, Ownership, WriteOptions};
 
 /// Calls `act` as the writer of this request.
-pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl FnOnce(&Actor<'_>) -> T) -> T {
+pub(crate) fn with_actor<T>(
+    call: &Call<'_>,
+    options: &WriteOptions,
+    act: impl FnOnce(&Actor<'_>) -> T,
+) -> T {
     // Upstream loses the time where owners are carried over from a scale to its workload.
     let now = if call.path.subresource == "scale" {
         String::new()
@@ -30,7 +34,11 @@ pub(crate) fn with_actor<T>(call: &Call<'_>, options: &WriteOptions, act: impl F
 }
 
 /// Notes the manager of a new object's fields.
-pub(crate) fn on_create(call: &Call<'_>, object: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
+pub(crate) fn on_create(
+    call: &Call<'_>,
+    object: &mut Object,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
     track(call, None, object, options)
 }
 
@@ -44,7 +52,12 @@ pub(crate) fn on_update(
     track(call, Some(old), object, options)
 }
 
-fn track(call: &Call<'_>, old: Option<&Object>, object: &mut Object, options: &WriteOptions) -> Result<(), ApiError> {
+fn track(
+    call: &Call<'_>,
+    old: Option<&Object>,
+    object: &mut Object,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
     if options.ownership == Ownership::Applied {
         return Ok(());
     }
@@ -52,7 +65,10 @@ fn track(call: &Call<'_>, old: Option<&Object>, object: &mut Object, options: &W
     // Owners are those of fields as they are stored, with the empty ones that are always there.
     let mut tree = std::mem::take(object).into_value();
     schema::canonicalise(&mut tree, node);
-    *object = Object::from_value(tree).ok_or_else(|| ApiError::internal("an object became something else"))?;
-    with_actor(call, options, |actor| field_manager::track(old, object, node, actor));
+    *object = Object::from_value(tree)
+        .ok_or_else(|| ApiError::internal("an object became something else"))?;
+    with_actor(call, options, |actor| {
+        field_manager::track(old, object, node, actor)
+    });
     Ok(())
 }

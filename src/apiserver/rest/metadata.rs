@@ -1,8 +1,8 @@
 //! The rules that all metadata obeys, whatever the kind; texts are those of upstream's `ValidateObjectMeta`.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors, dns1123_label_error,
-    in_order, label_errors, qualified_name_errors,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupVersion, Object, annotation_errors,
+    dns1123_label_error, in_order, label_errors, qualified_name_errors,
 };
 use env::{Rng, Timestamp};
 use registry::Description;
@@ -62,8 +62,12 @@ pub(crate) fn keep_from_old(object: &mut Object, old: &Object) {
     copy(object, old, "creationTimestamp");
     if old.is_being_deleted() {
         copy(object, old, "deletionTimestamp");
-        if old.at(&["metadata", "deletionGracePeriodSeconds"]).is_some()
-            && object.at(&["metadata", "deletionGracePeriodSeconds"]).is_none()
+        if old
+            .at(&["metadata", "deletionGracePeriodSeconds"])
+            .is_some()
+            && object
+                .at(&["metadata", "deletionGracePeriodSeconds"])
+                .is_none()
         {
             copy(object, old, "deletionGracePeriodSeconds");
         }
@@ -92,10 +96,16 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
         // The base ends where a letter will follow.
         let with_letter = format!(
             "{}a",
-            generate_name.strip_suffix('-').map_or(generate_name, |base| base)
+            generate_name
+                .strip_suffix('-')
+                .map_or(generate_name, |base| base)
         );
         if let Some(why) = description.name_rule.error(&with_letter) {
-            errors.push(FieldError::invalid(&path.child("generateName"), generate_name, why));
+            errors.push(FieldError::invalid(
+                &path.child("generateName"),
+                generate_name,
+                why,
+            ));
         }
     }
     match object.name() {
@@ -118,7 +128,10 @@ pub(crate) fn validate(object: &Object, description: &Description) -> FieldError
         ));
     }
     errors.extend(label_errors(object.labels(), &path.child("labels")));
-    errors.extend(annotation_errors(object.annotations(), &path.child("annotations")));
+    errors.extend(annotation_errors(
+        object.annotations(),
+        &path.child("annotations"),
+    ));
     owners(object, &path.child("ownerReferences"), &mut errors);
     finalizers(object, &path.child("finalizers"), &mut errors);
     if !matches!(
@@ -145,14 +158,21 @@ fn standard_finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErro
                 .into_iter()
                 .map(|why| FieldError::invalid(&path, finalizer, why)),
         );
-        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+        if !finalizer.contains('/')
+            && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
+        {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(FieldError::invalid(&path, finalizer, why));
         }
     }
 }
 
-fn namespace(object: &Object, description: &Description, path: &FieldPath, errors: &mut FieldErrors) {
+fn namespace(
+    object: &Object,
+    description: &Description,
+    path: &FieldPath,
+    errors: &mut FieldErrors,
+) {
     let path = path.child("namespace");
     match (description.is_namespaced(), object.namespace()) {
         (true, "") => errors.push(FieldError::required(&path, "")),
@@ -177,9 +197,17 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
                 "version must not be empty",
             ));
         }
-        for (field, value) in [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)] {
+        for (field, value) in [
+            ("kind", &owner.kind),
+            ("name", &owner.name),
+            ("uid", &owner.uid),
+        ] {
             if value.is_empty() {
-                errors.push(FieldError::invalid(&path.child(field), "", "must not be empty"));
+                errors.push(FieldError::invalid(
+                    &path.child(field),
+                    "",
+                    "must not be empty",
+                ));
             }
         }
         if owner.api_version == "v1" && owner.kind == "Event" {
@@ -198,7 +226,10 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
                     let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
                     );
-                    errors.push(FieldError::invalid(path, Value::Null, why).shown_as(owners_in_order(object)));
+                    errors.push(
+                        FieldError::invalid(path, Value::Null, why)
+                            .shown_as(owners_in_order(object)),
+                    );
                 }
             }
         }
@@ -207,8 +238,17 @@ fn owners(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
 
 /// The owners as Go prints them.
 fn owners_in_order(object: &Object) -> String {
-    const FIELDS: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
-    let all = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
+    const FIELDS: [&str; 6] = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let all = object
+        .at(&["metadata", "ownerReferences"])
+        .and_then(Value::as_array);
     let owner = |owner: &Value| {
         let fields: Vec<(&str, Value)> = FIELDS
             .iter()
@@ -230,7 +270,10 @@ fn finalizers(object: &Object, path: &FieldPath, errors: &mut FieldErrors) {
         );
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
-        let all: Vec<Value> = finalizers.iter().map(|&finalizer| finalizer.into()).collect();
+        let all: Vec<Value> = finalizers
+            .iter()
+            .map(|&finalizer| finalizer.into())
+            .collect();
         errors.push(FieldError::invalid(
             path,
             all,
@@ -278,12 +321,23 @@ pub(crate) fn validate_update(object: &Object, old: &Object) -> FieldErrors {
             ));
         }
     }
-    let immutable = ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    let immutable = [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
     for field in immutable {
-        let (new, old) = (object.at(&["metadata", field]), old.at(&["metadata", field]));
+        let (new, old) = (
+            object.at(&["metadata", field]),
+            old.at(&["metadata", field]),
+        );
         if new != old {
             let value = new.cloned().unwrap_or(Value::Null);
-            errors.push(FieldError::invalid(&path.child(field), value, "field is immutable"));
+            errors.push(FieldError::invalid(
+                &path.child(field),
+                value,
+                "field is immutable",
+            ));
         }
     }
     errors
@@ -296,8 +350,10 @@ mod tests {
     #[test]
     fn an_object_being_deleted_takes_no_new_finalizer() {
         let object = |finalizers: &[&str]| {
-            Object::from_value(serde_json::json!({"metadata": {"name": "a", "resourceVersion": "1",
-                "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers}}))
+            Object::from_value(
+                serde_json::json!({"metadata": {"name": "a", "resourceVersion": "1",
+                "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers}}),
+            )
             .expect("an object")
         };
         assert!(validate_update(&object(&["a.b/c"]), &object(&["a.b/c", "d.e/f"])).is_empty());

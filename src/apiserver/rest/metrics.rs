@@ -56,7 +56,12 @@ impl Metrics {
         );
         let requests = self.requests.lock();
         for (series, counted) in &*requests {
-            let _infallible = writeln!(text, "apiserver_request_total{{{}}} {}", labels(series), counted.count);
+            let _infallible = writeln!(
+                text,
+                "apiserver_request_total{{{}}} {}",
+                labels(series),
+                counted.count
+            );
         }
         text.push_str(
             "# HELP apiserver_request_duration_seconds Response time in seconds.\n\
@@ -102,5 +107,7 @@ fn labels(series: &Series) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }

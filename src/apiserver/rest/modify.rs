@@ -41,7 +41,9 @@ impl From<ApiError> for Failed {
 impl From<StorageError> for Failed {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Modified { .. } | StorageError::Contended => Self::Overtaken(error.into()),
+            StorageError::Modified { .. } | StorageError::Contended => {
+                Self::Overtaken(error.into())
+            }
             other => Self::Refused(other.into()),
         }
     }
@@ -85,7 +87,12 @@ pub(crate) async fn modify(
 }
 
 impl Change<'_, '_> {
-    async fn carry_out(&self, mut object: Object, old: &Object, current: &StoredObject) -> Result<Outcome, Failed> {
+    async fn carry_out(
+        &self,
+        mut object: Object,
+        old: &Object,
+        current: &StoredObject,
+    ) -> Result<Outcome, Failed> {
         self.check_version(&mut object, old)?;
         self.check_uid(&object, old)?;
         metadata::match_namespace(&mut object, &self.key.namespace)?;
@@ -124,7 +131,10 @@ impl Change<'_, '_> {
                 let why = format!("strconv.ParseUint: parsing {told:?}: invalid syntax");
                 Err(ApiError::new(500, Reason::Unknown, why))
             }
-            _ => Err(ApiError::modified(&description.group_resource(), &self.key.name)),
+            _ => Err(ApiError::modified(
+                &description.group_resource(),
+                &self.key.name,
+            )),
         }
     }
 
@@ -176,7 +186,9 @@ impl Change<'_, '_> {
     fn prepare(&self, object: &mut Object, old: &Object) {
         let description = &self.call.served.description;
         self.reset(object, old);
-        if matches!(self.part, Part::Main | Part::Special) && grows(description.generation, object, old) {
+        if matches!(self.part, Part::Main | Part::Special)
+            && grows(description.generation, object, old)
+        {
             object.set_generation(old.generation() + 1);
         }
         if let schema::Node::Type(_) = self.call.served.resource.schema() {
@@ -211,7 +223,11 @@ impl Change<'_, '_> {
             errors.extend(unbuilt(self.call, object));
         }
         if !errors.is_empty() {
-            return Err(ApiError::invalid(&self.call.group_kind(), &self.key.name, &errors));
+            return Err(ApiError::invalid(
+                &self.call.group_kind(),
+                &self.key.name,
+                &errors,
+            ));
         }
         verdict
             .warnings
@@ -221,7 +237,12 @@ impl Change<'_, '_> {
     }
 
     /// Writes what changed. An object whose deletion only waited for its finalizers goes with the last of them.
-    async fn store(&self, object: Object, old: &Object, current: &StoredObject) -> Result<Outcome, Failed> {
+    async fn store(
+        &self,
+        object: Object,
+        old: &Object,
+        current: &StoredObject,
+    ) -> Result<Outcome, Failed> {
         let (mut object, bytes) = stored_form(self.call, object)?;
         let store = &self.call.state.store;
         let collection = &self.call.served.collection;
@@ -235,11 +256,19 @@ impl Change<'_, '_> {
                 current.clone()
             } else {
                 store
-                    .replace(collection, self.key, bytes, current.revision, Alongside::default())
+                    .replace(
+                        collection,
+                        self.key,
+                        bytes,
+                        current.revision,
+                        Alongside::default(),
+                    )
                     .await?
             };
             let released = services::alongside(self.call, None, Some(old));
-            let gone = store.delete(collection, self.key, written.revision, released).await?;
+            let gone = store
+                .delete(collection, self.key, written.revision, released)
+                .await?;
             return Ok(Outcome::Stored(gone));
         }
         let is_same = {
@@ -301,7 +330,11 @@ fn keep_status_metadata(
     }
 }
 
-fn set_or_remove(map: &mut serde_json::Map<String, serde_json::Value>, field: &str, value: Option<serde_json::Value>) {
+fn set_or_remove(
+    map: &mut serde_json::Map<String, serde_json::Value>,
+    field: &str,
+    value: Option<serde_json::Value>,
+) {
     match value {
         Some(value) => {
             map.insert(field.to_owned(), value);

@@ -29,14 +29,19 @@ pub(crate) fn collection(group: &str, resource: &str) -> Option<Collection> {
     RESOURCES
         .iter()
         .map(|resource| resource.description())
-        .find(|kind| kind.kind.group == group && kind.plural == resource && kind.is_stored_version())
+        .find(|kind| {
+            kind.kind.group == group && kind.plural == resource && kind.is_stored_version()
+        })
         .map(|kind| Collection::of(&kind))
 }
 
 #[async_trait]
 impl Objects for StoreObjects {
     async fn get(&self, group: &str, resource: &str, key: &ObjectKey) -> Option<StoredObject> {
-        self.store.get(&collection(group, resource)?, key).await.ok()
+        self.store
+            .get(&collection(group, resource)?, key)
+            .await
+            .ok()
     }
 
     async fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<StoredObject> {

@@ -11,10 +11,19 @@ use kv::{Event, KeyRange, Kv, RangeRequest, WatchMessage, WatchRequest};
 use crate::objects::collection;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
-const RESOURCES: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];
+const RESOURCES: [&str; 4] = [
+    "clusterroles",
+    "clusterrolebindings",
+    "roles",
+    "rolebindings",
+];
 
 /// Reads all roles and bindings into `rbac`, and returns after the last; then a task for each kind follows the changes.
-pub async fn feed_policy(kv: Arc<dyn Kv>, rbac: Arc<RbacAuthorizer>, shutdown: &Shutdown) -> kv::Result<()> {
+pub async fn feed_policy(
+    kv: Arc<dyn Kv>,
+    rbac: Arc<RbacAuthorizer>,
+    shutdown: &Shutdown,
+) -> kv::Result<()> {
     for resource in RESOURCES {
         let Some(prefix) = collection(GROUP, resource).map(|collection| collection.prefix) else {
             continue;

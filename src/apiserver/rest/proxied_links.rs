@@ -145,7 +145,10 @@ impl Page {
         }
         let is_inside_raw = self.raw.as_ref().is_some_and(|raw| *raw != name);
         match std::str::from_utf8(markup) {
-            Ok(tag) if !is_inside_raw && name.starts_with(|first: char| first.is_ascii_alphabetic()) => {
+            Ok(tag)
+                if !is_inside_raw
+                    && name.starts_with(|first: char| first.is_ascii_alphabetic()) =>
+            {
                 done.extend_from_slice(rewrite_tag(tag, &self.links).as_bytes());
             }
             _ => done.extend_from_slice(markup),
@@ -274,7 +277,11 @@ mod tests {
                 got.extend(rewriter.push(piece));
             }
             got.extend(rewriter.finish());
-            assert_eq!(String::from_utf8(got).unwrap(), wanted, "in pieces of {size}");
+            assert_eq!(
+                String::from_utf8(got).unwrap(),
+                wanted,
+                "in pieces of {size}"
+            );
         }
     }
 }

@@ -6,8 +6,8 @@ use apimachinery::ApiError;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE,
 };
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::upgrade::OnUpgrade;
@@ -62,23 +62,27 @@ pub(crate) enum Target {
 }
 
 /// Passes the request on and returns the answer, whose body streams.
-pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Incoming) -> Result<Response, ApiError> {
+pub(crate) async fn forward(
+    state: &Arc<State>,
+    target: Target,
+    mut request: Incoming,
+) -> Result<Response, ApiError> {
     let Some((path, host)) = destination(&target, &request) else {
         let mut nothing = text_response(204, "");
         nothing.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(nothing);
     };
-    let stream = dial(state, &target)
-        .await
-        .map_err(|error| ApiError::service_unavailable(format!("error trying to reach service: {error}")))?;
+    let stream = dial(state, &target).await.map_err(|error| {
+        ApiError::service_unavailable(format!("error trying to reach service: {error}"))
+    })?;
     let upgrade = wants_upgrade(&request.headers)
         .then(|| request.extensions.remove::<OnUpgrade>())
         .flatten();
     let links = is_proxy(&request).then(|| links(&request, &path, &host));
     let outgoing = outgoing(&mut request, &path, &host, upgrade.is_some())?;
-    let answer = exchange(stream, outgoing)
-        .await
-        .map_err(|error| ApiError::service_unavailable(format!("error trying to reach service: {error}")))?;
+    let answer = exchange(stream, outgoing).await.map_err(|error| {
+        ApiError::service_unavailable(format!("error trying to reach service: {error}"))
+    })?;
     if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         return switched(answer, upgrade);
     }
@@ -86,7 +90,10 @@ pub(crate) async fn forward(state: &Arc<State>, target: Target, mut request: Inc
 }
 
 fn is_proxy(request: &Incoming) -> bool {
-    request.info.resource().is_some_and(|info| info.subresource == "proxy")
+    request
+        .info
+        .resource()
+        .is_some_and(|info| info.subresource == "proxy")
 }
 
 /// What links on the page behind `path` have to become.
@@ -119,7 +126,9 @@ fn destination(target: &Target, request: &Incoming) -> Option<(String, String)> 
             };
             Some((path, format!("{}:{}", address.host, address.port)))
         }
-        Target::Address { host, port, path, .. } => Some((with_query(path, request), format!("{host}:{port}"))),
+        Target::Address {
+            host, port, path, ..
+        } => Some((with_query(path, request), format!("{host}:{port}"))),
         Target::Nothing => None,
     }
 }
@@ -140,7 +149,11 @@ async fn dial(state: &State, target: &Target) -> Result<Box<dyn ByteStream>, Dia
     match target {
         Target::Kubelet { address, .. } => dialer.dial_kubelet(address).await,
         Target::Address {
-            node, host, port, tls, ..
+            node,
+            host,
+            port,
+            tls,
+            ..
         } => {
             let stream = dialer.dial(node.as_deref(), host, *port).await?;
             if *tls {
@@ -212,7 +225,8 @@ async fn exchange(
     stream: Box<dyn ByteStream>,
     request: http::Request<OutgoingBody>,
 ) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     env::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a proxied connection ended");
@@ -222,7 +236,10 @@ async fn exchange(
 }
 
 /// Both sides changed the protocol: from here on bytes are copied.
-fn switched(answer: http::Response<hyper::body::Incoming>, client: Option<OnUpgrade>) -> Result<Response, ApiError> {
+fn switched(
+    answer: http::Response<hyper::body::Incoming>,
+    client: Option<OnUpgrade>,
+) -> Result<Response, ApiError> {
     let Some(client) = client else {
         return Err(ApiError::internal(
             "the backend changed the protocol without being asked",
@@ -238,8 +255,12 @@ fn switched(answer: http::Response<hyper::body::Incoming>, client: Option<OnUpgr
             Err(error) => return tracing::debug!(%error, "an upgrade failed"),
         };
         let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-        let copied =
-            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, COPY_BUFFER_BYTES, COPY_BUFFER_BYTES);
+        let copied = tokio::io::copy_bidirectional_with_sizes(
+            &mut client,
+            &mut backend,
+            COPY_BUFFER_BYTES,
+            COPY_BUFFER_BYTES,
+        );
         if let Err(error) = copied.await {
             tracing::debug!(%error, "a stream ended");
         }
@@ -277,7 +298,8 @@ fn is_plain_html(headers: &HeaderMap) -> bool {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim() == "text/html" && !headers.contains_key(CONTENT_ENCODING)
+    kind.split(';').next().unwrap_or_default().trim() == "text/html"
+        && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// The body as it comes, through `page` if there is one.
@@ -286,11 +308,15 @@ fn pieces(body: hyper::body::Incoming, page: Option<Page>) -> impl Stream<Item =
         let (mut body, mut page) = state?;
         while let Some(Ok(frame)) = body.frame().await {
             if let Ok(data) = frame.into_data() {
-                let data = page.as_mut().map_or(data.clone(), |page| page.push(&data).into());
+                let data = page
+                    .as_mut()
+                    .map_or(data.clone(), |page| page.push(&data).into());
                 return Some((data, Some((body, page))));
             }
         }
-        let rest = page.map(|mut page| page.finish()).filter(|rest| !rest.is_empty())?;
+        let rest = page
+            .map(|mut page| page.finish())
+            .filter(|rest| !rest.is_empty())?;
         Some((rest.into(), None))
     })
 }

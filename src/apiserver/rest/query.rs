@@ -45,7 +45,8 @@ impl Query {
 
     /// Go's reading of a flag: there and neither `false` nor `0`.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| value != "false" && value != "0")
+        self.get(name)
+            .is_some_and(|value| value != "false" && value != "0")
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, ApiError> {
@@ -57,7 +58,9 @@ impl Query {
 pub(crate) fn parse_number(text: &str) -> Result<i64, ApiError> {
     text.parse().map_err(|error: std::num::ParseIntError| {
         let why = match error.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                "value out of range"
+            }
             _ => "invalid syntax",
         };
         ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
@@ -79,8 +82,13 @@ pub(crate) fn decode(text: &str, plus: Plus) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match (bytes[at], escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+        let escaped = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten();
+        match (
+            bytes[at],
+            escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()),
+        ) {
             (b'%', Some(byte)) => {
                 out.push(byte);
                 at += 2;

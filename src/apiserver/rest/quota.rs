@@ -15,7 +15,12 @@ use crate::call::{Call, Run};
 use crate::catalog::Served;
 
 /// Core resources that are also counted under their bare name.
-const BARE: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
+const BARE: [&str; 4] = [
+    "configmaps",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+];
 /// What every container must say when a quota limits it.
 const COMPUTE: [&str; 6] = [
     "cpu",
@@ -41,7 +46,10 @@ pub(crate) async fn charge(
 ) -> Result<Alongside, ApiError> {
     let mut alongside = Alongside::default();
     let description = &call.served.description;
-    if !description.is_namespaced() || !call.path.subresource.is_empty() || (old.is_some() && !is_measured(call)) {
+    if !description.is_namespaced()
+        || !call.path.subresource.is_empty()
+        || (old.is_some() && !is_measured(call))
+    {
         return Ok(alongside);
     }
     let catalog = call.state.catalog.load_full();
@@ -69,7 +77,11 @@ pub(crate) async fn charge(
 /// Kinds whose use can grow while they live.
 fn is_measured(call: &Call<'_>) -> bool {
     let description = &call.served.description;
-    description.kind.group.is_empty() && matches!(description.plural.as_ref(), "services" | "persistentvolumeclaims")
+    description.kind.group.is_empty()
+        && matches!(
+            description.plural.as_ref(),
+            "services" | "persistentvolumeclaims"
+        )
 }
 
 // tidy: allow(function-length): one pass over the quotas whose steps share what was found
@@ -121,7 +133,10 @@ fn judge(
         .map(String::as_str)
         .collect();
     if !unknown.is_empty() {
-        let why = format!("status unknown for quota: {name}, resources: {}", unknown.join(","));
+        let why = format!(
+            "status unknown for quota: {name}, resources: {}",
+            unknown.join(",")
+        );
         return Err(refuse(call, new, &why));
     }
     let after: Amounts = delta
@@ -153,7 +168,11 @@ fn judge(
 }
 
 fn refuse(call: &Call<'_>, object: &Object, why: &str) -> ApiError {
-    ApiError::forbidden(&call.served.description.group_resource(), object.name(), why)
+    ApiError::forbidden(
+        &call.served.description.group_resource(),
+        object.name(),
+        why,
+    )
 }
 
 fn is_pod(call: &Call<'_>) -> bool {
@@ -171,7 +190,9 @@ fn usage(call: &Call<'_>, object: &Object) -> Amounts {
     let measured = match (group, plural) {
         ("", "pods") => typed::<Pod>(object).map(|pod| pod_usage(&pod, call.state.now())),
         ("", "services") => typed::<Service>(object).map(|service| service_usage(&service)),
-        ("", "persistentvolumeclaims") => typed::<PersistentVolumeClaim>(object).map(|claim| claim_usage(&claim)),
+        ("", "persistentvolumeclaims") => {
+            typed::<PersistentVolumeClaim>(object).map(|claim| claim_usage(&claim))
+        }
         _ => None,
     };
     measured.unwrap_or_else(|| {
@@ -186,7 +207,11 @@ fn usage(call: &Call<'_>, object: &Object) -> Amounts {
 
 /// Limited resources that some container says nothing of: `requests.cpu for: a,b; memory for: a`.
 fn missing_compute(pod: &PodSpec, hard: &Amounts) -> Option<String> {
-    let all = || pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    let all = || {
+        pod.containers
+            .iter()
+            .chain(pod.init_containers.iter().flatten())
+    };
     let mut missing = Vec::new();
     let mut limited: Vec<&str> = COMPUTE
         .into_iter()
@@ -197,9 +222,8 @@ fn missing_compute(pod: &PodSpec, hard: &Amounts) -> Option<String> {
         let mut silent: Vec<&str> = all()
             .filter(|container| match resource.strip_prefix("limits.") {
                 Some(name) => !container_limits(container).contains_key(name),
-                None => {
-                    !container_requests(container).contains_key(resource.strip_prefix("requests.").unwrap_or(resource))
-                }
+                None => !container_requests(container)
+                    .contains_key(resource.strip_prefix("requests.").unwrap_or(resource)),
             })
             .map(|container| container.name.as_str())
             .collect();
@@ -239,9 +263,10 @@ fn write(
     let key = quotas
         .collection
         .key(&ObjectKey::namespaced(old.namespace(), old.name()));
-    alongside
-        .compares
-        .push(Compare::mod_revision_is(key.clone(), standing.stored.revision));
+    alongside.compares.push(Compare::mod_revision_is(
+        key.clone(),
+        standing.stored.revision,
+    ));
     alongside.operations.push(Operation::Put {
         key,
         value: codec::encode_stored(&tree).into(),
@@ -269,6 +294,9 @@ mod tests {
             ("requests.cpu".to_owned(), Quantity::from_units(1)),
             ("pods".to_owned(), Quantity::from_units(1)),
         ]);
-        assert_eq!(missing_compute(&pod, &hard).as_deref(), Some("requests.cpu for: a,b"));
+        assert_eq!(
+            missing_compute(&pod, &hard).as_deref(),
+            Some("requests.cpu for: a,b")
+        );
     }
 }

@@ -76,7 +76,9 @@ impl ResourcePath {
 
 impl RequestInfo {
     pub(crate) fn parse(method: &http::Method, path_and_query: &str) -> Self {
-        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
         let query = Query::parse(query);
         let about = resource_path(method, path, &query).map_or(About::Path, About::Resource);
         Self {
@@ -98,7 +100,10 @@ impl RequestInfo {
     pub(crate) fn is_long_running(&self) -> bool {
         self.resource().is_some_and(|path| {
             path.verb() == Verb::Watch
-                || matches!(path.subresource.as_str(), "attach" | "exec" | "proxy" | "portforward")
+                || matches!(
+                    path.subresource.as_str(),
+                    "attach" | "exec" | "proxy" | "portforward"
+                )
                 || (path.subresource == "log")
         })
     }
@@ -124,7 +129,11 @@ fn resource_path(method: &http::Method, path: &str, query: &Query) -> Option<Res
         rest => (rest, false),
     };
     place(rest, &mut info);
-    info.verb = Some(if legacy_watch { Verb::Watch } else { verb(method, &info) });
+    info.verb = Some(if legacy_watch {
+        Verb::Watch
+    } else {
+        verb(method, &info)
+    });
     refine(&mut info, query);
     Some(info)
 }
@@ -169,7 +178,10 @@ fn verb(method: &http::Method, info: &ResourcePath) -> Verb {
 
 /// A list that is watched is a watch; a list of one name is allowed to whoever may see that name.
 fn refine(info: &mut ResourcePath, query: &Query) {
-    if !matches!(info.verb, Some(Verb::List | Verb::Watch | Verb::DeleteCollection)) {
+    if !matches!(
+        info.verb,
+        Some(Verb::List | Verb::Watch | Verb::DeleteCollection)
+    ) {
         return;
     }
     if info.verb == Some(Verb::List) && query.flag("watch") {
@@ -178,7 +190,9 @@ fn refine(info: &mut ResourcePath, query: &Query) {
     let selector = query
         .text("fieldSelector")
         .and_then(|text| apimachinery::FieldSelector::parse(text).ok());
-    if let Some(name) = selector.as_ref().and_then(|selector| selector.exact("metadata.name"))
+    if let Some(name) = selector
+        .as_ref()
+        .and_then(|selector| selector.exact("metadata.name"))
         && apimachinery::path_segment_error(name).is_none()
     {
         name.clone_into(&mut info.name);
@@ -198,7 +212,10 @@ mod tests {
 
     #[test]
     fn a_path_names_namespace_resource_name_and_subresource() {
-        let info = parse(http::Method::POST, "/apis/apps/v1/namespaces/a/deployments/b/scale/");
+        let info = parse(
+            http::Method::POST,
+            "/apis/apps/v1/namespaces/a/deployments/b/scale/",
+        );
         let ResourcePath {
             group,
             version,
@@ -216,7 +233,11 @@ mod tests {
     fn a_namespace_is_its_own_namespace() {
         let info = parse(http::Method::PUT, "/api/v1/namespaces/a/finalize");
         assert_eq!(
-            (info.resource.as_str(), info.name.as_str(), info.namespace.as_str()),
+            (
+                info.resource.as_str(),
+                info.name.as_str(),
+                info.namespace.as_str()
+            ),
             ("namespaces", "a", "a")
         );
         assert_eq!(info.subresource, "finalize");
@@ -224,7 +245,10 @@ mod tests {
 
     #[test]
     fn watching_is_told_by_the_query_or_the_old_path() {
-        assert_eq!(parse(http::Method::GET, "/api/v1/pods?watch=1").verb(), Verb::Watch);
+        assert_eq!(
+            parse(http::Method::GET, "/api/v1/pods?watch=1").verb(),
+            Verb::Watch
+        );
         assert_eq!(
             parse(http::Method::GET, "/api/v1/watch/namespaces/a/pods").verb(),
             Verb::Watch
@@ -240,7 +264,9 @@ mod tests {
     fn discovery_is_no_resource() {
         for path in ["/api", "/api/v1", "/apis/apps/v1", "/version", "/"] {
             assert!(
-                RequestInfo::parse(&http::Method::GET, path).resource().is_none(),
+                RequestInfo::parse(&http::Method::GET, path)
+                    .resource()
+                    .is_none(),
                 "{path}"
             );
         }

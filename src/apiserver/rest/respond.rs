@@ -6,8 +6,8 @@ use std::time::Duration;
 use apimachinery::{ApiError, Object};
 use bytes::Bytes;
 use codec::{
-    BUILT_IN_ENCODINGS, CUSTOM_ENCODINGS, ColumnDefinition, Encoding, IncludeObject, JsonList, ListItems, ListMetadata,
-    MetaVersion, Negotiated, Offers, Table, Transform,
+    BUILT_IN_ENCODINGS, CUSTOM_ENCODINGS, ColumnDefinition, Encoding, IncludeObject, JsonList,
+    ListItems, ListMetadata, MetaVersion, Negotiated, Offers, Table, Transform,
 };
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use schema::TypeRef;
@@ -37,14 +37,20 @@ impl Wish {
         Self {
             accept: request.header("accept").to_owned(),
             include: query.get("includeObject").unwrap_or_default().to_owned(),
-            is_pretty: query.get("pretty").is_some_and(|text| matches!(text, "1" | "true")),
+            is_pretty: query
+                .get("pretty")
+                .is_some_and(|text| matches!(text, "1" | "true")),
         }
     }
 
     /// Agrees on a form for answers about a kind.
     pub(crate) fn agree(&self, served: Option<&Served>, verb: Verb) -> Result<Form, ApiError> {
         let custom = served.is_some_and(|served| served.origin == Origin::Custom);
-        let encodings = if custom { CUSTOM_ENCODINGS } else { BUILT_IN_ENCODINGS };
+        let encodings = if custom {
+            CUSTOM_ENCODINGS
+        } else {
+            BUILT_IN_ENCODINGS
+        };
         let stored = served.is_some_and(|served| served.description.verbs.contains("list"));
         let offers = if stored {
             Offers::TablesAndMetadata
@@ -60,10 +66,15 @@ impl Wish {
         };
         negotiated.is_pretty |= self.is_pretty;
         let include = match negotiated.transform {
-            Transform::Table(_) => IncludeObject::parse(&self.include).map_err(|_odd| odd_include(&self.include))?,
+            Transform::Table(_) => {
+                IncludeObject::parse(&self.include).map_err(|_odd| odd_include(&self.include))?
+            }
             _ => IncludeObject::Metadata,
         };
-        Ok(Form { negotiated, include })
+        Ok(Form {
+            negotiated,
+            include,
+        })
     }
 
     /// Upstream's router looks at the header first, with rules and words of its own.
@@ -92,17 +103,18 @@ impl Wish {
 
     /// The form of errors, which are told in any case.
     fn for_errors(&self) -> Form {
-        let negotiated = codec::negotiate(&self.accept, BUILT_IN_ENCODINGS, Offers::Discovery).map_or(
-            Negotiated {
-                encoding: Encoding::Json,
-                transform: Transform::None,
-                is_pretty: false,
-            },
-            |agreed| Negotiated {
-                transform: Transform::None,
-                ..agreed
-            },
-        );
+        let negotiated = codec::negotiate(&self.accept, BUILT_IN_ENCODINGS, Offers::Discovery)
+            .map_or(
+                Negotiated {
+                    encoding: Encoding::Json,
+                    transform: Transform::None,
+                    is_pretty: false,
+                },
+                |agreed| Negotiated {
+                    transform: Transform::None,
+                    ..agreed
+                },
+            );
         Form {
             negotiated,
             include: IncludeObject::Metadata,
@@ -146,22 +158,40 @@ pub(crate) fn encode(
     let written = answer.and_then(|answer| write(state, wish, verb, answer));
     let mut response = written.unwrap_or_else(|error| failure(&error, &wish.for_errors()));
     for warning in warnings {
-        let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
+        let text = format!(
+            "299 - \"{}\"",
+            warning.replace('\\', "\\\\").replace('"', "\\\"")
+        );
         if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(HeaderName::from_static("warning"), value);
+            response
+                .headers_mut()
+                .append(HeaderName::from_static("warning"), value);
         }
     }
     response
 }
 
-fn write(state: &Arc<State>, wish: &Wish, verb: Verb, answer: Answer) -> Result<Response, ApiError> {
+fn write(
+    state: &Arc<State>,
+    wish: &Wish,
+    verb: Verb,
+    answer: Answer,
+) -> Result<Response, ApiError> {
     match answer {
-        Answer::Object { code, served, object } => {
+        Answer::Object {
+            code,
+            served,
+            object,
+        } => {
             let form = wish.agree(Some(&served), verb)?;
             let bytes = served.bytes(&object)?;
             form.object(state, code, &served, &bytes, object.revision)
         }
-        Answer::Value { code, served, value } => {
+        Answer::Value {
+            code,
+            served,
+            value,
+        } => {
             let form = wish.agree(served.as_deref(), verb)?;
             match &served {
                 Some(served) if form.negotiated.transform != Transform::None => {
@@ -171,8 +201,14 @@ fn write(state: &Arc<State>, wish: &Wish, verb: Verb, answer: Answer) -> Result<
                 _ => form.value(code, &value),
             }
         }
-        Answer::List { served, list } => wish.agree(Some(&served), verb)?.list(state, &served, &list),
-        Answer::Watch { served, watch, timeout } => {
+        Answer::List { served, list } => {
+            wish.agree(Some(&served), verb)?.list(state, &served, &list)
+        }
+        Answer::Watch {
+            served,
+            watch,
+            timeout,
+        } => {
             let form = wish.agree(Some(&served), Verb::Watch)?;
             Ok(watch_response(state, served, *watch, timeout, form))
         }
@@ -202,7 +238,10 @@ impl Form {
         bytes: &[u8],
         revision: i64,
     ) -> Result<Response, ApiError> {
-        Ok(self.finish(code, self.object_bytes(state, served, bytes, revision, Columns::Told)?))
+        Ok(self.finish(
+            code,
+            self.object_bytes(state, served, bytes, revision, Columns::Told)?,
+        ))
     }
 
     pub(crate) fn object_bytes(
@@ -228,7 +267,10 @@ impl Form {
                 let mut out = Vec::with_capacity(512);
                 codec::push_partial_metadata(&mut out, bytes, revision, version);
                 out.push(b'\n');
-                self.plain(out, Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadata")))
+                self.plain(
+                    out,
+                    Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadata")),
+                )
             }
             _ => {
                 let mut out = Vec::with_capacity(bytes.len() + 48);
@@ -243,13 +285,22 @@ impl Form {
         }
     }
 
-    fn table(&self, served: &Served, metadata: &ListMetadata<'_>, version: MetaVersion, columns: Columns) -> Table {
+    fn table(
+        &self,
+        served: &Served,
+        metadata: &ListMetadata<'_>,
+        version: MetaVersion,
+        columns: Columns,
+    ) -> Table {
         let told = matches!(columns, Columns::Told).then(|| column_definitions(served));
         Table::new(told.as_deref(), metadata, self.include, version)
     }
 
     fn list(&self, state: &State, served: &Served, list: &List) -> Result<Response, ApiError> {
-        let token = list.continue_token.as_ref().map(storage::ContinueToken::encode);
+        let token = list
+            .continue_token
+            .as_ref()
+            .map(storage::ContinueToken::encode);
         let metadata = ListMetadata {
             revision: list.revision,
             continue_token: token.as_deref(),
@@ -260,18 +311,31 @@ impl Form {
             Transform::Table(version) => {
                 let mut table = self.table(served, &metadata, *version, Columns::Told);
                 for item in &list.items {
-                    push_row(&mut table, state, served, &served.bytes(item)?, item.revision)?;
+                    push_row(
+                        &mut table,
+                        state,
+                        served,
+                        &served.bytes(item)?,
+                        item.revision,
+                    )?;
                 }
                 self.plain(table.finish(), None)?
             }
-            Transform::PartialObjectMetadataList(version) | Transform::PartialObjectMetadata(version) => {
-                let json = json_list(JsonList::of_partial_metadata(&metadata, *version), served, list)?;
+            Transform::PartialObjectMetadataList(version)
+            | Transform::PartialObjectMetadata(version) => {
+                let json = json_list(
+                    JsonList::of_partial_metadata(&metadata, *version),
+                    served,
+                    list,
+                )?;
                 self.plain(
                     json,
                     Some(("meta.k8s.io", version.as_str(), "PartialObjectMetadataList")),
                 )?
             }
-            _ if self.negotiated.encoding == Encoding::Protobuf => protobuf_list(served, &metadata, list)?,
+            _ if self.negotiated.encoding == Encoding::Protobuf => {
+                protobuf_list(served, &metadata, list)?
+            }
             _ => {
                 let items = if served.origin == Origin::BuiltIn {
                     ListItems::BuiltIn
@@ -320,19 +384,26 @@ impl Form {
             Encoding::Yaml => codec::json_to_yaml(&json).map_err(ApiError::internal),
             Encoding::Protobuf => {
                 let found = kind.and_then(|(group, version, kind)| {
-                    let api_version = apimachinery::GroupVersion::new(group.to_owned(), version.to_owned()).to_string();
+                    let api_version =
+                        apimachinery::GroupVersion::new(group.to_owned(), version.to_owned())
+                            .to_string();
                     Some((schema::built_in(group, version, kind)?, api_version, kind))
                 });
                 let Some((type_ref, api_version, kind)) = found else {
                     return Err(ApiError::not_acceptable("this has no protobuf form"));
                 };
-                codec::protobuf::encode(&json, type_ref, &api_version, kind).map_err(ApiError::internal)
+                codec::protobuf::encode(&json, type_ref, &api_version, kind)
+                    .map_err(ApiError::internal)
             }
         }
     }
 
     fn finish(&self, code: u16, bytes: Vec<u8>) -> Response {
-        response(code, self.negotiated.encoding.media_type(), ResponseBody::whole(bytes))
+        response(
+            code,
+            self.negotiated.encoding.media_type(),
+            ResponseBody::whole(bytes),
+        )
     }
 }
 
@@ -350,14 +421,22 @@ fn json_list(mut json: JsonList, served: &Served, list: &List) -> Result<Vec<u8>
     Ok(json.finish())
 }
 
-fn protobuf_list(served: &Served, metadata: &ListMetadata<'_>, list: &List) -> Result<Vec<u8>, ApiError> {
-    let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?).map_err(ApiError::internal)?;
+fn protobuf_list(
+    served: &Served,
+    metadata: &ListMetadata<'_>,
+    list: &List,
+) -> Result<Vec<u8>, ApiError> {
+    let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?)
+        .map_err(ApiError::internal)?;
     for item in &list.items {
         protobuf
             .push(&served.bytes(item)?, item.revision)
             .map_err(ApiError::internal)?;
     }
-    Ok(protobuf.finish(&served.description.kind.api_version(), &served.description.list_kind))
+    Ok(protobuf.finish(
+        &served.description.kind.api_version(),
+        &served.description.list_kind,
+    ))
 }
 
 fn type_of(served: &Served) -> Result<TypeRef, ApiError> {
@@ -368,8 +447,17 @@ fn type_of(served: &Served) -> Result<TypeRef, ApiError> {
         .ok_or_else(|| ApiError::not_acceptable("custom resources have no protobuf form"))
 }
 
-fn push_row(table: &mut Table, state: &State, served: &Served, bytes: &[u8], revision: i64) -> Result<(), ApiError> {
-    let cells = served.resource.row(bytes, state.now()).map_err(ApiError::internal)?;
+fn push_row(
+    table: &mut Table,
+    state: &State,
+    served: &Served,
+    bytes: &[u8],
+    revision: i64,
+) -> Result<(), ApiError> {
+    let cells = served
+        .resource
+        .row(bytes, state.now())
+        .map_err(ApiError::internal)?;
     if served.description.kind.kind == "DaemonSet" {
         table.push(&cells, &without_template_generation(bytes)?, revision);
     } else {
@@ -381,7 +469,11 @@ fn push_row(table: &mut Table, state: &State, served: &Served, bytes: &[u8], rev
 /// What a daemon set's table shows of it has no count of templates, which is an annotation in its own version only.
 fn without_template_generation(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let mut object = Object::from_slice(bytes).map_err(ApiError::internal)?;
-    object.remove_at(&["metadata", "annotations", "deprecated.daemonset.template.generation"]);
+    object.remove_at(&[
+        "metadata",
+        "annotations",
+        "deprecated.daemonset.template.generation",
+    ]);
     if object.annotations().next().is_none() {
         object.remove_at(&["metadata", "annotations"]);
     }
@@ -416,7 +508,8 @@ pub(crate) fn text_response(code: u16, body: impl Into<Bytes>) -> Response {
 
 pub(crate) fn response(code: u16, content_type: &'static str, body: ResponseBody) -> Response {
     let mut response = Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -432,7 +525,10 @@ fn failure(error: &ApiError, form: &Form) -> Response {
     let mut response = form
         .value(error.code, &status)
         .unwrap_or_else(|_unwritable| json_response(error.code, status.to_string()));
-    let retry = error.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    let retry = error
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
     if retry > 0 {
         response
             .headers_mut()

@@ -29,7 +29,12 @@ impl ApiServer {
     }
 
     /// Serves HTTPS until the end is asked for. Client certificates are optional; `tls` says which are believed.
-    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, shutdown: Shutdown) {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: Shutdown,
+    ) {
         connection::serve(self.state.clone(), listener, tls, shutdown).await;
     }
 

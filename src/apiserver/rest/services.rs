@@ -187,7 +187,10 @@ fn carry_over(service: &mut Object, old: &Object) {
             service.set_at(&["spec", "clusterIP"], text(old, "clusterIP").into());
         }
         if list(service, "clusterIPs").is_empty() && !list(old, "clusterIPs").is_empty() {
-            service.set_at(&["spec", "clusterIPs"], list(old, "clusterIPs").to_vec().into());
+            service.set_at(
+                &["spec", "clusterIPs"],
+                list(old, "clusterIPs").to_vec().into(),
+            );
         }
     }
     if text(service, "clusterIP") != text(old, "clusterIP")
@@ -216,7 +219,10 @@ fn carry_over(service: &mut Object, old: &Object) {
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map(|(_, number)| *number);
-            if let (None, Some(before)) = (number(port.get("nodePort")), before.filter(|port| !used.contains(port))) {
+            if let (None, Some(before)) = (
+                number(port.get("nodePort")),
+                before.filter(|port| !used.contains(port)),
+            ) {
                 port["nodePort"] = before.into();
             }
         }
@@ -240,7 +246,8 @@ fn ports_mut(service: &mut Object) -> impl Iterator<Item = &mut Value> {
 
 /// A change of type wipes what was set automatically and is not needed any more, unless the client changed it too.
 fn drop_what_the_type_does_not_need(service: &mut Object, old: &Object) {
-    let same = |service: &Object, field: &str| service.at(&["spec", field]) == old.at(&["spec", field]);
+    let same =
+        |service: &Object, field: &str| service.at(&["spec", field]) == old.at(&["spec", field]);
     if needs_address(old) && !needs_address(service) {
         if same(service, "clusterIPs") || list(service, "clusterIPs").is_empty() {
             service.remove_at(&["spec", "clusterIP"]);
@@ -257,7 +264,8 @@ fn drop_what_the_type_does_not_need(service: &mut Object, old: &Object) {
             port.remove("nodePort");
         }
     }
-    if needs_health_port(old) && !needs_health_port(service) && same(service, "healthCheckNodePort") {
+    if needs_health_port(old) && !needs_health_port(service) && same(service, "healthCheckNodePort")
+    {
         service.remove_at(&["spec", "healthCheckNodePort"]);
     }
     if text(old, "type") == "LoadBalancer" && text(service, "type") != "LoadBalancer" {
@@ -278,7 +286,11 @@ fn drop_what_the_type_does_not_need(service: &mut Object, old: &Object) {
 }
 
 fn family_of(range: &IpNet) -> &'static str {
-    if range.addr().is_ipv4() { "IPv4" } else { "IPv6" }
+    if range.addr().is_ipv4() {
+        "IPv4"
+    } else {
+        "IPv6"
+    }
 }
 
 fn invalid(call: &Call<'_>, service: &Object, error: FieldError) -> ApiError {
@@ -303,7 +315,14 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
         let before = old
             .map(|old| text(old, "ipFamilyPolicy"))
             .filter(|policy| !policy.is_empty());
-        let policy = before.unwrap_or_else(|| if bare { "RequireDualStack" } else { "SingleStack" }.to_owned());
+        let policy = before.unwrap_or_else(|| {
+            if bare {
+                "RequireDualStack"
+            } else {
+                "SingleStack"
+            }
+            .to_owned()
+        });
         service.set_at(&["spec", "ipFamilyPolicy"], policy.into());
     }
     let policy = text(service, "ipFamilyPolicy");
@@ -312,7 +331,11 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
         .filter_map(Value::as_str)
         .map(Into::into)
         .collect();
-    for (at, address) in list(service, "clusterIPs").iter().filter_map(Value::as_str).enumerate() {
+    for (at, address) in list(service, "clusterIPs")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
         let Ok(address) = address.parse::<IpAddr>() else {
             break;
         };
@@ -322,7 +345,11 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
                 let path = FieldPath::new("spec").child("clusterIPs").index(at);
                 let value = list(service, "clusterIPs").to_vec();
                 let why = format!("{family} is not configured on this cluster");
-                return Err(invalid(call, service, FieldError::invalid(&path, value, why)));
+                return Err(invalid(
+                    call,
+                    service,
+                    FieldError::invalid(&path, value, why),
+                ));
             }
             families.push(family.to_owned());
         }
@@ -346,7 +373,12 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
     Ok(())
 }
 
-fn check_families(call: &Call<'_>, service: &Object, policy: &str, families: &[String]) -> Result<(), ApiError> {
+fn check_families(
+    call: &Call<'_>,
+    service: &Object,
+    policy: &str,
+    families: &[String],
+) -> Result<(), ApiError> {
     let ranges = &call.state.config.service_ranges;
     let spec = FieldPath::new("spec");
     if policy == "RequireDualStack" && ranges.len() < 2 {
@@ -361,13 +393,21 @@ fn check_families(call: &Call<'_>, service: &Object, policy: &str, families: &[S
         if !ranges.iter().any(|range| family_of(range) == family) {
             let path = spec.child("ipFamilies").index(at);
             let why = "not configured on this cluster";
-            return Err(invalid(call, service, FieldError::invalid(&path, family.clone(), why)));
+            return Err(invalid(
+                call,
+                service,
+                FieldError::invalid(&path, family.clone(), why),
+            ));
         }
     }
     Ok(())
 }
 
-async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Result<(), ApiError> {
+async fn addresses(
+    call: &Call<'_>,
+    service: &mut Object,
+    old: Option<&Object>,
+) -> Result<(), ApiError> {
     if !needs_address(service) || is_headless(service) {
         return Ok(());
     }
@@ -377,7 +417,10 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
         .filter_map(Value::as_str)
         .map(Into::into)
         .collect();
-    let held_addresses = held.iter().filter(|claim| matches!(claim, Claim::Address(_))).count();
+    let held_addresses = held
+        .iter()
+        .filter(|claim| matches!(claim, Claim::Address(_)))
+        .count();
     let mut chosen: Vec<Value> = Vec::new();
     for (at, family) in families.iter().enumerate() {
         let asked = list(service, "clusterIPs")
@@ -386,7 +429,9 @@ async fn addresses(call: &Call<'_>, service: &mut Object, old: Option<&Object>) 
             .filter(|text| !text.is_empty());
         match asked.map(str::parse::<IpAddr>) {
             // An address stays what it is; validation tells so.
-            Some(Ok(address)) if at < held_addresses && !held.contains(&Claim::Address(address)) => {
+            Some(Ok(address))
+                if at < held_addresses && !held.contains(&Claim::Address(address)) =>
+            {
                 return Ok(());
             }
             Some(Ok(address)) => {
@@ -517,11 +562,24 @@ async fn taken_ports(state: &State) -> Result<BTreeSet<u16>, ApiError> {
         .range(RangeRequest::newest(KeyRange::prefix(NODE_PORT_PREFIX)))
         .await;
     let entries = response.map_err(ApiError::internal)?.entries;
-    let port = |key: &[u8]| std::str::from_utf8(&key[NODE_PORT_PREFIX.len()..]).ok()?.parse().ok();
-    Ok(entries.iter().filter_map(|entry| port(&entry.key)).collect())
+    let port = |key: &[u8]| {
+        std::str::from_utf8(&key[NODE_PORT_PREFIX.len()..])
+            .ok()?
+            .parse()
+            .ok()
+    };
+    Ok(entries
+        .iter()
+        .filter_map(|entry| port(&entry.key))
+        .collect())
 }
 
-async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>, run: Run) -> Result<(), ApiError> {
+async fn ports(
+    call: &Call<'_>,
+    service: &mut Object,
+    old: Option<&Object>,
+    run: Run,
+) -> Result<(), ApiError> {
     if !needs_ports(service) && !needs_health_port(service) {
         return Ok(());
     }
@@ -546,7 +604,8 @@ async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>, run:
             // A port that nobody can have: a dry run promises nothing.
             Run::Dry => (NODE_PORT_IMAGINED..=u16::MAX).find(|port| !used.contains(port)),
         };
-        let free = free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+        let free =
+            free.ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
         used.insert(free);
         Ok(free)
     };
@@ -554,7 +613,8 @@ async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>, run:
     for port in ports_mut(service) {
         if number(port.get("nodePort")).is_none() && allocates {
             let shared = by_port.iter().find(|(known, number)| {
-                *known == port["port"] && !mine.contains(&(Value::from(*number), port["protocol"].clone()))
+                *known == port["port"]
+                    && !mine.contains(&(Value::from(*number), port["protocol"].clone()))
             });
             let chosen = match shared {
                 Some((_, number)) => *number,
@@ -565,19 +625,33 @@ async fn ports(call: &Call<'_>, service: &mut Object, old: Option<&Object>, run:
         }
         mine.push((port["nodePort"].clone(), port["protocol"].clone()));
     }
-    if needs_health_port(service) && number(service.at(&["spec", "healthCheckNodePort"])).is_none() {
+    if needs_health_port(service) && number(service.at(&["spec", "healthCheckNodePort"])).is_none()
+    {
         service.set_at(&["spec", "healthCheckNodePort"], choose(&mut used)?.into());
     }
     Ok(())
 }
 
-fn check_port(call: &Call<'_>, service: &Object, at: usize, port: u16, taken: &BTreeSet<u16>) -> Result<(), ApiError> {
-    let path = FieldPath::new("spec").child("ports").index(at).child("nodePort");
+fn check_port(
+    call: &Call<'_>,
+    service: &Object,
+    at: usize,
+    port: u16,
+    taken: &BTreeSet<u16>,
+) -> Result<(), ApiError> {
+    let path = FieldPath::new("spec")
+        .child("ports")
+        .index(at)
+        .child("nodePort");
     if !(NODE_PORT_FIRST..=NODE_PORT_LAST).contains(&port) {
         let why = format!(
             "provided port is not in the valid range. The range of valid ports is {NODE_PORT_FIRST}-{NODE_PORT_LAST}"
         );
-        return Err(invalid(call, service, FieldError::invalid(&path, port, why)));
+        return Err(invalid(
+            call,
+            service,
+            FieldError::invalid(&path, port, why),
+        ));
     }
     if taken.contains(&port) {
         return Err(invalid(
@@ -609,8 +683,12 @@ mod tests {
             "ports": [{"nodePort": 30001}, {"nodePort": 30001}]}),
         );
         let address = Claim::Address("10.0.0.1".parse().expect("an address"));
-        assert_eq!(claims(&node_port), BTreeSet::from([address, Claim::Port(30001)]));
-        let headless = service(json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}));
+        assert_eq!(
+            claims(&node_port),
+            BTreeSet::from([address, Claim::Port(30001)])
+        );
+        let headless =
+            service(json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"]}));
         assert!(claims(&headless).is_empty());
     }
 
@@ -624,7 +702,9 @@ mod tests {
         let mut new = object(json!({"type": "NodePort", "ports": [{"name": "a", "port": 1}]}));
         carry_over(&mut new, &old);
         assert_eq!(claims(&new), claims(&old));
-        let mut plain = object(json!({"type": "ClusterIP", "ports": [{"name": "a", "port": 1, "nodePort": 30001}]}));
+        let mut plain = object(
+            json!({"type": "ClusterIP", "ports": [{"name": "a", "port": 1, "nodePort": 30001}]}),
+        );
         drop_what_the_type_does_not_need(&mut plain, &old);
         assert!(node_ports(&plain).is_empty());
     }

@@ -76,14 +76,24 @@ impl State {
     }
 
     /// One object of a built-in kind, in its stored version.
-    pub(crate) async fn read(&self, group: &str, plural: &str, key: &ObjectKey) -> Result<Object, ApiError> {
+    pub(crate) async fn read(
+        &self,
+        group: &str,
+        plural: &str,
+        key: &ObjectKey,
+    ) -> Result<Object, ApiError> {
         let served = self.built_in(group, plural)?;
         let object = self.store.get(&served.collection, key).await?;
         object.to_object().map_err(ApiError::internal)
     }
 
     /// The objects of a built-in kind in one namespace; empty: in all of them.
-    pub(crate) async fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, ApiError> {
+    pub(crate) async fn list(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+    ) -> Result<Vec<Object>, ApiError> {
         let served = self.built_in(group, plural)?;
         let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
         let options = ListOptions {

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use auth::User;
 use http_body_util::BodyExt as _;
 use kube_client::{
-    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent, WatchRequest, WatchStream,
+    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
+    WatchRequest, WatchStream,
 };
 use storage::WatchEvent as StoreEvent;
 use tokio::sync::mpsc;
@@ -41,7 +42,10 @@ impl InProcess {
             Method::Delete => http::Method::DELETE,
         };
         let mut headers = http::HeaderMap::new();
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        headers.insert(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static("application/json"),
+        );
         if !request.content_type.is_empty() {
             headers.insert(
                 http::header::CONTENT_TYPE,
@@ -112,7 +116,10 @@ impl Transport for InProcess {
     async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError> {
         match self.read(path_of(&request, "")).await? {
             Answer::List { served, list } => {
-                let items = list.items.into_iter().map(|item| Self::convert(&served, item));
+                let items = list
+                    .items
+                    .into_iter()
+                    .map(|item| Self::convert(&served, item));
                 let items = items.collect::<Result<Vec<_>, _>>()?;
                 Ok(ObjectList {
                     items,
@@ -145,7 +152,11 @@ impl Transport for InProcess {
     }
 }
 
-async fn pump(served: Arc<crate::catalog::Served>, mut watch: Box<storage::Watch>, sender: mpsc::Sender<WatchEvent>) {
+async fn pump(
+    served: Arc<crate::catalog::Served>,
+    mut watch: Box<storage::Watch>,
+    sender: mpsc::Sender<WatchEvent>,
+) {
     loop {
         let event = tokio::select! {
             biased;
@@ -155,8 +166,12 @@ async fn pump(served: Arc<crate::catalog::Served>, mut watch: Box<storage::Watch
         let Some(event) = event else { return };
         let event = match event {
             StoreEvent::Added(object) => InProcess::convert(&served, object).map(WatchEvent::Added),
-            StoreEvent::Modified(object) => InProcess::convert(&served, object).map(WatchEvent::Modified),
-            StoreEvent::Deleted(object) => InProcess::convert(&served, object).map(WatchEvent::Deleted),
+            StoreEvent::Modified(object) => {
+                InProcess::convert(&served, object).map(WatchEvent::Modified)
+            }
+            StoreEvent::Deleted(object) => {
+                InProcess::convert(&served, object).map(WatchEvent::Deleted)
+            }
             StoreEvent::Bookmark { revision, .. } => Ok(WatchEvent::Bookmark(revision)),
             StoreEvent::Error(error) => Err(error),
         };

@@ -9,7 +9,10 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::kubelet::{ByteStream, DialError};
 
-pub(crate) async fn connect(stream: Box<dyn ByteStream>, host: &str) -> Result<Box<dyn ByteStream>, DialError> {
+pub(crate) async fn connect(
+    stream: Box<dyn ByteStream>,
+    host: &str,
+) -> Result<Box<dyn ByteStream>, DialError> {
     let failed = |error: &dyn std::fmt::Display| DialError(error.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider.clone())
@@ -20,7 +23,10 @@ pub(crate) async fn connect(stream: Box<dyn ByteStream>, host: &str) -> Result<B
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, stream).await.map_err(|error| failed(&error))?;
+    let stream = connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(Box::new(stream))
 }
 

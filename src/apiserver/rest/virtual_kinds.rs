@@ -9,7 +9,11 @@ use crate::call::{Call, WriteOptions};
 use crate::subresources;
 use crate::{managed_fields, metadata};
 
-pub(crate) async fn create(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Answer, ApiError> {
+pub(crate) async fn create(
+    call: &Call<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Answer, ApiError> {
     let kind = call.served.description.kind.kind.clone();
     if call.served.description.is_namespaced() {
         metadata::match_namespace(&mut object, call.namespace())?;
@@ -68,9 +72,10 @@ fn user_info(user: &User) -> Value {
 fn self_subject(call: &Call<'_>, mut object: Object) -> Object {
     object.0.remove("metadata");
     object.set_metadata_text("creationTimestamp", call.state.now().to_seconds_string());
-    object
-        .0
-        .insert("status".to_owned(), json!({"userInfo": user_info(call.user())}));
+    object.0.insert(
+        "status".to_owned(),
+        json!({"userInfo": user_info(call.user())}),
+    );
     object
 }
 
@@ -129,7 +134,8 @@ fn rules(call: &Call<'_>, object: Object) -> Result<Object, ApiError> {
             }
             resource_rules.push(document);
         } else if !rule.non_resource_urls.is_empty() {
-            other_rules.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+            other_rules
+                .push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
     let mut answer = registry::empty_object(&call.served.description.kind);
@@ -139,7 +145,11 @@ fn rules(call: &Call<'_>, object: Object) -> Result<Object, ApiError> {
     Ok(answer)
 }
 
-async fn review_access(call: &Call<'_>, mut object: Object, kind: &str) -> Result<Answer, ApiError> {
+async fn review_access(
+    call: &Call<'_>,
+    mut object: Object,
+    kind: &str,
+) -> Result<Answer, ApiError> {
     let errors = access_errors(&object, kind);
     if !errors.is_empty() {
         // Upstream leaves the kind out here.
@@ -201,14 +211,21 @@ fn subject(object: &Object) -> User {
 
 fn asked(object: &Object, user: User) -> Attributes {
     let resource = |field: &str| object.text_at(&["spec", "resourceAttributes", field]);
-    if object.at(&["spec", "resourceAttributes"]).is_some_and(Value::is_object) {
+    if object
+        .at(&["spec", "resourceAttributes"])
+        .is_some_and(Value::is_object)
+    {
         let version = resource("version");
         return Attributes {
             user,
             verb: resource("verb"),
             namespace: resource("namespace"),
             api_group: resource("group"),
-            api_version: if version.is_empty() { "*".to_owned() } else { version },
+            api_version: if version.is_empty() {
+                "*".to_owned()
+            } else {
+                version
+            },
             resource: resource("resource"),
             subresource: resource("subresource"),
             name: resource("name"),
@@ -227,7 +244,11 @@ fn asked(object: &Object, user: User) -> Attributes {
 fn access_errors(object: &Object, kind: &str) -> FieldErrors {
     let mut errors = FieldErrors::none();
     let spec = FieldPath::new("spec");
-    let part = |field: &str| object.at(&["spec", field]).filter(|value| value.is_object());
+    let part = |field: &str| {
+        object
+            .at(&["spec", field])
+            .filter(|value| value.is_object())
+    };
     let (resource, other) = (part("resourceAttributes"), part("nonResourceAttributes"));
     match (resource, other) {
         (Some(_), Some(other)) => errors.push(FieldError::invalid(
@@ -246,16 +267,17 @@ fn access_errors(object: &Object, kind: &str) -> FieldErrors {
         .at(&["spec", "groups"])
         .and_then(Value::as_array)
         .is_some_and(|groups| !groups.is_empty());
-    if kind != "SelfSubjectAccessReview" && object.text_at(&["spec", "user"]).is_empty() && !has_groups {
+    if kind != "SelfSubjectAccessReview"
+        && object.text_at(&["spec", "user"]).is_empty()
+        && !has_groups
+    {
         let why = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&spec.child("user"), "", why));
     }
     let is_local = kind == "LocalSubjectAccessReview";
-    let other_metadata = object
-        .metadata()
-        .into_iter()
-        .flatten()
-        .any(|(key, value)| key != "managedFields" && !(is_local && key == "namespace") && !value.is_null());
+    let other_metadata = object.metadata().into_iter().flatten().any(|(key, value)| {
+        key != "managedFields" && !(is_local && key == "namespace") && !value.is_null()
+    });
     if other_metadata {
         let value = object.0.get("metadata").cloned().unwrap_or_default();
         let why = if is_local {
@@ -269,7 +291,11 @@ fn access_errors(object: &Object, kind: &str) -> FieldErrors {
         let namespace = object.text_at(&["spec", "resourceAttributes", "namespace"]);
         if resource.is_some() && namespace != object.namespace() {
             let path = FieldPath::new("spec.resourceAttributes.namespace");
-            errors.push(FieldError::invalid(&path, namespace, "must match metadata.namespace"));
+            errors.push(FieldError::invalid(
+                &path,
+                namespace,
+                "must match metadata.namespace",
+            ));
         }
         if let Some(other) = other {
             let path = FieldPath::new("spec").child("nonResourceAttributes");
@@ -297,7 +323,10 @@ fn component(call: &Call<'_>, name: &str) -> Value {
 pub(crate) fn component_status(call: &Call<'_>) -> Result<Answer, ApiError> {
     let name = call.path.name.as_str();
     if !COMPONENTS.contains(&name) {
-        return Err(ApiError::not_found(&call.served.description.group_resource(), name));
+        return Err(ApiError::not_found(
+            &call.served.description.group_resource(),
+            name,
+        ));
     }
     Ok(Answer::Value {
         code: 200,

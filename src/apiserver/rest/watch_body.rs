@@ -40,15 +40,25 @@ pub(crate) fn stream(
         end,
         columns: Columns::Told,
     };
-    ResponseBody::stream(futures_util::stream::unfold(Some(running), |current| async move {
-        let mut running = current?;
-        let left = running.end.saturating_sub(running.state.clock().monotonic());
-        let event = env::timeout(left, running.watch.next()).await.ok().flatten()?;
-        let is_last = matches!(event, WatchEvent::Error(_));
-        let frame = running.frame(&event).unwrap_or_else(|error| running.error(&error));
-        running.columns = Columns::Known;
-        Some((frame, (!is_last).then_some(running)))
-    }))
+    ResponseBody::stream(futures_util::stream::unfold(
+        Some(running),
+        |current| async move {
+            let mut running = current?;
+            let left = running
+                .end
+                .saturating_sub(running.state.clock().monotonic());
+            let event = env::timeout(left, running.watch.next())
+                .await
+                .ok()
+                .flatten()?;
+            let is_last = matches!(event, WatchEvent::Error(_));
+            let frame = running
+                .frame(&event)
+                .unwrap_or_else(|error| running.error(&error));
+            running.columns = Columns::Known;
+            Some((frame, (!is_last).then_some(running)))
+        },
+    ))
 }
 
 impl Running {
@@ -66,8 +76,13 @@ impl Running {
                     self.form.value_bytes(&bookmark)?
                 } else {
                     let bytes = codec::encode_stored(&bookmark);
-                    self.form
-                        .object_bytes(&self.state, &self.served, &bytes, *revision, self.columns)?
+                    self.form.object_bytes(
+                        &self.state,
+                        &self.served,
+                        &bytes,
+                        *revision,
+                        self.columns,
+                    )?
                 };
                 Ok(self.envelope("BOOKMARK", &bytes))
             }
@@ -79,9 +94,13 @@ impl Running {
     fn object(&self, event: &'static str, object: &StoredObject) -> Result<Bytes, ApiError> {
         let encode = || {
             let bytes = self.served.bytes(object)?;
-            let encoded = self
-                .form
-                .object_bytes(&self.state, &self.served, &bytes, object.revision, self.columns)?;
+            let encoded = self.form.object_bytes(
+                &self.state,
+                &self.served,
+                &bytes,
+                object.revision,
+                self.columns,
+            )?;
             Ok(self.envelope(event, &encoded))
         };
         // Rows of tables tell ages and columns, which differ between watchers.

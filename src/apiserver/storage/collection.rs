@@ -29,7 +29,9 @@ impl Collection {
     /// The key of one object in the store.
     pub fn key(&self, object: &ObjectKey) -> Vec<u8> {
         match self.scope {
-            Scope::Namespaced => format!("{}{}/{}", self.prefix, object.namespace, object.name).into_bytes(),
+            Scope::Namespaced => {
+                format!("{}{}/{}", self.prefix, object.namespace, object.name).into_bytes()
+            }
             Scope::Cluster => format!("{}{}", self.prefix, object.name).into_bytes(),
         }
     }
@@ -37,7 +39,9 @@ impl Collection {
     /// Every object, or those of one namespace.
     pub(crate) fn range(&self, namespace: Option<&str>) -> KeyRange {
         match (self.scope, namespace) {
-            (Scope::Namespaced, Some(namespace)) => KeyRange::prefix(format!("{}{namespace}/", self.prefix)),
+            (Scope::Namespaced, Some(namespace)) => {
+                KeyRange::prefix(format!("{}{namespace}/", self.prefix))
+            }
             _ => KeyRange::prefix(self.prefix.clone()),
         }
     }

@@ -40,12 +40,18 @@ impl ContinueToken {
         let bytes = URL_SAFE_NO_PAD
             .decode(token.trim_end_matches('='))
             .map_err(|error| match error {
-                base64::DecodeError::InvalidByte(at, _) => invalid(&format!("illegal base64 data at input byte {at}")),
-                _ => invalid(&format!("illegal base64 data at input byte {}", token.len())),
+                base64::DecodeError::InvalidByte(at, _) => {
+                    invalid(&format!("illegal base64 data at input byte {at}"))
+                }
+                _ => invalid(&format!(
+                    "illegal base64 data at input byte {}",
+                    token.len()
+                )),
             })?;
         // The words of Go's scanner, which clients see.
         schema::Document::parse(&bytes).map_err(|error| invalid(&error.to_string()))?;
-        let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
+        let wire: Wire =
+            serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
         if wire.v != VERSION {
             return Err(invalid(&format!(
                 "server does not recognize this encoded version {:?}",
@@ -69,7 +75,9 @@ impl ContinueToken {
 }
 
 fn invalid(why: &str) -> ApiError {
-    ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    ApiError::bad_request(format!(
+        "invalid continue token: continue key is not valid: {why}"
+    ))
 }
 
 #[cfg(test)]

@@ -6,19 +6,31 @@ use apimachinery::{ApiError, GroupResource};
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     #[error("{resource} {name:?} is not stored")]
-    NotFound { resource: GroupResource, name: String },
+    NotFound {
+        resource: GroupResource,
+        name: String,
+    },
     #[error("{resource} {name:?} is stored already")]
-    AlreadyExists { resource: GroupResource, name: String },
+    AlreadyExists {
+        resource: GroupResource,
+        name: String,
+    },
     /// Somebody else wrote in between.
     #[error("{resource} {name:?} was modified")]
-    Modified { resource: GroupResource, name: String },
+    Modified {
+        resource: GroupResource,
+        name: String,
+    },
     /// What was to be claimed alongside the object is somebody else's.
     #[error("a claim was overtaken")]
     Contended,
     #[error("the revision is compacted")]
     Compacted,
     #[error("stored object {key} cannot be read: {source}")]
-    Corrupt { key: String, source: serde_json::Error },
+    Corrupt {
+        key: String,
+        source: serde_json::Error,
+    },
     #[error(transparent)]
     Store(kv::Error),
     /// An answer that is made where the reason is known.
@@ -45,11 +57,17 @@ impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::NotFound { resource, name } => Self::not_found(&resource, &name),
-            StorageError::AlreadyExists { resource, name } => Self::already_exists(&resource, &name),
+            StorageError::AlreadyExists { resource, name } => {
+                Self::already_exists(&resource, &name)
+            }
             StorageError::Modified { resource, name } => Self::modified(&resource, &name),
-            StorageError::Compacted => Self::expired("The resourceVersion for the provided watch is too old."),
+            StorageError::Compacted => {
+                Self::expired("The resourceVersion for the provided watch is too old.")
+            }
             StorageError::Answer(answer) => *answer,
-            StorageError::Store(kv::Error::TooLarge) => Self::too_large("etcdserver: request is too large"),
+            StorageError::Store(kv::Error::TooLarge) => {
+                Self::too_large("etcdserver: request is too large")
+            }
             other => Self::internal(other),
         }
     }

@@ -17,7 +17,10 @@ struct Wanted<'p> {
 type Values = Box<[(&'static str, Box<str>)]>;
 
 /// The value of each field, in the order given.
-pub(crate) fn extract(bytes: &[u8], fields: &[SelectablePath]) -> Result<Values, serde_json::Error> {
+pub(crate) fn extract(
+    bytes: &[u8],
+    fields: &[SelectablePath],
+) -> Result<Values, serde_json::Error> {
     if fields.is_empty() {
         return Ok(Box::default());
     }
@@ -47,10 +50,14 @@ pub(crate) fn extract(bytes: &[u8], fields: &[SelectablePath]) -> Result<Values,
         .iter()
         .zip(found)
         .map(|(field, found)| {
-            let value = found.map(|(_, value)| value).filter(|value| !value.is_empty());
+            let value = found
+                .map(|(_, value)| value)
+                .filter(|value| !value.is_empty());
             (
                 field.name,
-                value.unwrap_or_else(|| field.fallback.to_string()).into_boxed_str(),
+                value
+                    .unwrap_or_else(|| field.fallback.to_string())
+                    .into_boxed_str(),
             )
         })
         .collect())
@@ -154,14 +161,15 @@ mod tests {
 
     #[test]
     fn fields_are_found_with_alternatives_and_fallbacks() {
-        let field = |name: &'static str, paths: &[&'static str], fallback: &'static str| SelectablePath {
-            name,
-            paths: paths
-                .iter()
-                .map(|path| path.split('.').map(Into::into).collect())
-                .collect(),
-            fallback: fallback.into(),
-        };
+        let field =
+            |name: &'static str, paths: &[&'static str], fallback: &'static str| SelectablePath {
+                name,
+                paths: paths
+                    .iter()
+                    .map(|path| path.split('.').map(Into::into).collect())
+                    .collect(),
+                fallback: fallback.into(),
+            };
         let fields = [
             field("source", &["source.component", "reporting"], ""),
             field("spec.hostNetwork", &["spec.hostNetwork"], "false"),

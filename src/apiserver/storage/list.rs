@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use apimachinery::{ApiError, FieldSelector, LabelSelector, ObjectIndex, Reason, StatusDetails, StoredObject};
+use apimachinery::{
+    ApiError, FieldSelector, LabelSelector, ObjectIndex, Reason, StatusDetails, StoredObject,
+};
 use kv::{Entry, KeyRange, RangeContent, RangeRequest, RangeResponse};
 
 use crate::memo::stored;
@@ -70,7 +72,11 @@ struct Page<'a> {
 }
 
 impl ObjectStore {
-    pub async fn list(&self, collection: &Collection, options: &ListOptions) -> Result<List, StorageError> {
+    pub async fn list(
+        &self,
+        collection: &Collection,
+        options: &ListOptions,
+    ) -> Result<List, StorageError> {
         let mut range = collection.range(options.namespace.as_deref());
         let pinned = self.pinned_revision(options)?;
         if let Some(token) = &options.continue_token {
@@ -165,7 +171,10 @@ impl Page<'_> {
 
     fn finish(self, revision: i64, next: Option<(String, usize)>) -> List {
         let everything = self.options.matching.is_everything();
-        let remaining = next.as_ref().filter(|_| everything).map(|(_, remaining)| *remaining);
+        let remaining = next
+            .as_ref()
+            .filter(|_| everything)
+            .map(|(_, remaining)| *remaining);
         let continue_token = next.map(|(start, _)| ContinueToken {
             revision: Some(revision),
             start,
@@ -200,7 +209,11 @@ fn next_start(collection: &Collection, last: &Entry) -> String {
     format!("{}\0", String::from_utf8_lossy(below))
 }
 
-fn start_of(collection: &Collection, token: &ContinueToken, range: &KeyRange) -> Result<Vec<u8>, ApiError> {
+fn start_of(
+    collection: &Collection,
+    token: &ContinueToken,
+    range: &KeyRange,
+) -> Result<Vec<u8>, ApiError> {
     let start = format!("{}{}", collection.prefix, token.start).into_bytes();
     if range.contains(&start) {
         Ok(start)

@@ -9,7 +9,10 @@ use crate::fields;
 use crate::{Collection, StorageError};
 
 /// One version of an object, with its index, sharing the store's bytes.
-pub(crate) fn stored(entry: &Arc<Entry>, collection: &Collection) -> Result<StoredObject, StorageError> {
+pub(crate) fn stored(
+    entry: &Arc<Entry>,
+    collection: &Collection,
+) -> Result<StoredObject, StorageError> {
     let index = if let Some(index) = entry
         .memo
         .get()

@@ -71,10 +71,17 @@ impl ObjectStore {
         self.kv.current_revision()
     }
 
-    pub async fn get(&self, collection: &Collection, key: &ObjectKey) -> Result<StoredObject, StorageError> {
+    pub async fn get(
+        &self,
+        collection: &Collection,
+        key: &ObjectKey,
+    ) -> Result<StoredObject, StorageError> {
         let range = kv::KeyRange::key(collection.key(key));
         let response = self.kv.range(RangeRequest::newest(range)).await?;
-        let entry = response.entries.first().ok_or_else(|| not_found(collection, key))?;
+        let entry = response
+            .entries
+            .first()
+            .ok_or_else(|| not_found(collection, key))?;
         stored(entry, collection)
     }
 
@@ -102,7 +109,8 @@ impl ObjectStore {
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
         let put = self.put(collection, &name, bytes).await?;
-        self.write(collection, (key, name, revision), put, alongside).await
+        self.write(collection, (key, name, revision), put, alongside)
+            .await
     }
 
     /// Deletes the version that was written at `revision`. The answer is that version with the revision of the deletion.
@@ -134,7 +142,12 @@ impl ObjectStore {
         }
     }
 
-    async fn put(&self, collection: &Collection, name: &[u8], value: Arc<[u8]>) -> Result<Operation, StorageError> {
+    async fn put(
+        &self,
+        collection: &Collection,
+        name: &[u8],
+        value: Arc<[u8]>,
+    ) -> Result<Operation, StorageError> {
         let lease = match collection.retention {
             Retention::Seconds(seconds) => self.lease(seconds).await?,
             Retention::Durable | Retention::Relaxed => 0,
@@ -171,7 +184,9 @@ impl ObjectStore {
         txn.success.extend(alongside.operations);
         let response = self.kv.txn(txn, durability).await?;
         match response.results.first() {
-            Some(OperationResult::Put { entry, .. }) if response.succeeded => stored(entry, collection),
+            Some(OperationResult::Put { entry, .. }) if response.succeeded => {
+                stored(entry, collection)
+            }
             Some(OperationResult::Range(found)) => {
                 let newest = found.entries.first().map_or(0, |entry| entry.mod_revision);
                 Err(if newest == revision {

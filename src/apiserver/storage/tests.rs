@@ -9,8 +9,8 @@ use registry::RESOURCES;
 use serde_json::json;
 
 use crate::{
-    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch, StorageError, WatchEvent,
-    WatchOptions, WatchStart,
+    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch,
+    StorageError, WatchEvent, WatchOptions, WatchStart,
 };
 
 fn collection(plural: &str) -> Collection {
@@ -115,12 +115,20 @@ async fn an_expired_page_gets_a_token_that_works() {
         limit: 1,
         ..ListOptions::default()
     };
-    options.continue_token = store.list(&pods, &options).await.expect("a page").continue_token;
+    options.continue_token = store
+        .list(&pods, &options)
+        .await
+        .expect("a page")
+        .continue_token;
     store
         .create(&pods, &key("d"), pod("d", "x", ""), Alongside::default())
         .await
         .expect("created");
-    store.kv().compact(store.current_revision()).await.expect("compacted");
+    store
+        .kv()
+        .compact(store.current_revision())
+        .await
+        .expect("compacted");
     let Err(StorageError::Answer(error)) = store.list(&pods, &options).await else {
         panic!("it should be expired")
     };
@@ -128,7 +136,15 @@ async fn an_expired_page_gets_a_token_that_works() {
     let token = error.continue_token.expect("a token");
     options.continue_token = Some(ContinueToken::decode(&token).expect("a good token"));
     options.limit = 0;
-    assert_eq!(store.list(&pods, &options).await.expect("the rest").items.len(), 3);
+    assert_eq!(
+        store
+            .list(&pods, &options)
+            .await
+            .expect("the rest")
+            .items
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
@@ -144,7 +160,8 @@ async fn selectors_choose_by_labels_and_fields() {
         .expect("created");
     let matching = Matching {
         labels: LabelSelector::parse("app=y").expect("a selector"),
-        fields: FieldSelector::parse("spec.nodeName=n1,spec.hostNetwork=false").expect("a selector"),
+        fields: FieldSelector::parse("spec.nodeName=n1,spec.hostNetwork=false")
+            .expect("a selector"),
     };
     let list = store
         .list(
@@ -156,7 +173,11 @@ async fn selectors_choose_by_labels_and_fields() {
         )
         .await
         .expect("a list");
-    let names: Vec<&str> = list.items.iter().map(|item| item.key().name.as_str()).collect();
+    let names: Vec<&str> = list
+        .items
+        .iter()
+        .map(|item| item.key().name.as_str())
+        .collect();
     assert_eq!(names, ["b"]);
 }
 
@@ -220,7 +241,9 @@ async fn a_watch_turns_changes_of_labels_into_added_and_deleted() {
         )
         .await
         .expect("replaced");
-    assert!(matches!(watch.next().await, Some(WatchEvent::Added(object)) if object.revision == second.revision));
+    assert!(
+        matches!(watch.next().await, Some(WatchEvent::Added(object)) if object.revision == second.revision)
+    );
     let Some(WatchEvent::Deleted(object)) = watch.next().await else {
         panic!("it left the selector")
     };
@@ -241,7 +264,11 @@ async fn a_watch_from_a_compacted_revision_is_expired() {
         .create(&pods, &key("b"), pod("b", "x", ""), Alongside::default())
         .await
         .expect("created");
-    store.kv().compact(store.current_revision()).await.expect("compacted");
+    store
+        .kv()
+        .compact(store.current_revision())
+        .await
+        .expect("compacted");
     let options = WatchOptions {
         namespace: None,
         matching: Matching::default(),

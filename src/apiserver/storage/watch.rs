@@ -56,7 +56,11 @@ pub struct Watch {
 }
 
 impl ObjectStore {
-    pub async fn watch(&self, collection: &Collection, options: WatchOptions) -> Result<Watch, StorageError> {
+    pub async fn watch(
+        &self,
+        collection: &Collection,
+        options: WatchOptions,
+    ) -> Result<Watch, StorageError> {
         let mut ready = VecDeque::new();
         let after = match options.start {
             WatchStart::After(revision) => revision,
@@ -131,7 +135,8 @@ impl Watch {
                 }
             }
             WatchMessage::Compacted { .. } => {
-                self.ready.push_back(WatchEvent::Error(StorageError::Compacted.into()));
+                self.ready
+                    .push_back(WatchEvent::Error(StorageError::Compacted.into()));
             }
         }
     }
@@ -149,10 +154,11 @@ impl Watch {
     }
 
     fn as_seen(&self, event: &Event) -> Result<Option<WatchEvent>, StorageError> {
-        let seen = |entry: &std::sync::Arc<kv::Entry>| -> Result<Option<StoredObject>, StorageError> {
-            let object = stored(entry, &self.collection)?;
-            Ok(self.matching.matches(&object.index).then_some(object))
-        };
+        let seen =
+            |entry: &std::sync::Arc<kv::Entry>| -> Result<Option<StoredObject>, StorageError> {
+                let object = stored(entry, &self.collection)?;
+                Ok(self.matching.matches(&object.index).then_some(object))
+            };
         let (new, previous) = match event {
             Event::Put { entry, previous } => (seen(entry)?, previous),
             Event::Delete { previous, .. } => (None, previous),

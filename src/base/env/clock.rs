@@ -104,7 +104,9 @@ pub struct SystemClock {
 
 impl SystemClock {
     pub fn shared() -> Arc<dyn Clock> {
-        Arc::new(Self { start: Instant::now() })
+        Arc::new(Self {
+            start: Instant::now(),
+        })
     }
 }
 

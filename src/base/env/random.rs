@@ -19,7 +19,11 @@ pub trait Rng: Send + Sync + fmt::Debug {
     /// A number in `0..bound`; 0 when `bound` is 0.
     fn below(&self, bound: u64) -> u64 {
         // The bias of the remainder is below 2^-32 for every bound that fits 32 bits, and no secret is made this way.
-        if bound == 0 { 0 } else { self.next_u64() % bound }
+        if bound == 0 {
+            0
+        } else {
+            self.next_u64() % bound
+        }
     }
 
     /// A version 4 UUID (RFC 9562) in its usual text form.
@@ -96,6 +100,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_stream() {
-        assert_eq!(SeededRng::shared(7).next_u64(), SeededRng::shared(7).next_u64());
+        assert_eq!(
+            SeededRng::shared(7).next_u64(),
+            SeededRng::shared(7).next_u64()
+        );
     }
 }

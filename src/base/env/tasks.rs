@@ -40,5 +40,7 @@ pub async fn sleep(span: Duration) {
 }
 
 pub async fn timeout<F: Future>(span: Duration, future: F) -> Result<F::Output, TimedOut> {
-    tokio::time::timeout(span, future).await.map_err(|_elapsed| TimedOut)
+    tokio::time::timeout(span, future)
+        .await
+        .map_err(|_elapsed| TimedOut)
 }

@@ -32,20 +32,30 @@ impl AtomicFile {
 
     /// Replaces the file's contents. Writers of one path must not run at the same time.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         let mut name = self.path.file_name().unwrap_or_default().to_os_string();
         name.push(".temporary");
         let temporary = directory.join(name);
         self.write_temporary(&temporary, bytes)?;
-        std::fs::rename(&temporary, &self.path).doing(|| format!("rename {}", temporary.display()))?;
+        std::fs::rename(&temporary, &self.path)
+            .doing(|| format!("rename {}", temporary.display()))?;
         let opened = File::open(directory).doing(|| format!("open {}", directory.display()))?;
-        opened.sync_all().doing(|| format!("fsync {}", directory.display()))
+        opened
+            .sync_all()
+            .doing(|| format!("fsync {}", directory.display()))
     }
 
     fn write_temporary(&self, temporary: &Path, bytes: &[u8]) -> Result<()> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(self.mode);
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(self.mode);
         let mut file = options
             .open(temporary)
             .doing(|| format!("create {}", temporary.display()))?;
@@ -54,7 +64,8 @@ impl AtomicFile {
             .doing(|| format!("chmod {}", temporary.display()))?;
         file.write_all(bytes)
             .doing(|| format!("write {}", temporary.display()))?;
-        file.sync_all().doing(|| format!("fsync {}", temporary.display()))
+        file.sync_all()
+            .doing(|| format!("fsync {}", temporary.display()))
     }
 }
 

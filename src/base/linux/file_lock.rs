@@ -15,7 +15,8 @@ impl FileLock {
     /// Waits for the lock; blocks the thread.
     pub fn wait(path: &Path) -> Result<FileLock> {
         let file = open(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).doing(|| format!("lock {}", path.display()))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .doing(|| format!("lock {}", path.display()))?;
         Ok(FileLock { _file: file })
     }
 
@@ -33,5 +34,7 @@ impl FileLock {
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    options.open(path).doing(|| format!("open {}", path.display()))
+    options
+        .open(path)
+        .doing(|| format!("open {}", path.display()))
 }

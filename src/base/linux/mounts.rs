@@ -3,8 +3,8 @@
 use crate::error::{Doing, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
 };
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -36,7 +36,8 @@ struct MountAttr {
 
 /// Shows `source` at `target`, without the mounts below it.
 pub fn bind(source: &Path, target: &Path) -> Result<()> {
-    rustix::mount::mount_bind(source, target).doing(|| format!("bind {} at {}", source.display(), target.display()))
+    rustix::mount::mount_bind(source, target)
+        .doing(|| format!("bind {} at {}", source.display(), target.display()))
 }
 
 /// Shows `source` at `target` with the mounts below it.
@@ -63,7 +64,8 @@ pub fn set_read_only_recursive(target: &Path) -> Result<()> {
         propagation: 0,
         userns_fd: 0,
     };
-    mount_setattr(CWD, &path, libc::AT_RECURSIVE, &attributes).doing(|| format!("make {} read-only", target.display()))
+    mount_setattr(CWD, &path, libc::AT_RECURSIVE, &attributes)
+        .doing(|| format!("make {} read-only", target.display()))
 }
 
 /// A tmpfs, for example with `size=64m,mode=1777`. Never holds devices or suid programs.
@@ -138,23 +140,44 @@ fn overlay_at_once(
         data.push_str(option);
     }
     let data = CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
-    rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), Some(data.as_c_str()))
+    rustix::mount::mount(
+        "overlay",
+        target,
+        "overlay",
+        MountFlags::empty(),
+        Some(data.as_c_str()),
+    )
 }
 
 /// Shows `source` (and the mounts below it) at `target`, ids of files mapped through a user namespace.
 ///
 /// Needs Linux 5.12, and 6.3 for a tmpfs; fails with `EINVAL` on filesystems that cannot.
 pub fn bind_id_mapped(source: &Path, target: &Path, user_namespace: BorrowedFd<'_>) -> Result<()> {
-    let described = || format!("bind {} at {} id-mapped", source.display(), target.display());
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let described = || {
+        format!(
+            "bind {} at {} id-mapped",
+            source.display(),
+            target.display()
+        )
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(CWD, source, flags).doing(described)?;
     let attributes = MountAttr {
         attr_set: MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
-        userns_fd: u64::try_from(user_namespace.as_raw_fd()).expect("an open descriptor is not negative"),
+        userns_fd: u64::try_from(user_namespace.as_raw_fd())
+            .expect("an open descriptor is not negative"),
     };
-    mount_setattr(tree.as_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, &attributes).doing(described)?;
+    mount_setattr(
+        tree.as_fd(),
+        c"",
+        libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+        &attributes,
+    )
+    .doing(described)?;
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(tree.as_fd(), "", CWD, target, empty).doing(described)
 }
@@ -186,7 +209,8 @@ fn mount_setattr(
 /// Mounts made below `target` are not seen elsewhere from now on, nor the other way round.
 pub fn make_private_recursive(target: &Path) -> Result<()> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change(target, flags).doing(|| format!("make {} private", target.display()))
+    rustix::mount::mount_change(target, flags)
+        .doing(|| format!("make {} private", target.display()))
 }
 
 /// Mounts made below `target` are seen in copies of it, and the other way round.
@@ -237,7 +261,11 @@ pub fn is_mount_point(path: &Path) -> Result<bool> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     // The kernel knows it of one path (Linux 5.8); the whole table is long on a full node.
     match rustix::fs::statx(CWD, path, flags, StatxFlags::TYPE) {
-        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+        Ok(stat)
+            if stat
+                .stx_attributes_mask
+                .contains(StatxAttributes::MOUNT_ROOT) =>
+        {
             Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),

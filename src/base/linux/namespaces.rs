@@ -63,7 +63,10 @@ impl Namespace {
     pub fn of_process(pid: i32, kind: NamespaceKind) -> Result<Namespace> {
         let path = format!("/proc/{pid}/ns/{}", kind.file_name());
         let file = File::open(&path).doing(|| format!("open {path}"))?;
-        Ok(Namespace { kind, fd: file.into() })
+        Ok(Namespace {
+            kind,
+            fd: file.into(),
+        })
     }
 
     /// A descriptor that came from elsewhere.
@@ -73,7 +76,8 @@ impl Namespace {
 
     /// Moves the calling thread into the namespace. A user namespace needs a single-threaded process.
     pub fn enter(&self) -> Result<()> {
-        nix::sched::setns(&self.fd, self.kind.flag()).doing(|| format!("enter {} namespace", self.kind.file_name()))
+        nix::sched::setns(&self.fd, self.kind.flag())
+            .doing(|| format!("enter {} namespace", self.kind.file_name()))
     }
 }
 
@@ -87,7 +91,11 @@ impl AsFd for Namespace {
 ///
 /// With `NamespaceKind::User` the others belong to it, and `ids` must not be empty. `setup` runs inside, in the
 /// child, as the namespaces' root. For a single-threaded process only.
-pub fn create(kinds: &[NamespaceKind], ids: &[IdRange], setup: impl FnOnce() -> Result<()>) -> Result<Vec<Namespace>> {
+pub fn create(
+    kinds: &[NamespaceKind],
+    ids: &[IdRange],
+    setup: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Namespace>> {
     let pipe = || std::io::pipe().doing(|| "make a pipe".to_owned());
     let ((mut from_child, to_parent), (from_parent, mut to_child)) = (pipe()?, pipe()?);
     let flags = kinds
@@ -107,7 +115,8 @@ pub fn create(kinds: &[NamespaceKind], ids: &[IdRange], setup: impl FnOnce() -> 
     let result = pin(pid, kinds, ids, &mut from_child, &mut to_child);
     // The child waits for a last byte, and has a copy of our end: closing ours would not wake it.
     if let Some(child) = rustix::process::Pid::from_raw(pid) {
-        rustix::process::kill_process(child, rustix::process::Signal::KILL).doing(|| "end the child".to_owned())?;
+        rustix::process::kill_process(child, rustix::process::Signal::KILL)
+            .doing(|| "end the child".to_owned())?;
     }
     wait_child(pid)?;
     result
@@ -148,12 +157,17 @@ fn pin(
         .write_all(&[STEP_DONE])
         .doing(|| "talk to the child".to_owned())?;
     expect_step(from_child)?;
-    kinds.iter().map(|kind| Namespace::of_process(pid, *kind)).collect()
+    kinds
+        .iter()
+        .map(|kind| Namespace::of_process(pid, *kind))
+        .collect()
 }
 
 fn expect_step(from_child: &mut impl Read) -> Result<()> {
     let mut first = [0];
-    let got = from_child.read(&mut first).doing(|| "hear from the child".to_owned())?;
+    let got = from_child
+        .read(&mut first)
+        .doing(|| "hear from the child".to_owned())?;
     if got == 1 && first[0] == STEP_DONE {
         return Ok(());
     }
@@ -195,7 +209,8 @@ pub fn loopback_up() -> Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
     // SAFETY: the request is a valid ifreq that the kernel only reads.
     let result = unsafe {
         libc::ioctl(

@@ -35,7 +35,9 @@ impl ProcessIdentity {
         match start_time(self.pid) {
             Ok(time) if time == self.start_time => Ok(Some(found)),
             Ok(_) => Ok(None),
-            Err(error) if error.is_not_found() || error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            Err(error) if error.is_not_found() || error.raw_os_error() == Some(libc::ESRCH) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -76,7 +78,10 @@ pub fn fork_child(child: impl FnOnce() -> i32) -> Result<i32> {
         .doing(|| "count threads".to_owned())?
         .count();
     if threads != 1 {
-        return Err(Error::other("fork", format!("the process has {threads} threads")));
+        return Err(Error::other(
+            "fork",
+            format!("the process has {threads} threads"),
+        ));
     }
     // SAFETY: there is one thread, so the child's memory is consistent and it may allocate and take locks.
     match unsafe { nix::unistd::fork() }.doing(|| "fork".to_owned())? {

@@ -17,7 +17,8 @@ pub struct Root {
 impl Root {
     pub fn open(path: &Path) -> Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("open {}", path.display()))?;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .doing(|| format!("open {}", path.display()))?;
         Ok(Root {
             fd,
             path: path.to_owned(),
@@ -40,7 +41,9 @@ impl Root {
             return Err(rustix::io::Errno::INVAL).doing(described);
         }
         let mut text = String::new();
-        file.take(bytes_max).read_to_string(&mut text).doing(described)?;
+        file.take(bytes_max)
+            .read_to_string(&mut text)
+            .doing(described)?;
         Ok(text)
     }
 
@@ -89,7 +92,11 @@ impl Root {
         if let Some(parent) = path.parent() {
             self.create_dir_all(parent, 0o755)?;
         }
-        self.open_with(path, OFlags::CREATE | OFlags::RDONLY, Mode::from_raw_mode(mode))
+        self.open_with(
+            path,
+            OFlags::CREATE | OFlags::RDONLY,
+            Mode::from_raw_mode(mode),
+        )
     }
 
     fn open_with(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
@@ -106,7 +113,8 @@ impl Root {
                 // A rename somewhere on the machine made the kernel unsure; it asks to be called again.
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 result => {
-                    return result.doing(|| format!("open {} in {}", path.display(), self.path.display()));
+                    return result
+                        .doing(|| format!("open {} in {}", path.display(), self.path.display()));
                 }
             }
         }
@@ -132,14 +140,25 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", root.join("absolute")).unwrap();
         std::os::unix::fs::symlink("../../../etc/passwd", root.join("relative")).unwrap();
         let opened = Root::open(&root).unwrap();
-        assert_eq!(opened.read_to_string(Path::new("/absolute"), 100).unwrap(), "inside");
-        assert_eq!(opened.read_to_string(Path::new("relative"), 100).unwrap(), "inside");
+        assert_eq!(
+            opened.read_to_string(Path::new("/absolute"), 100).unwrap(),
+            "inside"
+        );
+        assert_eq!(
+            opened.read_to_string(Path::new("relative"), 100).unwrap(),
+            "inside"
+        );
         assert!(
             opened.read_to_string(Path::new("relative"), 3).is_err(),
             "longer than allowed"
         );
-        opened.create_dir_all(Path::new("/a/../b/c"), 0o755).unwrap();
-        assert_eq!(opened.kind(Path::new("/a/b/c")).unwrap(), Some(Kind::Directory));
+        opened
+            .create_dir_all(Path::new("/a/../b/c"), 0o755)
+            .unwrap();
+        assert_eq!(
+            opened.kind(Path::new("/a/b/c")).unwrap(),
+            Some(Kind::Directory)
+        );
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

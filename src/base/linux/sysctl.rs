@@ -17,7 +17,9 @@ pub fn write(name: &str, value: &str) -> Result<()> {
 /// `net.ipv4.conf.eth0/1.forwarding` and `net/ipv4/conf/eth0.1/forwarding` are the same: the first
 /// separator decides, as sysctl(8) has it.
 fn path_of(name: &str) -> PathBuf {
-    let first = name.find(['.', '/']).and_then(|at| name[at..].chars().next());
+    let first = name
+        .find(['.', '/'])
+        .and_then(|at| name[at..].chars().next());
     let relative = match first {
         Some('/') => name.to_owned(),
         _ => name
@@ -34,7 +36,9 @@ fn path_of(name: &str) -> PathBuf {
             .collect(),
     };
     // A name with `..` would leave /proc/sys.
-    let inside = relative.split('/').filter(|part| !part.is_empty() && *part != "..");
+    let inside = relative
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != "..");
     let mut path = PathBuf::from("/proc/sys");
     path.extend(inside);
     path

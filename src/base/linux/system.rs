@@ -26,7 +26,8 @@ pub struct DiskInfo {
 
 /// Reads /proc/meminfo.
 pub fn memory_info() -> Result<MemoryInfo> {
-    let text = std::fs::read_to_string("/proc/meminfo").doing(|| "read /proc/meminfo".to_owned())?;
+    let text =
+        std::fs::read_to_string("/proc/meminfo").doing(|| "read /proc/meminfo".to_owned())?;
     let field = |name: &str| kilobytes(&text, name).unwrap_or(0);
     if field("MemTotal:") == 0 {
         return Err(Error::other("read /proc/meminfo", "MemTotal is missing"));
@@ -54,7 +55,10 @@ pub fn disk_info(path: &Path) -> Result<DiskInfo> {
 
 /// The host's name, as `uname -n` tells it.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// `(major, minor, patch)` of the running kernel; parts that do not parse are 0.

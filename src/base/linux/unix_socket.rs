@@ -3,7 +3,8 @@
 use crate::error::{Doing, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -45,14 +46,19 @@ fn short_path(path: &Path) -> Result<(OwnedFd, PathBuf)> {
         ));
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(parent, flags, Mode::empty()).doing(|| format!("open {}", parent.display()))?;
+    let directory = rustix::fs::open(parent, flags, Mode::empty())
+        .doing(|| format!("open {}", parent.display()))?;
     let mut short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     short.push(name);
     Ok((directory, short))
 }
 
 /// Sends bytes and, with the first of them, descriptors. Returns how many bytes were taken.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -68,11 +74,16 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
 }
 
 /// Receives bytes and the descriptors that came with them (close-on-exec). 0 bytes: the peer closed.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(buffer)];
-    let received = rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received =
+        rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
@@ -84,7 +95,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], descriptors: &mut Vec<
 /// The uid of the process at the other end.
 pub fn peer_uid(socket: &impl AsFd) -> Result<u32> {
     let credentials = rustix::net::sockopt::socket_peercred(socket);
-    Ok(credentials.doing(|| "read peer credentials".to_owned())?.uid.as_raw())
+    Ok(credentials
+        .doing(|| "read peer credentials".to_owned())?
+        .uid
+        .as_raw())
 }
 
 #[cfg(test)]
@@ -105,9 +119,15 @@ mod tests {
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
         send(client.as_fd(), b"x", &[reader.as_fd()]).unwrap();
         let mut received = Vec::new();
-        assert_eq!(receive(server.as_fd(), &mut [0; 8], &mut received).unwrap(), 1);
+        assert_eq!(
+            receive(server.as_fd(), &mut [0; 8], &mut received).unwrap(),
+            1
+        );
         assert_eq!(received.len(), 1);
-        assert_eq!(peer_uid(&server).unwrap(), rustix::process::getuid().as_raw());
+        assert_eq!(
+            peer_uid(&server).unwrap(),
+            rustix::process::getuid().as_raw()
+        );
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -7,7 +7,8 @@ use env::{Rng, Timestamp};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::der_writer::{
-    bit_string, bit_string_with_unused, boolean_true, element, explicit, octet_string, oid, sequence, time, unsigned,
+    bit_string, bit_string_with_unused, boolean_true, element, explicit, octet_string, oid,
+    sequence, time, unsigned,
 };
 use crate::key::signature_algorithm;
 use crate::pem::{decode_pem, encode_pem};
@@ -57,7 +58,12 @@ struct Body<'a> {
 
 impl CertificateAuthority {
     /// A new self-signed authority.
-    pub fn generate(common_name: &str, now: Timestamp, life: Duration, rng: &dyn Rng) -> Result<Self, Error> {
+    pub fn generate(
+        common_name: &str,
+        now: Timestamp,
+        life: Duration,
+        rng: &dyn Rng,
+    ) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         let subject = Subject::new(common_name, &[]);
         let public_key_info = key.public_key_info();
@@ -85,7 +91,9 @@ impl CertificateAuthority {
 
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, Error> {
         let blocks = decode_pem("CERTIFICATE", certificate);
-        let certificate = blocks.into_iter().next().ok_or(Error::Pem { label: "CERTIFICATE" })?;
+        let certificate = blocks.into_iter().next().ok_or(Error::Pem {
+            label: "CERTIFICATE",
+        })?;
         let info = CertificateInfo::from_der(&certificate)?;
         Ok(Self {
             certificate,
@@ -150,7 +158,10 @@ fn extended_key_usage(profile: Profile) -> Vec<u8> {
 }
 
 pub(crate) fn alternative_names(names: &SubjectNames) -> Vec<u8> {
-    let dns_names = names.dns_names.iter().map(|name| element(0x82, name.as_bytes()));
+    let dns_names = names
+        .dns_names
+        .iter()
+        .map(|name| element(0x82, name.as_bytes()));
     let addresses = names.addresses.iter().map(|address| match address {
         IpAddr::V4(address) => element(0x87, &address.octets()),
         IpAddr::V6(address) => element(0x87, &address.octets()),
@@ -168,7 +179,9 @@ fn critical(kind: &str, value: &[u8]) -> Vec<u8> {
 
 /// RFC 5280 §4.2.1.2: a digest of the key names it; nothing rests on its strength.
 fn key_id(public_key_info: &[u8]) -> Vec<u8> {
-    digest(&SHA1_FOR_LEGACY_USE_ONLY, public_key_info).as_ref().to_vec()
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, public_key_info)
+        .as_ref()
+        .to_vec()
 }
 
 fn sign(body: &Body<'_>, key: &KeyPair, rng: &dyn Rng) -> Result<Vec<u8>, Error> {
@@ -187,7 +200,11 @@ fn sign(body: &Body<'_>, key: &KeyPair, rng: &dyn Rng) -> Result<Vec<u8>, Error>
         explicit(3, &sequence(&body.extensions)),
     ]);
     let signature = key.sign_asn1(&signed)?;
-    Ok(sequence(&[signed, signature_algorithm(), bit_string(&signature)]))
+    Ok(sequence(&[
+        signed,
+        signature_algorithm(),
+        bit_string(&signature),
+    ]))
 }
 
 #[cfg(test)]
@@ -201,7 +218,8 @@ mod tests {
         let rng = SeededRng::shared(1);
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         let life = Duration::from_secs(86_400);
-        let authority = CertificateAuthority::generate("combo-ca", now, life, &*rng).expect("an authority");
+        let authority =
+            CertificateAuthority::generate("combo-ca", now, life, &*rng).expect("an authority");
         let key = KeyPair::generate().expect("a key");
         let subject = Subject::new("system:node:a", &["system:nodes", "second"]);
         let names = SubjectNames {
@@ -238,7 +256,8 @@ mod tests {
         let rng = SeededRng::shared(2);
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         let life = Duration::from_secs(86_400);
-        let authority = CertificateAuthority::generate("combo-ca", now, life, &*rng).expect("an authority");
+        let authority =
+            CertificateAuthority::generate("combo-ca", now, life, &*rng).expect("an authority");
         let key = KeyPair::generate().expect("a key");
         let names = SubjectNames {
             dns_names: vec!["localhost".to_owned()],
@@ -262,9 +281,12 @@ mod tests {
         let roots = std::sync::Arc::new(roots);
         let at = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_100));
         let leaf = CertificateDer::from(issued);
-        let server = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .expect("a verifier");
+        let server = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            roots.clone(),
+            provider.clone(),
+        )
+        .build()
+        .expect("a verifier");
         let name = ServerName::try_from("localhost").expect("a name");
         use rustls::client::danger::ServerCertVerifier as _;
         server

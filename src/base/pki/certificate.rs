@@ -53,7 +53,8 @@ impl Subject {
     }
 
     pub(crate) fn to_der(&self) -> Vec<u8> {
-        let attribute = |kind: &str, text: &str| set_of_one(&sequence(&[oid(kind), utf8_string(text)]));
+        let attribute =
+            |kind: &str, text: &str| set_of_one(&sequence(&[oid(kind), utf8_string(text)]));
         let mut parts: Vec<Vec<u8>> = self
             .organizations
             .iter()
@@ -85,11 +86,15 @@ impl CertificateInfo {
         let unreadable = |error: x509_cert::der::Error| Error::Certificate(error.to_string());
         let certificate = Certificate::from_der(der).map_err(unreadable)?;
         let body = certificate.tbs_certificate();
-        let constraints = body.get_extension::<BasicConstraints>().map_err(unreadable)?;
+        let constraints = body
+            .get_extension::<BasicConstraints>()
+            .map_err(unreadable)?;
         let names = body.get_extension::<SubjectAltName>().map_err(unreadable)?;
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
         let moment = |time: x509_cert::time::Time| {
-            Timestamp::from_unix_seconds(i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX))
+            Timestamp::from_unix_seconds(
+                i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX),
+            )
         };
         Ok(Self {
             subject: Subject::from_name(body.subject()),
@@ -98,7 +103,10 @@ impl CertificateInfo {
             is_authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
             dns_names: dns_names(&names),
             addresses: addresses(&names),
-            public_key_info: body.subject_public_key_info().to_der().map_err(unreadable)?,
+            public_key_info: body
+                .subject_public_key_info()
+                .to_der()
+                .map_err(unreadable)?,
             serial: body.serial_number().as_bytes().to_vec(),
         })
     }

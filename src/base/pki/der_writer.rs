@@ -10,7 +10,11 @@ pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
         short @ 0..=0x7f => bytes.push(u8::try_from(short).unwrap_or(0x7f)),
         long => {
             let length = long.to_be_bytes();
-            let significant: Vec<u8> = length.iter().copied().skip_while(|byte| *byte == 0).collect();
+            let significant: Vec<u8> = length
+                .iter()
+                .copied()
+                .skip_while(|byte| *byte == 0)
+                .collect();
             bytes.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
             bytes.extend(significant);
         }
@@ -36,7 +40,11 @@ pub(crate) fn set_of(mut parts: Vec<Vec<u8>>) -> Vec<u8> {
 
 /// A non-negative integer from big-endian bytes.
 pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
-    let significant: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let significant: Vec<u8> = bytes
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
     let mut content = Vec::with_capacity(significant.len() + 1);
     if significant.first().is_none_or(|first| first & 0x80 != 0) {
         content.push(0);
@@ -47,7 +55,10 @@ pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
 
 /// An object identifier from its dotted form.
 pub(crate) fn oid(dotted: &str) -> Vec<u8> {
-    let arcs: Vec<u64> = dotted.split('.').filter_map(|arc| arc.parse().ok()).collect();
+    let arcs: Vec<u64> = dotted
+        .split('.')
+        .filter_map(|arc| arc.parse().ok())
+        .collect();
     let mut content = Vec::new();
     if let [first, second, rest @ ..] = arcs.as_slice() {
         push_base128(&mut content, first * 40 + second);

@@ -32,7 +32,11 @@ impl JwtSigner {
 
     pub fn sign(&self, claims: &Value) -> Result<String, Error> {
         let header = json!({"alg": "ES256", "kid": self.key_id});
-        let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            encode(header.to_string()),
+            encode(claims.to_string())
+        );
         let signature = self.key.sign_fixed(signed.as_bytes())?;
         Ok(format!("{signed}.{}", encode(signature)))
     }
@@ -50,8 +54,12 @@ impl JwtVerifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Error::Token("it is too long"));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Error::Token("it has no three parts"))?;
-        let (header, claims) = signed.split_once('.').ok_or(Error::Token("it has no three parts"))?;
+        let (signed, signature) = token
+            .rsplit_once('.')
+            .ok_or(Error::Token("it has no three parts"))?;
+        let (header, claims) = signed
+            .split_once('.')
+            .ok_or(Error::Token("it has no three parts"))?;
         let header: Value = decode(header)?;
         if header["alg"] != "ES256" {
             return Err(Error::Token("its algorithm is not supported"));
@@ -120,7 +128,9 @@ mod tests {
     #[test]
     fn a_token_is_good_only_with_its_key_and_unchanged() {
         let key = KeyPair::generate().expect("a key");
-        let token = JwtSigner::new(key.clone()).sign(&json!({"sub": "a"})).expect("a token");
+        let token = JwtSigner::new(key.clone())
+            .sign(&json!({"sub": "a"}))
+            .expect("a token");
         let verifier = JwtVerifier::default().with_key(&key);
         assert_eq!(verifier.verify(&token), Ok(json!({"sub": "a"})));
         let other = JwtVerifier::default().with_key(&KeyPair::generate().expect("a key"));

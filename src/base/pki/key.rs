@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::Error;
@@ -49,7 +51,9 @@ impl KeyPair {
 
     pub fn from_pem(text: &str) -> Result<Self, Error> {
         let blocks = decode_pem("PRIVATE KEY", text);
-        Self::from_pkcs8(blocks.first().ok_or(Error::Pem { label: "PRIVATE KEY" })?)
+        Self::from_pkcs8(blocks.first().ok_or(Error::Pem {
+            label: "PRIVATE KEY",
+        })?)
     }
 
     pub fn to_pem(&self) -> String {
@@ -85,8 +89,9 @@ impl KeyPair {
 
     /// The signature as r and s of 32 bytes each, as JWTs carry it (RFC 7518 §3.4).
     pub(crate) fn sign_fixed(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8, &self.random)
-            .map_err(|error| Error::Key(error.to_string()))?;
+        let signing =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8, &self.random)
+                .map_err(|error| Error::Key(error.to_string()))?;
         let signature = signing
             .sign(&self.random, message)
             .map_err(|error| Error::Key(error.to_string()))?;

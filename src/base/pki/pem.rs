@@ -27,7 +27,10 @@ pub fn decode_pem(label: &str, text: &str) -> Vec<Vec<u8>> {
         let Some((body, after)) = after.split_once(end.as_str()) else {
             break;
         };
-        let letters: String = body.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let letters: String = body
+            .chars()
+            .filter(|letter| !letter.is_whitespace())
+            .collect();
         if let Ok(der) = STANDARD.decode(letters) {
             blocks.push(der);
         }

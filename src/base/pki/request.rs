@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::Extension;
@@ -43,8 +44,12 @@ impl CertificateRequest {
     pub fn create(subject: &Subject, names: &SubjectNames, key: &KeyPair) -> Result<String, Error> {
         let mut attributes = Vec::new();
         if !names.dns_names.is_empty() || !names.addresses.is_empty() {
-            let extensions = sequence(&[extension(OID_SUBJECT_ALT_NAME, &alternative_names(names))]);
-            attributes.push(sequence(&[oid(OID_EXTENSION_REQUEST), set_of(vec![extensions])]));
+            let extensions =
+                sequence(&[extension(OID_SUBJECT_ALT_NAME, &alternative_names(names))]);
+            attributes.push(sequence(&[
+                oid(OID_EXTENSION_REQUEST),
+                set_of(vec![extensions]),
+            ]));
         }
         let body = sequence(&[
             unsigned(&[0]),
@@ -121,7 +126,9 @@ fn verify_signature(request: &CertReq) -> Result<(), Error> {
         "1.2.840.113549.1.1.12" => &RSA_PKCS1_2048_8192_SHA384,
         "1.2.840.113549.1.1.13" => &RSA_PKCS1_2048_8192_SHA512,
         other => {
-            return Err(Error::Request(format!("signature algorithm {other} is not supported")));
+            return Err(Error::Request(format!(
+                "signature algorithm {other} is not supported"
+            )));
         }
     };
     let key = request.info.public_key.subject_public_key.raw_bytes();
@@ -161,6 +168,9 @@ mod tests {
             .position(|window| window == b"node")
             .expect("the name is inside");
         der[at] = b'm';
-        assert_eq!(CertificateRequest::from_der(&der), Err(Error::RequestSignature));
+        assert_eq!(
+            CertificateRequest::from_der(&der),
+            Err(Error::RequestSignature)
+        );
     }
 }

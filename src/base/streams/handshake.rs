@@ -1,6 +1,8 @@
 //! Which protocol an upgrade leads to: pure, from the request's headers to the response's.
 
-use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+};
 use hyper::header::{SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Response, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
@@ -8,7 +10,8 @@ use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_acc
 use crate::error::{Error, Result};
 
 const STREAM_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("x-stream-protocol-version");
-const ACCEPTED_STREAM_PROTOCOL_VERSIONS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
+const ACCEPTED_STREAM_PROTOCOL_VERSIONS: HeaderName =
+    HeaderName::from_static("x-accepted-stream-protocol-versions");
 const SPDY_31: &str = "SPDY/3.1";
 /// Port-forward's SPDY within WebSocket messages.
 pub const TUNNELLED_PORT_FORWARD: &str = "SPDY/3.1+portforward.k8s.io";
@@ -67,7 +70,10 @@ impl Refusal {
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for name in &self.accepted_versions {
-            headers.append(ACCEPTED_STREAM_PROTOCOL_VERSIONS, HeaderValue::from_static(name));
+            headers.append(
+                ACCEPTED_STREAM_PROTOCOL_VERSIONS,
+                HeaderValue::from_static(name),
+            );
         }
         headers
     }
@@ -114,7 +120,8 @@ const PORT_FORWARD_WEB_SOCKET: &[(&str, PortForwardProtocol)] = {
         ("v4.base64.channel.k8s.io", WebSocket(Base64)),
     ]
 };
-const PORT_FORWARD_SPDY: &[(&str, PortForwardProtocol)] = &[(PORT_FORWARD, PortForwardProtocol::Spdy)];
+const PORT_FORWARD_SPDY: &[(&str, PortForwardProtocol)] =
+    &[(PORT_FORWARD, PortForwardProtocol::Spdy)];
 const OUTPUT_WEB_SOCKET: &[(&str, Encoding)] = &[
     ("", Encoding::Binary),
     ("binary.k8s.io", Encoding::Binary),
@@ -160,8 +167,13 @@ pub fn output(request: &HeaderMap) -> Result<Upgrade<Encoding>, Refusal> {
     web_socket(request, OUTPUT_WEB_SOCKET)
 }
 
-fn web_socket<P: Copy>(request: &HeaderMap, supported: &[(&'static str, P)]) -> Result<Upgrade<P>, Refusal> {
-    let key = request.get(SEC_WEBSOCKET_KEY).filter(|_| is_web_socket(request));
+fn web_socket<P: Copy>(
+    request: &HeaderMap,
+    supported: &[(&'static str, P)],
+) -> Result<Upgrade<P>, Refusal> {
+    let key = request
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|_| is_web_socket(request));
     let Some(key) = key.filter(|_| header(request, &SEC_WEBSOCKET_VERSION) == "13") else {
         return Err(refusal(
             StatusCode::BAD_REQUEST,
@@ -176,11 +188,14 @@ fn web_socket<P: Copy>(request: &HeaderMap, supported: &[(&'static str, P)]) -> 
     };
     let Some((name, protocol)) = first_supported(&offered_or_none, supported) else {
         let names: Vec<&str> = supported.iter().map(|(name, _)| *name).collect();
-        let message = format!("requested protocol(s) are not supported: {offered_or_none:?}; supports {names:?}");
+        let message = format!(
+            "requested protocol(s) are not supported: {offered_or_none:?}; supports {names:?}"
+        );
         return Err(refusal(StatusCode::FORBIDDEN, &message));
     };
     let mut response = switching("websocket");
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 is a header value");
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .expect("base64 is a header value");
     response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
     if !name.is_empty() {
         response
@@ -190,7 +205,11 @@ fn web_socket<P: Copy>(request: &HeaderMap, supported: &[(&'static str, P)]) -> 
     Ok(Upgrade { protocol, response })
 }
 
-fn spdy<P: Copy>(request: &HeaderMap, supported: &[(&'static str, P)], unnamed: P) -> Result<Upgrade<P>, Refusal> {
+fn spdy<P: Copy>(
+    request: &HeaderMap,
+    supported: &[(&'static str, P)],
+    unnamed: P,
+) -> Result<Upgrade<P>, Refusal> {
     if !wants_upgrade(request) || !header(request, &UPGRADE).eq_ignore_ascii_case(SPDY_31) {
         return Err(refusal(
             StatusCode::BAD_REQUEST,
@@ -225,7 +244,10 @@ fn spdy<P: Copy>(request: &HeaderMap, supported: &[(&'static str, P)], unnamed: 
 }
 
 /// The client's order decides.
-fn first_supported<P: Copy>(offered: &[String], supported: &[(&'static str, P)]) -> Option<(&'static str, P)> {
+fn first_supported<P: Copy>(
+    offered: &[String],
+    supported: &[(&'static str, P)],
+) -> Option<(&'static str, P)> {
     offered
         .iter()
         .find_map(|name| supported.iter().find(|(known, _)| known == name).copied())
@@ -289,7 +311,10 @@ impl UpgradeRequest {
             HeaderValue::from_str(&key).expect("base64 is a header value"),
         );
         for subprotocol in subprotocols {
-            headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+            headers.append(
+                SEC_WEBSOCKET_PROTOCOL,
+                HeaderValue::from_static(subprotocol),
+            );
         }
         Self {
             headers,
@@ -319,7 +344,9 @@ impl UpgradeRequest {
             return Ok(header(headers, &STREAM_PROTOCOL_VERSION).to_owned());
         };
         if header(headers, &SEC_WEBSOCKET_ACCEPT) != derive_accept_key(key.as_bytes()) {
-            return Err(Error::NotUpgraded(String::from("it answers another WebSocket request")));
+            return Err(Error::NotUpgraded(String::from(
+                "it answers another WebSocket request",
+            )));
         }
         Ok(header(headers, &SEC_WEBSOCKET_PROTOCOL).to_owned())
     }
@@ -341,7 +368,10 @@ mod tests {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_str(upgrade).unwrap());
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        headers.insert(
+            SEC_WEBSOCKET_KEY,
+            HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+        );
         let name = HeaderName::from_bytes(header.as_bytes()).unwrap();
         for protocol in protocols {
             headers.append(name.clone(), HeaderValue::from_str(protocol).unwrap());
@@ -407,14 +437,17 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused() {
         assert_eq!(
-            remote_command(&web(&["v9.channel.k8s.io"])).unwrap_err().status,
+            remote_command(&web(&["v9.channel.k8s.io"]))
+                .unwrap_err()
+                .status,
             StatusCode::FORBIDDEN
         );
         assert_eq!(
             remote_command(&HeaderMap::new()).unwrap_err().status,
             StatusCode::BAD_REQUEST
         );
-        let refused = remote_command(&request("SPDY/3.1", "x-stream-protocol-version", &["v9"])).unwrap_err();
+        let refused =
+            remote_command(&request("SPDY/3.1", "x-stream-protocol-version", &["v9"])).unwrap_err();
         assert_eq!(
             refused.message,
             "unable to upgrade: unable to negotiate protocol: client supports [v9], server accepts [v4.channel.k8s.io \

@@ -51,7 +51,10 @@ impl Disconnected {
 /// Copies bytes both ways between two upgraded connections until both have ended; gives the counts of either way.
 pub async fn relay(mut one: impl Transport, mut other: impl Transport) -> Result<(u64, u64)> {
     const BUFFER_BYTES: usize = 16 * 1024;
-    Ok(tokio::io::copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER_BYTES, BUFFER_BYTES).await?)
+    Ok(
+        tokio::io::copy_bidirectional_with_sizes(&mut one, &mut other, BUFFER_BYTES, BUFFER_BYTES)
+            .await?,
+    )
 }
 
 #[cfg(test)]

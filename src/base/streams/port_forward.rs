@@ -67,7 +67,11 @@ struct Half {
 
 impl PortForwardServer {
     /// Takes an upgraded connection. `ports` are the request's, which count for plain WebSocket only.
-    pub async fn new(io: impl Transport, protocol: PortForwardProtocol, ports: &[u16]) -> Result<Self> {
+    pub async fn new(
+        io: impl Transport,
+        protocol: PortForwardProtocol,
+        ports: &[u16],
+    ) -> Result<Self> {
         let spdy = |connection| {
             Ok(Self(Kind::Spdy {
                 connection,
@@ -76,14 +80,17 @@ impl PortForwardServer {
         };
         match protocol {
             PortForwardProtocol::Spdy => spdy(SpdyConnection::server(io)),
-            PortForwardProtocol::SpdyInWebSocket => {
-                spdy(SpdyConnection::server(ByteTunnel::new(io, Role::Server).await))
-            }
+            PortForwardProtocol::SpdyInWebSocket => spdy(SpdyConnection::server(
+                ByteTunnel::new(io, Role::Server).await,
+            )),
             PortForwardProtocol::WebSocket(encoding) => {
                 if ports.is_empty() || ports.len() > PORTS_MAX {
                     return Err(Error::Protocol("the request must name 1 to 100 ports"));
                 }
-                let directions = ports.iter().flat_map(|_| [Direction::Both, Direction::Out]).collect();
+                let directions = ports
+                    .iter()
+                    .flat_map(|_| [Direction::Both, Direction::Out])
+                    .collect();
                 let settings = ChannelSettings {
                     encoding,
                     close_signal: false,
@@ -95,7 +102,8 @@ impl PortForwardServer {
                 let mut requests = Vec::new();
                 while let (Some(data), Some(error)) = (channels.next(), channels.next()) {
                     let port = ports[requests.len()];
-                    let (Some(reader), Some(mut writer), Some(mut failure)) = (data.reader, data.writer, error.writer)
+                    let (Some(reader), Some(mut writer), Some(mut failure)) =
+                        (data.reader, data.writer, error.writer)
                     else {
                         break;
                     };
@@ -183,7 +191,11 @@ async fn pair(incoming: Incoming, halves: &mut BTreeMap<String, Half>) -> Option
         data: None,
         error: None,
     });
-    let place = if is_data { &mut half.data } else { &mut half.error };
+    let place = if is_data {
+        &mut half.data
+    } else {
+        &mut half.error
+    };
     if place.is_some() {
         stream.reset().await;
         return None;
@@ -213,7 +225,10 @@ async fn pair(incoming: Incoming, halves: &mut BTreeMap<String, Half>) -> Option
 fn request_id(incoming: &Incoming, is_data: bool) -> String {
     match incoming.headers().get(REQUEST_ID) {
         Some(id) if !id.is_empty() => id.to_owned(),
-        _ => incoming.id().saturating_sub(if is_data { 2 } else { 0 }).to_string(),
+        _ => incoming
+            .id()
+            .saturating_sub(if is_data { 2 } else { 0 })
+            .to_string(),
     }
 }
 
@@ -233,7 +248,13 @@ pub struct Forwarded {
 
 impl Forwarded {
     /// Splits off the future that tells what went wrong: `None` when the connection ended without an error.
-    pub fn into_parts(self) -> (ByteReader, ByteWriter, impl Future<Output = Option<String>> + Send) {
+    pub fn into_parts(
+        self,
+    ) -> (
+        ByteReader,
+        ByteWriter,
+        impl Future<Output = Option<String>> + Send,
+    ) {
         let error = self.error;
         let told = async move {
             let mut text = Vec::new();
@@ -249,7 +270,9 @@ impl PortForwardClient {
     pub async fn new(io: impl Transport, protocol: PortForwardProtocol) -> Result<Self> {
         let connection = match protocol {
             PortForwardProtocol::Spdy => SpdyConnection::client(io),
-            PortForwardProtocol::SpdyInWebSocket => SpdyConnection::client(ByteTunnel::new(io, Role::Client).await),
+            PortForwardProtocol::SpdyInWebSocket => {
+                SpdyConnection::client(ByteTunnel::new(io, Role::Client).await)
+            }
             PortForwardProtocol::WebSocket(_) => {
                 return Err(Error::NotUpgraded(String::from("port-forward needs SPDY")));
             }
@@ -261,7 +284,10 @@ impl PortForwardClient {
     }
 
     pub async fn open(&self, port: u16) -> Result<Forwarded> {
-        let request = self.next_request.fetch_add(1, Ordering::Relaxed).to_string();
+        let request = self
+            .next_request
+            .fetch_add(1, Ordering::Relaxed)
+            .to_string();
         let headers = |kind| {
             Headers::new()
                 .with(STREAM_TYPE, kind)

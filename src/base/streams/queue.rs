@@ -43,7 +43,11 @@ impl<F: Send + Unpin + 'static> QueueWriter<F> {
 }
 
 impl<F: Send + Unpin + 'static> AsyncWrite for QueueWriter<F> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.closed.load(Ordering::Relaxed) {
             return Poll::Ready(Err(broken()));
         }

@@ -130,9 +130,11 @@ pub async fn serve(
             };
             serve_web_socket(io, version, wanted, settings).await
         }
-        RemoteCommandProtocol::Spdy(version) => env::timeout(STREAM_CREATION_TIMEOUT, serve_spdy(io, version, wanted))
-            .await
-            .map_err(|_| Error::TimedOut("the client to create streams"))?,
+        RemoteCommandProtocol::Spdy(version) => {
+            env::timeout(STREAM_CREATION_TIMEOUT, serve_spdy(io, version, wanted))
+                .await
+                .map_err(|_| Error::TimedOut("the client to create streams"))?
+        }
     }
 }
 
@@ -174,7 +176,13 @@ async fn serve_spdy(
 ) -> Result<RemoteCommandStreams> {
     let mut connection = SpdyConnection::server(io);
     let resizes_expected = wanted.tty && version >= RemoteCommandVersion::V3;
-    let expected = [wanted.stdin, wanted.stdout, wanted.stderr, true, resizes_expected];
+    let expected = [
+        wanted.stdin,
+        wanted.stdout,
+        wanted.stderr,
+        true,
+        resizes_expected,
+    ];
     let mut streams: [Option<SpdyStream>; 5] = Default::default();
     while expected
         .iter()
@@ -285,7 +293,10 @@ impl OutcomeReader {
     pub async fn read(mut self) -> Result<Vec<u8>> {
         let mut outcome = Vec::new();
         if let Some(reader) = self.reader.take() {
-            reader.take(STATUS_BYTES_MAX).read_to_end(&mut outcome).await?;
+            reader
+                .take(STATUS_BYTES_MAX)
+                .read_to_end(&mut outcome)
+                .await?;
         }
         match self.connection {
             Connection::WebSocket(socket) => socket.close().await,
@@ -386,7 +397,10 @@ mod tests {
 
     #[test]
     fn resize_events_may_arrive_in_pieces() {
-        let size = TerminalSize { width: 80, height: 24 };
+        let size = TerminalSize {
+            width: 80,
+            height: 24,
+        };
         let event = br#"{"Width":80,"Height":24}"#;
         assert_eq!(take_sizes(event), Some((vec![size], event.len())));
         let two = [&event[..], b"\n", &event[..5]].concat();

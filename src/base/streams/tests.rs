@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::handshake::{Encoding, PortForwardProtocol, RemoteCommandProtocol, RemoteCommandVersion};
+use crate::handshake::{
+    Encoding, PortForwardProtocol, RemoteCommandProtocol, RemoteCommandVersion,
+};
 use crate::port_forward::{PortForwardClient, PortForwardServer};
 use crate::remote_command::{self, Outcome, TerminalSize, WantedStreams};
 use crate::spdy::{Headers, SpdyConnection};
@@ -35,7 +37,9 @@ async fn read_all(mut reader: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
 
 /// Echoes stdin to stdout, says the terminal's size on stderr, and fails with a status.
 async fn echo_command(io: DuplexStream, protocol: RemoteCommandProtocol) {
-    let mut streams = remote_command::serve(io, protocol, ALL, None).await.unwrap();
+    let mut streams = remote_command::serve(io, protocol, ALL, None)
+        .await
+        .unwrap();
     let mut stderr = streams.stderr.take().unwrap();
     if let Some(mut resize) = streams.resize.take() {
         let size = resize.recv().await.unwrap();
@@ -45,7 +49,10 @@ async fn echo_command(io: DuplexStream, protocol: RemoteCommandProtocol) {
             .unwrap();
     }
     drop(stderr);
-    let (mut stdin, mut stdout) = (streams.stdin.take().unwrap(), streams.stdout.take().unwrap());
+    let (mut stdin, mut stdout) = (
+        streams.stdin.take().unwrap(),
+        streams.stdout.take().unwrap(),
+    );
     let mut buffer = vec![0; 7000];
     loop {
         let read = stdin.read(&mut buffer).await.unwrap();
@@ -66,9 +73,17 @@ async fn echo_command(io: DuplexStream, protocol: RemoteCommandProtocol) {
 async fn run_echo(protocol: RemoteCommandProtocol, input: Vec<u8>) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let (here, there) = cable();
     let server = env::spawn(echo_command(there, protocol));
-    let mut client = remote_command::connect(here, protocol, ALL, None).await.unwrap();
+    let mut client = remote_command::connect(here, protocol, ALL, None)
+        .await
+        .unwrap();
     if let Some(resize) = &mut client.resize {
-        resize.send(TerminalSize { width: 80, height: 24 }).await.unwrap();
+        resize
+            .send(TerminalSize {
+                width: 80,
+                height: 24,
+            })
+            .await
+            .unwrap();
     }
     let mut stdin = client.stdin.take().unwrap();
     let writing = env::spawn(async move {
@@ -88,7 +103,9 @@ async fn a_command_runs_over_every_protocol() {
     use Encoding::{Base64, Binary};
     use RemoteCommandProtocol::{Spdy, WebSocket};
     use RemoteCommandVersion::{V1, V2, V3, V4, V5};
-    let mut input: Vec<u8> = (0..1_000_000u32).map(|number| (number % 251 + 5) as u8).collect();
+    let mut input: Vec<u8> = (0..1_000_000u32)
+        .map(|number| (number % 251 + 5) as u8)
+        .collect();
     input.push(4);
     for (protocol, sizes, outcome) in [
         (WebSocket(V5, Binary), "80x24", r#"{"status":"Failure"}"#),
@@ -130,7 +147,9 @@ async fn a_server_learns_that_its_client_is_gone() {
     ] {
         let (here, there) = cable();
         let client = env::spawn(async move {
-            let streams = remote_command::connect(here, protocol, ALL, None).await.unwrap();
+            let streams = remote_command::connect(here, protocol, ALL, None)
+                .await
+                .unwrap();
             drop(streams);
         });
         let streams = within(remote_command::serve(there, protocol, ALL, None)).await;
@@ -155,7 +174,9 @@ async fn silence_of_a_pinged_peer_is_its_end() {
 
 /// Answers each connection with its port and what it sent; port 9 fails.
 async fn forward(io: DuplexStream, protocol: PortForwardProtocol) {
-    let mut server = PortForwardServer::new(io, protocol, &[80, 9]).await.unwrap();
+    let mut server = PortForwardServer::new(io, protocol, &[80, 9])
+        .await
+        .unwrap();
     while let Some(mut request) = server.next().await {
         env::spawn(async move {
             if request.port == 9 {
@@ -167,14 +188,19 @@ async fn forward(io: DuplexStream, protocol: PortForwardProtocol) {
                 .write_all(format!("{}:", request.port).as_bytes())
                 .await
                 .unwrap();
-            tokio::io::copy(&mut request.reader, &mut request.writer).await.unwrap();
+            tokio::io::copy(&mut request.reader, &mut request.writer)
+                .await
+                .unwrap();
         });
     }
 }
 
 #[tokio::test]
 async fn connections_to_ports_do_not_mix() {
-    for protocol in [PortForwardProtocol::Spdy, PortForwardProtocol::SpdyInWebSocket] {
+    for protocol in [
+        PortForwardProtocol::Spdy,
+        PortForwardProtocol::SpdyInWebSocket,
+    ] {
         let (here, there) = cable();
         let server = env::spawn(forward(there, protocol));
         let client = PortForwardClient::new(here, protocol).await.unwrap();
@@ -192,7 +218,10 @@ async fn connections_to_ports_do_not_mix() {
             let received = within(read_all(reader)).await;
             let failed = within(failure).await;
             if port == 9 {
-                assert_eq!((received.len(), failed.as_deref()), (0, Some("connection refused")));
+                assert_eq!(
+                    (received.len(), failed.as_deref()),
+                    (0, Some("connection refused"))
+                );
             } else {
                 assert!(received == expected, "{protocol:?} port {port}");
                 assert_eq!(failed, None);
@@ -207,7 +236,9 @@ async fn connections_to_ports_do_not_mix() {
 async fn one_connection_serves_more_streams_than_it_may_hold_at_a_time() {
     let (here, there) = cable();
     env::spawn(forward(there, PortForwardProtocol::Spdy));
-    let client = PortForwardClient::new(here, PortForwardProtocol::Spdy).await.unwrap();
+    let client = PortForwardClient::new(here, PortForwardProtocol::Spdy)
+        .await
+        .unwrap();
     for round in 0..700 {
         let (reader, mut writer, failure) = within(client.open(80)).await.unwrap().into_parts();
         writer.shutdown().await.unwrap();
@@ -223,7 +254,15 @@ async fn an_opened_stream_can_be_refused_or_reset() {
     let client = SpdyConnection::client(here);
     let serving = env::spawn(async move {
         server.accept().await.unwrap().refuse().await;
-        server.accept().await.unwrap().accept().await.unwrap().reset().await;
+        server
+            .accept()
+            .await
+            .unwrap()
+            .accept()
+            .await
+            .unwrap()
+            .reset()
+            .await;
         server
     });
     assert!(matches!(
@@ -241,7 +280,9 @@ async fn bytes_that_are_no_frames_end_the_connection() {
     let text = b"GET / HTTP/1.1\r\n\r\n".to_vec();
     let wrong_version = vec![0x80, 2, 0, 1, 0, 0, 0, 0];
     let too_long = vec![0x80, 3, 0, 1, 0, 0xff, 0xff, 0xff];
-    let bad_block = vec![0x80, 3, 0, 1, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    let bad_block = vec![
+        0x80, 3, 0, 1, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff,
+    ];
     let no_stream = vec![0, 0, 0, 0, 0, 0, 0, 1, 9];
     for hostile in [text, wrong_version, too_long, bad_block, no_stream] {
         let (mut here, there) = cable();
@@ -276,14 +317,27 @@ async fn channels_of_a_port_begin_with_its_number() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::{Message, protocol::Role};
     let (here, there) = cable();
-    env::spawn(forward(there, PortForwardProtocol::WebSocket(Encoding::Binary)));
+    env::spawn(forward(
+        there,
+        PortForwardProtocol::WebSocket(Encoding::Binary),
+    ));
     let mut client = crate::web_socket::open(here, Role::Client).await;
     let mut received = Vec::new();
     for _ in 0..4 {
-        received.push(within(client.next()).await.unwrap().unwrap().into_data().to_vec());
+        received.push(
+            within(client.next())
+                .await
+                .unwrap()
+                .unwrap()
+                .into_data()
+                .to_vec(),
+        );
     }
     assert_eq!(received, [[0, 80, 0], [1, 80, 0], [2, 9, 0], [3, 9, 0]]);
-    client.send(Message::binary(&b"\x00hello"[..])).await.unwrap();
+    client
+        .send(Message::binary(&b"\x00hello"[..]))
+        .await
+        .unwrap();
     let mut echoed = Vec::new();
     while !echoed.ends_with(b"80:hello") {
         let message = within(client.next()).await.unwrap().unwrap().into_data();
@@ -334,7 +388,9 @@ async fn no_damaged_frames_hang_or_crash_a_server() {
             let mut forwarded = 0;
             while let Some(mut request) = server.next().await {
                 forwarded += 1;
-                env::spawn(async move { tokio::io::copy(&mut request.reader, &mut request.writer).await });
+                env::spawn(async move {
+                    tokio::io::copy(&mut request.reader, &mut request.writer).await
+                });
             }
             forwarded
         });
@@ -371,7 +427,9 @@ async fn recorded_session() -> Vec<u8> {
             }
         }
     });
-    let client = PortForwardClient::new(here, PortForwardProtocol::Spdy).await.unwrap();
+    let client = PortForwardClient::new(here, PortForwardProtocol::Spdy)
+        .await
+        .unwrap();
     for port in [80, 81] {
         let (reader, mut writer, _) = within(client.open(port)).await.unwrap().into_parts();
         writer.write_all(b"some data").await.unwrap();

@@ -98,7 +98,11 @@ pub(crate) async fn open<T: Transport>(io: T, role: Role) -> WebSocketStream<T> 
 }
 
 impl ChannelSocket {
-    pub(crate) async fn start(io: impl Transport, role: Role, settings: ChannelSettings) -> (Self, Vec<Channel>) {
+    pub(crate) async fn start(
+        io: impl Transport,
+        role: Role,
+        settings: ChannelSettings,
+    ) -> (Self, Vec<Channel>) {
         let (sink, stream) = open(io, role).await.split();
         let (queue, outgoing) = mpsc::channel(QUEUE_FRAMES_MAX);
         let (written_sender, written) = oneshot::channel();
@@ -117,14 +121,22 @@ impl ChannelSocket {
         }
         let (writer_settings, writer_gone) = (settings.clone(), gone.clone());
         env::spawn(async move {
-            let _connection_failed = write_messages(sink, outgoing, &writer_settings, writer_gone).await;
+            let _connection_failed =
+                write_messages(sink, outgoing, &writer_settings, writer_gone).await;
             let _nobody_waits = written_sender.send(());
         });
         env::spawn(async move {
             let _ended = read_messages(stream, targets, &settings).await;
             gone_sender.send_replace(true);
         });
-        (Self { queue, written, gone }, channels)
+        (
+            Self {
+                queue,
+                written,
+                gone,
+            },
+            channels,
+        )
     }
 
     /// Sends an empty message on a channel: tells clients that the connection stands.
@@ -169,10 +181,18 @@ fn make_channel(
         target = Some(writer);
     }
     if matches!(direction, Direction::Out | Direction::Both) {
-        let frame = move |data| Outgoing::Data { channel: number, data };
+        let frame = move |data| Outgoing::Data {
+            channel: number,
+            data,
+        };
         let end = tells_end.then_some(Outgoing::Close { channel: number });
         let closed = Arc::new(AtomicBool::new(false));
-        channel.writer = Some(Box::new(QueueWriter::new(queue.clone(), frame, end, closed)));
+        channel.writer = Some(Box::new(QueueWriter::new(
+            queue.clone(),
+            frame,
+            end,
+            closed,
+        )));
     }
     (target, channel)
 }
@@ -254,7 +274,11 @@ async fn read_messages<T: Transport>(
 fn encode(encoding: Encoding, channel: u8, data: &[u8]) -> Message {
     match encoding {
         Encoding::Binary => Message::binary([&[channel], data].concat()),
-        Encoding::Base64 => Message::text(format!("{}{}", char::from(b'0' + channel), STANDARD.encode(data))),
+        Encoding::Base64 => Message::text(format!(
+            "{}{}",
+            char::from(b'0' + channel),
+            STANDARD.encode(data)
+        )),
     }
 }
 
@@ -278,7 +302,11 @@ fn decode(encoding: Encoding, message: &Bytes) -> Result<Option<(u8, Bytes)>> {
 }
 
 /// Sends all that `output` gives as messages without channels, such as logs, and closes; ends early when the client goes.
-pub async fn send_output(io: impl Transport, encoding: Encoding, mut output: impl AsyncRead + Unpin) -> Result<()> {
+pub async fn send_output(
+    io: impl Transport,
+    encoding: Encoding,
+    mut output: impl AsyncRead + Unpin,
+) -> Result<()> {
     use tokio::io::AsyncReadExt;
     let (mut sink, mut stream) = open(io, Role::Server).await.split();
     let mut buffer = vec![0; FRAME_DATA_BYTES_MAX];
@@ -356,7 +384,11 @@ impl<T: Transport> AsyncRead for ByteTunnel<T> {
 }
 
 impl<T: Transport> AsyncWrite for ByteTunnel<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(into_io)?;
         let data = &data[..data.len().min(FRAME_DATA_BYTES_MAX)];
         Pin::new(&mut self.socket)
@@ -366,7 +398,9 @@ impl<T: Transport> AsyncWrite for ByteTunnel<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context).map_err(into_io)
+        Pin::new(&mut self.socket)
+            .poll_flush(context)
+            .map_err(into_io)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -159,7 +159,11 @@ impl Action {
         }
     }
 
-    pub fn delete_announced<K: Resource>(key: ObjectKey, uid: impl Into<String>, announcement: Announcement) -> Self {
+    pub fn delete_announced<K: Resource>(
+        key: ObjectKey,
+        uid: impl Into<String>,
+        announcement: Announcement,
+    ) -> Self {
         Self::Delete {
             resource: resource_of::<K>(),
             key,

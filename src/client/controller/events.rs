@@ -176,7 +176,9 @@ impl EventRecorder {
             "count": count, "message": message,
             "lastTimestamp": self.clock.now().to_seconds_string(),
         });
-        let api = self.client.dynamic(resource_of::<CoreEvent>(), &namespace_of(event));
+        let api = self
+            .client
+            .dynamic(resource_of::<CoreEvent>(), &namespace_of(event));
         match api.patch(name, &Patch::Merge(patch)).await {
             Ok(_patched) => {}
             // Events expire; the next one begins anew.

@@ -47,7 +47,11 @@ pub struct Executor {
 
 impl Executor {
     pub fn new(client: Client, caches: Vec<Arc<Cache>>, events: Arc<EventRecorder>) -> Self {
-        Self { client, caches, events }
+        Self {
+            client,
+            caches,
+            events,
+        }
     }
 
     /// Carries the actions out in order; a failure does not stop the next.
@@ -66,7 +70,10 @@ impl Executor {
                     resource,
                     object,
                     announcement,
-                } => self.create(resource, *object, announcement.as_deref()).await,
+                } => {
+                    self.create(resource, *object, announcement.as_deref())
+                        .await
+                }
                 Action::Update {
                     resource,
                     subresource,
@@ -83,7 +90,10 @@ impl Executor {
                     key,
                     options,
                     announcement,
-                } => self.delete(resource, key, &options, announcement.as_deref()).await,
+                } => {
+                    self.delete(resource, key, &options, announcement.as_deref())
+                        .await
+                }
                 Action::Emit(event) => {
                     self.events.emit(event);
                     Record::default()
@@ -134,7 +144,10 @@ impl Executor {
             if batch.is_empty() {
                 return record;
             }
-            join_all(batch).await.into_iter().for_each(|done| record.merge(done));
+            join_all(batch)
+                .await
+                .into_iter()
+                .for_each(|done| record.merge(done));
         }
     }
 
@@ -159,7 +172,12 @@ impl Executor {
         self.written(Verb::Create, resource, key, created).await
     }
 
-    async fn update(&self, resource: GroupVersionResource, subresource: &'static str, object: &Object) -> Record {
+    async fn update(
+        &self,
+        resource: GroupVersionResource,
+        subresource: &'static str,
+        object: &Object,
+    ) -> Record {
         let key = object.key();
         let api = self.client.dynamic(resource.clone(), &key.namespace);
         let updated = api.update_as(&key.name, subresource, object).await;
@@ -201,7 +219,9 @@ impl Executor {
         }
         let mut record = Record::default();
         if let (Some(cache), Some(uid)) = (cache_of(&self.caches, &resource), uid) {
-            record.gates.push(Gate::Leaving(Arc::clone(cache), key, uid));
+            record
+                .gates
+                .push(Gate::Leaving(Arc::clone(cache), key, uid));
         }
         record
     }
@@ -253,19 +273,29 @@ impl Executor {
         let mut record = Record::default();
         let revision = object.resource_version().parse();
         if let (Some(cache), Ok(revision)) = (cache_of(&self.caches, &resource), revision) {
-            record.gates.push(Gate::Reached(Arc::clone(cache), revision));
+            record
+                .gates
+                .push(Gate::Reached(Arc::clone(cache), revision));
         }
         record
     }
 
     /// A failure; one with an unknown outcome makes the next turn wait for whatever may have been written.
-    async fn failed(&self, verb: Verb, resource: GroupVersionResource, key: ObjectKey, error: ClientError) -> Record {
+    async fn failed(
+        &self,
+        verb: Verb,
+        resource: GroupVersionResource,
+        key: ObjectKey,
+        error: ClientError,
+    ) -> Record {
         let mut record = Record::default();
         let is_unknown = !matches!(error, ClientError::Api(_)) && verb != Verb::Read;
         if let (true, Some(cache)) = (is_unknown, cache_of(&self.caches, &resource))
             && let Ok(revision) = current_revision(&self.client, &resource).await
         {
-            record.gates.push(Gate::Reached(Arc::clone(cache), revision));
+            record
+                .gates
+                .push(Gate::Reached(Arc::clone(cache), revision));
         }
         record.outcomes.failures.push(Failure {
             verb,
@@ -281,7 +311,12 @@ impl Executor {
             return;
         };
         let (reason, prefix) = &announcement.success;
-        self.emit(announcement, EventType::Normal, reason, format!("{prefix}{name}"));
+        self.emit(
+            announcement,
+            EventType::Normal,
+            reason,
+            format!("{prefix}{name}"),
+        );
     }
 
     fn announce_failure(&self, announcement: Option<&Announcement>, error: &ClientError) {
@@ -289,10 +324,21 @@ impl Executor {
             return;
         };
         let (reason, prefix) = &announcement.failure;
-        self.emit(announcement, EventType::Warning, reason, format!("{prefix}{error}"));
+        self.emit(
+            announcement,
+            EventType::Warning,
+            reason,
+            format!("{prefix}{error}"),
+        );
     }
 
-    fn emit(&self, announcement: &Announcement, event_type: EventType, reason: &str, message: String) {
+    fn emit(
+        &self,
+        announcement: &Announcement,
+        event_type: EventType,
+        reason: &str,
+        message: String,
+    ) {
         if !reason.is_empty() {
             let regarding = announcement.regarding.clone();
             self.events.emit(Event {

@@ -23,12 +23,14 @@ pub enum Gate {
 impl Gate {
     pub async fn pass(&self) {
         let passed = match self {
-            Self::Reached(cache, revision) => env::timeout(GATE_WAIT_MAX, cache.wait_for_revision(*revision)).await,
+            Self::Reached(cache, revision) => {
+                env::timeout(GATE_WAIT_MAX, cache.wait_for_revision(*revision)).await
+            }
             Self::Leaving(cache, key, uid) => {
                 let is_leaving = |cache: &Cache| {
-                    cache
-                        .get(key)
-                        .is_none_or(|object| object.index.uid != *uid || object.index.is_being_deleted)
+                    cache.get(key).is_none_or(|object| {
+                        object.index.uid != *uid || object.index.is_being_deleted
+                    })
                 };
                 env::timeout(GATE_WAIT_MAX, cache.wait_until(is_leaving)).await
             }
@@ -40,7 +42,10 @@ impl Gate {
 }
 
 /// A revision that is not older than any write answered or lost before now.
-pub(crate) async fn current_revision(client: &Client, resource: &GroupVersionResource) -> Result<i64, ClientError> {
+pub(crate) async fn current_revision(
+    client: &Client,
+    resource: &GroupVersionResource,
+) -> Result<i64, ClientError> {
     #[derive(Deserialize)]
     struct List {
         metadata: Metadata,

@@ -84,7 +84,8 @@ impl Manager {
         controller.wakes(&mut wakes);
         let caches = wakes.connect(&queue);
         let client = self.client_as(C::NAME);
-        let events = EventRecorder::new(client.clone(), C::EVENT_SOURCE, "", Arc::clone(&self.clock));
+        let events =
+            EventRecorder::new(client.clone(), C::EVENT_SOURCE, "", Arc::clone(&self.clock));
         let runner = Arc::new(Runner {
             name: C::NAME,
             controller: Box::new(Erased(controller)),

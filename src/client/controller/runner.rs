@@ -21,13 +21,25 @@ type Memory = Option<Box<dyn Any + Send>>;
 /// A controller without its types, so that the runner exists once.
 pub(crate) trait Turns: Send + Sync {
     /// One turn without its actions; `None` if the object is gone.
-    fn turn(&self, key: &ObjectKey, kept: &mut Kept, now: Timestamp, monotonic: Duration) -> Option<Plan>;
+    fn turn(
+        &self,
+        key: &ObjectKey,
+        kept: &mut Kept,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Option<Plan>;
 }
 
 pub(crate) struct Erased<C>(pub(crate) C);
 
 impl<C: Controller> Turns for Erased<C> {
-    fn turn(&self, key: &ObjectKey, kept: &mut Kept, now: Timestamp, monotonic: Duration) -> Option<Plan> {
+    fn turn(
+        &self,
+        key: &ObjectKey,
+        kept: &mut Kept,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Option<Plan> {
         let memory = kept
             .memory
             .take()
@@ -57,7 +69,10 @@ pub(crate) struct Kept {
 
 impl Kept {
     fn is_empty(&self) -> bool {
-        self.memory.is_none() && self.outcomes.is_empty() && self.gates.is_empty() && self.failures == 0
+        self.memory.is_none()
+            && self.outcomes.is_empty()
+            && self.gates.is_empty()
+            && self.failures == 0
     }
 }
 
@@ -137,7 +152,11 @@ impl Runner {
                 error = %failure.error, "an action failed"
             );
         }
-        kept.failures = if record.is_failed() { kept.failures + 1 } else { 0 };
+        kept.failures = if record.is_failed() {
+            kept.failures + 1
+        } else {
+            0
+        };
         kept.gates = record.gates;
         kept.outcomes = record.outcomes;
         if !kept.outcomes.reads.is_empty() || !kept.outcomes.answers.is_empty() {

@@ -58,7 +58,11 @@ impl Outcomes {
     }
 
     /// The live answer for an object, if the last turn asked for it.
-    pub fn read(&self, resource: &GroupVersionResource, key: &ObjectKey) -> Option<&Option<Object>> {
+    pub fn read(
+        &self,
+        resource: &GroupVersionResource,
+        key: &ObjectKey,
+    ) -> Option<&Option<Object>> {
         self.reads
             .iter()
             .find(|(of, read, _)| of == resource && read == key)

@@ -35,7 +35,11 @@ impl Wakes {
         self.mapped(cache, move |change| owners_of(change, owner_kind));
     }
 
-    pub fn mapped(&mut self, cache: &Arc<Cache>, map: impl Fn(&Change) -> Vec<ObjectKey> + Send + Sync + 'static) {
+    pub fn mapped(
+        &mut self,
+        cache: &Arc<Cache>,
+        map: impl Fn(&Change) -> Vec<ObjectKey> + Send + Sync + 'static,
+    ) {
         self.sources.push((Arc::clone(cache), Some(Box::new(map))));
     }
 
@@ -66,7 +70,10 @@ impl Wakes {
 
 fn owners_of(change: &Change, owner_kind: &str) -> Vec<ObjectKey> {
     let owner = |object: &StoredObject| {
-        let owner = object.index.controller().filter(|owner| owner.kind == owner_kind)?;
+        let owner = object
+            .index
+            .controller()
+            .filter(|owner| owner.kind == owner_kind)?;
         Some(ObjectKey::namespaced(
             object.key().namespace.clone(),
             owner.name.clone(),
@@ -82,7 +89,10 @@ fn owners_of(change: &Change, owner_kind: &str) -> Vec<ObjectKey> {
 }
 
 /// The cache that holds all objects of a resource, if there is one among `caches`.
-pub(crate) fn cache_of<'a>(caches: &'a [Arc<Cache>], resource: &GroupVersionResource) -> Option<&'a Arc<Cache>> {
+pub(crate) fn cache_of<'a>(
+    caches: &'a [Arc<Cache>],
+    resource: &GroupVersionResource,
+) -> Option<&'a Arc<Cache>> {
     caches.iter().find(|cache| {
         let request = cache.request();
         request.resource == *resource

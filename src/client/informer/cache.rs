@@ -28,7 +28,10 @@ impl Change {
 
     /// The new state, or the last one of an object that went.
     pub fn latest(&self) -> &StoredObject {
-        self.new.as_ref().or(self.old.as_ref()).expect("a change has a side")
+        self.new
+            .as_ref()
+            .or(self.old.as_ref())
+            .expect("a change has a side")
     }
 }
 
@@ -110,12 +113,21 @@ impl Cache {
     }
 
     pub fn get(&self, key: &ObjectKey) -> Option<StoredObject> {
-        self.state.read().objects.get(key).map(|entry| entry.0.clone())
+        self.state
+            .read()
+            .objects
+            .get(key)
+            .map(|entry| entry.0.clone())
     }
 
     /// Every object, ordered by namespace and name.
     pub fn list(&self) -> Vec<StoredObject> {
-        self.state.read().objects.iter().map(|entry| entry.0.clone()).collect()
+        self.state
+            .read()
+            .objects
+            .iter()
+            .map(|entry| entry.0.clone())
+            .collect()
     }
 
     /// Every object of a namespace, ordered by name.
@@ -140,7 +152,11 @@ impl Cache {
     /// Lets objects be found by `index`; doing it again changes nothing.
     pub fn add_index(&self, index: Index) {
         let mut state = self.state.write();
-        if state.indices.iter().any(|known| known.index.name == index.name) {
+        if state
+            .indices
+            .iter()
+            .any(|known| known.index.name == index.name)
+        {
             return;
         }
         let mut built = IndexState::new(index);
@@ -153,7 +169,11 @@ impl Cache {
     /// The objects that `index` has under `value`, ordered by key. The index must have been added: nothing is found otherwise.
     pub fn find(&self, index: &Index, value: &str) -> Vec<StoredObject> {
         let state = self.state.read();
-        let Some(built) = state.indices.iter().find(|built| built.index.name == index.name) else {
+        let Some(built) = state
+            .indices
+            .iter()
+            .find(|built| built.index.name == index.name)
+        else {
             debug_assert!(false, "the cache has no index {}", index.name);
             return Vec::new();
         };
@@ -241,7 +261,10 @@ impl Cache {
         for Entry(object) in listed {
             let old = self.get(object.key());
             // A store restored from a backup counts from an earlier revision: a list is the truth, older or not.
-            if old.as_ref().is_none_or(|old| old.revision != object.revision) {
+            if old
+                .as_ref()
+                .is_none_or(|old| old.revision != object.revision)
+            {
                 self.put(&mut handlers, old, object);
             }
         }
@@ -286,7 +309,13 @@ impl Cache {
 
     fn put(&self, handlers: &mut Vec<Handler>, old: Option<StoredObject>, object: StoredObject) {
         self.store(old.as_ref(), Some(&object));
-        deliver(handlers, &Change { old, new: Some(object) });
+        deliver(
+            handlers,
+            &Change {
+                old,
+                new: Some(object),
+            },
+        );
     }
 
     fn store(&self, old: Option<&StoredObject>, new: Option<&StoredObject>) {

@@ -17,7 +17,14 @@ pub struct Index {
 /// The uid of every owner.
 pub const OWNER_UID: Index = Index {
     name: "owner uid",
-    values: |object| object.index.owners.iter().map(|owner| owner.uid.clone()).collect(),
+    values: |object| {
+        object
+            .index
+            .owners
+            .iter()
+            .map(|owner| owner.uid.clone())
+            .collect()
+    },
 };
 
 /// The uid of the owner that controls the object; empty without one.

@@ -39,7 +39,9 @@ impl Reflector {
     }
 
     async fn follow(&self) {
-        let mut backoff = Backoff { next: BACKOFF_FIRST };
+        let mut backoff = Backoff {
+            next: BACKOFF_FIRST,
+        };
         loop {
             let Some(mut revision) = self.list(&mut backoff).await else {
                 return;

@@ -11,10 +11,18 @@ use serde::de::DeserializeOwned;
 use crate::{ClientError, DeleteOptions, DynamicApi, Patch};
 
 /// What the objects of an `Api` must be.
-pub trait Kind: Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync {}
+pub trait Kind:
+    Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync
+{
+}
 
 impl<K> Kind for K where
-    K: Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync
+    K: Resource
+        + k8s_openapi::Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
 {
 }
 
@@ -70,7 +78,11 @@ impl<K: Kind> Api<K> {
     }
 
     /// Every object of a consistent list, decoded, with its resourceVersion.
-    pub async fn list(&self, label_selector: &str, field_selector: &str) -> Result<Vec<K>, ClientError> {
+    pub async fn list(
+        &self,
+        label_selector: &str,
+        field_selector: &str,
+    ) -> Result<Vec<K>, ClientError> {
         let list = self.dynamic.list(label_selector, field_selector).await?;
         let typed = |item| typed(item).map_err(|error| ClientError::Malformed(error.to_string()));
         list.items.iter().map(typed).collect()
@@ -81,12 +93,19 @@ impl<K: Kind> Api<K> {
     }
 
     /// Creates at a subresource: a binding, an eviction, a token request.
-    pub async fn create_subresource<I, O>(&self, name: &str, subresource: &str, object: &I) -> Result<O, ClientError>
+    pub async fn create_subresource<I, O>(
+        &self,
+        name: &str,
+        subresource: &str,
+        object: &I,
+    ) -> Result<O, ClientError>
     where
         I: Serialize,
         O: DeserializeOwned,
     {
-        self.dynamic.create_subresource(name, subresource, object).await
+        self.dynamic
+            .create_subresource(name, subresource, object)
+            .await
     }
 
     /// Replaces the object of the same name; with a resourceVersion, only that version of it.
@@ -95,7 +114,9 @@ impl<K: Kind> Api<K> {
     }
 
     pub async fn update_status(&self, object: &K) -> Result<K, ClientError> {
-        self.dynamic.update_as(name_of(object), "status", object).await
+        self.dynamic
+            .update_as(name_of(object), "status", object)
+            .await
     }
 
     pub async fn patch(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {

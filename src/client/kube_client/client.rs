@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::path::with_query;
 use crate::{
-    Api, ClientError, DynamicApi, ListRequest, Method, ObjectList, Request, Response, Transport, WatchRequest,
-    WatchStream,
+    Api, ClientError, DynamicApi, ListRequest, Method, ObjectList, Request, Response, Transport,
+    WatchRequest, WatchStream,
 };
 
 pub const JSON: &str = "application/json";
@@ -69,7 +69,8 @@ impl Client {
 
     /// `GET path` with any answer that is not JSON or not an object, such as `/version` or `/healthz`.
     pub async fn get_raw(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.send(Method::Get, path.to_owned(), "", Bytes::new()).await
+        self.send(Method::Get, path.to_owned(), "", Bytes::new())
+            .await
     }
 
     /// `GET path`, decoded.
@@ -115,7 +116,11 @@ pub fn answer<T: DeserializeOwned>(answer: &Response) -> Result<T, ClientError> 
     if answer.code >= 400 {
         return Err(failure(answer.code, &answer.body).into());
     }
-    decode(if answer.body.is_empty() { b"null" } else { &answer.body })
+    decode(if answer.body.is_empty() {
+        b"null"
+    } else {
+        &answer.body
+    })
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
@@ -149,5 +154,9 @@ pub(crate) fn failure(code: u16, body: &[u8]) -> ApiError {
         500..=599 => Reason::InternalError,
         _ => Reason::Unknown,
     };
-    ApiError::new(code, reason, String::from_utf8_lossy(body).trim().to_owned())
+    ApiError::new(
+        code,
+        reason,
+        String::from_utf8_lossy(body).trim().to_owned(),
+    )
 }

@@ -40,12 +40,20 @@ impl DynamicApi {
     }
 
     /// An object, or the subresource of one if `subresource` is not empty, as any type.
-    pub async fn get_as<T: DeserializeOwned>(&self, name: &str, subresource: &str) -> Result<T, ClientError> {
+    pub async fn get_as<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        subresource: &str,
+    ) -> Result<T, ClientError> {
         decode(&self.client.get_raw(&self.path(name, subresource)).await?)
     }
 
     /// A consistent list; empty selectors select everything.
-    pub async fn list(&self, label_selector: &str, field_selector: &str) -> Result<ObjectList, ClientError> {
+    pub async fn list(
+        &self,
+        label_selector: &str,
+        field_selector: &str,
+    ) -> Result<ObjectList, ClientError> {
         self.client
             .list(self.list_request(label_selector, field_selector))
             .await
@@ -64,11 +72,19 @@ impl DynamicApi {
         self.create_as(object).await
     }
 
-    pub async fn create_as<I: Serialize, O: DeserializeOwned>(&self, object: &I) -> Result<O, ClientError> {
+    pub async fn create_as<I: Serialize, O: DeserializeOwned>(
+        &self,
+        object: &I,
+    ) -> Result<O, ClientError> {
         let path = self
             .client
             .write_path(collection_path(&self.resource, self.namespace.as_deref()));
-        decode(&self.client.send(Method::Post, path, JSON, encode(object)?).await?)
+        decode(
+            &self
+                .client
+                .send(Method::Post, path, JSON, encode(object)?)
+                .await?,
+        )
     }
 
     /// Creates at a subresource: a binding, an eviction, a token request.
@@ -79,7 +95,12 @@ impl DynamicApi {
         object: &I,
     ) -> Result<O, ClientError> {
         let path = self.client.write_path(self.path(name, subresource));
-        decode(&self.client.send(Method::Post, path, JSON, encode(object)?).await?)
+        decode(
+            &self
+                .client
+                .send(Method::Post, path, JSON, encode(object)?)
+                .await?,
+        )
     }
 
     /// Replaces the object that carries the same name; with a resourceVersion, only that version of it.
@@ -98,7 +119,12 @@ impl DynamicApi {
         object: &I,
     ) -> Result<O, ClientError> {
         let path = self.client.write_path(self.path(name, subresource));
-        decode(&self.client.send(Method::Put, path, JSON, encode(object)?).await?)
+        decode(
+            &self
+                .client
+                .send(Method::Put, path, JSON, encode(object)?)
+                .await?,
+        )
     }
 
     pub async fn patch(&self, name: &str, patch: &Patch) -> Result<Object, ClientError> {
@@ -129,7 +155,11 @@ impl DynamicApi {
     }
 
     /// Deletes; the answer is the object if it stays for a while (finalizers, grace), `None` if it is gone.
-    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Option<Object>, ClientError> {
+    pub async fn delete(
+        &self,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Option<Object>, ClientError> {
         let body = Bytes::from(options.to_body());
         let answer = self
             .client

@@ -7,14 +7,17 @@ mod verbs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apimachinery::{ApiError, FieldSelector, GroupVersionResource, LabelSelector, Object, ObjectKey, StoredObject};
+use apimachinery::{
+    ApiError, FieldSelector, GroupVersionResource, LabelSelector, Object, ObjectKey, StoredObject,
+};
 use async_trait::async_trait;
 use env::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Client, ClientError, ListRequest, ObjectList, Request, Response, Transport, WatchEvent, WatchRequest, WatchStream,
+    Client, ClientError, ListRequest, ObjectList, Request, Response, Transport, WatchEvent,
+    WatchRequest, WatchStream,
 };
 pub use discovery::FakeResource;
 
@@ -122,14 +125,19 @@ impl FakeApi {
     pub fn objects(&self, resource: &GroupVersionResource) -> Vec<Object> {
         let state = self.state.lock();
         let of_resource = state.objects.iter().filter(|((of, _), _)| of == resource);
-        of_resource.filter_map(|(_, stored)| stored.to_object().ok()).collect()
+        of_resource
+            .filter_map(|(_, stored)| stored.to_object().ok())
+            .collect()
     }
 
     /// Returns once `holds` does; checked after each change.
     pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let mut changes = self.changes.subscribe();
         while !holds(self) {
-            changes.changed().await.expect("the API outlives the borrow of itself");
+            changes
+                .changed()
+                .await
+                .expect("the API outlives the borrow of itself");
         }
     }
 }
@@ -194,7 +202,10 @@ impl Selection {
     }
 
     fn matches(&self, resource: &GroupVersionResource, object: &StoredObject) -> bool {
-        let in_namespace = self.namespace.as_ref().is_none_or(|ns| *ns == object.key().namespace);
+        let in_namespace = self
+            .namespace
+            .as_ref()
+            .is_none_or(|ns| *ns == object.key().namespace);
         if *resource != self.resource || !in_namespace {
             return false;
         }
@@ -209,8 +220,11 @@ impl Selection {
     }
 
     fn event(&self, change: &Change) -> Option<WatchEvent> {
-        let matching =
-            |object: &Option<StoredObject>| object.clone().filter(|object| self.matches(&change.resource, object));
+        let matching = |object: &Option<StoredObject>| {
+            object
+                .clone()
+                .filter(|object| self.matches(&change.resource, object))
+        };
         match (matching(&change.old), matching(&change.new)) {
             (None, Some(new)) => Some(WatchEvent::Added(new)),
             (Some(_), Some(new)) => Some(WatchEvent::Modified(new)),
@@ -226,7 +240,11 @@ impl Selection {
 #[async_trait]
 impl Transport for FakeApi {
     async fn call(&self, request: Request) -> Result<Response, ClientError> {
-        let refused = self.refusal.lock().as_ref().and_then(|refusal| refusal(&request));
+        let refused = self
+            .refusal
+            .lock()
+            .as_ref()
+            .and_then(|refusal| refusal(&request));
         let mut state = self.state.lock();
         if request.method != crate::Method::Get {
             state.calls.push(request.clone());
@@ -239,7 +257,8 @@ impl Transport for FakeApi {
         drop(state);
         self.changes
             .send_if_modified(|seen| std::mem::replace(seen, count) != count);
-        let (code, body) = answer.unwrap_or_else(|error| (error.code, error.to_status().to_string().into_bytes()));
+        let (code, body) =
+            answer.unwrap_or_else(|error| (error.code, error.to_status().to_string().into_bytes()));
         Ok(Response {
             code,
             body: body.into(),

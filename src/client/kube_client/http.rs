@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use crate::client::failure;
 use crate::path::{collection_path, with_query};
 use crate::{
-    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent, WatchRequest, WatchStream,
+    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
+    WatchRequest, WatchStream,
 };
 use connector::Connector;
 pub use tls::ClientCertificate;
@@ -106,7 +107,11 @@ impl HttpTransport {
     }
 
     /// The body of an answer as it comes, in one of the forms of `accept`; an answer that is a failure is the error.
-    pub async fn open_accepting(&self, request: Request, accept: &'static str) -> Result<BodyStream, ClientError> {
+    pub async fn open_accepting(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<BodyStream, ClientError> {
         let answer = self.start(request, accept).await?;
         let code = answer.status().as_u16();
         if code >= 400 {
@@ -125,10 +130,15 @@ impl HttpTransport {
         headers: &[(&str, &str)],
     ) -> Result<(HeaderMap, Upgraded), ClientError> {
         let uri = self.uri(path)?;
-        let stream = self.connector.connect_http1(&uri).await.map_err(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Full<Bytes>>(stream)
+        let stream = self
+            .connector
+            .connect_http1(&uri)
             .await
             .map_err(unreachable)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(stream)
+                .await
+                .map_err(unreachable)?;
         env::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an upgraded connection ended");
@@ -163,7 +173,11 @@ impl HttpTransport {
         format!("{}{path}", self.base).parse().map_err(unusable)
     }
 
-    async fn start(&self, request: Request, accept: &'static str) -> Result<http::Response<Incoming>, ClientError> {
+    async fn start(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<http::Response<Incoming>, ClientError> {
         let mut builder = http::Request::builder()
             .method(method_name(request.method))
             .uri(self.uri(&request.path)?);
@@ -198,15 +212,25 @@ impl Transport for HttpTransport {
         self.call_accepting(request, ANY_FORM).await
     }
 
-    async fn call_accepting(&self, request: Request, accept: &'static str) -> Result<Response, ClientError> {
+    async fn call_accepting(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<Response, ClientError> {
         let exchange = async {
             let answer = self.start(request, accept).await?;
             let code = answer.status().as_u16();
             let warnings = warnings(answer.headers());
             let body = collect(answer.into_body()).await?;
-            Ok(Response { code, body, warnings })
+            Ok(Response {
+                code,
+                body,
+                warnings,
+            })
         };
-        env::timeout(CALL_TIMEOUT, exchange).await.map_err(unreachable)?
+        env::timeout(CALL_TIMEOUT, exchange)
+            .await
+            .map_err(unreachable)?
     }
 
     async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError> {
@@ -214,7 +238,9 @@ impl Transport for HttpTransport {
         let mut items = Vec::new();
         let mut token = String::new();
         loop {
-            let body = self.get_page(with_query(path.clone(), "continue", &token)).await?;
+            let body = self
+                .get_page(with_query(path.clone(), "continue", &token))
+                .await?;
             let page = decode::list_page(&body)?;
             items.extend(page.items);
             if page.next.is_empty() {
@@ -300,7 +326,10 @@ fn warnings(headers: &HeaderMap) -> Vec<String> {
         .iter()
         .filter_map(|value| {
             let quoted = value.to_str().ok()?.splitn(3, ' ').nth(2)?;
-            let text = quoted.strip_prefix('"')?.strip_suffix('"').unwrap_or(quoted);
+            let text = quoted
+                .strip_prefix('"')?
+                .strip_suffix('"')
+                .unwrap_or(quoted);
             Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
         })
         .collect()

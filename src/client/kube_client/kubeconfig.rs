@@ -11,7 +11,10 @@ use crate::{ClientCertificate, ClientError, Credentials, HttpConfig};
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     #[error("read {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the kubeconfig cannot be parsed: {0}")]
     Parse(String),
     #[error("the kubeconfig has no {what} {name:?}")]
@@ -95,13 +98,15 @@ struct Context {
 impl Kubeconfig {
     pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
         let text = read(path)?;
-        let text = String::from_utf8(text).map_err(|error| KubeconfigError::Parse(error.to_string()))?;
+        let text =
+            String::from_utf8(text).map_err(|error| KubeconfigError::Parse(error.to_string()))?;
         Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
     }
 
     /// Parses YAML or JSON; relative file names in it count from `directory`.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, KubeconfigError> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| KubeconfigError::Parse(error.to_string()))?;
+        let config: Self = serde_saphyr::from_str(text)
+            .map_err(|error| KubeconfigError::Parse(error.to_string()))?;
         Ok(Self {
             directory: directory.to_owned(),
             ..config
@@ -111,11 +116,19 @@ impl Kubeconfig {
     /// The namespace of a context (the current one if `context` is empty); `default` if it names none.
     pub fn namespace(&self, context: &str) -> Result<&str, KubeconfigError> {
         let namespace = self.context(context)?.namespace.as_str();
-        Ok(if namespace.is_empty() { "default" } else { namespace })
+        Ok(if namespace.is_empty() {
+            "default"
+        } else {
+            namespace
+        })
     }
 
     /// What a transport needs to act in a context (the current one if `context` is empty).
-    pub fn http_config(&self, context: &str, user_agent: &str) -> Result<HttpConfig, KubeconfigError> {
+    pub fn http_config(
+        &self,
+        context: &str,
+        user_agent: &str,
+    ) -> Result<HttpConfig, KubeconfigError> {
         let context = self.context(context)?;
         let cluster = self
             .clusters
@@ -144,7 +157,11 @@ impl Kubeconfig {
     }
 
     fn context(&self, name: &str) -> Result<&Context, KubeconfigError> {
-        let name = if name.is_empty() { &self.current_context } else { name };
+        let name = if name.is_empty() {
+            &self.current_context
+        } else {
+            name
+        };
         self.contexts
             .iter()
             .find(|context| context.name == name)
@@ -187,7 +204,9 @@ impl Kubeconfig {
         )?;
         let key = self.data_or_file("client-key-data", &user.client_key_data, &user.client_key)?;
         match (chain, key) {
-            (Some(chain), Some(key)) => Ok(Credentials::Certificate(ClientCertificate::from_pem(&chain, &key)?)),
+            (Some(chain), Some(key)) => Ok(Credentials::Certificate(ClientCertificate::from_pem(
+                &chain, &key,
+            )?)),
             (None, None) => Ok(Credentials::Anonymous),
             (None, Some(_)) => Err(missing("client-certificate of user", name)),
             (Some(_), None) => Err(missing("client-key of user", name)),
@@ -195,7 +214,12 @@ impl Kubeconfig {
     }
 
     /// Data in the file itself wins over the name of another file, as upstream has it.
-    fn data_or_file(&self, field: &'static str, data: &str, file: &str) -> Result<Option<Vec<u8>>, KubeconfigError> {
+    fn data_or_file(
+        &self,
+        field: &'static str,
+        data: &str,
+        file: &str,
+    ) -> Result<Option<Vec<u8>>, KubeconfigError> {
         if !data.is_empty() {
             let bytes = STANDARD
                 .decode(data)

@@ -21,5 +21,6 @@ pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use options::{DeleteOptions, Patch, Propagation};
 pub use path::{collection_path, group_version_path, object_path, with_query};
 pub use transport::{
-    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent, WatchRequest, WatchStream,
+    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
+    WatchRequest, WatchStream,
 };

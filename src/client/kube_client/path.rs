@@ -26,7 +26,12 @@ pub fn collection_path(resource: &GroupVersionResource, namespace: Option<&str>)
 }
 
 /// The path of one object, or of a subresource of it when `subresource` is not empty.
-pub fn object_path(resource: &GroupVersionResource, namespace: Option<&str>, name: &str, subresource: &str) -> String {
+pub fn object_path(
+    resource: &GroupVersionResource,
+    namespace: Option<&str>,
+    name: &str,
+    subresource: &str,
+) -> String {
     let mut path = collection_path(resource, namespace);
     path.push('/');
     escape_into(&mut path, name);

@@ -117,7 +117,11 @@ pub trait Transport: Send + Sync + fmt::Debug {
 
     /// `call` with the forms of the answer the caller would like, as an `Accept` header. Where no other form than plain
     /// objects exists, the answer is that.
-    async fn call_accepting(&self, request: Request, _accept: &'static str) -> Result<Response, ClientError> {
+    async fn call_accepting(
+        &self,
+        request: Request,
+        _accept: &'static str,
+    ) -> Result<Response, ClientError> {
         self.call(request).await
     }
 

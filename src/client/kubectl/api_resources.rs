@@ -34,14 +34,22 @@ pub(crate) struct ApiResourcesCommand {
     #[arg(long)]
     no_headers: bool,
     /// name or kind
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "COLUMN")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "COLUMN"
+    )]
     sort_by: String,
 }
 
 impl ApiResourcesCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         let catalogue = session.catalogue().await?;
-        let mut kinds: Vec<&ResourceKind> = catalogue.preferred().filter(|kind| self.wants(kind)).collect();
+        let mut kinds: Vec<&ResourceKind> = catalogue
+            .preferred()
+            .filter(|kind| self.wants(kind))
+            .collect();
         match self.sort_by.as_str() {
             "" => kinds.sort_by_key(|kind| (&kind.resource.group, &kind.resource.resource)),
             "name" => kinds.sort_by_key(|kind| &kind.resource.resource),
@@ -82,7 +90,11 @@ impl ApiResourcesCommand {
         let mut text = String::new();
         if !self.no_headers {
             text.push_str("NAME\tSHORTNAMES\tAPIVERSION\tNAMESPACED\tKIND");
-            text.push_str(if is_wide { "\tVERBS\tCATEGORIES\n" } else { "\n" });
+            text.push_str(if is_wide {
+                "\tVERBS\tCATEGORIES\n"
+            } else {
+                "\n"
+            });
         }
         for kind in kinds {
             let version = kind.resource.group_version().to_string();
@@ -95,7 +107,11 @@ impl ApiResourcesCommand {
             ];
             text.push_str(&cells.join("\t"));
             if is_wide {
-                text.push_str(&format!("\t{}\t{}", kind.verbs.join(","), kind.categories.join(",")));
+                text.push_str(&format!(
+                    "\t{}\t{}",
+                    kind.verbs.join(","),
+                    kind.categories.join(",")
+                ));
             }
             text.push('\n');
         }

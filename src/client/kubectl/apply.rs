@@ -115,20 +115,25 @@ impl ApplyCommand {
         }
         let dry_run = match DryRun::parse(&self.dry_run)? {
             DryRun::Client => {
-                return Err(Error::usage("apply is always server-side: use --dry-run=server"));
+                return Err(Error::usage(
+                    "apply is always server-side: use --dry-run=server",
+                ));
             }
             dry_run => dry_run,
         };
         let output = Output::parse(self.output.as_deref())?;
-        let selector =
-            apimachinery::LabelSelector::parse(&self.selector).map_err(|error| Error::usage(error.to_string()))?;
+        let selector = apimachinery::LabelSelector::parse(&self.selector)
+            .map_err(|error| Error::usage(error.to_string()))?;
         let mut errors = Vec::new();
         let mut applied = Vec::new();
         for manifest in self.files.read()? {
             if !selector.matches_with(|key| manifest.object.label(key)) {
                 continue;
             }
-            match self.apply(manifest, names_namespace, dry_run, &output, session).await {
+            match self
+                .apply(manifest, names_namespace, dry_run, &output, session)
+                .await
+            {
                 Ok(object) => applied.push(object),
                 Err(error) => errors.push(error),
             }
@@ -170,7 +175,11 @@ impl ApplyCommand {
         };
         let path = with_query(path, "fieldManager", &self.field_manager);
         let path = with_query(path, "fieldValidation", field_validation(&self.validate)?);
-        let path = with_query(path, "force", if self.force_conflicts { "true" } else { "" });
+        let path = with_query(
+            path,
+            "force",
+            if self.force_conflicts { "true" } else { "" },
+        );
         let path = with_query(path, "dryRun", dry_run.query());
         let mut object = object;
         if kind.is_namespaced {
@@ -183,7 +192,11 @@ impl ApplyCommand {
         let after = after.map_err(|error| failure(error, &origin))?;
         if output.is_table() {
             let done = what_happened(before.as_ref(), &after);
-            session.say(format!("{} {done}{}", kind.label(object.name()), dry_run.suffix()))?;
+            session.say(format!(
+                "{} {done}{}",
+                kind.label(object.name()),
+                dry_run.suffix()
+            ))?;
         } else if *output == Output::Name {
             session.say(kind.label(object.name()))?;
         }

@@ -50,7 +50,10 @@ pub(crate) fn targets(arguments: &[String], catalogue: &Catalogue) -> Result<Vec
         ));
     };
     if first.contains('/') {
-        return arguments.iter().map(|argument| pair(argument, catalogue)).collect();
+        return arguments
+            .iter()
+            .map(|argument| pair(argument, catalogue))
+            .collect();
     }
     let names = &arguments[1..];
     if names.iter().any(|name| name.contains('/')) {

@@ -32,7 +32,12 @@ pub(crate) struct CanICommand {
     #[arg(long, short = 'A')]
     all_namespaces: bool,
     /// With this subresource
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     subresource: String,
     /// Only the exit code
     #[arg(long, short = 'q')]
@@ -63,7 +68,12 @@ impl CanICommand {
     async fn check(&self, session: &mut Session) -> Result<()> {
         let spec = self.question(session).await?;
         let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec});
-        let answer = review(&format!("{AUTHORIZATION}/selfsubjectaccessreviews"), &body, session).await?;
+        let answer = review(
+            &format!("{AUTHORIZATION}/selfsubjectaccessreviews"),
+            &body,
+            session,
+        )
+        .await?;
         let status = &answer["status"];
         let is_allowed = status["allowed"] == true;
         if !self.quiet {
@@ -78,7 +88,11 @@ impl CanICommand {
             }
             session.say(text)?;
         }
-        if is_allowed { Ok(()) } else { Err(Error::Exit(1)) }
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(Error::Exit(1))
+        }
     }
 
     async fn question(&self, session: &mut Session) -> Result<Value> {
@@ -107,7 +121,9 @@ impl CanICommand {
             ),
             Err(_) if what == "*" => ("*".to_owned(), "*".to_owned(), true),
             Err(_) => {
-                session.warn(format!("Warning: the server doesn't have a resource type '{what}'\n"));
+                session.warn(format!(
+                    "Warning: the server doesn't have a resource type '{what}'\n"
+                ));
                 let (resource, group) = what.split_once('.').unwrap_or((what, ""));
                 (group.to_owned(), resource.to_owned(), true)
             }
@@ -118,7 +134,11 @@ impl CanICommand {
                 in_group(&group)
             ));
         }
-        let namespace = if self.all_namespaces { "" } else { &session.namespace };
+        let namespace = if self.all_namespaces {
+            ""
+        } else {
+            &session.namespace
+        };
         Ok(json!({"resourceAttributes": {
             "namespace": namespace, "verb": verb, "group": group, "resource": resource,
             "subresource": self.subresource, "name": name,
@@ -128,7 +148,12 @@ impl CanICommand {
     async fn list(&self, session: &mut Session) -> Result<()> {
         let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
                           "spec": {"namespace": session.namespace}});
-        let answer = review(&format!("{AUTHORIZATION}/selfsubjectrulesreviews"), &body, session).await?;
+        let answer = review(
+            &format!("{AUTHORIZATION}/selfsubjectrulesreviews"),
+            &body,
+            session,
+        )
+        .await?;
         let status = &answer["status"];
         if status["incomplete"] == true {
             let why = status["evaluationError"].as_str().unwrap_or_default();
@@ -141,7 +166,13 @@ impl CanICommand {
         let rules = status["resourceRules"].as_array().into_iter().flatten();
         let mut rows: Vec<String> = rules.flat_map(resource_rows).collect();
         let rules = status["nonResourceRules"].as_array().into_iter().flatten();
-        rows.extend(rules.map(|rule| format!("\t{}\t[]\t{}", words(&rule["nonResourceURLs"]), words(&rule["verbs"]))));
+        rows.extend(rules.map(|rule| {
+            format!(
+                "\t{}\t[]\t{}",
+                words(&rule["nonResourceURLs"]),
+                words(&rule["verbs"])
+            )
+        }));
         rows.dedup();
         lines.extend(rows);
         session.print(align(&lines.join("\n"), TABLE))
@@ -160,7 +191,9 @@ fn in_group(group: &str) -> String {
 fn resource_rows(rule: &Value) -> Vec<String> {
     let texts = |field: &str| -> Vec<String> {
         let values = rule[field].as_array().into_iter().flatten();
-        values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+        values
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect()
     };
     let mut rows = Vec::new();
     for group in texts("apiGroups") {
@@ -184,14 +217,23 @@ fn resource_rows(rule: &Value) -> Vec<String> {
 
 /// `[get list]`.
 fn words(value: &Value) -> String {
-    let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let words = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     format!("[{}]", words.collect::<Vec<_>>().join(" "))
 }
 
 impl WhoamiCommand {
     async fn run(self, session: &mut Session) -> Result<()> {
         let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
-        let answer = review(&format!("{AUTHENTICATION}/selfsubjectreviews"), &body, session).await?;
+        let answer = review(
+            &format!("{AUTHENTICATION}/selfsubjectreviews"),
+            &body,
+            session,
+        )
+        .await?;
         let output = Output::parse(self.output.as_deref())?;
         if !output.is_table() {
             return session.print(render(&output, &answer, ""));

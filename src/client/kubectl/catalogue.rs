@@ -60,7 +60,8 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     pub(crate) async fn discover(client: &Client) -> Result<Self, ClientError> {
-        let (core, groups) = tokio::try_join!(discovery(client, "/api"), discovery(client, "/apis"))?;
+        let (core, groups) =
+            tokio::try_join!(discovery(client, "/api"), discovery(client, "/apis"))?;
         let mut kinds = Vec::new();
         for (document, root) in [(&core, "/api"), (&groups, "/apis")] {
             if document["kind"] == "APIGroupDiscoveryList" {
@@ -82,7 +83,9 @@ impl Catalogue {
         let found = match rest {
             None => self.kinds.iter().find(|kind| kind.is_called(resource)),
             Some(group) => self.kinds.iter().find(|kind| {
-                let GroupVersionResource { group: of, version, .. } = &kind.resource;
+                let GroupVersionResource {
+                    group: of, version, ..
+                } = &kind.resource;
                 let qualified = of == group
                     || format!("{version}.{of}").trim_end_matches('.') == group
                     || (of.starts_with(group) && of[group.len()..].starts_with('.'));
@@ -90,7 +93,9 @@ impl Catalogue {
             }),
         };
         found.ok_or_else(|| match rest {
-            None => Error::usage(format!("the server doesn't have a resource type {resource:?}")),
+            None => Error::usage(format!(
+                "the server doesn't have a resource type {resource:?}"
+            )),
             Some(group) => Error::usage(format!(
                 "the server doesn't have a resource type {resource:?} in group {group:?}"
             )),
@@ -120,7 +125,9 @@ impl Catalogue {
     pub(crate) fn of_object(&self, object: &Object) -> Result<&ResourceKind> {
         let wanted = object.group_version_kind();
         let found = self.kinds.iter().find(|kind| {
-            kind.kind == wanted.kind && kind.resource.group == wanted.group && kind.resource.version == wanted.version
+            kind.kind == wanted.kind
+                && kind.resource.group == wanted.group
+                && kind.resource.version == wanted.version
         });
         found.ok_or_else(|| {
             Error::usage(format!(
@@ -142,7 +149,12 @@ async fn discovery(client: &Client, path: &str) -> Result<Value, ClientError> {
         content_type: "",
         body: bytes::Bytes::new(),
     };
-    answer(&client.transport().call_accepting(request, DISCOVERY).await?)
+    answer(
+        &client
+            .transport()
+            .call_accepting(request, DISCOVERY)
+            .await?,
+    )
 }
 
 fn aggregated(document: &Value) -> Vec<ResourceKind> {
@@ -164,7 +176,9 @@ fn aggregated(document: &Value) -> Vec<ResourceKind> {
                     categories: texts(&resource["categories"]),
                     verbs: texts(&resource["verbs"]),
                     is_namespaced: resource["scope"] == "Namespaced",
-                    is_scalable: subresources.iter().any(|part| part["subresource"] == "scale"),
+                    is_scalable: subresources
+                        .iter()
+                        .any(|part| part["subresource"] == "scale"),
                 });
             }
         }
@@ -173,7 +187,11 @@ fn aggregated(document: &Value) -> Vec<ResourceKind> {
 }
 
 /// The documents of before the aggregated form: one a version.
-async fn legacy(client: &Client, document: &Value, root: &str) -> Result<Vec<ResourceKind>, ClientError> {
+async fn legacy(
+    client: &Client,
+    document: &Value,
+    root: &str,
+) -> Result<Vec<ResourceKind>, ClientError> {
     let mut versions: Vec<(String, String)> = Vec::new();
     if root == "/api" {
         versions.extend(
@@ -189,7 +207,11 @@ async fn legacy(client: &Client, document: &Value, root: &str) -> Result<Vec<Res
             .map(|version| text(&version["version"]))
             .collect();
         of_group.sort_by_key(|version| *version != preferred);
-        versions.extend(of_group.into_iter().map(|version| (text(&group["name"]), version)));
+        versions.extend(
+            of_group
+                .into_iter()
+                .map(|version| (text(&group["name"]), version)),
+        );
     }
     let calls = versions.iter().map(|(group, version)| async move {
         let document: Value = client.get_json(&group_version_path(group, version)).await?;
@@ -247,10 +269,17 @@ mod tests {
             assert_eq!(catalogue.find(name).expect("pods").resource.group, "");
         }
         for name in ["deployments.apps", "deployment.v1.apps"] {
-            assert_eq!(catalogue.find(name).expect("deployments").kind, "Deployment");
+            assert_eq!(
+                catalogue.find(name).expect("deployments").kind,
+                "Deployment"
+            );
         }
         assert_eq!(
-            catalogue.find("pods.example.com").expect("the other").resource.group,
+            catalogue
+                .find("pods.example.com")
+                .expect("the other")
+                .resource
+                .group,
             "example.com"
         );
         assert_eq!(

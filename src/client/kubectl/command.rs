@@ -9,8 +9,8 @@ use kube_client::{Client, HttpTransport, Kubeconfig};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::{
-    api_resources, apply, auth, config_view, create, delete, describe, exec, get, labels, logs, patch, rollout, scale,
-    version, wait,
+    api_resources, apply, auth, config_view, create, delete, describe, exec, get, labels, logs,
+    patch, rollout, scale, version, wait,
 };
 
 const USER_AGENT: &str = concat!("kubectl/combo-", env!("CARGO_PKG_VERSION"));
@@ -137,7 +137,10 @@ pub async fn run(kubectl: Kubectl, kubeconfigs: &[PathBuf]) -> u8 {
 }
 
 async fn carry_out(flags: Flags, kubeconfigs: &[PathBuf]) -> Result<()> {
-    let path = kubeconfigs.iter().find(|path| path.exists()).or(kubeconfigs.last());
+    let path = kubeconfigs
+        .iter()
+        .find(|path| path.exists())
+        .or(kubeconfigs.last());
     let path = path.ok_or_else(|| Error::usage("no kubeconfig is named"))?;
     if let Command::Config(command) = flags.command {
         return command.run(path);
@@ -151,7 +154,9 @@ async fn carry_out(flags: Flags, kubeconfigs: &[PathBuf]) -> Result<()> {
     let http = config
         .http_config(&flags.context, USER_AGENT)
         .map_err(Error::kubeconfig)?;
-    let own = config.namespace(&flags.context).map_err(Error::kubeconfig)?;
+    let own = config
+        .namespace(&flags.context)
+        .map_err(Error::kubeconfig)?;
     let namespace = flags
         .namespace
         .as_deref()

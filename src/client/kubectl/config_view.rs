@@ -38,9 +38,10 @@ pub(crate) struct GetContextsCommand {
 
 impl ConfigCommand {
     pub(crate) fn run(&self, path: &Path) -> Result<()> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Error::usage(format!("read {}: {error}", path.display())))?;
-        let mut config = tree(&text).map_err(|why| Error::usage(format!("error loading {}: {why}", path.display())))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::usage(format!("read {}: {error}", path.display())))?;
+        let mut config = tree(&text)
+            .map_err(|why| Error::usage(format!("error loading {}: {why}", path.display())))?;
         let text = match self {
             Self::View(command) => {
                 let output = Output::parse(Some(&command.output))?;
@@ -61,7 +62,10 @@ impl ConfigCommand {
                     .collect()
             }
             Self::GetContexts(command) => {
-                return Err(Error::usage(format!("output must be 'name', not {:?}", command.output)));
+                return Err(Error::usage(format!(
+                    "output must be 'name', not {:?}",
+                    command.output
+                )));
             }
         };
         print!("{text}");
@@ -75,7 +79,9 @@ fn omit_secrets(value: &mut Value) {
         Value::Object(members) => {
             for (key, value) in members.iter_mut() {
                 match key.as_str() {
-                    "certificate-authority-data" | "client-certificate-data" | "client-key-data" => {
+                    "certificate-authority-data"
+                    | "client-certificate-data"
+                    | "client-key-data" => {
                         *value = "DATA+OMITTED".into();
                     }
                     "token" | "password" => *value = "REDACTED".into(),

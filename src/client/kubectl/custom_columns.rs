@@ -37,7 +37,10 @@ impl CustomColumns {
 
     pub(crate) fn render(&self, value: &Value) -> String {
         let headers: Vec<&str> = self.0.iter().map(|(header, _)| header.as_str()).collect();
-        align(&format!("{}\n{}", headers.join("\t"), self.rows(value)), TABLE)
+        align(
+            &format!("{}\n{}", headers.join("\t"), self.rows(value)),
+            TABLE,
+        )
     }
 
     pub(crate) fn render_without_headers(&self, value: &Value) -> String {
@@ -89,9 +92,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_none() {
-        let columns = CustomColumns::parse("NAME:.metadata.name,NODE:spec.nodeName").expect("columns");
+        let columns =
+            CustomColumns::parse("NAME:.metadata.name,NODE:spec.nodeName").expect("columns");
         let list = json!({"items": [{"metadata": {"name": "a"}, "spec": {"nodeName": "n"}},
                                     {"metadata": {"name": "bbbbbbb"}}]});
-        assert_eq!(columns.render(&list), "NAME      NODE\na         n\nbbbbbbb   <none>\n");
+        assert_eq!(
+            columns.render(&list),
+            "NAME      NODE\na         n\nbbbbbbb   <none>\n"
+        );
     }
 }

@@ -78,7 +78,9 @@ impl DeleteCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         let output = Output::parse(self.output.as_deref())?;
         if !matches!(output, Output::Human | Output::Name) {
-            return Err(Error::usage("unexpected -o output mode: only 'name' is supported"));
+            return Err(Error::usage(
+                "unexpected -o output mode: only 'name' is supported",
+            ));
         }
         let dry_run = DryRun::parse(&self.dry_run)?;
         let options = self.options()?;
@@ -121,7 +123,9 @@ impl DeleteCommand {
 
     fn options(&self) -> Result<DeleteOptions> {
         if self.now && self.grace_period >= 0 {
-            return Err(Error::usage("--now and --grace-period cannot be specified together"));
+            return Err(Error::usage(
+                "--now and --grace-period cannot be specified together",
+            ));
         }
         if self.force && self.grace_period > 0 {
             return Err(Error::usage(
@@ -176,7 +180,9 @@ impl DeleteCommand {
         for target in targets(&self.arguments, &catalogue)? {
             match &target.name {
                 Some(_) if self.all || !self.selectors.is_everything() => {
-                    return Err(Error::usage("name cannot be provided when a selector is specified"));
+                    return Err(Error::usage(
+                        "name cannot be provided when a selector is specified",
+                    ));
                 }
                 Some(name) => victims.push(Victim {
                     namespace: target.kind.namespace(&session.namespace).to_owned(),
@@ -187,7 +193,9 @@ impl DeleteCommand {
                     victims.extend(self.chosen(&target, session).await?);
                 }
                 None => {
-                    return Err(Error::usage("resource(s) were provided, but no name was specified"));
+                    return Err(Error::usage(
+                        "resource(s) were provided, but no name was specified",
+                    ));
                 }
             }
         }
@@ -200,8 +208,12 @@ impl DeleteCommand {
         } else {
             target.kind.namespace(&session.namespace)
         };
-        let api = session.client.dynamic(target.kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let api = session
+            .client
+            .dynamic(target.kind.resource.clone(), namespace);
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let found = list.items.iter().map(|item| Victim {
             kind: target.kind.clone(),
             namespace: item.key().namespace.clone(),
@@ -218,7 +230,12 @@ async fn delete(
     dry_run: DryRun,
     session: &mut Session,
 ) -> Result<Option<String>, ClientError> {
-    let path = object_path(&victim.kind.resource, Some(&victim.namespace), &victim.name, "");
+    let path = object_path(
+        &victim.kind.resource,
+        Some(&victim.namespace),
+        &victim.name,
+        "",
+    );
     if dry_run == DryRun::Client {
         session.get(path, crate::session::PLAIN).await?;
         return Ok(None);
@@ -232,16 +249,28 @@ async fn delete(
     }
     let path = with_query(path, "dryRun", dry_run.query());
     let body = body.to_string().into_bytes();
-    let answer = session.call(Method::Delete, path, kube_client::JSON, body).await?;
+    let answer = session
+        .call(Method::Delete, path, kube_client::JSON, body)
+        .await?;
     let uid = |value: &Value| value["uid"].as_str().map(str::to_owned);
     Ok(uid(&answer["metadata"]).or_else(|| uid(&answer["details"])))
 }
 
-fn say(victim: &Victim, is_forced: bool, dry_run: DryRun, output: &Output, session: &mut Session) -> Result<()> {
+fn say(
+    victim: &Victim,
+    is_forced: bool,
+    dry_run: DryRun,
+    output: &Output,
+    session: &mut Session,
+) -> Result<()> {
     if *output == Output::Name {
         return session.say(victim.kind.label(&victim.name));
     }
-    let operation = if is_forced { "force deleted" } else { "deleted" };
+    let operation = if is_forced {
+        "force deleted"
+    } else {
+        "deleted"
+    };
     let place = match victim.namespace.as_str() {
         "" => String::new(),
         namespace => format!(" from {namespace} namespace"),
@@ -271,7 +300,9 @@ async fn gone(object: &Going, limit: Duration, session: &Session) -> Result<()> 
 
 async fn wait_until_gone(object: &Going, session: &Session) -> Result<()> {
     let victim = &object.victim;
-    let api = session.client.dynamic(victim.kind.resource.clone(), &victim.namespace);
+    let api = session
+        .client
+        .dynamic(victim.kind.resource.clone(), &victim.namespace);
     let field = format!("metadata.name={}", victim.name);
     loop {
         let list = match api.list("", &field).await {

@@ -72,7 +72,8 @@ fn client_text(error: &ClientError) -> String {
     match error {
         ClientError::Api(error) => api_text(error),
         ClientError::Unreachable(why) if why.contains("refused") => {
-            "The connection to the server was refused - did you specify the right host or port?".to_owned()
+            "The connection to the server was refused - did you specify the right host or port?"
+                .to_owned()
         }
         ClientError::Unreachable(why) => format!("Unable to connect to the server: {why}"),
         ClientError::Malformed(why) => format!("error: {why}"),
@@ -129,7 +130,10 @@ fn source_text(origin: &str, error: &ClientError) -> String {
         }
         ClientError::Api(error) => {
             let reason = error.reason.as_str();
-            format!("Error from server ({reason}): error when {origin}: {}", error.message)
+            format!(
+                "Error from server ({reason}): error when {origin}: {}",
+                error.message
+            )
         }
         other => client_text(other),
     }
@@ -149,7 +153,10 @@ mod tests {
             "Error from server (NotFound): pods \"x\" not found"
         );
         let mut errors = FieldErrors::default();
-        errors.push(FieldError::required(&FieldPath::root().child("spec").child("a"), ""));
+        errors.push(FieldError::required(
+            &FieldPath::root().child("spec").child("a"),
+            "",
+        ));
         let invalid = ApiError::invalid(&GroupKind::new("apps", "Deployment"), "x", &errors);
         assert_eq!(
             Error::from(invalid).to_string(),

@@ -50,7 +50,9 @@ pub(crate) struct ExecCommand {
 impl ExecCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         if self.command.is_empty() {
-            return Err(Error::usage("you must specify at least one command for the container"));
+            return Err(Error::usage(
+                "you must specify at least one command for the container",
+            ));
         }
         let pod = pod_behind(&self.pod, session).await?;
         let phase = pod.text_at(&["status", "phase"]);
@@ -128,7 +130,9 @@ async fn open(http: &HttpTransport, path: &str, wanted: WantedStreams) -> Result
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::usage(format!("the connection to the container broke off: {error}"))
+    Error::usage(format!(
+        "the connection to the container broke off: {error}"
+    ))
 }
 
 async fn run_streams(streams: ClientStreams, terminal: bool, session: &mut Session) -> Result<()> {

@@ -37,7 +37,12 @@ struct ChangeArguments {
     #[arg(long)]
     list: bool,
     /// Only if the object has this version
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "VERSION")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "VERSION"
+    )]
     resource_version: String,
     /// none, client or server
     #[arg(long, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHERE")]
@@ -109,13 +114,19 @@ impl ChangeArguments {
         let mut errors = Vec::new();
         for found in self.choice.read(&objects, &mut errors, session).await? {
             if self.list {
-                let set = found.object["metadata"][part.field()].as_object().into_iter().flatten();
+                let set = found.object["metadata"][part.field()]
+                    .as_object()
+                    .into_iter()
+                    .flatten();
                 for (key, value) in set {
                     session.say(format!("{key}={}", value.as_str().unwrap_or_default()))?;
                 }
                 continue;
             }
-            if let Err(error) = self.change(&found, part, &changes, dry_run, &output, session).await {
+            if let Err(error) = self
+                .change(&found, part, &changes, dry_run, &output, session)
+                .await
+            {
                 errors.push(error);
             }
         }
@@ -146,7 +157,12 @@ impl ChangeArguments {
             }
             let manager = self.field_manager.as_deref().unwrap_or(part.manager());
             object = found
-                .patch(MERGE, &json!({"metadata": metadata}), (dry_run, manager), session)
+                .patch(
+                    MERGE,
+                    &json!({"metadata": metadata}),
+                    (dry_run, manager),
+                    session,
+                )
                 .await?;
         }
         let done = match part {
@@ -160,7 +176,9 @@ impl ChangeArguments {
 
 /// The arguments up to the first change, and the changes.
 fn split(arguments: &[String], part: Part) -> Result<(Vec<String>, Changes)> {
-    let is_change = |argument: &&String| argument.contains('=') || (argument.ends_with('-') && argument.len() > 1);
+    let is_change = |argument: &&String| {
+        argument.contains('=') || (argument.ends_with('-') && argument.len() > 1)
+    };
     let objects: Vec<String> = arguments
         .iter()
         .take_while(|argument| !is_change(argument))
@@ -179,7 +197,10 @@ fn split(arguments: &[String], part: Part) -> Result<(Vec<String>, Changes)> {
             }
         };
         if key.is_empty() {
-            return Err(Error::usage(format!("invalid {} spec: {argument}", part.singular())));
+            return Err(Error::usage(format!(
+                "invalid {} spec: {argument}",
+                part.singular()
+            )));
         }
         if changes.insert(key.to_owned(), value).is_some() {
             return Err(Error::usage(format!(
@@ -268,6 +289,9 @@ mod tests {
                 .to_string(),
             "error: 'x' already has a value (1), and --overwrite is false"
         );
-        assert_eq!(plan(&set, &other, true, Part::Labels).expect("a plan").done, "labeled");
+        assert_eq!(
+            plan(&set, &other, true, Part::Labels).expect("a plan").done,
+            "labeled"
+        );
     }
 }

@@ -49,7 +49,12 @@ pub(crate) struct LogsCommand {
     #[arg(long, value_name = "DURATION")]
     since: Option<String>,
     /// Not older than this moment (RFC 3339)
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TIME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TIME"
+    )]
     since_time: String,
     /// The last lines only; -1 shows all
     #[arg(long, allow_hyphen_values = true, value_name = "LINES")]
@@ -113,11 +118,15 @@ impl LogsCommand {
             ));
         }
         if self.container.is_some() && self.container_argument.is_some() {
-            return Err(Error::usage("only one of -c or an inline [CONTAINER] arg is allowed"));
+            return Err(Error::usage(
+                "only one of -c or an inline [CONTAINER] arg is allowed",
+            ));
         }
         let found = match (&self.pod, &self.selector) {
             (Some(_), Some(_)) => {
-                return Err(Error::usage("only a selector (-l) or a POD name is allowed"));
+                return Err(Error::usage(
+                    "only a selector (-l) or a POD name is allowed",
+                ));
             }
             (None, Some(selector)) => {
                 let namespace = session.namespace.clone();
@@ -160,7 +169,10 @@ impl LogsCommand {
                 &["initContainers", "containers", "ephemeralContainers"],
             ));
         }
-        let named = self.container.as_deref().or(self.container_argument.as_deref());
+        let named = self
+            .container
+            .as_deref()
+            .or(self.container_argument.as_deref());
         Ok(vec![container(pod, named, session)?])
     }
 
@@ -188,9 +200,16 @@ impl LogsCommand {
         let path = with_query(
             path,
             "tailLines",
-            &if tail < 0 { String::new() } else { tail.to_string() },
+            &if tail < 0 {
+                String::new()
+            } else {
+                tail.to_string()
+            },
         );
-        let limit = self.limit_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
+        let limit = self
+            .limit_bytes
+            .map(|bytes| bytes.to_string())
+            .unwrap_or_default();
         Ok(with_query(path, "limitBytes", &limit))
     }
 
@@ -203,7 +222,8 @@ impl LogsCommand {
         let mut body = http.open_accepting(request(&source.path), "*/*").await?;
         let mut partial = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::usage(format!("the log broke off: {error}")))?;
+            let frame =
+                frame.map_err(|error| Error::usage(format!("the log broke off: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 self.write(source, &data, &mut partial, session)?;
             }
@@ -215,7 +235,13 @@ impl LogsCommand {
         Ok(())
     }
 
-    fn write(&self, source: &Source, data: &[u8], partial: &mut Vec<u8>, session: &mut Session) -> Result<()> {
+    fn write(
+        &self,
+        source: &Source,
+        data: &[u8],
+        partial: &mut Vec<u8>,
+        session: &mut Session,
+    ) -> Result<()> {
         if !self.prefix {
             return session.print(data);
         }
@@ -253,7 +279,12 @@ impl LogsCommand {
     }
 }
 
-async fn follow(http: HttpTransport, source: Source, with_prefix: bool, lines: mpsc::Sender<Result<Vec<u8>>>) {
+async fn follow(
+    http: HttpTransport,
+    source: Source,
+    with_prefix: bool,
+    lines: mpsc::Sender<Result<Vec<u8>>>,
+) {
     let mut body = match http.open_accepting(request(&source.path), "*/*").await {
         Ok(body) => body,
         Err(error) => {
@@ -269,7 +300,11 @@ async fn follow(http: HttpTransport, source: Source, with_prefix: bool, lines: m
         };
         partial.extend_from_slice(&data);
         for line in complete_lines(&mut partial) {
-            let line = if with_prefix { prefixed(&source, &line) } else { line };
+            let line = if with_prefix {
+                prefixed(&source, &line)
+            } else {
+                line
+            };
             if lines.send(Ok(line)).await.is_err() {
                 return;
             }
@@ -280,10 +315,12 @@ async fn follow(http: HttpTransport, source: Source, with_prefix: bool, lines: m
 /// A pod that is missing is told with its namespace.
 fn missing(error: Error, session: &Session) -> Error {
     match &error {
-        Error::Client(kube_client::ClientError::Api(api)) if api.is_not_found() => Error::usage(format!(
-            "error from server (NotFound): {} in namespace {:?}",
-            api.message, session.namespace
-        )),
+        Error::Client(kube_client::ClientError::Api(api)) if api.is_not_found() => {
+            Error::usage(format!(
+                "error from server (NotFound): {} in namespace {:?}",
+                api.message, session.namespace
+            ))
+        }
         _ => error,
     }
 }
@@ -311,5 +348,9 @@ fn complete_lines(partial: &mut Vec<u8>) -> Vec<Vec<u8>> {
 }
 
 fn prefixed(source: &Source, line: &[u8]) -> Vec<u8> {
-    [format!("[pod/{}/{}] ", source.pod, source.container).as_bytes(), line].concat()
+    [
+        format!("[pod/{}/{}] ", source.pod, source.container).as_bytes(),
+        line,
+    ]
+    .concat()
 }

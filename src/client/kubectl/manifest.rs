@@ -17,7 +17,12 @@ const FOLDER_DEPTH_MAX: usize = 16;
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Files {
     /// File, folder, or - for standard input
-    #[arg(long = "filename", short = 'f', value_name = "FILE", value_delimiter = ',')]
+    #[arg(
+        long = "filename",
+        short = 'f',
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
     pub(crate) names: Vec<String>,
     /// Enter folders within folders
     #[arg(long, short = 'R')]
@@ -81,7 +86,11 @@ impl Files {
             return Ok(vec![path.to_owned()]);
         }
         let mut found = Vec::new();
-        collect(path, if self.recursive { FOLDER_DEPTH_MAX } else { 0 }, &mut found)?;
+        collect(
+            path,
+            if self.recursive { FOLDER_DEPTH_MAX } else { 0 },
+            &mut found,
+        )?;
         if found.is_empty() {
             return Err(Error::usage(format!(
                 "error reading [{}]: recognized file extensions are [.json .yaml .yml]",
@@ -124,7 +133,8 @@ pub(crate) fn parse(text: &[u8], origin: &str) -> Result<Vec<Manifest>> {
         .map_err(|_| Error::usage(format!("error parsing {origin}: the text is not UTF-8")))?;
     let mut manifests = Vec::new();
     for document in documents(text) {
-        let value = tree(&document).map_err(|why| Error::usage(format!("error parsing {origin}: {why}")))?;
+        let value = tree(&document)
+            .map_err(|why| Error::usage(format!("error parsing {origin}: {why}")))?;
         if !value.is_null() {
             take_apart(value, origin, &mut manifests)?;
         }
@@ -165,7 +175,9 @@ fn documents(text: &str) -> Vec<String> {
 
 fn take_apart(value: Value, origin: &str, manifests: &mut Vec<Manifest>) -> Result<()> {
     let Some(object) = Object::from_value(value) else {
-        return Err(Error::usage(format!("error parsing {origin}: a document is no object")));
+        return Err(Error::usage(format!(
+            "error parsing {origin}: a document is no object"
+        )));
     };
     if object.kind().is_empty() {
         return Err(missing(origin, "kind"));

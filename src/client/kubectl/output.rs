@@ -35,14 +35,20 @@ impl Output {
             ("name", None) => Ok(Self::Name),
             ("jsonpath", Some(template)) => jsonpath(template),
             ("jsonpath-file", Some(file)) => jsonpath(read(file)?.trim_end()),
-            ("custom-columns", Some(columns)) => CustomColumns::parse(columns).map(Self::CustomColumns),
-            ("custom-columns-file", Some(file)) => CustomColumns::parse_file(&read(file)?).map(Self::CustomColumns),
-            ("jsonpath" | "custom-columns" | "jsonpath-file" | "custom-columns-file", None) => {
-                Err(Error::usage(format!("{form} format specified but no template given")))
+            ("custom-columns", Some(columns)) => {
+                CustomColumns::parse(columns).map(Self::CustomColumns)
             }
-            ("go-template" | "go-template-file" | "template" | "templatefile", _) => Err(Error::usage(format!(
-                "{form} is not built in: use jsonpath or custom-columns"
-            ))),
+            ("custom-columns-file", Some(file)) => {
+                CustomColumns::parse_file(&read(file)?).map(Self::CustomColumns)
+            }
+            ("jsonpath" | "custom-columns" | "jsonpath-file" | "custom-columns-file", None) => Err(
+                Error::usage(format!("{form} format specified but no template given")),
+            ),
+            ("go-template" | "go-template-file" | "template" | "templatefile", _) => {
+                Err(Error::usage(format!(
+                    "{form} is not built in: use jsonpath or custom-columns"
+                )))
+            }
             _ => Err(Error::usage(format!(
                 "unable to match a printer suitable for the output format {text:?}, allowed formats are: \
                  custom-columns,custom-columns-file,json,jsonpath,jsonpath-file,name,wide,yaml"
@@ -68,7 +74,8 @@ fn jsonpath(template: &str) -> Result<Output> {
 }
 
 fn read(file: &str) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| Error::usage(format!("error reading template {file}, {error}")))
+    std::fs::read_to_string(file)
+        .map_err(|error| Error::usage(format!("error reading template {file}, {error}")))
 }
 
 /// One object, or a list of them, as text. Only for forms that are no table.

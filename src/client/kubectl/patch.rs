@@ -27,7 +27,12 @@ pub(crate) struct PatchCommand {
     #[arg(long = "type", default_value = "strategic", value_name = "LANGUAGE")]
     language: String,
     /// Status, scale or another subresource
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     subresource: String,
     /// none or server
     #[arg(long, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHERE")]
@@ -45,7 +50,9 @@ impl PatchCommand {
         let output = Output::parse(self.output.as_deref())?;
         let dry_run = DryRun::parse(&self.dry_run)?;
         if dry_run == DryRun::Client {
-            return Err(Error::usage("patches are applied by the server: use --dry-run=server"));
+            return Err(Error::usage(
+                "patches are applied by the server: use --dry-run=server",
+            ));
         }
         let content_type = match self.language.as_str() {
             "strategic" => STRATEGIC,
@@ -59,12 +66,24 @@ impl PatchCommand {
         };
         let body = self.read()?;
         let mut errors = Vec::new();
-        for found in self.choice.read(&self.arguments, &mut errors, session).await? {
-            let path = with_query(found.path(&self.subresource), "fieldManager", &self.field_manager);
+        for found in self
+            .choice
+            .read(&self.arguments, &mut errors, session)
+            .await?
+        {
+            let path = with_query(
+                found.path(&self.subresource),
+                "fieldManager",
+                &self.field_manager,
+            );
             let path = with_query(path, "dryRun", dry_run.query());
-            match session.call(Method::Patch, path, content_type, body.clone()).await {
+            match session
+                .call(Method::Patch, path, content_type, body.clone())
+                .await
+            {
                 Ok(object) => {
-                    let versions = [&found.object, &object].map(|object| object["metadata"]["resourceVersion"].clone());
+                    let versions = [&found.object, &object]
+                        .map(|object| object["metadata"]["resourceVersion"].clone());
                     let done = if versions[0] == versions[1] {
                         "patched (no change)"
                     } else {
@@ -85,7 +104,9 @@ impl PatchCommand {
             (None, Some(file)) => std::fs::read_to_string(file)
                 .map_err(|error| Error::usage(format!("unable to read {file}: {error}")))?,
             _ => {
-                return Err(Error::usage("must specify exactly one of --patch or --patch-file"));
+                return Err(Error::usage(
+                    "must specify exactly one of --patch or --patch-file",
+                ));
             }
         };
         let tree = manifest::tree(&text);

@@ -28,7 +28,12 @@ pub(crate) struct ScaleCommand {
     #[arg(long, value_name = "COUNT")]
     current_replicas: Option<i64>,
     /// Only if the object has this version
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "VERSION")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "VERSION"
+    )]
     resource_version: String,
     /// Wait so long until the replicas are there; 0 does not wait
     #[arg(long, default_value = "0s", value_name = "DURATION")]
@@ -47,9 +52,16 @@ impl ScaleCommand {
         let dry_run = DryRun::parse(&self.dry_run)?;
         let limit = times::parse_duration(&self.timeout)?;
         let mut errors = Vec::new();
-        for found in self.choice.read(&self.arguments, &mut errors, session).await? {
+        for found in self
+            .choice
+            .read(&self.arguments, &mut errors, session)
+            .await?
+        {
             if !found.kind.is_scalable {
-                errors.push(Error::usage(format!("cannot scale {}: it has no scale", found.label())));
+                errors.push(Error::usage(format!(
+                    "cannot scale {}: it has no scale",
+                    found.label()
+                )));
                 continue;
             }
             if dry_run != DryRun::Client
@@ -71,14 +83,19 @@ impl ScaleCommand {
     async fn scale(&self, found: &Found, dry_run: DryRun, session: &mut Session) -> Result<()> {
         let mut scale = session.get(found.path("scale"), PLAIN).await?;
         let current = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-        if let Some(expected) = self.current_replicas.filter(|expected| *expected != current) {
+        if let Some(expected) = self
+            .current_replicas
+            .filter(|expected| *expected != current)
+        {
             return Err(Error::usage(format!(
                 "Expected replicas to be {expected}, was {current}"
             )));
         }
         if !self.resource_version.is_empty() {
             scale["metadata"]["resourceVersion"] = self.resource_version.clone().into();
-        } else if let (None, Some(metadata)) = (self.current_replicas, scale["metadata"].as_object_mut()) {
+        } else if let (None, Some(metadata)) =
+            (self.current_replicas, scale["metadata"].as_object_mut())
+        {
             // Whoever set no condition overwrites whatever there is.
             metadata.remove("resourceVersion");
         }
@@ -92,7 +109,9 @@ impl ScaleCommand {
     }
 
     async fn wait(&self, found: &Found, limit: Duration, session: &Session) -> Result<()> {
-        let api = session.client.dynamic(found.kind.resource.clone(), &found.namespace);
+        let api = session
+            .client
+            .dynamic(found.kind.resource.clone(), &found.namespace);
         let reached = until(&api, &found.name, limit, |object| {
             let replicas = object
                 .and_then(|object| object.at(&["status", "replicas"]))

@@ -88,14 +88,22 @@ impl Session {
     }
 
     /// `GET` in one of the forms of `accept`.
-    pub(crate) async fn get(&mut self, path: String, accept: &'static str) -> Result<Value, ClientError> {
+    pub(crate) async fn get(
+        &mut self,
+        path: String,
+        accept: &'static str,
+    ) -> Result<Value, ClientError> {
         let request = Request {
             method: Method::Get,
             path,
             content_type: "",
             body: Bytes::new(),
         };
-        let answer = self.client.transport().call_accepting(request, accept).await?;
+        let answer = self
+            .client
+            .transport()
+            .call_accepting(request, accept)
+            .await?;
         self.read(&answer)
     }
 

@@ -20,7 +20,10 @@ pub(crate) const TABLE: Spacing = Spacing {
 
 /// The text with spaces for tabs. A cell at the end of a line belongs to no column.
 pub(crate) fn align(text: &str, spacing: Spacing) -> String {
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
     let mut widths: Vec<Vec<usize>> = vec![Vec::new(); lines.len()];
     set_widths(&lines, &mut widths, 0..lines.len(), 0, spacing);
     let mut aligned = String::with_capacity(text.len() * 2);
@@ -57,7 +60,9 @@ fn set_widths(
         while line < range.end && has_cell(line) {
             line += 1;
         }
-        let cells = lines[start..line].iter().map(|line| line[column].chars().count());
+        let cells = lines[start..line]
+            .iter()
+            .map(|line| line[column].chars().count());
         // A column without any text takes no room beyond the smallest width.
         let width = cells.max().unwrap_or(0);
         let width = (width + spacing.padding).max(spacing.width_min);
@@ -83,6 +88,9 @@ mod tests {
 
     #[test]
     fn a_table_has_three_spaces_between_columns_and_six_at_least() {
-        assert_eq!(align("A\tB\tC\nx\ty\tz\n", TABLE), "A     B     C\nx     y     z\n");
+        assert_eq!(
+            align("A\tB\tC\nx\ty\tz\n", TABLE),
+            "A     B     C\nx     y     z\n"
+        );
     }
 }

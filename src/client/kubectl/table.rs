@@ -55,7 +55,10 @@ impl Table {
     pub(crate) fn of_answer(answer: &Value) -> Self {
         if answer["kind"] == "Table" {
             return Self {
-                columns: list(&answer["columnDefinitions"]).iter().map(column).collect(),
+                columns: list(&answer["columnDefinitions"])
+                    .iter()
+                    .map(column)
+                    .collect(),
                 rows: list(&answer["rows"]).iter().map(row).collect(),
             };
         }
@@ -110,7 +113,12 @@ impl Row {
         let metadata = &self.object["metadata"];
         let mut cells = Vec::new();
         if layout.with_namespace {
-            cells.push(metadata["namespace"].as_str().unwrap_or_default().to_owned());
+            cells.push(
+                metadata["namespace"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
         for (index, cell) in self.cells.iter().enumerate() {
             if shown.get(index) != Some(&true) {
@@ -150,7 +158,10 @@ fn row(row: &Value) -> Row {
 
 fn plain_row(object: &Value) -> Row {
     let metadata = &object["metadata"];
-    let cells = vec![json!(metadata["name"]), json!(metadata["creationTimestamp"])];
+    let cells = vec![
+        json!(metadata["name"]),
+        json!(metadata["creationTimestamp"]),
+    ];
     Row {
         cells,
         object: object.clone(),

@@ -18,7 +18,10 @@ struct Screen(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no writer panics").extend_from_slice(bytes);
+        self.0
+            .lock()
+            .expect("no writer panics")
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -49,7 +52,10 @@ async fn kubectl(api: &Arc<FakeApi>, line: &str) -> Outcome {
     session.out = Box::new(out.clone());
     session.err = Box::new(err.clone());
     let done = dispatch_for_tests(command, &mut session).await;
-    let failure = done.err().map(|error| error.to_string()).unwrap_or_default();
+    let failure = done
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     Outcome {
         out: out.text(),
         err: err.text(),
@@ -88,11 +94,19 @@ async fn get_prints_names_values_and_what_is_missing() {
         kubectl(&api, "get configmap -o name").await.out,
         "configmap/a\nconfigmap/b\n"
     );
-    assert_eq!(kubectl(&api, "get configmap/a -o jsonpath={.data.n}").await.out, "1");
     assert_eq!(
-        kubectl(&api, "get configmap -o custom-columns=NAME:.metadata.name,N:.data.n")
+        kubectl(&api, "get configmap/a -o jsonpath={.data.n}")
             .await
             .out,
+        "1"
+    );
+    assert_eq!(
+        kubectl(
+            &api,
+            "get configmap -o custom-columns=NAME:.metadata.name,N:.data.n"
+        )
+        .await
+        .out,
         "NAME   N\na      1\nb      1\n"
     );
     assert_eq!(
@@ -105,7 +119,12 @@ async fn get_prints_names_values_and_what_is_missing() {
         missing.failure,
         "Error from server (NotFound): configmaps \"x\" not found"
     );
-    assert_eq!(kubectl(&api, "get configmap x --ignore-not-found").await.failure, "");
+    assert_eq!(
+        kubectl(&api, "get configmap x --ignore-not-found")
+            .await
+            .failure,
+        ""
+    );
     assert_eq!(
         kubectl(&api, "get pods").await.err,
         "No resources found in default namespace.\n"
@@ -115,12 +134,14 @@ async fn get_prints_names_values_and_what_is_missing() {
 #[tokio::test]
 async fn lists_have_their_kind_and_no_managed_fields() {
     let api = with_config_maps(&["a"]).await;
-    let list: Value = serde_json::from_str(&kubectl(&api, "get configmap -o json").await.out).expect("JSON");
+    let list: Value =
+        serde_json::from_str(&kubectl(&api, "get configmap -o json").await.out).expect("JSON");
     assert_eq!(
         (&list["kind"], &list["items"][0]["kind"]),
         (&json!("List"), &json!("ConfigMap"))
     );
-    let one: Value = serde_json::from_str(&kubectl(&api, "get configmap a -o json").await.out).expect("JSON");
+    let one: Value =
+        serde_json::from_str(&kubectl(&api, "get configmap a -o json").await.out).expect("JSON");
     assert_eq!(one["metadata"]["name"], "a");
     assert_eq!(one["metadata"].get("managedFields"), None);
 }
@@ -137,7 +158,12 @@ async fn delete_says_what_is_gone_and_waits_for_it() {
         kubectl(&api, "delete configmap a").await.failure,
         "Error from server (NotFound): configmaps \"a\" not found"
     );
-    assert_eq!(kubectl(&api, "delete configmap a --ignore-not-found").await.failure, "");
+    assert_eq!(
+        kubectl(&api, "delete configmap a --ignore-not-found")
+            .await
+            .failure,
+        ""
+    );
     assert_eq!(
         kubectl(&api, "delete configmap -l app=b -o name").await.out,
         "configmap/b\n"
@@ -146,7 +172,12 @@ async fn delete_says_what_is_gone_and_waits_for_it() {
         kubectl(&api, "delete configmap").await.failure,
         "error: resource(s) were provided, but no name was specified"
     );
-    assert_eq!(kubectl(&api, "delete configmap --all --wait=false").await.failure, "");
+    assert_eq!(
+        kubectl(&api, "delete configmap --all --wait=false")
+            .await
+            .failure,
+        ""
+    );
     assert_eq!(object(&api, "c"), None);
 }
 
@@ -168,22 +199,36 @@ async fn create_label_annotate_and_patch_change_objects() {
         kubectl(&api, "annotate configmap/a y=2").await.out,
         "configmap/a annotated\n"
     );
-    let patched = kubectl(&api, r#"patch configmap a --type=merge -p {"data":{"n":"2"}}"#).await;
+    let patched = kubectl(
+        &api,
+        r#"patch configmap a --type=merge -p {"data":{"n":"2"}}"#,
+    )
+    .await;
     assert_eq!(patched.out, "configmap/a patched\n");
     let object = object(&api, "a").expect("there");
     assert_eq!(
-        (&object["data"]["n"], &object["metadata"]["annotations"]["y"]),
+        (
+            &object["data"]["n"],
+            &object["metadata"]["annotations"]["y"]
+        ),
         (&json!("2"), &json!("2"))
     );
     let dry = kubectl(&api, "create configmap b --dry-run=client -o yaml").await;
-    assert!(dry.out.starts_with("apiVersion: v1\nkind: ConfigMap\n"), "{}", dry.out);
+    assert!(
+        dry.out.starts_with("apiVersion: v1\nkind: ConfigMap\n"),
+        "{}",
+        dry.out
+    );
     assert!(self::object(&api, "b").is_none());
 }
 
 #[tokio::test]
 async fn wait_ends_when_what_is_waited_for_comes() {
     let api = with_config_maps(&["a"]).await;
-    let waiting = kubectl(&api, "wait configmap/a --for=jsonpath={.data.n}=2 --timeout=20s");
+    let waiting = kubectl(
+        &api,
+        "wait configmap/a --for=jsonpath={.data.n}=2 --timeout=20s",
+    );
     let change = async {
         let patch = kube_client::Patch::Merge(json!({"data": {"n": "2"}}));
         api.client()
@@ -206,7 +251,11 @@ async fn wait_ends_when_what_is_waited_for_comes() {
 async fn describe_shows_data_and_says_when_there_is_nothing() {
     let api = with_config_maps(&["a"]).await;
     let described = kubectl(&api, "describe configmap a").await;
-    assert!(described.out.contains("Name:         a\n"), "{}", described.out);
+    assert!(
+        described.out.contains("Name:         a\n"),
+        "{}",
+        described.out
+    );
     assert!(described.out.contains("n:\n----\n1\n"), "{}", described.out);
     assert_eq!(
         kubectl(&api, "describe configmap x").await.failure,

@@ -11,11 +11,18 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    let nanoseconds = schema::parse_duration(text)
-        .map_err(|_| Error::usage(format!("invalid argument {text:?}: time: invalid duration {text:?}")))?;
+    let nanoseconds = schema::parse_duration(text).map_err(|_| {
+        Error::usage(format!(
+            "invalid argument {text:?}: time: invalid duration {text:?}"
+        ))
+    })?;
     u64::try_from(nanoseconds)
         .map(Duration::from_nanos)
-        .map_err(|_| Error::usage(format!("invalid argument {text:?}: the duration is negative")))
+        .map_err(|_| {
+            Error::usage(format!(
+                "invalid argument {text:?}: the duration is negative"
+            ))
+        })
 }
 
 /// How long ago a moment was, in one or two units: `5s`, `3m20s`, `2d`.
@@ -51,7 +58,10 @@ pub(crate) fn human(span: Duration) -> String {
 pub(crate) fn long(moment: &str) -> String {
     match Timestamp::parse(moment) {
         None => "<unset>".to_owned(),
-        Some(moment) => moment.to_jiff().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
+        Some(moment) => moment
+            .to_jiff()
+            .strftime("%a, %d %b %Y %H:%M:%S +0000")
+            .to_string(),
     }
 }
 
@@ -72,9 +82,18 @@ mod tests {
 
     #[test]
     fn durations_are_gos() {
-        assert_eq!(parse_duration("1m30s").expect("a duration"), Duration::from_secs(90));
-        assert_eq!(parse_duration("30").expect("seconds"), Duration::from_secs(30));
+        assert_eq!(
+            parse_duration("1m30s").expect("a duration"),
+            Duration::from_secs(90)
+        );
+        assert_eq!(
+            parse_duration("30").expect("seconds"),
+            Duration::from_secs(30)
+        );
         assert!(parse_duration("x").is_err());
-        assert_eq!(long("2026-11-24T11:00:00Z"), "Tue, 24 Nov 2026 11:00:00 +0000");
+        assert_eq!(
+            long("2026-11-24T11:00:00Z"),
+            "Tue, 24 Nov 2026 11:00:00 +0000"
+        );
     }
 }

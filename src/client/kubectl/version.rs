@@ -23,7 +23,8 @@ pub(crate) struct VersionCommand {
 impl VersionCommand {
     pub(crate) async fn run(self, session: &mut Session) -> Result<()> {
         let output = Output::parse(self.output.as_deref())?;
-        let mut versions = json!({"clientVersion": {"gitVersion": CLIENT_VERSION, "major": "1", "minor": "36"}});
+        let mut versions =
+            json!({"clientVersion": {"gitVersion": CLIENT_VERSION, "major": "1", "minor": "36"}});
         if !self.client {
             versions["serverVersion"] = session.get("/version".to_owned(), PLAIN).await?;
         }

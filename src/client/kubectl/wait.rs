@@ -37,7 +37,12 @@ pub(crate) struct WaitCommand {
     #[arg(long, short = 'A')]
     all_namespaces: bool,
     /// The longest wait; 0 looks once, a negative one waits a week
-    #[arg(long, default_value = "30s", allow_hyphen_values = true, value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "30s",
+        allow_hyphen_values = true,
+        value_name = "DURATION"
+    )]
     timeout: String,
     /// name|json|yaml
     #[arg(long, short = 'o', value_name = "FORM")]
@@ -83,7 +88,10 @@ impl Awaited {
                 rest.find('=')
             };
             let (path, value) = match end {
-                Some(end) => (&rest[..end], Some(rest[end + 1..].trim_matches(['\'', '"']).to_owned())),
+                Some(end) => (
+                    &rest[..end],
+                    Some(rest[end + 1..].trim_matches(['\'', '"']).to_owned()),
+                ),
                 None => (rest, None),
             };
             let path = Path::parse_loose(path.trim_matches('\'')).map_err(Error::usage)?;
@@ -117,7 +125,9 @@ impl Awaited {
 
 /// A condition that was made of an older generation says nothing about this one.
 fn condition_holds(object: &Object, kind: &str, status: &str) -> bool {
-    let conditions = object.at(&["status", "conditions"]).and_then(Value::as_array);
+    let conditions = object
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array);
     let generation = object.generation();
     let current = |value: &Value| {
         value["observedGeneration"]
@@ -161,9 +171,10 @@ impl WaitCommand {
         let mut errors = Vec::new();
         for (target, namespace) in targets {
             let name = target.name.unwrap_or_default();
-            let api = session
-                .client
-                .dynamic(target.kind.resource.clone(), target.kind.namespace(&namespace));
+            let api = session.client.dynamic(
+                target.kind.resource.clone(),
+                target.kind.namespace(&namespace),
+            );
             let left = end.saturating_sub(session.clock.monotonic());
             match until(&api, &name, left, |object| Ok(awaited.holds(object))).await {
                 Ok(object) => {
@@ -182,7 +193,11 @@ impl WaitCommand {
         Error::all(errors)
     }
 
-    async fn targets(&self, awaited: &Awaited, session: &mut Session) -> Result<Vec<(Target, String)>> {
+    async fn targets(
+        &self,
+        awaited: &Awaited,
+        session: &mut Session,
+    ) -> Result<Vec<(Target, String)>> {
         let catalogue = session.catalogue().await?;
         let mut found = Vec::new();
         if self.files.is_empty() {
@@ -192,7 +207,9 @@ impl WaitCommand {
                 } else if self.all || !self.selectors.is_everything() {
                     found.extend(self.chosen(&target, session).await?);
                 } else {
-                    return Err(Error::usage("resource(s) were provided, but no name was specified"));
+                    return Err(Error::usage(
+                        "resource(s) were provided, but no name was specified",
+                    ));
                 }
             }
         } else {
@@ -213,15 +230,18 @@ impl WaitCommand {
         }
         let mut there = Vec::new();
         for (target, namespace) in found {
-            let api = session
-                .client
-                .dynamic(target.kind.resource.clone(), target.kind.namespace(&namespace));
+            let api = session.client.dynamic(
+                target.kind.resource.clone(),
+                target.kind.namespace(&namespace),
+            );
             match api.get(target.name.as_deref().unwrap_or_default()).await {
                 Ok(_) => there.push((target, namespace)),
                 Err(error) if error.is_not_found() && *awaited == Awaited::Deleted => {
                     session.say(format!(
                         "{} condition met",
-                        target.kind.label(target.name.as_deref().unwrap_or_default())
+                        target
+                            .kind
+                            .label(target.name.as_deref().unwrap_or_default())
                     ))?;
                 }
                 Err(error) => return Err(error.into()),
@@ -236,8 +256,12 @@ impl WaitCommand {
         } else {
             target.kind.namespace(&session.namespace)
         };
-        let api = session.client.dynamic(target.kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let api = session
+            .client
+            .dynamic(target.kind.resource.clone(), namespace);
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let found = list.items.iter().map(|item| {
             let target = Target {
                 kind: target.kind.clone(),
@@ -265,7 +289,11 @@ pub(crate) async fn until(
         return Ok(first);
     }
     let resource = &api.resource().resource;
-    let timed_out = || Error::usage(format!("timed out waiting for the condition on {resource}/{name}"));
+    let timed_out = || {
+        Error::usage(format!(
+            "timed out waiting for the condition on {resource}/{name}"
+        ))
+    };
     env::timeout(limit, changes(api, name, holds))
         .await
         .map_err(|_| timed_out())?
@@ -277,7 +305,11 @@ async fn changes(
     mut holds: impl FnMut(Option<&Object>) -> Result<bool>,
 ) -> Result<Option<Object>> {
     let field = format!("metadata.name={name}");
-    let tree = |stored: apimachinery::StoredObject| stored.to_object().map_err(|error| Error::usage(error.to_string()));
+    let tree = |stored: apimachinery::StoredObject| {
+        stored
+            .to_object()
+            .map_err(|error| Error::usage(error.to_string()))
+    };
     // A watch that the server ends is begun anew from a fresh list.
     loop {
         let list = api.list("", &field).await?;

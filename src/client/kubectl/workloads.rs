@@ -18,7 +18,8 @@ pub(crate) fn pods() -> GroupVersionResource {
 pub(crate) fn selector_text(selector: &Value) -> Option<String> {
     let selector = selector.as_object()?;
     // A Service and a ReplicationController have a plain map.
-    let is_plain = !selector.contains_key("matchLabels") && !selector.contains_key("matchExpressions");
+    let is_plain =
+        !selector.contains_key("matchLabels") && !selector.contains_key("matchExpressions");
     let labels = if is_plain {
         Some(selector)
     } else {
@@ -51,11 +52,22 @@ fn requirement(expression: &Value) -> String {
 }
 
 /// The pods a label selector chooses, the ones most worth looking at first.
-pub(crate) async fn pods_of(selector: &str, namespace: &str, session: &Session) -> Result<Vec<Object>> {
-    let list = session.client.dynamic(pods(), namespace).list(selector, "").await?;
+pub(crate) async fn pods_of(
+    selector: &str,
+    namespace: &str,
+    session: &Session,
+) -> Result<Vec<Object>> {
+    let list = session
+        .client
+        .dynamic(pods(), namespace)
+        .list(selector, "")
+        .await?;
     let mut found = Vec::new();
     for item in &list.items {
-        found.push(item.to_object().map_err(|error| Error::usage(error.to_string()))?);
+        found.push(
+            item.to_object()
+                .map_err(|error| Error::usage(error.to_string()))?,
+        );
     }
     // Running before pending before ended, ready before not ready, then the older.
     found.sort_by_key(|pod| {
@@ -64,7 +76,11 @@ pub(crate) async fn pods_of(selector: &str, namespace: &str, session: &Session) 
             "Pending" => 1,
             _ => 2,
         };
-        (phase, !is_ready(pod), pod.metadata_text("creationTimestamp").to_owned())
+        (
+            phase,
+            !is_ready(pod),
+            pod.metadata_text("creationTimestamp").to_owned(),
+        )
     });
     Ok(found)
 }
@@ -101,7 +117,10 @@ pub(crate) async fn pods_behind(argument: &str, session: &mut Session) -> Result
     })?;
     let found = pods_of(&selector, &namespace, session).await?;
     if found.is_empty() {
-        return Err(Error::usage(format!("no pods found for {}", target.kind.label(&name))));
+        return Err(Error::usage(format!(
+            "no pods found for {}",
+            target.kind.label(&name)
+        )));
     }
     Ok(found)
 }
@@ -110,7 +129,11 @@ pub(crate) async fn pods_behind(argument: &str, session: &mut Session) -> Result
 pub(crate) async fn pod_behind(argument: &str, session: &mut Session) -> Result<Object> {
     let mut found = pods_behind(argument, session).await?;
     if found.len() > 1 {
-        session.warn(format!("Found {} pods, using pod/{}", found.len(), found[0].name()));
+        session.warn(format!(
+            "Found {} pods, using pod/{}",
+            found.len(),
+            found[0].name()
+        ));
     }
     Ok(found.remove(0))
 }
@@ -131,8 +154,15 @@ pub(crate) fn containers(pod: &Object, lists: &[&str]) -> Vec<String> {
 }
 
 /// The container named, or the pod's default, which is told on standard error where there is a choice.
-pub(crate) fn container(pod: &Object, named: Option<&str>, session: &mut Session) -> Result<String> {
-    let all = containers(pod, &["initContainers", "containers", "ephemeralContainers"]);
+pub(crate) fn container(
+    pod: &Object,
+    named: Option<&str>,
+    session: &mut Session,
+) -> Result<String> {
+    let all = containers(
+        pod,
+        &["initContainers", "containers", "ephemeralContainers"],
+    );
     if let Some(named) = named {
         if !all.iter().any(|name| name == named) {
             return Err(Error::usage(format!(
@@ -176,8 +206,14 @@ mod tests {
     fn selectors_become_queries() {
         let labels = json!({"matchLabels": {"a": "1"}, "matchExpressions": [
             {"key": "b", "operator": "In", "values": ["x", "y"]}, {"key": "c", "operator": "DoesNotExist"}]});
-        assert_eq!(selector_text(&labels).expect("a selector"), "a=1,b in (x,y),!c");
-        assert_eq!(selector_text(&json!({"app": "x"})).expect("a selector"), "app=x");
+        assert_eq!(
+            selector_text(&labels).expect("a selector"),
+            "a=1,b in (x,y),!c"
+        );
+        assert_eq!(
+            selector_text(&json!({"app": "x"})).expect("a selector"),
+            "app=x"
+        );
         assert_eq!(selector_text(&json!({})), None);
     }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use env::{Clock, Rng};
-use pki::{CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, decode_pem, encode_pem};
+use pki::{
+    CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, decode_pem,
+    encode_pem,
+};
 
 use crate::Error;
 use crate::data_dir::{DataDir, read, write_private};
@@ -76,7 +79,8 @@ impl Credentials {
         };
         let server_authority = maker.authority("server-ca", "combo-server-ca")?;
         let client_authority = maker.authority("client-ca", "combo-client-ca")?;
-        let request_header_authority = maker.authority("request-header-ca", "combo-request-header-ca")?;
+        let request_header_authority =
+            maker.authority("request-header-ca", "combo-request-header-ca")?;
         let api_server = maker.identity(
             "serving-kube-apiserver",
             &server_authority,
@@ -93,12 +97,24 @@ impl Credentials {
                 Profile::Client,
             )
         };
-        let kubelet_client = client("client-kube-apiserver", &Subject::new("system:kube-apiserver", &[]))?;
-        let administrator = client("client-admin", &Subject::new("system:admin", &["system:masters"]))?;
+        let kubelet_client = client(
+            "client-kube-apiserver",
+            &Subject::new("system:kube-apiserver", &[]),
+        )?;
+        let administrator = client(
+            "client-admin",
+            &Subject::new("system:admin", &["system:masters"]),
+        )?;
         let kubelet_server = match &names.kubelet {
             Some((node, names)) => {
                 let subject = Subject::new(&format!("system:node:{node}"), &["system:nodes"]);
-                Some(maker.identity("serving-kubelet", &server_authority, &subject, names, Profile::Server)?)
+                Some(maker.identity(
+                    "serving-kubelet",
+                    &server_authority,
+                    &subject,
+                    names,
+                    Profile::Server,
+                )?)
             }
             None => None,
         };
@@ -124,16 +140,19 @@ impl Maker<'_> {
     fn authority(&self, name: &str, common_name: &str) -> Result<CertificateAuthority, Error> {
         let (certificate, key) = (self.path(name, "crt"), self.path(name, "key"));
         if let (Some(certificate_pem), Some(key_pem)) = (read(&certificate)?, read(&key)?) {
-            return CertificateAuthority::from_pem(&certificate_pem, &key_pem).map_err(|source| Error::Damaged {
-                path: certificate,
-                source,
+            return CertificateAuthority::from_pem(&certificate_pem, &key_pem).map_err(|source| {
+                Error::Damaged {
+                    path: certificate,
+                    source,
+                }
             });
         }
-        let authority = CertificateAuthority::generate(common_name, self.clock.now(), AUTHORITY_LIFE, self.rng)
-            .map_err(|source| Error::Make {
-                what: "a certificate authority",
-                source,
-            })?;
+        let authority =
+            CertificateAuthority::generate(common_name, self.clock.now(), AUTHORITY_LIFE, self.rng)
+                .map_err(|source| Error::Make {
+                    what: "a certificate authority",
+                    source,
+                })?;
         // The key goes first: a certificate without its key would be found damaged after a power cut.
         write_private(&key, &authority.key().to_pem())?;
         write_private(&certificate, &authority.certificate_pem())?;
@@ -145,7 +164,10 @@ impl Maker<'_> {
         if let Some(pem) = read(&path)? {
             return KeyPair::from_pem(&pem).map_err(|source| Error::Damaged { path, source });
         }
-        let key = KeyPair::generate().map_err(|source| Error::Make { what: "a key", source })?;
+        let key = KeyPair::generate().map_err(|source| Error::Make {
+            what: "a key",
+            source,
+        })?;
         write_private(&path, &key.to_pem())?;
         Ok(key)
     }
@@ -162,7 +184,10 @@ impl Maker<'_> {
         let path = self.path(name, "crt");
         if let Some(certificate_pem) = read(&path)? {
             if self.still_serves(&certificate_pem, &key, subject, names) {
-                return Ok(Identity { certificate_pem, key });
+                return Ok(Identity {
+                    certificate_pem,
+                    key,
+                });
             }
             tracing::info!(
                 certificate = name,
@@ -171,24 +196,48 @@ impl Maker<'_> {
         }
         let when = (self.clock.now(), CERTIFICATE_LIFE);
         let issued = authority
-            .issue(subject, names, &key.public_key_info(), profile, when, self.rng)
+            .issue(
+                subject,
+                names,
+                &key.public_key_info(),
+                profile,
+                when,
+                self.rng,
+            )
             .map_err(|source| Error::Make {
                 what: "a certificate",
                 source,
             })?;
         let certificate_pem = encode_pem("CERTIFICATE", &issued) + &authority.certificate_pem();
         write_private(&path, &certificate_pem)?;
-        Ok(Identity { certificate_pem, key })
+        Ok(Identity {
+            certificate_pem,
+            key,
+        })
     }
 
-    fn still_serves(&self, pem: &str, key: &KeyPair, subject: &Subject, names: &SubjectNames) -> bool {
+    fn still_serves(
+        &self,
+        pem: &str,
+        key: &KeyPair,
+        subject: &Subject,
+        names: &SubjectNames,
+    ) -> bool {
         let chain = decode_pem("CERTIFICATE", pem);
-        let info = chain.first().and_then(|leaf| CertificateInfo::from_der(leaf).ok());
+        let info = chain
+            .first()
+            .and_then(|leaf| CertificateInfo::from_der(leaf).ok());
         info.is_some_and(|info| {
             info.subject == *subject
                 && info.public_key_info == key.public_key_info()
-                && names.dns_names.iter().all(|name| info.dns_names.contains(name))
-                && names.addresses.iter().all(|address| info.addresses.contains(address))
+                && names
+                    .dns_names
+                    .iter()
+                    .all(|name| info.dns_names.contains(name))
+                && names
+                    .addresses
+                    .iter()
+                    .all(|address| info.addresses.contains(address))
                 && info.not_after > self.clock.now().saturating_add(RENEW_BEFORE)
         })
     }
@@ -222,7 +271,8 @@ mod tests {
     use super::*;
 
     fn load(data_dir: &DataDir, clock: &ManualClock, names: &ServingNames) -> Credentials {
-        Credentials::load_or_make(data_dir, names, None, (clock, &*SeededRng::shared(1))).expect("credentials")
+        Credentials::load_or_make(data_dir, names, None, (clock, &*SeededRng::shared(1)))
+            .expect("credentials")
     }
 
     #[test]
@@ -233,23 +283,36 @@ mod tests {
         let names = ServingNames::default();
         let first = load(&data_dir, &clock, &names);
         let second = load(&data_dir, &clock, &names);
-        assert_eq!(first.api_server.certificate_pem, second.api_server.certificate_pem);
+        assert_eq!(
+            first.api_server.certificate_pem,
+            second.api_server.certificate_pem
+        );
         assert_eq!(first.token, second.token);
 
         let mut more = names.clone();
         more.api_server.dns_names.push("another".to_owned());
         let third = load(&data_dir, &clock, &more);
-        assert_ne!(first.api_server.certificate_pem, third.api_server.certificate_pem);
-        assert_eq!(first.administrator.certificate_pem, third.administrator.certificate_pem);
+        assert_ne!(
+            first.api_server.certificate_pem,
+            third.api_server.certificate_pem
+        );
+        assert_eq!(
+            first.administrator.certificate_pem,
+            third.administrator.certificate_pem
+        );
 
         clock.advance(DAY * 300);
         assert_ne!(
             first.administrator.certificate_pem,
-            load(&data_dir, &clock, &names).administrator.certificate_pem
+            load(&data_dir, &clock, &names)
+                .administrator
+                .certificate_pem
         );
         assert_eq!(
             first.server_authority.certificate_pem(),
-            load(&data_dir, &clock, &names).server_authority.certificate_pem()
+            load(&data_dir, &clock, &names)
+                .server_authority
+                .certificate_pem()
         );
     }
 
@@ -267,7 +330,8 @@ mod tests {
         );
         std::fs::write(&key, "nonsense").expect("written");
         let rng = SeededRng::shared(1);
-        let again = Credentials::load_or_make(&data_dir, &ServingNames::default(), None, (&*clock, &*rng));
+        let again =
+            Credentials::load_or_make(&data_dir, &ServingNames::default(), None, (&*clock, &*rng));
         assert!(matches!(again, Err(Error::Damaged { .. })));
     }
 }

@@ -40,9 +40,11 @@ impl DataDir {
         }
         // Pods' users must be able to walk down to their volumes; the private folders below stay private.
         for open in [this.0.clone(), this.agent()] {
-            std::fs::set_permissions(&open, Permissions::from_mode(0o711)).map_err(|source| Error::Folder {
-                path: open.clone(),
-                source,
+            std::fs::set_permissions(&open, Permissions::from_mode(0o711)).map_err(|source| {
+                Error::Folder {
+                    path: open.clone(),
+                    source,
+                }
             })?;
         }
         Ok(this)

@@ -5,13 +5,22 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot make the folder {}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
+    Folder {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: linux::Error },
     #[error("{} is damaged; move it away to have a new one made, or restore it", path.display())]
     Damaged { path: PathBuf, source: pki::Error },
     #[error("cannot make {what}")]
-    Make { what: &'static str, source: pki::Error },
+    Make {
+        what: &'static str,
+        source: pki::Error,
+    },
 }

@@ -22,7 +22,12 @@ pub struct ServerFlags {
     pub data_dir: Option<PathBuf>,
 
     /// Where to write the administrator's kubeconfig [default: /etc/combo/combo.yaml]
-    #[arg(long, short = 'o', env = "COMBO_KUBECONFIG_OUTPUT", value_name = "FILE")]
+    #[arg(
+        long,
+        short = 'o',
+        env = "COMBO_KUBECONFIG_OUTPUT",
+        value_name = "FILE"
+    )]
     pub write_kubeconfig: Option<PathBuf>,
 
     /// Mode of that file, octal [default: 600]
@@ -42,12 +47,23 @@ pub struct ServerFlags {
     pub advertise_address: Option<IpAddr>,
 
     /// More names and addresses for the API server's certificate
-    #[arg(long, env = "COMBO_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "COMBO_TLS_SAN",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "one_or_many")]
     pub tls_san: Vec<String>,
 
     /// Shared secret that agents join with [default: made at the first start]
-    #[arg(long, short = 't', env = "COMBO_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        short = 't',
+        env = "COMBO_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub token: Option<String>,
 
     /// Addresses of pods [default: 10.42.0.0/16]
@@ -79,7 +95,12 @@ pub struct ServerFlags {
     pub node_ip: Option<IpAddr>,
 
     /// Labels that the node registers with
-    #[arg(long, env = "COMBO_NODE_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "COMBO_NODE_LABEL",
+        value_name = "KEY=VALUE",
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "one_or_many")]
     pub node_label: Vec<String>,
 
@@ -151,7 +172,8 @@ impl ServerFlags {
     /// What was said here, and `other`'s word where nothing was said.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        let list = |mine: Vec<String>, theirs: Vec<String>| if mine.is_empty() { theirs } else { mine };
+        let list =
+            |mine: Vec<String>, theirs: Vec<String>| if mine.is_empty() { theirs } else { mine };
         Self {
             config: self.config.or(other.config),
             data_dir: self.data_dir.or(other.data_dir),
@@ -164,7 +186,9 @@ impl ServerFlags {
             token: self.token.or(other.token),
             cluster_cidr: self.cluster_cidr.or(other.cluster_cidr),
             service_cidr: self.service_cidr.or(other.service_cidr),
-            service_node_port_range: self.service_node_port_range.or(other.service_node_port_range),
+            service_node_port_range: self
+                .service_node_port_range
+                .or(other.service_node_port_range),
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             node_name: self.node_name.or(other.node_name),
@@ -173,7 +197,8 @@ impl ServerFlags {
             node_taint: list(self.node_taint, other.node_taint),
             kubelet_port: self.kubelet_port.or(other.kubelet_port),
             disable_agent: self.disable_agent || other.disable_agent,
-            disable_controller_manager: self.disable_controller_manager || other.disable_controller_manager,
+            disable_controller_manager: self.disable_controller_manager
+                || other.disable_controller_manager,
             disable_scheduler: self.disable_scheduler || other.disable_scheduler,
             debug: self.debug || other.debug,
             log_format: self.log_format.or(other.log_format),

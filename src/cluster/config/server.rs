@@ -109,10 +109,15 @@ impl ServerConfig {
         };
         Ok(Self {
             data_dir: absolute(said.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into())),
-            kubeconfig: absolute(said.write_kubeconfig.unwrap_or_else(|| DEFAULT_KUBECONFIG.into())),
+            kubeconfig: absolute(
+                said.write_kubeconfig
+                    .unwrap_or_else(|| DEFAULT_KUBECONFIG.into()),
+            ),
             kubeconfig_mode: mode(said.write_kubeconfig_mode.as_deref())?,
             https_listen_port: said.https_listen_port.unwrap_or(DEFAULT_HTTPS_PORT),
-            bind_address: said.bind_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            bind_address: said
+                .bind_address
+                .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             advertise_address: said.advertise_address,
             tls_san: said.tls_san,
             token: said.token,
@@ -142,7 +147,11 @@ fn absolute(path: PathBuf) -> PathBuf {
 
 fn cidr(flag: &'static str, text: &str) -> Result<IpNet, ConfigError> {
     if text.contains(',') {
-        return Err(invalid(flag, text, "two address families are not supported"));
+        return Err(invalid(
+            flag,
+            text,
+            "two address families are not supported",
+        ));
     }
     let network: IpNet = text
         .parse()
@@ -151,7 +160,10 @@ fn cidr(flag: &'static str, text: &str) -> Result<IpNet, ConfigError> {
         return Err(invalid(
             flag,
             text,
-            &format!("its address has bits behind the prefix; {} is meant", network.trunc()),
+            &format!(
+                "its address has bits behind the prefix; {} is meant",
+                network.trunc()
+            ),
         ));
     }
     Ok(network)
@@ -159,7 +171,9 @@ fn cidr(flag: &'static str, text: &str) -> Result<IpNet, ConfigError> {
 
 fn nth_address(network: &IpNet, index: usize) -> IpAddr {
     match network.network() {
-        IpAddr::V4(first) => IpAddr::V4((u32::from(first) + u32::try_from(index).unwrap_or(0)).into()),
+        IpAddr::V4(first) => {
+            IpAddr::V4((u32::from(first) + u32::try_from(index).unwrap_or(0)).into())
+        }
         IpAddr::V6(first) => IpAddr::V6((u128::from(first) + index as u128).into()),
     }
 }
@@ -169,7 +183,13 @@ fn mode(text: Option<&str>) -> Result<u32, ConfigError> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| invalid("write-kubeconfig-mode", text, "it is no octal mode such as 600"))
+        .ok_or_else(|| {
+            invalid(
+                "write-kubeconfig-mode",
+                text,
+                "it is no octal mode such as 600",
+            )
+        })
 }
 
 fn node_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, ConfigError> {
@@ -200,11 +220,18 @@ fn domain(said: Option<String>) -> Result<String, ConfigError> {
     if domain.split('.').all(is_label) {
         return Ok(domain);
     }
-    Err(invalid("cluster-domain", domain, "it is no DNS domain in lower case"))
+    Err(invalid(
+        "cluster-domain",
+        domain,
+        "it is no DNS domain in lower case",
+    ))
 }
 
 fn node(said: &ServerFlags, host_name: &str) -> Result<NodeConfig, ConfigError> {
-    let name = said.node_name.clone().unwrap_or_else(|| host_name.to_lowercase());
+    let name = said
+        .node_name
+        .clone()
+        .unwrap_or_else(|| host_name.to_lowercase());
     let is_good = !name.is_empty()
         && name.len() <= 253
         && name.split('.').all(|label| {
@@ -215,7 +242,11 @@ fn node(said: &ServerFlags, host_name: &str) -> Result<NodeConfig, ConfigError> 
                 && !label.ends_with('-')
         });
     if !is_good {
-        return Err(invalid("node-name", name, "a node's name is a DNS name in lower case"));
+        return Err(invalid(
+            "node-name",
+            name,
+            "a node's name is a DNS name in lower case",
+        ));
     }
     Ok(NodeConfig {
         name,
@@ -272,7 +303,8 @@ mod tests {
             ..ServerFlags::default()
         };
         let file: ServerFlags =
-            serde_saphyr::from_str("https-listen-port: 1\nnode-name: a\ntls-san: x,y\n").expect("a file");
+            serde_saphyr::from_str("https-listen-port: 1\nnode-name: a\ntls-san: x,y\n")
+                .expect("a file");
         let config = ServerConfig::from_flags(flag.or(file), "HOST").expect("a config");
         assert_eq!(config.https_listen_port, 7443);
         assert_eq!(config.tls_san, ["x", "y"]);

@@ -46,7 +46,10 @@ async fn end_pods(data_dir: &DataDir) -> anyhow::Result<()> {
         data_dir: data_dir.root().to_owned(),
         instance: data_dir.instance(),
         cgroup_parent: control_groups::of_instance(&data_dir.instance())?,
-        images: Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default())),
+        images: Arc::new(LocalImageService::new(
+            Arc::new(store),
+            PullSettings::default(),
+        )),
         network: Arc::new(NoNetwork),
         clock: SystemClock::shared(),
         rng: SystemRng::shared(),
@@ -54,7 +57,9 @@ async fn end_pods(data_dir: &DataDir) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let runtime = Runtime::open(options).await.map_err(|error| match error {
-        in_use @ containers::Error::InUse(_) => anyhow::Error::from(in_use).context("stop the server first"),
+        in_use @ containers::Error::InUse(_) => {
+            anyhow::Error::from(in_use).context("stop the server first")
+        }
         other => anyhow::Error::from(other).context("open the container runtime"),
     })?;
     runtime.clean_up().await.context("end the pods")

@@ -35,7 +35,10 @@ pub(crate) fn client_as(api: &ApiServer, name: &str) -> Client {
 
 /// A client that may do everything, for what belongs to no component.
 pub(crate) fn masters_client(api: &ApiServer) -> Client {
-    Client::new(api.transport(User::named("system:apiserver", &[MASTERS_GROUP, AUTHENTICATED_GROUP])))
+    Client::new(api.transport(User::named(
+        "system:apiserver",
+        &[MASTERS_GROUP, AUTHENTICATED_GROUP],
+    )))
 }
 
 /// Serves custom kinds as their definitions come and go.
@@ -47,14 +50,26 @@ pub(crate) fn start_custom_resources(api: &ApiServer, basics: &Basics) {
         async move {
             let factory = Factory::new(client.clone(), basics.rng.clone());
             let serve = move |kinds| api.set_custom_resources(kinds);
-            extensions::follow(client, &factory, basics.clock.clone(), serve, basics.shutdown.clone()).await;
+            extensions::follow(
+                client,
+                &factory,
+                basics.clock.clone(),
+                serve,
+                basics.shutdown.clone(),
+            )
+            .await;
             Ok(())
         }
     });
 }
 
 /// Starts what the configuration asks for of controllers and scheduler; they share their caches.
-pub(crate) fn start_control(api: &ApiServer, config: &ServerConfig, credentials: &Credentials, basics: &Basics) {
+pub(crate) fn start_control(
+    api: &ApiServer,
+    config: &ServerConfig,
+    credentials: &Credentials,
+    basics: &Basics,
+) {
     let for_user = api.clone();
     let manager = Manager::new(
         move |user| client_as(&for_user, user),
@@ -82,7 +97,8 @@ pub(crate) fn start_control(api: &ApiServer, config: &ServerConfig, credentials:
             basics.clone(),
         );
         keep_running("scheduler", basics.shutdown.clone(), move || {
-            let scheduler = Scheduler::new(&client, &factory, basics.clock.clone(), basics.rng.clone());
+            let scheduler =
+                Scheduler::new(&client, &factory, basics.clock.clone(), basics.rng.clone());
             let shutdown = basics.shutdown.clone();
             async move {
                 scheduler.run(shutdown).await;

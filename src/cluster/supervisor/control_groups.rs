@@ -13,11 +13,16 @@ const DEPTH_MAX: usize = 3;
 /// The server does not move itself into a leaf: systemd before 254 could not start it again then, because no process can
 /// enter a group whose children have controllers (see src/decisions/0005).
 pub(crate) fn for_pods() -> anyhow::Result<String> {
-    Ok(Cgroups::detect()?.delegated(LEAF)?.unwrap_or_else(|| ROOT.to_owned()))
+    Ok(Cgroups::detect()?
+        .delegated(LEAF)?
+        .unwrap_or_else(|| ROOT.to_owned()))
 }
 
 /// The group that the pods of an instance were made below.
 pub(crate) fn of_instance(instance: &str) -> anyhow::Result<String> {
-    let found = Cgroups::detect()?.parents_of(instance, DEPTH_MAX).into_iter().next();
+    let found = Cgroups::detect()?
+        .parents_of(instance, DEPTH_MAX)
+        .into_iter()
+        .next();
     Ok(found.unwrap_or_else(|| ROOT.to_owned()))
 }

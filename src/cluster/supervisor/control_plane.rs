@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use auth::{
-    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates, MastersAuthorizer,
-    NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens,
+    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates,
+    MastersAuthorizer, NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens,
 };
 use bootstrap::{Credentials, DataDir};
 use config::ServerConfig;
@@ -131,7 +131,8 @@ fn authenticator(
     basics: &Basics,
 ) -> anyhow::Result<Arc<dyn Authenticator>> {
     let authorities = [credentials.client_authority.certificate_der().to_vec()];
-    let certificates = ClientCertificates::new(&authorities, basics.clock.clone()).map_err(anyhow::Error::msg)?;
+    let certificates =
+        ClientCertificates::new(&authorities, basics.clock.clone()).map_err(anyhow::Error::msg)?;
     Ok(Arc::new(AuthenticatorChain(vec![
         Arc::new(certificates),
         tokens.clone(),

@@ -28,7 +28,11 @@ impl DirectDialer {
     pub(crate) fn new(identity: &Identity, authority: &[u8]) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(authority.to_vec()))?;
-        let chain = identity.chain().into_iter().map(CertificateDer::from).collect();
+        let chain = identity
+            .chain()
+            .into_iter()
+            .map(CertificateDer::from)
+            .collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -47,15 +51,21 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
         .map_err(|_slow| DialError(format!("dial tcp {target}: i/o timeout")))?
         .map_err(|error| DialError(format!("dial tcp {target}: connect: {error}")))?;
     // Interactive streams send small pieces that must not wait for each other.
-    stream.set_nodelay(true).map_err(|error| DialError(error.to_string()))?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| DialError(error.to_string()))?;
     Ok(stream)
 }
 
 #[async_trait]
 impl KubeletDialer for DirectDialer {
-    async fn dial_kubelet(&self, address: &KubeletAddress) -> Result<Box<dyn ByteStream>, DialError> {
+    async fn dial_kubelet(
+        &self,
+        address: &KubeletAddress,
+    ) -> Result<Box<dyn ByteStream>, DialError> {
         let stream = connect(&address.host, address.port).await?;
-        let name = ServerName::try_from(address.host.clone()).map_err(|error| DialError(error.to_string()))?;
+        let name = ServerName::try_from(address.host.clone())
+            .map_err(|error| DialError(error.to_string()))?;
         let stream = env::timeout(CONNECT_TIMEOUT, self.tls.connect(name, stream))
             .await
             .map_err(|_slow| DialError("TLS handshake timeout".to_owned()))?
@@ -63,7 +73,12 @@ impl KubeletDialer for DirectDialer {
         Ok(Box::new(stream))
     }
 
-    async fn dial(&self, _node: Option<&str>, host: &str, port: u16) -> Result<Box<dyn ByteStream>, DialError> {
+    async fn dial(
+        &self,
+        _node: Option<&str>,
+        host: &str,
+        port: u16,
+    ) -> Result<Box<dyn ByteStream>, DialError> {
         Ok(Box::new(connect(host, port).await?))
     }
 }

@@ -30,7 +30,9 @@ pub(crate) fn serving_names(
             "::1".parse().expect("an address"),
         ],
     };
-    api_server.dns_names.extend(LOOPBACK_NAMES.map(str::to_owned));
+    api_server
+        .dns_names
+        .extend(LOOPBACK_NAMES.map(str::to_owned));
     api_server.addresses.extend(node_address);
     for name in &config.tls_san {
         match name.parse() {
@@ -43,11 +45,17 @@ pub(crate) fn serving_names(
     let kubelet = config.node.as_ref().map(|node| {
         let names = SubjectNames {
             dns_names: vec![node.name.clone(), "localhost".to_owned()],
-            addresses: vec![node_address.unwrap_or(advertised), IpAddr::from([127, 0, 0, 1])],
+            addresses: vec![
+                node_address.unwrap_or(advertised),
+                IpAddr::from([127, 0, 0, 1]),
+            ],
         };
         (node.name.clone(), names)
     });
-    ServingNames { api_server, kubelet }
+    ServingNames {
+        api_server,
+        kubelet,
+    }
 }
 
 /// The first address of the Services: that of `kubernetes.default`.

@@ -66,10 +66,15 @@ fn node_cidr(cluster: &IpNet) -> IpNet {
 }
 
 impl NodeNetwork {
-    pub(crate) fn open(config: &ServerConfig, node: &NodeConfig, instance: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        config: &ServerConfig,
+        node: &NodeConfig,
+        instance: &str,
+    ) -> anyhow::Result<Self> {
         let pod_cidrs = vec![node_cidr(&config.cluster_cidr)];
         let service_cidrs = vec![config.service_cidr];
-        let mtu = pod_network::uplink_mtu().context("read the size of packets that the uplink carries")?;
+        let mtu = pod_network::uplink_mtu()
+            .context("read the size of packets that the uplink carries")?;
         let link = NodeLinkConfig {
             instance: instance.to_owned(),
             pod_cidrs: pod_cidrs.clone(),
@@ -90,7 +95,10 @@ impl NodeNetwork {
                 .and_then(|addresses| addresses.first().copied())
         };
         // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
-        let address = node.address.or_else(found).or_else(|| link.addresses.first().copied());
+        let address = node
+            .address
+            .or_else(found)
+            .or_else(|| link.addresses.first().copied());
         let inner_address = link
             .addresses
             .first()
@@ -119,7 +127,8 @@ impl Node<'_> {
         let address = network.address;
         self.start_services(network.inner_address).await?;
         let images = self.open_images()?;
-        let runtime: Arc<dyn RuntimeService> = Arc::new(self.open_runtime(network, images.clone()).await?);
+        let runtime: Arc<dyn RuntimeService> =
+            Arc::new(self.open_runtime(network, images.clone()).await?);
         let kubelet = self.kubelet(address, runtime, images)?;
         self.serve_kubelet(&kubelet).await?;
         let shutdown = self.basics.shutdown.clone();
@@ -136,11 +145,18 @@ impl Node<'_> {
 
     fn open_images(&self) -> anyhow::Result<Arc<LocalImageService>> {
         let store = ImageStore::open(&self.data_dir.agent()).context("open the image store")?;
-        let images = Arc::new(LocalImageService::new(Arc::new(store), PullSettings::default()));
+        let images = Arc::new(LocalImageService::new(
+            Arc::new(store),
+            PullSettings::default(),
+        ));
         let shutdown = self.basics.shutdown.clone();
         let registries = images
             .clone()
-            .follow_registries(REGISTRIES_FILE.into(), DefaultEndpoint::Used, shutdown.clone())
+            .follow_registries(
+                REGISTRIES_FILE.into(),
+                DefaultEndpoint::Used,
+                shutdown.clone(),
+            )
             .context("read the settings of registries")?;
         env::spawn(told("registries.yaml is not followed any more", registries));
         let archives = images.clone().keep_air_gap_imported(shutdown);
@@ -148,7 +164,11 @@ impl Node<'_> {
         Ok(images)
     }
 
-    async fn open_runtime(&self, network: NodeNetwork, images: Arc<dyn ImageService>) -> anyhow::Result<Runtime> {
+    async fn open_runtime(
+        &self,
+        network: NodeNetwork,
+        images: Arc<dyn ImageService>,
+    ) -> anyhow::Result<Runtime> {
         let options = RuntimeOptions {
             data_dir: self.data_dir.root().to_owned(),
             instance: self.data_dir.instance(),
@@ -160,7 +180,9 @@ impl Node<'_> {
             log_limits: LogLimits::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        Runtime::open(options).await.context("open the container runtime")
+        Runtime::open(options)
+            .await
+            .context("open the container runtime")
     }
 
     fn kubelet_config(&self, address: IpAddr) -> kubelet::Config {
@@ -170,7 +192,9 @@ impl Node<'_> {
         config.manifests_directory = Some(self.data_dir.static_pods());
         config.node_addresses = vec![address];
         config.cluster_dns = vec![self.server.cluster_dns];
-        config.cluster_domain.clone_from(&self.server.cluster_domain);
+        config
+            .cluster_domain
+            .clone_from(&self.server.cluster_domain);
         config.listen = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
         config.node_labels = self.node.labels.iter().cloned().collect();
         config.register_taints.clone_from(&self.node.taints);
@@ -232,9 +256,15 @@ impl Node<'_> {
             .kubelet_server
             .as_ref()
             .context("there is no kubelet certificate")?;
-        let chain = identity.chain().into_iter().map(CertificateDer::from).collect();
+        let chain = identity
+            .chain()
+            .into_iter()
+            .map(CertificateDer::from)
+            .collect();
         let key = any_ecdsa_type(&identity.key.to_private_key_der())?;
-        Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
+        Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+            chain, key,
+        ))))
     }
 
     /// Services and DNS.
@@ -246,13 +276,28 @@ impl Node<'_> {
             zone: None,
             cluster_cidrs: vec![self.server.cluster_cidr],
         };
-        let (basics, instance, watching) = (self.basics.clone(), self.data_dir.instance(), factory.clone());
+        let (basics, instance, watching) = (
+            self.basics.clone(),
+            self.data_dir.instance(),
+            factory.clone(),
+        );
         keep_running("service proxy", self.basics.shutdown.clone(), move || {
-            let (basics, instance, facts, factory) =
-                (basics.clone(), instance.clone(), facts.clone(), watching.clone());
+            let (basics, instance, facts, factory) = (
+                basics.clone(),
+                instance.clone(),
+                facts.clone(),
+                watching.clone(),
+            );
             async move {
                 let proxy = ServiceProxy::open(&instance).context("open the service proxy")?;
-                service_proxy::run(proxy, facts, &factory, basics.clock.clone(), basics.shutdown.clone()).await;
+                service_proxy::run(
+                    proxy,
+                    facts,
+                    &factory,
+                    basics.clock.clone(),
+                    basics.shutdown.clone(),
+                )
+                .await;
                 Ok(())
             }
         });

@@ -24,6 +24,11 @@ impl SandboxNetwork for RoutedNetwork {
     }
 
     async fn existing(&self) -> cri::Result<Vec<String>> {
-        Ok(self.0.existing().into_iter().map(|pod| pod.pod_uid).collect())
+        Ok(self
+            .0
+            .existing()
+            .into_iter()
+            .map(|pod| pod.pod_uid)
+            .collect())
     }
 }

@@ -23,7 +23,11 @@ pub struct Server {
 
 impl Server {
     /// Starts everything that `config` asks for. What was started ends when `shutdown` says so; then call [`Server::stopped`].
-    pub async fn start(config: &ServerConfig, host_name: &str, shutdown: Shutdown) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &ServerConfig,
+        host_name: &str,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
         let basics = Basics {
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
@@ -42,11 +46,16 @@ impl Server {
             .unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let names = serving_names(config, advertised, node_address, host_name);
         let said = config.token.as_deref();
-        let credentials = Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
+        let credentials =
+            Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
         write_kubeconfig(config, &credentials)?;
         let store = open_store(&data_dir, &basics)?;
-        let control_plane = ControlPlane::start(config, store, &credentials, advertised, &basics).await?;
-        tracing::info!(port = config.https_listen_port, "the API server is listening");
+        let control_plane =
+            ControlPlane::start(config, store, &credentials, advertised, &basics).await?;
+        tracing::info!(
+            port = config.https_listen_port,
+            "the API server is listening"
+        );
         control_plane
             .api
             .bootstrap()
@@ -85,7 +94,8 @@ fn write_kubeconfig(config: &ServerConfig, credentials: &Credentials) -> anyhow:
         &credentials.administrator,
     );
     if let Some(folder) = config.kubeconfig.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("make the folder {}", folder.display()))?;
     }
     AtomicFile::with_mode(&config.kubeconfig, config.kubeconfig_mode)
         .write(text.as_bytes())

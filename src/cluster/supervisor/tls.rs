@@ -9,7 +9,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
 /// A configuration that shows `identity` and asks clients for certificates of `authorities`; clients may have none.
-pub(crate) fn server_config(identity: &Identity, authorities: &[&[u8]]) -> anyhow::Result<Arc<ServerConfig>> {
+pub(crate) fn server_config(
+    identity: &Identity,
+    authorities: &[&[u8]],
+) -> anyhow::Result<Arc<ServerConfig>> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots.add(CertificateDer::from(authority.to_vec()))?;
@@ -18,7 +21,11 @@ pub(crate) fn server_config(identity: &Identity, authorities: &[&[u8]]) -> anyho
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;
-    let chain = identity.chain().into_iter().map(CertificateDer::from).collect();
+    let chain = identity
+        .chain()
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)

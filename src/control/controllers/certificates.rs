@@ -97,8 +97,13 @@ impl Certificates {
             .nodes
             .get(&ObjectKey::cluster(name))
             .and_then(|node| node.decode::<Node>().ok());
-        let addresses = node.and_then(|node| node.status?.addresses).unwrap_or_default();
-        addresses.into_iter().map(|address| address.address).collect()
+        let addresses = node
+            .and_then(|node| node.status?.addresses)
+            .unwrap_or_default();
+        addresses
+            .into_iter()
+            .map(|address| address.address)
+            .collect()
     }
 }
 

@@ -53,7 +53,8 @@ impl Controller for ClusterRoleAggregation {
         // Any role may be part of any aggregated one; these are few.
         on.mapped(&self.roles, move |change| {
             let aggregated = |role: &apimachinery::StoredObject| {
-                role.decode::<Role>().is_ok_and(|role| role.aggregation_rule.is_some())
+                role.decode::<Role>()
+                    .is_ok_and(|role| role.aggregation_rule.is_some())
             };
             let mut keys: Vec<ObjectKey> = roles
                 .list()
@@ -83,7 +84,8 @@ impl Controller for ClusterRoleAggregation {
         let mut parts: Vec<Value> = Vec::new();
         for selector in &selectors {
             for other in self.roles.list() {
-                let is_part = other.key() != key && selector.matches_with(|label| other.index.label(label));
+                let is_part =
+                    other.key() != key && selector.matches_with(|label| other.index.label(label));
                 let rules = is_part
                     .then(|| other.decode::<Role>().ok())
                     .flatten()

@@ -28,7 +28,13 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    pub(crate) fn new(kind: &str, status: bool, reason: &str, message: impl Into<String>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        kind: &str,
+        status: bool,
+        reason: &str,
+        message: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             kind: kind.to_owned(),
             status: if status { "True" } else { "False" }.to_owned(),
@@ -59,7 +65,9 @@ pub(crate) fn set(conditions: &mut Vec<Condition>, mut wanted: Condition) {
             return;
         }
         if standing.status == wanted.status {
-            wanted.last_transition_time.clone_from(&standing.last_transition_time);
+            wanted
+                .last_transition_time
+                .clone_from(&standing.last_transition_time);
         }
     }
     remove(conditions, &wanted.kind.clone());

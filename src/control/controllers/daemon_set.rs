@@ -128,7 +128,8 @@ pub(crate) struct View {
 
 impl Spec {
     fn selector(&self) -> LabelSelector {
-        LabelSelector::from_object(Some(&self.selector)).unwrap_or_else(|_error| LabelSelector::nothing())
+        LabelSelector::from_object(Some(&self.selector))
+            .unwrap_or_else(|_error| LabelSelector::nothing())
     }
 }
 
@@ -210,7 +211,10 @@ impl Controller for DaemonSets {
             if old.and_then(DaemonNode::of) == new.and_then(DaemonNode::of) {
                 return Vec::new();
             }
-            sets.list().into_iter().map(|set| set.key().clone()).collect()
+            sets.list()
+                .into_iter()
+                .map(|set| set.key().clone())
+                .collect()
         });
     }
 
@@ -221,7 +225,10 @@ impl Controller for DaemonSets {
         let owned = self.pods.find(&CONTROLLER_UID, &owner.uid).into_iter();
         let orphans = self.pods.find(&CONTROLLER_UID, "").into_iter();
         let orphans = orphans.filter(|pod| pod.key().namespace == key.namespace);
-        let candidates: Vec<DaemonPod> = owned.chain(orphans).filter_map(|pod| DaemonPod::of(&pod)).collect();
+        let candidates: Vec<DaemonPod> = owned
+            .chain(orphans)
+            .filter_map(|pod| DaemonPod::of(&pod))
+            .collect();
         let own: Vec<DaemonPod> = candidates
             .iter()
             .filter(|pod| owner.owns(&pod.facts.index))
@@ -235,7 +242,12 @@ impl Controller for DaemonSets {
             spec: raw.spec,
             status: raw.status,
             candidates,
-            nodes: self.nodes.list().iter().filter_map(DaemonNode::of).collect(),
+            nodes: self
+                .nodes
+                .list()
+                .iter()
+                .filter_map(DaemonNode::of)
+                .collect(),
             history: History::observe(&self.revisions, &owner, past.outcomes),
             paused: past.memory.note(&own, past.monotonic),
             owner,
@@ -248,7 +260,11 @@ impl Controller for DaemonSets {
 }
 
 fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change.new.as_ref().filter(|pod| pod.index.controller().is_none()) else {
+    let Some(pod) = change
+        .new
+        .as_ref()
+        .filter(|pod| pod.index.controller().is_none())
+    else {
         return Vec::new();
     };
     let fits = |set: &StoredObject| {

@@ -192,7 +192,8 @@ impl Spec {
     }
 
     fn selector(&self) -> LabelSelector {
-        LabelSelector::from_object(Some(&self.selector)).unwrap_or_else(|_error| LabelSelector::nothing())
+        LabelSelector::from_object(Some(&self.selector))
+            .unwrap_or_else(|_error| LabelSelector::nothing())
     }
 
     fn is_rolling(&self) -> bool {
@@ -201,7 +202,9 @@ impl Spec {
 
     /// A deadline of the largest number means none.
     fn progress_deadline(&self) -> Option<u64> {
-        let seconds = self.progress_deadline_seconds.filter(|seconds| *seconds != i32::MAX)?;
+        let seconds = self
+            .progress_deadline_seconds
+            .filter(|seconds| *seconds != i32::MAX)?;
         u64::try_from(seconds).ok()
     }
 }
@@ -215,10 +218,14 @@ impl Controller for Deployments {
         on.primary(&self.deployments);
         on.owned(&self.sets, Deployment::KIND);
         let deployments = Arc::clone(&self.deployments);
-        on.mapped(&self.sets, move |change| deployments_of_orphan(&deployments, change));
+        on.mapped(&self.sets, move |change| {
+            deployments_of_orphan(&deployments, change)
+        });
         // Recreate waits until the last old pod is gone, which no replica set's status tells.
         let sets = Arc::clone(&self.sets);
-        on.mapped(&self.pods, move |change| deployment_of_gone_pod(&sets, change));
+        on.mapped(&self.pods, move |change| {
+            deployment_of_gone_pod(&sets, change)
+        });
     }
 
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, ()>) -> Option<View> {
@@ -228,7 +235,10 @@ impl Controller for Deployments {
         let orphans = self.sets.find(&CONTROLLER_UID, "").into_iter();
         let orphans = orphans.filter(|set| set.key().namespace == key.namespace);
         let owned = self.sets.find(&CONTROLLER_UID, &owner.uid).into_iter();
-        let candidates = owned.chain(orphans).filter_map(|set| self.set(&set)).collect();
+        let candidates = owned
+            .chain(orphans)
+            .filter_map(|set| self.set(&set))
+            .collect();
         let failure = past.outcomes.failed(Verb::Create, "replicasets");
         let create_error = failure.map(|failure| {
             if failure.error.is_already_exists() {
@@ -274,7 +284,11 @@ fn deployments_of_orphan(deployments: &Cache, change: &Change) -> Vec<ObjectKey>
         #[serde(default)]
         selector: Value,
     }
-    let Some(set) = change.new.as_ref().filter(|set| set.index.controller().is_none()) else {
+    let Some(set) = change
+        .new
+        .as_ref()
+        .filter(|set| set.index.controller().is_none())
+    else {
         return Vec::new();
     };
     let fits = |deployment: &StoredObject| {
@@ -298,7 +312,12 @@ fn deployment_of_gone_pod(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
         .index
         .controller()
         .filter(|owner| owner.kind == ReplicaSet::KIND)
-        .and_then(|owner| sets.get(&ObjectKey::namespaced(pod.key().namespace.clone(), owner.name.clone())))
+        .and_then(|owner| {
+            sets.get(&ObjectKey::namespaced(
+                pod.key().namespace.clone(),
+                owner.name.clone(),
+            ))
+        })
         .and_then(|set| Some(set.index.controller()?.name.clone()));
     let key = |name| ObjectKey::namespaced(pod.key().namespace.clone(), name);
     deployment.into_iter().map(key).collect()

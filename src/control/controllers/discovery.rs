@@ -96,7 +96,9 @@ async fn add_version(
     let list: Resources = match client.get_json(&path).await {
         Ok(list) => list,
         Err(error) => {
-            found.failures.push((group_version.to_owned(), error.to_string()));
+            found
+                .failures
+                .push((group_version.to_owned(), error.to_string()));
             return;
         }
     };

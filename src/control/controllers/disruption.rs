@@ -85,7 +85,8 @@ pub(crate) struct View {
 }
 
 fn selector(spec: &Spec) -> LabelSelector {
-    LabelSelector::from_object(spec.selector.as_ref()).unwrap_or_else(|_error| LabelSelector::nothing())
+    LabelSelector::from_object(spec.selector.as_ref())
+        .unwrap_or_else(|_error| LabelSelector::nothing())
 }
 
 impl Disruption {
@@ -113,7 +114,11 @@ impl Disruption {
         let mut scaled = cache
             .get(&key(&owner.name))
             .filter(|found| found.index.uid == owner.uid)?;
-        if let Some(above) = scaled.index.controller().filter(|above| above.kind == Deployment::KIND) {
+        if let Some(above) = scaled
+            .index
+            .controller()
+            .filter(|above| above.kind == Deployment::KIND)
+        {
             scaled = self
                 .deployments
                 .get(&key(&above.name))
@@ -136,7 +141,10 @@ fn budgets_of_pod(budgets: &Cache, change: &Change) -> Vec<ObjectKey> {
             .any(|pod| selector.matches_with(|key| pod.index.label(key)))
     };
     let budgets = budgets.list_namespace(&change.key().namespace).into_iter();
-    budgets.filter(covers).map(|budget| budget.key().clone()).collect()
+    budgets
+        .filter(covers)
+        .map(|budget| budget.key().clone())
+        .collect()
 }
 
 impl Controller for Disruption {
@@ -166,7 +174,10 @@ impl Controller for Disruption {
                 } else {
                     budgets.list_namespace(&change.key().namespace)
                 };
-                budgets.into_iter().map(|budget| budget.key().clone()).collect()
+                budgets
+                    .into_iter()
+                    .map(|budget| budget.key().clone())
+                    .collect()
             });
         }
     }
@@ -212,10 +223,15 @@ fn expected(view: &View) -> (i32, i32) {
     let count = i32::try_from(view.pods.len()).unwrap_or(i32::MAX);
     if let Some(max) = &view.spec.max_unavailable {
         let expected = view.scale;
-        return (expected, (expected - scaled(Some(max), expected, Rounding::Up)).max(0));
+        return (
+            expected,
+            (expected - scaled(Some(max), expected, Rounding::Up)).max(0),
+        );
     }
     match &view.spec.min_available {
-        Some(percent @ Value::String(_)) => (view.scale, scaled(Some(percent), view.scale, Rounding::Up)),
+        Some(percent @ Value::String(_)) => {
+            (view.scale, scaled(Some(percent), view.scale, Rounding::Up))
+        }
         Some(number) => (count, scaled(Some(number), count, Rounding::Up)),
         None => (count, count.min(1)),
     }
@@ -237,11 +253,17 @@ fn status(view: &View, now: Timestamp) -> (Status, Option<Duration>) {
             again_after = Some(again_after.map_or(left, |known| known.min(left)));
         }
     }
-    let is_healthy =
-        |pod: &&PodFacts| pod.is_ready && pod.deleted.is_none() && !disrupted_pods.contains_key(&pod.key().name);
-    let current_healthy = i32::try_from(view.pods.iter().filter(is_healthy).count()).unwrap_or(i32::MAX);
+    let is_healthy = |pod: &&PodFacts| {
+        pod.is_ready && pod.deleted.is_none() && !disrupted_pods.contains_key(&pod.key().name)
+    };
+    let current_healthy =
+        i32::try_from(view.pods.iter().filter(is_healthy).count()).unwrap_or(i32::MAX);
     let allowed = current_healthy - desired_healthy;
-    let disruptions_allowed = if expected_pods <= 0 || allowed <= 0 { 0 } else { allowed };
+    let disruptions_allowed = if expected_pods <= 0 || allowed <= 0 {
+        0
+    } else {
+        allowed
+    };
     let mut conditions = view.status.conditions.clone();
     let reason = if disruptions_allowed > 0 {
         "SufficientPods"
@@ -277,6 +299,7 @@ fn update(view: &View, status: &Status) -> Action {
     {
         wanted["disruptedPods"][name] = Value::Null;
     }
-    let patch = json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": wanted});
+    let patch =
+        json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": wanted});
     Action::merge_status::<PodDisruptionBudget>(view.key.clone(), patch)
 }

@@ -80,7 +80,8 @@ impl Controller for EndpointSlices {
         let services = Arc::clone(&self.services);
         on.mapped(&self.nodes, move |change| {
             let zone = |node: &Option<apimachinery::StoredObject>| {
-                node.as_ref().and_then(|node| node.index.label(ZONE).map(str::to_owned))
+                node.as_ref()
+                    .and_then(|node| node.index.label(ZONE).map(str::to_owned))
             };
             if zone(&change.old) == zone(&change.new) {
                 return Vec::new();
@@ -219,7 +220,10 @@ fn endpoint(view: &View, pod: &EndpointPod, address: &str) -> Value {
         endpoint["hostname"] = hostname.into();
     }
     let distribution = view.service.traffic_distribution.as_str();
-    let stays_in_zone = matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode");
+    let stays_in_zone = matches!(
+        distribution,
+        "PreferClose" | "PreferSameZone" | "PreferSameNode"
+    );
     if let Some(zone) = zone.filter(|_| stays_in_zone && is_ready) {
         endpoint["hints"]["forZones"] = json!([{"name": zone}]);
     }

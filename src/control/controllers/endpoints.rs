@@ -70,7 +70,8 @@ impl Controller for EndpointsOfServices {
         let standing = self.endpoints.get(key);
         let Some(stored) = self.services.get(key) else {
             // Only what this controller made goes with the service: others use Endpoints without one.
-            let ours = standing.filter(|endpoints| endpoints.index.label(MANAGED_BY) == Some(MANAGER))?;
+            let ours =
+                standing.filter(|endpoints| endpoints.index.label(MANAGED_BY) == Some(MANAGER))?;
             return Some(View::Orphaned {
                 key: key.clone(),
                 uid: ours.index.uid.clone(),
@@ -92,7 +93,9 @@ impl Controller for EndpointsOfServices {
 
     fn plan(&self, view: &View, _now: Timestamp) -> Plan {
         match view {
-            View::Orphaned { key, uid } => Plan::of(vec![Action::delete::<Endpoints>(key.clone(), uid.clone())]),
+            View::Orphaned { key, uid } => {
+                Plan::of(vec![Action::delete::<Endpoints>(key.clone(), uid.clone())])
+            }
             View::Selecting(selected) => selected.plan(),
         }
     }
@@ -107,7 +110,11 @@ impl Selected {
             labels.insert(HEADLESS.into(), String::new());
         }
         labels.insert(MANAGED_BY.into(), MANAGER.into());
-        let capacity = if is_truncated { json!("truncated") } else { Value::Null };
+        let capacity = if is_truncated {
+            json!("truncated")
+        } else {
+            Value::Null
+        };
         let Some(standing) = &self.standing else {
             let annotations = if is_truncated {
                 json!({OVER_CAPACITY: capacity})
@@ -132,7 +139,10 @@ impl Selected {
             .labels()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
-        let standing_subsets = standing.at(&["subsets"]).cloned().unwrap_or_else(|| json!([]));
+        let standing_subsets = standing
+            .at(&["subsets"])
+            .cloned()
+            .unwrap_or_else(|| json!([]));
         let is_same = standing_labels == labels
             && standing.annotation(OVER_CAPACITY).is_some() == is_truncated
             && significant(&standing_subsets) == significant(&Value::Array(subsets.clone()));
@@ -193,14 +203,21 @@ impl Selected {
         }
         let subset = |(ready, not_ready, ports): (Vec<Value>, Vec<Value>, Vec<Value>)| {
             let mut subset = json!({});
-            for (field, list) in [("addresses", ready), ("notReadyAddresses", not_ready), ("ports", ports)] {
+            for (field, list) in [
+                ("addresses", ready),
+                ("notReadyAddresses", not_ready),
+                ("ports", ports),
+            ] {
                 if !list.is_empty() {
                     subset[field] = list.into();
                 }
             }
             subset
         };
-        (subsets.into_iter().map(subset).collect(), count > ADDRESSES_MAX)
+        (
+            subsets.into_iter().map(subset).collect(),
+            count > ADDRESSES_MAX,
+        )
     }
 
     fn address(&self, pod: &EndpointPod, address: &str) -> Value {

@@ -58,7 +58,11 @@ pub(crate) fn start(manager: &Manager) {
     let client = manager.client_as(NAME);
     let graph = Arc::new(Graph::new(Arc::clone(&queue)));
     let collector = Arc::new(Collector {
-        monitors: Monitors::new(client.clone(), manager.factory().clone(), Arc::clone(&graph)),
+        monitors: Monitors::new(
+            client.clone(),
+            manager.factory().clone(),
+            Arc::clone(&graph),
+        ),
         client,
         graph,
         queue,
@@ -113,7 +117,9 @@ impl Collector {
                 let mut failures = self.failures.lock();
                 let count = failures.entry(uid.to_owned()).or_insert(0);
                 *count += 1;
-                let delay = RETRY_FIRST.saturating_mul(1 << (*count - 1).min(12)).min(RETRY_MAX);
+                let delay = RETRY_FIRST
+                    .saturating_mul(1 << (*count - 1).min(12))
+                    .min(RETRY_MAX);
                 self.queue.add_after(uid.to_owned(), delay);
             }
         }
@@ -136,7 +142,9 @@ impl Collector {
             if blocking.is_empty() {
                 return self.remove_finalizer(node, FOREGROUND).await.map(|()| None);
             }
-            let waiting = blocking.iter().filter(|dependent| !dependent.is_deleting_dependents());
+            let waiting = blocking
+                .iter()
+                .filter(|dependent| !dependent.is_deleting_dependents());
             waiting.for_each(|dependent| self.queue.add(dependent.index.uid.clone()));
             return Ok(None);
         }
@@ -170,9 +178,16 @@ impl Collector {
     }
 
     /// What has become of an owner, asked live; `None` if the reference can mean nothing.
-    async fn owner_state(&self, node: &Node, owner: &OwnerReference) -> Result<Option<OwnerState>, ClientError> {
+    async fn owner_state(
+        &self,
+        node: &Node,
+        owner: &OwnerReference,
+    ) -> Result<Option<OwnerState>, ClientError> {
         let Some(kind) = self.monitors.resource_of(owner) else {
-            let why = format!("no resource serves kind {} of {}", owner.kind, owner.api_version);
+            let why = format!(
+                "no resource serves kind {} of {}",
+                owner.kind, owner.api_version
+            );
             return Err(ApiError::service_unavailable(why).into());
         };
         let item_namespace = &node.index.key.namespace;
@@ -224,7 +239,12 @@ impl Collector {
         OwnerState::Absent
     }
 
-    async fn carry_out(&self, node: &Node, live: &Object, decision: Decision) -> Result<(), ClientError> {
+    async fn carry_out(
+        &self,
+        node: &Node,
+        live: &Object,
+        decision: Decision,
+    ) -> Result<(), ClientError> {
         let version = live.resource_version();
         match decision {
             Decision::Keep => Ok(()),
@@ -240,13 +260,22 @@ impl Collector {
                     propagation: Some(Propagation::Foreground),
                     ..DeleteOptions::only(node.index.uid.clone())
                 };
-                ignore_gone(self.api(node).delete(&node.index.key.name, &unversioned).await)
+                ignore_gone(
+                    self.api(node)
+                        .delete(&node.index.key.name, &unversioned)
+                        .await,
+                )
             }
         }
     }
 
     /// Only this version of it: a new owner reference must not be overlooked.
-    async fn delete(&self, node: &Node, live: &Object, propagation: Propagation) -> Result<(), ClientError> {
+    async fn delete(
+        &self,
+        node: &Node,
+        live: &Object,
+        propagation: Propagation,
+    ) -> Result<(), ClientError> {
         let options = DeleteOptions {
             propagation: Some(propagation),
             resource_version: Some(live.resource_version().to_owned()),
@@ -293,7 +322,11 @@ impl Collector {
             Err(error) if error.is_not_found() => return Ok(()),
             other => other?,
         };
-        let kept: Vec<&str> = live.finalizers().into_iter().filter(|one| *one != finalizer).collect();
+        let kept: Vec<&str> = live
+            .finalizers()
+            .into_iter()
+            .filter(|one| *one != finalizer)
+            .collect();
         if live.uid() != node.index.uid || kept.len() == live.finalizers().len() {
             return Ok(());
         }

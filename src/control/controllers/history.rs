@@ -53,7 +53,11 @@ impl Revision {
 
     /// The pod template of this revision.
     pub(crate) fn template(&self) -> Value {
-        let mut template = self.data.pointer("/spec/template").cloned().unwrap_or_default();
+        let mut template = self
+            .data
+            .pointer("/spec/template")
+            .cloned()
+            .unwrap_or_default();
         if let Some(fields) = template.as_object_mut() {
             fields.remove("$patch");
         }
@@ -90,15 +94,24 @@ impl History {
         let owned = revisions.find(&CONTROLLER_UID, &owner.uid).into_iter();
         let orphans = revisions.find(&CONTROLLER_UID, "").into_iter();
         let orphans = orphans.filter(|revision| revision.key().namespace == owner.key.namespace);
-        let taken = |failure: &Failure| failure.error.is_already_exists().then(|| failure.key.clone());
+        let taken = |failure: &Failure| {
+            failure
+                .error
+                .is_already_exists()
+                .then(|| failure.key.clone())
+        };
         let reads = &outcomes.reads;
-        let namesake = reads.iter().find(|(of, ..)| *of == resource_of::<ControllerRevision>());
+        let namesake = reads
+            .iter()
+            .find(|(of, ..)| *of == resource_of::<ControllerRevision>());
         Self {
             candidates: owned
                 .chain(orphans)
                 .filter_map(|revision| Revision::of(&revision))
                 .collect(),
-            name_taken: outcomes.failed(Verb::Create, "controllerrevisions").and_then(taken),
+            name_taken: outcomes
+                .failed(Verb::Create, "controllerrevisions")
+                .and_then(taken),
             namesake: namesake.map(|(_, _, answer)| answer.clone()),
         }
     }
@@ -114,9 +127,15 @@ impl History {
     ) -> Current {
         let resource = resource_of::<ControllerRevision>();
         let candidates = self.candidates.clone();
-        let claimed = claim(owner, selector, &resource, "", adoption, candidates, |revision| {
-            &revision.index
-        });
+        let claimed = claim(
+            owner,
+            selector,
+            &resource,
+            "",
+            adoption,
+            candidates,
+            |revision| &revision.index,
+        );
         let (mut all, mut actions) = match claimed {
             Claim::AskFirst(ask) => return Current::First(vec![ask]),
             Claim::Settled { owned, actions } => (owned, actions),
@@ -124,7 +143,11 @@ impl History {
         all.sort_by(|one, other| (one.number, one.name()).cmp(&(other.number, other.name())));
         let data = data_of(template);
         let is_equal = |revision: &&Revision| significant(&revision.data) == significant(&data);
-        let latest = all.iter().map(|revision| revision.number).max().unwrap_or(0);
+        let latest = all
+            .iter()
+            .map(|revision| revision.number)
+            .max()
+            .unwrap_or(0);
         let Some(current) = all.iter().rev().find(is_equal).cloned() else {
             return self.make(owner, template, data, collisions, latest + 1);
         };
@@ -133,17 +156,34 @@ impl History {
             let patch = json!({
                 "metadata": {"resourceVersion": current.version.to_string()}, "revision": latest + 1,
             });
-            actions.push(Action::merge::<ControllerRevision>(current.index.key.clone(), patch));
+            actions.push(Action::merge::<ControllerRevision>(
+                current.index.key.clone(),
+                patch,
+            ));
         }
-        Current::Known { all, current, actions }
+        Current::Known {
+            all,
+            current,
+            actions,
+        }
     }
 
-    fn make(&self, owner: &Owner, template: &Value, data: Value, collisions: i32, number: i64) -> Current {
+    fn make(
+        &self,
+        owner: &Owner,
+        template: &Value,
+        data: Value,
+        collisions: i32,
+        number: i64,
+    ) -> Current {
         if let Some(key) = &self.name_taken {
             return Current::First(vec![Action::read::<ControllerRevision>(key.clone())]);
         }
         if let Some(Some(namesake)) = &self.namesake {
-            let is_ours = namesake.owner_references().iter().any(|one| one.uid == owner.uid);
+            let is_ours = namesake
+                .owner_references()
+                .iter()
+                .any(|one| one.uid == owner.uid);
             let same = namesake.at(&["data"]).map(significant) == Some(significant(&data));
             // If it is the one to be made, the cache will bring it.
             return if is_ours && same {

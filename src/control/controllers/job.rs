@@ -86,7 +86,8 @@ impl Spec {
     }
 
     fn selector(&self) -> LabelSelector {
-        LabelSelector::from_object(Some(&self.selector)).unwrap_or_else(|_error| LabelSelector::nothing())
+        LabelSelector::from_object(Some(&self.selector))
+            .unwrap_or_else(|_error| LabelSelector::nothing())
     }
 }
 
@@ -98,7 +99,9 @@ impl Failures {
     fn note(&mut self, pods: &[JobPod], spec: &Spec) {
         let tracked = || pods.iter().filter(|pod| pod.has_finalizer);
         for pod in tracked().filter(|pod| pod.is_failed(spec)) {
-            self.0.entry(pod.uid().to_owned()).or_insert(pod.finished_at);
+            self.0
+                .entry(pod.uid().to_owned())
+                .or_insert(pod.finished_at);
         }
         let success = tracked()
             .filter(|pod| pod.has_succeeded())
@@ -160,11 +163,13 @@ impl Jobs {
     fn left_behind(&self, key: &ObjectKey, living_uid: &str) -> Vec<JobPod> {
         let pods = self.pods.list_namespace(&key.namespace).into_iter();
         let left = pods.filter(|pod| {
-            pod.index.finalizers.iter().any(|finalizer| **finalizer == *FINALIZER)
-                && pod
-                    .index
-                    .controller()
-                    .is_some_and(|owner| owner.kind == Job::KIND && owner.name == key.name && owner.uid != living_uid)
+            pod.index
+                .finalizers
+                .iter()
+                .any(|finalizer| **finalizer == *FINALIZER)
+                && pod.index.controller().is_some_and(|owner| {
+                    owner.kind == Job::KIND && owner.name == key.name && owner.uid != living_uid
+                })
         });
         left.filter_map(|pod| JobPod::of(&pod)).collect()
     }
@@ -191,12 +196,20 @@ impl Controller for Jobs {
         let owner = Owner::of::<Job>(&stored.index);
         let owned = self.pods.find(&CONTROLLER_UID, &owner.uid).into_iter();
         if raw.status.is_finished() || !matches!(raw.spec.managed_by.as_str(), "" | MANAGER) {
-            let pods = owned.filter_map(|pod| JobPod::of(&pod)).filter(|pod| pod.has_finalizer);
-            return raw.status.is_finished().then(|| View::Released(pods.collect()));
+            let pods = owned
+                .filter_map(|pod| JobPod::of(&pod))
+                .filter(|pod| pod.has_finalizer);
+            return raw
+                .status
+                .is_finished()
+                .then(|| View::Released(pods.collect()));
         }
         let orphans = self.pods.find(&CONTROLLER_UID, "").into_iter();
         let orphans = orphans.filter(|pod| pod.key().namespace == key.namespace);
-        let candidates: Vec<JobPod> = owned.chain(orphans).filter_map(|pod| JobPod::of(&pod)).collect();
+        let candidates: Vec<JobPod> = owned
+            .chain(orphans)
+            .filter_map(|pod| JobPod::of(&pod))
+            .collect();
         let own: Vec<JobPod> = candidates
             .iter()
             .filter(|pod| owner.owns(&pod.facts.index))
@@ -223,7 +236,11 @@ impl Controller for Jobs {
 }
 
 fn jobs_of_orphan(jobs: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change.new.as_ref().filter(|pod| pod.index.controller().is_none()) else {
+    let Some(pod) = change
+        .new
+        .as_ref()
+        .filter(|pod| pod.index.controller().is_none())
+    else {
         return Vec::new();
     };
     let fits = |job: &StoredObject| {

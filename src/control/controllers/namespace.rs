@@ -42,7 +42,10 @@ pub(crate) fn start(manager: &Manager) {
     let queue = Arc::new(Queue::default());
     let woken = Arc::downgrade(&queue);
     namespaces.observe(move |change| {
-        let leaving = change.new.as_ref().filter(|namespace| namespace.index.is_being_deleted);
+        let leaving = change
+            .new
+            .as_ref()
+            .filter(|namespace| namespace.index.is_being_deleted);
         if let (Some(namespace), Some(queue)) = (leaving, woken.upgrade()) {
             queue.add(namespace.key().name.clone());
         }
@@ -103,7 +106,9 @@ impl Namespaces {
                 for remaining in remaining {
                     let cache = controller.factory.all_of(remaining.resource);
                     cache.wait_for_sync().await;
-                    cache.wait_until(|cache| cache.list_namespace(&name).is_empty()).await;
+                    cache
+                        .wait_until(|cache| cache.list_namespace(&name).is_empty())
+                        .await;
                 }
             };
             // Time out or not, the next turn finds out what is left.
@@ -170,7 +175,10 @@ impl Namespaces {
             .cloned()
             .collect();
         namespace.set_at(&["spec", "finalizers"], Value::Array(kept));
-        match api.update_as::<_, Object>(name, "finalize", &namespace).await {
+        match api
+            .update_as::<_, Object>(name, "finalize", &namespace)
+            .await
+        {
             Err(error) if error.is_not_found() => Ok(()),
             other => other.map(|_| ()),
         }
@@ -184,6 +192,8 @@ fn decode(namespace: &StoredObject) -> Result<Object, ClientError> {
 }
 
 fn has_finalizer(namespace: &Object) -> bool {
-    let finalizers = namespace.at(&["spec", "finalizers"]).and_then(Value::as_array);
+    let finalizers = namespace
+        .at(&["spec", "finalizers"])
+        .and_then(Value::as_array);
     finalizers.is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == FINALIZER))
 }

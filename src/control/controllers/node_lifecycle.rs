@@ -13,8 +13,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint};
 use kube_client::{Patch, resource_of};
 use semantics::taints::{
-    DISK_PRESSURE, MEMORY_PRESSURE, NETWORK_UNAVAILABLE, NO_EXECUTE, NO_SCHEDULE, NOT_READY, PID_PRESSURE, UNREACHABLE,
-    UNSCHEDULABLE,
+    DISK_PRESSURE, MEMORY_PRESSURE, NETWORK_UNAVAILABLE, NO_EXECUTE, NO_SCHEDULE, NOT_READY,
+    PID_PRESSURE, UNREACHABLE, UNSCHEDULABLE,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -81,12 +81,18 @@ impl NodeLifecycle {
 
     /// What changes with every sign of life: the lease, or the time in the node's own status.
     fn sign_of_life(&self, name: &str, ready: Option<&Condition>) -> String {
-        let lease = self.leases.get(&ObjectKey::namespaced(LEASES_NAMESPACE, name));
+        let lease = self
+            .leases
+            .get(&ObjectKey::namespaced(LEASES_NAMESPACE, name));
         let renewed = lease
             .and_then(|lease| lease.decode::<Renewal>().ok())
             .map(|lease| lease.spec.renew_time);
         let heartbeat = ready.and_then(|ready| ready.last_heartbeat_time.clone());
-        format!("{}/{}", renewed.unwrap_or_default(), heartbeat.unwrap_or_default())
+        format!(
+            "{}/{}",
+            renewed.unwrap_or_default(),
+            heartbeat.unwrap_or_default()
+        )
     }
 }
 
@@ -112,10 +118,16 @@ impl Controller for NodeLifecycle {
         // Whether all nodes are lost changes what becomes of each.
         let nodes = Arc::clone(&self.nodes);
         on.mapped(&self.nodes, move |change| {
-            if change.old.as_ref().is_some_and(is_ready) == change.new.as_ref().is_some_and(is_ready) {
+            if change.old.as_ref().is_some_and(is_ready)
+                == change.new.as_ref().is_some_and(is_ready)
+            {
                 return Vec::new();
             }
-            nodes.list().into_iter().map(|node| node.key().clone()).collect()
+            nodes
+                .list()
+                .into_iter()
+                .map(|node| node.key().clone())
+                .collect()
         });
         on.read(&self.pods);
     }
@@ -154,7 +166,11 @@ impl Controller for NodeLifecycle {
     }
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
-        let grace = if view.has_spoken { GRACE } else { STARTUP_GRACE };
+        let grace = if view.has_spoken {
+            GRACE
+        } else {
+            STARTUP_GRACE
+        };
         if view.silent_for >= grace && !view.is_known_lost() {
             return Plan::of(view.mark_unknown(now));
         }
@@ -164,7 +180,10 @@ impl Controller for NodeLifecycle {
         }
         plan.actions.extend(view.taint(now));
         plan.actions.push(Action::Together(
-            view.ready_pods.iter().map(|pod| mark_not_ready(pod, now)).collect(),
+            view.ready_pods
+                .iter()
+                .map(|pod| mark_not_ready(pod, now))
+                .collect(),
         ));
         plan
     }
@@ -172,9 +191,10 @@ impl Controller for NodeLifecycle {
 
 impl View {
     fn is_known_lost(&self) -> bool {
-        WATCHED
-            .iter()
-            .all(|kind| conditions::find(&self.node.status.conditions, kind).is_some_and(|one| one.status == "Unknown"))
+        WATCHED.iter().all(|kind| {
+            conditions::find(&self.node.status.conditions, kind)
+                .is_some_and(|one| one.status == "Unknown")
+        })
     }
 
     fn mark_unknown(&self, now: Timestamp) -> Vec<Action> {
@@ -185,7 +205,10 @@ impl View {
                 ..Condition::new(kind, true, reason, message, now)
             };
             match wanted.iter_mut().find(|one| one.kind == kind) {
-                None => wanted.push(unknown("NodeStatusNeverUpdated", "Kubelet never posted node status.")),
+                None => wanted.push(unknown(
+                    "NodeStatusNeverUpdated",
+                    "Kubelet never posted node status.",
+                )),
                 Some(standing) if standing.status != "Unknown" => {
                     let heartbeat = standing.last_heartbeat_time.clone();
                     *standing = Condition {
@@ -229,7 +252,11 @@ impl View {
         let standing = &self.node.spec.taints;
         let is_ours = |taint: &Taint| OURS.contains(&(taint.key.as_str(), taint.effect.as_str()));
         let wanted = self.wanted_taints();
-        let has = |key: &str, effect: &str| standing.iter().any(|taint| taint.key == key && taint.effect == effect);
+        let has = |key: &str, effect: &str| {
+            standing
+                .iter()
+                .any(|taint| taint.key == key && taint.effect == effect)
+        };
         let is_same = wanted.iter().all(|(key, effect)| has(key, effect))
             && standing.iter().filter(|taint| is_ours(taint)).all(|taint| {
                 wanted
@@ -249,7 +276,8 @@ impl View {
             .map(|taint| serde_json::to_value(taint).unwrap_or_default())
             .collect();
         for (key, effect) in wanted.into_iter().filter(|(key, effect)| !has(key, effect)) {
-            taints.push(json!({"key": key, "effect": effect, "timeAdded": now.to_seconds_string()}));
+            taints
+                .push(json!({"key": key, "effect": effect, "timeAdded": now.to_seconds_string()}));
         }
         let patch = json!({"metadata": {"resourceVersion": self.revision.to_string()}, "spec": {"taints": taints}});
         Some(Action::merge::<Node>(self.key.clone(), patch))
@@ -257,7 +285,8 @@ impl View {
 
     fn wanted_taints(&self) -> Vec<(&'static str, &'static str)> {
         let status = |kind: &str| {
-            conditions::find(&self.node.status.conditions, kind).map(|condition| condition.status.as_str())
+            conditions::find(&self.node.status.conditions, kind)
+                .map(|condition| condition.status.as_str())
         };
         let mut wanted = Vec::new();
         let lost = match status("Ready") {
@@ -280,7 +309,12 @@ impl View {
         ] {
             wanted.extend((status(kind) == Some("True")).then_some((key, NO_SCHEDULE)));
         }
-        wanted.extend(self.node.spec.unschedulable.then_some((UNSCHEDULABLE, NO_SCHEDULE)));
+        wanted.extend(
+            self.node
+                .spec
+                .unschedulable
+                .then_some((UNSCHEDULABLE, NO_SCHEDULE)),
+        );
         wanted
     }
 }

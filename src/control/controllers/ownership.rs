@@ -30,7 +30,9 @@ impl Owner {
     }
 
     pub(crate) fn owns(&self, index: &ObjectIndex) -> bool {
-        index.controller().is_some_and(|owner| owner.uid == self.uid)
+        index
+            .controller()
+            .is_some_and(|owner| owner.uid == self.uid)
     }
 
     /// The reference a dependent carries: it is controlled, and keeps a foreground deletion of the owner waiting.
@@ -65,7 +67,9 @@ impl Adoption {
     pub(crate) fn of(owner: &Owner, outcomes: &Outcomes) -> Self {
         match outcomes.read(&owner.resource, &owner.key) {
             None => Self::NotAsked,
-            Some(Some(live)) if live.uid() == owner.uid && !live.is_being_deleted() => Self::Allowed,
+            Some(Some(live)) if live.uid() == owner.uid && !live.is_being_deleted() => {
+                Self::Allowed
+            }
             Some(_) => Self::Refused,
         }
     }
@@ -127,7 +131,12 @@ fn ask(owner: &Owner) -> Action {
     }
 }
 
-fn adopt(owner: &Owner, resource: &GroupVersionResource, index: &ObjectIndex, finalizer: &str) -> Action {
+fn adopt(
+    owner: &Owner,
+    resource: &GroupVersionResource,
+    index: &ObjectIndex,
+    finalizer: &str,
+) -> Action {
     let mut metadata = json!({"uid": index.uid, "ownerReferences": [owner.reference()]});
     if !finalizer.is_empty() {
         metadata["finalizers"] = json!([finalizer]);
@@ -135,8 +144,14 @@ fn adopt(owner: &Owner, resource: &GroupVersionResource, index: &ObjectIndex, fi
     patch(resource, index, metadata)
 }
 
-fn release(owner: &Owner, resource: &GroupVersionResource, index: &ObjectIndex, finalizer: &str) -> Action {
-    let mut metadata = json!({"uid": index.uid, "ownerReferences": [{"$patch": "delete", "uid": owner.uid}]});
+fn release(
+    owner: &Owner,
+    resource: &GroupVersionResource,
+    index: &ObjectIndex,
+    finalizer: &str,
+) -> Action {
+    let mut metadata =
+        json!({"uid": index.uid, "ownerReferences": [{"$patch": "delete", "uid": owner.uid}]});
     if !finalizer.is_empty() {
         metadata["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
     }

@@ -91,7 +91,11 @@ fn is_out_of_service(node: &StoredObject) -> bool {
     let Ok(node) = node.decode::<NodeTaints>() else {
         return false;
     };
-    let is_tainted = node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
+    let is_tainted = node
+        .spec
+        .taints
+        .iter()
+        .any(|taint| taint.key == OUT_OF_SERVICE);
     let is_ready = node
         .status
         .conditions
@@ -117,10 +121,13 @@ impl Controller for PodGarbage {
                 return Vec::new();
             };
             let is_moved = change.old.is_none()
-                || (NODE_NAME.values)(pod) != change.old.as_ref().map_or(Vec::new(), NODE_NAME.values);
+                || (NODE_NAME.values)(pod)
+                    != change.old.as_ref().map_or(Vec::new(), NODE_NAME.values);
             let is_leaving = pod.index.is_being_deleted;
             let own = (is_moved || is_leaving).then(|| pod.key().clone());
-            own.into_iter().chain(change.old.is_none().then(surplus_key)).collect()
+            own.into_iter()
+                .chain(change.old.is_none().then(surplus_key))
+                .collect()
         });
         let pods = Arc::clone(&self.pods);
         on.mapped(&self.nodes, move |change| {
@@ -159,7 +166,9 @@ impl Controller for PodGarbage {
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         match view {
-            View::Surplus(pods) => Plan::of(vec![Action::Together(pods.iter().map(force_delete).collect())]),
+            View::Surplus(pods) => Plan::of(vec![Action::Together(
+                pods.iter().map(force_delete).collect(),
+            )]),
             View::Pod(view) => view.plan(now),
         }
     }
@@ -170,14 +179,19 @@ impl PodView {
         let is_leaving = self.pod.deleted.is_some();
         match self.node {
             NodeState::None if is_leaving => Plan::of(vec![force_delete(&self.pod)]),
-            NodeState::OutOfService if is_leaving => self.fail_and_delete("out-of-service taint", now),
+            NodeState::OutOfService if is_leaving => {
+                self.fail_and_delete("out-of-service taint", now)
+            }
             NodeState::None | NodeState::Present | NodeState::OutOfService => Plan::nothing(),
             NodeState::Gone => self.fail_and_delete("node no longer exists", now),
             NodeState::Missing => {
                 let missing = self
                     .monotonic
                     .saturating_sub(self.missing_since.unwrap_or(self.monotonic));
-                if let Some(left) = QUARANTINE.checked_sub(missing).filter(|left| !left.is_zero()) {
+                if let Some(left) = QUARANTINE
+                    .checked_sub(missing)
+                    .filter(|left| !left.is_zero())
+                {
                     Plan {
                         again_after: Some(left),
                         ..Plan::nothing()
@@ -229,6 +243,9 @@ mod tests {
     #[test]
     fn disruption_is_a_strategic_patch_of_one_condition() {
         let patch = disruption("DeletionByPodGC", "PodGC: x", Timestamp::UNIX_EPOCH);
-        assert_eq!(patch["status"]["conditions"][0]["type"], json!("DisruptionTarget"));
+        assert_eq!(
+            patch["status"]["conditions"][0]["type"],
+            json!("DisruptionTarget")
+        );
     }
 }

@@ -69,5 +69,9 @@ pub(crate) fn create_pod(pod: Object, owner: &Owner) -> Action {
 }
 
 pub(crate) fn delete_pod(pod: &PodFacts, owner: &Owner) -> Action {
-    Action::delete_announced::<Pod>(pod.key().clone(), pod.index.uid.clone(), announce_delete(owner))
+    Action::delete_announced::<Pod>(
+        pod.key().clone(),
+        pod.index.uid.clone(),
+        announce_delete(owner),
+    )
 }

@@ -51,11 +51,16 @@ impl PodFacts {
             .collect();
         let statuses = |list: &Option<Vec<RawStatus<'_>>>, counts: &dyn Fn(&str) -> bool| {
             let counted = list.iter().flatten().filter(|status| counts(&status.name));
-            counted.map(|status| status.restart_count).max().unwrap_or(0)
+            counted
+                .map(|status| status.restart_count)
+                .max()
+                .unwrap_or(0)
         };
         let restarts = (
             statuses(&raw.status.container_statuses, &|_| true),
-            statuses(&raw.status.init_container_statuses, &|name| sidecars.contains(&name)),
+            statuses(&raw.status.init_container_statuses, &|name| {
+                sidecars.contains(&name)
+            }),
         );
         let ready = raw
             .status
@@ -107,7 +112,9 @@ impl PodFacts {
 
     /// How long a ready pod still has to wait until it counts as available.
     pub(crate) fn available_in(&self, min_ready_seconds: i32, now: Timestamp) -> Option<Duration> {
-        let seconds = u64::try_from(min_ready_seconds).ok().filter(|seconds| *seconds > 0)?;
+        let seconds = u64::try_from(min_ready_seconds)
+            .ok()
+            .filter(|seconds| *seconds > 0)?;
         let since = self.ready_changed.filter(|_| self.is_ready)?;
         let wanted = since.saturating_add(Duration::from_secs(seconds));
         Some(wanted.saturating_since(now)).filter(|left| !left.is_zero())

@@ -38,7 +38,11 @@ impl Replicas {
     fn new(flavour: Flavour, sets: Arc<Cache>, pods: Arc<Cache>) -> Self {
         pods.add_index(CONTROLLER_UID);
         sets.add_index(CONTROLLER_UID);
-        Self { flavour, sets, pods }
+        Self {
+            flavour,
+            sets,
+            pods,
+        }
     }
 }
 
@@ -171,13 +175,16 @@ impl Replicas {
 
 /// The sets whose selector fits a pod that nobody controls.
 fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change.new.as_ref().filter(|pod| pod.index.controller().is_none()) else {
+    let Some(pod) = change
+        .new
+        .as_ref()
+        .filter(|pod| pod.index.controller().is_none())
+    else {
         return Vec::new();
     };
-    let is_seen = change
-        .old
-        .as_ref()
-        .is_some_and(|old| old.index.controller().is_none() && old.index.labels == pod.index.labels);
+    let is_seen = change.old.as_ref().is_some_and(|old| {
+        old.index.controller().is_none() && old.index.labels == pod.index.labels
+    });
     if is_seen {
         return Vec::new();
     }
@@ -194,7 +201,8 @@ impl Set {
     fn selector(&self) -> LabelSelector {
         let selector = &self.spec.selector;
         if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
-            return LabelSelector::from_object(Some(selector)).unwrap_or_else(|_| LabelSelector::nothing());
+            return LabelSelector::from_object(Some(selector))
+                .unwrap_or_else(|_| LabelSelector::nothing());
         }
         let labels = selector.as_object().into_iter().flatten();
         let labels: Vec<(&str, &str)> = labels

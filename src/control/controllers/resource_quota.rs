@@ -10,7 +10,9 @@ use apimachinery::{GroupVersionResource, ObjectKey, Quantity, StoredObject};
 use controller::{Action, Controller, Past, Plan, Wakes};
 use env::Timestamp;
 use informer::{Cache, Change, Factory};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaSpec, Service};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaSpec, Service,
+};
 use semantics::quota::{claim_usage, count_name, counts_pod, is_scoped, pod_usage, service_usage};
 use semantics::resources::{Amounts, add, amounts};
 use serde::Deserialize;
@@ -49,12 +51,21 @@ const COUNTED: &[(&str, &str, &[&str])] = &[
     ("batch", "v1", &["cronjobs", "jobs"]),
     ("networking.k8s.io", "v1", &["ingresses", "networkpolicies"]),
     ("policy", "v1", &["poddisruptionbudgets"]),
-    ("rbac.authorization.k8s.io", "v1", &["rolebindings", "roles"]),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        &["rolebindings", "roles"],
+    ),
     ("coordination.k8s.io", "v1", &["leases"]),
     ("discovery.k8s.io", "v1", &["endpointslices"]),
 ];
 /// Core resources that are also counted under their bare name.
-const BARE: [&str; 4] = ["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
+const BARE: [&str; 4] = [
+    "configmaps",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+];
 
 /// How long a quota that may just have been charged waits for the caches to see what for.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -130,7 +141,12 @@ impl ResourceQuotas {
             }
         }
         hard.keys()
-            .map(|name| (name.clone(), used.get(name).copied().unwrap_or(Quantity::ZERO)))
+            .map(|name| {
+                (
+                    name.clone(),
+                    used.get(name).copied().unwrap_or(Quantity::ZERO),
+                )
+            })
             .collect()
     }
 }
@@ -149,19 +165,31 @@ fn concerns(name: &str, group: &str, resource: &str) -> bool {
             name.contains("storageclass.storage.k8s.io/")
                 || matches!(name, "persistentvolumeclaims" | "requests.storage")
         }
-        "pods" => !name.starts_with("services") && !BARE.contains(&name) && name != "persistentvolumeclaims",
+        "pods" => {
+            !name.starts_with("services")
+                && !BARE.contains(&name)
+                && name != "persistentvolumeclaims"
+        }
         other => name == other,
     }
 }
 
-fn usage(object: &StoredObject, resource: &GroupVersionResource, quota: &ResourceQuotaSpec, now: Timestamp) -> Amounts {
+fn usage(
+    object: &StoredObject,
+    resource: &GroupVersionResource,
+    quota: &ResourceQuotaSpec,
+    now: Timestamp,
+) -> Amounts {
     let one = Quantity::from_units(1);
     match (&*resource.group, &*resource.resource) {
         ("", "pods") => {
             let Ok(pod) = object.decode::<Pod>() else {
                 return Amounts::new();
             };
-            let is_counted = pod.spec.as_ref().is_some_and(|spec| counts_pod(quota, spec));
+            let is_counted = pod
+                .spec
+                .as_ref()
+                .is_some_and(|spec| counts_pod(quota, spec));
             if is_counted {
                 pod_usage(&pod, now)
             } else {
@@ -191,7 +219,8 @@ fn quotas_of(quotas: &Cache, resource: &GroupVersionResource, change: &Change) -
     let is_usage_same = match (&change.old, &change.new) {
         (Some(old), Some(new)) => {
             let everything = ResourceQuotaSpec::default();
-            let of = |object: &StoredObject| usage(object, resource, &everything, Timestamp::UNIX_EPOCH);
+            let of =
+                |object: &StoredObject| usage(object, resource, &everything, Timestamp::UNIX_EPOCH);
             old.index.uid == new.index.uid && of(old) == of(new)
         }
         _ => false,
@@ -237,7 +266,9 @@ impl Controller for ResourceQuotas {
         Some(View {
             key: key.clone(),
             revision: stored.revision,
-            hard: hard.map(|(name, amount)| (name.clone(), amount.0.clone())).collect(),
+            hard: hard
+                .map(|(name, amount)| (name.clone(), amount.0.clone()))
+                .collect(),
             standing: raw.status,
             used: self.used(&key.namespace, &quota, past.now),
             is_settled,
@@ -256,7 +287,9 @@ impl Controller for ResourceQuotas {
             .iter()
             .map(|(name, amount)| (name.clone(), Some(*amount)))
             .collect();
-        if parsed(&view.standing.used) == wanted && parsed(&view.standing.hard) == parsed(&view.hard) {
+        if parsed(&view.standing.used) == wanted
+            && parsed(&view.standing.hard) == parsed(&view.hard)
+        {
             return Plan::nothing();
         }
         if !view.is_settled {
@@ -265,13 +298,23 @@ impl Controller for ResourceQuotas {
                 ..Plan::nothing()
             };
         }
-        let mut hard: BTreeMap<&String, Value> = view.standing.hard.keys().map(|name| (name, Value::Null)).collect();
+        let mut hard: BTreeMap<&String, Value> = view
+            .standing
+            .hard
+            .keys()
+            .map(|name| (name, Value::Null))
+            .collect();
         hard.extend(
             view.hard
                 .iter()
                 .map(|(name, amount)| (name, Value::String(amount.clone()))),
         );
-        let mut used: BTreeMap<&String, Value> = view.standing.used.keys().map(|name| (name, Value::Null)).collect();
+        let mut used: BTreeMap<&String, Value> = view
+            .standing
+            .used
+            .keys()
+            .map(|name| (name, Value::Null))
+            .collect();
         used.extend(
             view.used
                 .iter()
@@ -280,6 +323,9 @@ impl Controller for ResourceQuotas {
         let patch = json!({
             "metadata": {"resourceVersion": view.revision.to_string()}, "status": {"hard": hard, "used": used},
         });
-        Plan::of(vec![Action::merge_status::<ResourceQuota>(view.key.clone(), patch)])
+        Plan::of(vec![Action::merge_status::<ResourceQuota>(
+            view.key.clone(),
+            patch,
+        )])
     }
 }

@@ -63,15 +63,18 @@ impl Controller for RootCa {
         self.namespaces
             .get(key)
             .filter(|namespace| !namespace.index.is_being_deleted)?;
-        let standing = self.maps.get(&ObjectKey::namespaced(key.name.clone(), NAME));
+        let standing = self
+            .maps
+            .get(&ObjectKey::namespaced(key.name.clone(), NAME));
         let standing = standing
             .and_then(|map| map.decode::<ConfigMap>().ok())
             .map(|map| Standing {
                 data: map.data.unwrap_or_default(),
-                has_description: map
-                    .metadata
-                    .annotations
-                    .is_some_and(|annotations| annotations.get(DESCRIPTION).is_some_and(|text| !text.is_empty())),
+                has_description: map.metadata.annotations.is_some_and(|annotations| {
+                    annotations
+                        .get(DESCRIPTION)
+                        .is_some_and(|text| !text.is_empty())
+                }),
             });
         Some(View {
             namespace: key.name.clone(),
@@ -87,13 +90,19 @@ impl Controller for RootCa {
         };
         map.metadata.name = Some(NAME.to_owned());
         map.metadata.namespace = Some(view.namespace.clone());
-        map.metadata.annotations = Some(BTreeMap::from([(DESCRIPTION.to_owned(), DESCRIPTION_TEXT.to_owned())]));
+        map.metadata.annotations = Some(BTreeMap::from([(
+            DESCRIPTION.to_owned(),
+            DESCRIPTION_TEXT.to_owned(),
+        )]));
         match &view.standing {
             None => Plan::of(vec![Action::create(&map)]),
             Some(standing) if standing.data != data || !standing.has_description => {
                 // Other keys in it are removed: the map says this and nothing else.
-                let mut wanted: BTreeMap<&str, Option<&str>> =
-                    standing.data.keys().map(|key| (key.as_str(), None)).collect();
+                let mut wanted: BTreeMap<&str, Option<&str>> = standing
+                    .data
+                    .keys()
+                    .map(|key| (key.as_str(), None))
+                    .collect();
                 wanted.insert(FIELD, Some(&self.certificate_authority));
                 let patch = json!({
                     "metadata": {"annotations": {DESCRIPTION: DESCRIPTION_TEXT}}, "data": wanted,

@@ -25,12 +25,19 @@ impl Selecting {
     /// `None` for a service whose endpoints are somebody else's business: without selector, or an external name.
     pub(crate) fn of(service: &StoredObject) -> Option<Self> {
         let spec = service.decode::<Service>().ok()?.spec?;
-        let selector = spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
+        let selector = spec
+            .selector
+            .as_ref()
+            .filter(|selector| !selector.is_empty())?;
         if spec.type_.as_deref() == Some("ExternalName") {
             return None;
         }
         let cluster_ip = spec.cluster_ip.as_deref().unwrap_or_default();
-        let named = spec.ip_families.iter().flatten().map(|family| family_named(family));
+        let named = spec
+            .ip_families
+            .iter()
+            .flatten()
+            .map(|family| family_named(family));
         let mut families: Vec<&'static str> = named.collect();
         if families.is_empty() {
             families.push(family_of(cluster_ip));
@@ -51,7 +58,11 @@ fn family_named(family: &str) -> &'static str {
 }
 
 pub(crate) fn family_of(address: &str) -> &'static str {
-    if address.contains(':') { "IPv6" } else { "IPv4" }
+    if address.contains(':') {
+        "IPv6"
+    } else {
+        "IPv4"
+    }
 }
 
 /// A pod as an endpoint.
@@ -75,12 +86,18 @@ impl EndpointPod {
         let pod: Pod = stored.decode().ok()?;
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
-        let mut addresses: Vec<String> = status.pod_ips.into_iter().flatten().map(|address| address.ip).collect();
+        let mut addresses: Vec<String> = status
+            .pod_ips
+            .into_iter()
+            .flatten()
+            .map(|address| address.ip)
+            .collect();
         if addresses.is_empty() {
             addresses.extend(status.pod_ip.filter(|address| !address.is_empty()));
         }
         let sidecars = spec.init_containers.into_iter().flatten();
-        let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let sidecars =
+            sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
         let containers = spec.containers.into_iter().chain(sidecars);
         let ports = containers.flat_map(|container| container.ports.unwrap_or_default());
         let protocol = |protocol: Option<String>| protocol.unwrap_or_else(|| "TCP".to_owned());
@@ -90,7 +107,8 @@ impl EndpointPod {
             uid: stored.index.uid.clone(),
             node_name: spec.node_name.unwrap_or_default(),
             addresses,
-            is_ready: conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            is_ready: conditions
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             is_terminating: stored.index.is_being_deleted,
             is_finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             hostname: spec.hostname.unwrap_or_default(),
@@ -126,8 +144,9 @@ impl EndpointPod {
 
     /// The DNS name of the pod under the service, if it has one there.
     pub(crate) fn hostname_in(&self, service: &ObjectKey) -> Option<&str> {
-        let is_named =
-            !self.hostname.is_empty() && self.subdomain == service.name && self.key.namespace == service.namespace;
+        let is_named = !self.hostname.is_empty()
+            && self.subdomain == service.name
+            && self.key.namespace == service.namespace;
         is_named.then_some(&self.hostname)
     }
 }
@@ -136,7 +155,8 @@ impl EndpointPod {
 pub(crate) fn services_of_pod(services: &Cache, change: &Change) -> Vec<ObjectKey> {
     let (old, new) = (change.old.as_ref(), change.new.as_ref());
     if let (Some(old), Some(new)) = (old, new) {
-        let is_same = old.index.labels == new.index.labels && EndpointPod::of(old) == EndpointPod::of(new);
+        let is_same =
+            old.index.labels == new.index.labels && EndpointPod::of(old) == EndpointPod::of(new);
         if is_same {
             return Vec::new();
         }
@@ -152,11 +172,18 @@ pub(crate) fn services_of_pod(services: &Cache, change: &Change) -> Vec<ObjectKe
             .any(|pod| selector.matches_with(|key| pod.index.label(key)))
     };
     let services = services.list_namespace(&change.key().namespace).into_iter();
-    services.filter(selects).map(|service| service.key().clone()).collect()
+    services
+        .filter(selects)
+        .map(|service| service.key().clone())
+        .collect()
 }
 
 /// The pods a service selects, in the order of their names.
-pub(crate) fn selected_pods(pods: &Cache, namespace: &str, selector: &LabelSelector) -> Vec<EndpointPod> {
+pub(crate) fn selected_pods(
+    pods: &Cache,
+    namespace: &str,
+    selector: &LabelSelector,
+) -> Vec<EndpointPod> {
     let pods = pods.list_namespace(namespace).into_iter();
     let selected = pods.filter(|pod| selector.matches_with(|key| pod.index.label(key)));
     selected.filter_map(|pod| EndpointPod::of(&pod)).collect()

@@ -94,7 +94,10 @@ pub(crate) fn reconcile(common: &Common, standing: &[Standing], groups: &[Group]
         fill(common, group, &fitting, &mut actions);
     }
     for slice in standing.iter().filter(|slice| !used.contains(&slice.key)) {
-        actions.push(Action::delete::<EndpointSlice>(slice.key.clone(), slice.uid.clone()));
+        actions.push(Action::delete::<EndpointSlice>(
+            slice.key.clone(),
+            slice.uid.clone(),
+        ));
     }
     reuse(common, standing, actions)
 }
@@ -169,7 +172,10 @@ fn fill(common: &Common, group: &Group, fitting: &[&Standing], actions: &mut Vec
     let mut keeps_one = group.endpoints.is_empty();
     for (slice, content) in fitting.iter().zip(&contents) {
         if is_empty(content) && !std::mem::take(&mut keeps_one) {
-            actions.push(Action::delete::<EndpointSlice>(slice.key.clone(), slice.uid.clone()));
+            actions.push(Action::delete::<EndpointSlice>(
+                slice.key.clone(),
+                slice.uid.clone(),
+            ));
         } else {
             actions.extend(update(common, slice, content));
         }
@@ -303,7 +309,10 @@ mod tests {
         let actions = reconcile(&common(), &standing, &[group(&["1", "2"])]);
         assert!(matches!(&actions[..], [Action::Delete { key, .. }] if key.name == "y"));
         let actions = reconcile(&common(), &standing, &[group(&["1", "2", "3", "4", "5"])]);
-        assert!(matches!(&actions[..], [Action::Patch { .. }, Action::Create { .. }]));
+        assert!(matches!(
+            &actions[..],
+            [Action::Patch { .. }, Action::Create { .. }]
+        ));
     }
 
     #[test]

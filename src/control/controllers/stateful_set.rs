@@ -119,7 +119,8 @@ pub(crate) struct View {
 
 impl Spec {
     fn selector(&self) -> LabelSelector {
-        LabelSelector::from_object(Some(&self.selector)).unwrap_or_else(|_error| LabelSelector::nothing())
+        LabelSelector::from_object(Some(&self.selector))
+            .unwrap_or_else(|_error| LabelSelector::nothing())
     }
 
     fn replicas(&self) -> i32 {
@@ -193,7 +194,8 @@ impl Controller for StatefulSets {
         let orphans = self.pods.find(&CONTROLLER_UID, "").into_iter();
         // Only pods that carry one of the set's names can become its own.
         let orphans = orphans.filter(|pod| {
-            pod.key().namespace == key.namespace && identity::ordinal(&key.name, &pod.key().name).is_some()
+            pod.key().namespace == key.namespace
+                && identity::ordinal(&key.name, &pod.key().name).is_some()
         });
         candidates.extend(orphans.filter_map(|pod| PodFacts::of(&pod)));
         let failure = past.outcomes.failed(Verb::Create, "pods");
@@ -210,7 +212,8 @@ impl Controller for StatefulSets {
             status: raw.status,
             candidates,
             history: History::observe(&self.revisions, &owner, past.outcomes),
-            create_error: failure.map(|failure| (failure.key.name.clone(), failure.error.to_string())),
+            create_error: failure
+                .map(|failure| (failure.key.name.clone(), failure.error.to_string())),
             owner,
         })
     }
@@ -221,7 +224,11 @@ impl Controller for StatefulSets {
 }
 
 fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change.new.as_ref().filter(|pod| pod.index.controller().is_none()) else {
+    let Some(pod) = change
+        .new
+        .as_ref()
+        .filter(|pod| pod.index.controller().is_none())
+    else {
         return Vec::new();
     };
     let fits = |set: &StoredObject| {

@@ -73,7 +73,11 @@ impl Controller for ClaimProtection {
         on.mapped(&self.pods, move |change| {
             // Only the end of a use can let a claim go.
             let used = change.old.iter().flat_map(claims_of);
-            let waits = |key: &ObjectKey| claims.get(key).is_some_and(|claim| claim.index.is_being_deleted);
+            let waits = |key: &ObjectKey| {
+                claims
+                    .get(key)
+                    .is_some_and(|claim| claim.index.is_being_deleted)
+            };
             used.filter(waits).collect()
         });
     }
@@ -123,7 +127,11 @@ impl Controller for VolumeProtection {
 }
 
 fn view(stored: &StoredObject, finalizer: &str, is_in_use: impl FnOnce() -> bool) -> Option<View> {
-    let is_protected = stored.index.finalizers.iter().any(|own| **own == *finalizer);
+    let is_protected = stored
+        .index
+        .finalizers
+        .iter()
+        .any(|own| **own == *finalizer);
     let change = match (stored.index.is_being_deleted, is_protected) {
         (true, true) if !is_in_use() => Change::Release,
         (false, false) => Change::Protect,
@@ -233,14 +241,20 @@ mod tests {
         );
         assert!(view(&claim, CLAIM_FINALIZER, || true).is_none());
         let free = view(&claim, CLAIM_FINALIZER, || false).unwrap();
-        assert_eq!(changed(&free, CLAIM_FINALIZER).finalizers(), ["example.com/other"]);
+        assert_eq!(
+            changed(&free, CLAIM_FINALIZER).finalizers(),
+            ["example.com/other"]
+        );
     }
 
     #[test]
     fn a_claim_that_stays_is_protected() {
         let claim = stored(&json!({"metadata": {"name": "data", "namespace": "n"}}));
         let bare = view(&claim, CLAIM_FINALIZER, || false).unwrap();
-        assert_eq!(changed(&bare, CLAIM_FINALIZER).finalizers(), [CLAIM_FINALIZER]);
+        assert_eq!(
+            changed(&bare, CLAIM_FINALIZER).finalizers(),
+            [CLAIM_FINALIZER]
+        );
     }
 
     #[test]

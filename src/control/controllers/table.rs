@@ -6,9 +6,10 @@ use controller::Manager;
 
 use crate::certificates::CertificateSigner;
 use crate::{
-    certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints,
-    garbage_collector, job, namespace, node_lifecycle, pod_garbage, replica_set, resource_quota, root_ca,
-    service_account, stateful_set, storage_protection, taint_eviction, ttl_after_finished,
+    certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
+    endpoint_slice, endpoints, garbage_collector, job, namespace, node_lifecycle, pod_garbage,
+    replica_set, resource_quota, root_ca, service_account, stateful_set, storage_protection,
+    taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -50,7 +51,9 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "clusterrole-aggregation-controller",
         start: |manager, _| {
-            manager.start(cluster_role_aggregation::ClusterRoleAggregation::new(manager.factory()));
+            manager.start(cluster_role_aggregation::ClusterRoleAggregation::new(
+                manager.factory(),
+            ));
         },
     },
     Entry {

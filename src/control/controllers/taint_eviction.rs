@@ -113,7 +113,8 @@ impl Controller for TaintEviction {
             };
             let node = (NODE_NAME.values)(pod).pop().unwrap_or_default();
             // Most nodes have no such taint, and most pods nothing to do here.
-            let is_tainted = !no_execute_taints(nodes.get(&ObjectKey::cluster(node)).as_ref()).is_empty();
+            let is_tainted =
+                !no_execute_taints(nodes.get(&ObjectKey::cluster(node)).as_ref()).is_empty();
             (is_tainted && is_moved(change))
                 .then(|| pod.key().clone())
                 .into_iter()
@@ -130,7 +131,10 @@ impl Controller for TaintEviction {
     }
 
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, Option<Duration>>) -> Option<View> {
-        let pod = self.pods.get(key).filter(|pod| !pod.index.is_being_deleted)?;
+        let pod = self
+            .pods
+            .get(key)
+            .filter(|pod| !pod.index.is_being_deleted)?;
         let node = (NODE_NAME.values)(&pod).pop().unwrap_or_default();
         let taints = no_execute_taints(self.nodes.get(&ObjectKey::cluster(node)).as_ref());
         let tolerations = pod.decode::<Tolerating>().ok()?.spec.tolerations;
@@ -147,14 +151,18 @@ impl Controller for TaintEviction {
             uid: pod.index.uid.clone(),
             regarding: regarding::<Pod>(&pod),
             stay,
-            waited: past.memory.map(|since| past.monotonic.saturating_sub(since)),
+            waited: past
+                .memory
+                .map(|since| past.monotonic.saturating_sub(since)),
             is_pardoned: since.is_some() && stay == Stay::Forever,
         })
     }
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         match view.stay {
-            Stay::Forever if view.is_pardoned => Plan::of(vec![view.event("Cancelling deletion of Pod")]),
+            Stay::Forever if view.is_pardoned => {
+                Plan::of(vec![view.event("Cancelling deletion of Pod")])
+            }
             Stay::Forever => Plan::nothing(),
             Stay::Leave => view.evict(now),
             Stay::For(span) => {

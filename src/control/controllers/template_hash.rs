@@ -32,7 +32,10 @@ pub(crate) fn equal_templates(one: &Value, other: &Value) -> bool {
 /// Without the hash's label and without nulls, empty lists and empty maps, which all mean "not set". Keys come in order.
 fn normal(template: &Value) -> Value {
     let mut template = template.clone();
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+    if let Some(labels) = template
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
         labels.remove(POD_TEMPLATE_HASH);
     }
     significant(&template)
@@ -75,11 +78,13 @@ mod tests {
     fn templates_differ_by_meaning_only() {
         let one = json!({"metadata": {"creationTimestamp": null, "labels": {"a": "b", "pod-template-hash": "x"}},
             "spec": {"containers": [{"name": "c"}], "volumes": []}});
-        let other = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}});
+        let other =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}});
         assert!(equal_templates(&one, &other));
         assert_eq!(hash(&one, 0), hash(&other, 0));
         assert_ne!(hash(&one, 0), hash(&one, 1));
-        let third = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "d"}]}});
+        let third =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "d"}]}});
         assert!(!equal_templates(&one, &third));
     }
 }

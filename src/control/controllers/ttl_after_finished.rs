@@ -63,12 +63,19 @@ impl Controller for TtlAfterFinished {
 
     /// Only jobs that will go by themselves are looked at.
     fn observe(&self, key: &ObjectKey, _past: &mut Past<'_, ()>) -> Option<View> {
-        let stored = self.jobs.get(key).filter(|job| !job.index.is_being_deleted)?;
+        let stored = self
+            .jobs
+            .get(key)
+            .filter(|job| !job.index.is_being_deleted)?;
         let job: RawJob = stored.decode().ok()?;
         let seconds = job.spec.ttl_seconds_after_finished?;
-        let is_end = |one: &&Condition| matches!(one.kind.as_str(), "Complete" | "Failed") && one.is_true();
+        let is_end =
+            |one: &&Condition| matches!(one.kind.as_str(), "Complete" | "Failed") && one.is_true();
         let end = job.status.conditions.iter().find(is_end)?;
-        let finished = end.last_transition_time.as_deref().and_then(Timestamp::parse)?;
+        let finished = end
+            .last_transition_time
+            .as_deref()
+            .and_then(Timestamp::parse)?;
         Some(View {
             key: key.clone(),
             uid: stored.index.uid.clone(),

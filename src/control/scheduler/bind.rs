@@ -43,7 +43,12 @@ pub(crate) fn reference(pod: &PodInfo) -> ObjectReference {
 
 impl Writer {
     /// Binds the pod's claims and then the pod.
-    pub(crate) async fn bind(&self, pod: &PodInfo, node: &str, claims: Vec<ClaimPlan>) -> Result<(), ClientError> {
+    pub(crate) async fn bind(
+        &self,
+        pod: &PodInfo,
+        node: &str,
+        claims: Vec<ClaimPlan>,
+    ) -> Result<(), ClientError> {
         self.bind_claims(node, claims).await?;
         let key = pod.key();
         let binding = json!({
@@ -52,7 +57,9 @@ impl Writer {
             "target": {"kind": "Node", "name": node},
         });
         let api = self.client.dynamic(resource_of::<Pod>(), &key.namespace);
-        let _status: Object = api.create_subresource(&key.name, "binding", &binding).await?;
+        let _status: Object = api
+            .create_subresource(&key.name, "binding", &binding)
+            .await?;
         self.emit(
             pod,
             EventType::Normal,
@@ -71,7 +78,8 @@ impl Writer {
                     waiting.push(claim);
                 }
                 ClaimPlan::Provision { claim } => {
-                    let patch = Patch::Merge(json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
+                    let patch =
+                        Patch::Merge(json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
                     let api = self
                         .client
                         .dynamic(resource_of::<PersistentVolumeClaim>(), &claim.namespace);
@@ -85,7 +93,9 @@ impl Writer {
             env::timeout(VOLUMES_TIMEOUT, self.claims.wait_until(is_bound))
                 .await
                 .map_err(|_timed_out| {
-                    ClientError::Malformed(format!("binding volumes: claim {claim} was not bound in time"))
+                    ClientError::Malformed(format!(
+                        "binding volumes: claim {claim} was not bound in time"
+                    ))
                 })?;
         }
         Ok(())
@@ -109,12 +119,25 @@ impl Writer {
                 "namespace": claim.namespace, "name": claim.name, "uid": uid,
             }},
         });
-        api.patch(volume, &Patch::Merge(patch)).await.map(|_patched| ())
+        api.patch(volume, &Patch::Merge(patch))
+            .await
+            .map(|_patched| ())
     }
 
     /// Says on the pod and in an event why it waits. A nomination that is `None` stays as it is.
-    pub(crate) async fn report(&self, pod: &PendingPod, reason: &str, message: &str, nomination: Option<&str>) {
-        self.emit(&pod.info, EventType::Warning, "FailedScheduling", message.to_owned());
+    pub(crate) async fn report(
+        &self,
+        pod: &PendingPod,
+        reason: &str,
+        message: &str,
+        nomination: Option<&str>,
+    ) {
+        self.emit(
+            &pod.info,
+            EventType::Warning,
+            "FailedScheduling",
+            message.to_owned(),
+        );
         let is_said = pod
             .condition
             .as_ref()
@@ -132,20 +155,35 @@ impl Writer {
         }
         let mut status = json!({"conditions": [condition]});
         if let Some(node) = nomination {
-            status["nominatedNodeName"] = if node.is_empty() { json!(null) } else { json!(node) };
+            status["nominatedNodeName"] = if node.is_empty() {
+                json!(null)
+            } else {
+                json!(node)
+            };
         }
-        let patch = Patch::Strategic(json!({"metadata": {"uid": pod.info.index.uid}, "status": status}));
-        let api = self.client.dynamic(resource_of::<Pod>(), &pod.info.key().namespace);
+        let patch =
+            Patch::Strategic(json!({"metadata": {"uid": pod.info.index.uid}, "status": status}));
+        let api = self
+            .client
+            .dynamic(resource_of::<Pod>(), &pod.info.key().namespace);
         if let Err(error) = api.patch_status(&pod.info.key().name, &patch).await {
             tracing::debug!(pod = %pod.info.key(), %error, "why a pod waits was not written");
         }
     }
 
     /// Clears a node for a pod: others that wait for it lose it, and victims are told why before they go.
-    pub(crate) async fn preempt(&self, pod: &PodInfo, node: &str, victims: &[Arc<PodInfo>], losing: &[Arc<PodInfo>]) {
+    pub(crate) async fn preempt(
+        &self,
+        pod: &PodInfo,
+        node: &str,
+        victims: &[Arc<PodInfo>],
+        losing: &[Arc<PodInfo>],
+    ) {
         for other in losing {
             let patch = Patch::Merge(json!({"status": {"nominatedNodeName": null}}));
-            let api = self.client.dynamic(resource_of::<Pod>(), &other.key().namespace);
+            let api = self
+                .client
+                .dynamic(resource_of::<Pod>(), &other.key().namespace);
             if let Err(error) = api.patch_status(&other.key().name, &patch).await {
                 tracing::debug!(pod = %other.key(), %error, "a nomination was not taken back");
             }
@@ -172,12 +210,19 @@ impl Writer {
             "message": message, "lastTransitionTime": self.clock.now().to_seconds_string(),
             "observedGeneration": victim.index.generation,
         });
-        let patch = json!({"metadata": {"uid": victim.index.uid}, "status": {"conditions": [condition]}});
-        let api = self.client.dynamic(resource_of::<Pod>(), &victim.key().namespace);
-        api.patch_status(&victim.key().name, &Patch::Strategic(patch)).await?;
-        api.delete(&victim.key().name, &DeleteOptions::only(victim.index.uid.clone()))
-            .await
-            .map(|_left| ())
+        let patch =
+            json!({"metadata": {"uid": victim.index.uid}, "status": {"conditions": [condition]}});
+        let api = self
+            .client
+            .dynamic(resource_of::<Pod>(), &victim.key().namespace);
+        api.patch_status(&victim.key().name, &Patch::Strategic(patch))
+            .await?;
+        api.delete(
+            &victim.key().name,
+            &DeleteOptions::only(victim.index.uid.clone()),
+        )
+        .await
+        .map(|_left| ())
     }
 
     pub(crate) fn emit(&self, pod: &PodInfo, event_type: EventType, reason: &str, message: String) {

@@ -103,10 +103,9 @@ impl Cluster {
 
     /// Pods other than `pod`, at least as important, that wait for this node.
     pub(crate) fn nominated_on(&self, node: &str, pod: &PodInfo) -> Vec<Arc<PodInfo>> {
-        let nominated = self
-            .nominated
-            .values()
-            .filter(|(wanted, other)| wanted == node && other.priority >= pod.priority && other.key() != pod.key());
+        let nominated = self.nominated.values().filter(|(wanted, other)| {
+            wanted == node && other.priority >= pod.priority && other.key() != pod.key()
+        });
         nominated.map(|(_, pod)| Arc::clone(pod)).collect()
     }
 

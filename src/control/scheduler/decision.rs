@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::node::{NodeFacts, NodeInfo};
-use crate::plugins::{ClaimPlan, Plugin, Prepared, Rejection, Snapshot, claim_plans, filter, score};
+use crate::plugins::{
+    ClaimPlan, Plugin, Prepared, Rejection, Snapshot, claim_plans, filter, score,
+};
 use crate::pod::PendingPod;
 use crate::preemption::{self, Preemption};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Place { node: String, claims: Vec<ClaimPlan> },
+    Place {
+        node: String,
+        claims: Vec<ClaimPlan>,
+    },
     Wait(Waiting),
 }
 
@@ -85,7 +90,11 @@ fn place(prepared: &Prepared, facts: &NodeFacts) -> Decision {
 }
 
 /// The node that was cleared for the pod, if it fits there by now.
-fn fitting_nominee(pod: &PendingPod, prepared: &Prepared, snapshot: &Snapshot<'_>) -> Option<Decision> {
+fn fitting_nominee(
+    pod: &PendingPod,
+    prepared: &Prepared,
+    snapshot: &Snapshot<'_>,
+) -> Option<Decision> {
     if pod.nominated_node.is_empty() {
         return None;
     }
@@ -104,10 +113,14 @@ pub(crate) fn fits(
     node: &NodeInfo,
     snapshot: &Snapshot<'_>,
 ) -> Result<(), Rejection> {
-    let nominated = snapshot.cluster.nominated_on(&facts.index.key.name, &pod.info);
+    let nominated = snapshot
+        .cluster
+        .nominated_on(&facts.index.key.name, &pod.info);
     if !nominated.is_empty() {
         let mut with_nominated = node.clone();
-        nominated.into_iter().for_each(|pod| with_nominated.add(pod));
+        nominated
+            .into_iter()
+            .for_each(|pod| with_nominated.add(pod));
         filter(pod, prepared, facts, &with_nominated, snapshot)?;
     }
     filter(pod, prepared, facts, node, snapshot)
@@ -129,7 +142,10 @@ fn wait(
     }
     Decision::Wait(Waiting {
         message,
-        plugins: rejections.values().map(|rejection| rejection.plugin).collect(),
+        plugins: rejections
+            .values()
+            .map(|rejection| rejection.plugin)
+            .collect(),
         preemption: preemption.0,
     })
 }

@@ -18,7 +18,9 @@ pub(crate) enum Happening {
 
 impl Happening {
     pub(crate) fn may_help(self, plugin: Plugin) -> bool {
-        use Happening::{NodeAdded, NodeAllocatable, NodeLabels, NodeTaints, PodGone, PodPlaced, Volume};
+        use Happening::{
+            NodeAdded, NodeAllocatable, NodeLabels, NodeTaints, PodGone, PodPlaced, Volume,
+        };
         match plugin {
             Plugin::NodeUnschedulable | Plugin::TaintToleration => {
                 matches!(self, NodeAdded | NodeTaints)
@@ -29,7 +31,10 @@ impl Happening {
             Plugin::VolumeRestrictions => matches!(self, PodGone | Volume),
             Plugin::VolumeBinding => matches!(self, NodeAdded | NodeLabels | Volume),
             Plugin::PodTopologySpread => {
-                matches!(self, NodeAdded | NodeLabels | NodeTaints | PodGone | PodPlaced)
+                matches!(
+                    self,
+                    NodeAdded | NodeLabels | NodeTaints | PodGone | PodPlaced
+                )
             }
             Plugin::InterPodAffinity => {
                 matches!(self, NodeAdded | NodeLabels | PodGone | PodPlaced)

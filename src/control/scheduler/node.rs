@@ -69,8 +69,9 @@ struct RawImage<'a> {
 impl NodeFacts {
     pub(crate) fn of(stored: &StoredObject) -> Option<Self> {
         let raw: RawNode<'_> = stored.view().ok()?;
-        let amount =
-            |(name, text): (Cow<'_, str>, Cow<'_, str>)| Some((name.into_owned(), Quantity::parse(&text).ok()?));
+        let amount = |(name, text): (Cow<'_, str>, Cow<'_, str>)| {
+            Some((name.into_owned(), Quantity::parse(&text).ok()?))
+        };
         let mut images = BTreeMap::new();
         for image in raw.status.images {
             images.extend(
@@ -82,7 +83,12 @@ impl NodeFacts {
         }
         Some(Self {
             index: Arc::clone(&stored.index),
-            allocatable: raw.status.allocatable.into_iter().filter_map(amount).collect(),
+            allocatable: raw
+                .status
+                .allocatable
+                .into_iter()
+                .filter_map(amount)
+                .collect(),
             taints: raw.spec.taints,
             is_unschedulable: raw.spec.unschedulable,
             images,
@@ -90,7 +96,10 @@ impl NodeFacts {
     }
 
     pub(crate) fn allocatable(&self, resource: &str) -> Quantity {
-        self.allocatable.get(resource).copied().unwrap_or(Quantity::ZERO)
+        self.allocatable
+            .get(resource)
+            .copied()
+            .unwrap_or(Quantity::ZERO)
     }
 }
 
@@ -132,6 +141,9 @@ impl NodeInfo {
     }
 
     pub(crate) fn requested(&self, resource: &str) -> Quantity {
-        self.requested.get(resource).copied().unwrap_or(Quantity::ZERO)
+        self.requested
+            .get(resource)
+            .copied()
+            .unwrap_or(Quantity::ZERO)
     }
 }

@@ -121,7 +121,12 @@ pub(crate) fn score(
         (1, images::score(&pod.spec, nodes, total, snapshot)),
     ];
     (0..nodes.len())
-        .map(|at| parts.iter().map(|(weight, scores)| weight * scores[at]).sum())
+        .map(|at| {
+            parts
+                .iter()
+                .map(|(weight, scores)| weight * scores[at])
+                .sum()
+        })
         .collect()
 }
 
@@ -145,8 +150,14 @@ fn normalize(scores: Vec<i64>, reversed: bool) -> Vec<i64> {
 
 /// Images of all containers.
 fn images_of(spec: &PodSpec) -> Vec<&str> {
-    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    containers.filter_map(|container| container.image.as_deref()).collect()
+    let containers = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
+    containers
+        .filter_map(|container| container.image.as_deref())
+        .collect()
 }
 
 /// Pods of a node that are not on their way out.

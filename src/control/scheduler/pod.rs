@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use apimachinery::{LabelSelector, ObjectIndex, ObjectKey, Quantity, StoredObject};
 use env::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{
+    Container, Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use semantics::resources::{Amounts, pod_requests};
 use semantics::selectors::label_selector;
@@ -27,7 +29,9 @@ impl HostPort {
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         self.port == other.port
             && self.protocol == other.protocol
-            && (self.address.is_empty() || other.address.is_empty() || self.address == other.address)
+            && (self.address.is_empty()
+                || other.address.is_empty()
+                || self.address == other.address)
     }
 }
 
@@ -51,12 +55,12 @@ impl AffinityTerm {
             namespaces.push(own_namespace.to_owned());
         }
         Self {
-            selector: label_selector(term.label_selector.as_ref()).unwrap_or_else(|_| LabelSelector::nothing()),
+            selector: label_selector(term.label_selector.as_ref())
+                .unwrap_or_else(|_| LabelSelector::nothing()),
             namespaces,
-            namespace_selector: term
-                .namespace_selector
-                .as_ref()
-                .map(|selector| label_selector(Some(selector)).unwrap_or_else(|_| LabelSelector::nothing())),
+            namespace_selector: term.namespace_selector.as_ref().map(|selector| {
+                label_selector(Some(selector)).unwrap_or_else(|_| LabelSelector::nothing())
+            }),
             topology_key: term.topology_key.clone(),
         }
     }
@@ -66,7 +70,8 @@ impl AffinityTerm {
         let is_in_namespace = self.namespaces.contains(namespace)
             || self.namespace_selector.as_ref().is_some_and(|selector| {
                 selector.is_everything()
-                    || namespaces(namespace).is_some_and(|labels| selector.matches_with(|key| labels.label(key)))
+                    || namespaces(namespace)
+                        .is_some_and(|labels| selector.matches_with(|key| labels.label(key)))
             });
         is_in_namespace && self.selector.matches_with(|key| pod.index.label(key))
     }
@@ -139,7 +144,10 @@ pub(crate) fn classify(stored: &StoredObject, scheduler_name: &str) -> Schedulin
     if !info.node_name.is_empty() {
         return Scheduling::Assigned(info);
     }
-    let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    let is_gated = spec
+        .scheduling_gates
+        .as_ref()
+        .is_some_and(|gates| !gates.is_empty());
     let is_ours = spec.scheduler_name.as_deref().unwrap_or(scheduler_name) == scheduler_name;
     if is_gated || !is_ours || info.is_terminating() {
         return Scheduling::Nothing;
@@ -174,17 +182,18 @@ fn info(stored: &StoredObject, spec: &PodSpec, started: Option<Timestamp>) -> Po
             .map(|term| AffinityTerm::of(term, namespace))
             .collect()
     };
-    let weighted = |preferred: Option<&Vec<k8s_openapi::api::core::v1::WeightedPodAffinityTerm>>| {
-        let terms = preferred.into_iter().flatten();
-        terms
-            .map(|term| {
-                (
-                    i64::from(term.weight),
-                    AffinityTerm::of(&term.pod_affinity_term, namespace),
-                )
-            })
-            .collect()
-    };
+    let weighted =
+        |preferred: Option<&Vec<k8s_openapi::api::core::v1::WeightedPodAffinityTerm>>| {
+            let terms = preferred.into_iter().flatten();
+            terms
+                .map(|term| {
+                    (
+                        i64::from(term.weight),
+                        AffinityTerm::of(&term.pod_affinity_term, namespace),
+                    )
+                })
+                .collect()
+        };
     PodInfo {
         index: Arc::clone(&stored.index),
         node_name: spec.node_name.clone().unwrap_or_default(),
@@ -193,16 +202,24 @@ fn info(stored: &StoredObject, spec: &PodSpec, started: Option<Timestamp>) -> Po
         weighed: weighed(spec),
         ports: host_ports(spec),
         affinity: PodAffinity {
-            required: terms(attract.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref())),
-            preferred: weighted(
-                attract.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_ref()),
-            ),
+            required: terms(attract.and_then(|one| {
+                one.required_during_scheduling_ignored_during_execution
+                    .as_ref()
+            })),
+            preferred: weighted(attract.and_then(|one| {
+                one.preferred_during_scheduling_ignored_during_execution
+                    .as_ref()
+            })),
         },
         anti_affinity: PodAffinity {
-            required: terms(repel.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_ref())),
-            preferred: weighted(
-                repel.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_ref()),
-            ),
+            required: terms(repel.and_then(|one| {
+                one.required_during_scheduling_ignored_during_execution
+                    .as_ref()
+            })),
+            preferred: weighted(repel.and_then(|one| {
+                one.preferred_during_scheduling_ignored_during_execution
+                    .as_ref()
+            })),
         },
         started,
         claims: claims(spec, &stored.key().name),
@@ -239,11 +256,14 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 /// Claims the pod mounts, those made for its ephemeral volumes included.
 fn claims(spec: &PodSpec, pod_name: &str) -> Vec<String> {
     let volumes = spec.volumes.iter().flatten();
-    let claims = volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{pod_name}-{}", volume.name)),
-        (None, None) => None,
-    });
+    let claims =
+        volumes.filter_map(
+            |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(claim), _) => Some(claim.claim_name.clone()),
+                (None, Some(_)) => Some(format!("{pod_name}-{}", volume.name)),
+                (None, None) => None,
+            },
+        );
     claims.collect()
 }
 
@@ -281,7 +301,9 @@ fn weighed(spec: &PodSpec) -> (i64, i64) {
 
 /// The constraints a pod states itself.
 pub(crate) fn spread_constraints(spec: &PodSpec) -> &[TopologySpreadConstraint] {
-    spec.topology_spread_constraints.as_deref().unwrap_or_default()
+    spec.topology_spread_constraints
+        .as_deref()
+        .unwrap_or_default()
 }
 
 /// Labels by key, as `matchLabelKeys` asks for them.

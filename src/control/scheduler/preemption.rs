@@ -17,14 +17,19 @@ use crate::pod::{PendingPod, PodInfo};
 #[derive(Clone, Debug)]
 pub(crate) enum Preemption {
     /// Remove these and wait for the node.
-    Remove { node: String, victims: Vec<Arc<PodInfo>> },
+    Remove {
+        node: String,
+        victims: Vec<Arc<PodInfo>>,
+    },
     /// The pod may still hope for the node it waits for, or not.
     Impossible { clears_nomination: bool },
 }
 
 impl PartialEq for Preemption {
     fn eq(&self, other: &Self) -> bool {
-        let keys = |victims: &[Arc<PodInfo>]| -> Vec<_> { victims.iter().map(|pod| pod.key().clone()).collect() };
+        let keys = |victims: &[Arc<PodInfo>]| -> Vec<_> {
+            victims.iter().map(|pod| pod.key().clone()).collect()
+        };
         match (self, other) {
             (
                 Self::Remove { node, victims },
@@ -115,11 +120,18 @@ pub(crate) fn find(
 }
 
 /// Are victims still leaving the node that the pod waits for?
-fn is_being_cleared(pod: &PendingPod, rejections: &BTreeMap<String, Rejection>, snapshot: &Snapshot<'_>) -> bool {
+fn is_being_cleared(
+    pod: &PendingPod,
+    rejections: &BTreeMap<String, Rejection>,
+    snapshot: &Snapshot<'_>,
+) -> bool {
     let is_hopeful = rejections
         .get(&pod.nominated_node)
         .is_some_and(|rejection| rejection.is_resolvable);
-    let node = snapshot.cluster.node(&pod.nominated_node).filter(|_| is_hopeful);
+    let node = snapshot
+        .cluster
+        .node(&pod.nominated_node)
+        .filter(|_| is_hopeful);
     node.is_some_and(|node| {
         node.pods
             .values()
@@ -151,9 +163,16 @@ fn victims_on(
     }
     fits(pod, prepared, facts, &cleared, snapshot).ok()?;
     // The most important first, so that they are the first to be spared; those with used-up budgets before all.
-    lower.sort_by_key(|other| (Reverse(other.priority), other.started.unwrap_or(Timestamp::UNIX_EPOCH)));
+    lower.sort_by_key(|other| {
+        (
+            Reverse(other.priority),
+            other.started.unwrap_or(Timestamp::UNIX_EPOCH),
+        )
+    });
     let violating = budgets.violating(&lower);
-    let (protected, free): (Vec<_>, Vec<_>) = lower.into_iter().partition(|other| violating.contains(other.key()));
+    let (protected, free): (Vec<_>, Vec<_>) = lower
+        .into_iter()
+        .partition(|other| violating.contains(other.key()));
     let mut victims = Vec::new();
     let mut violations = 0;
     for (other, is_protected) in protected
@@ -178,7 +197,12 @@ fn victims_on(
 impl Candidate {
     /// Fewest violations, then the least important victims, then the fewest, then those that started last.
     fn cost(&self) -> (usize, i32, i64, usize, Reverse<Timestamp>) {
-        let highest = self.victims.iter().map(|pod| pod.priority).max().unwrap_or(i32::MIN);
+        let highest = self
+            .victims
+            .iter()
+            .map(|pod| pod.priority)
+            .max()
+            .unwrap_or(i32::MIN);
         // Shifted so that more victims always weigh more, also with negative priorities.
         let sum = self
             .victims
@@ -186,8 +210,17 @@ impl Candidate {
             .map(|pod| i64::from(pod.priority) + i64::from(i32::MAX) + 1)
             .sum();
         let top = self.victims.iter().filter(|pod| pod.priority == highest);
-        let started = top.filter_map(|pod| pod.started).min().unwrap_or(Timestamp::UNIX_EPOCH);
-        (self.violations, highest, sum, self.victims.len(), Reverse(started))
+        let started = top
+            .filter_map(|pod| pod.started)
+            .min()
+            .unwrap_or(Timestamp::UNIX_EPOCH);
+        (
+            self.violations,
+            highest,
+            sum,
+            self.victims.len(),
+            Reverse(started),
+        )
     }
 }
 
@@ -200,7 +233,10 @@ impl Budgets {
         let budget = |stored: &apimachinery::StoredObject| {
             let budget: PodDisruptionBudget = stored.decode().ok()?;
             let selector = label_selector(budget.spec?.selector.as_ref()).ok()?;
-            let allowed = budget.status.and_then(|status| status.disruptions_allowed).unwrap_or(0);
+            let allowed = budget
+                .status
+                .and_then(|status| status.disruptions_allowed)
+                .unwrap_or(0);
             Some((stored.key().namespace.clone(), selector, allowed))
         };
         Self(budgets.iter().filter_map(budget).collect())

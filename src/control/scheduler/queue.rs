@@ -100,7 +100,10 @@ impl Queue {
     pub(crate) fn wait(&mut self, key: &ObjectKey, plugins: BTreeSet<Plugin>, now: Duration) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.backoff_until = now + backoff(entry.attempts);
-            entry.place = Place::Waiting { plugins, since: now };
+            entry.place = Place::Waiting {
+                plugins,
+                since: now,
+            };
         }
     }
 
@@ -195,7 +198,11 @@ mod tests {
         queue.add(&key("p"), "1", 0);
         queue.pop();
         let second = Duration::from_secs(1);
-        queue.wait(&key("p"), BTreeSet::from([Plugin::NodeResourcesFit]), Duration::ZERO);
+        queue.wait(
+            &key("p"),
+            BTreeSet::from([Plugin::NodeResourcesFit]),
+            Duration::ZERO,
+        );
         queue.happened(Happening::NodeLabels, second);
         assert!(!queue.has_active());
         queue.happened(Happening::PodGone, Duration::ZERO);

@@ -54,7 +54,12 @@ struct State {
 
 impl Scheduler {
     /// `client` calls as `USER`; caches are shared through `factory`. Must be called within a runtime.
-    pub fn new(client: &Client, factory: &Factory, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
+    pub fn new(
+        client: &Client,
+        factory: &Factory,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
         let client = client.with_field_manager(FIELD_MANAGER);
         let workloads = Workloads::new(factory);
         let events = EventRecorder::new(client.clone(), DEFAULT_SCHEDULER, "", Arc::clone(&clock));
@@ -86,11 +91,20 @@ impl Scheduler {
 
     async fn schedule(self) {
         let volumes = Arc::new(Notify::new());
-        for cache in [&self.workloads.claims, &self.workloads.volumes, &self.workloads.classes] {
+        for cache in [
+            &self.workloads.claims,
+            &self.workloads.volumes,
+            &self.workloads.classes,
+        ] {
             let volumes = Arc::clone(&volumes);
             cache.observe(move |_change| volumes.notify_one());
         }
-        for cache in self.workloads.caches().into_iter().chain([&self.pods, &self.nodes]) {
+        for cache in self
+            .workloads
+            .caches()
+            .into_iter()
+            .chain([&self.pods, &self.nodes])
+        {
             cache.wait_for_sync().await;
         }
         let node_changes = self.nodes.subscribe();
@@ -116,7 +130,9 @@ impl Scheduler {
     }
 
     fn until_release(&self, queue: &Queue) -> Option<Duration> {
-        queue.next_release().map(|at| at.saturating_sub(self.clock.monotonic()))
+        queue
+            .next_release()
+            .map(|at| at.saturating_sub(self.clock.monotonic()))
     }
 
     fn take_node(&self, state: &mut State, change: &Change) {
@@ -166,7 +182,11 @@ impl Scheduler {
                     state.queue.changed(key, now);
                 }
                 // A version from before a nomination of this process must not take it back.
-                let known = change.old.as_ref().and_then(pending).map(|old| old.nominated_node);
+                let known = change
+                    .old
+                    .as_ref()
+                    .and_then(pending)
+                    .map(|old| old.nominated_node);
                 if known.as_ref() != Some(&pod.nominated_node) {
                     let node = pod.nominated_node.clone();
                     state.cluster.nominate(Arc::clone(&pod.info), node);
@@ -190,11 +210,17 @@ impl Scheduler {
         }
         state.cluster.remove_pod(key);
         state.queue.retry(key, self.clock.monotonic());
-        state.queue.happened(Happening::PodGone, self.clock.monotonic());
+        state
+            .queue
+            .happened(Happening::PodGone, self.clock.monotonic());
         if !error.is_not_found() {
             let message = format!("binding rejected: {error}");
-            self.writer
-                .emit(&outcome.pod, EventType::Warning, "FailedScheduling", message);
+            self.writer.emit(
+                &outcome.pod,
+                EventType::Warning,
+                "FailedScheduling",
+                message,
+            );
         }
     }
 
@@ -257,7 +283,12 @@ impl Scheduler {
         env::spawn(async move {
             // The nomination first: what the victims leave behind is for this pod.
             writer
-                .report(&pod, "Unschedulable", &waiting.message, nomination.as_deref())
+                .report(
+                    &pod,
+                    "Unschedulable",
+                    &waiting.message,
+                    nomination.as_deref(),
+                )
                 .await;
             if let Some((node, victims, losing)) = clearing {
                 writer.preempt(&pod.info, &node, &victims, &losing).await;
@@ -276,7 +307,9 @@ fn pending(stored: &StoredObject) -> Option<PendingPod> {
 /// Did more change than what the scheduler itself writes?
 fn is_changed_by_people(change: &Change) -> bool {
     match (&change.old, &change.new) {
-        (Some(old), Some(new)) => old.index.generation != new.index.generation || old.index.labels != new.index.labels,
+        (Some(old), Some(new)) => {
+            old.index.generation != new.index.generation || old.index.labels != new.index.labels
+        }
         _ => false,
     }
 }

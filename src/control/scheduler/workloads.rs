@@ -6,7 +6,9 @@ use apimachinery::{LabelSelector, ObjectIndex, ObjectKey, StoredObject};
 use informer::{Cache, Factory};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{
+    Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::Deserialize;
@@ -87,7 +89,10 @@ impl Workloads {
                 StatefulSet::KIND => &self.stateful_sets,
                 _ => return None,
             };
-            cache.get(&ObjectKey::namespaced(namespace.clone(), owner.name.clone()))
+            cache.get(&ObjectKey::namespaced(
+                namespace.clone(),
+                owner.name.clone(),
+            ))
         });
         selectors.extend(owner.as_ref().and_then(selector));
         selectors

@@ -46,6 +46,8 @@ fn fetch(url: &str) -> io::Result<String> {
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_head, body)| body.to_owned());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_head, body)| body.to_owned());
     body.ok_or_else(|| io::Error::other(format!("no answer but {answer:?}")))
 }

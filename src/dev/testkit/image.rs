@@ -36,11 +36,13 @@ impl Image {
     pub fn of_binary(binary: &Path) -> io::Result<Self> {
         let name = binary.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| io::Error::other("the binary has no name"))?;
-        let image = Self::new().file(name, &std::fs::read(binary)?, 0o755)?.file(
-            "etc/passwd",
-            b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
-            0o644,
-        )?;
+        let image = Self::new()
+            .file(name, &std::fs::read(binary)?, 0o755)?
+            .file(
+                "etc/passwd",
+                b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
+                0o644,
+            )?;
         Ok(image
             .set("Entrypoint", json!([format!("/{name}")]))
             .set("Env", json!(["PATH=/"])))
@@ -88,12 +90,16 @@ impl Image {
             "config": descriptor(CONFIG, &config), "layers": [descriptor(LAYER, &layer)],
         }))?;
         let mut index = descriptor(MANIFEST, &manifest);
-        index["annotations"] =
-            json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
+        index["annotations"] = json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
         let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [index]}))?;
 
         let mut tar = tar::Builder::new(File::create(archive)?);
-        append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+        append(
+            &mut tar,
+            "oci-layout",
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            0o644,
+        )?;
         append(&mut tar, "index.json", &index, 0o644)?;
         for blob in [&config, &manifest, &layer] {
             append(
@@ -125,7 +131,12 @@ fn header(size_bytes: u64, mode: u32) -> tar::Header {
     header
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn append<W: Write>(
+    tar: &mut tar::Builder<W>,
+    path: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> io::Result<()> {
     tar.append_data(&mut header(bytes.len() as u64, mode), path, bytes)
 }
 

@@ -14,7 +14,8 @@ fn main() -> std::io::Result<()> {
         .ok()
         .and_then(|port| port.parse().ok())
         .unwrap_or(PORT);
-    let listener = TcpListener::bind(("::", port)).or_else(|_no_ipv6| TcpListener::bind(("0.0.0.0", port)))?;
+    let listener =
+        TcpListener::bind(("::", port)).or_else(|_no_ipv6| TcpListener::bind(("0.0.0.0", port)))?;
     println!("{} listens on port {port}", host_name());
     for stream in listener.incoming().flatten() {
         std::thread::spawn(move || {
@@ -36,7 +37,10 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
     let peer = stream.peer_addr()?.ip().to_canonical();
     let mut request = String::new();
-    let mut reader = BufReader::new(std::io::Read::take(stream.try_clone()?, REQUEST_BYTES_MAX as u64));
+    let mut reader = BufReader::new(std::io::Read::take(
+        stream.try_clone()?,
+        REQUEST_BYTES_MAX as u64,
+    ));
     reader.read_line(&mut request)?;
     let path = request.split_whitespace().nth(1).unwrap_or("/").to_owned();
     // The rest of the request is read so that closing does not reset the connection.

@@ -28,12 +28,14 @@ type Descriptions = BTreeMap<String, BTreeMap<String, String>>;
 pub(crate) fn generate(root: &Path) -> anyhow::Result<()> {
     let mut descriptions = Descriptions::new();
     for file in rust_files(&sources(root, KINDS)?)? {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         read_schema(&text, &mut descriptions);
     }
     let folder = sources(root, LISTS)?;
     for file in rust_files(&folder)? {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let place = file
             .parent()
             .and_then(|parent| parent.strip_prefix(&folder).ok())
@@ -59,12 +61,21 @@ pub(crate) fn generate(root: &Path) -> anyhow::Result<()> {
 /// The folder of a crate's sources, which Cargo fetches if they are missing.
 fn sources(root: &Path, (name, folder): (&str, &str)) -> anyhow::Result<PathBuf> {
     let output = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--all-features", "--manifest-path"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--all-features",
+            "--manifest-path",
+        ])
         .arg(root.join("src/dev/xtask/Cargo.toml"))
         .output()
         .context("run cargo metadata")?;
     if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "cargo metadata failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"]
@@ -83,7 +94,9 @@ fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
@@ -117,7 +130,10 @@ fn read_schema(text: &str, descriptions: &mut Descriptions) {
             described.insert(field.clone(), text);
         } else if let Some(text) = line.trim_start().strip_prefix(INSERTED).and_then(literal) {
             described.insert(field.clone(), text);
-        } else if let Some((name, _)) = line.strip_prefix(FIELD_INDENT).and_then(|rest| rest.split_once("\": ")) {
+        } else if let Some((name, _)) = line
+            .strip_prefix(FIELD_INDENT)
+            .and_then(|rest| rest.split_once("\": "))
+        {
             name.clone_into(&mut field);
         }
     }
@@ -135,7 +151,11 @@ fn literal(source: &str) -> Option<String> {
                 't' => text.push('\t'),
                 'r' => text.push('\r'),
                 'u' => {
-                    let code: String = letters.by_ref().skip(1).take_while(|letter| *letter != '}').collect();
+                    let code: String = letters
+                        .by_ref()
+                        .skip(1)
+                        .take_while(|letter| *letter != '}')
+                        .collect();
                     text.push(char::from_u32(u32::from_str_radix(&code, 16).ok()?)?);
                 }
                 other => text.push(other),
@@ -154,7 +174,9 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
                 .replace("apiextensions_apiserver", "apiextensions-apiserver")
         })
         .collect();
-    let package = package.join(".").replace("kube_aggregator", "kube-aggregator");
+    let package = package
+        .join(".")
+        .replace("kube_aggregator", "kube-aggregator");
     let mut comment = Vec::new();
     let mut list: Option<String> = None;
     for line in text.lines() {
@@ -165,7 +187,9 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
             .strip_prefix("pub struct ")
             .and_then(|rest| rest.strip_suffix(" {"))
         {
-            list = name.ends_with("List").then(|| format!("io.k8s.{package}.{name}"));
+            list = name
+                .ends_with("List")
+                .then(|| format!("io.k8s.{package}.{name}"));
             if let Some(list) = &list {
                 descriptions
                     .entry(list.clone())
@@ -176,7 +200,10 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
         } else if bare == "}" {
             list = None;
             comment.clear();
-        } else if let Some((name, _)) = bare.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
+        } else if let Some((name, _)) = bare
+            .strip_prefix("pub ")
+            .and_then(|rest| rest.split_once(": "))
+        {
             if let Some(list) = &list {
                 descriptions
                     .entry(list.clone())
@@ -235,7 +262,13 @@ mod tests {
     #[test]
     fn a_comment_becomes_paragraphs_without_markers() {
         assert_eq!(
-            paragraphs(&["Standard metadata.", "More: <https://a.b>", "", "Next", "+optional"]),
+            paragraphs(&[
+                "Standard metadata.",
+                "More: <https://a.b>",
+                "",
+                "Next",
+                "+optional"
+            ]),
             "Standard metadata. More: https://a.b\n\nNext"
         );
     }

@@ -14,7 +14,8 @@ const KILLS: &str = "200";
 /// Runs the tests that Combo must pass, or those that `arguments` choose, against the cluster of a kubeconfig.
 pub(crate) fn conformance(root: &Path, kubeconfig: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let kit = std::env::var_os(KIT).map(PathBuf::from);
-    let kit = kit.with_context(|| format!("{KIT} names no folder: the suite is not part of this tree"))?;
+    let kit =
+        kit.with_context(|| format!("{KIT} names no folder: the suite is not part of this tree"))?;
     let mut command = Command::new(kit.join("run"));
     command.current_dir(root).args(["--kubeconfig", kubeconfig]);
     if arguments.is_empty() {
@@ -26,11 +27,22 @@ pub(crate) fn conformance(root: &Path, kubeconfig: &str, arguments: &[&str]) -> 
 /// Kills the store between any two writes, then servers with running pods; no acknowledged write may be lost.
 pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
     let mut store = Command::new("cargo");
-    store.current_dir(root).env("COMBO_CRASH_KILLS", kills.unwrap_or(KILLS));
+    store
+        .current_dir(root)
+        .env("COMBO_CRASH_KILLS", kills.unwrap_or(KILLS));
     succeed(store.args(["test", "--package", "sqlite", "--test", "store", "crash::"]))?;
     let mut servers = Command::new("cargo");
-    servers.current_dir(root).env("COMBO_E2E_KILLS", kills.unwrap_or(KILLS));
-    succeed(servers.args(["test", "--package", "combo", "--test", "e2e", "random_kills"]))
+    servers
+        .current_dir(root)
+        .env("COMBO_E2E_KILLS", kills.unwrap_or(KILLS));
+    succeed(servers.args([
+        "test",
+        "--package",
+        "combo",
+        "--test",
+        "e2e",
+        "random_kills",
+    ]))
 }
 
 /// Runs a command whose failure is an error.

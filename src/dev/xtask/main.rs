@@ -31,10 +31,14 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root()),
         ["gen"] => facts::generate(),
         ["descriptions"] => descriptions::generate(&root()),
-        ["image", binary, reference, archive] => image::pack(Path::new(binary), reference, Path::new(archive)),
+        ["image", binary, reference, archive] => {
+            image::pack(Path::new(binary), reference, Path::new(archive))
+        }
         ["release"] => release::build(&root()),
         ["bench", parts @ ..] => bench::run(&root(), parts),
-        ["conformance", kubeconfig, arguments @ ..] => judge::conformance(&root(), kubeconfig, arguments),
+        ["conformance", kubeconfig, arguments @ ..] => {
+            judge::conformance(&root(), kubeconfig, arguments)
+        }
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {
             eprint!("{USAGE}");

@@ -10,7 +10,12 @@ use crate::judge::succeed;
 ///
 /// Code at fixed addresses needs no relocating: each shim would hold 0.7 MB of relocated tables for itself, of the 1 MB that it
 /// may have. Functions of equal code are kept once: the same generic code is made for many types.
-const FLAGS: &[&str] = &["-C", "relocation-model=static", "-C", "link-arg=-Wl,--icf=all"];
+const FLAGS: &[&str] = &[
+    "-C",
+    "relocation-model=static",
+    "-C",
+    "link-arg=-Wl,--icf=all",
+];
 
 /// Builds `combo`, and the sample workload beside it.
 pub(crate) fn build(root: &Path) -> anyhow::Result<()> {
@@ -19,7 +24,16 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<()> {
         command.current_dir(root).args(arguments);
         command
     };
-    let combo = ["rustc", "--release", "--package", "combo", "--bin", "combo", "--"];
+    let combo = [
+        "rustc",
+        "--release",
+        "--package",
+        "combo",
+        "--bin",
+        "combo",
+        "--",
+    ];
     succeed(cargo(&combo).args(FLAGS)).context("build combo")?;
-    succeed(&mut cargo(&["build", "--release", "--package", "testkit"])).context("build the sample workload")
+    succeed(&mut cargo(&["build", "--release", "--package", "testkit"]))
+        .context("build the sample workload")
 }

@@ -39,7 +39,11 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         .chain(rust_files(&root.join("tests"))?)
     {
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         source(&name, &text, &mut findings);
     }
     for exception in &findings.exceptions {
@@ -97,9 +101,9 @@ fn layers(root: &Path, findings: &mut Findings) -> anyhow::Result<()> {
                 continue;
             };
             if other != area && !allowed.contains(&"*") && !allowed.contains(&other.as_str()) {
-                findings
-                    .problems
-                    .push(format!("src/{area}/{krate}: {area} may not use {other} ({dependency})"));
+                findings.problems.push(format!(
+                    "src/{area}/{krate}: {area} may not use {other} ({dependency})"
+                ));
             }
         }
     }
@@ -143,23 +147,28 @@ fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn source(name: &str, text: &str, findings: &mut Findings) {
     let lines: Vec<&str> = text.lines().collect();
-    let allowed = |rule: &str| lines.iter().any(|line| line.contains(&format!("tidy: allow({rule}):")));
+    let allowed = |rule: &str| {
+        lines
+            .iter()
+            .any(|line| line.contains(&format!("tidy: allow({rule}):")))
+    };
     for line in lines
         .iter()
         .filter(|line| line.contains("tidy: allow(") && !name.ends_with("tidy.rs"))
     {
         findings.exceptions.push(format!("{name}: {}", line.trim()));
     }
-    let is_test_file = name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("tests.rs");
+    let is_test_file =
+        name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("tests.rs");
     let end = lines
         .iter()
         .position(|line| line.starts_with("#[cfg(test)]"))
         .unwrap_or(lines.len());
     if !is_test_file {
         if end > FILE_LINES_MAX && !allowed("file-length") {
-            findings
-                .problems
-                .push(format!("{name}: {end} lines; {FILE_LINES_MAX} are the most"));
+            findings.problems.push(format!(
+                "{name}: {end} lines; {FILE_LINES_MAX} are the most"
+            ));
         }
         if !allowed("function-length") {
             functions(name, &lines[..end], findings);
@@ -186,7 +195,9 @@ fn functions(name: &str, lines: &[&str], findings: &mut Findings) {
                     }
                 }
             }
-            Some((start, at, function)) if *line == format!("{at}}}") || *line == format!("{at};") => {
+            Some((start, at, function))
+                if *line == format!("{at}}}") || *line == format!("{at};") =>
+            {
                 let length = number - start + 1;
                 if length > FUNCTION_LINES_MAX {
                     findings.problems.push(format!(
@@ -208,7 +219,11 @@ fn functions(name: &str, lines: &[&str], findings: &mut Findings) {
 
 fn function_name(line: &str) -> Option<String> {
     let mut words = line.split_whitespace().skip_while(|word| {
-        word.starts_with("pub") || matches!(*word, "async" | "unsafe" | "const" | "extern" | "\"C\"" | "in")
+        word.starts_with("pub")
+            || matches!(
+                *word,
+                "async" | "unsafe" | "const" | "extern" | "\"C\"" | "in"
+            )
     });
     if words.next()? != "fn" {
         return None;
@@ -228,10 +243,18 @@ fn words(name: &str, lines: &[&str], findings: &mut Findings) {
     for (number, line) in lines.iter().enumerate() {
         let at = number + 1;
         if line.trim_start().starts_with("#[ignore") {
-            findings.problems.push(format!("{name}:{at}: a test that does not run"));
+            findings
+                .problems
+                .push(format!("{name}:{at}: a test that does not run"));
         }
-        if ["TODO", "FIXME", "XXX:"].iter().any(|word| line.contains(word)) && !line.contains("tidy: allow(") {
-            findings.problems.push(format!("{name}:{at}: left for later"));
+        if ["TODO", "FIXME", "XXX:"]
+            .iter()
+            .any(|word| line.contains(word))
+            && !line.contains("tidy: allow(")
+        {
+            findings
+                .problems
+                .push(format!("{name}:{at}: left for later"));
         }
     }
 }

@@ -75,6 +75,8 @@ fn take_slice(records: &RwLock<Records>, change: &Change) {
 fn decode<K: Kind>(object: &StoredObject) -> Option<K> {
     object
         .decode()
-        .inspect_err(|error| tracing::warn!(%error, key = %object.key(), "an object cannot be read"))
+        .inspect_err(
+            |error| tracing::warn!(%error, key = %object.key(), "an object cannot be read"),
+        )
         .ok()
 }

@@ -138,7 +138,9 @@ impl Forwarder {
         }
         state.modified = modified;
         state.unanswered = 0;
-        state.resolver = std::fs::read(&self.path).ok().and_then(|text| self.resolver_of(&text));
+        state.resolver = std::fs::read(&self.path)
+            .ok()
+            .and_then(|text| self.resolver_of(&text));
         if state.resolver.is_none() {
             tracing::info!(path = %self.path.display(), "no resolver for names outside of the cluster");
         }
@@ -156,7 +158,8 @@ impl Forwarder {
             return None;
         }
         let config = ResolverConfig::from_name_servers(servers);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         set_options(builder.options_mut());
         builder.build().ok().map(Arc::new)
     }
@@ -176,7 +179,10 @@ fn set_options(options: &mut ResolverOpts) {
 fn negative(error: &DnsError) -> Upstream {
     match error {
         DnsError::NoRecordsFound(nothing) => {
-            let authority = nothing.soa.as_ref().map(|soa| (**soa).clone().into_record_of_rdata());
+            let authority = nothing
+                .soa
+                .as_ref()
+                .map(|soa| (**soa).clone().into_record_of_rdata());
             Upstream {
                 code: nothing.response_code,
                 answers: Vec::new(),

@@ -46,7 +46,12 @@ pub(crate) struct Upstream {
     pub(crate) authorities: Vec<Record>,
 }
 
-pub(crate) fn react(zone: &Zone, records: &Records, bytes: &[u8], transport: Transport) -> Reaction {
+pub(crate) fn react(
+    zone: &Zone,
+    records: &Records,
+    bytes: &[u8],
+    transport: Transport,
+) -> Reaction {
     let query = match Message::from_vec(bytes) {
         Ok(query) => query,
         Err(_malformed) => return refuse_malformed(bytes),
@@ -176,7 +181,9 @@ fn encode(response: &Message, query: &Message, transport: Transport) -> Vec<u8> 
     let limit = match (transport, &query.edns) {
         (Transport::Tcp, _) => usize::from(u16::MAX),
         (Transport::Udp, None) => usize::from(UDP_BYTES_PLAIN),
-        (Transport::Udp, Some(edns)) => usize::from(edns.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX)),
+        (Transport::Udp, Some(edns)) => {
+            usize::from(edns.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX))
+        }
     };
     let mut response = response.clone();
     let mut bytes = to_bytes(&response);

@@ -91,7 +91,10 @@ impl Records {
 
     /// Takes a Service in its new state.
     pub fn put_service(&mut self, service: &Service) {
-        let Some(name) = key(service.metadata.namespace.as_ref(), service.metadata.name.as_ref()) else {
+        let Some(name) = key(
+            service.metadata.namespace.as_ref(),
+            service.metadata.name.as_ref(),
+        ) else {
             return;
         };
         self.remove_service(&name.0, &name.1);
@@ -120,7 +123,10 @@ impl Records {
 
     /// Takes an `EndpointSlice` in its new state.
     pub fn put_slice(&mut self, slice: &EndpointSlice) {
-        let Some(own) = key(slice.metadata.namespace.as_ref(), slice.metadata.name.as_ref()) else {
+        let Some(own) = key(
+            slice.metadata.namespace.as_ref(),
+            slice.metadata.name.as_ref(),
+        ) else {
             return;
         };
         self.remove_slice(&own.0, &own.1);
@@ -163,7 +169,11 @@ impl Records {
         if slices.is_empty() {
             self.slices.remove(&owner);
         }
-        for (address, hostname) in removed.iter().flat_map(named).filter(|gone| !kept.contains(gone)) {
+        for (address, hostname) in removed
+            .iter()
+            .flat_map(named)
+            .filter(|gone| !kept.contains(gone))
+        {
             if let Some(names) = self.by_endpoint.get_mut(&address) {
                 names.remove(&(owner.clone(), hostname));
                 if names.is_empty() {
@@ -185,7 +195,10 @@ impl Records {
         self.by_cluster_ip.get(&address)
     }
 
-    pub(crate) fn named_endpoints(&self, address: IpAddr) -> impl Iterator<Item = &(ServiceName, String)> {
+    pub(crate) fn named_endpoints(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = &(ServiceName, String)> {
         self.by_endpoint.get(&address).into_iter().flatten()
     }
 }
@@ -233,7 +246,10 @@ fn slice_facts(slice: &EndpointSlice) -> Slice {
     let endpoints = ready.filter_map(|endpoint| {
         Some(Endpoint {
             address: endpoint.addresses.first()?.parse().ok()?,
-            hostname: endpoint.hostname.clone().filter(|hostname| !hostname.is_empty()),
+            hostname: endpoint
+                .hostname
+                .clone()
+                .filter(|hostname| !hostname.is_empty()),
         })
     });
     Slice {

@@ -107,7 +107,11 @@ impl Dns {
                 Arc::new(udp),
                 shutdown.clone(),
             )));
-            tasks.push(env::spawn(serve_tcp(Arc::clone(&self.shared), tcp, shutdown.clone())));
+            tasks.push(env::spawn(serve_tcp(
+                Arc::clone(&self.shared),
+                tcp,
+                shutdown.clone(),
+            )));
         }
         for task in tasks {
             if let Err(error) = task.await {
@@ -197,7 +201,9 @@ async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener, shutdown: Shutdow
 async fn serve_connection(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     let silent = |_timed_out| io::Error::from(io::ErrorKind::TimedOut);
     loop {
-        let length = env::timeout(TCP_IDLE_MAX, stream.read_u16()).await.map_err(silent)??;
+        let length = env::timeout(TCP_IDLE_MAX, stream.read_u16())
+            .await
+            .map_err(silent)??;
         let mut query = vec![0; usize::from(length)];
         env::timeout(TCP_IDLE_MAX, stream.read_exact(&mut query))
             .await
@@ -210,7 +216,8 @@ async fn serve_connection(shared: &Shared, mut stream: TcpStream) -> io::Result<
                 forward.respond(upstream)
             }
         };
-        let length = u16::try_from(response.len()).map_err(|_too_long| io::ErrorKind::InvalidData)?;
+        let length =
+            u16::try_from(response.len()).map_err(|_too_long| io::ErrorKind::InvalidData)?;
         let mut framed = length.to_be_bytes().to_vec();
         framed.extend(response);
         env::timeout(TCP_IDLE_MAX, stream.write_all(&framed))

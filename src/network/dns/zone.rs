@@ -73,7 +73,9 @@ impl Zone {
     /// The zone of a cluster domain such as `cluster.local`.
     pub fn new(domain: &str, server_addresses: Vec<IpAddr>) -> Result<Self, Error> {
         let bad = || Error::Domain(domain.to_owned());
-        let mut name = Name::from_ascii(domain).map_err(|_bad| bad())?.to_lowercase();
+        let mut name = Name::from_ascii(domain)
+            .map_err(|_bad| bad())?
+            .to_lowercase();
         name.set_fqdn(true);
         if name.is_root() {
             return Err(bad());
@@ -86,11 +88,24 @@ impl Zone {
         })
     }
 
-    pub(crate) fn answer(&self, records: &Records, name: &Name, kind: RecordType, rotation: usize) -> Answer {
+    pub(crate) fn answer(
+        &self,
+        records: &Records,
+        name: &Name,
+        kind: RecordType,
+        rotation: usize,
+    ) -> Answer {
         self.follow(records, name, kind, rotation, 0)
     }
 
-    fn follow(&self, records: &Records, name: &Name, kind: RecordType, rotation: usize, aliases: usize) -> Answer {
+    fn follow(
+        &self,
+        records: &Records,
+        name: &Name,
+        kind: RecordType,
+        rotation: usize,
+        aliases: usize,
+    ) -> Answer {
         let labels = labels_of(name);
         let Some(inner) = labels.strip_suffix(self.labels.as_slice()) else {
             return self.reverse(records, name, kind);
@@ -115,7 +130,13 @@ impl Zone {
     }
 
     /// Names that are not those of objects.
-    fn special(&self, records: &Records, name: &Name, kind: RecordType, inner: &[&str]) -> Option<Answer> {
+    fn special(
+        &self,
+        records: &Records,
+        name: &Name,
+        kind: RecordType,
+        inner: &[&str],
+    ) -> Option<Answer> {
         let found = |answers| {
             Some(Answer::Found(Found {
                 answers,
@@ -133,11 +154,19 @@ impl Zone {
                     .server_addresses
                     .iter()
                     .map(|address| address_record(name, *address));
-                found(addresses.filter(|record| record.record_type() == kind).collect())
+                found(
+                    addresses
+                        .filter(|record| record.record_type() == kind)
+                        .collect(),
+                )
             }
             (["dns-version"], RecordType::TXT) => {
                 let version = RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]));
-                found(vec![Record::from_rdata(name.clone(), VERSION_TTL_SECONDS, version)])
+                found(vec![Record::from_rdata(
+                    name.clone(),
+                    VERSION_TTL_SECONDS,
+                    version,
+                )])
             }
             _ => None,
         }
@@ -145,7 +174,8 @@ impl Zone {
 
     /// What goes with "no such name" and "no such record".
     pub(crate) fn start_of_authority(&self, records: &Records) -> Record {
-        let mailbox = Name::from_ascii("hostmaster").and_then(|name| name.append_domain(&self.name));
+        let mailbox =
+            Name::from_ascii("hostmaster").and_then(|name| name.append_domain(&self.name));
         let data = SOA::new(
             self.server_name(),
             mailbox.unwrap_or_else(|_too_long| self.name.clone()),
@@ -192,7 +222,10 @@ impl Zone {
         let name = (question.namespace.to_owned(), question.service.to_owned());
         let hits = match records.service(&name).ok_or(NoSuchName)? {
             ServiceKind::External { name } => {
-                if question.endpoint.is_some() || question.port.is_some() || name.parse::<IpAddr>().is_ok() {
+                if question.endpoint.is_some()
+                    || question.port.is_some()
+                    || name.parse::<IpAddr>().is_ok()
+                {
                     return Err(NoSuchName);
                 }
                 vec![Hit::Alias(name.clone())]
@@ -200,9 +233,15 @@ impl Zone {
             ServiceKind::ClusterIp { addresses, ports } if question.endpoint.is_none() => {
                 self.cluster_ip_hits(&name, addresses, ports, &question)
             }
-            ServiceKind::ClusterIp { .. } | ServiceKind::Headless => self.endpoint_hits(records, &name, &question),
+            ServiceKind::ClusterIp { .. } | ServiceKind::Headless => {
+                self.endpoint_hits(records, &name, &question)
+            }
         };
-        if hits.is_empty() { Err(NoSuchName) } else { Ok(hits) }
+        if hits.is_empty() {
+            Err(NoSuchName)
+        } else {
+            Ok(hits)
+        }
     }
 
     fn cluster_ip_hits(
@@ -224,7 +263,12 @@ impl Zone {
             .collect()
     }
 
-    fn endpoint_hits(&self, records: &Records, name: &ServiceName, question: &Question<'_>) -> Vec<Hit> {
+    fn endpoint_hits(
+        &self,
+        records: &Records,
+        name: &ServiceName,
+        question: &Question<'_>,
+    ) -> Vec<Hit> {
         let mut hits = Vec::new();
         for slice in records.slices(name) {
             for endpoint in &slice.endpoints {
@@ -281,8 +325,12 @@ impl Zone {
         match kind {
             RecordType::A | RecordType::AAAA => {
                 let addresses: BTreeSet<IpAddr> = hits.iter().filter_map(Hit::address).collect();
-                let fitting = addresses.into_iter().map(|address| address_record(name, address));
-                found.answers = fitting.filter(|record| record.record_type() == kind).collect();
+                let fitting = addresses
+                    .into_iter()
+                    .map(|address| address_record(name, address));
+                found.answers = fitting
+                    .filter(|record| record.record_type() == kind)
+                    .collect();
                 // Clients that take the first address spread over all of them.
                 let count = found.answers.len().max(1);
                 found.answers.rotate_left(rotation % count);
@@ -310,7 +358,11 @@ impl Zone {
             return Answer::NoSuchName;
         };
         target.set_fqdn(true);
-        let alias = Record::from_rdata(name.clone(), TTL_SECONDS, RData::CNAME(CNAME(target.clone())));
+        let alias = Record::from_rdata(
+            name.clone(),
+            TTL_SECONDS,
+            RData::CNAME(CNAME(target.clone())),
+        );
         let mut found = Found {
             answers: vec![alias],
             ..Found::default()
@@ -344,9 +396,14 @@ impl Zone {
         if targets.is_empty() {
             return Answer::Elsewhere;
         }
-        let answers = targets.iter().filter_map(|target| Name::from_ascii(target).ok());
-        let answers = answers.map(|target| Record::from_rdata(name.clone(), TTL_SECONDS, RData::PTR(PTR(target))));
-        let answers = answers.filter(|record| record.record_type() == kind).collect();
+        let answers = targets
+            .iter()
+            .filter_map(|target| Name::from_ascii(target).ok());
+        let answers = answers
+            .map(|target| Record::from_rdata(name.clone(), TTL_SECONDS, RData::PTR(PTR(target))));
+        let answers = answers
+            .filter(|record| record.record_type() == kind)
+            .collect();
         Answer::Found(Found {
             answers,
             ..Found::default()
@@ -359,7 +416,8 @@ struct NoSuchName;
 impl Question<'_> {
     fn wants(&self, port: &Port) -> bool {
         self.port.is_none_or(|(name, protocol)| {
-            (name.is_empty() || name == port.name) && (protocol.is_empty() || protocol == port.protocol)
+            (name.is_empty() || name == port.name)
+                && (protocol.is_empty() || protocol == port.protocol)
         })
     }
 }
@@ -414,13 +472,16 @@ fn render_targets(name: &Name, hits: &[Hit], found: &mut Found) {
             addresses.insert((host, *address));
         }
     }
-    let weight = u16::try_from(WEIGHT_TOTAL / targets.len().max(1)).expect("it is at most the total");
+    let weight =
+        u16::try_from(WEIGHT_TOTAL / targets.len().max(1)).expect("it is at most the total");
     for (host, port) in targets {
         let Ok(target) = Name::from_ascii(host) else {
             continue;
         };
         let data = RData::SRV(SRV::new(0, weight, port, target));
-        found.answers.push(Record::from_rdata(name.clone(), TTL_SECONDS, data));
+        found
+            .answers
+            .push(Record::from_rdata(name.clone(), TTL_SECONDS, data));
     }
     for (host, address) in addresses {
         if let Ok(target) = Name::from_ascii(host) {

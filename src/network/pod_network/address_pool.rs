@@ -43,7 +43,11 @@ impl AddressPool {
             let offset = FIRST_OFFSET + (self.next - FIRST_OFFSET + step) % count;
             let address = at_offset(self.range, offset);
             if self.taken.insert(address) {
-                self.next = if offset + 1 < end { offset + 1 } else { FIRST_OFFSET };
+                self.next = if offset + 1 < end {
+                    offset + 1
+                } else {
+                    FIRST_OFFSET
+                };
                 return Some(address);
             }
         }
@@ -111,7 +115,16 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| pool.allocate())
             .map(|address| address.to_string())
             .collect();
-        assert_eq!(all, ["10.42.0.2", "10.42.0.3", "10.42.0.4", "10.42.0.5", "10.42.0.6"]);
+        assert_eq!(
+            all,
+            [
+                "10.42.0.2",
+                "10.42.0.3",
+                "10.42.0.4",
+                "10.42.0.5",
+                "10.42.0.6"
+            ]
+        );
         pool.release("10.42.0.3".parse().unwrap());
         pool.release("10.42.0.2".parse().unwrap());
         pool.release("10.42.0.5".parse().unwrap());

@@ -13,9 +13,15 @@ pub enum Error {
         source: NetlinkError,
     },
     #[error("{doing}")]
-    Node { doing: &'static str, source: NetlinkError },
+    Node {
+        doing: &'static str,
+        source: NetlinkError,
+    },
     #[error("{doing}")]
-    System { doing: &'static str, source: io::Error },
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
     #[error("no address is left in {0}")]
     PoolExhausted(IpNet),
     #[error("the pod network needs one range per address family and at least one, but has {0:?}")]

@@ -4,7 +4,9 @@ use crate::plan::{HOST_MAC, HostStep, POD_LINK, Plan, PodStep, ROUTE_PROTOCOL};
 use crate::sysctl;
 use linux::NetworkNamespace;
 use linux::netlink::NetlinkError;
-use linux::netlink::route::{Address, Mac, Neighbour, NewLink, NewLinkKind, Route, RouteSocket, host_prefix};
+use linux::netlink::route::{
+    Address, Mac, Neighbour, NewLink, NewLinkKind, Route, RouteSocket, host_prefix,
+};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
@@ -108,17 +110,27 @@ fn make_link(
         group,
     };
     let mut made = socket.add_link(&link);
-    if made.as_ref().is_err_and(|error| error.is_refusal(libc::EEXIST))
+    if made
+        .as_ref()
+        .is_err_and(|error| error.is_refusal(libc::EEXIST))
         && let Some(old) = socket.link_named(name)?
     {
         socket.delete_link(old.index)?;
         made = socket.add_link(&link);
     }
     made?;
-    Ok(socket.link_named(name)?.ok_or(NetlinkError::Malformed)?.index)
+    Ok(socket
+        .link_named(name)?
+        .ok_or(NetlinkError::Malformed)?
+        .index)
 }
 
-fn claim(socket: &mut RouteSocket, index: u32, address: IpAddr, source: Option<IpAddr>) -> Result<(), Failure> {
+fn claim(
+    socket: &mut RouteSocket,
+    index: u32,
+    address: IpAddr,
+    source: Option<IpAddr>,
+) -> Result<(), Failure> {
     let route = Route {
         destination: address,
         prefix_length: host_prefix(address),
@@ -138,12 +150,16 @@ fn claim(socket: &mut RouteSocket, index: u32, address: IpAddr, source: Option<I
 
 /// Runs on a thread inside the pod. Returns the hardware address of its link.
 fn run_pod_steps(steps: &[PodStep]) -> Result<Mac, Failure> {
-    let mut socket = RouteSocket::open().map_err(|error| Failure::Netlink("open a socket in the pod", error))?;
+    let mut socket =
+        RouteSocket::open().map_err(|error| Failure::Netlink("open a socket in the pod", error))?;
     let find = |socket: &mut RouteSocket, name: &str| {
         let found = socket
             .link_named(name)
             .map_err(|error| Failure::Netlink("find the pod's link", error))?;
-        found.ok_or(Failure::Netlink("find the pod's link", NetlinkError::Malformed))
+        found.ok_or(Failure::Netlink(
+            "find the pod's link",
+            NetlinkError::Malformed,
+        ))
     };
     let own = find(&mut socket, POD_LINK)?;
     let link = own.index;

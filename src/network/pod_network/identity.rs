@@ -13,7 +13,9 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self {
+            name: name.to_owned(),
+        }
     }
 
     /// The group that marks a link as ours from the moment it exists.
@@ -56,12 +58,16 @@ impl Instance {
 
     /// Whether a link is a pod's link of this instance, finished or not.
     pub(crate) fn made(&self, link: &Link) -> bool {
-        link.group == self.group() && link.name.starts_with("cmb") && link.kind.as_deref() == Some("veth")
+        link.group == self.group()
+            && link.name.starts_with("cmb")
+            && link.kind.as_deref() == Some("veth")
     }
 }
 
 pub(crate) fn is_writable_pod_uid(pod_uid: &str) -> bool {
-    !pod_uid.is_empty() && pod_uid.len() <= POD_UID_BYTES_MAX && pod_uid.bytes().all(|byte| byte.is_ascii_graphic())
+    !pod_uid.is_empty()
+        && pod_uid.len() <= POD_UID_BYTES_MAX
+        && pod_uid.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// FNV-1a with a final mix; a name, not a secret.

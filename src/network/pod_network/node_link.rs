@@ -39,10 +39,14 @@ impl NodeLink {
     }
 }
 
-pub(crate) fn ensure_on(socket: &mut RouteSocket, config: &NodeLinkConfig) -> Result<NodeLink, Error> {
+pub(crate) fn ensure_on(
+    socket: &mut RouteSocket,
+    config: &NodeLinkConfig,
+) -> Result<NodeLink, Error> {
     let instance = Instance::new(&config.instance);
     let name = instance.node_link();
-    let index = ensure_bridge(socket, &instance, config.mtu).map_err(node("make the node's link"))?;
+    let index =
+        ensure_bridge(socket, &instance, config.mtu).map_err(node("make the node's link"))?;
     let addresses: Vec<IpAddr> = config
         .pod_cidrs
         .iter()
@@ -81,7 +85,11 @@ pub(crate) fn ensure_on(socket: &mut RouteSocket, config: &NodeLinkConfig) -> Re
     Ok(NodeLink { addresses, name })
 }
 
-fn ensure_bridge(socket: &mut RouteSocket, instance: &Instance, mtu: u32) -> Result<u32, NetlinkError> {
+fn ensure_bridge(
+    socket: &mut RouteSocket,
+    instance: &Instance,
+    mtu: u32,
+) -> Result<u32, NetlinkError> {
     let name = instance.node_link();
     let found = socket.link_named(&name)?;
     let index = if let Some(link) = found {
@@ -95,7 +103,10 @@ fn ensure_bridge(socket: &mut RouteSocket, instance: &Instance, mtu: u32) -> Res
             group: instance.group(),
         };
         socket.add_link(&link)?;
-        socket.link_named(&name)?.ok_or(NetlinkError::Malformed)?.index
+        socket
+            .link_named(&name)?
+            .ok_or(NetlinkError::Malformed)?
+            .index
     };
     socket.set_link_up(index)?;
     Ok(index)
@@ -133,7 +144,9 @@ pub fn uplink_mtu() -> Result<u32, Error> {
     let own = node_addresses()?;
     let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
     let addresses = socket.addresses().map_err(node("list addresses"))?;
-    let uplink = addresses.iter().find(|found| own.first() == Some(&found.address));
+    let uplink = addresses
+        .iter()
+        .find(|found| own.first() == Some(&found.address));
     let links = socket.links().map_err(node("list links"))?;
     let link = links
         .iter()
@@ -141,12 +154,21 @@ pub fn uplink_mtu() -> Result<u32, Error> {
     Ok(link.map_or(ETHERNET, |link| link.mtu))
 }
 
-fn choose(source: Option<IpAddr>, v4: bool, links: &[Link], addresses: &[Address]) -> Option<IpAddr> {
-    let usable = |address: &IpAddr| !address.is_loopback() && !address.is_unspecified() && !is_link_local(*address);
+fn choose(
+    source: Option<IpAddr>,
+    v4: bool,
+    links: &[Link],
+    addresses: &[Address],
+) -> Option<IpAddr> {
+    let usable = |address: &IpAddr| {
+        !address.is_loopback() && !address.is_unspecified() && !is_link_local(*address)
+    };
     source.filter(usable).or_else(|| {
         addresses
             .iter()
-            .filter(|found| found.scope == 0 && found.address.is_ipv4() == v4 && usable(&found.address))
+            .filter(|found| {
+                found.scope == 0 && found.address.is_ipv4() == v4 && usable(&found.address)
+            })
             .find(|found| {
                 links
                     .iter()
@@ -165,8 +187,14 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// Links of container networks have addresses too, but nobody outside reaches them.
 fn is_somebody_elses_uplink(link: &Link) -> bool {
-    const CONTAINER_LINKS: [&str; 8] = ["combo", "cmb", "docker", "cni", "flannel", "cali", "veth", "virbr"];
-    link.up && link.name != "lo" && !CONTAINER_LINKS.iter().any(|prefix| link.name.starts_with(prefix))
+    const CONTAINER_LINKS: [&str; 8] = [
+        "combo", "cmb", "docker", "cni", "flannel", "cali", "veth", "virbr",
+    ];
+    link.up
+        && link.name != "lo"
+        && !CONTAINER_LINKS
+            .iter()
+            .any(|prefix| link.name.starts_with(prefix))
 }
 
 pub(crate) fn node(doing: &'static str) -> impl Fn(NetlinkError) -> Error {

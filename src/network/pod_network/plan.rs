@@ -10,7 +10,8 @@ pub(crate) const HOST_MAC: Mac = [0xee; 6];
 /// The pod's gateway; an address that no machine has and none needs.
 pub(crate) const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The link-local address that belongs to `HOST_MAC`.
-pub(crate) const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
+pub(crate) const GATEWAY_V6: Ipv6Addr =
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
 pub(crate) const POD_LINK: &str = "eth0";
 /// The mark of our routes (`RTPROT_*`), a number that no routing daemon uses.
 pub(crate) const ROUTE_PROTOCOL: u8 = 67;
@@ -136,20 +137,30 @@ mod tests {
     fn the_address_is_claimed_before_the_pod_has_it_and_the_link_is_marked_before_it_is_on() {
         let addresses = ["10.42.0.2".parse().unwrap(), "fd42::2".parse().unwrap()];
         let plan = attachment(&Instance::new("i"), "uid", &addresses, &[], 1450);
-        let position = |wanted: &HostStep| plan.host.iter().position(|step| step == wanted).unwrap();
+        let position =
+            |wanted: &HostStep| plan.host.iter().position(|step| step == wanted).unwrap();
         let mark = HostStep::Mark {
             alias: Instance::new("i").alias("uid"),
         };
         assert!(position(&mark) < position(&HostStep::SwitchOn));
         assert!(
             plan.host
-                .ends_with(&addresses.map(|address| HostStep::Claim { address, source: None }))
+                .ends_with(&addresses.map(|address| HostStep::Claim {
+                    address,
+                    source: None
+                }))
         );
     }
 
     #[test]
     fn a_pod_without_ipv6_needs_no_ipv6_in_the_kernel() {
-        let plan = attachment(&Instance::new("i"), "uid", &["10.42.0.2".parse().unwrap()], &[], 1450);
+        let plan = attachment(
+            &Instance::new("i"),
+            "uid",
+            &["10.42.0.2".parse().unwrap()],
+            &[],
+            1450,
+        );
         let text = format!("{plan:?}");
         assert!(!text.contains("ipv6") && !text.contains("fe80"), "{text}");
     }

@@ -82,13 +82,17 @@ impl PodNetwork {
     pub fn open(config: &Config) -> Result<Self, Error> {
         check_ranges(&config.pod_cidrs)?;
         let instance = Instance::new(&config.instance);
-        let host = NetworkNamespace::current().map_err(system("open the node's network namespace"))?;
+        let host =
+            NetworkNamespace::current().map_err(system("open the node's network namespace"))?;
         let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
         let removals = Removals {
             routes: RouteSocket::open().map_err(node("open a netlink socket"))?,
             flows: ConntrackSocket::open().map_err(node("open a conntrack socket"))?,
         };
-        let has_v6 = config.pod_cidrs.iter().any(|range| range.network().is_ipv6());
+        let has_v6 = config
+            .pod_cidrs
+            .iter()
+            .any(|range| range.network().is_ipv6());
         sysctl::enable_forwarding(has_v6).map_err(system("let the node route"))?;
         let link_config = NodeLinkConfig {
             instance: config.instance.clone(),
@@ -118,11 +122,16 @@ impl PodNetwork {
     ///
     /// A pod that is connected already to this namespace keeps its addresses; one whose namespace was made anew is
     /// connected again with the same addresses. A failure leaves nothing behind.
-    pub async fn attach(&self, pod_uid: &str, namespace: BorrowedFd<'_>) -> Result<Vec<IpAddr>, Error> {
+    pub async fn attach(
+        &self,
+        pod_uid: &str,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<Vec<IpAddr>, Error> {
         if !is_writable_pod_uid(pod_uid) {
             return Err(Error::PodUid(pod_uid.to_owned()));
         }
-        let namespace = NetworkNamespace::of(namespace).map_err(system("keep the pod's network namespace"))?;
+        let namespace =
+            NetworkNamespace::of(namespace).map_err(system("keep the pod's network namespace"))?;
         let (shared, pod_uid) = (Arc::clone(&self.0), pod_uid.to_owned());
         blocking(move || shared.attach(&pod_uid, &namespace)).await?
     }
@@ -172,13 +181,23 @@ impl Shared {
         if let Some(pod) = self.still_connected(pod_uid, namespace)? {
             return Ok(pod.addresses);
         }
-        let held = self.state().pods.get(pod_uid).map(|pod| pod.addresses.clone());
+        let held = self
+            .state()
+            .pods
+            .get(pod_uid)
+            .map(|pod| pod.addresses.clone());
         let mut addresses = match held {
             Some(addresses) => addresses,
             None => self.state().allocate()?,
         };
         for _try in 0..CLAIMED_ADDRESSES_MAX {
-            let plan = plan::attachment(&self.instance, pod_uid, &addresses, &self.node_link.addresses, self.mtu);
+            let plan = plan::attachment(
+                &self.instance,
+                pod_uid,
+                &addresses,
+                &self.node_link.addresses,
+                self.mtu,
+            );
             match executor::attach(&self.host, &mut self.routes(), namespace, &plan) {
                 Ok(index) => {
                     let pod = PodLink {
@@ -190,8 +209,12 @@ impl Shared {
                 }
                 // The address stays taken in our pool: another program or another instance has it.
                 Err(Failure::Claimed(foreign)) => {
-                    self.state()
-                        .release(addresses.iter().copied().filter(|address| *address != foreign));
+                    self.state().release(
+                        addresses
+                            .iter()
+                            .copied()
+                            .filter(|address| *address != foreign),
+                    );
                     addresses = self.state().allocate()?;
                 }
                 Err(failure) => {
@@ -207,12 +230,19 @@ impl Shared {
     }
 
     /// The pod's link, if the far end is in this namespace and all is as it was made.
-    fn still_connected(&self, pod_uid: &str, namespace: &NetworkNamespace) -> Result<Option<PodLink>, Error> {
+    fn still_connected(
+        &self,
+        pod_uid: &str,
+        namespace: &NetworkNamespace,
+    ) -> Result<Option<PodLink>, Error> {
         let Some(pod) = self.state().pods.get(pod_uid).cloned() else {
             return Ok(None);
         };
         let name = self.instance.pod_link(pod_uid);
-        let found = self.routes().link_named(&name).map_err(node("find the pod's link"))?;
+        let found = self
+            .routes()
+            .link_named(&name)
+            .map_err(node("find the pod's link"))?;
         if found.is_none_or(|link| link.index != pod.index) {
             return Ok(None);
         }
@@ -285,7 +315,10 @@ impl State {
 }
 
 fn check_ranges(ranges: &[IpNet]) -> Result<(), Error> {
-    let v4 = ranges.iter().filter(|range| range.network().is_ipv4()).count();
+    let v4 = ranges
+        .iter()
+        .filter(|range| range.network().is_ipv4())
+        .count();
     if ranges.is_empty() || v4 > 1 || ranges.len() - v4 > 1 {
         return Err(Error::PodCidrs(ranges.to_vec()));
     }
@@ -293,7 +326,11 @@ fn check_ranges(ranges: &[IpNet]) -> Result<(), Error> {
 }
 
 /// Reads from the kernel which pods are connected and which addresses are in use, and removes half-made links.
-fn recover(socket: &mut RouteSocket, instance: &Instance, ranges: &[IpNet]) -> Result<State, Error> {
+fn recover(
+    socket: &mut RouteSocket,
+    instance: &Instance,
+    ranges: &[IpNet],
+) -> Result<State, Error> {
     let links = socket.links().map_err(node("list links"))?;
     let routes = socket.routes().map_err(node("list routes"))?;
     let (state, half_made) = sort_out(instance, ranges, &links, &routes);
@@ -304,7 +341,12 @@ fn recover(socket: &mut RouteSocket, instance: &Instance, ranges: &[IpNet]) -> R
 }
 
 /// Pure: what belongs to which pod, and which links are of no use. Routes of others in our ranges count as taken.
-fn sort_out(instance: &Instance, ranges: &[IpNet], links: &[Link], routes: &[Route]) -> (State, Vec<u32>) {
+fn sort_out(
+    instance: &Instance,
+    ranges: &[IpNet],
+    links: &[Link],
+    routes: &[Route],
+) -> (State, Vec<u32>) {
     let mut state = State {
         pools: ranges.iter().copied().map(AddressPool::new).collect(),
         pods: BTreeMap::new(),
@@ -314,7 +356,9 @@ fn sort_out(instance: &Instance, ranges: &[IpNet], links: &[Link], routes: &[Rou
         let addresses: Vec<IpAddr> = ranges
             .iter()
             .filter_map(|range| {
-                let own = |route: &&Route| route.link == Some(link.index) && range.contains(&route.destination);
+                let own = |route: &&Route| {
+                    route.link == Some(link.index) && range.contains(&route.destination)
+                };
                 routes.iter().find(own).map(|route| route.destination)
             })
             .collect();
@@ -334,7 +378,9 @@ fn sort_out(instance: &Instance, ranges: &[IpNet], links: &[Link], routes: &[Rou
     let kept = routes
         .iter()
         .filter(|route| !route.link.is_some_and(|link| half_made.contains(&link)));
-    for route in kept.filter(|route| route.prefix_length == linux::netlink::route::host_prefix(route.destination)) {
+    for route in kept.filter(|route| {
+        route.prefix_length == linux::netlink::route::host_prefix(route.destination)
+    }) {
         for pool in &mut state.pools {
             pool.reserve(route.destination);
         }
@@ -361,14 +407,22 @@ fn delete(socket: &mut RouteSocket, index: u32) -> Result<(), Error> {
 fn describe(pod_uid: &str, failure: Failure) -> Error {
     let pod_uid = pod_uid.to_owned();
     match failure {
-        Failure::Netlink(doing, source) => Error::Pod { pod_uid, doing, source },
+        Failure::Netlink(doing, source) => Error::Pod {
+            pod_uid,
+            doing,
+            source,
+        },
         Failure::System(doing, source) => Error::System { doing, source },
         Failure::Claimed(_) => unreachable!("claimed addresses are handled where they occur"),
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    env::spawn_blocking(work).await.map_err(|_stopped| Error::Interrupted)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    env::spawn_blocking(work)
+        .await
+        .map_err(|_stopped| Error::Interrupted)
 }
 
 fn system(doing: &'static str) -> impl Fn(std::io::Error) -> Error {

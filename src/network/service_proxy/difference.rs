@@ -26,7 +26,12 @@ pub(crate) fn change(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
         }
     }
     for (name, chain) in &old.chains {
-        if !chain.rules.is_empty() && new.chains.get(name).is_none_or(|kept| kept.rules != chain.rules) {
+        if !chain.rules.is_empty()
+            && new
+                .chains
+                .get(name)
+                .is_none_or(|kept| kept.rules != chain.rules)
+        {
             batch.flush_chain(name);
         }
     }
@@ -40,7 +45,11 @@ pub(crate) fn change(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
     }
     change_elements(old, new, batch);
     for (name, chain) in &new.chains {
-        if old.chains.get(name).is_none_or(|known| known.rules != chain.rules) {
+        if old
+            .chains
+            .get(name)
+            .is_none_or(|known| known.rules != chain.rules)
+        {
             for rule in &chain.rules {
                 batch.add_rule(name, rule);
             }
@@ -49,13 +58,19 @@ pub(crate) fn change(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
     for name in old.sets.keys().filter(|name| !new.sets.contains_key(*name)) {
         batch.delete_set(name);
     }
-    for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
+    for name in old
+        .chains
+        .keys()
+        .filter(|name| !new.chains.contains_key(*name))
+    {
         batch.delete_chain(name);
     }
 }
 
 fn is_same_shape(old: &Ruleset, name: &str, set: &Set) -> bool {
-    old.sets.get(name).is_some_and(|known| known.shape == set.shape)
+    old.sets
+        .get(name)
+        .is_some_and(|known| known.shape == set.shape)
 }
 
 fn change_elements(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
@@ -63,7 +78,9 @@ fn change_elements(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
         let before = old.sets.get(name).filter(|known| known.shape == set.shape);
         let (removed, added) = element_difference(before, Some(set));
         batch.delete_elements(name, removed.iter().map(|(key, _)| key.as_slice()));
-        let added = added.iter().map(|(key, value)| (key.as_slice(), element_value(value)));
+        let added = added
+            .iter()
+            .map(|(key, value)| (key.as_slice(), element_value(value)));
         batch.add_elements(name, added);
     }
 }
@@ -71,7 +88,10 @@ fn change_elements(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
 type Elements<'a> = Vec<(&'a Key, &'a Value)>;
 
 /// What only the old and what only the new set has; an element with another value is in both.
-fn element_difference<'a>(old: Option<&'a Set>, new: Option<&'a Set>) -> (Elements<'a>, Elements<'a>) {
+fn element_difference<'a>(
+    old: Option<&'a Set>,
+    new: Option<&'a Set>,
+) -> (Elements<'a>, Elements<'a>) {
     let only = |set: Option<&'a Set>, other: Option<&Set>| -> Elements<'a> {
         let elements = set.into_iter().flat_map(|set| &set.elements);
         elements
@@ -120,9 +140,15 @@ pub(crate) fn stale_flows(old: &Ruleset, new: &Ruleset) -> BTreeSet<Flows> {
         ] {
             let name = family.name(stem);
             let known = old.sets.get(&name);
-            let added = new.sets.get(&name).into_iter().flat_map(|set| &set.elements);
-            let fresh = added.filter(|(key, _)| known.is_none_or(|set| !set.elements.contains_key(*key)));
-            stale.extend(fresh.filter_map(|(key, _)| Some(target(family, place, key)?.all_flows())));
+            let added = new
+                .sets
+                .get(&name)
+                .into_iter()
+                .flat_map(|set| &set.elements);
+            let fresh =
+                added.filter(|(key, _)| known.is_none_or(|set| !set.elements.contains_key(*key)));
+            stale
+                .extend(fresh.filter_map(|(key, _)| Some(target(family, place, key)?.all_flows())));
         }
     }
     stale.extend(lost_affine_endpoints(old, new));
@@ -195,13 +221,21 @@ impl Target {
 }
 
 /// What an element of an endpoint map translates into what, for connectionless protocols.
-fn translation(family: Family, place: Place, (key, value): (&Key, &Value)) -> Option<(Target, IpAddr, u16)> {
+fn translation(
+    family: Family,
+    place: Place,
+    (key, value): (&Key, &Value),
+) -> Option<(Target, IpAddr, u16)> {
     let target = target(family, place, key)?;
     let Value::Data(data) = value else {
         return None;
     };
     let (address, rest) = read_address(family, data.as_slice())?;
-    Some((target, address, u16::from_be_bytes([*rest.first()?, *rest.get(1)?])))
+    Some((
+        target,
+        address,
+        u16::from_be_bytes([*rest.first()?, *rest.get(1)?]),
+    ))
 }
 
 fn target(family: Family, place: Place, key: &Key) -> Option<Target> {
@@ -261,7 +295,15 @@ fn lost_affine_endpoints(old: &Ruleset, new: &Ruleset) -> Vec<Flows> {
             _ => None,
         });
         let address = values.next()?;
-        let address = read_address(if address.len() == 4 { Family::V4 } else { Family::V6 }, address)?.0;
+        let address = read_address(
+            if address.len() == 4 {
+                Family::V4
+            } else {
+                Family::V6
+            },
+            address,
+        )?
+        .0;
         Some((address, u16::from_be_bytes(values.next()?.try_into().ok()?)))
     });
     // The chain does not say for which protocol it is; a flow table has few entries of the other one for that place.

@@ -30,7 +30,12 @@ struct Candidate {
 }
 
 /// The endpoints of one family for one port.
-pub(crate) fn choose(desired: &Desired, service: &ServiceName, port: &PortFacts, v4: bool) -> Endpoints {
+pub(crate) fn choose(
+    desired: &Desired,
+    service: &ServiceName,
+    port: &PortFacts,
+    v4: bool,
+) -> Endpoints {
     let candidates = candidates(desired, service, port, v4);
     let ready: Vec<Candidate> = in_state(&candidates, EndpointState::Ready);
     let hinted = follow_hints(&ready);
@@ -55,7 +60,12 @@ pub(crate) fn choose(desired: &Desired, service: &ServiceName, port: &PortFacts,
 }
 
 /// One candidate for each place, in its best state where slices overlap.
-fn candidates(desired: &Desired, service: &ServiceName, port: &PortFacts, v4: bool) -> Vec<Candidate> {
+fn candidates(
+    desired: &Desired,
+    service: &ServiceName,
+    port: &PortFacts,
+    v4: bool,
+) -> Vec<Candidate> {
     let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
     let first = (service.clone(), String::new());
     for (_, slice) in desired
@@ -63,8 +73,9 @@ fn candidates(desired: &Desired, service: &ServiceName, port: &PortFacts, v4: bo
         .range(first..)
         .take_while(|((owner, _), _)| owner == service)
     {
-        let matching =
-            |offered: &&crate::facts::SlicePort| offered.name == port.name && offered.protocol == port.protocol;
+        let matching = |offered: &&crate::facts::SlicePort| {
+            offered.name == port.name && offered.protocol == port.protocol
+        };
         let Some(target) = slice.ports.iter().find(matching) else {
             continue;
         };
@@ -110,7 +121,9 @@ fn follow_hints(ready: &[Candidate]) -> Vec<Candidate> {
         (|found: &Candidate| found.node_hint) as fn(&Candidate) -> Hint,
         |found| found.zone_hint,
     ] {
-        let complete = ready.iter().all(|candidate| hint_of(candidate) != Hint::Absent);
+        let complete = ready
+            .iter()
+            .all(|candidate| hint_of(candidate) != Hint::Absent);
         let ours: Vec<Candidate> = ready
             .iter()
             .filter(|candidate| hint_of(candidate) == Hint::Us)
@@ -124,7 +137,10 @@ fn follow_hints(ready: &[Candidate]) -> Vec<Candidate> {
 }
 
 fn places(candidates: &[Candidate]) -> Vec<Endpoint> {
-    candidates.iter().map(|candidate| candidate.endpoint).collect()
+    candidates
+        .iter()
+        .map(|candidate| candidate.endpoint)
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,13 +175,23 @@ mod tests {
             port: 8080,
         }];
         let mut desired = Desired::default();
-        desired
-            .slices
-            .insert((service.clone(), "web-1".to_owned()), SliceFacts { ports, endpoints });
+        desired.slices.insert(
+            (service.clone(), "web-1".to_owned()),
+            SliceFacts { ports, endpoints },
+        );
         let endpoints = choose(&desired, &service, &port, true);
         let last = |list: &[Endpoint]| {
             list.iter()
-                .map(|found| found.address.to_string().rsplit('.').next().unwrap().parse().unwrap())
+                .map(|found| {
+                    found
+                        .address
+                        .to_string()
+                        .rsplit('.')
+                        .next()
+                        .unwrap()
+                        .parse()
+                        .unwrap()
+                })
                 .collect()
         };
         (last(&endpoints.everywhere), last(&endpoints.here))
@@ -192,8 +218,17 @@ mod tests {
             zone_hint: hint,
             ..endpoint(last, Elsewhere, Ready)
         };
-        assert_eq!(chosen(vec![hinted(1, Hint::Us), hinted(2, Hint::Others)]).0, [1]);
-        assert_eq!(chosen(vec![hinted(1, Hint::Us), hinted(2, Hint::Absent)]).0, [1, 2]);
-        assert_eq!(chosen(vec![hinted(1, Hint::Others), hinted(2, Hint::Others)]).0, [1, 2]);
+        assert_eq!(
+            chosen(vec![hinted(1, Hint::Us), hinted(2, Hint::Others)]).0,
+            [1]
+        );
+        assert_eq!(
+            chosen(vec![hinted(1, Hint::Us), hinted(2, Hint::Absent)]).0,
+            [1, 2]
+        );
+        assert_eq!(
+            chosen(vec![hinted(1, Hint::Others), hinted(2, Hint::Others)]).0,
+            [1, 2]
+        );
     }
 }

@@ -6,7 +6,13 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{doing}")]
-    Netlink { doing: &'static str, source: NetlinkError },
+    Netlink {
+        doing: &'static str,
+        source: NetlinkError,
+    },
     #[error("{doing}")]
-    System { doing: &'static str, source: io::Error },
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
 }

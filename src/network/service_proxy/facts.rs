@@ -175,19 +175,28 @@ impl ServiceFacts {
             .labels
             .as_ref()
             .is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL));
-        if foreign || spec.type_.as_deref() == Some("ExternalName") || spec.cluster_ip.as_deref() == Some(HEADLESS) {
+        if foreign
+            || spec.type_.as_deref() == Some("ExternalName")
+            || spec.cluster_ip.as_deref() == Some(HEADLESS)
+        {
             return None;
         }
         let cluster_ips = addresses(spec.cluster_ips.as_deref().unwrap_or_default());
         if cluster_ips.is_empty() {
             return None;
         }
-        let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+        let ranges = spec
+            .load_balancer_source_ranges
+            .as_deref()
+            .unwrap_or_default();
         Some(Self {
             cluster_ips,
             external_ips: addresses(spec.external_ips.as_deref().unwrap_or_default()),
             load_balancer_ips: load_balancer_ips(service),
-            load_balancer_source_ranges: ranges.iter().filter_map(|range| range.trim().parse().ok()).collect(),
+            load_balancer_source_ranges: ranges
+                .iter()
+                .filter_map(|range| range.trim().parse().ok())
+                .collect(),
             affinity_seconds: (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
                 let config = spec
                     .session_affinity_config
@@ -213,7 +222,10 @@ impl SliceFacts {
         if slice.address_type == "FQDN" || labels.contains_key(PROXY_NAME_LABEL) {
             return None;
         }
-        let service = ServiceName::new(slice.metadata.namespace.as_deref()?, labels.get(SERVICE_NAME_LABEL)?);
+        let service = ServiceName::new(
+            slice.metadata.namespace.as_deref()?,
+            labels.get(SERVICE_NAME_LABEL)?,
+        );
         let ports = slice.ports.iter().flatten().filter_map(|port| {
             Some(SlicePort {
                 name: port.name.clone().unwrap_or_default(),
@@ -253,12 +265,19 @@ impl HostPort {
             .filter_map(|found| found.ip.parse().ok());
         let pod_ips: Vec<IpAddr> = reported.collect();
         // Sidecars are init containers that stay; other init containers are gone when somebody could ask.
-        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let containers = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers);
         let ports = containers.flat_map(|container| container.ports.iter().flatten());
         ports
             .filter_map(|port| {
                 let host_port = number(port.host_port?)?;
-                let host_ip: Option<IpAddr> = port.host_ip.as_deref().and_then(|address| address.parse().ok());
+                let host_ip: Option<IpAddr> = port
+                    .host_ip
+                    .as_deref()
+                    .and_then(|address| address.parse().ok());
                 let host_ip = host_ip.filter(|address| !address.is_unspecified());
                 Some((
                     host_ip,
@@ -268,7 +287,9 @@ impl HostPort {
                 ))
             })
             .flat_map(|(host_ip, protocol, host_port, container_port)| {
-                let fits = move |pod_ip: &&IpAddr| host_ip.is_none_or(|address| address.is_ipv4() == pod_ip.is_ipv4());
+                let fits = move |pod_ip: &&IpAddr| {
+                    host_ip.is_none_or(|address| address.is_ipv4() == pod_ip.is_ipv4())
+                };
                 pod_ips
                     .iter()
                     .filter(fits)
@@ -287,8 +308,12 @@ impl HostPort {
 
 fn endpoint_facts(endpoint: &Endpoint, node: &NodeFacts) -> Option<EndpointFacts> {
     let conditions = endpoint.conditions.as_ref();
-    let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-    let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
+    let ready = conditions
+        .and_then(|conditions| conditions.ready)
+        .unwrap_or(true);
+    let serving = conditions
+        .and_then(|conditions| conditions.serving)
+        .unwrap_or(ready);
     let terminating = conditions
         .and_then(|conditions| conditions.terminating)
         .unwrap_or(false);
@@ -310,7 +335,11 @@ fn endpoint_facts(endpoint: &Endpoint, node: &NodeFacts) -> Option<EndpointFacts
         },
         state,
         node_hint: hint(nodes.map(|nodes| nodes.iter().any(|hinted| hinted.name == node.name))),
-        zone_hint: hint(zones.map(|zones| zones.iter().any(|hinted| Some(&hinted.name) == node.zone.as_ref()))),
+        zone_hint: hint(zones.map(|zones| {
+            zones
+                .iter()
+                .any(|hinted| Some(&hinted.name) == node.zone.as_ref())
+        })),
     })
 }
 
@@ -332,8 +361,13 @@ fn port_facts(port: &ServicePort) -> Option<PortFacts> {
 }
 
 fn load_balancer_ips(service: &Service) -> Vec<IpAddr> {
-    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let ingress = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+    let status = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let ingress = status
+        .and_then(|status| status.ingress.as_deref())
+        .unwrap_or_default();
     ingress
         .iter()
         .filter(|place| place.ip_mode.as_deref() != Some("Proxy"))

@@ -16,7 +16,11 @@ impl Family {
     pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     pub(crate) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     pub(crate) fn is_v4(self) -> bool {
@@ -29,7 +33,11 @@ impl Family {
     }
 
     pub(crate) fn address_kind(self) -> FieldKind {
-        if self.is_v4() { FieldKind::Ipv4 } else { FieldKind::Ipv6 }
+        if self.is_v4() {
+            FieldKind::Ipv4
+        } else {
+            FieldKind::Ipv6
+        }
     }
 
     /// How many registers an address takes.
@@ -131,7 +139,11 @@ pub(crate) fn load_port(first: Register) -> Vec<Expression> {
 pub(crate) fn set_masquerade_mark() -> Vec<Expression> {
     vec![
         Expression::Load(Field::Mark, 0),
-        bits(0, &(!MASQUERADE_MARK).to_ne_bytes(), &MASQUERADE_MARK.to_ne_bytes()),
+        bits(
+            0,
+            &(!MASQUERADE_MARK).to_ne_bytes(),
+            &MASQUERADE_MARK.to_ne_bytes(),
+        ),
         Expression::SetMark(0),
     ]
 }

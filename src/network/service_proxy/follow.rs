@@ -2,7 +2,9 @@
 //! decoded once for each of its changes and dropped.
 
 use crate::drift::Drift;
-use crate::facts::{Desired, HostPort, NodeFacts, SERVICE_NAME_LABEL, ServiceFacts, ServiceName, SliceFacts};
+use crate::facts::{
+    Desired, HostPort, NodeFacts, SERVICE_NAME_LABEL, ServiceFacts, ServiceName, SliceFacts,
+};
 use crate::proxy::ServiceProxy;
 use apimachinery::StoredObject;
 use env::{Clock, Shutdown};
@@ -155,7 +157,10 @@ impl Keeper {
 
     /// Returns how long to rest, or nothing after a failure.
     async fn apply(&mut self) -> Option<Duration> {
-        let (mut proxy, desired) = self.state.take().expect("it is put back, or this task has ended");
+        let (mut proxy, desired) = self
+            .state
+            .take()
+            .expect("it is put back, or this task has ended");
         let node = self.node.clone();
         let start = self.clock.monotonic();
         let work = env::spawn_blocking(move || {
@@ -181,7 +186,10 @@ impl Keeper {
                 Some((took * REST_FACTOR).clamp(REST_MIN, REST_MAX))
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Services were not applied");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "Services were not applied"
+                );
                 None
             }
         }
@@ -191,7 +199,9 @@ impl Keeper {
     fn watch(&mut self, proxy: &mut ServiceProxy) -> bool {
         let drift = proxy.watch().and_then(Drift::new);
         self.drift = drift
-            .inspect_err(|error| tracing::warn!(%error, "changes of the table by others go unnoticed"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "changes of the table by others go unnoticed"),
+            )
             .ok();
         let is_intact = proxy.is_intact().unwrap_or(false);
         if !is_intact {
@@ -229,7 +239,11 @@ fn take_service(desired: &mut Desired, change: &Change) {
 
 fn take_slice(desired: &mut Desired, change: &Change, node: &NodeFacts) {
     let key = change.key();
-    if let Some(owner) = change.old.as_ref().and_then(|old| old.index.label(SERVICE_NAME_LABEL)) {
+    if let Some(owner) = change
+        .old
+        .as_ref()
+        .and_then(|old| old.index.label(SERVICE_NAME_LABEL))
+    {
         desired
             .slices
             .remove(&(ServiceName::new(&key.namespace, owner), key.name.clone()));
@@ -245,7 +259,9 @@ fn take_pod(desired: &mut Desired, change: &Change) {
         desired.host_ports.remove(&old.index.uid);
     }
     if let Some(new) = &change.new {
-        let ports = decode::<Pod>(new).map(|pod| HostPort::of(&pod)).unwrap_or_default();
+        let ports = decode::<Pod>(new)
+            .map(|pod| HostPort::of(&pod))
+            .unwrap_or_default();
         if !ports.is_empty() {
             desired.host_ports.insert(new.index.uid.clone(), ports);
         }
@@ -255,6 +271,8 @@ fn take_pod(desired: &mut Desired, change: &Change) {
 fn decode<K: Kind>(object: &StoredObject) -> Option<K> {
     object
         .decode()
-        .inspect_err(|error| tracing::warn!(%error, key = %object.key(), "an object cannot be read"))
+        .inspect_err(
+            |error| tracing::warn!(%error, key = %object.key(), "an object cannot be read"),
+        )
         .ok()
 }

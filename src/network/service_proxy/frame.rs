@@ -2,11 +2,13 @@
 
 use crate::facts::NodeFacts;
 use crate::family::{
-    Family, Within, any_bit, from_this_node, jump, load_port, set_masquerade_mark, take_masquerade_mark, within,
+    Family, Within, any_bit, from_this_node, jump, load_port, set_masquerade_mark,
+    take_masquerade_mark, within,
 };
 use crate::ruleset::{Chain, Ruleset, Set};
 use linux::netlink::nf_tables::{
-    Expression, Field, FieldKind, Hook, HookKind, HookPoint, Rejection, SetShape, SetValues, Verdict,
+    Expression, Field, FieldKind, Hook, HookKind, HookPoint, Rejection, SetShape, SetValues,
+    Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -53,9 +55,13 @@ pub(crate) fn frame(node: &NodeFacts) -> Ruleset {
         put_sets(&mut ruleset, family);
     }
     put_hooks(&mut ruleset);
-    ruleset.chains.insert("drop-invalid".to_owned(), drop_invalid(node));
+    ruleset
+        .chains
+        .insert("drop-invalid".to_owned(), drop_invalid(node));
     put_lookups(&mut ruleset);
-    ruleset.chains.insert("masquerading".to_owned(), masquerading(node));
+    ruleset
+        .chains
+        .insert("masquerading".to_owned(), masquerading(node));
     put_refusals(&mut ruleset);
     ruleset
 }
@@ -98,13 +104,25 @@ fn put_hooks(ruleset: &mut Ruleset) {
         rule
     };
     let mut put = |name: &str, kind, point, priority, rule| {
-        let hook = Some(Hook { kind, point, priority });
+        let hook = Some(Hook {
+            kind,
+            point,
+            priority,
+        });
         let rules = vec![rule];
-        ruleset.chains.insert(name.to_owned(), Chain { hook, rules });
+        ruleset
+            .chains
+            .insert(name.to_owned(), Chain { hook, rules });
     };
     // The kernel asks the chains of kind `nat` for the first packet of a connection only.
     let translate = vec![jump("translation")];
-    put("prerouting", Nat, Prerouting, TRANSLATION_PRIORITY, translate.clone());
+    put(
+        "prerouting",
+        Nat,
+        Prerouting,
+        TRANSLATION_PRIORITY,
+        translate.clone(),
+    );
     put("output", Nat, Output, TRANSLATION_PRIORITY, translate);
     put(
         "postrouting",
@@ -166,7 +184,9 @@ fn put_lookups(ruleset: &mut Ruleset) {
         let mut this_node = family.to_this_node();
         this_node.push(jump(&family.name("this-node")));
         rules.push(this_node);
-        ruleset.chains.insert(family.name("this-node"), this_node_chain(family));
+        ruleset
+            .chains
+            .insert(family.name("this-node"), this_node_chain(family));
     }
     ruleset
         .chains
@@ -217,13 +237,19 @@ fn masquerading(node: &NodeFacts) -> Chain {
             set: family.name(HAIRPIN),
             key: 0,
         });
-        hairpin.push(Expression::Masquerade { random_ports: false });
+        hairpin.push(Expression::Masquerade {
+            random_ports: false,
+        });
         rules.push(hairpin);
     }
     let mut marked = take_masquerade_mark();
     marked.push(Expression::Masquerade { random_ports: true });
     rules.push(marked);
-    rules.extend(Family::BOTH.into_iter().flat_map(|family| to_the_world(node, family)));
+    rules.extend(
+        Family::BOTH
+            .into_iter()
+            .flat_map(|family| to_the_world(node, family)),
+    );
     Chain { hook: None, rules }
 }
 
@@ -234,9 +260,13 @@ fn to_the_world(node: &NodeFacts, family: Family) -> Vec<Vec<Expression>> {
         .iter()
         .filter(|range| range.network().is_ipv4() == family.is_v4())
         .collect();
-    let multicast: ipnet::IpNet = if family.is_v4() { "224.0.0.0/4" } else { "ff00::/8" }
-        .parse()
-        .expect("multicast ranges are well-formed");
+    let multicast: ipnet::IpNet = if family.is_v4() {
+        "224.0.0.0/4"
+    } else {
+        "ff00::/8"
+    }
+    .parse()
+    .expect("multicast ranges are well-formed");
     let mut rules = Vec::new();
     for range in &inside {
         let mut rule = family.only();
@@ -291,7 +321,9 @@ fn put_refusals(ruleset: &mut Ruleset) {
         (REFUSE, refuse),
         (DISCARD, discard),
     ] {
-        ruleset.chains.insert(name.to_owned(), Chain { hook: None, rules });
+        ruleset
+            .chains
+            .insert(name.to_owned(), Chain { hook: None, rules });
     }
 }
 

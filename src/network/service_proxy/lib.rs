@@ -23,8 +23,8 @@ mod ruleset;
 
 pub use error::Error;
 pub use facts::{
-    Desired, EndpointFacts, EndpointState, Hint, HostPort, Locality, NodeFacts, PortFacts, Protocol, ServiceFacts,
-    ServiceName, SliceFacts, SlicePort, TrafficPolicy,
+    Desired, EndpointFacts, EndpointState, Hint, HostPort, Locality, NodeFacts, PortFacts,
+    Protocol, ServiceFacts, ServiceName, SliceFacts, SlicePort, TrafficPolicy,
 };
 pub use follow::run;
 pub use plan::plan;

@@ -5,7 +5,9 @@
 //! session affinity and source ranges need chains of their own.
 
 use crate::endpoints::{self, Endpoint, Endpoints};
-use crate::facts::{Desired, HostPort, Locality, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy};
+use crate::facts::{
+    Desired, HostPort, Locality, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy,
+};
 use crate::family::{Family, Within, goto, octets, set_masquerade_mark, within};
 use crate::frame::{self, DISCARD, REFUSE};
 use crate::ruleset::{Chain, Data, Key, Ruleset, Set, Value};
@@ -86,7 +88,11 @@ impl Builder<'_> {
         family: Family,
     ) {
         let of_family = |address: &&IpAddr| Family::of(**address) == family;
-        if !service.cluster_ips.iter().any(|address| of_family(&address)) {
+        if !service
+            .cluster_ips
+            .iter()
+            .any(|address| of_family(&address))
+        {
             return;
         }
         let endpoints = endpoints::choose(desired, name, port, family.is_v4());
@@ -129,10 +135,18 @@ impl Builder<'_> {
 
     fn put_address(&mut self, served: &ServicePort<'_>, address: IpAddr, fate: &Fate) {
         let place = |key: Key| {
-            let key = key.field(&octets(address)).field(&[served.port.protocol.number()]);
+            let key = key
+                .field(&octets(address))
+                .field(&[served.port.protocol.number()]);
             key.field(&served.port.port.to_be_bytes())
         };
-        self.put_fate(served.family, fate, frame::SERVICES, frame::UNSERVED, place(Key::new()));
+        self.put_fate(
+            served.family,
+            fate,
+            frame::SERVICES,
+            frame::UNSERVED,
+            place(Key::new()),
+        );
         self.put_slots(served, frame::ENDPOINTS, place);
     }
 
@@ -181,14 +195,23 @@ impl Builder<'_> {
     }
 
     fn put_hairpins(&mut self, served: &ServicePort<'_>) {
-        let both = served.endpoints.everywhere.iter().chain(&served.endpoints.here);
+        let both = served
+            .endpoints
+            .everywhere
+            .iter()
+            .chain(&served.endpoints.here);
         for endpoint in both.filter(|endpoint| endpoint.locality != Locality::Elsewhere) {
             self.put_hairpin(endpoint.address);
         }
     }
 
     fn put_hairpin(&mut self, address: IpAddr) {
-        if self.node.cluster_cidrs.iter().any(|range| range.contains(&address)) {
+        if self
+            .node
+            .cluster_cidrs
+            .iter()
+            .any(|range| range.contains(&address))
+        {
             let key = Key::new().field(&octets(address)).field(&octets(address));
             self.put(Family::of(address), frame::HAIRPIN, key, Value::None);
         }
@@ -291,7 +314,8 @@ impl Builder<'_> {
 
     /// The chain that spreads over a group of endpoints, made if it is missing; `DISCARD` if the group is empty.
     fn spread(&mut self, served: &ServicePort<'_>, group: Group, keyed_by: KeyedBy) -> String {
-        let count = u32::try_from(served.group(group).len()).expect("a Service has far fewer endpoints");
+        let count =
+            u32::try_from(served.group(group).len()).expect("a Service has far fewer endpoints");
         if count == 0 {
             return DISCARD.to_owned();
         }
@@ -313,7 +337,11 @@ impl Builder<'_> {
             register: 0,
         });
         let (key, stem, behind) = match keyed_by {
-            KeyedBy::Address => (family.load_destination(1), frame::ENDPOINTS, 3 + family.registers()),
+            KeyedBy::Address => (
+                family.load_destination(1),
+                frame::ENDPOINTS,
+                3 + family.registers(),
+            ),
             KeyedBy::NodePort => (crate::family::load_port(1), frame::NODE_ENDPOINTS, 3),
         };
         rule.extend(key);
@@ -347,7 +375,10 @@ impl Builder<'_> {
                 });
                 rule.push(goto(&chain));
                 rules.push(rule);
-                elements.insert(Key::new().field(&slot.to_ne_bytes()), Value::Goto(self.name(&chain)));
+                elements.insert(
+                    Key::new().field(&slot.to_ne_bytes()),
+                    Value::Goto(self.name(&chain)),
+                );
             }
             let modulus = u32::try_from(members.len()).expect("a Service has far fewer endpoints");
             rules.push(vec![
@@ -426,7 +457,9 @@ impl Builder<'_> {
 
     fn chain(&mut self, name: &str, rules: Vec<Vec<Expression>>) {
         if !self.ruleset.chains.contains_key(name) {
-            self.ruleset.chains.insert(name.to_owned(), Chain { hook: None, rules });
+            self.ruleset
+                .chains
+                .insert(name.to_owned(), Chain { hook: None, rules });
         }
     }
 
@@ -449,7 +482,8 @@ impl ServicePort<'_> {
     }
 
     fn uses_local(&self) -> bool {
-        self.service.internal_traffic == TrafficPolicy::Local || self.service.external_traffic == TrafficPolicy::Local
+        self.service.internal_traffic == TrafficPolicy::Local
+            || self.service.external_traffic == TrafficPolicy::Local
     }
 }
 
@@ -489,7 +523,11 @@ fn hash(service: &ServiceName, port: &PortFacts) -> u64 {
     ];
     let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
     let tail = [port.protocol.number()];
-    for byte in parts.iter().flat_map(|part| part.iter().chain(b"/")).chain(&tail) {
+    for byte in parts
+        .iter()
+        .flat_map(|part| part.iter().chain(b"/"))
+        .chain(&tail)
+    {
         sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     sum >> 16

@@ -81,7 +81,10 @@ impl ServiceProxy {
     /// After a boot, makes the table without Services, so that pods reach the world before the API does; a table that is
     /// there is left alone.
     pub fn prepare(&mut self, node: &NodeFacts) -> Result<(), Error> {
-        let found = self.socket.table(&self.table).map_err(netlink("find the table"))?;
+        let found = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
         if found.is_none() {
             self.apply(&Desired::default(), node)?;
         }
@@ -105,7 +108,10 @@ impl ServiceProxy {
 
     /// Whether the kernel still has the table that was applied, and not one that was made anew by somebody else.
     pub fn is_intact(&mut self) -> Result<bool, Error> {
-        let found = self.socket.table(&self.table).map_err(netlink("find the table"))?;
+        let found = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
         Ok(found.is_some() && found.map(|table| table.handle) == self.handle)
     }
 
@@ -155,7 +161,11 @@ impl ServiceProxy {
         socket.commit(batch).map_err(netlink("remove the table"))
     }
 
-    fn apply_difference(&mut self, applied: &Ruleset, wanted: &Ruleset) -> Result<Applied, NetlinkError> {
+    fn apply_difference(
+        &mut self,
+        applied: &Ruleset,
+        wanted: &Ruleset,
+    ) -> Result<Applied, NetlinkError> {
         let mut batch = Batch::new(&self.table);
         change(applied, wanted, &mut batch);
         if batch.is_empty() {
@@ -179,7 +189,9 @@ impl ServiceProxy {
                 if self.ownership == Ownership::Exclusive
                     && (source.is_refusal(libc::EOPNOTSUPP) || source.is_refusal(libc::EINVAL)) =>
             {
-                tracing::info!("this kernel has no tables that outlive their owner; the table is shared");
+                tracing::info!(
+                    "this kernel has no tables that outlive their owner; the table is shared"
+                );
                 self.ownership = Ownership::Shared;
                 self.replace_as(wanted, Ownership::Shared)
             }
@@ -188,7 +200,10 @@ impl ServiceProxy {
     }
 
     fn replace_as(&mut self, wanted: &Ruleset, ownership: Ownership) -> Result<Applied, Error> {
-        let found = self.socket.table(&self.table).map_err(netlink("find the table"))?;
+        let found = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
         let mut batch = Batch::new(&self.table);
         if let Some(found) = found {
             if found.ownership == Ownership::Exclusive {
@@ -199,8 +214,13 @@ impl ServiceProxy {
         batch.add_table(ownership);
         change(&Ruleset::default(), wanted, &mut batch);
         let bytes = batch.bytes();
-        self.socket.commit(batch).map_err(netlink("make the table"))?;
-        let made = self.socket.table(&self.table).map_err(netlink("find the table"))?;
+        self.socket
+            .commit(batch)
+            .map_err(netlink("make the table"))?;
+        let made = self
+            .socket
+            .table(&self.table)
+            .map_err(netlink("find the table"))?;
         self.handle = made.map(|table| table.handle);
         Ok(Applied {
             change: Change::Everything,

@@ -97,7 +97,11 @@ pub(crate) fn resolve(privilege: &Privilege) -> Result<Option<ProcessCapabilitie
     let Privilege::Confined(changes) = privilege else {
         return Ok(None);
     };
-    let Capabilities { add, drop, add_ambient } = changes;
+    let Capabilities {
+        add,
+        drop,
+        add_ambient,
+    } = changes;
     let is_all = |names: &[String]| {
         names
             .iter()
@@ -150,7 +154,11 @@ mod tests {
             drop: names(drop),
             add_ambient: Vec::new(),
         };
-        resolve(&Privilege::Confined(changes)).unwrap().unwrap().granted.0
+        resolve(&Privilege::Confined(changes))
+            .unwrap()
+            .unwrap()
+            .granted
+            .0
     }
 
     #[test]
@@ -164,6 +172,9 @@ mod tests {
             add: vec!["NOPE".to_owned()],
             ..Default::default()
         };
-        assert_eq!(resolve(&Privilege::Confined(unknown)), Err("NOPE".to_owned()));
+        assert_eq!(
+            resolve(&Privilege::Confined(unknown)),
+            Err("NOPE".to_owned())
+        );
     }
 }

@@ -11,7 +11,10 @@ pub enum Error {
     #[error(transparent)]
     Linux(#[from] linux::Error),
     #[error("{doing}: {source}")]
-    Io { doing: String, source: std::io::Error },
+    Io {
+        doing: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Cri(#[from] cri::Error),
 }

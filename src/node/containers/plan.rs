@@ -31,7 +31,8 @@ pub(crate) struct Launch {
 }
 
 /// Where a command is looked for when its environment has no PATH.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl ProcessPlan {
     /// The files that the command may be, in the order they are tried.
@@ -42,7 +43,11 @@ impl ProcessPlan {
         if command.contains('/') {
             return vec![PathBuf::from(command)];
         }
-        let path = self.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+        let path = self
+            .env
+            .iter()
+            .rev()
+            .find_map(|entry| entry.strip_prefix("PATH="));
         let directories = path.unwrap_or(DEFAULT_PATH).split(':');
         directories
             .map(|directory| if directory.is_empty() { "." } else { directory })

@@ -7,7 +7,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The id of a container, made by the runtime: 64 lower-case hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ContainerId(pub String);
 
@@ -141,8 +143,13 @@ pub struct ContainerFilter {
 impl ContainerFilter {
     /// Whether a container passes.
     pub fn matches(&self, status: &ContainerStatus) -> bool {
-        self.sandbox.as_ref().is_none_or(|wanted| *wanted == status.sandbox)
-            && self.pod_uid.as_ref().is_none_or(|wanted| *wanted == status.pod_uid)
+        self.sandbox
+            .as_ref()
+            .is_none_or(|wanted| *wanted == status.sandbox)
+            && self
+                .pod_uid
+                .as_ref()
+                .is_none_or(|wanted| *wanted == status.pod_uid)
     }
 }
 

@@ -49,7 +49,10 @@ pub enum Error {
     SandboxNotFound(PodSandboxId),
     /// The container is in a state that does not allow the call.
     #[error("container {id} is not {wanted}")]
-    ContainerState { id: ContainerId, wanted: &'static str },
+    ContainerState {
+        id: ContainerId,
+        wanted: &'static str,
+    },
     /// The command of an exec could not be started. `code` is 126 or 127, as a shell would say.
     #[error("{message}")]
     Exec { code: i32, message: String },

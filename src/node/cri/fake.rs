@@ -4,11 +4,12 @@
 //! counts calls by name, so that a test can say "nothing more was done".
 
 use crate::{
-    Attachment, ByteStream, ContainerConfig, ContainerEvent, ContainerEventKind, ContainerEvents, ContainerFilter,
-    ContainerId, ContainerState, ContainerStats, ContainerStatus, CpuUsage, Error, ExecOutput, ExecRequest,
-    ExecSession, ExitReason, FilesystemUsage, Image, ImageConfig, ImageFilesystems, ImageId, ImageService, ImageSpec,
-    LinuxResources, MemoryUsage, NamespaceMode, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxState,
-    PodSandboxStats, ProcessUsage, PullAuth, ReopenLog, Result, RootFs, RuntimeService, RuntimeVersion,
+    Attachment, ByteStream, ContainerConfig, ContainerEvent, ContainerEventKind, ContainerEvents,
+    ContainerFilter, ContainerId, ContainerState, ContainerStats, ContainerStatus, CpuUsage, Error,
+    ExecOutput, ExecRequest, ExecSession, ExitReason, FilesystemUsage, Image, ImageConfig,
+    ImageFilesystems, ImageId, ImageService, ImageSpec, LinuxResources, MemoryUsage, NamespaceMode,
+    PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxState, PodSandboxStats, ProcessUsage,
+    PullAuth, ReopenLog, Result, RootFs, RuntimeService, RuntimeVersion,
 };
 use async_trait::async_trait;
 use env::Timestamp;
@@ -108,12 +109,20 @@ impl FakeRuntime {
 
     /// The next call of `method` fails with `error`; several failures queue up.
     pub fn fail_next(&self, method: &'static str, error: Error) {
-        self.state.lock().failures.entry(method).or_default().push_back(error);
+        self.state
+            .lock()
+            .failures
+            .entry(method)
+            .or_default()
+            .push_back(error);
     }
 
     /// What containers of this name do when stopped; without it they exit with 0.
     pub fn on_stop(&self, container_name: &str, behaviour: OnStop) {
-        self.state.lock().on_stop.insert(container_name.to_owned(), behaviour);
+        self.state
+            .lock()
+            .on_stop
+            .insert(container_name.to_owned(), behaviour);
     }
 
     /// Answers execs from now on. The first argument is the container's name.
@@ -171,7 +180,12 @@ impl FakeRuntime {
         std::mem::take(&mut self.state.lock().calls)
     }
 
-    fn newest(&self, pod_uid: &str, name: &str, matches: impl Fn(&ContainerStatus) -> bool) -> Option<ContainerId> {
+    fn newest(
+        &self,
+        pod_uid: &str,
+        name: &str,
+        matches: impl Fn(&ContainerStatus) -> bool,
+    ) -> Option<ContainerId> {
         let state = self.state.lock();
         let found = state
             .containers
@@ -188,7 +202,9 @@ impl FakeRuntime {
             .containers
             .values()
             .map(|container| &container.status)
-            .filter(|status| status.sandbox == *sandbox && matches!(status.state, ContainerState::Running { .. }));
+            .filter(|status| {
+                status.sandbox == *sandbox && matches!(status.state, ContainerState::Running { .. })
+            });
         running.map(|status| status.id.clone()).collect()
     }
 
@@ -217,7 +233,9 @@ impl FakeRuntime {
     fn running(&self, container: &ContainerId) -> Result<String> {
         let state = self.state.lock();
         let found = state.containers.get(container);
-        let status = &found.ok_or_else(|| Error::ContainerNotFound(container.clone()))?.status;
+        let status = &found
+            .ok_or_else(|| Error::ContainerNotFound(container.clone()))?
+            .status;
         match status.state {
             ContainerState::Running { .. } => Ok(status.name.clone()),
             _ => Err(Error::ContainerState {
@@ -246,7 +264,10 @@ impl FakeRuntime {
                 reason,
                 message: String::new(),
             };
-            (container.status.sandbox.clone(), container.status.pod_uid.clone())
+            (
+                container.status.sandbox.clone(),
+                container.status.pod_uid.clone(),
+            )
         };
         self.emit(
             sandbox,
@@ -256,7 +277,13 @@ impl FakeRuntime {
         );
     }
 
-    fn emit(&self, sandbox: PodSandboxId, pod_uid: String, container: Option<ContainerId>, kind: ContainerEventKind) {
+    fn emit(
+        &self,
+        sandbox: PodSandboxId,
+        pod_uid: String,
+        container: Option<ContainerId>,
+        kind: ContainerEventKind,
+    ) {
         let event = ContainerEvent {
             sandbox,
             pod_uid,
@@ -305,7 +332,9 @@ impl RuntimeService for FakeRuntime {
             labels: config.labels,
             annotations: config.annotations,
         };
-        state.log_directories.insert(id.clone(), config.log_directory);
+        state
+            .log_directories
+            .insert(id.clone(), config.log_directory);
         state.sandboxes.insert(id.clone(), sandbox);
         Ok(id)
     }
@@ -344,11 +373,19 @@ impl RuntimeService for FakeRuntime {
         found.ok_or_else(|| Error::SandboxNotFound(sandbox.clone()))
     }
 
-    async fn update_pod_sandbox_resources(&self, sandbox: &PodSandboxId, _resources: &LinuxResources) -> Result<()> {
+    async fn update_pod_sandbox_resources(
+        &self,
+        sandbox: &PodSandboxId,
+        _resources: &LinuxResources,
+    ) -> Result<()> {
         self.call("update_pod_sandbox_resources", &sandbox.0)
     }
 
-    async fn create_container(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> Result<ContainerId> {
+    async fn create_container(
+        &self,
+        sandbox: &PodSandboxId,
+        config: ContainerConfig,
+    ) -> Result<ContainerId> {
         self.call("create_container", &config.name)?;
         let (id, uid) = {
             let mut state = self.state.lock();
@@ -360,10 +397,17 @@ impl RuntimeService for FakeRuntime {
             if let Some(directory) = state.log_directories.get(sandbox) {
                 status.log_path = directory.join(&config.log_path);
             }
-            state.containers.insert(id.clone(), Container { config, status });
+            state
+                .containers
+                .insert(id.clone(), Container { config, status });
             (id, uid)
         };
-        self.emit(sandbox.clone(), uid, Some(id.clone()), ContainerEventKind::Created);
+        self.emit(
+            sandbox.clone(),
+            uid,
+            Some(id.clone()),
+            ContainerEventKind::Created,
+        );
         Ok(id)
     }
 
@@ -389,7 +433,12 @@ impl RuntimeService for FakeRuntime {
             found.status.pid = Some(1);
             (found.status.sandbox.clone(), found.status.pod_uid.clone())
         };
-        self.emit(sandbox, uid, Some(container.clone()), ContainerEventKind::Started);
+        self.emit(
+            sandbox,
+            uid,
+            Some(container.clone()),
+            ContainerEventKind::Started,
+        );
         Ok(())
     }
 
@@ -398,7 +447,13 @@ impl RuntimeService for FakeRuntime {
             return Ok(());
         };
         self.call("stop_container", &name)?;
-        let behaviour = self.state.lock().on_stop.get(&name).copied().unwrap_or(OnStop::Exit(0));
+        let behaviour = self
+            .state
+            .lock()
+            .on_stop
+            .get(&name)
+            .copied()
+            .unwrap_or(OnStop::Exit(0));
         match behaviour {
             OnStop::Exit(0) => self.end(container, 0, ExitReason::Completed),
             OnStop::Exit(code) => self.end(container, code, ExitReason::Error),
@@ -429,7 +484,10 @@ impl RuntimeService for FakeRuntime {
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerStatus>> {
         let state = self.state.lock();
         let all = state.containers.values().map(|container| &container.status);
-        Ok(all.filter(|status| filter.matches(status)).cloned().collect())
+        Ok(all
+            .filter(|status| filter.matches(status))
+            .cloned()
+            .collect())
     }
 
     async fn container_status(&self, container: &ContainerId) -> Result<ContainerStatus> {
@@ -441,7 +499,11 @@ impl RuntimeService for FakeRuntime {
             .clone())
     }
 
-    async fn update_container_resources(&self, container: &ContainerId, resources: &LinuxResources) -> Result<()> {
+    async fn update_container_resources(
+        &self,
+        container: &ContainerId,
+        resources: &LinuxResources,
+    ) -> Result<()> {
         self.call("update_container_resources", self.name_of(container)?)?;
         if let Some(found) = self.state.lock().containers.get_mut(container) {
             found.status.resources = resources.clone();
@@ -475,7 +537,11 @@ impl RuntimeService for FakeRuntime {
         Ok(session(ExecOutput::default(), false, attachment.stdio))
     }
 
-    async fn port_forward(&self, sandbox: &PodSandboxId, _port: u16) -> Result<Box<dyn ByteStream>> {
+    async fn port_forward(
+        &self,
+        sandbox: &PodSandboxId,
+        _port: u16,
+    ) -> Result<Box<dyn ByteStream>> {
         self.call("port_forward", &sandbox.0)?;
         // Nobody listens in a fake pod: the stream ends at once.
         let (ours, theirs) = tokio::io::duplex(1);
@@ -628,7 +694,10 @@ fn created(
         user: Some((0, 0, Vec::new())),
         log_path: config.log_path.clone(),
         resources: config.resources.clone(),
-        stop_signal: config.stop_signal.clone().unwrap_or_else(|| "SIGTERM".to_owned()),
+        stop_signal: config
+            .stop_signal
+            .clone()
+            .unwrap_or_else(|| "SIGTERM".to_owned()),
         mounts: config.mounts.clone(),
         labels: config.labels.clone(),
         annotations: config.annotations.clone(),
@@ -639,7 +708,9 @@ fn session(output: ExecOutput, tty: bool, stdio: crate::Stdio) -> ExecSession {
     let code = output.exit_code;
     let resize: crate::Resize = Arc::new(|_| Ok(()));
     ExecSession {
-        stdin: stdio.stdin.then(|| Box::new(tokio::io::sink()) as crate::ByteWriter),
+        stdin: stdio
+            .stdin
+            .then(|| Box::new(tokio::io::sink()) as crate::ByteWriter),
         stdout: stdio.stdout.then(|| reader(output.stdout)),
         stderr: (stdio.stderr && !tty).then(|| reader(output.stderr)),
         resize: tty.then_some(resize),
@@ -678,7 +749,10 @@ mod tests {
             ..Default::default()
         };
         let sandbox = runtime.run_pod_sandbox(wanted).await.unwrap();
-        let id = runtime.create_container(&sandbox, config("app", &image)).await.unwrap();
+        let id = runtime
+            .create_container(&sandbox, config("app", &image))
+            .await
+            .unwrap();
         runtime.start_container(&id).await.unwrap();
         runtime.exit("u", "app", 3);
         let mut kinds = Vec::new();
@@ -691,7 +765,11 @@ mod tests {
         };
         assert_eq!(
             kinds,
-            [ContainerEventKind::Created, ContainerEventKind::Started, exited]
+            [
+                ContainerEventKind::Created,
+                ContainerEventKind::Started,
+                exited
+            ]
         );
         assert!(
             runtime.start_container(&id).await.is_err(),

@@ -28,7 +28,9 @@ pub trait ImageService: Send + Sync {
         _container: &ContainerId,
         _user_namespace: BorrowedFd<'_>,
     ) -> Result<RootFs> {
-        Err(Error::Unsupported("an id-mapped root filesystem".to_owned()))
+        Err(Error::Unsupported(
+            "an id-mapped root filesystem".to_owned(),
+        ))
     }
     /// Unmounts and removes the writable layer. Succeeds when there is none.
     async fn remove_rootfs(&self, container: &ContainerId) -> Result<()>;
@@ -45,7 +47,18 @@ pub trait ImageService: Send + Sync {
 }
 
 /// The id of an image: the digest of its configuration, `sha256:<hex>`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ImageId(pub String);
 

@@ -17,25 +17,29 @@ mod stats;
 mod streams;
 
 pub use container::{
-    ContainerConfig, ContainerFilter, ContainerId, ContainerState, ContainerStatus, Device, ExitReason, HugepageLimit,
-    IdMapping, LinuxResources, Mount, MountPropagation, MountReadOnly,
+    ContainerConfig, ContainerFilter, ContainerId, ContainerState, ContainerStatus, Device,
+    ExitReason, HugepageLimit, IdMapping, LinuxResources, Mount, MountPropagation, MountReadOnly,
 };
 pub use error::{Error, Result};
 pub use event::{ContainerEvent, ContainerEventKind, ContainerEvents};
 pub use image::{
-    FilesystemUsage, Image, ImageConfig, ImageFilesystems, ImageId, ImageService, ImageSpec, PullAuth, RootFs,
+    FilesystemUsage, Image, ImageConfig, ImageFilesystems, ImageId, ImageService, ImageSpec,
+    PullAuth, RootFs,
 };
 pub use network::{NetworkAttachment, PortMapping, Protocol, SandboxNetwork};
 pub use runtime::{ReopenLog, RuntimeService, RuntimeVersion};
 pub use sandbox::{
-    CgroupParent, DnsConfig, NamespaceMode, NamespaceOptions, PidMode, PodIdentity, PodSandbox, PodSandboxConfig,
-    PodSandboxId, PodSandboxState, QosClass, UserNamespace,
+    CgroupParent, DnsConfig, NamespaceMode, NamespaceOptions, PidMode, PodIdentity, PodSandbox,
+    PodSandboxConfig, PodSandboxId, PodSandboxState, QosClass, UserNamespace,
 };
 pub use security::{
     Capabilities, LinuxContainerSecurityContext, Privilege, ProcMount, RunAsUser, SeccompProfile,
     SupplementalGroupsPolicy,
 };
-pub use stats::{ContainerStats, CpuUsage, MemoryUsage, NetworkUsage, PodSandboxStats, ProcessUsage};
+pub use stats::{
+    ContainerStats, CpuUsage, MemoryUsage, NetworkUsage, PodSandboxStats, ProcessUsage,
+};
 pub use streams::{
-    Attachment, ByteReader, ByteStream, ByteWriter, ExecOutput, ExecRequest, ExecSession, Resize, Stdio, TerminalSize,
+    Attachment, ByteReader, ByteStream, ByteWriter, ExecOutput, ExecRequest, ExecSession, Resize,
+    Stdio, TerminalSize,
 };

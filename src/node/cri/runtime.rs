@@ -1,9 +1,9 @@
 //! The calls of a kubelet to a runtime.
 
 use crate::{
-    Attachment, ByteStream, ContainerConfig, ContainerEvents, ContainerFilter, ContainerId, ContainerStats,
-    ContainerStatus, ExecOutput, ExecRequest, ExecSession, LinuxResources, PodSandbox, PodSandboxConfig, PodSandboxId,
-    PodSandboxStats, Result,
+    Attachment, ByteStream, ContainerConfig, ContainerEvents, ContainerFilter, ContainerId,
+    ContainerStats, ContainerStatus, ExecOutput, ExecRequest, ExecSession, LinuxResources,
+    PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxStats, Result,
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -22,10 +22,18 @@ pub trait RuntimeService: Send + Sync {
     async fn list_pod_sandboxes(&self) -> Result<Vec<PodSandbox>>;
     async fn pod_sandbox_status(&self, sandbox: &PodSandboxId) -> Result<PodSandbox>;
     /// Changes the limits of the pod's cgroup in place.
-    async fn update_pod_sandbox_resources(&self, sandbox: &PodSandboxId, resources: &LinuxResources) -> Result<()>;
+    async fn update_pod_sandbox_resources(
+        &self,
+        sandbox: &PodSandboxId,
+        resources: &LinuxResources,
+    ) -> Result<()>;
 
     /// Prepares root filesystem, mounts and filter of a container, and starts nothing.
-    async fn create_container(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> Result<ContainerId>;
+    async fn create_container(
+        &self,
+        sandbox: &PodSandboxId,
+        config: ContainerConfig,
+    ) -> Result<ContainerId>;
     /// Starts the first process and returns when it runs the container's program. A container that could not
     /// be started counts as exited with code 128 and `StartError`.
     async fn start_container(&self, container: &ContainerId) -> Result<()>;
@@ -36,7 +44,11 @@ pub trait RuntimeService: Send + Sync {
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerStatus>>;
     async fn container_status(&self, container: &ContainerId) -> Result<ContainerStatus>;
     /// Changes limits of a running container in place; `None` fields stay as they are.
-    async fn update_container_resources(&self, container: &ContainerId, resources: &LinuxResources) -> Result<()>;
+    async fn update_container_resources(
+        &self,
+        container: &ContainerId,
+        resources: &LinuxResources,
+    ) -> Result<()>;
 
     /// Runs a command to its end. After `timeout` the command is killed and the call fails with `Timeout`.
     async fn exec_sync(

@@ -94,7 +94,8 @@ impl ImageStore {
             return Ok(false);
         };
         let found = seen(&self.layout.root().join(name))?;
-        let complete = !known.images.is_empty() && known.images.iter().all(|id| index.images.contains_key(id));
+        let complete =
+            !known.images.is_empty() && known.images.iter().all(|id| index.images.contains_key(id));
         Ok(complete && found == (known.size_bytes, known.mtime_nanoseconds))
     }
 }

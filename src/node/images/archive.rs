@@ -90,10 +90,11 @@ impl ImageStore {
             self.interpret_index(what, &index, &mut images)?;
         }
         if let Some(content) = members.read("manifest.json", &self.layout)? {
-            let entries: Vec<DockerEntry> = serde_json::from_slice(&content).map_err(|source| Error::Json {
-                what: format!("{what}: manifest.json"),
-                source,
-            })?;
+            let entries: Vec<DockerEntry> =
+                serde_json::from_slice(&content).map_err(|source| Error::Json {
+                    what: format!("{what}: manifest.json"),
+                    source,
+                })?;
             described = true;
             for entry in &entries {
                 self.interpret_docker(what, entry, members, &mut images)?;
@@ -139,10 +140,18 @@ impl ImageStore {
     }
 
     /// The manifest for this node below a descriptor; `None` when the archive was made without it.
-    fn manifest_below(&self, what: &str, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
+    fn manifest_below(
+        &self,
+        what: &str,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<Digest>> {
         let digest = manifest::digest_of(descriptor)?;
         if depth > INDEX_DEPTH_MAX {
-            return Err(Error::invalid(what, "indexes within indexes are nested too deep"));
+            return Err(Error::invalid(
+                what,
+                "indexes within indexes are nested too deep",
+            ));
         }
         if !self.layout.has_blob(&digest) {
             return Ok(None);
@@ -260,13 +269,22 @@ impl Members {
                 }
             };
             if members.files.len() + members.links.len() >= MEMBERS_MAX {
-                return Err(Error::invalid(what, format!("more than {MEMBERS_MAX} files")));
+                return Err(Error::invalid(
+                    what,
+                    format!("more than {MEMBERS_MAX} files"),
+                ));
             }
             members.add(what, &entry, &mut tar, layout)?;
         }
     }
 
-    fn add(&mut self, what: &str, entry: &Entry, content: &mut impl Read, layout: &Layout) -> Result<()> {
+    fn add(
+        &mut self,
+        what: &str,
+        entry: &Entry,
+        content: &mut impl Read,
+        layout: &Layout,
+    ) -> Result<()> {
         let name = normal_name(&entry.display());
         match entry.kind {
             EntryKind::Regular => {
@@ -291,16 +309,21 @@ impl Members {
                 self.links
                     .insert(name, normal_name(&String::from_utf8_lossy(&entry.link)));
             }
-            EntryKind::Directory | EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {}
+            EntryKind::Directory
+            | EntryKind::CharDevice
+            | EntryKind::BlockDevice
+            | EntryKind::Fifo => {}
         }
         Ok(())
     }
 
     fn get(&self, name: &str) -> Option<&(Digest, u64)> {
         let name = normal_name(name);
-        self.files
-            .get(&name)
-            .or_else(|| self.links.get(&name).and_then(|target| self.files.get(target)))
+        self.files.get(&name).or_else(|| {
+            self.links
+                .get(&name)
+                .and_then(|target| self.files.get(target))
+        })
     }
 
     fn required(&self, what: &str, name: &str) -> Result<(Digest, u64)> {
@@ -317,7 +340,12 @@ impl Members {
 }
 
 /// A file below `blobs/sha256` must be what its name says.
-fn store_member(what: &str, name: &str, content: &mut impl Read, layout: &Layout) -> Result<(Digest, u64)> {
+fn store_member(
+    what: &str,
+    name: &str,
+    content: &mut impl Read,
+    layout: &Layout,
+) -> Result<(Digest, u64)> {
     let mut writer = layout.blob_writer()?;
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -326,12 +354,19 @@ fn store_member(what: &str, name: &str, content: &mut impl Read, layout: &Layout
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(Error::invalid(what, format!("{name} cannot be read: {error}")));
+                return Err(Error::invalid(
+                    what,
+                    format!("{name} cannot be read: {error}"),
+                ));
             }
         };
-        io::Write::write_all(&mut writer, &buffer[..read]).map_err(|source| writer.failed(source))?;
+        io::Write::write_all(&mut writer, &buffer[..read])
+            .map_err(|source| writer.failed(source))?;
     }
-    let expected = name.strip_prefix("blobs/sha256/").map(Digest::from_hex).transpose()?;
+    let expected = name
+        .strip_prefix("blobs/sha256/")
+        .map(Digest::from_hex)
+        .transpose()?;
     let what = format!("{what}: {name}");
     writer.commit(expected.as_ref().map(|digest| (what.as_str(), digest)))
 }

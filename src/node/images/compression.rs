@@ -23,7 +23,10 @@ pub(crate) fn decompressed<'a, R: Read + 'a>(mut inner: R) -> io::Result<Box<dyn
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             let mut decoder = zstd::stream::read::Decoder::new(whole)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Ok(Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, decoder)))
+            Ok(Box::new(BufReader::with_capacity(
+                READ_BUFFER_BYTES,
+                decoder,
+            )))
         }
         [b'B', b'Z', b'h', ..] => Err(refused("bzip2")),
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(refused("xz")),

@@ -22,7 +22,9 @@ impl Digest {
         if is_hex(hex) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::DigestFormat { text: text.to_owned() })
+            Err(Error::DigestFormat {
+                text: text.to_owned(),
+            })
         }
     }
 
@@ -48,7 +50,10 @@ impl Digest {
 }
 
 pub(crate) fn is_hex(text: &str) -> bool {
-    text.len() == HEX_LEN && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == HEX_LEN
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl fmt::Display for Digest {

@@ -42,7 +42,10 @@ pub enum Error {
         size_bytes_max: u64,
     },
     #[error("{what} is not readable")]
-    Json { what: String, source: serde_json::Error },
+    Json {
+        what: String,
+        source: serde_json::Error,
+    },
     #[error("{what}: {reason}")]
     Invalid { what: String, reason: String },
     #[error("layer {diff_id}: entry {entry:?}: {refusal}")]
@@ -55,7 +58,9 @@ pub enum Error {
     ImageNotFound { name: String },
     #[error("{name}: not found")]
     RegistryNotFound { name: String },
-    #[error("{name}: pull access denied, the repository does not exist or may require authorization: {reason}")]
+    #[error(
+        "{name}: pull access denied, the repository does not exist or may require authorization: {reason}"
+    )]
     Unauthorized { name: String, reason: String },
     #[error("{name}: {reason}")]
     Network { name: String, reason: String },
@@ -74,11 +79,18 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     /// The same for calls that answer an errno.
-    pub(crate) fn errno(doing: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
+    pub(crate) fn errno(
+        doing: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
         let path = path.to_path_buf();
         move |errno| Self::Io {
             doing,

@@ -16,7 +16,10 @@ use crate::watch::StoreChange;
 impl LocalImageService {
     /// Imports the archives that lie in the store's directory, now and whenever one is put there, and pulls what lists name.
     /// From this call on, not from the first poll, pulls of missing images wait for the import. Ends with the shutdown.
-    pub fn keep_air_gap_imported(self: Arc<Self>, shutdown: Shutdown) -> impl Future<Output = Result<()>> + Send {
+    pub fn keep_air_gap_imported(
+        self: Arc<Self>,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = Result<()>> + Send {
         self.importing.send_replace(true);
         async move {
             let kept = self.keep_imported(&shutdown).await;
@@ -52,7 +55,10 @@ impl LocalImageService {
         let files = match blocking(move || store.air_gap_files()).await {
             Ok(files) => files,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "the directory of archives cannot be read");
+                tracing::warn!(
+                    error = error.chain(),
+                    "the directory of archives cannot be read"
+                );
                 return Vec::new();
             }
         };
@@ -115,9 +121,9 @@ impl LocalImageService {
                 let changed = readable.read_with(|| match watches.take() {
                     Ok(changes) if changes.is_empty() => None,
                     taken => Some(taken.map(|changes| {
-                        changes
-                            .iter()
-                            .any(|change| change.overflow || change.name.as_deref() == path.file_name())
+                        changes.iter().any(|change| {
+                            change.overflow || change.name.as_deref() == path.file_name()
+                        })
                     })),
                 });
                 let is_ours = tokio::select! {

@@ -66,7 +66,11 @@ impl Index {
             Some(known) => {
                 let pinned = known.pinned || record.pinned;
                 let tags = known.tags.union(&record.tags).cloned().collect();
-                let repo_digests = known.repo_digests.union(&record.repo_digests).cloned().collect();
+                let repo_digests = known
+                    .repo_digests
+                    .union(&record.repo_digests)
+                    .cloned()
+                    .collect();
                 *known = ImageRecord {
                     tags,
                     repo_digests,
@@ -95,7 +99,10 @@ impl Index {
                     .iter()
                     .find(|(_, image)| image.repo_digests.contains(&wanted))
             }
-            None => self.images.iter().find(|(_, image)| image.tags.contains(&reference)),
+            None => self
+                .images
+                .iter()
+                .find(|(_, image)| image.tags.contains(&reference)),
         }
     }
 
@@ -135,7 +142,10 @@ mod tests {
         ImageRecord {
             manifest: Digest::of(b"manifest"),
             layers: Vec::new(),
-            tags: tags.iter().map(|tag| Reference::parse(tag).unwrap()).collect(),
+            tags: tags
+                .iter()
+                .map(|tag| Reference::parse(tag).unwrap())
+                .collect(),
             repo_digests: BTreeSet::new(),
             pinned: false,
             size_bytes: 1,
@@ -149,7 +159,10 @@ mod tests {
         let mut index = Index::default();
         index.insert(&first, record(&["nginx", "nginx:1"]));
         index.insert(&second, record(&["nginx"]));
-        assert_eq!(index.find("docker.io/library/nginx:latest").unwrap().0, &second);
+        assert_eq!(
+            index.find("docker.io/library/nginx:latest").unwrap().0,
+            &second
+        );
         assert_eq!(index.find("nginx:1").unwrap().0, &first);
         assert_eq!(index.find(first.hex()).unwrap().0, &first);
         assert!(index.find("nginx:2").is_none());

@@ -33,7 +33,12 @@ impl ImageStore {
     /// Unpacks the last of `chain`; the others are there.
     fn unpack_layer(&self, chain: &[LayerRecord]) -> Result<()> {
         let (layer, below) = chain.split_last().expect("a chain has at least one layer");
-        let turn = Arc::clone(self.unpacking.lock().entry(layer.chain_id.clone()).or_default());
+        let turn = Arc::clone(
+            self.unpacking
+                .lock()
+                .entry(layer.chain_id.clone())
+                .or_default(),
+        );
         let done = {
             let _turn = turn.lock();
             self.unpack_layer_now(layer, below)
@@ -60,10 +65,16 @@ impl ImageStore {
         layout::sync_directory(&self.layout.layers())
     }
 
-    fn unpack_into(&self, layer: &LayerRecord, below: &[LayerRecord], directory: &Path) -> Result<()> {
+    fn unpack_into(
+        &self,
+        layer: &LayerRecord,
+        below: &[LayerRecord],
+        directory: &Path,
+    ) -> Result<()> {
         let tree = directory.join("fs");
         fs::create_dir_all(&tree).map_err(Error::io("make directory", &tree))?;
-        fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &tree))?;
+        fs::set_permissions(&tree, fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("set the mode of", &tree))?;
         let root = open_directory(&tree)?;
         let parents: Vec<OwnedFd> = below
             .iter()
@@ -71,8 +82,8 @@ impl ImageStore {
             .map(|parent| open_directory(&self.layout.layer(&parent.chain_id).join("fs")))
             .collect::<Result<_>>()?;
         let blob = self.layout.blob(&layer.blob);
-        let plain =
-            compression::decompressed(self.layout.open_blob(&layer.blob)?).map_err(Error::io("decompress", &blob))?;
+        let plain = compression::decompressed(self.layout.open_blob(&layer.blob)?)
+            .map_err(Error::io("decompress", &blob))?;
         let mut hashed = HashingReader::new(plain);
         let unpacked = Unpacker::new(root.as_fd(), &parents, self.opaque_mark, self.limits)
             .run(&mut hashed)
@@ -97,7 +108,9 @@ impl ImageStore {
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
-    File::open(path).map(OwnedFd::from).map_err(Error::io("open", path))
+    File::open(path)
+        .map(OwnedFd::from)
+        .map_err(Error::io("open", path))
 }
 
 fn write_info(path: &Path, diff_id: &Digest, unpacked: Unpacked) -> Result<()> {

@@ -26,7 +26,12 @@ impl Layout {
         let layout = Self {
             root: root.to_path_buf(),
         };
-        for directory in [layout.blobs(), layout.layers(), layout.holds(), layout.ingest()] {
+        for directory in [
+            layout.blobs(),
+            layout.layers(),
+            layout.holds(),
+            layout.ingest(),
+        ] {
             fs::create_dir_all(&directory).map_err(Error::io("make directory", &directory))?;
         }
         for directory in [layout.layers(), layout.ingest(), layout.root.join("blobs")] {
@@ -90,8 +95,12 @@ impl Layout {
     pub(crate) fn read_document(&self, digest: &Digest, size_bytes_max: u64) -> Result<Vec<u8>> {
         let path = self.blob(digest);
         let what = digest.to_string();
-        let content = read_bounded(BufReader::new(self.open_blob(digest)?), &what, size_bytes_max)
-            .map_err(|error| error.or_io("read", &path))?;
+        let content = read_bounded(
+            BufReader::new(self.open_blob(digest)?),
+            &what,
+            size_bytes_max,
+        )
+        .map_err(|error| error.or_io("read", &path))?;
         let found = Digest::of(&content);
         if &found == digest {
             Ok(content)
@@ -109,7 +118,9 @@ impl Layout {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = self.ingest().join(format!("{}-{number}", std::process::id()));
+            let path = self
+                .ingest()
+                .join(format!("{}-{number}", std::process::id()));
             if !path.exists() {
                 return path;
             }
@@ -133,7 +144,9 @@ impl Layout {
     /// Stores content that is at hand.
     pub(crate) fn put_blob(&self, content: &[u8]) -> Result<Digest> {
         let mut writer = self.blob_writer()?;
-        writer.write_all(content).map_err(|source| writer.failed(source))?;
+        writer
+            .write_all(content)
+            .map_err(|source| writer.failed(source))?;
         Ok(writer.commit(None)?.0)
     }
 }
@@ -299,19 +312,24 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
 
 pub(crate) fn remove_file_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn remove_tree_if_there(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 fn set_private(directory: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(Error::io("set the mode of", directory))
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+        .map_err(Error::io("set the mode of", directory))
 }

@@ -33,11 +33,19 @@ pub(crate) fn parse_document(what: &str, content: &[u8]) -> Result<Document> {
     if keys.contains_key("manifests") && keys.contains_key("layers") {
         return Err(Error::invalid(what, "is an index and a manifest at once"));
     }
-    if keys.get("schemaVersion").is_some_and(|version| version.get() == "1") {
-        return Err(Error::invalid(what, "Docker's manifest schema 1 is not supported"));
+    if keys
+        .get("schemaVersion")
+        .is_some_and(|version| version.get() == "1")
+    {
+        return Err(Error::invalid(
+            what,
+            "Docker's manifest schema 1 is not supported",
+        ));
     }
     if keys.contains_key("manifests") {
-        serde_json::from_slice(content).map(Document::Index).map_err(unreadable)
+        serde_json::from_slice(content)
+            .map(Document::Index)
+            .map_err(unreadable)
     } else {
         serde_json::from_slice(content)
             .map(Document::Manifest)
@@ -58,7 +66,12 @@ pub(crate) struct Parsed {
 }
 
 /// Joins a manifest with its configuration.
-pub(crate) fn join(what: &str, manifest: &ImageManifest, config: &[u8], platform: &Platform) -> Result<Parsed> {
+pub(crate) fn join(
+    what: &str,
+    manifest: &ImageManifest,
+    config: &[u8],
+    platform: &Platform,
+) -> Result<Parsed> {
     let blobs: Vec<(Digest, u64)> = manifest
         .layers()
         .iter()
@@ -72,7 +85,11 @@ pub(crate) fn join(what: &str, manifest: &ImageManifest, config: &[u8], platform
         .map(|diff_id| Digest::parse(diff_id))
         .collect::<Result<_>>()?;
     if diff_ids.len() != blobs.len() {
-        let reason = format!("{} layers, but the configuration names {}", blobs.len(), diff_ids.len());
+        let reason = format!(
+            "{} layers, but the configuration names {}",
+            blobs.len(),
+            diff_ids.len()
+        );
         return Err(Error::invalid(what, reason));
     }
     if diff_ids.len() > LAYERS_MAX {
@@ -108,7 +125,13 @@ pub(crate) fn made_manifest(config: (&Digest, u64), layers: &[(Digest, u64)]) ->
     let descriptor = |media_type: &str, digest: &Digest, size: u64| serde_json::json!({"mediaType": media_type, "digest": digest.as_str(), "size": size});
     let layers: Vec<_> = layers
         .iter()
-        .map(|(digest, size)| descriptor("application/vnd.docker.image.rootfs.diff.tar", digest, *size))
+        .map(|(digest, size)| {
+            descriptor(
+                "application/vnd.docker.image.rootfs.diff.tar",
+                digest,
+                *size,
+            )
+        })
         .collect();
     serde_json::json!({
         "schemaVersion": 2,
@@ -133,12 +156,20 @@ fn checked_layer(what: &str, layer: &Descriptor) -> Result<(Digest, u64)> {
     Ok((digest_of(layer)?, layer.size()))
 }
 
-fn parse_configuration(what: &str, config: &[u8], platform: &Platform) -> Result<ImageConfiguration> {
-    let configuration: ImageConfiguration = serde_json::from_slice(config).map_err(|source| Error::Json {
-        what: format!("configuration of {what}"),
-        source,
-    })?;
-    let (os, architecture) = (configuration.os().to_string(), configuration.architecture().to_string());
+fn parse_configuration(
+    what: &str,
+    config: &[u8],
+    platform: &Platform,
+) -> Result<ImageConfiguration> {
+    let configuration: ImageConfiguration =
+        serde_json::from_slice(config).map_err(|source| Error::Json {
+            what: format!("configuration of {what}"),
+            source,
+        })?;
+    let (os, architecture) = (
+        configuration.os().to_string(),
+        configuration.architecture().to_string(),
+    );
     if os != "linux" || (!architecture.is_empty() && architecture != platform.architecture) {
         let reason = format!(
             "the image is for {os}/{architecture}, this node is linux/{}",
@@ -160,7 +191,12 @@ fn in_cri_words(configuration: &ImageConfiguration) -> ImageConfig {
         user: config.user().clone().unwrap_or_default(),
         working_dir: config.working_dir().clone().unwrap_or_default(),
         stop_signal: config.stop_signal().clone().unwrap_or_default(),
-        labels: config.labels().clone().unwrap_or_default().into_iter().collect(),
+        labels: config
+            .labels()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
         volumes: config.volumes().clone().unwrap_or_default(),
     }
 }

@@ -79,7 +79,10 @@ pub(crate) fn select<'a>(index: &'a ImageIndex, platform: &Platform) -> Vec<&'a 
         })
         .collect();
     fitting.sort_by_key(|(distance, _)| *distance);
-    fitting.into_iter().map(|(_, descriptor)| descriptor).collect()
+    fitting
+        .into_iter()
+        .map(|(_, descriptor)| descriptor)
+        .collect()
 }
 
 #[cfg(test)]
@@ -97,7 +100,8 @@ mod tests {
                 })
             })
             .collect();
-        serde_json::from_value(serde_json::json!({"schemaVersion": 2, "manifests": manifests})).unwrap()
+        serde_json::from_value(serde_json::json!({"schemaVersion": 2, "manifests": manifests}))
+            .unwrap()
     }
 
     fn chosen(index: &ImageIndex, architecture: &str, variant: &str) -> Vec<String> {

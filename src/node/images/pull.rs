@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use oci_client::client::{
-    BlobResponse, Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol, LayerDescriptor,
+    BlobResponse, Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol,
+    LayerDescriptor,
 };
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
@@ -81,7 +82,10 @@ async fn pull_locked(
     auth: Option<&cri::PullAuth>,
 ) -> Result<cri::ImageId> {
     let mut last = None;
-    for endpoint in settings.registries.endpoints(image, settings.default_endpoint)? {
+    for endpoint in settings
+        .registries
+        .endpoints(image, settings.default_endpoint)?
+    {
         match pull_from(store, image, &endpoint, auth).await {
             Ok(id) => return Ok(id),
             // The disk is as full for the next endpoint.
@@ -110,7 +114,10 @@ async fn pull_from(
             "is an index where a manifest was expected",
         ));
     };
-    let config = (manifest::digest_of(document.config())?, document.config().size());
+    let config = (
+        manifest::digest_of(document.config())?,
+        document.config().size(),
+    );
     if config.1 > DOCUMENT_BYTES_MAX {
         let what = format!("configuration of {}", source.name);
         return Err(Error::TooLarge {
@@ -130,14 +137,26 @@ async fn pull_from(
         .collect::<Result<_>>()?;
     let distinct: BTreeSet<(Digest, u64)> = layers.into_iter().collect();
     futures_util::stream::iter(distinct.iter().map(Ok))
-        .try_for_each_concurrent(DOWNLOADS_MAX, |(digest, size)| source.blob(store, digest, *size))
+        .try_for_each_concurrent(DOWNLOADS_MAX, |(digest, size)| {
+            source.blob(store, digest, *size)
+        })
         .await?;
     finish(store, image, &top, &manifest).await
 }
 
 /// Unpacks and enters into the index.
-async fn finish(store: &Arc<ImageStore>, image: &Reference, top: &Digest, manifest: &Digest) -> Result<cri::ImageId> {
-    let (store, image, top, manifest) = (Arc::clone(store), image.clone(), top.clone(), manifest.clone());
+async fn finish(
+    store: &Arc<ImageStore>,
+    image: &Reference,
+    top: &Digest,
+    manifest: &Digest,
+) -> Result<cri::ImageId> {
+    let (store, image, top, manifest) = (
+        Arc::clone(store),
+        image.clone(),
+        top.clone(),
+        manifest.clone(),
+    );
     blocking(move || {
         let (id, record) = store.read_image(&image.to_string(), &manifest)?;
         store.unpack_layers(&record.layers)?;
@@ -173,7 +192,11 @@ struct Source {
 }
 
 impl Source {
-    fn new(image: &Reference, endpoint: &Endpoint, pod_auth: Option<&cri::PullAuth>) -> Result<Self> {
+    fn new(
+        image: &Reference,
+        endpoint: &Endpoint,
+        pod_auth: Option<&cri::PullAuth>,
+    ) -> Result<Self> {
         let auth = endpoint
             .auth
             .as_ref()
@@ -181,9 +204,11 @@ impl Source {
             .or(pod_auth)
             .or(endpoint.auth.as_ref());
         let at_registry = |registry: &str| match (image.digest(), image.tag()) {
-            (Some(digest), _) => {
-                oci_client::Reference::with_digest(registry.into(), endpoint.repository.clone(), digest.to_string())
-            }
+            (Some(digest), _) => oci_client::Reference::with_digest(
+                registry.into(),
+                endpoint.repository.clone(),
+                digest.to_string(),
+            ),
             (None, tag) => oci_client::Reference::with_tag(
                 registry.into(),
                 endpoint.repository.clone(),
@@ -226,10 +251,17 @@ impl Source {
                 .document(store, &self.image.clone_with_digest(best.to_string()))
                 .await?;
         }
-        Err(Error::invalid(&self.name, "indexes within indexes are nested too deep"))
+        Err(Error::invalid(
+            &self.name,
+            "indexes within indexes are nested too deep",
+        ))
     }
 
-    async fn document(&self, store: &Arc<ImageStore>, image: &oci_client::Reference) -> Result<(Digest, Bytes)> {
+    async fn document(
+        &self,
+        store: &Arc<ImageStore>,
+        image: &oci_client::Reference,
+    ) -> Result<(Digest, Bytes)> {
         let (content, _) = self
             .client
             .pull_manifest_raw(image, &self.auth, ACCEPTED)
@@ -274,15 +306,26 @@ impl Source {
         }
     }
 
-    async fn load(&self, digest: &Digest, size_bytes: u64, pieces: &mpsc::Sender<Piece>) -> Result<()> {
+    async fn load(
+        &self,
+        digest: &Digest,
+        size_bytes: u64,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Result<()> {
         let mut offset = 0;
         let mut resumptions = 0;
         loop {
-            let error = match self.load_from(digest, size_bytes, &mut offset, pieces).await {
+            let error = match self
+                .load_from(digest, size_bytes, &mut offset, pieces)
+                .await
+            {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if error.kind() != crate::ErrorKind::Network || resumptions == RESUMPTIONS_MAX || pieces.is_closed() {
+            if error.kind() != crate::ErrorKind::Network
+                || resumptions == RESUMPTIONS_MAX
+                || pieces.is_closed()
+            {
                 return Err(error);
             }
             resumptions += 1;
@@ -342,7 +385,9 @@ impl Source {
             }
         }
         if *offset < size_bytes {
-            return Err(broken(format!("{digest} ended after {offset} of {size_bytes} bytes")));
+            return Err(broken(format!(
+                "{digest} ended after {offset} of {size_bytes} bytes"
+            )));
         }
         Ok(())
     }
@@ -355,11 +400,18 @@ enum Piece {
     End,
 }
 
-fn write_blob(layout: &layout::Layout, mut pieces: mpsc::Receiver<Piece>, what: &str, expected: &Digest) -> Result<()> {
+fn write_blob(
+    layout: &layout::Layout,
+    mut pieces: mpsc::Receiver<Piece>,
+    what: &str,
+    expected: &Digest,
+) -> Result<()> {
     let mut writer: BlobWriter = layout.blob_writer()?;
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Content(content) => writer.write_all(&content).map_err(|source| writer.failed(source))?,
+            Piece::Content(content) => writer
+                .write_all(&content)
+                .map_err(|source| writer.failed(source))?,
             Piece::Restart => writer = layout.blob_writer()?,
             Piece::End => return writer.commit(Some((what, expected))).map(|_| ()),
         }
@@ -392,16 +444,20 @@ fn client_for(endpoint: &Endpoint) -> Result<Client> {
         user_agent: "combo",
         ..ClientConfig::default()
     };
-    Client::try_from(config).map_err(|error| Error::invalid(format!("registry {}", endpoint.host), chain(&error)))
+    Client::try_from(config)
+        .map_err(|error| Error::invalid(format!("registry {}", endpoint.host), chain(&error)))
 }
 
 fn registry_auth(name: &str, auth: Option<&cri::PullAuth>) -> Result<RegistryAuth> {
     match auth {
         None => Ok(RegistryAuth::Anonymous),
-        Some(auth) if !auth.registry_token.is_empty() => Ok(RegistryAuth::Bearer(auth.registry_token.clone())),
-        Some(auth) if !auth.username.is_empty() => {
-            Ok(RegistryAuth::Basic(auth.username.clone(), auth.password.clone()))
+        Some(auth) if !auth.registry_token.is_empty() => {
+            Ok(RegistryAuth::Bearer(auth.registry_token.clone()))
         }
+        Some(auth) if !auth.username.is_empty() => Ok(RegistryAuth::Basic(
+            auth.username.clone(),
+            auth.password.clone(),
+        )),
         Some(auth) if !auth.identity_token.is_empty() => Err(Error::Unauthorized {
             name: name.to_owned(),
             reason: String::from("identity tokens are not supported"),
@@ -421,10 +477,11 @@ fn refused(name: &str, error: &OciDistributionError) -> Error {
     match error {
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_)
-        | OciDistributionError::ServerError { code: 401 | 403, .. } => unauthorized(name),
-        OciDistributionError::ImageManifestNotFoundError(_) | OciDistributionError::ServerError { code: 404, .. } => {
-            not_found(name)
-        }
+        | OciDistributionError::ServerError {
+            code: 401 | 403, ..
+        } => unauthorized(name),
+        OciDistributionError::ImageManifestNotFoundError(_)
+        | OciDistributionError::ServerError { code: 404, .. } => not_found(name),
         OciDistributionError::ServerError { .. }
         | OciDistributionError::RequestError(_)
         | OciDistributionError::IoError(_) => Error::Network {
@@ -472,6 +529,10 @@ async fn read(store: &Arc<ImageStore>, digest: &Digest) -> Result<Vec<u8>> {
 }
 
 /// Runs `work` where blocking is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    env::spawn_blocking(work).await.map_err(|_| Error::TaskEnded)?
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    env::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::TaskEnded)?
 }

@@ -38,7 +38,10 @@ impl Reference {
         let (rest, digest) = match name.split_once('@') {
             Some((rest, digest)) => (
                 rest,
-                Some(Digest::parse(digest).map_err(|_| wrong("the digest is not a sha256 digest"))?),
+                Some(
+                    Digest::parse(digest)
+                        .map_err(|_| wrong("the digest is not a sha256 digest"))?,
+                ),
             ),
             None => (name, None),
         };
@@ -57,7 +60,9 @@ impl Reference {
         check_registry(registry).map_err(wrong)?;
         check_repository(path).map_err(wrong)?;
         if registry.len() + 1 + repository.len() > NAME_LEN_MAX {
-            return Err(wrong("repository name must not be more than 255 characters"));
+            return Err(wrong(
+                "repository name must not be more than 255 characters",
+            ));
         }
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
             return Err(wrong("the tag is not valid"));
@@ -181,7 +186,9 @@ fn check_registry(registry: &str) -> std::result::Result<(), &'static str> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     });
     if labels_fit && (port.is_none() || is_port(port)) {
         Ok(())
@@ -216,14 +223,19 @@ fn is_path_component(component: &str) -> bool {
         && alphanumeric(*last)
         && component
             .split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit())
-            .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__")
+                    || separator.bytes().all(|byte| byte == b'-')
+            })
 }
 
 fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= TAG_LEN_MAX
         && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+        && tag
+            .bytes()
+            .all(|byte| word(byte) || byte == b'.' || byte == b'-')
 }
 
 #[cfg(test)]
@@ -248,14 +260,21 @@ mod tests {
             ),
             ("[::1]:5000/a", "[::1]:5000/a:latest"),
             ("MyHost/a", "MyHost/a:latest"),
-            (&format!("nginx@{digest}"), &format!("docker.io/library/nginx@{digest}")),
+            (
+                &format!("nginx@{digest}"),
+                &format!("docker.io/library/nginx@{digest}"),
+            ),
             (
                 &format!("nginx:1@{digest}"),
                 &format!("docker.io/library/nginx:1@{digest}"),
             ),
             ("a__b/c--d.e_f", "docker.io/a__b/c--d.e_f:latest"),
         ] {
-            assert_eq!(Reference::parse(name).expect(name).to_string(), normal, "{name}");
+            assert_eq!(
+                Reference::parse(name).expect(name).to_string(),
+                normal,
+                "{name}"
+            );
         }
     }
 

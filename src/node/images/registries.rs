@@ -102,8 +102,8 @@ impl Registries {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let registries: Self =
-            serde_saphyr::from_str(text).map_err(|error| Error::invalid("registries.yaml", error.to_string()))?;
+        let registries: Self = serde_saphyr::from_str(text)
+            .map_err(|error| Error::invalid("registries.yaml", error.to_string()))?;
         registries.check()?;
         Ok(registries)
     }
@@ -126,7 +126,10 @@ impl Registries {
             }
             for pattern in mirror.rewrite.keys() {
                 Regex::new(pattern).map_err(|error| {
-                    Error::invalid(format!("registries.yaml: rewrite of {name}"), error.to_string())
+                    Error::invalid(
+                        format!("registries.yaml: rewrite of {name}"),
+                        error.to_string(),
+                    )
                 })?;
             }
         }
@@ -144,7 +147,11 @@ impl Registries {
     }
 
     /// Where to look for an image, in order: its mirrors, then the registry itself.
-    pub(crate) fn endpoints(&self, image: &Reference, default: DefaultEndpoint) -> Result<Vec<Endpoint>> {
+    pub(crate) fn endpoints(
+        &self,
+        image: &Reference,
+        default: DefaultEndpoint,
+    ) -> Result<Vec<Endpoint>> {
         let mirror = self
             .mirrors
             .get(image.registry())
@@ -164,18 +171,31 @@ impl Registries {
             } else {
                 Scheme::Https
             };
-            endpoints.push(self.endpoint(scheme, host.to_owned(), image.repository().to_owned(), false)?);
+            endpoints.push(self.endpoint(
+                scheme,
+                host.to_owned(),
+                image.repository().to_owned(),
+                false,
+            )?);
         }
         Ok(endpoints)
     }
 
-    fn endpoint(&self, scheme: Scheme, host: String, repository: String, mirror: bool) -> Result<Endpoint> {
+    fn endpoint(
+        &self,
+        scheme: Scheme,
+        host: String,
+        repository: String,
+        mirror: bool,
+    ) -> Result<Endpoint> {
         let config = self.config(&host);
         let auth = config
             .and_then(|config| config.auth.as_ref())
             .or_else(|| self.auths.get(&host));
         let auth = auth.map(|auth| auth.in_cri_words(&host)).transpose()?;
-        let tls = config.and_then(|config| config.tls.clone()).unwrap_or_default();
+        let tls = config
+            .and_then(|config| config.tls.clone())
+            .unwrap_or_default();
         Ok(Endpoint {
             scheme,
             host,
@@ -224,16 +244,21 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
     let decoded = STANDARD.decode(auth.trim()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (username, password) = text.split_once(':')?;
-    Some((username.to_owned(), password.trim_end_matches('\0').to_owned()))
+    Some((
+        username.to_owned(),
+        password.trim_end_matches('\0').to_owned(),
+    ))
 }
 
 /// The first expression that matches replaces, as in k3s; only mirrors are asked for the new name.
 fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
     for (pattern, replacement) in mirror.iter().flat_map(|mirror| &mirror.rewrite) {
-        let expression =
-            Regex::new(pattern).map_err(|error| Error::invalid("registries.yaml: rewrite", error.to_string()))?;
+        let expression = Regex::new(pattern)
+            .map_err(|error| Error::invalid("registries.yaml: rewrite", error.to_string()))?;
         if expression.is_match(repository) {
-            return Ok(expression.replace_all(repository, replacement.as_str()).into_owned());
+            return Ok(expression
+                .replace_all(repository, replacement.as_str())
+                .into_owned());
         }
     }
     Ok(repository.to_owned())
@@ -241,7 +266,8 @@ fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
 
 /// Scheme, host with port, and what the path puts before every repository.
 fn parse_endpoint(text: &str) -> Result<(Scheme, String, String)> {
-    let wrong = |reason: &str| Error::invalid(format!("registries.yaml: endpoint {text:?}"), reason);
+    let wrong =
+        |reason: &str| Error::invalid(format!("registries.yaml: endpoint {text:?}"), reason);
     let (scheme, rest) = match text.split_once("://") {
         Some(("http", rest)) => (Some(Scheme::Http), rest),
         Some(("https", rest)) => (Some(Scheme::Https), rest),
@@ -252,7 +278,11 @@ fn parse_endpoint(text: &str) -> Result<(Scheme, String, String)> {
     if host.is_empty() || host.contains(['@', '?', '#']) {
         return Err(wrong("names no host"));
     }
-    let scheme = scheme.unwrap_or(if is_loopback(host) { Scheme::Http } else { Scheme::Https });
+    let scheme = scheme.unwrap_or(if is_loopback(host) {
+        Scheme::Http
+    } else {
+        Scheme::Https
+    });
     let path = path.trim_end_matches('/');
     let prefix = match path.strip_prefix("v2") {
         _ if path.is_empty() => String::new(),
@@ -327,7 +357,10 @@ configs:
 
     #[test]
     fn the_wildcard_serves_every_registry_without_an_entry() {
-        assert_eq!(endpoints("quay.io/a/b", DefaultEndpoint::Used)[0].host, "cache.example");
+        assert_eq!(
+            endpoints("quay.io/a/b", DefaultEndpoint::Used)[0].host,
+            "cache.example"
+        );
         assert_eq!(
             endpoints("plain.example/a", DefaultEndpoint::Disabled)[0].host,
             "plain.example"
@@ -337,7 +370,10 @@ configs:
     #[test]
     fn a_registry_on_this_machine_speaks_http() {
         let found = Registries::default()
-            .endpoints(&Reference::parse("127.0.0.1:5000/a").unwrap(), DefaultEndpoint::Used)
+            .endpoints(
+                &Reference::parse("127.0.0.1:5000/a").unwrap(),
+                DefaultEndpoint::Used,
+            )
             .unwrap();
         assert_eq!(found[0].scheme, Scheme::Http);
     }

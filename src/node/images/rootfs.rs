@@ -38,9 +38,17 @@ impl ImageStore {
             fs::create_dir_all(&path).map_err(Error::io("make directory", &path))?;
         }
         let lower = self.lower_directories(&record)?;
-        like_top_layer(&directory.join("upper"), lower.first().map(PathBuf::as_path))?;
+        like_top_layer(
+            &directory.join("upper"),
+            lower.first().map(PathBuf::as_path),
+        )?;
         let (upper, work) = (directory.join("upper"), directory.join("work"));
-        mount_overlay(&lower, Some((&upper, &work)), self.opaque_mark, &rootfs.path)?;
+        mount_overlay(
+            &lower,
+            Some((&upper, &work)),
+            self.opaque_mark,
+            &rootfs.path,
+        )?;
         Ok(rootfs)
     }
 
@@ -104,7 +112,10 @@ impl ImageStore {
             ..Default::default()
         };
         for entry in fs::read_dir(&self.containers).map_err(Error::io("list", &self.containers))? {
-            let upper = entry.map_err(Error::io("list", &self.containers))?.path().join("upper");
+            let upper = entry
+                .map_err(Error::io("list", &self.containers))?
+                .path()
+                .join("upper");
             let usage = usage_of(&upper)?;
             containers.used_bytes += usage.used_bytes;
             containers.inodes_used += usage.inodes_used;
@@ -144,13 +155,21 @@ impl ImageStore {
     fn empty_layer(&self) -> Result<PathBuf> {
         let path = self.layout.root().join("empty");
         fs::create_dir_all(&path).map_err(Error::io("make directory", &path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("set the mode of", &path))?;
         Ok(path)
     }
 
     fn hold(&self, holder: &str, record: &ImageRecord) -> Result<()> {
-        let chain_ids = record.layers.iter().map(|layer| layer.chain_id.clone()).collect();
-        layout::write_json(&self.layout.holds().join(format!("{holder}.json")), &Hold { chain_ids })
+        let chain_ids = record
+            .layers
+            .iter()
+            .map(|layer| layer.chain_id.clone())
+            .collect();
+        layout::write_json(
+            &self.layout.holds().join(format!("{holder}.json")),
+            &Hold { chain_ids },
+        )
     }
 
     fn release(&self, holder: &str) -> Result<()> {
@@ -161,7 +180,14 @@ impl ImageStore {
         let known = index.chain_ids();
         match held {
             // Only layers whose image is gone can have become garbage.
-            Some(was) if was.chain_ids.iter().any(|chain_id| !known.contains(chain_id)) => self.sweep(),
+            Some(was)
+                if was
+                    .chain_ids
+                    .iter()
+                    .any(|chain_id| !known.contains(chain_id)) =>
+            {
+                self.sweep()
+            }
             _ => Ok(()),
         }
     }
@@ -172,7 +198,10 @@ fn container_hold(container: &str) -> String {
 }
 
 fn volume_hold(target: &Path) -> String {
-    format!("volume-{}", Digest::of(target.as_os_str().as_encoded_bytes()).hex())
+    format!(
+        "volume-{}",
+        Digest::of(target.as_os_str().as_encoded_bytes()).hex()
+    )
 }
 
 /// The root of an overlay has the owner and the mode of its upper directory, so that one must look like the image's root.
@@ -198,7 +227,11 @@ fn mount_overlay(
     };
     // What a container wrote does not outlive it, so nothing of it needs to reach the disk at once (Linux 5.10).
     let volatile = [marks, &["volatile"]].concat();
-    let wanted = if writable.is_some() { volatile.as_slice() } else { marks };
+    let wanted = if writable.is_some() {
+        volatile.as_slice()
+    } else {
+        marks
+    };
     let overlay = |options| {
         mounts::overlay(
             &mounts::Overlay {
@@ -210,7 +243,9 @@ fn mount_overlay(
         )
     };
     match overlay(wanted) {
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(overlay(marks)?),
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            Ok(overlay(marks)?)
+        }
         mounted => Ok(mounted?),
     }
 }

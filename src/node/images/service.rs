@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cri::{ContainerId, FilesystemUsage, Image, ImageFilesystems, ImageId, ImageService, ImageSpec, PullAuth, RootFs};
+use cri::{
+    ContainerId, FilesystemUsage, Image, ImageFilesystems, ImageId, ImageService, ImageSpec,
+    PullAuth, RootFs,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -59,10 +62,17 @@ impl LocalImageService {
         let mut importing = self.importing.subscribe();
         // The sender is part of this service: it does not go away.
         let _ended = importing.wait_for(|importing| !importing).await;
-        Ok(self.store.status(&reference.to_string())?.map(|image| image.id))
+        Ok(self
+            .store
+            .status(&reference.to_string())?
+            .map(|image| image.id))
     }
 
-    pub(crate) async fn pull_in_turn(&self, reference: &Reference, auth: Option<&PullAuth>) -> Result<ImageId> {
+    pub(crate) async fn pull_in_turn(
+        &self,
+        reference: &Reference,
+        auth: Option<&PullAuth>,
+    ) -> Result<ImageId> {
         let turn = Arc::clone(self.pulling.lock().entry(reference.clone()).or_default());
         let pulled = {
             let _turn = turn.lock().await;
@@ -81,16 +91,22 @@ impl LocalImageService {
 impl ImageService for LocalImageService {
     async fn pull_image(&self, image: &ImageSpec, auth: Option<&PullAuth>) -> cri::Result<ImageId> {
         let reference = Reference::parse(&image.reference).map_err(in_cri_words)?;
-        if let Some(id) = self.arrives_with_import(&reference).await.map_err(in_cri_words)? {
+        if let Some(id) = self
+            .arrives_with_import(&reference)
+            .await
+            .map_err(in_cri_words)?
+        {
             return Ok(id);
         }
-        self.pull_in_turn(&reference, auth).await.map_err(|error| match error {
-            error if error.kind() == ErrorKind::Other => in_cri_words(error),
-            error => cri::Error::ImagePull(format!(
-                "failed to pull and unpack image \"{reference}\": {}",
-                error.chain()
-            )),
-        })
+        self.pull_in_turn(&reference, auth)
+            .await
+            .map_err(|error| match error {
+                error if error.kind() == ErrorKind::Other => in_cri_words(error),
+                error => cri::Error::ImagePull(format!(
+                    "failed to pull and unpack image \"{reference}\": {}",
+                    error.chain()
+                )),
+            })
     }
 
     async fn image_status(&self, reference: &str) -> cri::Result<Option<Image>> {
@@ -111,9 +127,14 @@ impl ImageService for LocalImageService {
         self.run(ImageStore::fs_info).await
     }
 
-    async fn prepare_rootfs(&self, image: &ImageId, container: &ContainerId) -> cri::Result<RootFs> {
+    async fn prepare_rootfs(
+        &self,
+        image: &ImageId,
+        container: &ContainerId,
+    ) -> cri::Result<RootFs> {
         let (image, container) = (image.0.clone(), container.to_string());
-        self.run(move |store| store.prepare_rootfs(&image, &container)).await
+        self.run(move |store| store.prepare_rootfs(&image, &container))
+            .await
     }
 
     async fn remove_rootfs(&self, container: &ContainerId) -> cri::Result<()> {
@@ -128,7 +149,8 @@ impl ImageService for LocalImageService {
 
     async fn mount_image(&self, image: &ImageId, target: &Path) -> cri::Result<()> {
         let (image, target) = (image.0.clone(), target.to_path_buf());
-        self.run(move |store| store.mount_volume(&image, &target)).await
+        self.run(move |store| store.mount_volume(&image, &target))
+            .await
     }
 
     async fn unmount_image(&self, target: &Path) -> cri::Result<()> {

@@ -117,26 +117,43 @@ impl ImageStore {
 
     pub(crate) fn find(&self, name: &str) -> Result<(Digest, ImageRecord)> {
         let index = self.index()?;
-        let (id, image) = index
-            .find(name)
-            .ok_or_else(|| Error::ImageNotFound { name: name.to_owned() })?;
+        let (id, image) = index.find(name).ok_or_else(|| Error::ImageNotFound {
+            name: name.to_owned(),
+        })?;
         Ok((id.clone(), image.clone()))
     }
 
     /// Reads an image whose manifest and configuration are stored, without its names.
-    pub(crate) fn read_image(&self, what: &str, manifest: &Digest) -> Result<(Digest, ImageRecord)> {
+    pub(crate) fn read_image(
+        &self,
+        what: &str,
+        manifest: &Digest,
+    ) -> Result<(Digest, ImageRecord)> {
         let content = self.layout.read_document(manifest, DOCUMENT_BYTES_MAX)?;
         let Document::Manifest(document) = manifest::parse_document(what, &content)? else {
-            return Err(Error::invalid(what, "is an index where a manifest was expected"));
+            return Err(Error::invalid(
+                what,
+                "is an index where a manifest was expected",
+            ));
         };
         let id = manifest::digest_of(document.config())?;
         if !self.layout.has_blob(&id) {
-            return Err(Error::invalid(what, format!("configuration {id} is missing")));
+            return Err(Error::invalid(
+                what,
+                format!("configuration {id} is missing"),
+            ));
         }
         let config = self.layout.read_document(&id, DOCUMENT_BYTES_MAX)?;
         let parsed = manifest::join(what, &document, &config, &self.platform)?;
-        if let Some(missing) = parsed.layers.iter().find(|layer| !self.layout.has_blob(&layer.blob)) {
-            return Err(Error::invalid(what, format!("layer {} is missing", missing.blob)));
+        if let Some(missing) = parsed
+            .layers
+            .iter()
+            .find(|layer| !self.layout.has_blob(&layer.blob))
+        {
+            return Err(Error::invalid(
+                what,
+                format!("layer {} is missing", missing.blob),
+            ));
         }
         let record = ImageRecord {
             manifest: manifest.clone(),
@@ -162,7 +179,10 @@ impl ImageStore {
 
     /// The image that a name, a repo digest or an id names.
     pub fn status(&self, name: &str) -> Result<Option<cri::Image>> {
-        Ok(self.index()?.find(name).map(|(id, image)| in_cri_words(id, image)))
+        Ok(self
+            .index()?
+            .find(name)
+            .map(|(id, image)| in_cri_words(id, image)))
     }
 
     /// Removes an image with all its names, and its content unless a container uses it. Succeeds when there is none.
@@ -203,7 +223,9 @@ impl ImageStore {
         let doomed = self.doom_unused()?;
         // Large trees take their time, and nobody else knows these names: no container start has to wait for it.
         drop(lock);
-        doomed.iter().try_for_each(|path| layout::remove_tree_if_there(path))
+        doomed
+            .iter()
+            .try_for_each(|path| layout::remove_tree_if_there(path))
     }
 
     /// Takes unused layers out of the way, so that a crash leaves no half of a layer behind, and removes unused files.
@@ -236,7 +258,9 @@ impl ImageStore {
     fn held_layers(&self) -> Result<BTreeSet<Digest>> {
         let mut held = BTreeSet::new();
         for path in entries_not_in(&self.layout.holds(), &BTreeSet::new())? {
-            if path.extension().is_some_and(|extension| extension == "json")
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
                 && let Some(hold) = layout::read_json::<Hold>(&path)?
             {
                 held.extend(hold.chain_ids);
@@ -284,7 +308,11 @@ fn entries_not_in(directory: &Path, known: &BTreeSet<&str>) -> Result<Vec<PathBu
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed())? {
         let entry = entry.map_err(failed())?;
-        if !entry.file_name().to_str().is_some_and(|name| known.contains(name)) {
+        if !entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| known.contains(name))
+        {
             paths.push(entry.path());
         }
     }

@@ -93,7 +93,10 @@ impl<R: Read> TarReader<R> {
                 return Ok(None);
             };
             let name = || String::from_utf8_lossy(&header.path_bytes()).into_owned();
-            let refuse = |refusal| TarError::Refused { entry: name(), refusal };
+            let refuse = |refusal| TarError::Refused {
+                entry: name(),
+                refusal,
+            };
             let size_bytes = header.entry_size().map_err(|_| refuse(Refusal::Header))?;
             let kind = header.as_bytes()[156];
             match kind {
@@ -148,7 +151,11 @@ impl<R: Read> TarReader<R> {
         self.content_left = 0;
         self.padding_left = 0;
         let skipped = io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())?;
-        if skipped == skip { Ok(()) } else { Err(truncated()) }
+        if skipped == skip {
+            Ok(())
+        } else {
+            Err(truncated())
+        }
     }
 
     fn read_header(&mut self) -> Result<Option<tar::Header>, TarError> {
@@ -156,7 +163,9 @@ impl<R: Read> TarReader<R> {
             return Ok(None);
         }
         let mut header = tar::Header::new_old();
-        if !self.read_block(header.as_mut_bytes())? || header.as_bytes().iter().all(|byte| *byte == 0) {
+        if !self.read_block(header.as_mut_bytes())?
+            || header.as_bytes().iter().all(|byte| *byte == 0)
+        {
             self.ended = true;
             return Ok(None);
         }
@@ -185,7 +194,11 @@ impl<R: Read> TarReader<R> {
         Ok(true)
     }
 
-    fn read_extension(&mut self, size_bytes: u64, size_bytes_max: u64) -> Result<Vec<u8>, ExtensionError> {
+    fn read_extension(
+        &mut self,
+        size_bytes: u64,
+        size_bytes_max: u64,
+    ) -> Result<Vec<u8>, ExtensionError> {
         if size_bytes > size_bytes_max {
             return Err(ExtensionError::TooLong);
         }
@@ -248,8 +261,15 @@ fn checksum_fits(header: &tar::Header) -> bool {
     header.cksum().is_ok_and(|stored| stored == sum)
 }
 
-fn assemble(header: &tar::Header, kind: u8, size_bytes: u64, extensions: Extensions) -> Result<Entry, Refusal> {
-    let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
+fn assemble(
+    header: &tar::Header,
+    kind: u8,
+    size_bytes: u64,
+    extensions: Extensions,
+) -> Result<Entry, Refusal> {
+    let path = extensions
+        .path
+        .unwrap_or_else(|| header.path_bytes().into_owned());
     let kind = match kind {
         // Version 7 archives know a directory by its slash alone.
         b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
@@ -265,7 +285,11 @@ fn assemble(header: &tar::Header, kind: u8, size_bytes: u64, extensions: Extensi
     };
     let size_bytes = extensions.size_bytes.unwrap_or(size_bytes);
     // Only regular files have content; a size in the header of another kind means nothing (POSIX), and some writers fill it in for links.
-    let size_bytes = if kind == EntryKind::Regular { size_bytes } else { 0 };
+    let size_bytes = if kind == EntryKind::Regular {
+        size_bytes
+    } else {
+        0
+    };
     let link = extensions
         .link
         .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned))
@@ -314,13 +338,21 @@ impl Extensions {
     /// Records are `<length> <key>=<value>\n`, the length counting itself (POSIX pax).
     fn read_pax(&mut self, mut records: &[u8]) -> Result<(), Refusal> {
         while !records.is_empty() {
-            let space = records.iter().position(|byte| *byte == b' ').ok_or(Refusal::Header)?;
-            let length: usize = text(&records[..space])?.parse().map_err(|_| Refusal::Header)?;
+            let space = records
+                .iter()
+                .position(|byte| *byte == b' ')
+                .ok_or(Refusal::Header)?;
+            let length: usize = text(&records[..space])?
+                .parse()
+                .map_err(|_| Refusal::Header)?;
             if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
                 return Err(Refusal::Header);
             }
             let record = &records[space + 1..length - 1];
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(Refusal::Header)?;
+            let equals = record
+                .iter()
+                .position(|byte| *byte == b'=')
+                .ok_or(Refusal::Header)?;
             self.read_record(&record[..equals], &record[equals + 1..])?;
             records = &records[length..];
         }
@@ -359,7 +391,11 @@ fn moment(value: &[u8]) -> Result<(i64, u32), Refusal> {
     let value = text(value)?;
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let seconds: i64 = whole.parse().map_err(|_| Refusal::Header)?;
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().map_err(|_| Refusal::Header)?;
     if !whole.starts_with('-') || nanoseconds == 0 {
         return Ok((seconds, nanoseconds));

@@ -170,7 +170,10 @@ pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn config_of(layers: &[Vec<u8>], architecture: &str) -> Vec<u8> {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| Digest::of(layer).to_string())
+        .collect();
     serde_json::json!({
         "architecture": architecture, "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["A=1"], "ExposedPorts": null, "Volumes": {"/data": {}}},
@@ -187,7 +190,11 @@ pub(crate) struct OciImage {
     descriptor: serde_json::Value,
 }
 
-pub(crate) fn oci_image(layers: &[Vec<u8>], architecture: &str, compress: fn(&[u8]) -> Vec<u8>) -> OciImage {
+pub(crate) fn oci_image(
+    layers: &[Vec<u8>],
+    architecture: &str,
+    compress: fn(&[u8]) -> Vec<u8>,
+) -> OciImage {
     let mut blobs = BTreeMap::new();
     let mut put = |content: Vec<u8>, media_type: &str| {
         let digest = Digest::of(&content);
@@ -250,7 +257,8 @@ pub(crate) fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
         ));
         names.push(format!("{number}/layer.tar"));
     }
-    let manifest = serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
+    let manifest =
+        serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);
     members.push(file("manifest.json", &manifest.to_string()));
     tar_of(&members)
 }

@@ -29,7 +29,10 @@ fn unpack(members: &[Member]) -> crate::Result<(tempfile::TempDir, PathBuf)> {
 fn refusal(members: &[Member]) -> Refusal {
     match unpack(members) {
         Err(Error::Refused { refusal, .. }) => refusal,
-        other => panic!("expected a refusal, got {:?}", other.map(|(_, layer)| layer)),
+        other => panic!(
+            "expected a refusal, got {:?}",
+            other.map(|(_, layer)| layer)
+        ),
     }
 }
 
@@ -61,7 +64,10 @@ fn every_form_of_archive_gives_the_same_image() {
         assert!(found.pinned);
         assert_eq!(found.config.cmd, ["/bin/sh"]);
         assert_eq!(found.config.volumes, ["/data"]);
-        assert_eq!(fs::read_to_string(only_layer(&store).join("hello")).unwrap(), "world");
+        assert_eq!(
+            fs::read_to_string(only_layer(&store).join("hello")).unwrap(),
+            "world"
+        );
     }
 }
 
@@ -73,15 +79,34 @@ fn several_images_of_one_archive_share_their_layers() {
     let two = oci_image(&[base, tar_of(&[file("two", "2")])], "amd64", gzip);
     import(&store, &oci_archive(&[("one:1", &one), ("two:1", &two)])).unwrap();
     assert_eq!(store.list().unwrap().len(), 2);
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 3);
-    assert!(store.status(&format!("one@{}", one.manifest)).unwrap().is_some());
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        3
+    );
+    assert!(
+        store
+            .status(&format!("one@{}", one.manifest))
+            .unwrap()
+            .is_some()
+    );
 
     store.remove("one:1").unwrap();
     assert!(store.status("one:1").unwrap().is_none());
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 2);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        2
+    );
     store.remove("two:1").unwrap();
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        0
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        0
+    );
     store.remove("two:1").unwrap();
 }
 
@@ -93,7 +118,10 @@ fn of_several_platforms_the_hosts_is_taken() {
     import(&store, &oci_archive(&[("a:1", &other), ("a:1", &ours)])).unwrap();
     assert!(only_layer(&store).join("ours").exists());
     let error = import(&store, &oci_archive(&[("b:1", &other)])).unwrap_err();
-    assert!(error.to_string().contains("holds no image for this node"), "{error}");
+    assert!(
+        error.to_string().contains("holds no image for this node"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -109,12 +137,23 @@ fn content_that_is_not_what_its_name_says_is_refused() {
     ));
 
     let mut archive = docker_archive("a:1", &[layer]);
-    let at = archive.windows(6).position(|bytes| bytes == b"\x31\0\0\0\0\0").unwrap();
+    let at = archive
+        .windows(6)
+        .position(|bytes| bytes == b"\x31\0\0\0\0\0")
+        .unwrap();
     archive[at] = b'9';
     assert!(import(&store, &archive).is_err());
     assert!(store.list().unwrap().is_empty());
-    assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("ingest")).unwrap().count(),
+        0
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -123,15 +162,25 @@ fn broken_archives_are_refused_with_a_reason() {
     for (archive, reason) in [
         (b"BZh91AY&SY".to_vec(), "bzip2"),
         (b"\xfd7zXZ\0\0".to_vec(), "xz"),
-        (tar_of(&[file("a", "b")]), "neither a docker-archive nor an OCI layout"),
+        (
+            tar_of(&[file("a", "b")]),
+            "neither a docker-archive nor an OCI layout",
+        ),
         (tar_of(&[file("manifest.json", "[{}]")]), "not readable"),
-        (tar_of(&[file("a", "b").claiming(1 << 20)]), "ends in the middle"),
+        (
+            tar_of(&[file("a", "b").claiming(1 << 20)]),
+            "ends in the middle",
+        ),
         (docker_archive("UPPER:1", &[tar_of(&[])]), "lowercase"),
         (vec![b'x'; 4096], "damaged"),
         (Vec::new(), "neither"),
     ] {
         let error = import(&store, &archive).unwrap_err();
-        assert!(error.chain().contains(reason), "{} should say {reason}", error.chain());
+        assert!(
+            error.chain().contains(reason),
+            "{} should say {reason}",
+            error.chain()
+        );
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     }
 }
@@ -142,8 +191,14 @@ fn hostile_layers_are_refused() {
     let table: Vec<(Vec<Member>, Refusal)> = vec![
         (vec![file("../escape", "x")], Refusal::PathEscapes),
         (vec![file("a/../../escape", "x")], Refusal::PathEscapes),
-        (vec![hard_link("link", "../../../etc/passwd")], Refusal::PathEscapes),
-        (vec![hard_link("link", "/etc/passwd")], Refusal::HardLinkTarget),
+        (
+            vec![hard_link("link", "../../../etc/passwd")],
+            Refusal::PathEscapes,
+        ),
+        (
+            vec![hard_link("link", "/etc/passwd")],
+            Refusal::HardLinkTarget,
+        ),
         (
             vec![symlink("host", "/etc"), hard_link("link", "host/passwd")],
             Refusal::HardLinkTarget,
@@ -152,12 +207,18 @@ fn hostile_layers_are_refused() {
             vec![symlink("etc", "/etc"), hard_link("link", "etc/passwd")],
             Refusal::TooManyLinks,
         ),
-        (vec![file("a", "x"), hard_link("a", "a")], Refusal::HardLinkTarget),
+        (
+            vec![file("a", "x"), hard_link("a", "a")],
+            Refusal::HardLinkTarget,
+        ),
         (
             vec![directory("d", 0o755), hard_link("l", "d")],
             Refusal::HardLinkTarget,
         ),
-        (vec![file("f", "x"), file("f/g", "x")], Refusal::ParentNotDirectory),
+        (
+            vec![file("f", "x"), file("f/g", "x")],
+            Refusal::ParentNotDirectory,
+        ),
         (
             vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "x")],
             Refusal::TooManyLinks,
@@ -175,27 +236,50 @@ fn hostile_layers_are_refused() {
             vec![directory("d", 0o755).pax("SCHILY.xattr.user.overlay.opaque", b"y")],
             Refusal::OverlayAttribute,
         ),
-        (vec![file("sparse", "").pax("GNU.sparse.major", b"1")], Refusal::Sparse),
-        (vec![member("sparse", b'S').claiming(1 << 40)], Refusal::Sparse),
+        (
+            vec![file("sparse", "").pax("GNU.sparse.major", b"1")],
+            Refusal::Sparse,
+        ),
+        (
+            vec![member("sparse", b'S').claiming(1 << 40)],
+            Refusal::Sparse,
+        ),
         (vec![member("odd", b'V')], Refusal::Kind),
-        (vec![file("huge", "").claiming(1 << 40)], Refusal::TooManyBytes),
-        (vec![file("x", "").pax("path", long.as_bytes())], Refusal::PathTooLong),
+        (
+            vec![file("huge", "").claiming(1 << 40)],
+            Refusal::TooManyBytes,
+        ),
+        (
+            vec![file("x", "").pax("path", long.as_bytes())],
+            Refusal::PathTooLong,
+        ),
         (
             vec![file("x", "").pax("path", "n".repeat(256).as_bytes())],
             Refusal::PathTooLong,
         ),
-        (vec![file("x", "").pax("path", b"a\0b")], Refusal::PathMalformed),
+        (
+            vec![file("x", "").pax("path", b"a\0b")],
+            Refusal::PathMalformed,
+        ),
         (
             vec![file("x", "").pax("path", &vec![b'a'; 2 << 20])],
             Refusal::ExtensionTooLong,
         ),
         (vec![file("x", "").pax("size", b"-1")], Refusal::Header),
-        (vec![file("x", "").pax("uid", b"4294967295")], Refusal::Owner),
-        (vec![symlink("root", "/"), symlink("x", "")], Refusal::PathMalformed),
+        (
+            vec![file("x", "").pax("uid", b"4294967295")],
+            Refusal::Owner,
+        ),
+        (
+            vec![symlink("root", "/"), symlink("x", "")],
+            Refusal::PathMalformed,
+        ),
         (vec![file("../.", "")], Refusal::PathEscapes),
         (vec![symlink("./", "/etc")], Refusal::RootNotDirectory),
         (
-            (0..1001).map(|number| file(&format!("f{number}"), "")).collect(),
+            (0..1001)
+                .map(|number| file(&format!("f{number}"), ""))
+                .collect(),
             Refusal::TooManyEntries,
         ),
     ];
@@ -223,7 +307,10 @@ fn links_inside_the_image_are_followed_inside_the_image() {
         fs::read_to_string(layer.join(target.trim_start_matches('/')).join("file")).unwrap(),
         "2"
     );
-    assert_eq!(fs::read_to_string(layer.join("usr/lib/libc.so")).unwrap(), "3");
+    assert_eq!(
+        fs::read_to_string(layer.join("usr/lib/libc.so")).unwrap(),
+        "3"
+    );
 }
 
 #[test]
@@ -235,7 +322,11 @@ fn a_bomb_stops_at_the_limit() {
         gzip,
     );
     let error = import(&store, &oci_archive(&[("a:1", &image)])).unwrap_err();
-    assert!(error.chain().contains("more bytes than allowed"), "{}", error.chain());
+    assert!(
+        error.chain().contains("more bytes than allowed"),
+        "{}",
+        error.chain()
+    );
 }
 
 #[test]
@@ -265,7 +356,11 @@ fn metadata_arrives_as_the_layer_says() {
     let stat = |path: &str| fs::symlink_metadata(layer.join(path)).unwrap();
     assert_eq!(stat("").mode() & 0o7777, 0o711);
     assert_eq!(
-        (stat("d").mode() & 0o7777, stat("d").uid(), stat("d").mtime()),
+        (
+            stat("d").mode() & 0o7777,
+            stat("d").uid(),
+            stat("d").mtime()
+        ),
         (0o1777, 7, 1_700_000_000)
     );
     assert_eq!(
@@ -280,10 +375,16 @@ fn metadata_arrives_as_the_layer_says() {
         (stat("d/late").mtime(), stat("d/late").mtime_nsec()),
         (1_600_000_000, 500_000_000)
     );
-    assert!(stat("null").file_type().is_char_device() && stat("null").rdev() == rustix::fs::makedev(1, 3));
+    assert!(
+        stat("null").file_type().is_char_device()
+            && stat("null").rdev() == rustix::fs::makedev(1, 3)
+    );
     assert!(stat("pipe").file_type().is_fifo());
     assert_eq!(fs::read_to_string(layer.join("twice")).unwrap(), "second");
-    assert_eq!(fs::read_to_string(layer.join("gone")).unwrap(), "a file now");
+    assert_eq!(
+        fs::read_to_string(layer.join("gone")).unwrap(),
+        "a file now"
+    );
     assert_eq!(
         fs::read_to_string(layer.join("n".repeat(120)).join("deep")).unwrap(),
         "long name"
@@ -356,7 +457,10 @@ fn a_root_filesystem_shows_the_layers_together() {
     store.remove_rootfs("container").unwrap();
     store.remove_rootfs("container").unwrap();
     assert!(!rootfs.path.exists());
-    assert_eq!(fs::read_dir(store.root().join("layers")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
@@ -374,7 +478,11 @@ fn more_layers_than_one_page_of_options_holds_can_be_mounted() {
 #[test]
 fn an_image_volume_is_read_only() {
     let (directory, store) = store();
-    import(&store, &docker_archive("v:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &store,
+        &docker_archive("v:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     let target = directory.path().join("volume");
     fs::create_dir(&target).unwrap();
     store.mount_volume("v:1", &target).unwrap();
@@ -389,7 +497,11 @@ fn an_image_volume_is_read_only() {
 #[test]
 fn a_lost_layer_is_unpacked_again() {
     let (_directory, store) = store();
-    import(&store, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &store,
+        &docker_archive("a:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     fs::remove_dir_all(only_layer(&store).parent().unwrap()).unwrap();
     let rootfs = store.prepare_rootfs("a:1", "c").unwrap();
     assert!(rootfs.path.join("data").exists());
@@ -401,7 +513,11 @@ fn another_process_sees_what_was_imported() {
     let (directory, store) = store();
     assert!(store.list().unwrap().is_empty());
     let other = ImageStore::open_for(directory.path(), amd64(), UnpackLimits::default()).unwrap();
-    import(&other, &docker_archive("a:1", &[tar_of(&[file("data", "x")])])).unwrap();
+    import(
+        &other,
+        &docker_archive("a:1", &[tar_of(&[file("data", "x")])]),
+    )
+    .unwrap();
     assert!(store.status("a:1").unwrap().is_some());
     other.remove("a:1").unwrap();
     assert!(store.status("a:1").unwrap().is_none());
@@ -411,7 +527,10 @@ fn another_process_sees_what_was_imported() {
 fn container_ids_cannot_name_other_places() {
     let (_directory, store) = store();
     for id in ["", ".", "..", "../x", "a/b", "a\0"] {
-        assert_eq!(store.remove_rootfs(id).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            store.remove_rootfs(id).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
 }
 
@@ -448,7 +567,9 @@ fn no_damaged_archive_reaches_outside_its_directory() {
         let mut archive = honest.clone();
         for _ in 0..=rng.below(6) {
             let at = usize::try_from(rng.below(archive.len() as u64)).unwrap();
-            archive[at] = *b"/.\0x70S~\xff".get(usize::try_from(rng.below(9)).unwrap()).unwrap();
+            archive[at] = *b"/.\0x70S~\xff"
+                .get(usize::try_from(rng.below(9)).unwrap())
+                .unwrap();
             refresh_checksum(&mut archive, at);
         }
         if rng.below(4) == 0 {
@@ -461,7 +582,8 @@ fn no_damaged_archive_reaches_outside_its_directory() {
             bytes_max: 1 << 20,
             entries_max: 100,
         };
-        let _refused_or_not = Unpacker::new(opened.as_fd(), &[], OpaqueMark::Trusted, limits).run(archive.as_slice());
+        let _refused_or_not =
+            Unpacker::new(opened.as_fd(), &[], OpaqueMark::Trusted, limits).run(archive.as_slice());
         let names: Vec<_> = fs::read_dir(outside.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

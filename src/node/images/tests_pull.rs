@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::test_archives::{OciImage, docker_archive, file, gzip, oci_image, store, tar_of};
 use crate::{
-    DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, PullSettings, Reference, Registries, StoreChange, pull,
+    DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, PullSettings, Reference, Registries,
+    StoreChange, pull,
 };
 
 /// Serves one repository's manifests and blobs over HTTP/1.1, one request a connection.
@@ -37,7 +38,10 @@ impl Registry {
     async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (requests, resumed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (requests, resumed) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let registry = Self {
             address,
             requests: Arc::clone(&requests),
@@ -64,7 +68,12 @@ impl Registry {
     }
 }
 
-async fn answer(mut connection: TcpStream, behaviour: Arc<Behaviour>, cut: Arc<AtomicBool>, resumed: Arc<AtomicBool>) {
+async fn answer(
+    mut connection: TcpStream,
+    behaviour: Arc<Behaviour>,
+    cut: Arc<AtomicBool>,
+    resumed: Arc<AtomicBool>,
+) {
     let Some(request) = read_request(&mut connection).await else {
         return;
     };
@@ -75,11 +84,21 @@ async fn answer(mut connection: TcpStream, behaviour: Arc<Behaviour>, cut: Arc<A
         resumed.store(true, Ordering::SeqCst);
     }
     let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
-    let extra = if status.starts_with("401") { challenge } else { "" };
+    let extra = if status.starts_with("401") {
+        challenge
+    } else {
+        ""
+    };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{extra}Content-Length: {length}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{extra}Content-Length: {length}\r\n\r\n"
+    );
     let ends_early = behaviour.cut.as_ref() == Some(&path) && !cut.swap(true, Ordering::SeqCst);
-    let sent = if ends_early { &body[..length / 2] } else { &body };
+    let sent = if ends_early {
+        &body[..length / 2]
+    } else {
+        &body
+    };
     let _gone = connection.write_all(head.as_bytes()).await;
     let _gone = connection.write_all(sent).await;
 }
@@ -99,7 +118,9 @@ async fn read_request(connection: &mut TcpStream) -> Option<String> {
 impl Behaviour {
     fn answer_to(&self, request: &str, path: &str) -> (&'static str, Vec<u8>) {
         let header = |name: &str| {
-            let line = request.lines().find(|line| line.to_lowercase().starts_with(name));
+            let line = request
+                .lines()
+                .find(|line| line.to_lowercase().starts_with(name));
             line.and_then(|line| line.split_once(": "))
                 .map(|(_, value)| value.to_owned())
         };
@@ -118,7 +139,8 @@ impl Behaviour {
         if self.forge.as_deref() == Some(path) {
             content[0] ^= 1;
         }
-        let range = header("range: bytes=").map(|range| range.trim_start_matches("bytes=").to_owned());
+        let range =
+            header("range: bytes=").map(|range| range.trim_start_matches("bytes=").to_owned());
         match range.and_then(|range| range.trim_end_matches('-').parse::<usize>().ok()) {
             Some(offset) => ("206 Partial Content", content[offset..].to_vec()),
             None => ("200 OK", content),
@@ -128,7 +150,10 @@ impl Behaviour {
 
 fn image() -> OciImage {
     oci_image(
-        &[tar_of(&[file("hello", "world")]), tar_of(&[file("more", "x")])],
+        &[
+            tar_of(&[file("hello", "world")]),
+            tar_of(&[file("more", "x")]),
+        ],
         "amd64",
         gzip,
     )
@@ -139,7 +164,10 @@ fn contents(repository: &str, image: &OciImage) -> BTreeMap<String, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for (digest, content) in &image.blobs {
         contents.insert(format!("/v2/{repository}/blobs/{digest}"), content.clone());
-        contents.insert(format!("/v2/{repository}/manifests/{digest}"), content.clone());
+        contents.insert(
+            format!("/v2/{repository}/manifests/{digest}"),
+            content.clone(),
+        );
     }
     contents.insert(
         format!("/v2/{repository}/manifests/1"),
@@ -170,7 +198,9 @@ async fn a_pulled_image_can_be_mounted_under_its_names() {
     .await;
     let (_directory, store) = shared_store();
     let reference = registry.image("a/b:1");
-    let id = pull(&store, &PullSettings::default(), &reference, None).await.unwrap();
+    let id = pull(&store, &PullSettings::default(), &reference, None)
+        .await
+        .unwrap();
     let found = store.status(&reference.to_string()).unwrap().unwrap();
     assert_eq!(found.id, id);
     assert_eq!(
@@ -179,13 +209,18 @@ async fn a_pulled_image_can_be_mounted_under_its_names() {
     );
     assert!(!found.pinned);
     let rootfs = store.prepare_rootfs(&id.0, "c").unwrap();
-    assert_eq!(fs::read_to_string(rootfs.path.join("hello")).unwrap(), "world");
+    assert_eq!(
+        fs::read_to_string(rootfs.path.join("hello")).unwrap(),
+        "world"
+    );
     store.remove_rootfs("c").unwrap();
 
     let by_digest = registry.image(&format!("a/b@{}", image.manifest));
     let before = registry.requests.load(Ordering::SeqCst);
     assert_eq!(
-        pull(&store, &PullSettings::default(), &by_digest, None).await.unwrap(),
+        pull(&store, &PullSettings::default(), &by_digest, None)
+            .await
+            .unwrap(),
         id
     );
     assert!(
@@ -204,16 +239,24 @@ async fn an_index_leads_to_the_hosts_manifest() {
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [entry(&other, "arm64"), entry(&ours, "amd64")]})
         .to_string();
     let mut contents = contents("a", &ours);
-    contents.insert(String::from("/v2/a/manifests/multi"), index.clone().into_bytes());
+    contents.insert(
+        String::from("/v2/a/manifests/multi"),
+        index.clone().into_bytes(),
+    );
     let registry = Registry::start(Behaviour {
         contents,
         ..Behaviour::default()
     })
     .await;
     let (_directory, store) = shared_store();
-    pull(&store, &PullSettings::default(), &registry.image("a:multi"), None)
-        .await
-        .unwrap();
+    pull(
+        &store,
+        &PullSettings::default(),
+        &registry.image("a:multi"),
+        None,
+    )
+    .await
+    .unwrap();
     let digest = crate::Digest::of(index.as_bytes());
     assert!(
         store
@@ -234,9 +277,14 @@ async fn a_broken_connection_is_resumed() {
     };
     let registry = Registry::start(behaviour).await;
     let (_directory, store) = shared_store();
-    pull(&store, &PullSettings::default(), &registry.image("a:1"), None)
-        .await
-        .unwrap();
+    pull(
+        &store,
+        &PullSettings::default(),
+        &registry.image("a:1"),
+        None,
+    )
+    .await
+    .unwrap();
     assert!(registry.resumed.load(Ordering::SeqCst));
 }
 
@@ -251,12 +299,25 @@ async fn forged_content_is_refused_and_leaves_nothing() {
     };
     let registry = Registry::start(behaviour).await;
     let (_directory, store) = shared_store();
-    pull(&store, &PullSettings::default(), &registry.image("a:1"), None)
-        .await
-        .unwrap_err();
+    pull(
+        &store,
+        &PullSettings::default(),
+        &registry.image("a:1"),
+        None,
+    )
+    .await
+    .unwrap_err();
     assert!(store.list().unwrap().is_empty());
-    assert_eq!(fs::read_dir(store.root().join("blobs/sha256")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(store.root().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        0
+    );
+    assert_eq!(
+        fs::read_dir(store.root().join("ingest")).unwrap().count(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -285,7 +346,10 @@ async fn failures_have_kinds() {
         ErrorKind::NotFound
     );
     let closed = Reference::parse("127.0.0.1:1/a").unwrap();
-    assert_eq!(kind(pull(&store, &settings, &closed, None).await), ErrorKind::Network);
+    assert_eq!(
+        kind(pull(&store, &settings, &closed, None).await),
+        ErrorKind::Network
+    );
     pull(&store, &settings, &registry.image("a:1"), Some(&auth))
         .await
         .unwrap();
@@ -310,7 +374,10 @@ async fn a_mirror_serves_what_the_registry_cannot() {
     let (_directory, store) = shared_store();
     let reference = Reference::parse("gone.invalid/team/a:1").unwrap();
     pull(&store, &settings, &reference, None).await.unwrap();
-    assert_eq!(store.list().unwrap()[0].repo_tags, ["gone.invalid/team/a:1"]);
+    assert_eq!(
+        store.list().unwrap()[0].repo_tags,
+        ["gone.invalid/team/a:1"]
+    );
 }
 
 #[tokio::test]
@@ -322,7 +389,11 @@ async fn the_kubelet_gets_its_own_words() {
         ..ImageSpec::default()
     };
     assert_eq!(
-        service.pull_image(&pull("Upper"), None).await.unwrap_err().reason(),
+        service
+            .pull_image(&pull("Upper"), None)
+            .await
+            .unwrap_err()
+            .reason(),
         "InvalidImageName"
     );
     assert_eq!(
@@ -389,7 +460,11 @@ fn lists_and_unreadable_files_are_told_apart() {
     let files = store.air_gap_files().unwrap();
     let listed: Vec<String> = files.listed.iter().map(ToString::to_string).collect();
     assert_eq!(listed, ["docker.io/library/nginx:latest", "quay.io/a/b:1"]);
-    let refused: Vec<&str> = files.refused.iter().map(|(name, _)| name.as_str()).collect();
+    let refused: Vec<&str> = files
+        .refused
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(refused, ["b.tar.xz", "bad.txt"]);
 }
 
@@ -399,7 +474,10 @@ async fn a_pull_waits_for_the_archive_that_has_the_image() {
     let archive = docker_archive("127.0.0.1:1/only/here:1", &[tar_of(&[file("x", "y")])]);
     fs::write(store.root().join("bundle.tar"), archive).unwrap();
     fs::write(store.root().join("list.txt"), "127.0.0.1:1/unreachable:1").unwrap();
-    let service = Arc::new(LocalImageService::new(Arc::clone(&store), PullSettings::default()));
+    let service = Arc::new(LocalImageService::new(
+        Arc::clone(&store),
+        PullSettings::default(),
+    ));
     let (trigger, shutdown) = env::Shutdown::new();
     let keeping = env::spawn(Arc::clone(&service).keep_air_gap_imported(shutdown));
     let image = |name: &str| ImageSpec {
@@ -411,7 +489,12 @@ async fn a_pull_waits_for_the_archive_that_has_the_image() {
         .await
         .unwrap();
     assert!(store.status(&pulled.0).unwrap().unwrap().pinned);
-    assert!(service.pull_image(&image("127.0.0.1:1/nowhere:1"), None).await.is_err());
+    assert!(
+        service
+            .pull_image(&image("127.0.0.1:1/nowhere:1"), None)
+            .await
+            .is_err()
+    );
 
     // One that is put there later.
     let later = docker_archive("later:1", &[tar_of(&[file("z", "y")])]);

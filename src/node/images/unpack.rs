@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{
+    self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
+};
 use rustix::io::Errno;
 
 use crate::refusal::Refusal;
@@ -162,26 +164,30 @@ impl<'a> Unpacker<'a> {
             if self.unpacked.entries > self.limits.entries_max {
                 return Err(Stop::from(Refusal::TooManyEntries).at(entry.display()));
             }
-            self.entry(&entry, &mut tar).map_err(|stop| stop.at(entry.display()))?;
+            self.entry(&entry, &mut tar)
+                .map_err(|stop| stop.at(entry.display()))?;
         }
         tar.drain().map_err(UnpackError::Stream)?;
-        self.set_directory_times().map_err(|stop| stop.at(String::from("/")))?;
+        self.set_directory_times()
+            .map_err(|stop| stop.at(String::from("/")))?;
         Ok(self.unpacked)
     }
 
     fn entry(&mut self, entry: &Entry, content: &mut impl Read) -> Result<(), Stop> {
         check_xattrs(entry)?;
         let mut parts = parts_of(&entry.path)?;
-        if parts
-            .iter()
-            .any(|part| part.as_bytes().starts_with(WHITEOUT_META_PREFIX) && part.as_bytes() != WHITEOUT_OPAQUE)
-        {
+        if parts.iter().any(|part| {
+            part.as_bytes().starts_with(WHITEOUT_META_PREFIX) && part.as_bytes() != WHITEOUT_OPAQUE
+        }) {
             return Ok(());
         }
         let Some(name) = parts.pop() else {
             return self.root_entry(entry);
         };
-        if parts.iter().any(|part| part.as_bytes().starts_with(WHITEOUT_PREFIX)) {
+        if parts
+            .iter()
+            .any(|part| part.as_bytes().starts_with(WHITEOUT_PREFIX))
+        {
             return Err(Refusal::Whiteout.into());
         }
         if name.as_bytes() == WHITEOUT_OPAQUE {
@@ -203,7 +209,13 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn make(&mut self, entry: &Entry, parents: Parts, name: &OsStr, content: &mut impl Read) -> Result<(), Stop> {
+    fn make(
+        &mut self,
+        entry: &Entry,
+        parents: Parts,
+        name: &OsStr,
+        content: &mut impl Read,
+    ) -> Result<(), Stop> {
         let target = match entry.kind {
             EntryKind::HardLink => Some(self.hard_link_target(entry, &parents, name)?),
             _ => None,
@@ -263,7 +275,8 @@ impl<'a> Unpacker<'a> {
         if entry.size_bytes > self.limits.bytes_max - self.unpacked.size_bytes {
             return Err(Refusal::TooManyBytes.into());
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(fs::openat(at, name, flags, Mode::RUSR | Mode::WUSR)?);
         let mut buffer = vec![
             0;
@@ -284,7 +297,12 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn hard_link_target(&mut self, entry: &Entry, parents: &Parts, name: &OsStr) -> Result<(OwnedFd, OsString), Stop> {
+    fn hard_link_target(
+        &mut self,
+        entry: &Entry,
+        parents: &Parts,
+        name: &OsStr,
+    ) -> Result<(OwnedFd, OsString), Stop> {
         let mut target = parts_of(&entry.link)?;
         let Some(target_name) = target.pop() else {
             return Err(Refusal::HardLinkTarget.into());
@@ -371,7 +389,11 @@ impl<'a> Unpacker<'a> {
         Ok(descriptor)
     }
 
-    fn ensure_directory(&mut self, parts: &[OsString], links_followed: usize) -> Result<OwnedFd, Stop> {
+    fn ensure_directory(
+        &mut self,
+        parts: &[OsString],
+        links_followed: usize,
+    ) -> Result<OwnedFd, Stop> {
         if links_followed > LINKS_FOLLOWED_MAX {
             return Err(Refusal::TooManyLinks.into());
         }
@@ -391,7 +413,9 @@ impl<'a> Unpacker<'a> {
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            match stat_or_absent(at.as_fd(), name)?.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
+            match stat_or_absent(at.as_fd(), name)?
+                .map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev))
+            {
                 None => at = self.imply_directory(at.as_fd(), name, here, Before::Nothing)?,
                 Some((FileType::CharacterDevice, 0)) => {
                     fs::unlinkat(&at, name, AtFlags::empty())?;
@@ -446,7 +470,12 @@ impl<'a> Unpacker<'a> {
             Some(fs::Gid::from_raw(stat.st_gid)),
             AtFlags::empty(),
         )?;
-        fs::chmodat(made, ".", Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+        fs::chmodat(
+            made,
+            ".",
+            Mode::from_raw_mode(stat.st_mode & 0o7777),
+            AtFlags::empty(),
+        )?;
         Ok(())
     }
 
@@ -468,7 +497,12 @@ impl<'a> Unpacker<'a> {
             AtFlags::SYMLINK_NOFOLLOW,
         )?;
         if entry.kind != EntryKind::Symlink {
-            fs::chmodat(at, name, Mode::from_raw_mode(entry.mode & 0o7777), AtFlags::empty())?;
+            fs::chmodat(
+                at,
+                name,
+                Mode::from_raw_mode(entry.mode & 0o7777),
+                AtFlags::empty(),
+            )?;
         }
         for (attribute, value) in &entry.xattrs {
             if !keeps_attribute(attribute) {
@@ -531,7 +565,10 @@ impl<R: Read> Read for Bounded<R> {
         match self.left.checked_sub(read as u64) {
             Some(left) => self.left = left,
             None => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, Refusal::TooManyBytes));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    Refusal::TooManyBytes,
+                ));
             }
         }
         Ok(read)
@@ -626,12 +663,19 @@ fn make_node(entry: &Entry, at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Stop
     if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
         return Err(Refusal::WhiteoutDevice.into());
     }
-    fs::mknodat(at, name, kind, Mode::RUSR | Mode::WUSR, fs::makedev(major, minor))?;
+    fs::mknodat(
+        at,
+        name,
+        kind,
+        Mode::RUSR | Mode::WUSR,
+        fs::makedev(major, minor),
+    )?;
     Ok(())
 }
 
 fn check_xattrs(entry: &Entry) -> Result<(), Refusal> {
-    let overlay = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let overlay =
+        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     if entry.xattrs.iter().any(|(name, _)| overlay(name)) {
         Err(Refusal::OverlayAttribute)
     } else {
@@ -641,7 +685,9 @@ fn check_xattrs(entry: &Entry) -> Result<(), Refusal> {
 
 /// File capabilities, access lists and free attributes belong to the image; labels of security modules and `trusted.` to the host.
 fn keeps_attribute(name: &[u8]) -> bool {
-    name == b"security.capability" || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
+    name == b"security.capability"
+        || name.starts_with(b"user.")
+        || name.starts_with(b"system.posix_acl_")
 }
 
 fn mtime(entry: &Entry) -> Timespec {

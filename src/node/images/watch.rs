@@ -48,7 +48,10 @@ impl StoreWatch {
             let watches = &self.watches;
             let changes = self
                 .readable
-                .read_with(|| Some(watches.take()).filter(|taken| !matches!(taken, Ok(changes) if changes.is_empty())))
+                .read_with(|| {
+                    Some(watches.take())
+                        .filter(|taken| !matches!(taken, Ok(changes) if changes.is_empty()))
+                })
                 .await??;
             self.pending = meaning(&changes);
         }
@@ -58,7 +61,11 @@ impl StoreWatch {
 fn meaning(changes: &[linux::inotify::Change]) -> Vec<StoreChange> {
     let mut meant = Vec::new();
     for change in changes {
-        let name = change.name.as_ref().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = change
+            .name
+            .as_ref()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let what = match name {
             "index.json" => StoreChange::Images,
             // After an overflow anything may have happened.

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use semantics::node_affinity::{NodeLabels, required_matches};
 use semantics::qos::{QosClass, qos_class};
 use semantics::resources::{Amounts, pod_requests};
-use semantics::taints::{MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, first_untolerated, is_tolerated};
+use semantics::taints::{
+    MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, first_untolerated, is_tolerated,
+};
 
 use crate::container::sandbox::check_sysctls;
 use crate::node::Pressure;
@@ -62,7 +64,10 @@ fn pressure(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
         effect: NO_SCHEDULE.to_owned(),
         ..Taint::default()
     };
-    let only_memory = inputs.pressure.iter().all(|pressure| *pressure == Pressure::Memory);
+    let only_memory = inputs
+        .pressure
+        .iter()
+        .all(|pressure| *pressure == Pressure::Memory);
     let asks_for_something = qos_class(spec(inputs.pod)) != QosClass::BestEffort;
     if only_memory && (asks_for_something || is_tolerated(tolerations, &taint)) {
         return None;
@@ -76,7 +81,10 @@ fn pressure(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
             Pressure::Pid => "PIDPressure",
         })
         .collect();
-    reject("Evicted", format!("The node had condition: [{}]. ", names.join(" ")))
+    reject(
+        "Evicted",
+        format!("The node had condition: [{}]. ", names.join(" ")),
+    )
 }
 
 fn os(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
@@ -122,7 +130,12 @@ impl NodeLabels for Labels<'_> {
     }
 
     fn label(&self, key: &str) -> Option<&str> {
-        self.0.metadata.labels.as_ref()?.get(key).map(String::as_str)
+        self.0
+            .metadata
+            .labels
+            .as_ref()?
+            .get(key)
+            .map(String::as_str)
     }
 }
 
@@ -147,7 +160,9 @@ fn taints(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
 fn host_ports(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     let wanted = ports(inputs.pod);
     let taken: Vec<Port> = inputs.others.iter().flat_map(ports).collect();
-    let clash = wanted.iter().any(|port| taken.iter().any(|other| port.clashes(other)));
+    let clash = wanted
+        .iter()
+        .any(|port| taken.iter().any(|other| port.clashes(other)));
     if clash {
         return reject(
             "NodePorts",
@@ -169,7 +184,9 @@ impl Port {
         let anywhere = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
         self.number == other.number
             && self.protocol == other.protocol
-            && (anywhere(&self.address) || anywhere(&other.address) || self.address == other.address)
+            && (anywhere(&self.address)
+                || anywhere(&other.address)
+                || self.address == other.address)
     }
 }
 
@@ -195,11 +212,16 @@ fn ports(pod: &Pod) -> Vec<Port> {
 
 fn resources(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
     let others = i64::try_from(inputs.others.len()).unwrap_or(i64::MAX);
-    let pods_max = inputs.allocatable.get("pods").map_or(i64::MAX, |pods| pods.units());
+    let pods_max = inputs
+        .allocatable
+        .get("pods")
+        .map_or(i64::MAX, |pods| pods.units());
     if others + 1 > pods_max {
         return reject(
             "OutOfpods",
-            format!("Node didn't have enough resource: pods, requested: 1, used: {others}, capacity: {pods_max}"),
+            format!(
+                "Node didn't have enough resource: pods, requested: 1, used: {others}, capacity: {pods_max}"
+            ),
         );
     }
     for (name, wanted) in pod_requests(spec(inputs.pod)) {
@@ -211,7 +233,11 @@ fn resources(inputs: &AdmissionInputs<'_>) -> Option<Rejection> {
         let free = inputs.free.get(&name).copied().unwrap_or(Quantity::ZERO);
         if wanted > free {
             let number = |amount: Quantity| {
-                if name == "cpu" { amount.millis() } else { amount.units() }
+                if name == "cpu" {
+                    amount.millis()
+                } else {
+                    amount.units()
+                }
             };
             let used = number(capacity) - number(free);
             return reject(
@@ -239,7 +265,9 @@ pub(crate) fn active_others(table: &crate::pods::PodTable, uid: &str) -> Vec<Pod
         .into_iter()
         .filter(crate::pods::PodHandle::is_active)
         .filter_map(|handle| handle.pod());
-    active.filter(|pod| crate::pods::facts::uid(pod) != uid).collect()
+    active
+        .filter(|pod| crate::pods::facts::uid(pod) != uid)
+        .collect()
 }
 
 pub(crate) fn node_key(name: &str) -> ObjectKey {
@@ -252,8 +280,12 @@ mod tests {
     use serde_json::json;
 
     fn verdict(pod: serde_json::Value, others: &[Pod]) -> Option<String> {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": pod})).unwrap();
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": pod}))
+                .unwrap();
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}}}))
+                .unwrap();
         let allocatable: Amounts = [
             ("cpu".to_owned(), Quantity::from_units(1)),
             ("pods".to_owned(), Quantity::from_units(2)),
@@ -273,18 +305,26 @@ mod tests {
 
     #[test]
     fn each_predicate_has_its_reason() {
-        let ports = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
+        let ports =
+            json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
         let other: Pod = serde_json::from_value(json!({"spec": ports})).unwrap();
         assert_eq!(
             verdict(ports, std::slice::from_ref(&other)).as_deref(),
             Some("NodePorts")
         );
         assert_eq!(
-            verdict(json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), &[]).as_deref(),
+            verdict(
+                json!({"containers": [], "nodeSelector": {"disk": "hdd"}}),
+                &[]
+            )
+            .as_deref(),
             Some("NodeAffinity")
         );
         assert_eq!(
-            verdict(json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), &[]),
+            verdict(
+                json!({"containers": [], "nodeSelector": {"disk": "ssd"}}),
+                &[]
+            ),
             None
         );
         let cpu = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]});

@@ -40,11 +40,17 @@ pub(crate) fn remove_container_logs(config: &Config, pod: &Pod, container: &Cont
         .pod_log_directory(namespace(pod), name(pod), uid(pod))
         .join(&container.name);
     let prefix = format!("{}.log", container.attempt);
-    let parts = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    let parts = std::fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .flatten();
     for part in parts.filter(|part| part.file_name().to_string_lossy().starts_with(&prefix)) {
         remove_file(&part.path());
     }
-    let own = config.pod_directory(uid(pod)).join("containers").join(&container.name);
+    let own = config
+        .pod_directory(uid(pod))
+        .join("containers")
+        .join(&container.name);
     for mount in container
         .mounts
         .iter()

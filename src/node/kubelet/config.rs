@@ -86,6 +86,7 @@ impl Config {
 
     /// Directory of one pod's logs.
     pub(crate) fn pod_log_directory(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
-        self.pod_logs_directory.join(format!("{namespace}_{name}_{uid}"))
+        self.pod_logs_directory
+            .join(format!("{namespace}_{name}_{uid}"))
     }
 }

@@ -91,7 +91,13 @@ pub(crate) fn event_channel(
 }
 
 impl EventRecorder {
-    pub(crate) fn pod(&self, pod: &Pod, severity: Severity, reason: &str, message: impl Into<String>) {
+    pub(crate) fn pod(
+        &self,
+        pod: &Pod,
+        severity: Severity,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         self.tell(pod_reference(pod), severity, reason, message.into());
     }
 
@@ -120,7 +126,13 @@ impl EventRecorder {
         );
     }
 
-    pub(crate) fn node(&self, node_name: &str, severity: Severity, reason: &str, message: impl Into<String>) {
+    pub(crate) fn node(
+        &self,
+        node_name: &str,
+        severity: Severity,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         let about = ObjectReference {
             kind: Some("Node".to_owned()),
             name: Some(node_name.to_owned()),
@@ -185,7 +197,11 @@ impl EventWriter {
             told.reason.clone(),
             told.message.clone(),
         );
-        let namespace = told.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let namespace = told
+            .about
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         let api = self.client.api::<Event>(&namespace);
         if let Some(known) = self.remembered.get_mut(&key) {
             known.count += 1;
@@ -219,8 +235,12 @@ impl EventWriter {
                 self.budgets.clear();
             }
         }
-        let (left, since) = self.budgets.entry(uid.to_owned()).or_insert((BURST_MAX, now));
-        *left = (*left + now.saturating_since(*since).as_secs_f64() / REFILL_SECONDS).min(BURST_MAX);
+        let (left, since) = self
+            .budgets
+            .entry(uid.to_owned())
+            .or_insert((BURST_MAX, now));
+        *left =
+            (*left + now.saturating_since(*since).as_secs_f64() / REFILL_SECONDS).min(BURST_MAX);
         *since = now;
         let may = *left >= 1.0;
         if may {

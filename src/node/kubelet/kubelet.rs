@@ -90,7 +90,12 @@ impl Kubelet {
             Arc::clone(&clock),
             Arc::clone(&rng),
         )?;
-        let (events, writer) = event_channel(client.clone(), Arc::clone(&clock), Arc::clone(&rng), &config.node_name);
+        let (events, writer) = event_channel(
+            client.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            &config.node_name,
+        );
         let only = |resource, field: &str| ListRequest {
             resource,
             namespace: None,
@@ -177,7 +182,12 @@ impl Kubelet {
                         pod.inputs.poke();
                     }
                 }
-                Err(RecvError::Lagged(_)) => self.services.pods_table.all().iter().for_each(|pod| pod.inputs.poke()),
+                Err(RecvError::Lagged(_)) => self
+                    .services
+                    .pods_table
+                    .all()
+                    .iter()
+                    .for_each(|pod| pod.inputs.poke()),
                 // The runtime is gone: nothing more is told.
                 Err(RecvError::Closed) => std::future::pending().await,
             }
@@ -196,8 +206,12 @@ impl Kubelet {
     }
 
     fn apply(&self, change: &informer::Change, shutdown: &Shutdown) {
-        let uid = |side: &Option<StoredObject>| side.as_ref().map(|object| object.index.uid.clone());
-        if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new))
+        let uid =
+            |side: &Option<StoredObject>| side.as_ref().map(|object| object.index.uid.clone());
+        if let Some(old) = change
+            .old
+            .as_ref()
+            .filter(|_| uid(&change.old) != uid(&change.new))
             && let Some(handle) = self.services.pods_table.get(&old.index.uid)
         {
             // The last state tells how much time a forced deletion leaves.
@@ -208,7 +222,11 @@ impl Kubelet {
             });
             handle.inputs.set_gone();
         }
-        if let Some(old) = change.old.as_ref().filter(|_| uid(&change.old) != uid(&change.new)) {
+        if let Some(old) = change
+            .old
+            .as_ref()
+            .filter(|_| uid(&change.old) != uid(&change.new))
+        {
             self.mirrors.remove(old);
         }
         if let Some(new) = &change.new {
@@ -245,9 +263,12 @@ impl Kubelet {
         };
         let rejection = self.admit(&pod);
         if let Some(rejection) = &rejection {
-            self.services
-                .events
-                .pod(&pod, Severity::Warning, &rejection.reason, rejection.message.clone());
+            self.services.events.pod(
+                &pod,
+                Severity::Warning,
+                &rejection.reason,
+                rejection.message.clone(),
+            );
         }
         self.start_worker(&uid, Inputs::new(wanted, rejection), shutdown);
     }
@@ -283,7 +304,8 @@ impl Kubelet {
             view: Arc::default(),
         };
         self.services.pods_table.insert(uid, handle.clone());
-        let (services, shutdown, uid) = (Arc::clone(&self.services), shutdown.clone(), uid.to_owned());
+        let (services, shutdown, uid) =
+            (Arc::clone(&self.services), shutdown.clone(), uid.to_owned());
         env::spawn(async move {
             loop {
                 let worker = PodWorker::new(

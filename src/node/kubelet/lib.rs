@@ -29,4 +29,6 @@ pub use images::GcPolicy;
 pub use kubelet::{Kubelet, Parts};
 pub use node::Capacity;
 pub use pods::{Origin, Wanted};
-pub use server::{ApiAuthorizer, Attributes, Identity, KubeletAuthorizer, KubeletServer, ServerParts};
+pub use server::{
+    ApiAuthorizer, Attributes, Identity, KubeletAuthorizer, KubeletServer, ServerParts,
+};

@@ -22,7 +22,9 @@ use volumes::{Token, TokenRequest};
 use crate::container::env::{Reference, references};
 use crate::images::Keyring;
 use crate::pods::PodTable;
-use crate::pods::facts::{as_container, containers, ephemeral_containers, init_containers, namespace, spec, uid};
+use crate::pods::facts::{
+    as_container, containers, ephemeral_containers, init_containers, namespace, spec, uid,
+};
 
 /// How long a caller waits for the first answer about an object.
 pub(crate) const SYNC_MAX: Duration = Duration::from_secs(10);
@@ -88,14 +90,18 @@ impl ApiObjects {
         let own = uid(pod);
         watched.retain(|key, entry| wanted.contains(key) || !entry.drop_pod(own));
         for key in wanted {
-            let entry = watched.entry(key.clone()).or_insert_with(|| self.watch(&key));
+            let entry = watched
+                .entry(key.clone())
+                .or_insert_with(|| self.watch(&key));
             entry.pods.lock().insert(own.to_owned());
         }
     }
 
     /// Lets go of everything a pod refers to.
     pub(crate) fn forget(&self, pod_uid: &str) {
-        self.watched.lock().retain(|_, entry| !entry.drop_pod(pod_uid));
+        self.watched
+            .lock()
+            .retain(|_, entry| !entry.drop_pod(pod_uid));
     }
 
     fn watch(&self, (kind, key): &Key) -> Watched {
@@ -106,7 +112,11 @@ impl ApiObjects {
             field_selector: format!("metadata.name={}", key.name),
         });
         let pods: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-        let (users, table, itself) = (Arc::clone(&pods), Arc::clone(&self.table), Arc::downgrade(&cache));
+        let (users, table, itself) = (
+            Arc::clone(&pods),
+            Arc::clone(&self.table),
+            Arc::downgrade(&cache),
+        );
         cache.observe(move |_| {
             // What the first list brings is news to nobody: whoever asked waits for it.
             if Weak::upgrade(&itself).is_some_and(|cache| cache.is_synced()) {
@@ -151,24 +161,46 @@ impl ApiObjects {
             .transpose()
     }
 
-    pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, String> {
+    pub(crate) async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ConfigMap>, String> {
         self.find(Kind::ConfigMap, namespace, name).await
     }
 
-    pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, String> {
+    pub(crate) async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Secret>, String> {
         self.find(Kind::Secret, namespace, name).await
     }
 
     /// The Services a pod of this namespace may see as variables; `None` until they were read once.
-    pub(crate) async fn services(&self, namespace: &str, patience: Duration) -> Option<Vec<Service>> {
+    pub(crate) async fn services(
+        &self,
+        namespace: &str,
+        patience: Duration,
+    ) -> Option<Vec<Service>> {
         if !self.services.is_synced() {
-            env::timeout(patience, self.services.wait_for_sync()).await.ok()?;
+            env::timeout(patience, self.services.wait_for_sync())
+                .await
+                .ok()?;
         }
         let mut found = self.services.list_namespace(namespace);
         if namespace != "default" {
-            found.extend(self.services.get(&ObjectKey::namespaced("default", "kubernetes")));
+            found.extend(
+                self.services
+                    .get(&ObjectKey::namespaced("default", "kubernetes")),
+            );
         }
-        Some(found.iter().filter_map(|service| service.decode().ok()).collect())
+        Some(
+            found
+                .iter()
+                .filter_map(|service| service.decode().ok())
+                .collect(),
+        )
     }
 
     /// Credentials of the pod's `imagePullSecrets`. A secret that is missing or cannot be read adds none: the image may be public.
@@ -197,10 +229,13 @@ impl ApiObjects {
             }
         });
         let api = self.client.api::<ServiceAccount>(&request.namespace);
-        let answer: Value = api.create_subresource(&request.service_account, "token", &body).await?;
+        let answer: Value = api
+            .create_subresource(&request.service_account, "token", &body)
+            .await?;
         let text = |field: &str| answer["status"][field].as_str().unwrap_or_default();
-        let expires = env::Timestamp::parse(text("expirationTimestamp"))
-            .ok_or_else(|| ClientError::Malformed("a token without expirationTimestamp".to_owned()))?;
+        let expires = env::Timestamp::parse(text("expirationTimestamp")).ok_or_else(|| {
+            ClientError::Malformed("a token without expirationTimestamp".to_owned())
+        })?;
         Ok(Token {
             token: text("token").to_owned(),
             expires,
@@ -220,11 +255,19 @@ impl Watched {
 fn keys_of(pod: &Pod) -> BTreeSet<Key> {
     let mut names: BTreeSet<(Kind, String)> = BTreeSet::new();
     let ephemeral: Vec<_> = ephemeral_containers(pod).iter().map(as_container).collect();
-    for container in containers(pod).iter().chain(init_containers(pod)).chain(&ephemeral) {
-        names.extend(references(container).into_iter().map(|reference| match reference {
-            Reference::ConfigMap(name) => (Kind::ConfigMap, name),
-            Reference::Secret(name) => (Kind::Secret, name),
-        }));
+    for container in containers(pod)
+        .iter()
+        .chain(init_containers(pod))
+        .chain(&ephemeral)
+    {
+        names.extend(
+            references(container)
+                .into_iter()
+                .map(|reference| match reference {
+                    Reference::ConfigMap(name) => (Kind::ConfigMap, name),
+                    Reference::Secret(name) => (Kind::Secret, name),
+                }),
+        );
     }
     for volume in spec(pod).volumes.iter().flatten() {
         names.extend(
@@ -251,7 +294,12 @@ fn keys_of(pod: &Pod) -> BTreeSet<Key> {
                     .as_ref()
                     .map(|source| (Kind::ConfigMap, source.name.clone())),
             );
-            names.extend(source.secret.as_ref().map(|source| (Kind::Secret, source.name.clone())));
+            names.extend(
+                source
+                    .secret
+                    .as_ref()
+                    .map(|source| (Kind::Secret, source.name.clone())),
+            );
         }
     }
     let key = |(kind, name): (Kind, String)| (kind, ObjectKey::namespaced(namespace(pod), name));
@@ -293,10 +341,17 @@ impl volumes::Objects for ApiObjects {
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token, String> {
-        self.request_token(request).await.map_err(|error| error.to_string())
+        self.request_token(request)
+            .await
+            .map_err(|error| error.to_string())
     }
 
-    async fn image(&self, pod: &Pod, reference: &str, pull_policy: Option<&str>) -> Result<ImageId, String> {
+    async fn image(
+        &self,
+        pod: &Pod,
+        reference: &str,
+        pull_policy: Option<&str>,
+    ) -> Result<ImageId, String> {
         let reference = crate::images::with_default_tag(reference)?;
         let text = |error: cri::Error| error.to_string();
         if pull_policy != Some("Always")

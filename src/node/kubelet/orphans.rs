@@ -13,7 +13,8 @@ use crate::services::Services;
 
 /// A pod made of what its sandbox tells: enough to end it in order.
 pub(crate) fn as_wanted(sandbox: &PodSandbox) -> Result<Wanted, serde_json::Error> {
-    let grace = grace_seconds_of(&sandbox.annotations).unwrap_or(crate::worker_defaults::GRACE_SECONDS);
+    let grace =
+        grace_seconds_of(&sandbox.annotations).unwrap_or(crate::worker_defaults::GRACE_SECONDS);
     let pod = json!({
         "metadata": {"uid": sandbox.pod.uid, "name": sandbox.pod.name, "namespace": sandbox.pod.namespace},
         "spec": {"containers": [], "terminationGracePeriodSeconds": grace}
@@ -56,5 +57,6 @@ pub(crate) async fn remove_files(services: &Services) {
 
 fn entries(directory: &Path) -> Vec<String> {
     let all = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    all.filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }

@@ -11,10 +11,15 @@ use crate::worker::Observed;
 
 /// How far the pod's wanted resources are from those in force.
 pub(crate) fn judge(pod: &Pod, observed: &Observed, services: &Services) -> ResizeState {
-    let changes = containers(pod).iter().chain(init_containers(pod)).any(|container| {
-        let running = observed.running().find(|status| status.name == container.name);
-        running.is_some_and(|status| container_resize(pod, container, status).is_some())
-    });
+    let changes = containers(pod)
+        .iter()
+        .chain(init_containers(pod))
+        .any(|container| {
+            let running = observed
+                .running()
+                .find(|status| status.name == container.name);
+            running.is_some_and(|status| container_resize(pod, container, status).is_some())
+        });
     if !changes {
         return ResizeState::None;
     }
@@ -39,9 +44,13 @@ pub(crate) fn judge(pod: &Pod, observed: &Observed, services: &Services) -> Resi
 fn excess(wanted: &Amounts, has: &Amounts) -> Option<(&'static str, i64, i64)> {
     ["cpu", "memory"].into_iter().find_map(|name| {
         let of = |amounts: &Amounts| {
-            amounts
-                .get(name)
-                .map_or(0, |amount| if name == "cpu" { amount.millis() } else { amount.units() })
+            amounts.get(name).map_or(0, |amount| {
+                if name == "cpu" {
+                    amount.millis()
+                } else {
+                    amount.units()
+                }
+            })
         };
         (of(wanted) > of(has)).then(|| (name, of(wanted), of(has)))
     })

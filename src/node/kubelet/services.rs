@@ -65,7 +65,9 @@ impl Services {
             Some(slot) => *slot,
             None => (1..USER_NAMESPACES_MAX)
                 .find(|slot| !taken.values().any(|other| other == slot))
-                .ok_or_else(|| cri::Error::CreatePodSandbox("no range of user ids is free".to_owned()))?,
+                .ok_or_else(|| {
+                    cri::Error::CreatePodSandbox("no range of user ids is free".to_owned())
+                })?,
         };
         taken.insert(uid(pod).to_owned(), slot);
         let host_id = slot * USER_NAMESPACE_LENGTH;

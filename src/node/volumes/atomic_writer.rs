@@ -43,7 +43,10 @@ pub(crate) fn write(
         publish(volume, payload, clock, rng, prepare)?;
         Written::New
     };
-    let visible: BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
+    let visible: BTreeSet<&str> = payload
+        .keys()
+        .filter_map(|path| path.split('/').next())
+        .collect();
     for name in &visible {
         make_visible(volume, name)?;
     }
@@ -105,7 +108,9 @@ fn write_file(directory: &Path, path: &str, file: &PayloadFile) -> Result<()> {
     fs::set_permissions(&target, fs::Permissions::from_mode(file.mode))
         .map_err(Error::io("set the mode of", &target))?;
     match file.owner {
-        Some(owner) => chown(&target, Some(owner), None).map_err(Error::io("set the owner of", &target)),
+        Some(owner) => {
+            chown(&target, Some(owner), None).map_err(Error::io("set the owner of", &target))
+        }
         None => Ok(()),
     }
 }
@@ -118,8 +123,9 @@ fn make_directory(directory: &Path) -> Result<()> {
 
 /// Whether the directory has all files with their content and no others.
 fn holds_exactly(directory: &Path, payload: &Payload) -> bool {
-    let same =
-        |(path, file): (&String, &PayloadFile)| fs::read(directory.join(path)).is_ok_and(|data| data == file.data);
+    let same = |(path, file): (&String, &PayloadFile)| {
+        fs::read(directory.join(path)).is_ok_and(|data| data == file.data)
+    };
     payload.iter().all(same) && files_below(directory).is_ok_and(|files| files == payload.len())
 }
 

@@ -23,7 +23,10 @@ impl VolumePlugin for DownwardApi {
     async fn set_up(&self, request: &Request<'_>) -> Result<MountedVolume> {
         let source = request.volume.downward_api.clone().unwrap_or_default();
         let items = source.items.as_deref().unwrap_or_default();
-        let payload = downward_api_payload(items, request.pod, &request.facts, source.default_mode)?;
-        request.write_payload(payload, empty_dir::in_memory_for_objects).await
+        let payload =
+            downward_api_payload(items, request.pod, &request.facts, source.default_mode)?;
+        request
+            .write_payload(payload, empty_dir::in_memory_for_objects)
+            .await
     }
 }

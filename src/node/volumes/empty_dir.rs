@@ -48,7 +48,9 @@ impl VolumePlugin for EmptyDir {
                 blocking(move || in_memory(&directory, size_bytes, group)).await?;
             }
             other if other.starts_with("HugePages") => {
-                return Err(Error::Unsupported(format!("emptyDir volumes of medium {other}")));
+                return Err(Error::Unsupported(format!(
+                    "emptyDir volumes of medium {other}"
+                )));
             }
             other => return Err(Error::Invalid(format!("unknown storage medium {other:?}"))),
         }
@@ -105,12 +107,17 @@ pub(crate) fn on_disk(directory: &Path, group: Option<u32>) -> Result<()> {
         _ => {}
     }
     chown(&new, Some(0), Some(group.unwrap_or(0))).map_err(Error::io("set the group of", &new))?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode(group))).map_err(Error::io("set the mode of", &new))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode(group)))
+        .map_err(Error::io("set the mode of", &new))?;
     fs::rename(&new, directory).map_err(Error::io("rename to", directory))
 }
 
 /// A tmpfs; mode and group come with the mount.
-pub(crate) fn in_memory(directory: &Path, size_bytes: Option<i64>, group: Option<u32>) -> Result<()> {
+pub(crate) fn in_memory(
+    directory: &Path,
+    size_bytes: Option<i64>,
+    group: Option<u32>,
+) -> Result<()> {
     match fs::create_dir(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(Error::io("make directory", directory)(error));
@@ -137,5 +144,9 @@ pub(crate) fn in_memory_for_objects(directory: &Path) -> Result<()> {
 }
 
 fn mode(group: Option<u32>) -> u32 {
-    if group.is_some() { MODE | SET_GROUP_ID } else { MODE }
+    if group.is_some() {
+        MODE | SET_GROUP_ID
+    } else {
+        MODE
+    }
 }

@@ -41,6 +41,10 @@ impl Error {
 }
 
 /// Runs `work` where blocking is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    env::spawn_blocking(work).await.map_err(|_| Error::TaskEnded)?
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    env::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::TaskEnded)?
 }

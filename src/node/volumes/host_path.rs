@@ -34,7 +34,11 @@ impl VolumePlugin for HostPath {
 
 pub(crate) fn prepare(source: &HostPathVolumeSource) -> Result<MountedVolume> {
     let path = PathBuf::from(&source.path);
-    if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+    if !path.is_absolute()
+        || path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+    {
         return Err(Error::Invalid(format!(
             "invalid HostPath `{}`: must be absolute and without '..'",
             source.path
@@ -92,5 +96,6 @@ fn make_file(path: &Path) -> Result<()> {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io("set the mode of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(Error::io("set the mode of", path))
 }

@@ -31,7 +31,8 @@ impl VolumePlugin for Image {
         }
         let source = request.volume.image.clone().unwrap_or_default();
         let reference = source.reference.filter(|reference| !reference.is_empty());
-        let reference = reference.ok_or_else(|| Error::Invalid(String::from("the image volume names no image")))?;
+        let reference = reference
+            .ok_or_else(|| Error::Invalid(String::from("the image volume names no image")))?;
         let policy = source.pull_policy.as_deref();
         let shared = request.shared;
         let image = shared

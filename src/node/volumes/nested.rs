@@ -9,7 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 pub(crate) fn mount_points(pod: &Pod, name: &str) -> BTreeSet<PathBuf> {
     let mut nested = BTreeSet::new();
     let Some(spec) = &pod.spec else { return nested };
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+    for container in spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+    {
         let mounts: Vec<(&str, PathBuf)> = container
             .volume_mounts
             .iter()
@@ -19,7 +24,10 @@ pub(crate) fn mount_points(pod: &Pod, name: &str) -> BTreeSet<PathBuf> {
         let all: BTreeSet<&PathBuf> = mounts.iter().map(|(_, path)| path).collect();
         for (_, own) in mounts.iter().filter(|(volume, _)| *volume == name) {
             let mut previous: Option<&Path> = None;
-            for path in all.iter().filter(|path| path.starts_with(own) && **path != own) {
+            for path in all
+                .iter()
+                .filter(|path| path.starts_with(own) && **path != own)
+            {
                 if previous.is_some_and(|previous| path.starts_with(previous)) {
                     continue;
                 }

@@ -91,13 +91,21 @@ impl NodeVolumes {
         Ok(mounted)
     }
 
-    async fn set_up_volume(&self, pod: &Pod, volume: &Volume, pod_directory: &Path) -> Result<MountedVolume> {
+    async fn set_up_volume(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        pod_directory: &Path,
+    ) -> Result<MountedVolume> {
         let plugin: &dyn VolumePlugin = *PLUGINS
             .iter()
             .find(|plugin| plugin.takes(volume))
             .expect("the last plugin of the table takes every volume");
         if !is_file_name(&volume.name) {
-            return Err(Error::Invalid(format!("{:?} is not a name of a volume", volume.name)));
+            return Err(Error::Invalid(format!(
+                "{:?} is not a name of a volume",
+                volume.name
+            )));
         }
         let parent = pod_directory.join("volumes").join(plugin.name());
         fs::create_dir_all(&parent).map_err(Error::io("make directory", &parent))?;
@@ -123,7 +131,9 @@ impl NodeVolumes {
     ) -> Result<PathBuf> {
         let pod_directory = self.pod_directory(pod_uid)?;
         if !is_file_name(container) {
-            return Err(Error::Invalid(format!("{container:?} is not a name of a container")));
+            return Err(Error::Invalid(format!(
+                "{container:?} is not a name of a container"
+            )));
         }
         let turn = self.turn(pod_uid);
         let _turn = turn.lock().await;
@@ -131,7 +141,11 @@ impl NodeVolumes {
             .join("volume-subpaths")
             .join(container)
             .join(mount_index.to_string());
-        let (volume, sub_path, bound) = (volume.host_path.clone(), sub_path.to_path_buf(), target.clone());
+        let (volume, sub_path, bound) = (
+            volume.host_path.clone(),
+            sub_path.to_path_buf(),
+            target.clone(),
+        );
         blocking(move || sub_path::bind(&volume, &sub_path, &bound)).await?;
         Ok(target)
     }
@@ -201,7 +215,10 @@ impl NodeVolumes {
                 .map(|entry| entry.path())
                 .collect()
         };
-        let mut directories: Vec<PathBuf> = list(&volumes).iter().flat_map(|plugin| list(plugin)).collect();
+        let mut directories: Vec<PathBuf> = list(&volumes)
+            .iter()
+            .flat_map(|plugin| list(plugin))
+            .collect();
         directories.sort();
         Ok(directories)
     }
@@ -260,7 +277,9 @@ fn remove_pod(pod_directory: &Path) -> Result<()> {
         )));
     }
     match fs::remove_dir_all(pod_directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", pod_directory)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", pod_directory)(error))
+        }
         _ => Ok(()),
     }
 }

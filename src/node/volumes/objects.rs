@@ -20,7 +20,12 @@ pub trait Objects: Send + Sync {
     /// A fresh token from the API (`serviceaccounts/token`).
     async fn token(&self, request: &TokenRequest) -> Result<Token, String>;
     /// The id of an image that is on the node, pulled as the policy says with the pod's credentials.
-    async fn image(&self, pod: &Pod, reference: &str, pull_policy: Option<&str>) -> Result<ImageId, String>;
+    async fn image(
+        &self,
+        pod: &Pod,
+        reference: &str,
+        pull_policy: Option<&str>,
+    ) -> Result<ImageId, String>;
     /// What the pod object does not say about the pod.
     async fn facts(&self, pod: &Pod) -> NodeFacts;
 }

@@ -34,7 +34,12 @@ pub(crate) enum ChangePolicy {
 }
 
 /// Gives everything in the volume to the group.
-pub(crate) fn give_to_group(volume: &Path, group: u32, access: Access, policy: ChangePolicy) -> Result<()> {
+pub(crate) fn give_to_group(
+    volume: &Path,
+    group: u32,
+    access: Access,
+    policy: ChangePolicy,
+) -> Result<()> {
     let failed = || Error::io("give to the group", volume);
     let root = fs::open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed())?;
     let stat = fs::fstat(&root).map_err(failed())?;
@@ -119,11 +124,22 @@ fn entries(root: &OwnedFd, directory: &Path) -> rustix::io::Result<Vec<OsString>
 fn change(entry: &OwnedFd, group: u32, access: Access) -> rustix::io::Result<FileType> {
     let stat = fs::fstat(entry)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    fs::chownat(entry.as_fd(), "", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;
+    fs::chownat(
+        entry.as_fd(),
+        "",
+        None,
+        Some(Gid::from_raw(group)),
+        AtFlags::EMPTY_PATH,
+    )?;
     if kind == FileType::Symlink {
         return Ok(kind);
     }
-    let more = mask(access) | if kind == FileType::Directory { DIRECTORY } else { 0 };
+    let more = mask(access)
+        | if kind == FileType::Directory {
+            DIRECTORY
+        } else {
+            0
+        };
     // A change of the owner cleared these bits, and the mode from before is meant.
     let wanted = Mode::from_raw_mode((stat.st_mode & 0o7777) | more);
     let path = format!("/proc/self/fd/{}", entry.as_raw_fd());

@@ -88,21 +88,34 @@ pub(crate) fn config_map_payload(
         let text = text
             .and_then(|data| data.get(key))
             .map(|text| text.clone().into_bytes());
-        text.or_else(|| binary.and_then(|data| data.get(key)).map(|bytes| bytes.0.clone()))
+        text.or_else(|| {
+            binary
+                .and_then(|data| data.get(key))
+                .map(|bytes| bytes.0.clone())
+        })
     };
     projection.project(keys, find, |key| {
         format!("configmap references non-existent config key: {key}")
     })
 }
 
-pub(crate) fn secret_payload(name: &str, object: Option<&Secret>, projection: Projection<'_>) -> Result<Payload> {
+pub(crate) fn secret_payload(
+    name: &str,
+    object: Option<&Secret>,
+    projection: Projection<'_>,
+) -> Result<Payload> {
     let Some(object) = object else {
         return absent("secret", name, projection);
     };
     let data = object.data.as_ref();
-    let find = |key: &str| data.and_then(|data| data.get(key)).map(|bytes| bytes.0.clone());
+    let find = |key: &str| {
+        data.and_then(|data| data.get(key))
+            .map(|bytes| bytes.0.clone())
+    };
     let keys = data.into_iter().flat_map(BTreeMap::keys);
-    projection.project(keys, find, |key| format!("references non-existent secret key: {key}"))
+    projection.project(keys, find, |key| {
+        format!("references non-existent secret key: {key}")
+    })
 }
 
 fn absent(kind: &'static str, name: &str, projection: Projection<'_>) -> Result<Payload> {
@@ -170,12 +183,17 @@ fn checked_path(path: &str) -> Result<String> {
         return refuse(format!("must be relative path: {path}"));
     }
     if path.len() > PATH_BYTES_MAX {
-        return refuse(format!("must be less than or equal to {PATH_BYTES_MAX} characters"));
+        return refuse(format!(
+            "must be less than or equal to {PATH_BYTES_MAX} characters"
+        ));
     }
     if path.contains('\0') {
         return refuse(String::from("must not contain NUL"));
     }
-    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
     if parts.contains(&"..") {
         return refuse(format!("must not contain '..': {path}"));
     }
@@ -186,7 +204,9 @@ fn checked_path(path: &str) -> Result<String> {
     }
     match parts.first() {
         None => refuse(format!("must not be empty: {path:?}")),
-        Some(first) if first.starts_with("..") => refuse(format!("must not start with '..': {path}")),
+        Some(first) if first.starts_with("..") => {
+            refuse(format!("must not start with '..': {path}"))
+        }
         Some(_) => Ok(parts.join("/")),
     }
 }
@@ -206,15 +226,21 @@ mod tests {
 
     #[test]
     fn items_choose_keys_paths_and_modes() {
-        let object: ConfigMap =
-            serde_json::from_value(json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "/w=="}})).unwrap();
+        let object: ConfigMap = serde_json::from_value(
+            json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "/w=="}}),
+        )
+        .unwrap();
         let all = config_map_payload("m", Some(&object), projection(&[], false)).unwrap();
         assert_eq!(all.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!((all["c"].data.as_slice(), all["c"].mode), (&[0xff][..], 0o640));
+        assert_eq!(
+            (all["c"].data.as_slice(), all["c"].mode),
+            (&[0xff][..], 0o640)
+        );
 
-        let items: Vec<KeyToPath> =
-            serde_json::from_value(json!([{"key": "a", "path": "x/y", "mode": 256}, {"key": "no", "path": "n"}]))
-                .unwrap();
+        let items: Vec<KeyToPath> = serde_json::from_value(
+            json!([{"key": "a", "path": "x/y", "mode": 256}, {"key": "no", "path": "n"}]),
+        )
+        .unwrap();
         assert!(config_map_payload("m", Some(&object), projection(&items, false)).is_err());
         let chosen = config_map_payload("m", Some(&object), projection(&items, true)).unwrap();
         assert_eq!(chosen.len(), 1);
@@ -225,7 +251,11 @@ mod tests {
     fn a_missing_object_is_an_error_unless_optional() {
         let error = secret_payload("s", None, projection(&[], false)).unwrap_err();
         assert_eq!(error.to_string(), "secret \"s\" not found");
-        assert!(secret_payload("s", None, projection(&[], true)).unwrap().is_empty());
+        assert!(
+            secret_payload("s", None, projection(&[], true))
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{LocalVolumeSource, PersistentVolume, PersistentVolumeClaim as Claim, Volume};
+use k8s_openapi::api::core::v1::{
+    LocalVolumeSource, PersistentVolume, PersistentVolumeClaim as Claim, Volume,
+};
 
 use crate::error::{Error, Result, blocking};
 use crate::host_path;
@@ -83,7 +85,10 @@ fn bound_volume(claim: &Claim, namespace: &str, name: &str) -> Result<String> {
     if claim.metadata.deletion_timestamp.is_some() {
         return fail("PVC is being deleted");
     }
-    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     let volume = claim
         .spec
         .as_ref()
@@ -96,10 +101,15 @@ fn bound_volume(claim: &Claim, namespace: &str, name: &str) -> Result<String> {
 }
 
 fn check_claimed(volume: &PersistentVolume, claim: &Claim, name: &str) -> Result<()> {
-    let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    let reference = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.claim_ref.as_ref());
     match reference.map(|reference| reference.uid.as_deref()) {
         Some(uid) if uid == claim.metadata.uid.as_deref() => Ok(()),
-        None => Err(Error::Invalid(format!("found PV object {name} that is not claimed"))),
+        None => Err(Error::Invalid(format!(
+            "found PV object {name} that is not claimed"
+        ))),
         Some(_) => Err(Error::Invalid(format!(
             "found PV object {name} with a claim of another PVC"
         ))),
@@ -114,7 +124,9 @@ async fn prepare(
 ) -> Result<MountedVolume> {
     let spec = volume.spec.unwrap_or_default();
     if spec.volume_mode.as_deref() == Some("Block") {
-        return Err(Error::Unsupported(String::from("persistent volumes of mode Block")));
+        return Err(Error::Unsupported(String::from(
+            "persistent volumes of mode Block",
+        )));
     }
     if let Some(source) = spec.host_path {
         return blocking(move || host_path::prepare(&source)).await;
@@ -125,7 +137,11 @@ async fn prepare(
         )));
     };
     let (group, policy) = (request.fs_group(), request.change_policy());
-    let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let access = if read_only {
+        Access::ReadOnly
+    } else {
+        Access::ReadWrite
+    };
     let host_path = blocking(move || {
         let path = local_directory(&source)?;
         if let Some(group) = group {

@@ -70,7 +70,11 @@ impl Request<'_> {
     }
 
     pub(crate) fn change_policy(&self) -> ChangePolicy {
-        let context = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+        let context = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.security_context.as_ref());
         match context.and_then(|context| context.fs_group_change_policy.as_deref()) {
             Some("OnRootMismatch") => ChangePolicy::OnRootMismatch,
             _ => ChangePolicy::Always,
@@ -80,7 +84,10 @@ impl Request<'_> {
     /// The one user of all containers of the pod, if they have one and say so.
     pub(crate) fn only_user(&self) -> Option<u32> {
         let spec = self.pod.spec.as_ref()?;
-        let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+        let of_pod = spec
+            .security_context
+            .as_ref()
+            .and_then(|context| context.run_as_user);
         let mut users = spec
             .init_containers
             .iter()
@@ -120,7 +127,12 @@ impl Request<'_> {
             }
             let own = |_new: &Path| match fs_group {
                 // Not only the new directory: links and the volume itself may be new as well.
-                Some(group) => ownership::give_to_group(&directory, group, Access::ReadOnly, ChangePolicy::Always),
+                Some(group) => ownership::give_to_group(
+                    &directory,
+                    group,
+                    Access::ReadOnly,
+                    ChangePolicy::Always,
+                ),
                 None => Ok(()),
             };
             atomic_writer::write(&directory, &payload, clock.as_ref(), rng.as_ref(), own)?;

@@ -7,7 +7,8 @@ use crate::empty_dir;
 use crate::error::{Error, Result};
 use crate::objects::TokenRequest;
 use crate::payload::{
-    Payload, PayloadFile, Projection, config_map_payload, credential, downward_api_payload, secret_payload,
+    Payload, PayloadFile, Projection, config_map_payload, credential, downward_api_payload,
+    secret_payload,
 };
 use crate::plugin::{MountedVolume, Request, VolumePlugin};
 
@@ -32,11 +33,17 @@ impl VolumePlugin for Projected {
         for projection in source.sources.iter().flatten() {
             payload.extend(collect(request, projection, source.default_mode).await?);
         }
-        request.write_payload(payload, empty_dir::in_memory_for_objects).await
+        request
+            .write_payload(payload, empty_dir::in_memory_for_objects)
+            .await
     }
 }
 
-async fn collect(request: &Request<'_>, source: &VolumeProjection, default_mode: Option<i32>) -> Result<Payload> {
+async fn collect(
+    request: &Request<'_>,
+    source: &VolumeProjection,
+    default_mode: Option<i32>,
+) -> Result<Payload> {
     let objects = &request.shared.objects;
     if let Some(source) = &source.config_map {
         let found = objects
@@ -73,12 +80,18 @@ async fn collect(request: &Request<'_>, source: &VolumeProjection, default_mode:
         return Ok(Payload::from([(source.path.clone(), file)]));
     }
     if source.cluster_trust_bundle.is_some() {
-        return Err(Error::Unsupported(String::from("clusterTrustBundle projections")));
+        return Err(Error::Unsupported(String::from(
+            "clusterTrustBundle projections",
+        )));
     }
     if source.pod_certificate.is_some() {
-        return Err(Error::Unsupported(String::from("podCertificate projections")));
+        return Err(Error::Unsupported(String::from(
+            "podCertificate projections",
+        )));
     }
-    Err(Error::Invalid(String::from("a projected source names nothing")))
+    Err(Error::Invalid(String::from(
+        "a projected source names nothing",
+    )))
 }
 
 async fn token(
@@ -95,7 +108,10 @@ async fn token(
             .unwrap_or_default(),
         pod_name: metadata.name.clone().unwrap_or_default(),
         pod_uid: metadata.uid.clone().unwrap_or_default(),
-        audience: source.audience.clone().filter(|audience| !audience.is_empty()),
+        audience: source
+            .audience
+            .clone()
+            .filter(|audience| !audience.is_empty()),
         expiration_seconds: source.expiration_seconds.unwrap_or(EXPIRATION_SECONDS),
     };
     let shared = request.shared;

@@ -35,6 +35,8 @@ impl VolumePlugin for Secret {
             optional: source.optional.unwrap_or(false),
         };
         let payload = secret_payload(&name, found.as_ref(), projection)?;
-        request.write_payload(payload, empty_dir::in_memory_for_objects).await
+        request
+            .write_payload(payload, empty_dir::in_memory_for_objects)
+            .await
     }
 }

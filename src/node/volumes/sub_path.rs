@@ -20,7 +20,8 @@ const ATTEMPTS_MAX: u32 = 100;
 /// content was exchanged.
 pub(crate) fn bind(volume: &Path, sub_path: &Path, target: &Path) -> Result<()> {
     let parts = checked_parts(sub_path)?;
-    let root = fs::open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(Error::io("open", volume))?;
+    let root = fs::open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::io("open", volume))?;
     let found = match open(&root, &parts) {
         Err(Errno::NOENT) => make(&root, &parts),
         found => found,
@@ -71,7 +72,13 @@ fn checked_parts(sub_path: &Path) -> Result<PathBuf> {
 fn open(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let mut attempts = 0;
     loop {
-        match fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
+        match fs::openat2(
+            root,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            BENEATH,
+        ) {
             Err(Errno::AGAIN) if attempts < ATTEMPTS_MAX => attempts += 1,
             opened => return opened,
         }

@@ -29,7 +29,11 @@ impl Api {
         self.objects.lock().insert(key.to_owned(), object);
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, String> {
+    fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<T>, String> {
         let object = self.objects.lock().get(&format!("{kind}/{name}")).cloned();
         Ok(object.map(|object| serde_json::from_value(object).unwrap()))
     }
@@ -60,10 +64,9 @@ impl Objects for Api {
     async fn token(&self, request: &TokenRequest) -> Result<Token, String> {
         let mut count = self.tokens.lock();
         *count += 1;
-        let expires = self
-            .clock
-            .now()
-            .saturating_add(Duration::from_secs(request.expiration_seconds.unsigned_abs()));
+        let expires = self.clock.now().saturating_add(Duration::from_secs(
+            request.expiration_seconds.unsigned_abs(),
+        ));
         let audience = request.audience.as_deref().unwrap_or("api");
         Ok(Token {
             token: format!("{audience}-{count}"),
@@ -71,8 +74,17 @@ impl Objects for Api {
         })
     }
 
-    async fn image(&self, _pod: &Pod, reference: &str, _pull_policy: Option<&str>) -> Result<ImageId, String> {
-        let image = self.objects.lock().get(&format!("image/{reference}")).cloned();
+    async fn image(
+        &self,
+        _pod: &Pod,
+        reference: &str,
+        _pull_policy: Option<&str>,
+    ) -> Result<ImageId, String> {
+        let image = self
+            .objects
+            .lock()
+            .get(&format!("image/{reference}"))
+            .cloned();
         image
             .and_then(|id| id.as_str().map(|id| ImageId(id.to_owned())))
             .ok_or_else(|| format!("image {reference} not found"))
@@ -121,8 +133,16 @@ impl Node {
         }
     }
 
-    pub(crate) fn open(root: &Path, api: &Arc<Api>, store: &Arc<ImageStore>, clock: &Arc<ManualClock>) -> NodeVolumes {
-        let images = Arc::new(LocalImageService::new(Arc::clone(store), PullSettings::default()));
+    pub(crate) fn open(
+        root: &Path,
+        api: &Arc<Api>,
+        store: &Arc<ImageStore>,
+        clock: &Arc<ManualClock>,
+    ) -> NodeVolumes {
+        let images = Arc::new(LocalImageService::new(
+            Arc::clone(store),
+            PullSettings::default(),
+        ));
         let api: Arc<dyn Objects> = Arc::<Api>::clone(api);
         NodeVolumes::open(
             root,

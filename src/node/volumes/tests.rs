@@ -53,14 +53,19 @@ async fn an_empty_dir_is_open_to_all_and_lives_as_long_as_the_pod() {
     let volume = node.volume(json!({"emptyDir": {}})).await.unwrap();
     assert_eq!(
         volume.host_path,
-        node.root.join("pods/uid-1/volumes/kubernetes.io~empty-dir/v")
+        node.root
+            .join("pods/uid-1/volumes/kubernetes.io~empty-dir/v")
     );
     assert_eq!((mode(&volume.host_path), volume.read_only), (0o777, false));
     fs::write(volume.host_path.join("kept"), "x").unwrap();
     fs::set_permissions(&volume.host_path, fs::Permissions::from_mode(0o700)).unwrap();
     node.volume(json!({"emptyDir": {}})).await.unwrap();
     assert_eq!(read(&volume.host_path.join("kept")), "x");
-    assert_eq!(mode(&volume.host_path), 0o700, "what a container changed is its own");
+    assert_eq!(
+        mode(&volume.host_path),
+        0o700,
+        "what a container changed is its own"
+    );
     node.assert_torn_down().await;
 }
 
@@ -75,11 +80,20 @@ async fn an_empty_dir_in_memory_has_the_smallest_limit() {
     assert_eq!(mode(&volume.host_path), 0o777);
     let size = rustix::fs::statvfs(&volume.host_path).unwrap();
     assert_eq!(size.f_blocks * size.f_frsize, 1 << 20);
-    node.volume(json!({"emptyDir": {"medium": "Memory"}})).await.unwrap();
+    node.volume(json!({"emptyDir": {"medium": "Memory"}}))
+        .await
+        .unwrap();
     node.assert_torn_down().await;
-    let volume = node.volume(json!({"emptyDir": {"medium": "Memory"}})).await.unwrap();
+    let volume = node
+        .volume(json!({"emptyDir": {"medium": "Memory"}}))
+        .await
+        .unwrap();
     let size = rustix::fs::statvfs(&volume.host_path).unwrap();
-    assert_eq!(size.f_blocks * size.f_frsize, 64 << 20, "the pod's own limit");
+    assert_eq!(
+        size.f_blocks * size.f_frsize,
+        64 << 20,
+        "the pod's own limit"
+    );
     node.assert_torn_down().await;
 }
 
@@ -87,12 +101,18 @@ async fn an_empty_dir_in_memory_has_the_smallest_limit() {
 async fn a_group_owns_new_volumes_and_what_comes_into_them() {
     let node = Node::new();
     for medium in ["", "Memory"] {
-        let pod = pod_with(json!({"emptyDir": {"medium": medium}}), json!({"fsGroup": 4000}));
+        let pod = pod_with(
+            json!({"emptyDir": {"medium": medium}}),
+            json!({"fsGroup": 4000}),
+        );
         let volume = node.volume_of(&pod).await.unwrap();
         let metadata = fs::metadata(&volume.host_path).unwrap();
         assert_eq!((mode(&volume.host_path), metadata.gid()), (0o2777, 4000));
         fs::create_dir(volume.host_path.join("d")).unwrap();
-        assert_eq!(fs::metadata(volume.host_path.join("d")).unwrap().gid(), 4000);
+        assert_eq!(
+            fs::metadata(volume.host_path.join("d")).unwrap().gid(),
+            4000
+        );
         node.assert_torn_down().await;
     }
 }
@@ -115,7 +135,10 @@ async fn a_config_map_is_exchanged_as_a_whole() {
     assert_eq!(fs::read_link(at("a")).unwrap(), Path::new("..data/a"));
     let first = fs::read_link(at("..data")).unwrap();
     assert!(
-        first.to_str().unwrap().starts_with("..2023_11_14_22_13_20."),
+        first
+            .to_str()
+            .unwrap()
+            .starts_with("..2023_11_14_22_13_20."),
         "{first:?}"
     );
 
@@ -127,9 +150,13 @@ async fn a_config_map_is_exchanged_as_a_whole() {
     );
 
     let held = fs::File::open(at("..data")).unwrap();
-    node.api.put("configmap/m", json!({"data": {"a": "3", "new": "4"}}));
+    node.api
+        .put("configmap/m", json!({"data": {"a": "3", "new": "4"}}));
     node.volume(source).await.unwrap();
-    assert_eq!((read(&at("a")), read(&at("new"))), ("3".to_owned(), "4".to_owned()));
+    assert_eq!(
+        (read(&at("a")), read(&at("new"))),
+        ("3".to_owned(), "4".to_owned())
+    );
     assert!(!at("b").is_symlink() && !at("bin").is_symlink());
     assert_ne!(fs::read_link(at("..data")).unwrap(), first);
     assert!(!at(first.to_str().unwrap()).exists());
@@ -146,7 +173,10 @@ async fn a_config_map_is_exchanged_as_a_whole() {
 #[tokio::test]
 async fn a_missing_object_holds_the_pod_unless_it_is_optional() {
     let node = Node::new();
-    let error = node.volume(json!({"configMap": {"name": "m"}})).await.unwrap_err();
+    let error = node
+        .volume(json!({"configMap": {"name": "m"}}))
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found"
@@ -167,7 +197,8 @@ async fn a_missing_object_holds_the_pod_unless_it_is_optional() {
 #[tokio::test]
 async fn a_secret_lies_in_memory_and_its_group_can_read_it() {
     let node = Node::new();
-    node.api.put("secret/s", json!({"data": {"key": "c2VjcmV0"}}));
+    node.api
+        .put("secret/s", json!({"data": {"key": "c2VjcmV0"}}));
     let items = json!([{"key": "key", "path": "deep/er/key", "mode": 256}]);
     let pod = pod_with(
         json!({"secret": {"secretName": "s", "items": items}}),
@@ -187,7 +218,8 @@ async fn a_secret_lies_in_memory_and_its_group_can_read_it() {
 #[tokio::test]
 async fn projected_sources_share_a_volume() {
     let node = Node::new();
-    node.api.put("configmap/root-ca", json!({"data": {"ca.crt": "CA"}}));
+    node.api
+        .put("configmap/root-ca", json!({"data": {"ca.crt": "CA"}}));
     node.api.put("secret/s", json!({"data": {"key": "MQ=="}}));
     let namespace = json!({"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}});
     let limit = json!({"path": "cpu", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}});
@@ -199,7 +231,10 @@ async fn projected_sources_share_a_volume() {
     ]}});
     let volume = node.volume(source.clone()).await.unwrap();
     let at = |name: &str| volume.host_path.join(name);
-    assert_eq!((read(&at("token")), mode(&at("token"))), ("api-1".to_owned(), 0o644));
+    assert_eq!(
+        (read(&at("token")), mode(&at("token"))),
+        ("api-1".to_owned(), 0o644)
+    );
     assert_eq!(
         (read(&at("ca.crt")), read(&at("key"))),
         ("CA".to_owned(), "1".to_owned())
@@ -281,8 +316,7 @@ async fn a_bound_claim_leads_to_a_directory_of_the_node() {
     fs::write(data.join("sub/f"), "x").unwrap();
     symlink("/etc/passwd", data.join("link")).unwrap();
     let passwd = mode(Path::new("/etc/passwd"));
-    let claim =
-        |phase: &str| json!({"metadata": {"uid": "c1"}, "spec": {"volumeName": "pv"}, "status": {"phase": phase}});
+    let claim = |phase: &str| json!({"metadata": {"uid": "c1"}, "spec": {"volumeName": "pv"}, "status": {"phase": phase}});
     node.api.put(
         "pv/pv",
         json!({"spec": {"local": {"path": data}, "claimRef": {"uid": "c1"}}}),
@@ -309,7 +343,11 @@ async fn a_bound_claim_leads_to_a_directory_of_the_node() {
         (mode(&data) & 0o2770, mode(&data.join("sub")) & 0o2770),
         (0o2770, 0o2770)
     );
-    assert_eq!(mode(Path::new("/etc/passwd")), passwd, "links are not followed");
+    assert_eq!(
+        mode(Path::new("/etc/passwd")),
+        passwd,
+        "links are not followed"
+    );
 
     std::os::unix::fs::chown(data.join("sub/f"), None, Some(5)).unwrap();
     node.volume_of(&pod).await.unwrap();
@@ -390,7 +428,14 @@ async fn a_sub_path_stays_in_its_volume() {
             .sub_path("uid-1", "c", index, &volume, Path::new(path))
             .await
     };
-    for path in ["absolute", "absolute/new", "relative", "../x", "/etc", "inside/../../x"] {
+    for path in [
+        "absolute",
+        "absolute/new",
+        "relative",
+        "../x",
+        "/etc",
+        "inside/../../x",
+    ] {
         assert!(bind(0, path).await.is_err(), "{path}");
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -436,7 +481,10 @@ async fn a_sub_path_of_a_file_keeps_its_content_until_the_container_starts_again
 async fn another_kubelet_takes_down_what_this_one_made() {
     let node = Node::new();
     node.api.put("secret/s", json!({"data": {"key": "MQ=="}}));
-    let volume = node.volume(json!({"secret": {"secretName": "s"}})).await.unwrap();
+    let volume = node
+        .volume(json!({"secret": {"secretName": "s"}}))
+        .await
+        .unwrap();
     node.volumes
         .sub_path("uid-1", "c", 0, &volume, Path::new("key"))
         .await
@@ -453,7 +501,10 @@ async fn tearing_down_never_reaches_through_a_mount() {
     let precious = node.root.join("precious");
     fs::create_dir(&precious).unwrap();
     fs::write(precious.join("f"), "x").unwrap();
-    let volume = node.volume(json!({"hostPath": {"path": precious}})).await.unwrap();
+    let volume = node
+        .volume(json!({"hostPath": {"path": precious}}))
+        .await
+        .unwrap();
     node.volumes
         .sub_path("uid-1", "c", 0, &volume, Path::new("."))
         .await
@@ -508,8 +559,7 @@ fn archive() -> Vec<u8> {
     let layer = tar(&[("data", b"from the image")]);
     let architecture = images::Platform::host().architecture;
     let diff_id = images::Digest::of(&layer).to_string();
-    let config =
-        json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}});
+    let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}});
     let manifest = json!([{"Config": "config.json", "RepoTags": ["i:1"], "Layers": ["layer.tar"]}]);
     tar(&[
         ("config.json", config.to_string().as_bytes()),
@@ -521,9 +571,15 @@ fn archive() -> Vec<u8> {
 #[tokio::test]
 async fn an_image_is_a_read_only_volume_and_keeps_its_layers() {
     let node = Node::new();
-    let imported = node.store.import_stream("test", archive().as_slice()).unwrap();
+    let imported = node
+        .store
+        .import_stream("test", archive().as_slice())
+        .unwrap();
     node.api.put("image/i:1", json!(imported[0].id.0));
-    let volume = node.volume(json!({"image": {"reference": "i:1"}})).await.unwrap();
+    let volume = node
+        .volume(json!({"image": {"reference": "i:1"}}))
+        .await
+        .unwrap();
     assert!(volume.read_only);
     assert_eq!(read(&volume.host_path.join("data")), "from the image");
     assert!(fs::write(volume.host_path.join("x"), "").is_err());
@@ -534,9 +590,19 @@ async fn an_image_is_a_read_only_volume_and_keeps_its_layers() {
         .unwrap();
     assert_eq!(read(&bound), "from the image");
     node.store.remove("i:1").unwrap();
-    assert_eq!(fs::read_dir(node.store.root().join("layers")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(node.store.root().join("layers"))
+            .unwrap()
+            .count(),
+        1
+    );
     node.assert_torn_down().await;
-    assert_eq!(fs::read_dir(node.store.root().join("layers")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(node.store.root().join("layers"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]

@@ -23,7 +23,10 @@ impl TokenCache {
         clock: &dyn Clock,
     ) -> Result<Token> {
         let known = self.0.lock().get(request).cloned();
-        if let Some(known) = known.clone().filter(|token| clock.now() < refresh_time(request, token)) {
+        if let Some(known) = known
+            .clone()
+            .filter(|token| clock.now() < refresh_time(request, token))
+        {
             return Ok(known);
         }
         match (objects.token(request).await, known) {
@@ -58,7 +61,9 @@ impl TokenCache {
     }
 
     pub(crate) fn forget(&self, pod_uid: &str) {
-        self.0.lock().retain(|request, _| request.pod_uid != pod_uid);
+        self.0
+            .lock()
+            .retain(|request, _| request.pod_uid != pod_uid);
     }
 }
 

@@ -19,7 +19,10 @@ impl VolumePlugin for Unsupported {
     }
 
     async fn set_up(&self, request: &Request<'_>) -> Result<MountedVolume> {
-        Err(Error::Unsupported(format!("{} volumes", kind_of(request.volume))))
+        Err(Error::Unsupported(format!(
+            "{} volumes",
+            kind_of(request.volume)
+        )))
     }
 }
 

@@ -129,7 +129,11 @@ impl Hub {
             watcher: Arc::clone(&watcher),
             position,
         };
-        inner.groups.get_or_default(&watcher.range).0.insert(id, member);
+        inner
+            .groups
+            .get_or_default(&watcher.range)
+            .0
+            .insert(id, member);
         Some(watcher)
     }
 
@@ -144,7 +148,12 @@ impl Hub {
     }
 
     /// Delivers the events of whole revisions. `published` is the last of them, or the revision as it was if only the compacted revision moved.
-    pub(crate) fn publish(&self, events: &[Event], published: Revision, compact_revision: Revision) {
+    pub(crate) fn publish(
+        &self,
+        events: &[Event],
+        published: Revision,
+        compact_revision: Revision,
+    ) {
         let mut inner = self.inner.lock();
         inner.ring.push(events);
         if compact_revision > inner.compact_revision {
@@ -202,7 +211,11 @@ impl Hub {
     }
 
     /// Puts a progress message after all events if the watcher is synced and nothing before its start is missing; `false` if it is unsynced.
-    pub(crate) fn progress(&self, watcher: &Watcher, permit: mpsc::Permit<'_, WatchMessage>) -> bool {
+    pub(crate) fn progress(
+        &self,
+        watcher: &Watcher,
+        permit: mpsc::Permit<'_, WatchMessage>,
+    ) -> bool {
         let mut inner = self.inner.lock();
         let published = inner.published;
         match inner.member(watcher).map(|member| member.position) {
@@ -218,7 +231,12 @@ impl Hub {
 }
 
 /// The next events for a range out of the ring, and the revision after them. Revisions are whole.
-fn catch_up(ring: &Ring, range: &KeyRange, next: Revision, published: Revision) -> (Vec<Event>, Revision) {
+fn catch_up(
+    ring: &Ring,
+    range: &KeyRange,
+    next: Revision,
+    published: Revision,
+) -> (Vec<Event>, Revision) {
     let mut found: Vec<Event> = Vec::new();
     let mut reached = next - 1;
     // The events of a revision stand together, so the scan may only end where the next revision begins.

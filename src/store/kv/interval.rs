@@ -126,8 +126,12 @@ impl<T: Default> IntervalMap<T> {
     }
 
     fn position(&self, start: &[u8], end: &End) -> Result<usize, usize> {
-        self.slots
-            .binary_search_by(|slot| slot.start.as_slice().cmp(start).then_with(|| slot.end.cmp(end)))
+        self.slots.binary_search_by(|slot| {
+            slot.start
+                .as_slice()
+                .cmp(start)
+                .then_with(|| slot.end.cmp(end))
+        })
     }
 
     fn rebuild(&mut self, low: usize, high: usize) -> Option<usize> {
@@ -199,18 +203,24 @@ mod tests {
         }
         map.remove(&KeyRange::key("zz"));
         for key in [
-            "", "a", "a/", "a/b", "a/b/c", "b", "b/c/d", "b/c/d/e", "c", "c.", "c/", "zz", "zzz", "\u{ff}",
+            "", "a", "a/", "a/b", "a/b/c", "b", "b/c/d", "b/c/d/e", "c", "c.", "c/", "zz", "zzz",
+            "\u{ff}",
         ] {
             let mut found = Vec::new();
             map.containing(key.as_bytes(), &mut found);
-            let mut found: Vec<_> = found.into_iter().filter_map(|at| map.value_mut(at).clone()).collect();
+            let mut found: Vec<_> = found
+                .into_iter()
+                .filter_map(|at| map.value_mut(at).clone())
+                .collect();
             let mut wanted: Vec<_> = ranges
                 .iter()
                 .filter(|range| range.contains(key.as_bytes()))
                 .cloned()
                 .collect();
             wanted.retain(|range| *range != KeyRange::key("zz"));
-            let order = |left: &KeyRange, right: &KeyRange| (&left.start, &left.end).cmp(&(&right.start, &right.end));
+            let order = |left: &KeyRange, right: &KeyRange| {
+                (&left.start, &left.end).cmp(&(&right.start, &right.end))
+            };
             found.sort_by(order);
             wanted.sort_by(order);
             // Ranges written differently may be the same interval.

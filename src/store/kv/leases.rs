@@ -57,7 +57,13 @@ impl LeaseTimes {
 
     /// Gives a lease its full time again and returns it.
     pub fn keep_alive(&self, id: LeaseId) -> Result<Duration> {
-        let ttl = self.inner.lock().leases.get(&id).ok_or(Error::LeaseNotFound)?.ttl;
+        let ttl = self
+            .inner
+            .lock()
+            .leases
+            .get(&id)
+            .ok_or(Error::LeaseNotFound)?
+            .ttl;
         self.start(id, ttl);
         Ok(ttl)
     }
@@ -107,7 +113,12 @@ impl LeaseTimes {
 }
 
 /// The id and time to live of a lease to be granted: the asked-for id or a free one, the TTL raised to the minimum.
-pub fn plan_grant(state: &State, rng: &dyn Rng, id: LeaseId, ttl: Duration) -> Result<(LeaseId, Duration)> {
+pub fn plan_grant(
+    state: &State,
+    rng: &dyn Rng,
+    id: LeaseId,
+    ttl: Duration,
+) -> Result<(LeaseId, Duration)> {
     if ttl > LEASE_TTL_MAX {
         return Err(Error::LeaseTtlTooLarge);
     }

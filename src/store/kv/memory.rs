@@ -15,8 +15,8 @@ use crate::replica::Replica;
 use crate::state::{Loader, State};
 use crate::transact::Limits;
 use crate::types::{
-    Durability, Error, Kv, LeaseId, LeaseStatus, RangeRequest, RangeResponse, Result, Revision, Status, Txn,
-    TxnResponse, WatchRequest, WatchStream,
+    Durability, Error, Kv, LeaseId, LeaseStatus, RangeRequest, RangeResponse, Result, Revision,
+    Status, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 
 /// Versions that are forgotten in one step of a compaction.
@@ -82,7 +82,9 @@ impl MemoryKv {
             leases_changed: Notify::new(),
             options,
         };
-        Arc::new(Self { store: Arc::new(store) })
+        Arc::new(Self {
+            store: Arc::new(store),
+        })
     }
 
     /// Looks at the leases at once, for clocks that only move when they are told to.
@@ -94,14 +96,14 @@ impl MemoryKv {
     #[cfg(test)]
     pub(crate) fn store_keys_with_history(&self) -> usize {
         let mut keys = 0;
-        self.store
-            .replica
-            .snapshot()
-            .items
-            .visit(&crate::KeyRange::prefix(""), crate::tree::Which::All, &mut |_| {
+        self.store.replica.snapshot().items.visit(
+            &crate::KeyRange::prefix(""),
+            crate::tree::Which::All,
+            &mut |_| {
                 keys += 1;
                 std::ops::ControlFlow::Continue(())
-            });
+            },
+        );
         keys
     }
 
@@ -121,7 +123,10 @@ impl Drop for MemoryKv {
 
 impl Store {
     /// Runs `write` on the newest state and publishes what it changed.
-    fn write<T>(&self, write: impl FnOnce(&mut State) -> Result<(T, Vec<crate::state::Change>)>) -> Result<T> {
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&mut State) -> Result<(T, Vec<crate::state::Change>)>,
+    ) -> Result<T> {
         let mut writer = self.writer.lock();
         if writer.closed {
             return Err(Error::Closed);

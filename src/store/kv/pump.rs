@@ -17,7 +17,11 @@ use crate::types::{Error, Event, KeyRange, Revision, WatchMessage};
 /// The watch is over.
 struct Ended;
 
-pub(crate) async fn run(replica: Arc<Replica>, watcher: Arc<Watcher>, mut requests: mpsc::Receiver<()>) {
+pub(crate) async fn run(
+    replica: Arc<Replica>,
+    watcher: Arc<Watcher>,
+    mut requests: mpsc::Receiver<()>,
+) {
     let pump = Pump {
         replica: &replica,
         watcher: &watcher,
@@ -93,14 +97,18 @@ impl Pump<'_> {
 
     async fn deliver(&self, events: Vec<Event>, next: Revision) -> Result<(), Ended> {
         if !events.is_empty() {
-            self.place().await?.send(WatchMessage::Events(events.into()));
+            self.place()
+                .await?
+                .send(WatchMessage::Events(events.into()));
         }
         self.replica.hub.advance(self.watcher, next);
         Ok(())
     }
 
     async fn end_compacted(&self, compact_revision: Revision) -> Result<(), Ended> {
-        self.place().await?.send(WatchMessage::Compacted { compact_revision });
+        self.place()
+            .await?
+            .send(WatchMessage::Compacted { compact_revision });
         Err(Ended)
     }
 

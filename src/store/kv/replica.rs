@@ -12,8 +12,8 @@ use crate::pump;
 use crate::state::{Change, Loaded, Located, State};
 use crate::transact::load;
 use crate::types::{
-    Entry, Error, Event, ProgressRequester, RangeRequest, RangeResponse, Result, Revision, WatchMessage, WatchRequest,
-    WatchStream,
+    Entry, Error, Event, ProgressRequester, RangeRequest, RangeResponse, Result, Revision,
+    WatchMessage, WatchRequest, WatchStream,
 };
 
 /// Reads older versions from where the store keeps them; may block.
@@ -74,7 +74,10 @@ impl Replica {
     }
 
     pub(crate) async fn load(&self, located: Vec<Located>) -> Result<Vec<Arc<Entry>>> {
-        if !located.iter().any(|found| matches!(found, Located::OnDisk(..))) {
+        if !located
+            .iter()
+            .any(|found| matches!(found, Located::OnDisk(..)))
+        {
             return load(located, None);
         }
         let history = self.history.clone();
@@ -99,7 +102,10 @@ impl Replica {
             queue.try_send(message).expect("the queue is empty");
             return Ok(stream);
         }
-        let watcher = self.hub.register(request.range, start, queue).ok_or(Error::Closed)?;
+        let watcher = self
+            .hub
+            .register(request.range, start, queue)
+            .ok_or(Error::Closed)?;
         env::spawn(pump::run(Arc::clone(self), watcher, requests));
         Ok(stream)
     }
@@ -110,7 +116,8 @@ impl Replica {
         let events: Vec<Event> = changes.iter().map(event).collect();
         self.remember(changes, on_disk_through);
         *self.view.write() = Arc::new(state.clone());
-        self.hub.publish(&events, state.revision, state.compact_revision);
+        self.hub
+            .publish(&events, state.revision, state.compact_revision);
     }
 
     /// Moves what was superseded into history and notes when it can be forgotten.
@@ -166,7 +173,11 @@ impl Replica {
         if garbage.len() <= max {
             return None;
         }
-        Some(garbage[garbage.len() - max / 2 - 1].from.min(self.snapshot().revision))
+        Some(
+            garbage[garbage.len() - max / 2 - 1]
+                .from
+                .min(self.snapshot().revision),
+        )
     }
 
     /// Forgets what [`Self::dead`] gave last; the writer publishes `state` afterwards.

@@ -44,7 +44,11 @@ impl Ring {
 
     /// Forgets the events up to `revision`.
     pub(crate) fn drop_through(&mut self, revision: Revision) {
-        while self.events.front().is_some_and(|event| event.revision() <= revision) {
+        while self
+            .events
+            .front()
+            .is_some_and(|event| event.revision() <= revision)
+        {
             self.drop_oldest();
         }
         self.complete_from = self.complete_from.max(revision + 1);
@@ -56,7 +60,9 @@ impl Ring {
 
     /// The events from `revision` on, at most `max` of them.
     pub(crate) fn since(&self, revision: Revision, max: usize) -> impl Iterator<Item = &Event> {
-        let from = self.events.partition_point(|event| event.revision() < revision);
+        let from = self
+            .events
+            .partition_point(|event| event.revision() < revision);
         self.events.range(from..).take(max)
     }
 
@@ -92,7 +98,10 @@ mod tests {
             lease: 0,
             memo: std::sync::OnceLock::new(),
         });
-        Event::Put { entry, previous: None }
+        Event::Put {
+            entry,
+            previous: None,
+        }
     }
 
     #[test]

@@ -147,11 +147,14 @@ impl State {
     /// The keys that hang on a lease, in order.
     pub fn lease_keys(&self, id: LeaseId) -> Vec<Arc<[u8]>> {
         let mut keys = Vec::new();
-        self.attachments
-            .visit(&KeyRange::prefix(id.to_be_bytes()), Which::All, &mut |attachment| {
+        self.attachments.visit(
+            &KeyRange::prefix(id.to_be_bytes()),
+            Which::All,
+            &mut |attachment| {
                 keys.push(Arc::from(&attachment.0[size_of::<LeaseId>()..]));
                 ControlFlow::Continue(())
-            });
+            },
+        );
         keys
     }
 
@@ -184,7 +187,9 @@ impl State {
     pub(crate) fn find(&self, request: &RangeRequest) -> Result<Found> {
         self.check_revision(request.revision)?;
         Ok(match request.revision {
-            Some(revision) if revision > 0 && revision < self.revision => self.find_old(request, revision),
+            Some(revision) if revision > 0 && revision < self.revision => {
+                self.find_old(request, revision)
+            }
             _ => self.find_newest(request),
         })
     }
@@ -196,7 +201,10 @@ impl State {
             let limit = limit(request);
             located.reserve_exact(count.min(limit));
             self.items.visit(&request.range, Which::Live, &mut |item| {
-                located.extend(item.entry().map(|entry| Located::InMemory(Arc::clone(entry))));
+                located.extend(
+                    item.entry()
+                        .map(|entry| Located::InMemory(Arc::clone(entry))),
+                );
                 if located.len() < limit {
                     ControlFlow::Continue(())
                 } else {
@@ -218,7 +226,10 @@ impl State {
             count: 0,
         };
         self.items.visit(&request.range, Which::All, &mut |item| {
-            if let Some(located) = item.at(revision).and_then(|version| Located::of(version, &item.key)) {
+            if let Some(located) = item
+                .at(revision)
+                .and_then(|version| Located::of(version, &item.key))
+            {
                 found.count += 1;
                 if found.located.len() < limit {
                     found.located.push(located);
@@ -230,7 +241,13 @@ impl State {
     }
 
     /// Puts a key in revision `id`; the lease exists.
-    pub(crate) fn put(&mut self, id: VersionId, key: &[u8], value: &Arc<[u8]>, lease: LeaseId) -> (Arc<Entry>, Change) {
+    pub(crate) fn put(
+        &mut self,
+        id: VersionId,
+        key: &[u8],
+        value: &Arc<[u8]>,
+        lease: LeaseId,
+    ) -> (Arc<Entry>, Change) {
         let old = self.items.get(key).cloned();
         let previous = old.as_ref().and_then(|item| item.entry()).cloned();
         let key = old
@@ -240,7 +257,9 @@ impl State {
         let entry = Arc::new(Entry {
             key: Arc::clone(&key),
             value: Arc::clone(value),
-            create_revision: previous.as_ref().map_or(revision, |previous| previous.create_revision),
+            create_revision: previous
+                .as_ref()
+                .map_or(revision, |previous| previous.create_revision),
             mod_revision: revision,
             version: previous.as_ref().map_or(1, |previous| previous.version + 1),
             lease,
@@ -280,7 +299,9 @@ impl State {
                 id,
                 body: entry.clone().map_or(Body::Tombstone, Body::InMemory),
             },
-            history: superseded.as_ref().map(|superseded| Arc::clone(&superseded.history)),
+            history: superseded
+                .as_ref()
+                .map(|superseded| Arc::clone(&superseded.history)),
         }));
         let (was, is) = (lease_of(previous.as_ref()), lease_of(entry.as_ref()));
         if was != is {
@@ -300,7 +321,8 @@ impl State {
 
     fn attach(&mut self, lease: LeaseId, key: &[u8]) {
         if lease != 0 {
-            self.attachments.insert(Attachment(attachment_key(lease, key)));
+            self.attachments
+                .insert(Attachment(attachment_key(lease, key)));
         }
     }
 
@@ -342,7 +364,11 @@ impl State {
 }
 
 fn limit(request: &RangeRequest) -> usize {
-    if request.limit == 0 { usize::MAX } else { request.limit }
+    if request.limit == 0 {
+        usize::MAX
+    } else {
+        request.limit
+    }
 }
 
 fn size_of_entry(entry: Option<&Arc<Entry>>) -> usize {

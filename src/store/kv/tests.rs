@@ -45,7 +45,11 @@ async fn write(kv: &MemoryKv, operations: Vec<Operation>) -> Result<TxnResponse>
     .await
 }
 
-async fn read(kv: &MemoryKv, range: KeyRange, revision: Option<Revision>) -> Result<Vec<(String, String)>> {
+async fn read(
+    kv: &MemoryKv,
+    range: KeyRange,
+    revision: Option<Revision>,
+) -> Result<Vec<(String, String)>> {
     let request = RangeRequest {
         revision,
         ..RangeRequest::newest(range)
@@ -71,7 +75,12 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 async fn watch(kv: &MemoryKv, range: KeyRange, start_revision: Option<Revision>) -> WatchStream {
-    kv.watch(WatchRequest { range, start_revision }).await.expect("a watch")
+    kv.watch(WatchRequest {
+        range,
+        start_revision,
+    })
+    .await
+    .expect("a watch")
 }
 
 /// `put a=1 @2`, `delete a @3 was 1`, `progress 4`, `compacted 3`, one line for each message, events joined by `, `.
@@ -85,9 +94,9 @@ async fn next(stream: &mut WatchStream) -> String {
 
 fn line(event: &Event) -> String {
     let was = |previous: &Option<Arc<Entry>>| {
-        previous
-            .as_ref()
-            .map_or(String::new(), |entry| format!(" was {}", text(&entry.value)))
+        previous.as_ref().map_or(String::new(), |entry| {
+            format!(" was {}", text(&entry.value))
+        })
     };
     let key = text(event.key());
     match event {
@@ -99,7 +108,9 @@ fn line(event: &Event) -> String {
                 was(previous)
             )
         }
-        Event::Delete { revision, previous, .. } => {
+        Event::Delete {
+            revision, previous, ..
+        } => {
             format!("delete {key} @{revision}{}", was(previous))
         }
     }
@@ -111,11 +122,17 @@ fn revisions_start_at_one_and_grow_with_writes_that_change_something() {
         let kv = MemoryKv::new();
         assert_eq!(kv.current_revision(), 1);
         assert_eq!(
-            write(&kv, vec![delete(KeyRange::prefix("a"))]).await.unwrap().revision,
+            write(&kv, vec![delete(KeyRange::prefix("a"))])
+                .await
+                .unwrap()
+                .revision,
             1
         );
         assert_eq!(
-            write(&kv, vec![put("a", "1"), put("b", "2")]).await.unwrap().revision,
+            write(&kv, vec![put("a", "1"), put("b", "2")])
+                .await
+                .unwrap()
+                .revision,
             2
         );
         assert_eq!(write(&kv, vec![]).await.unwrap().revision, 2);
@@ -148,10 +165,19 @@ fn versions_count_within_a_generation() {
             (2, 3, 2)
         );
         let answer = write(&kv, vec![put("a", "3")]).await.unwrap();
-        let [OperationResult::Put { entry, previous: None }] = answer.results.as_slice() else {
+        let [
+            OperationResult::Put {
+                entry,
+                previous: None,
+            },
+        ] = answer.results.as_slice()
+        else {
             panic!("{answer:?}")
         };
-        assert_eq!((entry.create_revision, entry.mod_revision, entry.version), (5, 5, 1));
+        assert_eq!(
+            (entry.create_revision, entry.mod_revision, entry.version),
+            (5, 5, 1)
+        );
     });
 }
 
@@ -165,7 +191,13 @@ fn a_range_in_a_transaction_sees_what_the_transaction_wrote() {
             revision: Some(2),
             ..RangeRequest::newest(KeyRange::prefix(""))
         });
-        let operations = vec![range.clone(), put("b", "2"), range, delete(KeyRange::key("a")), old];
+        let operations = vec![
+            range.clone(),
+            put("b", "2"),
+            range,
+            delete(KeyRange::key("a")),
+            old,
+        ];
         let answer = write(&kv, operations).await.unwrap();
         let ranges: Vec<_> = answer
             .results
@@ -186,7 +218,9 @@ fn a_range_in_a_transaction_sees_what_the_transaction_wrote() {
 fn an_old_revision_is_read_as_it_was_until_it_is_compacted() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a", "1"), put("b", "1")]).await.unwrap();
+        write(&kv, vec![put("a", "1"), put("b", "1")])
+            .await
+            .unwrap();
         write(&kv, vec![put("a", "2")]).await.unwrap();
         write(&kv, vec![delete(KeyRange::key("a"))]).await.unwrap();
         write(&kv, vec![put("a", "4")]).await.unwrap();
@@ -199,16 +233,32 @@ fn an_old_revision_is_read_as_it_was_until_it_is_compacted() {
             read(&kv, all(), Some(3)).await.unwrap(),
             pairs(&[("a", "2"), ("b", "1")])
         );
-        assert_eq!(read(&kv, all(), Some(4)).await.unwrap(), pairs(&[("b", "1")]));
+        assert_eq!(
+            read(&kv, all(), Some(4)).await.unwrap(),
+            pairs(&[("b", "1")])
+        );
         assert_eq!(read(&kv, all(), Some(6)).await, Err(Error::FutureRevision));
         kv.compact(4).await.unwrap();
         assert_eq!(
             read(&kv, all(), Some(3)).await,
-            Err(Error::Compacted { compact_revision: 4 })
+            Err(Error::Compacted {
+                compact_revision: 4
+            })
         );
-        assert_eq!(read(&kv, all(), Some(4)).await.unwrap(), pairs(&[("b", "1")]));
-        assert_eq!(read(&kv, all(), None).await.unwrap(), pairs(&[("a", "4"), ("b", "1")]));
-        assert_eq!(kv.compact(4).await, Err(Error::Compacted { compact_revision: 4 }));
+        assert_eq!(
+            read(&kv, all(), Some(4)).await.unwrap(),
+            pairs(&[("b", "1")])
+        );
+        assert_eq!(
+            read(&kv, all(), None).await.unwrap(),
+            pairs(&[("a", "4"), ("b", "1")])
+        );
+        assert_eq!(
+            kv.compact(4).await,
+            Err(Error::Compacted {
+                compact_revision: 4
+            })
+        );
         assert_eq!(kv.compact(6).await, Err(Error::FutureRevision));
         kv.compact(5).await.unwrap();
     });
@@ -219,7 +269,9 @@ fn limits_cut_the_entries_and_not_the_count() {
     run(async {
         let kv = MemoryKv::new();
         for number in 0..200 {
-            write(&kv, vec![put(&format!("k/{number:03}"), "x")]).await.unwrap();
+            write(&kv, vec![put(&format!("k/{number:03}"), "x")])
+                .await
+                .unwrap();
         }
         write(&kv, vec![delete(KeyRange::from_to("k/050", "k/060"))])
             .await
@@ -257,8 +309,14 @@ fn a_transaction_is_refused_before_it_changes_anything() {
         });
         let refused = [
             (vec![put("a", "1"), put("a", "2")], Error::DuplicateKey),
-            (vec![put("a", "1"), delete(KeyRange::prefix("a"))], Error::DuplicateKey),
-            (vec![delete(KeyRange::key("a")), put("a", "1")], Error::DuplicateKey),
+            (
+                vec![put("a", "1"), delete(KeyRange::prefix("a"))],
+                Error::DuplicateKey,
+            ),
+            (
+                vec![delete(KeyRange::key("a")), put("a", "1")],
+                Error::DuplicateKey,
+            ),
             (
                 vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")],
                 Error::TooManyOperations,
@@ -280,11 +338,18 @@ fn a_transaction_is_refused_before_it_changes_anything() {
         for (operations, error) in refused {
             assert_eq!(write(&kv, operations).await.unwrap_err(), error);
         }
-        assert_eq!((kv.current_revision(), kv.status().await.unwrap().keys), (1, 0));
+        assert_eq!(
+            (kv.current_revision(), kv.status().await.unwrap().keys),
+            (1, 0)
+        );
         // Deletes may overlap each other: the second one finds nothing.
         write(
             &kv,
-            vec![put("b", "1"), delete(KeyRange::key("a")), delete(KeyRange::key("a"))],
+            vec![
+                put("b", "1"),
+                delete(KeyRange::key("a")),
+                delete(KeyRange::key("a")),
+            ],
         )
         .await
         .unwrap();
@@ -342,14 +407,26 @@ fn every_compare_target_is_compared_and_a_missing_key_is_zero_without_a_value() 
 fn a_watch_shows_past_and_present_in_order_with_previous_values() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a/1", "1"), put("b", "x")]).await.unwrap();
-        write(&kv, vec![put("a/1", "2"), put("a/2", "2")]).await.unwrap();
+        write(&kv, vec![put("a/1", "1"), put("b", "x")])
+            .await
+            .unwrap();
+        write(&kv, vec![put("a/1", "2"), put("a/2", "2")])
+            .await
+            .unwrap();
         let mut all = watch(&kv, KeyRange::prefix("a/"), Some(2)).await;
         let mut now = watch(&kv, KeyRange::prefix("a/"), None).await;
-        assert_eq!(next(&mut all).await, "put a/1=1 @2, put a/1=2 @3 was 1, put a/2=2 @3");
-        write(&kv, vec![delete(KeyRange::prefix("a/"))]).await.unwrap();
+        assert_eq!(
+            next(&mut all).await,
+            "put a/1=1 @2, put a/1=2 @3 was 1, put a/2=2 @3"
+        );
+        write(&kv, vec![delete(KeyRange::prefix("a/"))])
+            .await
+            .unwrap();
         for stream in [&mut all, &mut now] {
-            assert_eq!(next(stream).await, "delete a/1 @4 was 2, delete a/2 @4 was 2");
+            assert_eq!(
+                next(stream).await,
+                "delete a/1 @4 was 2, delete a/2 @4 was 2"
+            );
         }
         now.progress.0.send(()).await.unwrap();
         assert_eq!(next(&mut now).await, "progress 4");
@@ -381,7 +458,9 @@ fn a_watch_of_the_future_stays_silent_until_its_time() {
 fn the_borders_of_a_compaction_are_those_of_etcd() {
     run(async {
         let kv = MemoryKv::new();
-        write(&kv, vec![put("a", "1"), put("b", "1")]).await.unwrap();
+        write(&kv, vec![put("a", "1"), put("b", "1")])
+            .await
+            .unwrap();
         write(&kv, vec![put("b", "2")]).await.unwrap();
         write(&kv, vec![delete(KeyRange::key("a")), put("b", "3")])
             .await
@@ -431,7 +510,10 @@ fn a_slow_watcher_loses_nothing_and_delays_nobody() {
             match slow.messages.recv().await.unwrap() {
                 WatchMessage::Events(events) => {
                     for pair in events.chunks(2) {
-                        assert_eq!((pair[0].revision(), pair[1].revision()), (revision + 1, revision + 1));
+                        assert_eq!(
+                            (pair[0].revision(), pair[1].revision()),
+                            (revision + 1, revision + 1)
+                        );
                         let Event::Put { entry, .. } = &pair[0] else {
                             panic!("no delete was made")
                         };
@@ -456,7 +538,9 @@ fn a_slow_watcher_is_told_when_its_position_is_compacted() {
         let kv = MemoryKv::new();
         let mut slow = watch(&kv, KeyRange::key("a"), None).await;
         for number in 0..3 * WATCH_QUEUE_MAX {
-            write(&kv, vec![put("a", &number.to_string())]).await.unwrap();
+            write(&kv, vec![put("a", &number.to_string())])
+                .await
+                .unwrap();
         }
         let newest = kv.current_revision();
         kv.compact(newest).await.unwrap();
@@ -484,7 +568,10 @@ fn history_older_than_the_ring_is_replayed_from_the_tree() {
         for number in 0..40 {
             write(
                 &kv,
-                vec![put(&format!("k/{}", number % 7), &large), put("n", &number.to_string())],
+                vec![
+                    put(&format!("k/{}", number % 7), &large),
+                    put("n", &number.to_string()),
+                ],
             )
             .await
             .unwrap();
@@ -517,13 +604,22 @@ fn watchers_see_every_write_of_concurrent_writers_in_order() {
                     for number in 0..WRITES {
                         let key = format!("w/{}/{}", writer, number % 10);
                         if number % 7 == 3 {
-                            write(&kv, vec![delete(KeyRange::key(key)), put(&format!("w/{writer}/n"), "")])
-                                .await
-                                .unwrap();
+                            write(
+                                &kv,
+                                vec![
+                                    delete(KeyRange::key(key)),
+                                    put(&format!("w/{writer}/n"), ""),
+                                ],
+                            )
+                            .await
+                            .unwrap();
                         } else {
                             write(
                                 &kv,
-                                vec![put(&key, &number.to_string()), put(&format!("w/{writer}/n"), "")],
+                                vec![
+                                    put(&key, &number.to_string()),
+                                    put(&format!("w/{writer}/n"), ""),
+                                ],
                             )
                             .await
                             .unwrap();
@@ -540,11 +636,14 @@ fn watchers_see_every_write_of_concurrent_writers_in_order() {
                     let mut stream = watch(&kv, KeyRange::prefix("w/"), start_revision).await;
                     let mut revision = 1 + start * 100;
                     while revision < 1 + i64::try_from(WRITERS * WRITES).unwrap() {
-                        let WatchMessage::Events(events) = stream.messages.recv().await.unwrap() else {
+                        let WatchMessage::Events(events) = stream.messages.recv().await.unwrap()
+                        else {
                             panic!("events only")
                         };
                         for event in events.iter() {
-                            assert!(event.revision() == revision || event.revision() == revision + 1);
+                            assert!(
+                                event.revision() == revision || event.revision() == revision + 1
+                            );
                             revision = event.revision();
                         }
                     }
@@ -586,15 +685,30 @@ fn an_expired_lease_takes_its_keys_in_one_revision() {
         write(&kv, vec![put("b", "kept")]).await.unwrap();
         let mut stream = watch(&kv, KeyRange::prefix(""), None).await;
         clock.advance(Duration::from_secs(6));
-        assert_eq!(kv.lease_keep_alive(lease.id).await, Ok(Duration::from_secs(10)));
+        assert_eq!(
+            kv.lease_keep_alive(lease.id).await,
+            Ok(Duration::from_secs(10))
+        );
         clock.advance(Duration::from_secs(6));
         let status = kv.lease_status(lease.id).await.unwrap();
-        assert_eq!((status.remaining, status.keys.len()), (Duration::from_secs(4), 2));
+        assert_eq!(
+            (status.remaining, status.keys.len()),
+            (Duration::from_secs(4), 2)
+        );
         clock.advance(Duration::from_secs(5));
         kv.check_leases();
-        assert_eq!(next(&mut stream).await, "delete a @6 was v, delete c @6 was v");
-        assert_eq!(kv.lease_keep_alive(lease.id).await, Err(Error::LeaseNotFound));
-        assert_eq!((kv.leases().await.unwrap(), kv.current_revision()), (vec![], 6));
+        assert_eq!(
+            next(&mut stream).await,
+            "delete a @6 was v, delete c @6 was v"
+        );
+        assert_eq!(
+            kv.lease_keep_alive(lease.id).await,
+            Err(Error::LeaseNotFound)
+        );
+        assert_eq!(
+            (kv.leases().await.unwrap(), kv.current_revision()),
+            (vec![], 6)
+        );
     });
 }
 
@@ -605,6 +719,9 @@ fn closing_ends_watches_and_refuses_writes() {
         let mut stream = watch(&kv, KeyRange::prefix(""), None).await;
         kv.close();
         assert!(stream.messages.recv().await.is_none());
-        assert_eq!(write(&kv, vec![put("a", "1")]).await.unwrap_err(), Error::Closed);
+        assert_eq!(
+            write(&kv, vec![put("a", "1")]).await.unwrap_err(),
+            Error::Closed
+        );
     });
 }

@@ -9,8 +9,8 @@ use crate::item::{CHANGES_PER_REVISION_MAX, VersionId};
 use crate::replica::ReadHistory;
 use crate::state::{Change, Located, State};
 use crate::types::{
-    Compare, CompareOperator, CompareTarget, Entry, Error, KeyRange, LeaseId, Operation, OperationResult, RangeRequest,
-    RangeResponse, Result, Revision, Txn, TxnResponse,
+    Compare, CompareOperator, CompareTarget, Entry, Error, KeyRange, LeaseId, Operation,
+    OperationResult, RangeRequest, RangeResponse, Result, Revision, Txn, TxnResponse,
 };
 
 /// etcd's `--max-txn-ops`.
@@ -47,7 +47,11 @@ pub struct Transacted {
 impl Txn {
     /// What can be said of a transaction without looking at the store.
     pub fn check(&self, limits: &Limits) -> Result<()> {
-        let longest = self.compares.len().max(self.success.len()).max(self.failure.len());
+        let longest = self
+            .compares
+            .len()
+            .max(self.success.len())
+            .max(self.failure.len());
         if longest > limits.operations_max {
             return Err(Error::TooManyOperations);
         }
@@ -71,8 +75,16 @@ impl Txn {
 
     /// Bytes of all keys and values.
     pub fn bytes(&self) -> usize {
-        let operations = self.success.iter().chain(&self.failure).map(Operation::bytes);
-        self.compares.iter().map(compare_bytes).chain(operations).sum()
+        let operations = self
+            .success
+            .iter()
+            .chain(&self.failure)
+            .map(Operation::bytes);
+        self.compares
+            .iter()
+            .map(compare_bytes)
+            .chain(operations)
+            .sum()
     }
 
     /// Whether some range asks for an older revision, which may have to be read from disk.
@@ -128,14 +140,22 @@ fn check_duplicates(operations: &[Operation]) -> Result<()> {
     let overlaps = operations.iter().any(|operation| {
         matches!(operation, Operation::DeleteRange(range) if puts.range(range.start.as_slice()..).next().is_some_and(|key| range.contains(key)))
     });
-    if overlaps { Err(Error::DuplicateKey) } else { Ok(()) }
+    if overlaps {
+        Err(Error::DuplicateKey)
+    } else {
+        Ok(())
+    }
 }
 
 impl State {
     /// Runs a transaction that passed [`Txn::check`].
     pub fn transact(&mut self, txn: &Txn, history: Option<&dyn ReadHistory>) -> Result<Transacted> {
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let operations = if succeeded { &txn.success } else { &txn.failure };
+        let operations = if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        };
         self.check_operations(operations)?;
         let old_ranges = self.read_old_ranges(operations, history)?;
 
@@ -186,7 +206,11 @@ impl State {
         let revision = self.revision + 1;
         let mut changes = Vec::new();
         // A lease with more keys than a revision can hold keeps the rest for the revoke that follows.
-        for key in self.lease_keys(id).into_iter().take(CHANGES_PER_REVISION_MAX) {
+        for key in self
+            .lease_keys(id)
+            .into_iter()
+            .take(CHANGES_PER_REVISION_MAX)
+        {
             let entry = self.entry(&key).cloned().expect("an attached key is there");
             changes.push(self.delete(VersionId::new(revision, changes.len()), &entry));
         }
@@ -203,7 +227,9 @@ impl State {
         let entry = self.entry(&compare.key);
         let number = |of: fn(&Entry) -> i64| entry.map_or(0, |entry| of(entry));
         let ordering = match &compare.target {
-            CompareTarget::CreateRevision(wanted) => number(|entry| entry.create_revision).cmp(wanted),
+            CompareTarget::CreateRevision(wanted) => {
+                number(|entry| entry.create_revision).cmp(wanted)
+            }
             CompareTarget::ModRevision(wanted) => number(|entry| entry.mod_revision).cmp(wanted),
             CompareTarget::Version(wanted) => number(|entry| entry.version).cmp(wanted),
             CompareTarget::Lease(wanted) => number(|entry| entry.lease).cmp(wanted),
@@ -272,9 +298,16 @@ impl State {
         })
     }
 
-    fn delete_range(&mut self, revision: Revision, range: &KeyRange, changes: &mut Vec<Change>) -> Vec<Arc<Entry>> {
+    fn delete_range(
+        &mut self,
+        revision: Revision,
+        range: &KeyRange,
+        changes: &mut Vec<Change>,
+    ) -> Vec<Arc<Entry>> {
         let request = RangeRequest::newest(range.clone());
-        let found = self.find(&request).expect("the newest revision can always be read");
+        let found = self
+            .find(&request)
+            .expect("the newest revision can always be read");
         let previous = load(found.located, None).expect("newest entries are in memory");
         for entry in &previous {
             let change = self.delete(VersionId::new(revision, changes.len()), entry);
@@ -285,7 +318,10 @@ impl State {
 }
 
 /// Reads what is not in memory.
-pub(crate) fn load(located: Vec<Located>, history: Option<&dyn ReadHistory>) -> Result<Vec<Arc<Entry>>> {
+pub(crate) fn load(
+    located: Vec<Located>,
+    history: Option<&dyn ReadHistory>,
+) -> Result<Vec<Arc<Entry>>> {
     let wanted: Vec<_> = located
         .iter()
         .filter_map(|found| match found {

@@ -111,7 +111,12 @@ impl<V: Keyed> Tree<V> {
     }
 
     /// Shows the values of `range` in key order until `visitor` breaks off.
-    pub(crate) fn visit<'a>(&'a self, range: &KeyRange, which: Which, visitor: &mut Visitor<'a, V>) {
+    pub(crate) fn visit<'a>(
+        &'a self,
+        range: &KeyRange,
+        which: Which,
+        visitor: &mut Visitor<'a, V>,
+    ) {
         let _end_or_broken_off = visit(&self.root, range, which, visitor);
     }
 }
@@ -172,7 +177,9 @@ fn position<V: Keyed>(values: &[V], key: &[u8]) -> Result<usize, usize> {
 
 /// The child in whose subtree `key` is or would be.
 fn child_for<V>(children: &[Child<V>], key: &[u8]) -> usize {
-    children.partition_point(|child| &*child.first <= key).saturating_sub(1)
+    children
+        .partition_point(|child| &*child.first <= key)
+        .saturating_sub(1)
 }
 
 fn insert<V: Keyed>(node: &mut Arc<Node<V>>, value: V) -> (Option<V>, Option<Child<V>>) {

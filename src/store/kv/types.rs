@@ -52,7 +52,10 @@ impl KeyRange {
                 break;
             }
         }
-        Self { start, end: Some(end) }
+        Self {
+            start,
+            end: Some(end),
+        }
     }
 
     pub fn from_to(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {

@@ -40,7 +40,9 @@ impl Checkpointer {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(work);
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(work);
         let thread = thread.expect("a thread can be started while the process starts");
         Ok(Self {
             bell: Some(bell),

@@ -60,7 +60,11 @@ pub(crate) struct SqliteCommitter {
 }
 
 impl SqliteCommitter {
-    pub(crate) fn new(mut connection: Connection, path: &Path, sealers: Arc<Sealers>) -> rusqlite::Result<Self> {
+    pub(crate) fn new(
+        mut connection: Connection,
+        path: &Path,
+        sealers: Arc<Sealers>,
+    ) -> rusqlite::Result<Self> {
         schema::prepare_for_writing(&connection, path)?;
         let log_pages = Arc::new(AtomicI64::new(0));
         let counter = Arc::clone(&log_pages);

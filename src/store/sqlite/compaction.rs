@@ -35,11 +35,19 @@ impl AutoCompaction {
     }
 
     /// The revision to compact to now, if any.
-    pub(crate) fn tick(&mut self, now: Duration, revision: Revision, compacted: Revision) -> Option<Revision> {
+    pub(crate) fn tick(
+        &mut self,
+        now: Duration,
+        revision: Revision,
+        compacted: Revision,
+    ) -> Option<Revision> {
         if self.due.is_none_or(|due| now < due) {
             return None;
         }
-        let target = self.previous.replace(revision).filter(|target| *target > compacted);
+        let target = self
+            .previous
+            .replace(revision)
+            .filter(|target| *target > compacted);
         self.due = None;
         if revision > target.unwrap_or(compacted) {
             self.changed(now);

@@ -18,7 +18,11 @@ pub enum OpenError {
         "the store {} has format {found}, and this program knows only up to {known}: start it with a newer version",
         path.display()
     )]
-    NewerFormat { path: PathBuf, found: i64, known: i64 },
+    NewerFormat {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
     #[error(
         "the store {} is damaged: row {} (revision {}, key {key:?}): {problem}",
         path.display(), row.0, row.revision()
@@ -40,7 +44,11 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Sqlite { path, doing, source }
+        move |source| Self::Sqlite {
+            path,
+            doing,
+            source,
+        }
     }
 }
 

@@ -19,7 +19,11 @@ pub(crate) struct Opened {
     pub(crate) jump_to: Option<Revision>,
 }
 
-pub(crate) fn load(connection: &Connection, path: &Path, sealers: &Sealers) -> Result<Opened, OpenError> {
+pub(crate) fn load(
+    connection: &Connection,
+    path: &Path,
+    sealers: &Sealers,
+) -> Result<Opened, OpenError> {
     let failed = |error| OpenError::sqlite(path, "read the store's facts")(error);
     let mut loader = Loader::default();
     load_leases(connection, &mut loader).map_err(OpenError::sqlite(path, "read the leases"))?;
@@ -33,10 +37,14 @@ pub(crate) fn load(connection: &Connection, path: &Path, sealers: &Sealers) -> R
         },
     })?;
     let compact_revision = fact(connection, meta::COMPACT_REVISION).map_err(failed)?;
-    let watermark = fact(connection, meta::REVISION_WATERMARK).map_err(failed)?.unwrap_or(0);
+    let watermark = fact(connection, meta::REVISION_WATERMARK)
+        .map_err(failed)?
+        .unwrap_or(0);
     let clean = fact(connection, meta::CLEAN_SHUTDOWN).map_err(failed)? != Some(0);
     // The revision never falls below the compacted one, whatever is left in the log (etcd#17780).
-    let revision = loader.revision().max(compact_revision.unwrap_or(FIRST_REVISION));
+    let revision = loader
+        .revision()
+        .max(compact_revision.unwrap_or(FIRST_REVISION));
     // Relaxed writes may have used revisions up to the watermark without being on disk. No revision is used twice, so go on behind it.
     let jump_to = Some(watermark).filter(|watermark| !clean && *watermark > revision);
     if !clean {
@@ -63,12 +71,19 @@ fn load_leases(connection: &Connection, loader: &mut Loader) -> rusqlite::Result
     let mut statement = connection.prepare("SELECT id, ttl FROM lease ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        loader.lease(row.get(0)?, Duration::from_millis(row.get::<_, i64>(1)?.unsigned_abs()));
+        loader.lease(
+            row.get(0)?,
+            Duration::from_millis(row.get::<_, i64>(1)?.unsigned_abs()),
+        );
     }
     Ok(())
 }
 
-fn load_log(connection: &Connection, loader: &mut Loader, sealers: &Sealers) -> Result<(), ReadError> {
+fn load_log(
+    connection: &Connection,
+    loader: &mut Loader,
+    sealers: &Sealers,
+) -> Result<(), ReadError> {
     let mut statement = connection.prepare(row::SELECT_ALL)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

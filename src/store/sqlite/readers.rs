@@ -92,7 +92,9 @@ impl ReadHistory for Readers {
                 .map(|(id, _)| match self.entry(connection, *id) {
                     Ok(entry) => Ok(entry),
                     // The caller knows whether a compaction took the row meanwhile.
-                    Err(ReadError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => Err(kv::Error::Corrupt),
+                    Err(ReadError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => {
+                        Err(kv::Error::Corrupt)
+                    }
                     Err(ReadError::Sqlite(error)) => Err(kv_error(&error)),
                     Err(ReadError::Row { id, key, problem }) => {
                         tracing::error!(row = id.0, key, %problem, "the store is damaged");

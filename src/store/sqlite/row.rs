@@ -9,7 +9,8 @@ use rusqlite::{Row, Statement, params};
 use crate::error::RowProblem;
 use crate::sealer::Sealers;
 
-pub(crate) const INSERT: &str = "INSERT INTO log(id, key, kind, create_rev, version, lease, key_id, crc, value)
+pub(crate) const INSERT: &str =
+    "INSERT INTO log(id, key, kind, create_rev, version, lease, key_id, crc, value)
      VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 pub(crate) const SELECT_ALL: &str =
     "SELECT id, key, kind, create_rev, version, lease, key_id, crc, value FROM log ORDER BY id";
@@ -56,11 +57,17 @@ impl Columns<'_> {
 
 /// -1 for what is missing, so that it differs from what is empty.
 fn length(bytes: Option<&[u8]>) -> i64 {
-    bytes.map_or(-1, |bytes| i64::try_from(bytes.len()).expect("a length fits 63 bits"))
+    bytes.map_or(-1, |bytes| {
+        i64::try_from(bytes.len()).expect("a length fits 63 bits")
+    })
 }
 
 /// Writes a change with the prepared [`INSERT`].
-pub(crate) fn insert(statement: &mut Statement<'_>, change: &Change, sealers: &Sealers) -> rusqlite::Result<()> {
+pub(crate) fn insert(
+    statement: &mut Statement<'_>,
+    change: &Change,
+    sealers: &Sealers,
+) -> rusqlite::Result<()> {
     let mut columns = Columns {
         id: change.id,
         key: &change.key,
@@ -138,7 +145,11 @@ pub(crate) fn read(row: &Row<'_>, sealers: &Sealers) -> Result<Version, ReadErro
         version: row.get(4)?,
         lease: row.get(5)?,
         key_id: row.get(6)?,
-        value: row.get_ref(8)?.as_blob_or_null().unwrap_or_default().map(Cow::Borrowed),
+        value: row
+            .get_ref(8)?
+            .as_blob_or_null()
+            .unwrap_or_default()
+            .map(Cow::Borrowed),
     };
     let checksum: i64 = row.get(7)?;
     decode(&columns, checksum, sealers).map_err(|problem| ReadError::Row {
@@ -160,7 +171,9 @@ fn decode(columns: &Columns<'_>, checksum: i64, sealers: &Sealers) -> Result<Ver
     let value: Arc<[u8]> = match columns.key_id {
         None => Arc::from(value),
         Some(key_id) => {
-            let sealer = sealers.for_key_id(key_id).ok_or(RowProblem::UnknownKey(key_id))?;
+            let sealer = sealers
+                .for_key_id(key_id)
+                .ok_or(RowProblem::UnknownKey(key_id))?;
             sealer
                 .open(key_id, &key, value)
                 .map_err(|_changed| RowProblem::Sealed)?

@@ -75,7 +75,8 @@ pub(crate) fn open_second(path: &Path) -> rusqlite::Result<Connection> {
 pub(crate) fn prepare_for_writing(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     if log_bytes(path) < LOG_BYTES_PREGROWN {
         // With nothing left in the log, it can be cut off again where there is no space for it.
-        let truncate = || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
+        let truncate =
+            || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()));
         truncate()?;
         if let Err(error) = grow_log(connection) {
             // The store works without it, only slower; a full disk says so at the first write.
@@ -117,7 +118,9 @@ fn set_cache(connection: &Connection, kib: i64) -> rusqlite::Result<()> {
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+        row.get(0)
+    })
 }
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {
@@ -131,7 +134,9 @@ fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let failed = |error| OpenError::sqlite(path, "read the format")(error);
     if read("application_id").map_err(failed)? != APPLICATION_ID {
-        return Err(OpenError::NotAStore { path: path.to_owned() });
+        return Err(OpenError::NotAStore {
+            path: path.to_owned(),
+        });
     }
     match read("user_version").map_err(failed)? {
         FORMAT => Ok(()),

@@ -86,7 +86,11 @@ impl SealingKeys {
         }
         let text = fs::read_to_string(path).map_err(failed)?;
         let mut keys = Vec::new();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             let malformed = || SealingKeysError::Malformed {
                 path: path.to_owned(),
                 line: number + 1,
@@ -94,7 +98,9 @@ impl SealingKeys {
             keys.push(parse(line).ok_or_else(malformed)?);
         }
         if keys.is_empty() {
-            return Err(SealingKeysError::Empty { path: path.to_owned() });
+            return Err(SealingKeysError::Empty {
+                path: path.to_owned(),
+            });
         }
         Ok(Arc::new(Self { keys, rng }))
     }
@@ -132,7 +138,11 @@ impl Sealer for SealingKeys {
     }
 
     fn open(&self, key_id: i64, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (_, cipher) = self.keys.iter().find(|(id, _)| *id == key_id).ok_or(SealError)?;
+        let (_, cipher) = self
+            .keys
+            .iter()
+            .find(|(id, _)| *id == key_id)
+            .ok_or(SealError)?;
         let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
         let mut plain = ciphertext.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
@@ -178,7 +188,9 @@ fn create(path: &Path, rng: &dyn Rng) -> io::Result<()> {
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -241,10 +253,19 @@ mod tests {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let new = SealingKeys::load_or_create(&path, SeededRng::shared(1)).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!((new.key_id(), new.open(1, b"a", &sealed)), (7, Ok(b"1".to_vec())));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            (new.key_id(), new.open(1, b"a", &sealed)),
+            (7, Ok(b"1".to_vec()))
+        );
         fs::write(&path, "1 beef\n").unwrap();
         let error = SealingKeys::load_or_create(&path, SeededRng::shared(1)).unwrap_err();
-        assert!(error.to_string().starts_with("line 1 of the sealing keys"), "{error}");
+        assert!(
+            error.to_string().starts_with("line 1 of the sealing keys"),
+            "{error}"
+        );
     }
 }

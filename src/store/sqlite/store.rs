@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Durability, Error, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest, RangeResponse, ReadHistory, Replica,
-    Result, Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
+    Durability, Error, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest, RangeResponse,
+    ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -47,8 +47,8 @@ impl SqliteKv {
         let Opened { loaded, jump_to } = load(&connection, path, &sealers)?;
         let readers = Arc::new(Readers::new(path.to_owned(), Arc::clone(&sealers)));
         let replica = Replica::new(loaded, Some(Arc::clone(&readers) as Arc<dyn ReadHistory>));
-        let committer =
-            SqliteCommitter::new(connection, path, sealers).map_err(OpenError::sqlite(path, "prepare for writing"))?;
+        let committer = SqliteCommitter::new(connection, path, sealers)
+            .map_err(OpenError::sqlite(path, "prepare for writing"))?;
         // After a restart every lease has its full time again, as in etcd.
         let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
         for lease in replica.snapshot().leases() {
@@ -99,7 +99,10 @@ impl SqliteKv {
         self.queue.ring();
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.queue.push(command(reply)).await?;
         // The writer answers everything it takes, so it panicked and its thread is about to end the process: nobody may act on a wrong answer first.
@@ -129,7 +132,9 @@ fn lock(path: &Path) -> Result<fs::File, OpenError> {
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
@@ -144,7 +149,8 @@ fn end_process() -> ! {
 fn start(writer: Writer, readers: Arc<Readers>, lock: fs::File) -> oneshot::Receiver<Result<()>> {
     let (sender, ended) = oneshot::channel();
     let work = move || {
-        let outcome = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| end_process());
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| end_process());
         readers.close();
         drop(lock);
         let _nobody_waits = sender.send(outcome);
@@ -165,7 +171,12 @@ impl Kv for SqliteKv {
 
     async fn txn(&self, txn: Txn, durability: Durability) -> Result<TxnResponse> {
         txn.check(&self.limits)?;
-        self.ask(|reply| Command::Txn { txn, durability, reply }).await
+        self.ask(|reply| Command::Txn {
+            txn,
+            durability,
+            reply,
+        })
+        .await
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream> {
@@ -177,7 +188,8 @@ impl Kv for SqliteKv {
     }
 
     async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus> {
-        self.ask(|reply| Command::LeaseGrant { id, ttl, reply }).await
+        self.ask(|reply| Command::LeaseGrant { id, ttl, reply })
+            .await
     }
 
     async fn lease_revoke(&self, id: LeaseId) -> Result<Revision> {
@@ -219,7 +231,9 @@ impl Kv for SqliteKv {
                 .with(|connection| sizes(connection).map_err(|error| kv_error(&error)))
                 .map(|sizes| (log, sizes))
         });
-        let (log, (all, free)) = sizes.await.map_err(|error| Error::Io(error.to_string()))??;
+        let (log, (all, free)) = sizes
+            .await
+            .map_err(|error| Error::Io(error.to_string()))??;
         Ok(Status {
             revision: state.revision(),
             compact_revision: state.compact_revision(),

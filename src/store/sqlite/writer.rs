@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::{
-    CHANGES_PER_REVISION_MAX, Change, Dead, Durability, Error, LeaseId, LeaseStatus, LeaseTimes, ReadHistory, Replica,
-    Result, Revision, State, Txn, VersionId, plan_grant,
+    CHANGES_PER_REVISION_MAX, Change, Dead, Durability, Error, LeaseId, LeaseStatus, LeaseTimes,
+    ReadHistory, Replica, Result, Revision, State, Txn, VersionId, plan_grant,
 };
 use tokio::sync::oneshot;
 
@@ -86,7 +86,10 @@ impl Batch {
     }
 
     fn changes_state(&self) -> bool {
-        !self.changes.is_empty() || !self.leases.is_empty() || self.compacted.is_some() || !self.dead.is_empty()
+        !self.changes.is_empty()
+            || !self.leases.is_empty()
+            || self.compacted.is_some()
+            || !self.dead.is_empty()
     }
 
     /// Answers once the batch is done: with the batch's error if it failed.
@@ -190,13 +193,19 @@ impl Writer {
             sweep.then_some(Duration::ZERO),
         ];
         let wait = wait.into_iter().flatten().min()?;
-        let paused = self.retry_at.map_or(Duration::ZERO, |at| at.saturating_sub(now));
+        let paused = self
+            .retry_at
+            .map_or(Duration::ZERO, |at| at.saturating_sub(now));
         Some(wait.max(paused))
     }
 
     fn handle(&mut self, command: Command, batch: &mut Batch) {
         match command {
-            Command::Txn { txn, durability, reply } => {
+            Command::Txn {
+                txn,
+                durability,
+                reply,
+            } => {
                 if txn.reads_history() && !batch.is_empty() {
                     // What this batch superseded is not in history yet.
                     self.finish(std::mem::take(batch));
@@ -219,7 +228,12 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, txn: &Txn, durability: Durability, batch: &mut Batch) -> Result<kv::TxnResponse> {
+    fn transact(
+        &mut self,
+        txn: &Txn,
+        durability: Durability,
+        batch: &mut Batch,
+    ) -> Result<kv::TxnResponse> {
         let done = self.state.transact(txn, Some(&*self.history))?;
         let strict = self.options.relaxed_writes == RelaxedWrites::Strict;
         if !done.changes.is_empty() && (strict || durability == Durability::Durable) {
@@ -326,7 +340,11 @@ impl Writer {
             return Ok(self.relaxed.keep(&batch.changes, now).unwrap_or(everything));
         }
         let mut facts = Vec::new();
-        facts.extend(batch.compacted.map(|revision| (meta::COMPACT_REVISION, revision)));
+        facts.extend(
+            batch
+                .compacted
+                .map(|revision| (meta::COMPACT_REVISION, revision)),
+        );
         if !self.marked_open {
             facts.push((meta::CLEAN_SHUTDOWN, 0));
         }
@@ -345,7 +363,11 @@ impl Writer {
             tracing::info!("the store can write again");
         }
         self.trim_at = Some(self.now() + TRIM_AFTER);
-        let watermark = if reserve { watermark } else { self.relaxed.watermark };
+        let watermark = if reserve {
+            watermark
+        } else {
+            self.relaxed.watermark
+        };
         self.relaxed = Relaxed {
             watermark,
             ..Relaxed::default()
@@ -354,7 +376,8 @@ impl Writer {
     }
 
     fn may_stay_in_memory(&self, batch: &Batch) -> bool {
-        let within = self.relaxed.changes.len() < RELAXED_CHANGES_MAX && self.relaxed.bytes < RELAXED_BYTES_MAX;
+        let within = self.relaxed.changes.len() < RELAXED_CHANGES_MAX
+            && self.relaxed.bytes < RELAXED_BYTES_MAX;
         batch.changes.is_empty() || (within && self.state.revision() <= self.relaxed.watermark)
     }
 
@@ -366,7 +389,8 @@ impl Writer {
                 LeaseWrite::Revoke { id } => self.times.stop(id),
             }
         }
-        self.replica.publish(&self.state, &batch.changes, on_disk_through);
+        self.replica
+            .publish(&self.state, &batch.changes, on_disk_through);
         if !batch.changes.is_empty() {
             self.auto.changed(self.now());
         }
@@ -405,7 +429,9 @@ impl Writer {
 impl Relaxed {
     /// Keeps changes in memory for a while and tells up to which version everything is on disk; `None`: everything.
     fn keep(&mut self, changes: &[Change], now: Duration) -> Option<VersionId> {
-        let size = |change: &Change| change.key.len() + change.entry.as_ref().map_or(0, |entry| entry.value.len());
+        let size = |change: &Change| {
+            change.key.len() + change.entry.as_ref().map_or(0, |entry| entry.value.len())
+        };
         self.bytes += changes.iter().map(size).sum::<usize>();
         self.changes.extend_from_slice(changes);
         let first = self.changes.first()?;

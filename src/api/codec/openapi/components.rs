@@ -72,7 +72,9 @@ impl<'a> Components<'a> {
     }
 
     pub(super) fn describe(&self, schema: &mut Value, model: &str, field: &str) {
-        let description = self.descriptions.and_then(|from| from.describe(model, field));
+        let description = self
+            .descriptions
+            .and_then(|from| from.describe(model, field));
         if let Some(description) = description {
             schema["description"] = Value::from(description);
         }
@@ -84,7 +86,10 @@ impl<'a> Components<'a> {
         for field in type_ref.fields() {
             let mut property = self.property(field);
             self.describe(&mut property, model, field.json_name());
-            properties.insert(field.json_name().to_owned(), self.beside_reference(property));
+            properties.insert(
+                field.json_name().to_owned(),
+                self.beside_reference(property),
+            );
             if field.is_required() {
                 required.push(field.json_name());
             }
@@ -214,14 +219,18 @@ impl<'a> Components<'a> {
             Shape::Json => self.reference(&extensions_model("JSON")),
             Shape::SchemaOrBool(_) => self.reference(&extensions_model("JSONSchemaPropsOrBool")),
             Shape::SchemaOrArray(_) => self.reference(&extensions_model("JSONSchemaPropsOrArray")),
-            Shape::SchemaOrStrings(_) => self.reference(&extensions_model("JSONSchemaPropsOrStringArray")),
+            Shape::SchemaOrStrings(_) => {
+                self.reference(&extensions_model("JSONSchemaPropsOrStringArray"))
+            }
             Shape::Any => json!({"type": "object"}),
         }
     }
 
     fn element(&mut self, shape: ShapeRef, default: Option<&str>) -> Value {
         // A text inside a list inside a map is never nil either.
-        let nested = shape.element().filter(|inner| inner.shape() == Shape::String);
+        let nested = shape
+            .element()
+            .filter(|inner| inner.shape() == Shape::String);
         let mut schema = self.shape(shape, nested.map(|_| "\"\""));
         if self.dialect == Dialect::V3
             && let Some(default) = default
@@ -248,7 +257,13 @@ fn special(model: &str, dialect: Dialect) -> Option<Value> {
         }
         ("Time" | "MicroTime", _) => json!({"type": "string", "format": "date-time"}),
         ("RawExtension" | "FieldsV1" | "Patch", _) => json!({"type": "object"}),
-        ("JSON" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrStringArray", _) => json!({}),
+        (
+            "JSON"
+            | "JSONSchemaPropsOrBool"
+            | "JSONSchemaPropsOrArray"
+            | "JSONSchemaPropsOrStringArray",
+            _,
+        ) => json!({}),
         _ => return None,
     })
 }

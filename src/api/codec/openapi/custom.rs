@@ -11,7 +11,11 @@ const MODEL: &str = "io.k8s.api.core.v1.ConfigMap";
 const LIST_MODEL: &str = "io.k8s.api.core.v1.ConfigMapList";
 
 /// Adds the models of a custom resource and of its list.
-pub(super) fn models(components: &mut Components<'_>, resource: &ResourcePaths<'_>, custom: &CustomSchema<'_>) {
+pub(super) fn models(
+    components: &mut Components<'_>,
+    resource: &ResourcePaths<'_>,
+    custom: &CustomSchema<'_>,
+) {
     let name = model_name(resource.group, resource.version, resource.kind);
     let list_name = model_name(resource.group, resource.version, resource.list_kind);
     let mut object = object(components, custom);
@@ -47,7 +51,11 @@ fn kind(resource: &ResourcePaths<'_>, kind: &str) -> Value {
 
 fn metadata(components: &mut Components<'_>, name: &str) -> Value {
     let reference = components.meta_reference(name);
-    let model = if name == "ListMeta" { LIST_MODEL } else { MODEL };
+    let model = if name == "ListMeta" {
+        LIST_MODEL
+    } else {
+        MODEL
+    };
     let property = match components.dialect {
         Dialect::V2 => reference,
         Dialect::V3 => json!({"allOf": [reference]}),
@@ -62,7 +70,10 @@ fn described(components: &Components<'_>, model: &str, field: &str, mut property
 }
 
 fn object(components: &mut Components<'_>, custom: &CustomSchema<'_>) -> Value {
-    let Some(given) = custom.open_api_v3_schema.filter(|schema| schema.is_object()) else {
+    let Some(given) = custom
+        .open_api_v3_schema
+        .filter(|schema| schema.is_object())
+    else {
         // With any property named, kubectl would take all others for wrong.
         return json!({"type": "object"});
     };
@@ -88,7 +99,9 @@ fn flag(schema: &Value, key: &str) -> bool {
 fn add_object_fields(components: &mut Components<'_>, schema: &mut Value) {
     let object_meta = metadata(components, "ObjectMeta");
     let map = schema.as_object_mut().expect("only objects come here");
-    let properties = map.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    let properties = map
+        .entry("properties")
+        .or_insert_with(|| Value::Object(Map::new()));
     properties["metadata"] = object_meta;
     for name in ["apiVersion", "kind"] {
         properties[name] = described(components, MODEL, name, json!({"type": "string"}));
@@ -132,7 +145,10 @@ fn reduce_to_v2(schema: &mut Value) {
     for key in ["allOf", "oneOf", "anyOf", "not"] {
         map.remove(key);
     }
-    let preserves = map.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool) == Some(true);
+    let preserves = map
+        .get("x-kubernetes-preserve-unknown-fields")
+        .and_then(Value::as_bool)
+        == Some(true);
     if map.remove("nullable") == Some(Value::Bool(true)) {
         map.remove("type");
         map.remove("items");
@@ -142,7 +158,9 @@ fn reduce_to_v2(schema: &mut Value) {
         map.remove("items");
         map.remove("properties");
     }
-    let is = |map: &Map<String, Value>, name: &str| map.get("type").and_then(Value::as_str) == Some(name);
+    let is = |map: &Map<String, Value>, name: &str| {
+        map.get("type").and_then(Value::as_str) == Some(name)
+    };
     if (is(map, "array") && !map.contains_key("items")) || (is(map, "object") && preserves) {
         map.remove("type");
     }

@@ -169,7 +169,10 @@ static PATH_PARAMETER: Message = Message {
 };
 
 static RESPONSE: Message = Message {
-    fields: &[("description", 1, Form::Text), ("schema", 2, Form::ResponseSchema)],
+    fields: &[
+        ("description", 1, Form::Text),
+        ("schema", 2, Form::ResponseSchema),
+    ],
     extensions: Some(5),
 };
 

@@ -133,7 +133,10 @@ pub fn v3_document(
 }
 
 /// The one document of version 2: `/openapi/v2`.
-pub fn v2_document(resources: &[ResourcePaths<'_>], descriptions: Option<&dyn Descriptions>) -> Value {
+pub fn v2_document(
+    resources: &[ResourcePaths<'_>],
+    descriptions: Option<&dyn Descriptions>,
+) -> Value {
     let mut components = Components::new(Dialect::V2, descriptions, None);
     let mut paths = Map::new();
     let mut group_versions: Vec<_> = resources

@@ -34,7 +34,10 @@ const PATCH: &[Parameter] = &[
 const DELETE: &[Parameter] = &[
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
     ("orphanDependents", "boolean"),
     ("propagationPolicy", "string"),
 ];
@@ -43,7 +46,10 @@ const DELETE_COLLECTION: &[Parameter] = &[
     ("dryRun", "string"),
     ("fieldSelector", "string"),
     ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
     ("labelSelector", "string"),
     ("limit", "integer"),
     ("orphanDependents", "boolean"),
@@ -93,7 +99,11 @@ pub(super) fn group_version(
 }
 
 /// Adds all paths of a resource, and its models where it is a custom one.
-pub(super) fn resource(paths: &mut Map<String, Value>, components: &mut Components<'_>, resource: &ResourcePaths<'_>) {
+pub(super) fn resource(
+    paths: &mut Map<String, Value>,
+    components: &mut Components<'_>,
+    resource: &ResourcePaths<'_>,
+) {
     if let ResourceSchema::Custom(custom) = &resource.schema {
         custom::models(components, resource, custom);
     }
@@ -104,7 +114,10 @@ pub(super) fn resource(paths: &mut Map<String, Value>, components: &mut Componen
         ""
     };
     let collection = format!("{root}{scope}/{}", resource.plural);
-    let mut writer = Writer { components, resource };
+    let mut writer = Writer {
+        components,
+        resource,
+    };
     add(
         paths,
         &collection,
@@ -131,11 +144,25 @@ pub(super) fn resource(paths: &mut Map<String, Value>, components: &mut Componen
     for subresource in resource.subresources {
         let path = format!("{object}/{}", subresource.name);
         let item = writer.subresource(subresource, "");
-        add(paths, &path, item, resource.is_namespaced, name, writer.dialect());
+        add(
+            paths,
+            &path,
+            item,
+            resource.is_namespaced,
+            name,
+            writer.dialect(),
+        );
         if subresource.name == "proxy" {
             let path = format!("{path}/{{path}}");
             let item = writer.subresource(subresource, "WithPath");
-            add(paths, &path, item, resource.is_namespaced, name, writer.dialect());
+            add(
+                paths,
+                &path,
+                item,
+                resource.is_namespaced,
+                name,
+                writer.dialect(),
+            );
         }
     }
 }
@@ -161,9 +188,9 @@ fn group_words(group: &str) -> Vec<&str> {
 
 fn capitalised(word: &str) -> String {
     let mut characters = word.chars();
-    characters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }
 
 /// `AppsV1`, `RbacAuthorizationV1`.
@@ -210,7 +237,8 @@ fn add(
 }
 
 fn path_parameter(name: &str, description: &str, dialect: Dialect) -> Value {
-    let mut parameter = json!({"name": name, "in": "path", "required": true, "description": description});
+    let mut parameter =
+        json!({"name": name, "in": "path", "required": true, "description": description});
     typed(&mut parameter, "string", dialect);
     parameter
 }
@@ -277,7 +305,8 @@ impl Operation<'_> {
             out["x-kubernetes-action"] = Value::from(action);
         }
         if let Some((group, version, kind)) = self.kind {
-            out["x-kubernetes-group-version-kind"] = json!({"group": group, "version": version, "kind": kind});
+            out["x-kubernetes-group-version-kind"] =
+                json!({"group": group, "version": version, "kind": kind});
         }
         let parameters: Vec<Value> = self
             .parameters
@@ -371,7 +400,11 @@ impl<'c> Writer<'_, '_, 'c> {
 
     /// `NamespacedDeployment`, `Node`.
     fn scoped_kind(&self) -> String {
-        let scope = if self.resource.is_namespaced { "Namespaced" } else { "" };
+        let scope = if self.resource.is_namespaced {
+            "Namespaced"
+        } else {
+            ""
+        };
         format!("{scope}{}", self.resource.kind)
     }
 
@@ -392,7 +425,11 @@ impl<'c> Writer<'_, '_, 'c> {
     }
 
     fn object_model(&mut self) -> Value {
-        self.model(self.resource.group, self.resource.version, self.resource.kind)
+        self.model(
+            self.resource.group,
+            self.resource.version,
+            self.resource.kind,
+        )
     }
 
     fn list_operation(&mut self, rest: &str) -> Value {
@@ -404,7 +441,11 @@ impl<'c> Writer<'_, '_, 'c> {
             parameters: LIST,
             responses: vec![("200", "OK", Some(list))],
             is_list: true,
-            ..self.operation("list", rest, format!("list or watch objects of kind {kind}"))
+            ..self.operation(
+                "list",
+                rest,
+                format!("list or watch objects of kind {kind}"),
+            )
         };
         operation.write(self.dialect())
     }
@@ -430,7 +471,11 @@ impl<'c> Writer<'_, '_, 'c> {
                         parameters: WRITE,
                         body: Some(whole(model.clone())),
                         responses: answers(codes, &model),
-                        ..self.operation("create", &scoped, format!("create {} {kind}", article(kind)))
+                        ..self.operation(
+                            "create",
+                            &scoped,
+                            format!("create {} {kind}", article(kind)),
+                        )
                     };
                     item.insert("post".to_owned(), operation.write(self.dialect()));
                 }
@@ -543,7 +588,11 @@ impl<'c> Writer<'_, '_, 'c> {
         item.insert(method.to_owned(), operation.write(self.dialect()));
     }
 
-    fn subresource(&mut self, subresource: &SubresourcePaths<'c>, suffix: &str) -> Map<String, Value> {
+    fn subresource(
+        &mut self,
+        subresource: &SubresourcePaths<'c>,
+        suffix: &str,
+    ) -> Map<String, Value> {
         let mut item = Map::new();
         let (name, kind) = (subresource.name, self.resource.kind);
         let rest = format!("{}{}{suffix}", self.scoped_kind(), capitalised(name));
@@ -558,7 +607,11 @@ impl<'c> Writer<'_, '_, 'c> {
                     parameters: WRITE,
                     body: Some(whole(model.clone())),
                     responses: answers(&["200", "201", "202"], &model),
-                    ..self.operation("create", &rest, format!("create {name} of {} {kind}", article(kind)))
+                    ..self.operation(
+                        "create",
+                        &rest,
+                        format!("create {name} of {} {kind}", article(kind)),
+                    )
                 };
                 item.insert("post".to_owned(), operation.write(self.dialect()));
             }
@@ -569,7 +622,8 @@ impl<'c> Writer<'_, '_, 'c> {
         self.add_options(&mut item, subresource);
         for operation in item.values_mut() {
             let (group, version, kind) = model_kind;
-            operation["x-kubernetes-group-version-kind"] = json!({"group": group, "version": version, "kind": kind});
+            operation["x-kubernetes-group-version-kind"] =
+                json!({"group": group, "version": version, "kind": kind});
         }
         item
     }
@@ -638,7 +692,10 @@ fn whole(schema: Value) -> Body {
     }
 }
 
-fn answers(codes: &[&'static str], model: &Value) -> Vec<(&'static str, &'static str, Option<Value>)> {
+fn answers(
+    codes: &[&'static str],
+    model: &Value,
+) -> Vec<(&'static str, &'static str, Option<Value>)> {
     codes
         .iter()
         .map(|code| {

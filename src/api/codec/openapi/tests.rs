@@ -56,9 +56,12 @@ fn assert_closed(value: &Value, prefix: &str, models: &Value) {
                 let model = reference.strip_prefix(prefix).unwrap();
                 assert!(models.get(model).is_some(), "{reference}");
             }
-            map.values().for_each(|value| assert_closed(value, prefix, models));
+            map.values()
+                .for_each(|value| assert_closed(value, prefix, models));
         }
-        Value::Array(items) => items.iter().for_each(|value| assert_closed(value, prefix, models)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|value| assert_closed(value, prefix, models)),
         _ => {}
     }
 }
@@ -87,7 +90,10 @@ fn a_v3_document_holds_all_it_refers_to_with_upstreams_extensions() {
 fn operations_name_kind_and_action_and_offer_field_validation() {
     let document = v3_document("apps", "v1", &[deployments()], None);
     let path = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
-    assert_eq!(path["patch"]["operationId"], "patchAppsV1NamespacedDeployment");
+    assert_eq!(
+        path["patch"]["operationId"],
+        "patchAppsV1NamespacedDeployment"
+    );
     assert_eq!(path["patch"]["x-kubernetes-action"], "patch");
     let parameters = path["patch"]["parameters"].as_array().unwrap();
     assert!(
@@ -95,7 +101,8 @@ fn operations_name_kind_and_action_and_offer_field_validation() {
             .iter()
             .any(|parameter| parameter["name"] == "fieldValidation")
     );
-    let scale = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"];
+    let scale =
+        &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"];
     assert_eq!(scale["operationId"], "readAppsV1NamespacedDeploymentScale");
     assert_eq!(scale["x-kubernetes-group-version-kind"]["kind"], "Scale");
     let collection = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"];
@@ -131,7 +138,10 @@ fn a_proxied_connection_takes_its_options_from_the_query() {
         .iter()
         .map(|one| &one["name"])
         .collect();
-    assert_eq!(names, ["stdin", "stdout", "stderr", "tty", "container", "command"]);
+    assert_eq!(
+        names,
+        ["stdin", "stdout", "stderr", "tty", "container", "command"]
+    );
 }
 
 #[test]
@@ -149,7 +159,10 @@ fn a_custom_resource_is_published_in_both_versions() {
     assert_closed(&v3, "#/components/schemas/", schemas);
     let spec = &schemas[name]["properties"]["spec"]["properties"];
     assert_eq!(spec["a"], json!({"type": "string", "nullable": true}));
-    assert_eq!(spec["b"]["anyOf"], json!([{"type": "integer"}, {"type": "string"}]));
+    assert_eq!(
+        spec["b"]["anyOf"],
+        json!([{"type": "integer"}, {"type": "string"}])
+    );
     assert_eq!(spec["pod"]["required"], json!(["kind", "apiVersion"]));
 
     let v2 = v2_document(&[cron_tabs(&schema), deployments()], None);
@@ -157,7 +170,10 @@ fn a_custom_resource_is_published_in_both_versions() {
     let spec = &v2["definitions"][name]["properties"]["spec"];
     assert_eq!(spec["required"], json!(["b"]));
     assert_eq!(spec["properties"]["a"], json!({}));
-    assert_eq!(spec["properties"]["b"], json!({"x-kubernetes-int-or-string": true}));
+    assert_eq!(
+        spec["properties"]["b"],
+        json!({"x-kubernetes-int-or-string": true})
+    );
     assert_eq!(
         spec["properties"]["free"],
         json!({"x-kubernetes-preserve-unknown-fields": true})

@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use schema::{Document, FieldRef, Node, Shape, ShapeRef, TypeRef, UnixTime, canonicalise, format_duration};
+use schema::{
+    Document, FieldRef, Node, Shape, ShapeRef, TypeRef, UnixTime, canonicalise, format_duration,
+};
 use serde_json::{Map, Value};
 
 use super::wire::Reader;
@@ -37,7 +39,10 @@ impl Decoder {
         }
         let mut reader = Reader::new(message);
         while let Some((tag, wire_type)) = reader.tag()? {
-            match type_ref.declared_fields().find(|field| field.proto_tag() == Some(tag)) {
+            match type_ref
+                .declared_fields()
+                .find(|field| field.proto_tag() == Some(tag))
+            {
                 Some(field) => self.field(&mut reader, wire_type, field, tree)?,
                 None => reader.skip(wire_type)?,
             }
@@ -62,13 +67,19 @@ impl Decoder {
             Shape::List(element) => {
                 let value = self.value(reader, wire_type, element, name)?;
                 let list = tree.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-                list.as_array_mut().expect("only lists are put here").push(value);
+                list.as_array_mut()
+                    .expect("only lists are put here")
+                    .push(value);
                 Ok(())
             }
             Shape::Map(element) => {
                 let (key, value) = self.entry(reader.bytes(wire_type, name)?, element, name)?;
-                let map = tree.entry(name).or_insert_with(|| Value::Object(Map::new()));
-                map.as_object_mut().expect("only maps are put here").insert(key, value);
+                let map = tree
+                    .entry(name)
+                    .or_insert_with(|| Value::Object(Map::new()));
+                map.as_object_mut()
+                    .expect("only maps are put here")
+                    .insert(key, value);
                 Ok(())
             }
             _ => {
@@ -79,7 +90,12 @@ impl Decoder {
         }
     }
 
-    fn entry(&mut self, entry: &[u8], element: ShapeRef, name: &'static str) -> Result<(String, Value), ProtobufError> {
+    fn entry(
+        &mut self,
+        entry: &[u8],
+        element: ShapeRef,
+        name: &'static str,
+    ) -> Result<(String, Value), ProtobufError> {
         let (mut key, mut value) = (String::new(), Value::Null);
         let mut reader = Reader::new(entry);
         while let Some((tag, wire_type)) = reader.tag()? {
@@ -114,7 +130,12 @@ impl Decoder {
         })
     }
 
-    fn content(&mut self, bytes: &[u8], shape: ShapeRef, name: &'static str) -> Result<Value, ProtobufError> {
+    fn content(
+        &mut self,
+        bytes: &[u8],
+        shape: ShapeRef,
+        name: &'static str,
+    ) -> Result<Value, ProtobufError> {
         match shape.shape() {
             Shape::Struct(type_ref) => {
                 let mut tree = Map::new();
@@ -137,7 +158,9 @@ impl Decoder {
                 }
                 Ok(Value::Array(items))
             }
-            Shape::SchemaOrBool(schema) | Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema) => {
+            Shape::SchemaOrBool(schema)
+            | Shape::SchemaOrArray(schema)
+            | Shape::SchemaOrStrings(schema) => {
                 self.schema_union(bytes, shape.shape(), schema, name)
             }
             _ => Err(ProtobufError::InvalidValue {
@@ -199,7 +222,11 @@ impl Decoder {
         schema: TypeRef,
         name: &'static str,
     ) -> Result<Value, ProtobufError> {
-        let schema_tag = if matches!(shape, Shape::SchemaOrBool(_)) { 2 } else { 1 };
+        let schema_tag = if matches!(shape, Shape::SchemaOrBool(_)) {
+            2
+        } else {
+            1
+        };
         let (mut allows, mut nested, mut list) = (false, None, Vec::new());
         let mut reader = Reader::new(bytes);
         while let Some((tag, wire_type)) = reader.tag()? {
@@ -237,10 +264,12 @@ fn low_half(value: i64) -> i32 {
 fn float(value: f64, name: &'static str) -> Result<Value, ProtobufError> {
     // Through the text, so that 1.0 is the number 1 in either encoding.
     let document = Document::Number(value.to_string().into());
-    document.into_value().ok_or_else(|| ProtobufError::InvalidValue {
-        field: name,
-        why: "not a finite number".to_owned(),
-    })
+    document
+        .into_value()
+        .ok_or_else(|| ProtobufError::InvalidValue {
+            field: name,
+            why: "not a finite number".to_owned(),
+        })
 }
 
 /// The varints of fields 1 and 2, 0 where missing.
@@ -286,13 +315,18 @@ fn time(bytes: &[u8], shape: Shape, name: &'static str) -> Result<Value, Protobu
         return Ok(Value::Null);
     }
     let [seconds, nanoseconds] = numbers(bytes, name)?;
-    let nanoseconds = u32::try_from(nanoseconds).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanoseconds = u32::try_from(nanoseconds)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
     let in_range = (schema::ZERO_TIME_SECONDS..=LAST_TIME_SECONDS).contains(&seconds);
     let (true, Some(nanoseconds)) = (in_range, nanoseconds) else {
         let why = "time out of range".to_owned();
         return Err(ProtobufError::InvalidValue { field: name, why });
     };
-    let time = UnixTime { seconds, nanoseconds };
+    let time = UnixTime {
+        seconds,
+        nanoseconds,
+    };
     if time.is_zero() {
         return Ok(Value::Null);
     }

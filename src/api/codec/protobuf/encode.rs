@@ -14,7 +14,8 @@ use super::wire::Backward;
 
 /// Writes the message of an object that is given as JSON.
 pub fn encode_message(json: &[u8], type_ref: TypeRef) -> Result<Vec<u8>, ProtobufError> {
-    let document = Document::parse(json).map_err(|error| ProtobufError::NoJson(error.to_string()))?;
+    let document =
+        Document::parse(json).map_err(|error| ProtobufError::NoJson(error.to_string()))?;
     let mut out = Encoder {
         out: Backward::with_capacity(json.len()),
     };
@@ -23,7 +24,10 @@ pub fn encode_message(json: &[u8], type_ref: TypeRef) -> Result<Vec<u8>, Protobu
 }
 
 /// Writes the message of a parsed object.
-pub fn encode_document(document: &Document<'_>, type_ref: TypeRef) -> Result<Vec<u8>, ProtobufError> {
+pub fn encode_document(
+    document: &Document<'_>,
+    type_ref: TypeRef,
+) -> Result<Vec<u8>, ProtobufError> {
     let mut out = Encoder {
         out: Backward::with_capacity(512),
     };
@@ -55,7 +59,10 @@ impl Encoder {
     fn message(&mut self, object: &Document<'_>, type_ref: TypeRef) -> Result<(), ProtobufError> {
         for &(tag, field) in fields_backwards(type_ref) {
             if field.is_inline() {
-                let inner = field.shape().struct_type().expect("only structs are embedded");
+                let inner = field
+                    .shape()
+                    .struct_type()
+                    .expect("only structs are embedded");
                 let end = self.out.mark();
                 self.message(object, inner)?;
                 self.out.close(tag, end);
@@ -82,7 +89,9 @@ impl Encoder {
         };
         match shape.shape() {
             Shape::String => self.out.text(tag, text(value, name)?),
-            Shape::Bool => self.out.integer(tag, i64::from(*value == Document::Bool(true))),
+            Shape::Bool => self
+                .out
+                .integer(tag, i64::from(*value == Document::Bool(true))),
             Shape::Int32 | Shape::Int64 => self.out.integer(tag, integer(value, name)?),
             Shape::Float64 => self.out.double(tag, float(value, name)?),
             Shape::Bytes => {
@@ -121,7 +130,8 @@ impl Encoder {
             let why = "not an object".to_owned();
             return Err(ProtobufError::InvalidValue { field: name, why });
         };
-        let sorted: BTreeMap<&str, &Document<'_>> = members.iter().map(|(key, value)| (&**key, value)).collect();
+        let sorted: BTreeMap<&str, &Document<'_>> =
+            members.iter().map(|(key, value)| (&**key, value)).collect();
         for (key, value) in sorted.into_iter().rev() {
             let end = self.out.mark();
             if *value != Document::Null || is_always_sent(element) {
@@ -134,7 +144,12 @@ impl Encoder {
     }
 
     /// The inside of what is a message on the wire.
-    fn content(&mut self, value: &Document<'_>, shape: ShapeRef, name: &'static str) -> Result<(), ProtobufError> {
+    fn content(
+        &mut self,
+        value: &Document<'_>,
+        shape: ShapeRef,
+        name: &'static str,
+    ) -> Result<(), ProtobufError> {
         match shape.shape() {
             Shape::Struct(type_ref) => self.message(value, type_ref)?,
             Shape::Quantity => {
@@ -151,7 +166,8 @@ impl Encoder {
                     Document::Null => Ok(0),
                     other => parse_duration(text(other, name)?),
                 };
-                let nanoseconds = parsed.map_err(|why| ProtobufError::InvalidValue { field: name, why })?;
+                let nanoseconds =
+                    parsed.map_err(|why| ProtobufError::InvalidValue { field: name, why })?;
                 self.out.integer(1, nanoseconds);
             }
             Shape::IntOrString => {
@@ -184,7 +200,12 @@ impl Encoder {
         Ok(())
     }
 
-    fn time(&mut self, value: &Document<'_>, shape: Shape, name: &'static str) -> Result<(), ProtobufError> {
+    fn time(
+        &mut self,
+        value: &Document<'_>,
+        shape: Shape,
+        name: &'static str,
+    ) -> Result<(), ProtobufError> {
         if *value == Document::Null {
             return Ok(());
         }
@@ -200,13 +221,22 @@ impl Encoder {
             return Ok(());
         }
         // A Time is whole seconds in either encoding.
-        let nanoseconds = if micro { time.nanoseconds / 1000 * 1000 } else { 0 };
+        let nanoseconds = if micro {
+            time.nanoseconds / 1000 * 1000
+        } else {
+            0
+        };
         self.out.integer(2, i64::from(nanoseconds));
         self.out.integer(1, time.seconds);
         Ok(())
     }
 
-    fn schema_union(&mut self, value: &Document<'_>, shape: Shape, name: &'static str) -> Result<(), ProtobufError> {
+    fn schema_union(
+        &mut self,
+        value: &Document<'_>,
+        shape: Shape,
+        name: &'static str,
+    ) -> Result<(), ProtobufError> {
         let nested = |this: &mut Self, tag, value: &Document<'_>, schema| {
             let end = this.out.mark();
             this.message(value, schema)?;
@@ -232,7 +262,10 @@ impl Encoder {
                     self.out.text(2, text(item, name)?);
                 }
             }
-            (Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema), Document::Object(_)) => {
+            (
+                Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema),
+                Document::Object(_),
+            ) => {
                 nested(self, 1, value, schema)?;
             }
             _ => {}

@@ -28,11 +28,16 @@ pub const MESSAGE_DEPTH_MAX: usize = schema::JSON_DEPTH_MAX;
 pub enum ProtobufError {
     #[error("empty data")]
     Empty,
-    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
     NoMagic,
     #[error("empty body")]
     EmptyBody,
-    #[error("request body too large: limit is {} bytes", schema::BODY_SIZE_BYTES_MAX)]
+    #[error(
+        "request body too large: limit is {} bytes",
+        schema::BODY_SIZE_BYTES_MAX
+    )]
     TooLarge,
     #[error("unexpected EOF")]
     Truncated,
@@ -133,7 +138,12 @@ pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
 }
 
 /// Writes an object that is given as JSON as a whole protobuf body.
-pub fn encode(json: &[u8], type_ref: TypeRef, api_version: &str, kind: &str) -> Result<Vec<u8>, ProtobufError> {
+pub fn encode(
+    json: &[u8],
+    type_ref: TypeRef,
+    api_version: &str,
+    kind: &str,
+) -> Result<Vec<u8>, ProtobufError> {
     Ok(seal(api_version, kind, &encode_message(json, type_ref)?))
 }
 

@@ -118,30 +118,51 @@ impl<'a> Reader<'a> {
         Err(ProtobufError::IntegerOverflow)
     }
 
-    pub(crate) fn integer(&mut self, wire_type: u8, field: &'static str) -> Result<i64, ProtobufError> {
+    pub(crate) fn integer(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<i64, ProtobufError> {
         expect(wire_type, VARINT, field)?;
         Ok(self.varint()?.cast_signed())
     }
 
-    pub(crate) fn double(&mut self, wire_type: u8, field: &'static str) -> Result<f64, ProtobufError> {
+    pub(crate) fn double(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<f64, ProtobufError> {
         expect(wire_type, FIXED64, field)?;
         let bytes = self.take(8)?;
-        Ok(f64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+        Ok(f64::from_le_bytes(
+            bytes.try_into().expect("eight bytes were taken"),
+        ))
     }
 
-    pub(crate) fn bytes(&mut self, wire_type: u8, field: &'static str) -> Result<&'a [u8], ProtobufError> {
+    pub(crate) fn bytes(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<&'a [u8], ProtobufError> {
         expect(wire_type, LENGTH, field)?;
         let length = usize::try_from(self.varint()?).map_err(|_| ProtobufError::Truncated)?;
         self.take(length)
     }
 
-    pub(crate) fn text(&mut self, wire_type: u8, field: &'static str) -> Result<&'a str, ProtobufError> {
+    pub(crate) fn text(
+        &mut self,
+        wire_type: u8,
+        field: &'static str,
+    ) -> Result<&'a str, ProtobufError> {
         let bytes = self.bytes(wire_type, field)?;
         std::str::from_utf8(bytes).map_err(|_| ProtobufError::InvalidUtf8 { field })
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], ProtobufError> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(ProtobufError::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }

@@ -72,7 +72,10 @@ fn every_kind_is_read_as_go_reads_it() {
     for pair in pairs() {
         let type_ref = type_of(&pair.kind);
         let read = if pair.protobuf.starts_with(MAGIC) {
-            Envelope::open(&pair.protobuf).unwrap().decode(type_ref).unwrap()
+            Envelope::open(&pair.protobuf)
+                .unwrap()
+                .decode(type_ref)
+                .unwrap()
         } else {
             decode_message(&pair.protobuf, type_ref).unwrap()
         };
@@ -140,9 +143,18 @@ fn hostile_bytes_are_refused_with_the_reason() {
     assert_eq!(Envelope::open(b""), Err(ProtobufError::Empty));
     assert_eq!(Envelope::open(b"{}"), Err(ProtobufError::NoMagic));
     assert_eq!(Envelope::open(b"k8s\0"), Err(ProtobufError::EmptyBody));
-    assert_eq!(decode_message(&[0x0a, 5, 1], pod), Err(ProtobufError::Truncated));
-    assert_eq!(decode_message(&[0xff; 11], pod), Err(ProtobufError::IntegerOverflow));
-    assert_eq!(decode_message(&[0x00], pod), Err(ProtobufError::IllegalTag(0)));
+    assert_eq!(
+        decode_message(&[0x0a, 5, 1], pod),
+        Err(ProtobufError::Truncated)
+    );
+    assert_eq!(
+        decode_message(&[0xff; 11], pod),
+        Err(ProtobufError::IntegerOverflow)
+    );
+    assert_eq!(
+        decode_message(&[0x00], pod),
+        Err(ProtobufError::IllegalTag(0))
+    );
     assert_eq!(
         decode_message(&[0x08, 1], pod),
         Err(ProtobufError::WrongWireType {
@@ -155,8 +167,10 @@ fn hostile_bytes_are_refused_with_the_reason() {
         Err(ProtobufError::InvalidUtf8 { field: "name" })
     );
     // A schema inside a schema inside a schema …
-    let schema =
-        schema::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
+    let schema = schema::type_named(
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+    )
+    .unwrap();
     let not = schema.field("not").unwrap().proto_tag().unwrap();
     let mut message = Vec::new();
     for _ in 0..500 {
@@ -166,7 +180,10 @@ fn hostile_bytes_are_refused_with_the_reason() {
         outer.extend(message);
         message = outer;
     }
-    assert_eq!(decode_message(&message, schema), Err(ProtobufError::TooDeep));
+    assert_eq!(
+        decode_message(&message, schema),
+        Err(ProtobufError::TooDeep)
+    );
 }
 
 fn push_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -18,7 +18,9 @@ const HTTPS_PORT: i32 = 443;
 
 /// Which requests a policy or binding is for, with everything left out filled in.
 fn default_match(resources: &mut MatchResources) {
-    resources.match_policy.get_or_insert_with(|| "Equivalent".to_owned());
+    resources
+        .match_policy
+        .get_or_insert_with(|| "Equivalent".to_owned());
     resources.namespace_selector.get_or_insert_default();
     resources.object_selector.get_or_insert_default();
     for rule in resources
@@ -51,7 +53,11 @@ fn param_ref(reference: Option<&ParamRef>) -> String {
         return cells::UNSET.to_owned();
     };
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
-    match (text(&reference.name), text(&reference.namespace), &reference.selector) {
+    match (
+        text(&reference.name),
+        text(&reference.namespace),
+        &reference.selector,
+    ) {
         (Some(name), Some(namespace), _) => format!("{namespace}/{name}"),
         (Some(name), None, _) => format!("*/{name}"),
         (None, _, Some(selector)) => cells::go_selector(selector),

@@ -23,7 +23,13 @@ impl Strategy for MutatingAdmissionPolicies {
                 .into()
         }),
         Column::text("ParamKind", |policy, _| {
-            param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()
+            param_kind(
+                policy
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.param_kind.as_ref()),
+            )
+            .into()
         }),
         Column::age(),
     ];

@@ -23,7 +23,13 @@ impl Strategy for MutatingAdmissionPolicyBindings {
                 .into()
         }),
         Column::text("ParamRef", |binding, _| {
-            param_ref(binding.spec.as_ref().and_then(|spec| spec.param_ref.as_ref())).into()
+            param_ref(
+                binding
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.param_ref.as_ref()),
+            )
+            .into()
         }),
         Column::age(),
     ];
@@ -32,7 +38,11 @@ impl Strategy for MutatingAdmissionPolicyBindings {
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
 
     fn default(binding: &mut MutatingAdmissionPolicyBinding) {
-        if let Some(resources) = binding.spec.as_mut().and_then(|spec| spec.match_resources.as_mut()) {
+        if let Some(resources) = binding
+            .spec
+            .as_mut()
+            .and_then(|spec| spec.match_resources.as_mut())
+        {
             default_match(resources);
         }
     }

@@ -27,12 +27,18 @@ impl Strategy for MutatingWebhookConfigurations {
 
     fn default(configuration: &mut MutatingWebhookConfiguration) {
         for webhook in configuration.webhooks.iter_mut().flatten() {
-            webhook.failure_policy.get_or_insert_with(|| "Fail".to_owned());
-            webhook.match_policy.get_or_insert_with(|| "Equivalent".to_owned());
+            webhook
+                .failure_policy
+                .get_or_insert_with(|| "Fail".to_owned());
+            webhook
+                .match_policy
+                .get_or_insert_with(|| "Equivalent".to_owned());
             webhook.namespace_selector.get_or_insert_default();
             webhook.object_selector.get_or_insert_default();
             webhook.timeout_seconds.get_or_insert(TIMEOUT_SECONDS);
-            webhook.reinvocation_policy.get_or_insert_with(|| "Never".to_owned());
+            webhook
+                .reinvocation_policy
+                .get_or_insert_with(|| "Never".to_owned());
             if let Some(service) = &mut webhook.client_config.service {
                 service.port.get_or_insert(HTTPS_PORT);
             }
@@ -43,20 +49,24 @@ impl Strategy for MutatingWebhookConfigurations {
     }
 
     fn validate(configuration: &MutatingWebhookConfiguration) -> FieldErrors {
-        let webhooks = configuration.webhooks.iter().flatten().map(|webhook| Webhook {
-            name: &webhook.name,
-            rules: webhook.rules.as_ref(),
-            failure_policy: webhook.failure_policy.as_deref(),
-            match_policy: webhook.match_policy.as_deref(),
-            side_effects: &webhook.side_effects,
-            timeout_seconds: webhook.timeout_seconds,
-            namespace_selector: webhook.namespace_selector.as_ref(),
-            object_selector: webhook.object_selector.as_ref(),
-            reinvocation_policy: webhook.reinvocation_policy.as_deref(),
-            client_config: &webhook.client_config,
-            match_conditions: webhook.match_conditions.as_ref(),
-            review_versions: &webhook.admission_review_versions,
-        });
+        let webhooks = configuration
+            .webhooks
+            .iter()
+            .flatten()
+            .map(|webhook| Webhook {
+                name: &webhook.name,
+                rules: webhook.rules.as_ref(),
+                failure_policy: webhook.failure_policy.as_deref(),
+                match_policy: webhook.match_policy.as_deref(),
+                side_effects: &webhook.side_effects,
+                timeout_seconds: webhook.timeout_seconds,
+                namespace_selector: webhook.namespace_selector.as_ref(),
+                object_selector: webhook.object_selector.as_ref(),
+                reinvocation_policy: webhook.reinvocation_policy.as_deref(),
+                client_config: &webhook.client_config,
+                match_conditions: webhook.match_conditions.as_ref(),
+                review_versions: &webhook.admission_review_versions,
+            });
         found(|errors| validation::webhooks(errors, webhooks))
     }
 }

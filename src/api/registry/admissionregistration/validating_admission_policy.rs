@@ -24,7 +24,13 @@ impl Strategy for ValidatingAdmissionPolicies {
                 .into()
         }),
         Column::text("ParamKind", |policy, _| {
-            param_kind(policy.spec.as_ref().and_then(|spec| spec.param_kind.as_ref())).into()
+            param_kind(
+                policy
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.param_kind.as_ref()),
+            )
+            .into()
         }),
         Column::age(),
     ];
@@ -40,7 +46,10 @@ impl Strategy for ValidatingAdmissionPolicies {
         spec.match_constraints.iter_mut().for_each(default_match);
     }
 
-    fn prepare_for_status_update(policy: &mut ValidatingAdmissionPolicy, old: &ValidatingAdmissionPolicy) {
+    fn prepare_for_status_update(
+        policy: &mut ValidatingAdmissionPolicy,
+        old: &ValidatingAdmissionPolicy,
+    ) {
         keep_metadata(&mut policy.metadata, &old.metadata);
     }
 }

@@ -14,7 +14,9 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     type Kind = ValidatingAdmissionPolicyBinding;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("PolicyName", |binding, _| binding.spec.policy_name.clone().into()),
+        Column::text("PolicyName", |binding, _| {
+            binding.spec.policy_name.clone().into()
+        }),
         Column::text("ParamRef", |binding, _| {
             param_ref(binding.spec.param_ref.as_ref()).into()
         }),
@@ -25,6 +27,10 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
     const UNCONDITIONAL_UPDATE: Permission = Permission::Refused;
 
     fn default(binding: &mut ValidatingAdmissionPolicyBinding) {
-        binding.spec.match_resources.iter_mut().for_each(default_match);
+        binding
+            .spec
+            .match_resources
+            .iter_mut()
+            .for_each(default_match);
     }
 }

@@ -27,8 +27,12 @@ impl Strategy for ValidatingWebhookConfigurations {
 
     fn default(configuration: &mut ValidatingWebhookConfiguration) {
         for webhook in configuration.webhooks.iter_mut().flatten() {
-            webhook.failure_policy.get_or_insert_with(|| "Fail".to_owned());
-            webhook.match_policy.get_or_insert_with(|| "Equivalent".to_owned());
+            webhook
+                .failure_policy
+                .get_or_insert_with(|| "Fail".to_owned());
+            webhook
+                .match_policy
+                .get_or_insert_with(|| "Equivalent".to_owned());
             webhook.namespace_selector.get_or_insert_default();
             webhook.object_selector.get_or_insert_default();
             webhook.timeout_seconds.get_or_insert(TIMEOUT_SECONDS);
@@ -42,20 +46,24 @@ impl Strategy for ValidatingWebhookConfigurations {
     }
 
     fn validate(configuration: &ValidatingWebhookConfiguration) -> FieldErrors {
-        let webhooks = configuration.webhooks.iter().flatten().map(|webhook| Webhook {
-            name: &webhook.name,
-            rules: webhook.rules.as_ref(),
-            failure_policy: webhook.failure_policy.as_deref(),
-            match_policy: webhook.match_policy.as_deref(),
-            side_effects: &webhook.side_effects,
-            timeout_seconds: webhook.timeout_seconds,
-            namespace_selector: webhook.namespace_selector.as_ref(),
-            object_selector: webhook.object_selector.as_ref(),
-            reinvocation_policy: None,
-            client_config: &webhook.client_config,
-            match_conditions: webhook.match_conditions.as_ref(),
-            review_versions: &webhook.admission_review_versions,
-        });
+        let webhooks = configuration
+            .webhooks
+            .iter()
+            .flatten()
+            .map(|webhook| Webhook {
+                name: &webhook.name,
+                rules: webhook.rules.as_ref(),
+                failure_policy: webhook.failure_policy.as_deref(),
+                match_policy: webhook.match_policy.as_deref(),
+                side_effects: &webhook.side_effects,
+                timeout_seconds: webhook.timeout_seconds,
+                namespace_selector: webhook.namespace_selector.as_ref(),
+                object_selector: webhook.object_selector.as_ref(),
+                reinvocation_policy: None,
+                client_config: &webhook.client_config,
+                match_conditions: webhook.match_conditions.as_ref(),
+                review_versions: &webhook.admission_review_versions,
+            });
         found(|errors| validation::webhooks(errors, webhooks))
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::admissionregistration::v1::{MatchCondition, RuleWithOperations, WebhookClientConfig};
+use k8s_openapi::api::admissionregistration::v1::{
+    MatchCondition, RuleWithOperations, WebhookClientConfig,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::validation::changes::json;
@@ -37,7 +39,11 @@ pub(super) fn webhooks<'a>(errors: &mut FieldErrors, webhooks: impl Iterator<Ite
     for (index, webhook) in webhooks.enumerate() {
         let path = FieldPath::new("webhooks").index(index);
         one_webhook(errors, &webhook, &path);
-        review_versions(errors, webhook.review_versions, &path.child("admissionReviewVersions"));
+        review_versions(
+            errors,
+            webhook.review_versions,
+            &path.child("admissionReviewVersions"),
+        );
         if !webhook.name.is_empty() && !taken.insert(webhook.name) {
             errors.push(FieldError::duplicate(&path.child("name"), webhook.name));
         }
@@ -50,10 +56,20 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
         rule_with_operations(errors, rule, &path.child("rules").index(index));
     }
     if let Some(policy) = webhook.failure_policy {
-        one_of(errors, policy, &["Fail", "Ignore"], &path.child("failurePolicy"));
+        one_of(
+            errors,
+            policy,
+            &["Fail", "Ignore"],
+            &path.child("failurePolicy"),
+        );
     }
     if let Some(policy) = webhook.match_policy {
-        one_of(errors, policy, &["Equivalent", "Exact"], &path.child("matchPolicy"));
+        one_of(
+            errors,
+            policy,
+            &["Equivalent", "Exact"],
+            &path.child("matchPolicy"),
+        );
     }
     match webhook.side_effects {
         "" => {
@@ -67,10 +83,22 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
         .filter(|seconds| !(1..=TIMEOUT_SECONDS_MAX).contains(seconds))
     {
         let why = format!("the timeout value must be between 1 and {TIMEOUT_SECONDS_MAX} seconds");
-        errors.push(FieldError::invalid(&path.child("timeoutSeconds"), seconds, why));
+        errors.push(FieldError::invalid(
+            &path.child("timeoutSeconds"),
+            seconds,
+            why,
+        ));
     }
-    selectors::label_selector(errors, webhook.namespace_selector, &path.child("namespaceSelector"));
-    selectors::label_selector(errors, webhook.object_selector, &path.child("objectSelector"));
+    selectors::label_selector(
+        errors,
+        webhook.namespace_selector,
+        &path.child("namespaceSelector"),
+    );
+    selectors::label_selector(
+        errors,
+        webhook.object_selector,
+        &path.child("objectSelector"),
+    );
     if let Some(policy) = webhook.reinvocation_policy {
         one_of(
             errors,
@@ -98,10 +126,18 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
             "exactly one of url or service is required",
         )),
     }
-    match_conditions(errors, webhook.match_conditions, &path.child("matchConditions"));
+    match_conditions(
+        errors,
+        webhook.match_conditions,
+        &path.child("matchConditions"),
+    );
 }
 
-pub(super) fn match_conditions(errors: &mut FieldErrors, conditions: Option<&Vec<MatchCondition>>, path: &FieldPath) {
+pub(super) fn match_conditions(
+    errors: &mut FieldErrors,
+    conditions: Option<&Vec<MatchCondition>>,
+    path: &FieldPath,
+) {
     let count = conditions.map_or(0, Vec::len);
     if count > CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, count, CONDITIONS_MAX));
@@ -127,7 +163,10 @@ pub(super) fn match_conditions(errors: &mut FieldErrors, conditions: Option<&Vec
 fn review_versions(errors: &mut FieldErrors, versions: &[String], path: &FieldPath) {
     let known = REVIEW_VERSIONS.join(", ");
     if versions.is_empty() {
-        errors.push(FieldError::required(path, format!("must specify one of {known}")));
+        errors.push(FieldError::required(
+            path,
+            format!("must specify one of {known}"),
+        ));
         return;
     }
     crate::validation::webhooks::versions(errors, versions, &REVIEW_VERSIONS, path);
@@ -148,7 +187,12 @@ fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, pat
         errors.push(FieldError::invalid(&operations_path, json(operations), why));
     }
     for (index, operation) in operations.iter().enumerate() {
-        one_of(errors, operation, &OPERATIONS, &operations_path.index(index));
+        one_of(
+            errors,
+            operation,
+            &OPERATIONS,
+            &operations_path.index(index),
+        );
     }
     let groups = rule.api_groups.as_deref().unwrap_or_default();
     let versions = rule.api_versions.as_deref().unwrap_or_default();
@@ -165,8 +209,15 @@ fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, pat
             errors.push(FieldError::invalid(&path, json(list), why));
         }
     }
-    for (index, _) in versions.iter().enumerate().filter(|(_, version)| version.is_empty()) {
-        errors.push(FieldError::required(&path.child("apiVersions").index(index), ""));
+    for (index, _) in versions
+        .iter()
+        .enumerate()
+        .filter(|(_, version)| version.is_empty())
+    {
+        errors.push(FieldError::required(
+            &path.child("apiVersions").index(index),
+            "",
+        ));
     }
     resources(
         errors,
@@ -174,7 +225,12 @@ fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, pat
         &path.child("resources"),
     );
     if let Some(scope) = &rule.scope {
-        one_of(errors, scope, &["*", "Cluster", "Namespaced"], &path.child("scope"));
+        one_of(
+            errors,
+            scope,
+            &["*", "Cluster", "Namespaced"],
+            &path.child("scope"),
+        );
     }
 }
 

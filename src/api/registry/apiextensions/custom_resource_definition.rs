@@ -29,10 +29,13 @@ impl Strategy for CustomResourceDefinitions {
         if names.list_kind.as_deref().unwrap_or_default().is_empty() && !names.kind.is_empty() {
             names.list_kind = Some(format!("{}List", names.kind));
         }
-        object.spec.conversion.get_or_insert_with(|| CustomResourceConversion {
-            strategy: "None".to_owned(),
-            webhook: None,
-        });
+        object
+            .spec
+            .conversion
+            .get_or_insert_with(|| CustomResourceConversion {
+                strategy: "None".to_owned(),
+                webhook: None,
+            });
     }
 
     fn prepare_for_create(object: &mut CustomResourceDefinition) {
@@ -51,7 +54,10 @@ impl Strategy for CustomResourceDefinitions {
         validation::validate_new(definition)
     }
 
-    fn validate_update(definition: &CustomResourceDefinition, old: &CustomResourceDefinition) -> FieldErrors {
+    fn validate_update(
+        definition: &CustomResourceDefinition,
+        old: &CustomResourceDefinition,
+    ) -> FieldErrors {
         validation::validate_change(definition, old)
     }
 }

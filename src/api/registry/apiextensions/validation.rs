@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, dns1035_label_error};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionNames,
-    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceSubresources,
+    CustomResourceColumnDefinition, CustomResourceConversion, CustomResourceDefinition,
+    CustomResourceDefinitionNames, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion,
+    CustomResourceSubresources,
 };
 
 use crate::validation::changes::{immutable, json};
@@ -31,13 +32,26 @@ pub(super) fn validate(definition: &CustomResourceDefinition) -> FieldErrors {
     let path = FieldPath::new("spec");
     found(|errors| {
         group(errors, &spec.group, &path.child("group"));
-        required_one_of(errors, &spec.scope, &["Cluster", "Namespaced"], &path.child("scope"));
+        required_one_of(
+            errors,
+            &spec.scope,
+            &["Cluster", "Namespaced"],
+            &path.child("scope"),
+        );
         all_versions(errors, spec, &path);
         let names_path = path.child("names");
         required(errors, &spec.names.plural, &names_path.child("plural"));
-        required(errors, text(&spec.names.singular), &names_path.child("singular"));
+        required(
+            errors,
+            text(&spec.names.singular),
+            &names_path.child("singular"),
+        );
         required(errors, &spec.names.kind, &names_path.child("kind"));
-        required(errors, text(&spec.names.list_kind), &names_path.child("listKind"));
+        required(
+            errors,
+            text(&spec.names.list_kind),
+            &names_path.child("listKind"),
+        );
         all_names(errors, &spec.names, &names_path);
         if let Some(common) = common(spec, |version| version.schema.as_ref()) {
             errors.extend(schema(common, &path.child("validation")));
@@ -81,18 +95,29 @@ pub(super) fn validate_new(definition: &CustomResourceDefinition) -> FieldErrors
     })
 }
 
-pub(super) fn validate_change(definition: &CustomResourceDefinition, old: &CustomResourceDefinition) -> FieldErrors {
+pub(super) fn validate_change(
+    definition: &CustomResourceDefinition,
+    old: &CustomResourceDefinition,
+) -> FieldErrors {
     let (new, old_spec) = (&definition.spec, &old.spec);
     let path = FieldPath::new("spec");
     found(|errors| {
-        let conditions = old.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let conditions = old
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
         let is_established = conditions
             .into_iter()
             .any(|condition| condition.type_ == "Established" && condition.status == "True");
         let names_path = path.child("names");
         if is_established {
             immutable(errors, &new.scope, &old_spec.scope, &path.child("scope"));
-            immutable(errors, &new.names.kind, &old_spec.names.kind, &names_path.child("kind"));
+            immutable(
+                errors,
+                &new.names.kind,
+                &old_spec.names.kind,
+                &names_path.child("kind"),
+            );
         }
         immutable(errors, &new.group, &old_spec.group, &path.child("group"));
         immutable(
@@ -180,7 +205,11 @@ fn all_versions(errors: &mut FieldErrors, spec: &CustomResourceDefinitionSpec, p
         if let Some(validation) = version.schema.as_ref().filter(|_| !has_common_schema) {
             errors.extend(schema(validation, &path.child("schema")));
         }
-        if let Some(all) = version.subresources.as_ref().filter(|_| !has_common_subresources) {
+        if let Some(all) = version
+            .subresources
+            .as_ref()
+            .filter(|_| !has_common_subresources)
+        {
             subresources(errors, all, &path.child("subresources"));
         }
         if let Some(all) = columns(version).filter(|_| !has_common_columns) {
@@ -195,21 +224,37 @@ fn all_versions(errors: &mut FieldErrors, spec: &CustomResourceDefinitionSpec, p
             "must contain unique version names",
         ));
     }
-    if spec.versions.iter().filter(|version| version.storage).count() != 1 {
+    if spec
+        .versions
+        .iter()
+        .filter(|version| version.storage)
+        .count()
+        != 1
+    {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid(&path, json(&spec.versions), why));
     }
 }
 
 fn label(errors: &mut FieldErrors, name: &str, introduction: &str, path: &FieldPath) {
-    if let Some(why) = dns1035_label_error(&name.to_lowercase()).filter(|_| !introduction.is_empty()) {
-        errors.push(FieldError::invalid(path, name, format!("{introduction}{why}")));
+    if let Some(why) =
+        dns1035_label_error(&name.to_lowercase()).filter(|_| !introduction.is_empty())
+    {
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            format!("{introduction}{why}"),
+        ));
     } else if let Some(why) = dns1035_label_error(name).filter(|_| introduction.is_empty()) {
         errors.push(FieldError::invalid(path, name, why));
     }
 }
 
-fn deprecation(errors: &mut FieldErrors, version: &CustomResourceDefinitionVersion, path: &FieldPath) {
+fn deprecation(
+    errors: &mut FieldErrors,
+    version: &CustomResourceDefinitionVersion,
+    path: &FieldPath,
+) {
     let Some(warning) = &version.deprecation_warning else {
         return;
     };
@@ -219,12 +264,17 @@ fn deprecation(errors: &mut FieldErrors, version: &CustomResourceDefinitionVersi
         return;
     }
     if warning.len() > DEPRECATION_BYTES_MAX {
-        refuse(format!("must be <= {DEPRECATION_BYTES_MAX} characters long"));
+        refuse(format!(
+            "must be <= {DEPRECATION_BYTES_MAX} characters long"
+        ));
     }
     if warning.is_empty() {
         refuse("must not be an empty string".to_owned());
     }
-    if let Some((index, _)) = warning.char_indices().find(|(_, letter)| letter.is_control()) {
+    if let Some((index, _)) = warning
+        .char_indices()
+        .find(|(_, letter)| letter.is_control())
+    {
         refuse(format!(
             "must only contain printable UTF-8 characters; non-printable character found at index {index}"
         ));
@@ -259,7 +309,11 @@ fn all_names(errors: &mut FieldErrors, names: &CustomResourceDefinitionNames, pa
     }
 }
 
-fn all_columns(errors: &mut FieldErrors, columns: &[CustomResourceColumnDefinition], path: &FieldPath) {
+fn all_columns(
+    errors: &mut FieldErrors,
+    columns: &[CustomResourceColumnDefinition],
+    path: &FieldPath,
+) {
     for (index, column) in columns.iter().enumerate() {
         let path = path.index(index);
         required(errors, &column.name, &path.child("name"));
@@ -297,13 +351,21 @@ fn simple_path(errors: &mut FieldErrors, target: &str, path: &FieldPath) -> bool
     is_simple
 }
 
-fn subresources(errors: &mut FieldErrors, subresources: &CustomResourceSubresources, path: &FieldPath) {
+fn subresources(
+    errors: &mut FieldErrors,
+    subresources: &CustomResourceSubresources,
+    path: &FieldPath,
+) {
     let Some(scale) = &subresources.scale else {
         return;
     };
     for (field, target, prefix) in [
         ("scale.specReplicasPath", &scale.spec_replicas_path, ".spec"),
-        ("scale.statusReplicasPath", &scale.status_replicas_path, ".status"),
+        (
+            "scale.statusReplicasPath",
+            &scale.status_replicas_path,
+            ".status",
+        ),
     ] {
         let path = path.child(field);
         if target.is_empty() {
@@ -325,7 +387,11 @@ fn subresources(errors: &mut FieldErrors, subresources: &CustomResourceSubresour
     }
 }
 
-fn selectable_fields(errors: &mut FieldErrors, version: &CustomResourceDefinitionVersion, path: &FieldPath) {
+fn selectable_fields(
+    errors: &mut FieldErrors,
+    version: &CustomResourceDefinitionVersion,
+    path: &FieldPath,
+) {
     let mut taken = BTreeSet::new();
     for (index, field) in version.selectable_fields.iter().flatten().enumerate() {
         let path = path.index(index).child("jsonPath");
@@ -346,7 +412,11 @@ fn selectable_fields(errors: &mut FieldErrors, version: &CustomResourceDefinitio
         }
     }
     if taken.len() > SELECTABLE_FIELDS_MAX {
-        errors.push(FieldError::too_many(path, taken.len(), SELECTABLE_FIELDS_MAX));
+        errors.push(FieldError::too_many(
+            path,
+            taken.len(),
+            SELECTABLE_FIELDS_MAX,
+        ));
     }
 }
 
@@ -398,7 +468,14 @@ fn one_conversion(
         Some((None, Some(service))) => {
             let port = service.port.unwrap_or(443);
             let (target, path) = (service.path.as_deref(), client_path.child("service"));
-            webhooks::service(errors, &service.name, &service.namespace, target, port, &path);
+            webhooks::service(
+                errors,
+                &service.name,
+                &service.namespace,
+                target,
+                port,
+                &path,
+            );
         }
         Some(_) => errors.push(FieldError::required(
             &client_path,
@@ -432,13 +509,22 @@ fn stored_versions(errors: &mut FieldErrors, definition: &CustomResourceDefiniti
         return;
     }
     for (index, version) in stored.iter().enumerate() {
-        if !definition.spec.versions.iter().any(|served| served.name == *version) {
+        if !definition
+            .spec
+            .versions
+            .iter()
+            .any(|served| served.name == *version)
+        {
             let why = format!(
                 "missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions \
                  until a storage migration ensures no data remains persisted in {version} and removes {version} from \
                  status.storedVersions"
             );
-            errors.push(FieldError::invalid(&path.index(index), version.as_str(), why));
+            errors.push(FieldError::invalid(
+                &path.index(index),
+                version.as_str(),
+                why,
+            ));
         }
     }
 }
@@ -461,7 +547,11 @@ fn approval_state(definition: &CustomResourceDefinition) -> Approval {
         None | Some("") => Approval::Missing,
         Some(reason) if reason.starts_with("unapproved") => Approval::Bypassed,
         Some(url) => match url.split_once("://") {
-            Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/') => Approval::Given,
+            Some((scheme, rest))
+                if !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/') =>
+            {
+                Approval::Given
+            }
             _ => Approval::Invalid,
         },
     }
@@ -482,7 +572,8 @@ fn approval(errors: &mut FieldErrors, definition: &CustomResourceDefinition) {
     let path = path(&["metadata", "annotations"]).key(APPROVAL);
     match approval_state(definition) {
         Approval::Missing => {
-            let why = format!("protected groups must have approval annotation {APPROVAL:?}, see {WHERE}");
+            let why =
+                format!("protected groups must have approval annotation {APPROVAL:?}, see {WHERE}");
             errors.push(FieldError::required(&path, why));
         }
         Approval::Invalid => {

@@ -91,7 +91,12 @@ impl Strategy for APIServices {
         found(|errors| {
             for (index, condition) in conditions.enumerate() {
                 let path = path(&["status", "conditions"]).index(index).child("status");
-                one_of(errors, &condition.status, &["True", "False", "Unknown"], &path);
+                one_of(
+                    errors,
+                    &condition.status,
+                    &["True", "False", "Unknown"],
+                    &path,
+                );
             }
         })
     }
@@ -103,7 +108,10 @@ fn available(service: &APIService) -> String {
         .as_ref()
         .and_then(|status| status.conditions.as_deref())
         .unwrap_or_default();
-    let Some(condition) = conditions.iter().find(|condition| condition.type_ == "Available") else {
+    let Some(condition) = conditions
+        .iter()
+        .find(|condition| condition.type_ == "Available")
+    else {
         return "Unknown".to_owned();
     };
     match condition.reason.as_deref().unwrap_or_default() {
@@ -131,7 +139,10 @@ fn target(errors: &mut FieldErrors, spec: &APIServiceSpec, path: &FieldPath) {
         return;
     };
     let path = path.child("service");
-    for (field, value) in [("namespace", text(&service.namespace)), ("name", text(&service.name))] {
+    for (field, value) in [
+        ("namespace", text(&service.namespace)),
+        ("name", text(&service.name)),
+    ] {
         crate::validation::required(errors, value, &path.child(field));
     }
     let port = service.port.unwrap_or(0);

@@ -30,7 +30,10 @@ impl Strategy for ControllerRevisions {
     fn validate_create(revision: &ControllerRevision) -> FieldErrors {
         found(|errors| match revision.data.as_ref().map(|data| &data.0) {
             None | Some(Value::Null) => {
-                errors.push(FieldError::required(&FieldPath::new("data"), "data is mandatory"));
+                errors.push(FieldError::required(
+                    &FieldPath::new("data"),
+                    "data is mandatory",
+                ));
             }
             Some(Value::Object(_)) => {}
             Some(_) => errors.push(FieldError::required(
@@ -48,7 +51,10 @@ impl Strategy for ControllerRevisions {
 /// The controlling owner as `kind.group/name`.
 fn controller(object: &ControllerRevision) -> String {
     let owners = object.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+    let Some(owner) = owners
+        .into_iter()
+        .find(|owner| owner.controller == Some(true))
+    else {
         return cells::NONE.to_owned();
     };
     match owner.api_version.split_once('/') {

@@ -1,7 +1,9 @@
 //! Daemon Sets of `apps/v1`.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, in_order};
-use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::workload;
@@ -57,7 +59,11 @@ impl Strategy for DaemonSets {
                 .into()
         }),
         Column::integer("Ready", |object, _| {
-            object.status.as_ref().map_or(0, |status| status.number_ready).into()
+            object
+                .status
+                .as_ref()
+                .map_or(0, |status| status.number_ready)
+                .into()
         }),
         Column::integer("Up-to-date", |object, _| {
             object
@@ -76,12 +82,19 @@ impl Strategy for DaemonSets {
                 .into()
         }),
         Column::text("Node Selector", |object, _| {
-            let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            let spec = object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.template.spec.as_ref());
             cells::labels(spec.and_then(|spec| spec.node_selector.as_ref()))
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::wide_text("Selector", |object, _| {
             cells::selector(object.spec.as_ref().map(|spec| &spec.selector))
         }),
@@ -127,12 +140,25 @@ impl Strategy for DaemonSets {
     }
 
     fn validate(set: &DaemonSet) -> FieldErrors {
-        found(|errors| spec_errors(errors, &set.spec.clone().unwrap_or_default(), &FieldPath::new("spec")))
+        found(|errors| {
+            spec_errors(
+                errors,
+                &set.spec.clone().unwrap_or_default(),
+                &FieldPath::new("spec"),
+            )
+        })
     }
 
     fn validate_update(set: &DaemonSet, old: &DaemonSet) -> FieldErrors {
         let selector = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.selector.clone());
-        found(|errors| immutable(errors, &selector(set), &selector(old), &path(&["spec", "selector"])))
+        found(|errors| {
+            immutable(
+                errors,
+                &selector(set),
+                &selector(old),
+                &path(&["spec", "selector"]),
+            )
+        })
     }
 
     fn validate_status_update(set: &DaemonSet, old: &DaemonSet) -> FieldErrors {
@@ -147,21 +173,30 @@ impl Strategy for DaemonSets {
                         Some(i64::from(status.current_number_scheduled)),
                         "currentNumberScheduled",
                     ),
-                    (Some(i64::from(status.number_misscheduled)), "numberMisscheduled"),
+                    (
+                        Some(i64::from(status.number_misscheduled)),
+                        "numberMisscheduled",
+                    ),
                     (
                         Some(i64::from(status.desired_number_scheduled)),
                         "desiredNumberScheduled",
                     ),
                     (Some(i64::from(status.number_ready)), "numberReady"),
                     (status.observed_generation, "observedGeneration"),
-                    (count(status.updated_number_scheduled), "updatedNumberScheduled"),
+                    (
+                        count(status.updated_number_scheduled),
+                        "updatedNumberScheduled",
+                    ),
                     (count(status.number_available), "numberAvailable"),
                     (count(status.number_unavailable), "numberUnavailable"),
                     (count(status.collision_count), "collisionCount"),
                 ],
                 &path,
             );
-            let before = old.status.as_ref().and_then(|status| status.collision_count);
+            let before = old
+                .status
+                .as_ref()
+                .and_then(|status| status.collision_count);
             workload::collisions(errors, status.collision_count, before, &path);
         })
     }
@@ -175,8 +210,12 @@ impl Strategy for DaemonSets {
 }
 
 fn containers(object: &DaemonSet) -> &[Container] {
-    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    let spec = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 fn spec_errors(errors: &mut FieldErrors, spec: &DaemonSetSpec, path: &FieldPath) {
@@ -185,7 +224,10 @@ fn spec_errors(errors: &mut FieldErrors, spec: &DaemonSetSpec, path: &FieldPath)
     let is_missing = selectors::is_empty(&spec.selector);
     if is_missing
         || matches!(
-            workload::matches(Some(&spec.selector), workload::template_labels(&spec.template)),
+            workload::matches(
+                Some(&spec.selector),
+                workload::template_labels(&spec.template)
+            ),
             workload::Match::No
         )
     {
@@ -211,8 +253,12 @@ fn spec_errors(errors: &mut FieldErrors, spec: &DaemonSetSpec, path: &FieldPath)
 fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy, path: &FieldPath) {
     match (text(&strategy.type_), &strategy.rolling_update) {
         ("OnDelete", _) => {}
-        ("RollingUpdate", None) => errors.push(FieldError::required(&path.child("rollingUpdate"), "")),
-        ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
+        ("RollingUpdate", None) => {
+            errors.push(FieldError::required(&path.child("rollingUpdate"), ""))
+        }
+        ("RollingUpdate", Some(rolling)) => {
+            rolling_update(errors, rolling, &path.child("rollingUpdate"))
+        }
         (kind, rolling) => {
             let rolling = rolling.as_ref().map_or_else(
                 || "null".to_owned(),
@@ -224,7 +270,10 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy,
                 },
             );
             let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", json(kind));
-            errors.push(FieldError::not_supported(path, kind, &["RollingUpdate", "OnDelete"]).shown_as(shown));
+            errors.push(
+                FieldError::not_supported(path, kind, &["RollingUpdate", "OnDelete"])
+                    .shown_as(shown),
+            );
         }
     }
 }
@@ -239,7 +288,10 @@ fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateDaemonSet, pa
     amounts::positive_int_or_percent(errors, surge, &surge_path);
     amounts::at_most_hundred_percent(errors, unavailable, &unavailable_path);
     amounts::at_most_hundred_percent(errors, surge, &surge_path);
-    match (amounts::number_of(unavailable) != 0, amounts::number_of(surge) != 0) {
+    match (
+        amounts::number_of(unavailable) != 0,
+        amounts::number_of(surge) != 0,
+    ) {
         (true, true) => {
             let why = "may not be set when maxUnavailable is non-zero";
             errors.push(FieldError::invalid(&surge_path, json(surge), why));

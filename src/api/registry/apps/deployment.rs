@@ -25,8 +25,16 @@ impl Strategy for Deployments {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Ready", |object, _| {
-            let desired = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-            format!("{}/{desired}", status(object, |status| status.ready_replicas)).into()
+            let desired = object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0);
+            format!(
+                "{}/{desired}",
+                status(object, |status| status.ready_replicas)
+            )
+            .into()
         }),
         Column::text("Up-to-date", |object, _| {
             status(object, |status| status.updated_replicas).into()
@@ -35,14 +43,21 @@ impl Strategy for Deployments {
             status(object, |status| status.available_replicas).into()
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
-        Column::wide_text("Selector", |object, _| {
-            match semantics::selectors::label_selector(object.spec.as_ref().map(|spec| &spec.selector)) {
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
+        Column::wide_text(
+            "Selector",
+            |object, _| match semantics::selectors::label_selector(
+                object.spec.as_ref().map(|spec| &spec.selector),
+            ) {
                 Ok(selector) => selector.to_string().into(),
                 Err(_) => "<invalid>".into(),
-            }
-        }),
+            },
+        ),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["deploy"];
     const CATEGORIES: &'static [&'static str] = &["all"];
@@ -74,7 +89,8 @@ impl Strategy for Deployments {
     fn prepare_for_update(deployment: &mut Deployment, old: &Deployment) {
         // Annotations travel on to replica sets, so the controller must see that they changed.
         if deployment.metadata.annotations != old.metadata.annotations {
-            deployment.metadata.generation = old.metadata.generation.map(|generation| generation + 1);
+            deployment.metadata.generation =
+                old.metadata.generation.map(|generation| generation + 1);
         }
     }
 
@@ -93,7 +109,8 @@ impl Strategy for Deployments {
     }
 
     fn validate_update(deployment: &Deployment, old: &Deployment) -> FieldErrors {
-        let selector = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.selector.clone());
+        let selector =
+            |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.selector.clone());
         found(|errors| {
             immutable(
                 errors,
@@ -106,15 +123,19 @@ impl Strategy for Deployments {
 
     fn validate_status_update(deployment: &Deployment, old: &Deployment) -> FieldErrors {
         let status = deployment.status.clone().unwrap_or_default();
-        let before = old.status.as_ref().and_then(|status| status.collision_count);
+        let before = old
+            .status
+            .as_ref()
+            .and_then(|status| status.collision_count);
         found(|errors| status_errors(errors, &status, before, &FieldPath::new("status")))
     }
 
     fn warnings(deployment: &Deployment) -> Vec<String> {
         let template = deployment.spec.as_ref().map(|spec| &spec.template);
-        let mut warnings: Vec<String> = workload::host_name_warning(&deployment.metadata, "Pod names and hostnames")
-            .into_iter()
-            .collect();
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&deployment.metadata, "Pod names and hostnames")
+                .into_iter()
+                .collect();
         warnings.extend(template_warnings(template, &path(&["spec", "template"])));
         warnings
     }
@@ -131,8 +152,12 @@ impl Strategy for Deployments {
 }
 
 fn containers(object: &Deployment) -> &[Container] {
-    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    let spec = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 fn status(deployment: &Deployment, field: fn(&DeploymentStatus) -> Option<i32>) -> i32 {
@@ -174,7 +199,10 @@ fn strategy(errors: &mut FieldErrors, strategy: &DeploymentStrategy, path: &Fiel
             errors.push(FieldError::forbidden(&own, why));
         }
         ("RollingUpdate", None) => {
-            errors.push(FieldError::required(&own, "this should be defaulted and never be nil"));
+            errors.push(FieldError::required(
+                &own,
+                "this should be defaulted and never be nil",
+            ));
         }
         ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &own),
         ("Recreate", None) => {}
@@ -183,7 +211,11 @@ fn strategy(errors: &mut FieldErrors, strategy: &DeploymentStrategy, path: &Fiel
                 |rolling| serde_json::json!({"MaxUnavailable": rolling.max_unavailable, "MaxSurge": rolling.max_surge}),
             );
             let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling});
-            errors.push(FieldError::not_supported(path, shown, &["Recreate", "RollingUpdate"]));
+            errors.push(FieldError::not_supported(
+                path,
+                shown,
+                &["Recreate", "RollingUpdate"],
+            ));
         }
     }
 }
@@ -197,12 +229,21 @@ fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateDeployment, p
     amounts::positive_int_or_percent(errors, surge, &path.child("maxSurge"));
     if amounts::number_of(unavailable) == 0 && amounts::number_of(surge) == 0 {
         let shown = crate::validation::changes::json(unavailable);
-        errors.push(FieldError::invalid(&own, shown, "may not be 0 when `maxSurge` is 0"));
+        errors.push(FieldError::invalid(
+            &own,
+            shown,
+            "may not be 0 when `maxSurge` is 0",
+        ));
     }
     amounts::at_most_hundred_percent(errors, unavailable, &own);
 }
 
-fn status_errors(errors: &mut FieldErrors, status: &DeploymentStatus, collisions: Option<i32>, path: &FieldPath) {
+fn status_errors(
+    errors: &mut FieldErrors,
+    status: &DeploymentStatus,
+    collisions: Option<i32>,
+    path: &FieldPath,
+) {
     let count = |count: Option<i32>| count.map(i64::from);
     workload::counts(
         errors,

@@ -22,10 +22,19 @@ impl Strategy for ReplicaSets {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::integer("Desired", |object, _| {
-            object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0).into()
+            object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0)
+                .into()
         }),
         Column::integer("Current", |object, _| {
-            object.status.as_ref().map_or(0, |status| status.replicas).into()
+            object
+                .status
+                .as_ref()
+                .map_or(0, |status| status.replicas)
+                .into()
         }),
         Column::integer("Ready", |object, _| {
             object
@@ -36,8 +45,12 @@ impl Strategy for ReplicaSets {
                 .into()
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::wide_text("Selector", |object, _| {
             cells::selector(object.spec.as_ref().map(|spec| &spec.selector))
         }),
@@ -80,7 +93,14 @@ impl Strategy for ReplicaSets {
 
     fn validate_update(set: &ReplicaSet, old: &ReplicaSet) -> FieldErrors {
         let selector = |set: &ReplicaSet| set.spec.as_ref().map(|spec| spec.selector.clone());
-        found(|errors| immutable(errors, &selector(set), &selector(old), &path(&["spec", "selector"])))
+        found(|errors| {
+            immutable(
+                errors,
+                &selector(set),
+                &selector(old),
+                &path(&["spec", "selector"]),
+            )
+        })
     }
 
     fn validate_status_update(set: &ReplicaSet, _old: &ReplicaSet) -> FieldErrors {
@@ -107,15 +127,22 @@ impl Strategy for ReplicaSets {
             ];
             workload::within_replicas(errors, status.replicas, &parts, &path);
             let ready = status.ready_replicas;
-            workload::available_within_ready(errors, status.available_replicas, ready, "readyReplicas", &path);
+            workload::available_within_ready(
+                errors,
+                status.available_replicas,
+                ready,
+                "readyReplicas",
+                &path,
+            );
         })
     }
 
     fn warnings(set: &ReplicaSet) -> Vec<String> {
         let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        let mut warnings: Vec<String> = workload::host_name_warning(&set.metadata, "Pod names and hostnames")
-            .into_iter()
-            .collect();
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&set.metadata, "Pod names and hostnames")
+                .into_iter()
+                .collect();
         warnings.extend(template_warnings(template, &path(&["spec", "template"])));
         warnings
     }
@@ -134,5 +161,6 @@ fn containers(object: &ReplicaSet) -> &[Container] {
         .spec
         .as_ref()
         .and_then(|spec| spec.template.as_ref()?.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }

@@ -26,7 +26,11 @@ impl Strategy for StatefulSets {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Ready", |object, _| {
-            let desired = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+            let desired = object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0);
             let ready = object
                 .status
                 .as_ref()
@@ -35,8 +39,12 @@ impl Strategy for StatefulSets {
             format!("{ready}/{desired}").into()
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["sts"];
     const CATEGORIES: &'static [&'static str] = &["all"];
@@ -57,7 +65,9 @@ impl Strategy for StatefulSets {
                 .partition
                 .get_or_insert(0);
         }
-        let retention = spec.persistent_volume_claim_retention_policy.get_or_insert_default();
+        let retention = spec
+            .persistent_volume_claim_retention_policy
+            .get_or_insert_default();
         default_text(&mut retention.when_deleted, "Retain");
         default_text(&mut retention.when_scaled, "Retain");
         spec.replicas.get_or_insert(1);
@@ -82,7 +92,8 @@ impl Strategy for StatefulSets {
         );
         let path = FieldPath::new("spec");
         // What was accepted before the rules were as they are stays.
-        let was_good = found(|errors| spec_errors(errors, &before, Checks::AllButClaims, &path)).is_empty();
+        let was_good =
+            found(|errors| spec_errors(errors, &before, Checks::AllButClaims, &path)).is_empty();
         let checks = if was_good {
             Checks::AllButClaims
         } else {
@@ -97,7 +108,9 @@ impl Strategy for StatefulSets {
                 min_ready_seconds: before.min_ready_seconds,
                 ordinals: before.ordinals.clone(),
                 revision_history_limit: before.revision_history_limit,
-                persistent_volume_claim_retention_policy: before.persistent_volume_claim_retention_policy.clone(),
+                persistent_volume_claim_retention_policy: before
+                    .persistent_volume_claim_retention_policy
+                    .clone(),
                 ..spec
             };
             if kept != before {
@@ -135,15 +148,27 @@ impl Strategy for StatefulSets {
             ];
             workload::within_replicas(errors, status.replicas, &parts, &path);
             let ready = status.ready_replicas;
-            workload::available_within_ready(errors, status.available_replicas, ready, "status.readyReplicas", &path);
-            let before = old.status.as_ref().and_then(|status| status.collision_count);
+            workload::available_within_ready(
+                errors,
+                status.available_replicas,
+                ready,
+                "status.readyReplicas",
+                &path,
+            );
+            let before = old
+                .status
+                .as_ref()
+                .and_then(|status| status.collision_count);
             workload::collisions(errors, status.collision_count, before, &path);
         })
     }
 
     fn warnings(set: &StatefulSet) -> Vec<String> {
         let spec = set.spec.as_ref();
-        let mut warnings = template_warnings(spec.map(|spec| &spec.template), &path(&["spec", "template"]));
+        let mut warnings = template_warnings(
+            spec.map(|spec| &spec.template),
+            &path(&["spec", "template"]),
+        );
         if spec
             .and_then(|spec| spec.revision_history_limit)
             .is_some_and(|limit| limit < 0)
@@ -157,8 +182,12 @@ impl Strategy for StatefulSets {
 }
 
 fn containers(object: &StatefulSet) -> &[Container] {
-    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    let spec = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 /// How much of a spec is looked at: what cannot change any more need not obey rules that came later.
@@ -175,7 +204,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
         "OrderedReady" | "Parallel" => {}
         other => {
             let why = "must be 'OrderedReady' or 'Parallel'";
-            errors.push(FieldError::invalid(&path.child("podManagementPolicy"), other, why));
+            errors.push(FieldError::invalid(
+                &path.child("podManagementPolicy"),
+                other,
+                why,
+            ));
         }
     }
     update_strategy(
@@ -189,12 +222,20 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
             (&policy.when_deleted, "whenDeleted"),
             (&policy.when_scaled, "whenScaled"),
         ] {
-            one_of(errors, text(value), &["Retain", "Delete"], &path.child(field));
+            one_of(
+                errors,
+                text(value),
+                &["Retain", "Delete"],
+                &path.child(field),
+            );
         }
     }
     if checks == Checks::All {
         for (index, claim) in spec.volume_claim_templates.iter().flatten().enumerate() {
-            let path = path.child("volumeClaimTemplates").index(index).child("spec");
+            let path = path
+                .child("volumeClaimTemplates")
+                .index(index)
+                .child("spec");
             claim_spec(errors, &claim.spec.clone().unwrap_or_default(), &path);
         }
     }
@@ -205,7 +246,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
         &path.child("minReadySeconds"),
     );
     if let Some(ordinals) = &spec.ordinals {
-        non_negative(errors, ordinals.start.unwrap_or(0), &path.child("ordinals.start"));
+        non_negative(
+            errors,
+            ordinals.start.unwrap_or(0),
+            &path.child("ordinals.start"),
+        );
     }
     let service = text(&spec.service_name);
     if checks == Checks::All && !service.is_empty() {
@@ -213,20 +258,34 @@ fn spec_errors(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks,
     }
     workload::required_selector(errors, &spec.selector, "statefulset", path);
     template(errors, spec, checks, path);
-    workload::always_restarted(errors, &spec.template, "StatefulSet", &path.child("template"));
+    workload::always_restarted(
+        errors,
+        &spec.template,
+        "StatefulSet",
+        &path.child("template"),
+    );
 }
 
 fn template(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks, path: &FieldPath) {
     let own = path.child("template");
-    match workload::matches(Some(&spec.selector), workload::template_labels(&spec.template)) {
+    match workload::matches(
+        Some(&spec.selector),
+        workload::template_labels(&spec.template),
+    ) {
         workload::Match::Unknown => {
-            errors.push(FieldError::invalid(&path.child("selector"), json(&spec.selector), ""));
+            errors.push(FieldError::invalid(
+                &path.child("selector"),
+                json(&spec.selector),
+                "",
+            ));
             return;
         }
         workload::Match::No if !selectors::is_empty(&spec.selector) => {
             workload::does_not_match(errors, &spec.template, &own);
         }
-        _ if selectors::is_empty(&spec.selector) => workload::does_not_match(errors, &spec.template, &own),
+        _ if selectors::is_empty(&spec.selector) => {
+            workload::does_not_match(errors, &spec.template, &own)
+        }
         _ => {}
     }
     let template = as_the_controller_makes_it(spec);
@@ -235,9 +294,18 @@ fn template(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks, pa
     }
     let metadata = template.metadata.unwrap_or_default();
     names::labels(errors, metadata.labels.as_ref(), &own.child("labels"));
-    names::annotations(errors, metadata.annotations.as_ref(), &own.child("annotations"));
+    names::annotations(
+        errors,
+        metadata.annotations.as_ref(),
+        &own.child("annotations"),
+    );
     let pod = template.spec.unwrap_or_default();
-    pod_annotations(errors, metadata.annotations.as_ref(), &pod, &own.child("annotations"));
+    pod_annotations(
+        errors,
+        metadata.annotations.as_ref(),
+        &pod,
+        &own.child("annotations"),
+    );
 }
 
 /// The controller names the pod's host and brings the volumes of the claims.
@@ -274,7 +342,11 @@ fn as_the_controller_makes_it(spec: &StatefulSetSpec) -> PodTemplateSpec {
     template
 }
 
-fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrategy, path: &FieldPath) {
+fn update_strategy(
+    errors: &mut FieldErrors,
+    strategy: &StatefulSetUpdateStrategy,
+    path: &FieldPath,
+) {
     let shown = |rolling: &RollingUpdateStatefulSetStrategy| {
         in_order(&[
             ("Partition", rolling.partition.unwrap_or(0).into()),
@@ -285,12 +357,17 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrateg
         ("", _) => errors.push(FieldError::required(path, "")),
         ("OnDelete", Some(rolling)) => {
             let why = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.push(FieldError::invalid(&path.child("rollingUpdate"), "", why).shown_as(shown(rolling)));
+            errors.push(
+                FieldError::invalid(&path.child("rollingUpdate"), "", why).shown_as(shown(rolling)),
+            );
         }
-        ("RollingUpdate", Some(rolling)) => rolling_update(errors, rolling, &path.child("rollingUpdate")),
+        ("RollingUpdate", Some(rolling)) => {
+            rolling_update(errors, rolling, &path.child("rollingUpdate"))
+        }
         ("OnDelete" | "RollingUpdate", None) => {}
         (kind, rolling) => {
-            let shown = serde_json::json!({"Type": kind, "RollingUpdate": rolling.as_ref().map(shown)});
+            let shown =
+                serde_json::json!({"Type": kind, "RollingUpdate": rolling.as_ref().map(shown)});
             errors.push(FieldError::invalid(
                 path,
                 shown,
@@ -300,8 +377,16 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &StatefulSetUpdateStrateg
     }
 }
 
-fn rolling_update(errors: &mut FieldErrors, rolling: &RollingUpdateStatefulSetStrategy, path: &FieldPath) {
-    non_negative(errors, rolling.partition.unwrap_or(0), &path.child("partition"));
+fn rolling_update(
+    errors: &mut FieldErrors,
+    rolling: &RollingUpdateStatefulSetStrategy,
+    path: &FieldPath,
+) {
+    non_negative(
+        errors,
+        rolling.partition.unwrap_or(0),
+        &path.child("partition"),
+    );
     let Some(unavailable) = &rolling.max_unavailable else {
         return;
     };

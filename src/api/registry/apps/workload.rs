@@ -12,11 +12,19 @@ use crate::validation::{changes, one_of, selectors, text};
 
 /// Labels of a template, as errors show them.
 pub(crate) fn template_labels(template: &PodTemplateSpec) -> Option<&BTreeMap<String, String>> {
-    template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref())
+    template
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.labels.as_ref())
 }
 
 /// The selector must be there, and valid, and select something.
-pub(super) fn required_selector(errors: &mut FieldErrors, selector: &LabelSelector, kind: &str, path: &FieldPath) {
+pub(super) fn required_selector(
+    errors: &mut FieldErrors,
+    selector: &LabelSelector,
+    kind: &str,
+    path: &FieldPath,
+) {
     let path = path.child("selector");
     // A missing selector and an empty one look alike here; upstream refuses both, the missing one as required.
     if *selector == LabelSelector::default() {
@@ -38,17 +46,28 @@ pub(crate) enum Match {
     Unknown,
 }
 
-pub(crate) fn matches(selector: Option<&LabelSelector>, labels: Option<&BTreeMap<String, String>>) -> Match {
+pub(crate) fn matches(
+    selector: Option<&LabelSelector>,
+    labels: Option<&BTreeMap<String, String>>,
+) -> Match {
     match semantics::selectors::label_selector(selector) {
         Ok(selector) => {
-            let matched = selector.matches_with(|key| labels.and_then(|labels| labels.get(key)).map(String::as_str));
+            let matched = selector.matches_with(|key| {
+                labels
+                    .and_then(|labels| labels.get(key))
+                    .map(String::as_str)
+            });
             if matched { Match::Yes } else { Match::No }
         }
         Err(_) => Match::Unknown,
     }
 }
 
-pub(crate) fn does_not_match(errors: &mut FieldErrors, template: &PodTemplateSpec, path: &FieldPath) {
+pub(crate) fn does_not_match(
+    errors: &mut FieldErrors,
+    template: &PodTemplateSpec,
+    path: &FieldPath,
+) {
     let path = path.child("metadata").child("labels");
     let shown = changes::json(&template_labels(template));
     errors.push(FieldError::invalid(
@@ -76,7 +95,9 @@ pub(super) fn replicated_template(
             ));
             return;
         }
-        Match::No if !selectors::is_empty(selector) => does_not_match(errors, template, &path.child("template")),
+        Match::No if !selectors::is_empty(selector) => {
+            does_not_match(errors, template, &path.child("template"))
+        }
         // A missing selector selects nothing, which is not the same as being empty.
         _ if is_missing => does_not_match(errors, template, &path.child("template")),
         _ => {}
@@ -85,9 +106,22 @@ pub(super) fn replicated_template(
     always_restarted(errors, template, "ReplicaSet", &path.child("template"));
 }
 
-pub(crate) fn always_restarted(errors: &mut FieldErrors, template: &PodTemplateSpec, kind: &str, path: &FieldPath) {
-    let policy = template.spec.as_ref().map_or("", |spec| text(&spec.restart_policy));
-    one_of(errors, policy, &["Always"], &path.child("spec").child("restartPolicy"));
+pub(crate) fn always_restarted(
+    errors: &mut FieldErrors,
+    template: &PodTemplateSpec,
+    kind: &str,
+    path: &FieldPath,
+) {
+    let policy = template
+        .spec
+        .as_ref()
+        .map_or("", |spec| text(&spec.restart_policy));
+    one_of(
+        errors,
+        policy,
+        &["Always"],
+        &path.child("spec").child("restartPolicy"),
+    );
     if template
         .spec
         .as_ref()
@@ -137,12 +171,21 @@ pub(crate) fn available_within_ready(
     let available = available.unwrap_or(0);
     if available > ready.unwrap_or(0) {
         let why = format!("cannot be greater than {ready_field}");
-        errors.push(FieldError::invalid(&path.child("availableReplicas"), available, why));
+        errors.push(FieldError::invalid(
+            &path.child("availableReplicas"),
+            available,
+            why,
+        ));
     }
 }
 
 /// Collisions are counted, never forgotten.
-pub(super) fn collisions(errors: &mut FieldErrors, new: Option<i32>, old: Option<i32>, path: &FieldPath) {
+pub(super) fn collisions(
+    errors: &mut FieldErrors,
+    new: Option<i32>,
+    old: Option<i32>,
+    path: &FieldPath,
+) {
     if old.is_some_and(|old| new.is_none_or(|new| new < old)) {
         errors.push(FieldError::invalid(
             &path.child("collisionCount"),

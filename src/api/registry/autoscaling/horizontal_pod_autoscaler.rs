@@ -5,8 +5,8 @@ use crate::validation::numbers::non_negative;
 use crate::validation::{found, text};
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v2::{
-    HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget,
-    MetricValueStatus, ResourceMetricSource,
+    HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec,
+    MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricSource,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -29,7 +29,8 @@ fn default_behavior(behavior: &mut HorizontalPodAutoscalerBehavior) {
         .get_or_insert_with(|| vec![policy("Pods", 4), policy("Percent", 100)]);
     let down = behavior.scale_down.get_or_insert_default();
     down.select_policy.get_or_insert_with(|| "Max".to_owned());
-    down.policies.get_or_insert_with(|| vec![policy("Percent", 100)]);
+    down.policies
+        .get_or_insert_with(|| vec![policy("Percent", 100)]);
 }
 
 /// Objects of kind `HorizontalPodAutoscaler`.
@@ -94,15 +95,27 @@ impl Strategy for HorizontalPodAutoscalers {
     fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
         let spec = &scaler.spec;
         let target = &spec.scale_target_ref;
-        let target = (target.kind.as_str(), target.name.as_str(), text(&target.api_version));
+        let target = (
+            target.kind.as_str(),
+            target.name.as_str(),
+            text(&target.api_version),
+        );
         let path = FieldPath::new("spec");
         found(|errors| {
-            validation::scaling(errors, (spec.min_replicas, spec.max_replicas), target, &path);
+            validation::scaling(
+                errors,
+                (spec.min_replicas, spec.max_replicas),
+                target,
+                &path,
+            );
             validation::metrics_and_behavior(errors, spec, &path);
         })
     }
 
-    fn validate_status_update(scaler: &HorizontalPodAutoscaler, _old: &HorizontalPodAutoscaler) -> FieldErrors {
+    fn validate_status_update(
+        scaler: &HorizontalPodAutoscaler,
+        _old: &HorizontalPodAutoscaler,
+    ) -> FieldErrors {
         let status = scaler.status.clone().unwrap_or_default();
         found(|errors| {
             let path = FieldPath::new("status");
@@ -111,7 +124,11 @@ impl Strategy for HorizontalPodAutoscalers {
                 status.current_replicas.unwrap_or(0),
                 &path.child("currentReplicas"),
             );
-            non_negative(errors, status.desired_replicas, &path.child("desiredReplicas"));
+            non_negative(
+                errors,
+                status.desired_replicas,
+                &path.child("desiredReplicas"),
+            );
         })
     }
 }
@@ -151,7 +168,10 @@ fn target(metric: &MetricSpec, status: Option<&MetricStatus>) -> String {
                 .and_then(|status| status.external.as_ref())
                 .map(|status| &status.current);
             value_target(
-                metric.external.as_ref().map_or(&empty, |source| &source.target),
+                metric
+                    .external
+                    .as_ref()
+                    .map_or(&empty, |source| &source.target),
                 current,
             )
         }
@@ -159,13 +179,21 @@ fn target(metric: &MetricSpec, status: Option<&MetricStatus>) -> String {
             let current = status
                 .and_then(|status| status.object.as_ref())
                 .map(|status| &status.current);
-            value_target(metric.object.as_ref().map_or(&empty, |source| &source.target), current)
+            value_target(
+                metric
+                    .object
+                    .as_ref()
+                    .map_or(&empty, |source| &source.target),
+                current,
+            )
         }
         "Pods" => {
             let current = status
                 .and_then(|status| status.pods.as_ref())
                 .map(|status| &status.current);
-            let current = current.map_or(cells::UNKNOWN, |value| quantity(value.average_value.as_ref()));
+            let current = current.map_or(cells::UNKNOWN, |value| {
+                quantity(value.average_value.as_ref())
+            });
             let target = metric
                 .pods
                 .as_ref()
@@ -178,7 +206,11 @@ fn target(metric: &MetricSpec, status: Option<&MetricStatus>) -> String {
                 .map(|status| &status.current);
             let source = metric.resource.as_ref();
             let name = source.map_or("", |source| source.name.as_str());
-            utilisation_target(name, source.map_or(&empty, |source| &source.target), current)
+            utilisation_target(
+                name,
+                source.map_or(&empty, |source| &source.target),
+                current,
+            )
         }
         "ContainerResource" => {
             let current = status
@@ -186,7 +218,11 @@ fn target(metric: &MetricSpec, status: Option<&MetricStatus>) -> String {
                 .map(|status| &status.current);
             let source = metric.container_resource.as_ref();
             let name = source.map_or("", |source| source.name.as_str());
-            utilisation_target(name, source.map_or(&empty, |source| &source.target), current)
+            utilisation_target(
+                name,
+                source.map_or(&empty, |source| &source.target),
+                current,
+            )
         }
         _ => "<unknown type>".to_owned(),
     }
@@ -210,12 +246,26 @@ fn value_target(target: &MetricTarget, current: Option<&MetricValueStatus>) -> S
     }
 }
 
-fn utilisation_target(name: &str, target: &MetricTarget, current: Option<&MetricValueStatus>) -> String {
+fn utilisation_target(
+    name: &str,
+    target: &MetricTarget,
+    current: Option<&MetricValueStatus>,
+) -> String {
     if let Some(average) = &target.average_value {
-        let current = current.map_or(cells::UNKNOWN, |value| quantity(value.average_value.as_ref()));
+        let current = current.map_or(cells::UNKNOWN, |value| {
+            quantity(value.average_value.as_ref())
+        });
         return format!("{name}: {current}/{}", average.0);
     }
-    let percent = |value: Option<i32>, missing: &str| value.map_or(missing.to_owned(), |percent| format!("{percent}%"));
-    let current = percent(current.and_then(|value| value.average_utilization), cells::UNKNOWN);
-    format!("{name}: {current}/{}", percent(target.average_utilization, "<auto>"))
+    let percent = |value: Option<i32>, missing: &str| {
+        value.map_or(missing.to_owned(), |percent| format!("{percent}%"))
+    };
+    let current = percent(
+        current.and_then(|value| value.average_utilization),
+        cells::UNKNOWN,
+    );
+    format!(
+        "{name}: {current}/{}",
+        percent(target.average_utilization, "<auto>")
+    )
 }

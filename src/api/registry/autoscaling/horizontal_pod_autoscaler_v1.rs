@@ -60,36 +60,65 @@ impl Strategy for HorizontalPodAutoscalers {
     fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
         let spec = &scaler.spec;
         let target = &spec.scale_target_ref;
-        let target = (target.kind.as_str(), target.name.as_str(), text(&target.api_version));
+        let target = (
+            target.kind.as_str(),
+            target.name.as_str(),
+            text(&target.api_version),
+        );
         let path = FieldPath::new("spec");
         found(|errors| {
-            validation::scaling(errors, (spec.min_replicas, spec.max_replicas), target, &path);
+            validation::scaling(
+                errors,
+                (spec.min_replicas, spec.max_replicas),
+                target,
+                &path,
+            );
             // The percentage is the first metric, as the second version tells it.
-            if let Some(percent) = spec.target_cpu_utilization_percentage.filter(|percent| *percent < 1) {
+            if let Some(percent) = spec
+                .target_cpu_utilization_percentage
+                .filter(|percent| *percent < 1)
+            {
                 let path = path
                     .child("metrics")
                     .index(0)
                     .child("resource")
                     .child("target")
                     .child("averageUtilization");
-                errors.push(FieldError::invalid(&path, percent, "must be greater than 0"));
+                errors.push(FieldError::invalid(
+                    &path,
+                    percent,
+                    "must be greater than 0",
+                ));
             }
         })
     }
 
-    fn validate_status_update(scaler: &HorizontalPodAutoscaler, _old: &HorizontalPodAutoscaler) -> FieldErrors {
+    fn validate_status_update(
+        scaler: &HorizontalPodAutoscaler,
+        _old: &HorizontalPodAutoscaler,
+    ) -> FieldErrors {
         let status = scaler.status.clone().unwrap_or_default();
         found(|errors| {
             let path = FieldPath::new("status");
-            non_negative(errors, status.current_replicas, &path.child("currentReplicas"));
-            non_negative(errors, status.desired_replicas, &path.child("desiredReplicas"));
+            non_negative(
+                errors,
+                status.current_replicas,
+                &path.child("currentReplicas"),
+            );
+            non_negative(
+                errors,
+                status.desired_replicas,
+                &path.child("desiredReplicas"),
+            );
         })
     }
 }
 
 /// The targets as version 2 has them: version 1 keeps most in annotations.
 fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
-    let object = serde_json::to_value(scaler).ok().and_then(Object::from_value);
+    let object = serde_json::to_value(scaler)
+        .ok()
+        .and_then(Object::from_value);
     let Some(mut object) = object else {
         return cells::NONE.to_owned();
     };
@@ -107,7 +136,9 @@ const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 
 fn to_stored(object: &mut Object) {
-    let mut metrics = take_annotation(object, METRICS).and_then(into_list).unwrap_or_default();
+    let mut metrics = take_annotation(object, METRICS)
+        .and_then(into_list)
+        .unwrap_or_default();
     if let Some(percent) = object.remove_at(&["spec", "targetCPUUtilizationPercentage"]) {
         metrics.push(json!({"type": "Resource", "resource": {
             "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}));
@@ -150,7 +181,11 @@ fn from_stored(object: &mut Object) {
     if let (Some(percent), _) = split_cpu(current.clone(), "current") {
         object.set_at(&["status", "currentCPUUtilizationPercentage"], percent);
     }
-    keep_in_annotation(object, CURRENT_METRICS, (!current.is_empty()).then(|| current.into()));
+    keep_in_annotation(
+        object,
+        CURRENT_METRICS,
+        (!current.is_empty()).then(|| current.into()),
+    );
     let behavior = object.remove_at(&["spec", "behavior"]);
     keep_in_annotation(object, BEHAVIOR, behavior);
     let conditions = object.remove_at(&["status", "conditions"]);
@@ -167,14 +202,18 @@ fn into_list(value: Value) -> Option<Vec<Value>> {
 /// The utilisation of the first CPU metric, and the other metrics.
 fn split_cpu(mut metrics: Vec<Value>, side: &str) -> (Option<Value>, Vec<Value>) {
     let at = metrics.iter().position(|metric| {
-        metric["resource"]["name"] == "cpu" && !metric["resource"][side]["averageUtilization"].is_null()
+        metric["resource"]["name"] == "cpu"
+            && !metric["resource"][side]["averageUtilization"].is_null()
     });
     let cpu = at.map(|at| metrics.remove(at)["resource"][side]["averageUtilization"].clone());
     (cpu, metrics)
 }
 
 fn take_annotation(object: &mut Object, key: &str) -> Option<Value> {
-    let annotations = object.metadata_mut().get_mut("annotations")?.as_object_mut()?;
+    let annotations = object
+        .metadata_mut()
+        .get_mut("annotations")?
+        .as_object_mut()?;
     let text = annotations.remove(key)?;
     let is_empty = annotations.is_empty();
     if is_empty {
@@ -200,7 +239,10 @@ mod tests {
             {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]}});
         let mut object = Object::from_value(stored.clone()).expect("an object");
         from_stored(&mut object);
-        assert_eq!(object.at(&["spec", "targetCPUUtilizationPercentage"]), Some(&json!(80)));
+        assert_eq!(
+            object.at(&["spec", "targetCPUUtilizationPercentage"]),
+            Some(&json!(80))
+        );
         to_stored(&mut object);
         assert_eq!(object.into_value(), stored);
     }

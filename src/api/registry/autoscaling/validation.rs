@@ -2,7 +2,8 @@
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, NameRule};
 use k8s_openapi::api::autoscaling::v2::{
-    HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
+    HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec,
+    MetricTarget,
 };
 
 use crate::validation::amounts::{amount, non_negative_quantity, shown};
@@ -10,7 +11,13 @@ use crate::validation::{names, one_of, resource_names, selectors, text};
 
 const WINDOW_SECONDS_MAX: i32 = 3600;
 const PERIOD_SECONDS_MAX: i32 = 1800;
-const SOURCES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+const SOURCES: [&str; 5] = [
+    "ContainerResource",
+    "External",
+    "Object",
+    "Pods",
+    "Resource",
+];
 
 /// Replicas and the target of an autoscaler.
 pub(super) fn scaling(
@@ -28,7 +35,10 @@ pub(super) fn scaling(
     }
     let max_path = path.child("maxReplicas");
     if max == 0 {
-        errors.push(FieldError::required(&max_path, "must be set and greater than 0"));
+        errors.push(FieldError::required(
+            &max_path,
+            "must be set and greater than 0",
+        ));
     } else if max < 0 {
         errors.push(FieldError::invalid(
             &max_path,
@@ -47,11 +57,19 @@ pub(super) fn scaling(
     reference(errors, kind, name, api_version, &path);
     if !api_version.contains('/') {
         let why = "apiVersion must specify API group";
-        errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, why));
+        errors.push(FieldError::invalid(
+            &path.child("apiVersion"),
+            api_version,
+            why,
+        ));
     }
 }
 
-pub(super) fn metrics_and_behavior(errors: &mut FieldErrors, spec: &HorizontalPodAutoscalerSpec, path: &FieldPath) {
+pub(super) fn metrics_and_behavior(
+    errors: &mut FieldErrors,
+    spec: &HorizontalPodAutoscalerSpec,
+    path: &FieldPath,
+) {
     let metrics = spec.metrics.as_deref().unwrap_or_default();
     for (index, metric) in metrics.iter().enumerate() {
         one_metric(errors, metric, &path.child("metrics").index(index));
@@ -64,7 +82,10 @@ pub(super) fn metrics_and_behavior(errors: &mut FieldErrors, spec: &HorizontalPo
         errors.push(FieldError::forbidden(&path.child("metrics"), why));
     }
     let behavior = spec.behavior.clone().unwrap_or_default();
-    for (field, rules) in [("scaleUp", &behavior.scale_up), ("scaleDown", &behavior.scale_down)] {
+    for (field, rules) in [
+        ("scaleUp", &behavior.scale_up),
+        ("scaleDown", &behavior.scale_down),
+    ] {
         if let Some(rules) = rules {
             scaling_rules(errors, rules, &path.child("behavior").child(field));
         }
@@ -79,12 +100,22 @@ fn path_segment(errors: &mut FieldErrors, name: &str, missing: &str, path: &Fiel
     }
 }
 
-fn reference(errors: &mut FieldErrors, kind: &str, name: &str, api_version: &str, path: &FieldPath) {
+fn reference(
+    errors: &mut FieldErrors,
+    kind: &str,
+    name: &str,
+    api_version: &str,
+    path: &FieldPath,
+) {
     path_segment(errors, kind, "", &path.child("kind"));
     path_segment(errors, name, "", &path.child("name"));
     if api_version.matches('/').count() > 1 {
         let why = format!("unexpected GroupVersion string: {api_version}");
-        errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, why));
+        errors.push(FieldError::invalid(
+            &path.child("apiVersion"),
+            api_version,
+            why,
+        ));
     }
 }
 
@@ -104,12 +135,20 @@ fn scaling_rules(errors: &mut FieldErrors, rules: &HPAScalingRules, path: &Field
         }
     }
     if let Some(policy) = &rules.select_policy {
-        one_of(errors, policy, &["Disabled", "Max", "Min"], &path.child("selectPolicy"));
+        one_of(
+            errors,
+            policy,
+            &["Disabled", "Max", "Min"],
+            &path.child("selectPolicy"),
+        );
     }
     let policies = rules.policies.as_deref().unwrap_or_default();
     let policies_path = path.child("policies");
     if policies.is_empty() {
-        errors.push(FieldError::required(&policies_path, "must specify at least one Policy"));
+        errors.push(FieldError::required(
+            &policies_path,
+            "must specify at least one Policy",
+        ));
     }
     for (index, policy) in policies.iter().enumerate() {
         scaling_policy(errors, policy, &policies_path.index(index));
@@ -120,19 +159,32 @@ fn scaling_rules(errors: &mut FieldErrors, rules: &HPAScalingRules, path: &Field
 }
 
 fn scaling_policy(errors: &mut FieldErrors, policy: &HPAScalingPolicy, path: &FieldPath) {
-    one_of(errors, &policy.type_, &["Percent", "Pods"], &path.child("type"));
+    one_of(
+        errors,
+        &policy.type_,
+        &["Percent", "Pods"],
+        &path.child("type"),
+    );
     let period_path = path.child("periodSeconds");
     for (number, path) in [
         (policy.value, &path.child("value")),
         (policy.period_seconds, &period_path),
     ] {
         if number <= 0 {
-            errors.push(FieldError::invalid(path, number, "must be greater than zero"));
+            errors.push(FieldError::invalid(
+                path,
+                number,
+                "must be greater than zero",
+            ));
         }
     }
     if policy.period_seconds > PERIOD_SECONDS_MAX {
         let why = format!("must be less than or equal to {PERIOD_SECONDS_MAX}");
-        errors.push(FieldError::invalid(&period_path, policy.period_seconds, why));
+        errors.push(FieldError::invalid(
+            &period_path,
+            policy.period_seconds,
+            why,
+        ));
     }
 }
 
@@ -140,7 +192,10 @@ fn one_metric(errors: &mut FieldErrors, metric: &MetricSpec, path: &FieldPath) {
     let type_path = path.child("type");
     let kind = metric.type_.as_str();
     if kind.is_empty() {
-        errors.push(FieldError::required(&type_path, "must specify a metric source type"));
+        errors.push(FieldError::required(
+            &type_path,
+            "must specify a metric source type",
+        ));
     }
     one_of(errors, kind, &SOURCES, &type_path);
     let present = present(metric);
@@ -201,7 +256,10 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
         let target_path = target(errors, &object.target, path);
         if object.target.value.is_none() && object.target.average_value.is_none() {
             let why = "must set either a target value or averageValue";
-            errors.push(FieldError::required(&target_path.child("averageValue"), why));
+            errors.push(FieldError::required(
+                &target_path.child("averageValue"),
+                why,
+            ));
         }
     }
     if let ("external", Some(external)) = (field, &metric.external) {
@@ -210,7 +268,10 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
         match (&external.target.value, &external.target.average_value) {
             (None, None) => {
                 let why = "must set either a target value for metric or a per-pod target";
-                errors.push(FieldError::required(&target_path.child("averageValue"), why));
+                errors.push(FieldError::required(
+                    &target_path.child("averageValue"),
+                    why,
+                ));
             }
             (Some(_), Some(_)) => {
                 let why = "may not set both a target value for metric and a per-pod target";
@@ -224,7 +285,10 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
         let target_path = target(errors, &pods.target, path);
         if pods.target.average_value.is_none() {
             let why = "must specify a positive target averageValue";
-            errors.push(FieldError::required(&target_path.child("averageValue"), why));
+            errors.push(FieldError::required(
+                &target_path.child("averageValue"),
+                why,
+            ));
         }
     }
     if let ("resource", Some(resource)) = (field, &metric.resource) {
@@ -257,14 +321,23 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
 
 fn use_target(errors: &mut FieldErrors, metric_target: &MetricTarget, path: &FieldPath) {
     let target_path = target(errors, metric_target, path);
-    match (metric_target.average_utilization, &metric_target.average_value) {
+    match (
+        metric_target.average_utilization,
+        &metric_target.average_value,
+    ) {
         (None, None) => {
             let why = "must set either a target raw value or a target utilization";
-            errors.push(FieldError::required(&target_path.child("averageUtilization"), why));
+            errors.push(FieldError::required(
+                &target_path.child("averageUtilization"),
+                why,
+            ));
         }
         (Some(_), Some(_)) => {
             let why = "may not set both a target raw value and a target utilization";
-            errors.push(FieldError::forbidden(&target_path.child("averageValue"), why));
+            errors.push(FieldError::forbidden(
+                &target_path.child("averageValue"),
+                why,
+            ));
         }
         _ => (),
     }
@@ -278,11 +351,21 @@ fn target(errors: &mut FieldErrors, target: &MetricTarget, path: &FieldPath) -> 
             "must specify a metric target type",
         ));
     }
-    if !matches!(target.type_.as_str(), "Utilization" | "Value" | "AverageValue") {
+    if !matches!(
+        target.type_.as_str(),
+        "Utilization" | "Value" | "AverageValue"
+    ) {
         let why = "must be either Utilization, Value, or AverageValue";
-        errors.push(FieldError::invalid(&path.child("type"), target.type_.as_str(), why));
+        errors.push(FieldError::invalid(
+            &path.child("type"),
+            target.type_.as_str(),
+            why,
+        ));
     }
-    for (field, value) in [("value", &target.value), ("averageValue", &target.average_value)] {
+    for (field, value) in [
+        ("value", &target.value),
+        ("averageValue", &target.average_value),
+    ] {
         if let Some(value) = value
             .as_ref()
             .filter(|value| amount(value) <= apimachinery::Quantity::ZERO)
@@ -305,6 +388,11 @@ fn target(errors: &mut FieldErrors, target: &MetricTarget, path: &FieldPath) -> 
 }
 
 fn identifier(errors: &mut FieldErrors, metric: &MetricIdentifier, path: &FieldPath) {
-    path_segment(errors, &metric.name, "must specify a metric name", &path.child("name"));
+    path_segment(
+        errors,
+        &metric.name,
+        "must specify a metric name",
+        &path.child("name"),
+    );
     selectors::label_selector(errors, metric.selector.as_ref(), &path.child("selector"));
 }

@@ -51,8 +51,12 @@ impl Strategy for CronJobs {
             }
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::wide_text("Selector", |cron, _| {
             cells::selector(
                 cron.spec
@@ -96,16 +100,21 @@ impl Strategy for CronJobs {
     }
 
     fn warnings(cron: &CronJob) -> Vec<String> {
-        let mut warnings: Vec<String> = workload::host_name_warning(&cron.metadata, "Pod names and hostnames")
-            .into_iter()
-            .collect();
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&cron.metadata, "Pod names and hostnames")
+                .into_iter()
+                .collect();
         warnings.extend(template_warnings(cron));
         warnings
     }
 
     fn warnings_on_update(cron: &CronJob, old: &CronJob) -> Vec<String> {
         let changed = cron.metadata.generation != old.metadata.generation;
-        let mut warnings = if changed { template_warnings(cron) } else { Vec::new() };
+        let mut warnings = if changed {
+            template_warnings(cron)
+        } else {
+            Vec::new()
+        };
         if cron.spec.schedule.contains("TZ") {
             warnings.push(
                 "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
@@ -124,7 +133,8 @@ fn containers(cron: &CronJob) -> &[Container] {
         .spec
         .as_ref()
         .and_then(|spec| spec.template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 fn template_warnings(cron: &CronJob) -> Vec<String> {
@@ -134,7 +144,12 @@ fn template_warnings(cron: &CronJob) -> Vec<String> {
     )
 }
 
-fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJobSpec>, path: &FieldPath) {
+fn spec_errors(
+    errors: &mut FieldErrors,
+    spec: &CronJobSpec,
+    old: Option<&CronJobSpec>,
+    path: &FieldPath,
+) {
     if spec.schedule.is_empty() {
         errors.push(FieldError::required(&path.child("schedule"), ""));
     } else {
@@ -165,7 +180,11 @@ fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJo
     job_spec(errors, job, &own);
     if job.selector.is_some() {
         let why = "`selector` will be auto-generated";
-        errors.push(FieldError::invalid(&own.child("selector"), json(&job.selector), why));
+        errors.push(FieldError::invalid(
+            &own.child("selector"),
+            json(&job.selector),
+            why,
+        ));
     }
     if job.manual_selector == Some(true) {
         errors.push(FieldError::not_supported(
@@ -175,7 +194,10 @@ fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJo
         ));
     }
     for (limit, field) in [
-        (spec.successful_jobs_history_limit, "successfulJobsHistoryLimit"),
+        (
+            spec.successful_jobs_history_limit,
+            "successfulJobsHistoryLimit",
+        ),
         (spec.failed_jobs_history_limit, "failedJobsHistoryLimit"),
     ] {
         non_negative(errors, limit.unwrap_or(0), &path.child(field));
@@ -183,14 +205,21 @@ fn spec_errors(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJo
 }
 
 /// A zone in the schedule was legal once and stays where it is.
-fn schedule(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&CronJobSpec>, path: &FieldPath) {
+fn schedule(
+    errors: &mut FieldErrors,
+    spec: &CronJobSpec,
+    old: Option<&CronJobSpec>,
+    path: &FieldPath,
+) {
     let schedule = spec.schedule.as_str();
     if let Err(why) = semantics::cron_schedule::parse(schedule) {
         errors.push(FieldError::invalid(path, schedule, why));
     }
     let had_zone = old.is_some_and(|old| old.schedule.contains("TZ"));
     let why = match (schedule.contains("TZ"), had_zone) {
-        (true, true) if spec.time_zone.is_some() => "cannot use both timeZone field and TZ or CRON_TZ in schedule",
+        (true, true) if spec.time_zone.is_some() => {
+            "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        }
         (true, false) => "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
         _ => return,
     };
@@ -217,7 +246,10 @@ fn time_zone(errors: &mut FieldErrors, zone: &str, path: &FieldPath) {
         return;
     }
     if zone.eq_ignore_ascii_case("Local") {
-        refuse("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned());
+        refuse(
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+                .to_owned(),
+        );
     }
     if zone != "Local" && !TIME_ZONES.lines().any(|known| known == zone) {
         refuse(format!("unknown time zone {zone}"));

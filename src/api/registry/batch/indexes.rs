@@ -7,7 +7,9 @@ pub(super) fn count(list: &str, completions: i32) -> Result<i32, String> {
     for interval in list.split(',').filter(|_| !list.is_empty()) {
         let (first, end) = parse(interval, completions)?;
         if let Some(last) = last.filter(|last| *last >= first) {
-            return Err(format!("non-increasing order, previous: {last}, current: {first}"));
+            return Err(format!(
+                "non-increasing order, previous: {last}, current: {first}"
+            ));
         }
         total += end - first + 1;
         last = Some(end);
@@ -51,7 +53,9 @@ fn parse(interval: &str, completions: i32) -> Result<(i32, i32), String> {
         [first, end] => {
             let (first, end) = (number(first)?, number(end)?);
             if first >= end {
-                return Err(format!("non-increasing order, previous: {first}, current: {end}"));
+                return Err(format!(
+                    "non-increasing order, previous: {first}, current: {end}"
+                ));
             }
             Ok((first, end))
         }

@@ -25,8 +25,12 @@ impl Strategy for Jobs {
         Column::text("Completions", |job, _| completions(job).into()),
         Column::text("Duration", |job, now| duration(job, now).into()),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::wide_text("Selector", |job, _| {
             cells::selector(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
         }),
@@ -60,9 +64,13 @@ impl Strategy for Jobs {
             job.metadata.name.clone().unwrap_or_default(),
             job.metadata.uid.clone().unwrap_or_default(),
         );
-        let has_labels_of_template =
-            template_labels(job).unwrap_or_default() == job.metadata.labels.clone().unwrap_or_default();
-        if let Some(spec) = job.spec.as_mut().filter(|spec| spec.manual_selector != Some(true)) {
+        let has_labels_of_template = template_labels(job).unwrap_or_default()
+            == job.metadata.labels.clone().unwrap_or_default();
+        if let Some(spec) = job
+            .spec
+            .as_mut()
+            .filter(|spec| spec.manual_selector != Some(true))
+        {
             select_by_uid(spec, metadata.0, metadata.1);
         }
         // A job without labels of its own has those of its template, also those that are added here.
@@ -84,9 +92,10 @@ impl Strategy for Jobs {
     }
 
     fn warnings(job: &Job) -> Vec<String> {
-        let mut warnings: Vec<String> = workload::host_name_warning(&job.metadata, "Pod names and hostnames")
-            .into_iter()
-            .collect();
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&job.metadata, "Pod names and hostnames")
+                .into_iter()
+                .collect();
         warnings.extend(job_validation::spec_warnings(
             job.spec.as_ref(),
             &FieldPath::new("spec"),
@@ -103,7 +112,13 @@ impl Strategy for Jobs {
 }
 
 fn template_labels(job: &Job) -> Option<BTreeMap<String, String>> {
-    job.spec.as_ref()?.template.metadata.as_ref()?.labels.clone()
+    job.spec
+        .as_ref()?
+        .template
+        .metadata
+        .as_ref()?
+        .labels
+        .clone()
 }
 
 /// The labels that tell a job's pods from all others, each with its name from before labels had prefixes.
@@ -121,7 +136,9 @@ fn select_by_uid(spec: &mut JobSpec, name: String, uid: String) {
         .get_or_insert_default();
     for (keys, value) in [(JOB_NAME_LABELS, &name), (CONTROLLER_UID_LABELS, &uid)] {
         for key in keys {
-            labels.entry(key.to_owned()).or_insert_with(|| value.clone());
+            labels
+                .entry(key.to_owned())
+                .or_insert_with(|| value.clone());
         }
     }
     let selected = spec
@@ -129,7 +146,9 @@ fn select_by_uid(spec: &mut JobSpec, name: String, uid: String) {
         .get_or_insert_default()
         .match_labels
         .get_or_insert_default();
-    selected.entry(CONTROLLER_UID_LABEL.to_owned()).or_insert(uid);
+    selected
+        .entry(CONTROLLER_UID_LABEL.to_owned())
+        .or_insert(uid);
 }
 
 /// Defaults of a job's spec, whatever holds it.
@@ -144,7 +163,8 @@ fn default_job_spec(spec: &mut JobSpec) {
         spec.backoff_limit.get_or_insert(i32::MAX);
     }
     spec.backoff_limit.get_or_insert(6);
-    spec.completion_mode.get_or_insert_with(|| "NonIndexed".to_owned());
+    spec.completion_mode
+        .get_or_insert_with(|| "NonIndexed".to_owned());
     spec.suspend.get_or_insert(false);
     spec.manual_selector.get_or_insert(false);
     let replacement = if spec.pod_failure_policy.is_some() {
@@ -165,8 +185,12 @@ fn default_job_spec(spec: &mut JobSpec) {
 }
 
 fn containers(object: &Job) -> &[Container] {
-    let spec = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    let spec = object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 fn state(job: &Job) -> &'static str {
@@ -197,7 +221,11 @@ fn state(job: &Job) -> &'static str {
 }
 
 fn completions(job: &Job) -> String {
-    let succeeded = job.status.as_ref().and_then(|status| status.succeeded).unwrap_or(0);
+    let succeeded = job
+        .status
+        .as_ref()
+        .and_then(|status| status.succeeded)
+        .unwrap_or(0);
     let spec = job.spec.as_ref();
     match (
         spec.and_then(|spec| spec.completions),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::batch::v1::{
-    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
-    SuccessPolicyRule,
+    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule, SuccessPolicyRule,
 };
 
 use super::indexes;
@@ -41,7 +41,10 @@ pub(super) fn job_spec(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPat
             spec.ttl_seconds_after_finished.map(i64::from),
             "ttlSecondsAfterFinished",
         ),
-        (spec.backoff_limit_per_index.map(i64::from), "backoffLimitPerIndex"),
+        (
+            spec.backoff_limit_per_index.map(i64::from),
+            "backoffLimitPerIndex",
+        ),
         (spec.max_failed_indexes.map(i64::from), "maxFailedIndexes"),
     ] {
         non_negative(errors, number.unwrap_or(0), &path.child(field));
@@ -82,8 +85,16 @@ pub(super) fn job_spec(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPat
 }
 
 fn restart_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
-    match spec.template.spec.as_ref().map_or("", |pod| text(&pod.restart_policy)) {
-        "Always" | "" => errors.push(FieldError::required(path, "valid values: \"OnFailure\", \"Never\"")),
+    match spec
+        .template
+        .spec
+        .as_ref()
+        .map_or("", |pod| text(&pod.restart_policy))
+    {
+        "Always" | "" => errors.push(FieldError::required(
+            path,
+            "valid values: \"OnFailure\", \"Never\"",
+        )),
         "Never" => {}
         "OnFailure" => {
             if spec.pod_failure_policy.is_some() {
@@ -91,14 +102,23 @@ fn restart_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
                 errors.push(FieldError::invalid(path, "OnFailure", why));
             }
         }
-        other => errors.push(FieldError::not_supported(path, other, &["OnFailure", "Never"])),
+        other => errors.push(FieldError::not_supported(
+            path,
+            other,
+            &["OnFailure", "Never"],
+        )),
     }
 }
 
 fn completion_mode(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     let mode = spec.completion_mode.as_deref();
     if let Some(mode) = mode {
-        one_of(errors, mode, &["NonIndexed", "Indexed"], &path.child("completionMode"));
+        one_of(
+            errors,
+            mode,
+            &["NonIndexed", "Indexed"],
+            &path.child("completionMode"),
+        );
     }
     if is_indexed(spec) {
         indexed(errors, spec, path);
@@ -121,12 +141,13 @@ fn completion_mode(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
 
 fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     let failed_path = path.child("maxFailedIndexes");
-    let too_much = |errors: &mut FieldErrors, number: Option<i32>, max: i32, path: &FieldPath, when: &str| {
-        if let Some(number) = number.filter(|number| *number > max) {
-            let why = format!("must be less than or equal to {max}{when}");
-            errors.push(FieldError::invalid(path, number, why));
-        }
-    };
+    let too_much =
+        |errors: &mut FieldErrors, number: Option<i32>, max: i32, path: &FieldPath, when: &str| {
+            if let Some(number) = number.filter(|number| *number > max) {
+                let why = format!("must be less than or equal to {max}{when}");
+                errors.push(FieldError::invalid(path, number, why));
+            }
+        };
     if spec.completions.is_none() {
         errors.push(FieldError::required(
             &path.child("completions"),
@@ -135,7 +156,13 @@ fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     }
     let parallelism = (spec.parallelism, path.child("parallelism"));
     let when = " when completion mode is Indexed";
-    too_much(errors, parallelism.0, INDEXED_PARALLELISM_MAX, &parallelism.1, when);
+    too_much(
+        errors,
+        parallelism.0,
+        INDEXED_PARALLELISM_MAX,
+        &parallelism.1,
+        when,
+    );
     if let (Some(completions), Some(failed)) = (spec.completions, spec.max_failed_indexes)
         && failed > completions
     {
@@ -145,7 +172,13 @@ fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
             "must be less than or equal to completions",
         ));
     }
-    too_much(errors, spec.max_failed_indexes, FAILED_INDEXES_MAX, &failed_path, "");
+    too_much(
+        errors,
+        spec.max_failed_indexes,
+        FAILED_INDEXES_MAX,
+        &failed_path,
+        "",
+    );
     let has_many = spec
         .completions
         .is_some_and(|completions| completions > MANY_COMPLETIONS);
@@ -154,7 +187,9 @@ fn indexed(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
             let why = format!("must be specified when completions is above {MANY_COMPLETIONS}");
             errors.push(FieldError::required(&failed_path, why));
         }
-        let when = format!(" when completions are above {MANY_COMPLETIONS} and used with backoff limit per index");
+        let when = format!(
+            " when completions are above {MANY_COMPLETIONS} and used with backoff limit per index"
+        );
         too_much(
             errors,
             parallelism.0,
@@ -178,7 +213,11 @@ fn failure_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     };
     let path = path.child("rules");
     if policy.rules.len() > FAILURE_RULES_MAX {
-        errors.push(FieldError::too_many(&path, policy.rules.len(), FAILURE_RULES_MAX));
+        errors.push(FieldError::too_many(
+            &path,
+            policy.rules.len(),
+            FAILURE_RULES_MAX,
+        ));
     }
     let pod = spec.template.spec.clone().unwrap_or_default();
     let names: BTreeSet<String> = pod
@@ -227,7 +266,11 @@ fn failure_rule(
     errors.push(FieldError::invalid_whole(path, why));
 }
 
-fn pod_conditions(errors: &mut FieldErrors, patterns: &[PodFailurePolicyOnPodConditionsPattern], path: &FieldPath) {
+fn pod_conditions(
+    errors: &mut FieldErrors,
+    patterns: &[PodFailurePolicyOnPodConditionsPattern],
+    path: &FieldPath,
+) {
     const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
     if patterns.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, patterns.len(), CONDITIONS_MAX));
@@ -236,7 +279,10 @@ fn pod_conditions(errors: &mut FieldErrors, patterns: &[PodFailurePolicyOnPodCon
         let path = path.index(index);
         names::qualified_name(errors, &pattern.type_, &path.child("type"));
         match text(&pattern.status) {
-            "" => errors.push(FieldError::required(&path.child("status"), listed(&STATUSES))),
+            "" => errors.push(FieldError::required(
+                &path.child("status"),
+                listed(&STATUSES),
+            )),
             status => one_of(errors, status, &STATUSES, &path.child("status")),
         }
     }
@@ -250,12 +296,23 @@ fn exit_codes(
 ) {
     const OPERATORS: [&str; 2] = ["In", "NotIn"];
     match codes.operator.as_str() {
-        "" => errors.push(FieldError::required(&path.child("operator"), listed(&OPERATORS))),
+        "" => errors.push(FieldError::required(
+            &path.child("operator"),
+            listed(&OPERATORS),
+        )),
         operator => one_of(errors, operator, &OPERATORS, &path.child("operator")),
     }
-    if let Some(name) = codes.container_name.as_ref().filter(|name| !containers.contains(*name)) {
+    if let Some(name) = codes
+        .container_name
+        .as_ref()
+        .filter(|name| !containers.contains(*name))
+    {
         let why = "must be one of the container or initContainer names in the pod template";
-        errors.push(FieldError::invalid(&path.child("containerName"), name.as_str(), why));
+        errors.push(FieldError::invalid(
+            &path.child("containerName"),
+            name.as_str(),
+            why,
+        ));
     }
     let path = path.child("values");
     if codes.values.is_empty() {
@@ -265,7 +322,11 @@ fn exit_codes(
             "at least one value is required",
         ));
     } else if codes.values.len() > EXIT_CODES_MAX {
-        errors.push(FieldError::too_many(&path, codes.values.len(), EXIT_CODES_MAX));
+        errors.push(FieldError::too_many(
+            &path,
+            codes.values.len(),
+            EXIT_CODES_MAX,
+        ));
     }
     let mut seen = BTreeSet::new();
     for (index, code) in codes.values.iter().enumerate() {
@@ -281,7 +342,11 @@ fn exit_codes(
         }
     }
     if !codes.values.is_sorted() {
-        errors.push(FieldError::invalid(&path, codes.values.clone(), "must be ordered"));
+        errors.push(FieldError::invalid(
+            &path,
+            codes.values.clone(),
+            "must be ordered",
+        ));
     }
 }
 
@@ -298,7 +363,11 @@ fn success_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
             })
             .collect();
         let shown = serde_json::json!({"Rules": rules});
-        errors.push(FieldError::invalid(path, shown, "requires indexed completion mode"));
+        errors.push(FieldError::invalid(
+            path,
+            shown,
+            "requires indexed completion mode",
+        ));
         return;
     }
     let path = path.child("rules");
@@ -307,14 +376,28 @@ fn success_policy(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
         errors.push(FieldError::required(&path, why));
     }
     if policy.rules.len() > SUCCESS_RULES_MAX {
-        errors.push(FieldError::too_many(&path, policy.rules.len(), SUCCESS_RULES_MAX));
+        errors.push(FieldError::too_many(
+            &path,
+            policy.rules.len(),
+            SUCCESS_RULES_MAX,
+        ));
     }
     for (index, rule) in policy.rules.iter().enumerate() {
-        success_rule(errors, rule, spec.completions.unwrap_or(0), &path.index(index));
+        success_rule(
+            errors,
+            rule,
+            spec.completions.unwrap_or(0),
+            &path.index(index),
+        );
     }
 }
 
-fn success_rule(errors: &mut FieldErrors, rule: &SuccessPolicyRule, completions: i32, path: &FieldPath) {
+fn success_rule(
+    errors: &mut FieldErrors,
+    rule: &SuccessPolicyRule,
+    completions: i32,
+    path: &FieldPath,
+) {
     if rule.succeeded_count.is_none() && rule.succeeded_indexes.is_none() {
         let why = "at least one of succeededCount or succeededIndexes must be specified";
         errors.push(FieldError::required(path, why));
@@ -342,7 +425,9 @@ fn success_rule(errors: &mut FieldErrors, rule: &SuccessPolicyRule, completions:
     let path = path.child("succeededCount");
     non_negative(errors, count, &path);
     if count > completions {
-        let why = format!("must be less than or equal to {completions} (the number of specified completions)");
+        let why = format!(
+            "must be less than or equal to {completions} (the number of specified completions)"
+        );
         errors.push(FieldError::invalid(&path, count, why));
     }
     if rule.succeeded_indexes.is_some() && count > total {

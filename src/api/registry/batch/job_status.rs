@@ -64,9 +64,15 @@ fn counts(errors: &mut FieldErrors, status: &JobStatus, path: &FieldPath) {
         return;
     };
     let mut seen = BTreeSet::new();
-    for (list, field) in [(&uncounted.succeeded, "succeeded"), (&uncounted.failed, "failed")] {
+    for (list, field) in [
+        (&uncounted.succeeded, "succeeded"),
+        (&uncounted.failed, "failed"),
+    ] {
         for (index, uid) in list.iter().flatten().enumerate() {
-            let path = path.child("uncountedTerminatedPods").child(field).index(index);
+            let path = path
+                .child("uncountedTerminatedPods")
+                .child(field)
+                .index(index);
             if uid.is_empty() {
                 errors.push(FieldError::invalid(&path, "", "must not be empty"));
             } else if !seen.insert(uid) {
@@ -95,7 +101,10 @@ impl Change<'_> {
                 "cannot set Complete=True and Failed=true conditions",
             ));
         }
-        if (complete || self.has_changed("FailureTarget")) && now("Complete") && now("FailureTarget") {
+        if (complete || self.has_changed("FailureTarget"))
+            && now("Complete")
+            && now("FailureTarget")
+        {
             errors.push(FieldError::invalid_whole(
                 &own,
                 "cannot set Complete=True and FailureTarget=true conditions",
@@ -103,12 +112,19 @@ impl Change<'_> {
         }
         self.completion_time(errors, complete, &path.child("completionTime"));
         let failed_indexes_changed = self.new.failed_indexes != self.old.failed_indexes;
-        if (self.has_changed("Failed") || failed_indexes_changed) && now("Failed") && !now("FailureTarget") {
+        if (self.has_changed("Failed") || failed_indexes_changed)
+            && now("Failed")
+            && !now("FailureTarget")
+        {
             let why = "cannot set Failed=True condition without the FailureTarget=true condition";
             errors.push(FieldError::invalid_whole(&own, why));
         }
-        if (complete || self.has_changed("SuccessCriteriaMet")) && now("Complete") && !now("SuccessCriteriaMet") {
-            let why = "cannot set Complete=True condition without the SuccessCriteriaMet=true condition";
+        if (complete || self.has_changed("SuccessCriteriaMet"))
+            && now("Complete")
+            && !now("SuccessCriteriaMet")
+        {
+            let why =
+                "cannot set Complete=True condition without the SuccessCriteriaMet=true condition";
             errors.push(FieldError::invalid_whole(&own, why));
         }
     }
@@ -166,13 +182,18 @@ impl Change<'_> {
         if (changed || uncounted_changed) && finished && has_uncounted {
             let path = path.child("uncountedTerminatedPods");
             let shown = json(&new.uncounted_terminated_pods);
-            errors.push(FieldError::invalid(&path, shown, "must be empty for finished job"));
+            errors.push(FieldError::invalid(
+                &path,
+                shown,
+                "must be empty for finished job",
+            ));
         }
     }
 
     fn indexes(&self, errors: &mut FieldErrors, path: &FieldPath) {
         let (new, old, spec) = (self.new, self.old, self.spec);
-        let (completed_path, failed_path) = (path.child("completedIndexes"), path.child("failedIndexes"));
+        let (completed_path, failed_path) =
+            (path.child("completedIndexes"), path.child("failedIndexes"));
         let completed = new.completed_indexes.as_deref().unwrap_or_default();
         let completed_changed = completed != old.completed_indexes.as_deref().unwrap_or_default();
         let failed_changed = new.failed_indexes != old.failed_indexes;
@@ -202,8 +223,12 @@ impl Change<'_> {
             let why = "cannot set non-null failedIndexes when backoffLimitPerIndex is null";
             errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
         }
-        let both = spec.completions.filter(|_| completed_changed || failed_changed);
-        if let Some(index) = both.and_then(|completions| indexes::overlap(completed, failed, completions)) {
+        let both = spec
+            .completions
+            .filter(|_| completed_changed || failed_changed);
+        if let Some(index) =
+            both.and_then(|completions| indexes::overlap(completed, failed, completions))
+        {
             let why = format!("failedIndexes and completedIndexes overlap at index: {index}");
             errors.push(FieldError::invalid(&failed_path, failed.as_str(), why));
         }
@@ -214,12 +239,15 @@ impl Change<'_> {
         let terminating_path = FieldPath::new("status").child("terminating");
         let terminating = new.terminating.unwrap_or(0);
         let terminating_changed = new.terminating != old.terminating;
-        if (self.finish_has_changed() || terminating_changed) && is_finished(new) && terminating > 0 {
+        if (self.finish_has_changed() || terminating_changed) && is_finished(new) && terminating > 0
+        {
             let why = "terminating>0 is invalid for finished job";
             errors.push(FieldError::invalid(&terminating_path, terminating, why));
         }
         let active_changed = new.active.unwrap_or(0) != old.active.unwrap_or(0);
-        if let Some(ready) = new.ready.filter(|_| new.ready != old.ready || active_changed)
+        if let Some(ready) = new
+            .ready
+            .filter(|_| new.ready != old.ready || active_changed)
             && ready > new.active.unwrap_or(0)
         {
             let path = FieldPath::new("status").child("ready");
@@ -259,7 +287,11 @@ impl Change<'_> {
         }
         if new.failed.unwrap_or(0) < old.failed.unwrap_or(0) {
             let why = "cannot decrease the failed counter";
-            errors.push(FieldError::invalid(&path.child("failed"), new.failed.unwrap_or(0), why));
+            errors.push(FieldError::invalid(
+                &path.child("failed"),
+                new.failed.unwrap_or(0),
+                why,
+            ));
         }
         // A job that is as parallel as it is long can shrink.
         let can_shrink = is_indexed(self.spec) && self.spec.completions == self.spec.parallelism;
@@ -296,7 +328,10 @@ impl Change<'_> {
                 why,
             ));
         }
-        let (met, was_met) = (holds(new, "SuccessCriteriaMet"), holds(old, "SuccessCriteriaMet"));
+        let (met, was_met) = (
+            holds(new, "SuccessCriteriaMet"),
+            holds(old, "SuccessCriteriaMet"),
+        );
         if was_met && !met {
             errors.push(FieldError::invalid_whole(
                 &conditions,
@@ -304,7 +339,8 @@ impl Change<'_> {
             ));
         }
         if holds(old, "Complete") && !was_met && met {
-            let why = "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
+            let why =
+                "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
             errors.push(FieldError::invalid_whole(&conditions, why));
         }
     }
@@ -316,12 +352,14 @@ mod tests {
     use serde_json::json;
 
     fn job(status: serde_json::Value) -> Job {
-        serde_json::from_value(json!({"spec": {"completions": 3}, "status": status})).expect("a job")
+        serde_json::from_value(json!({"spec": {"completions": 3}, "status": status}))
+            .expect("a job")
     }
 
     #[test]
     fn an_end_is_final_and_counters_do_not_shrink() {
-        let old = job(json!({"failed": 2, "conditions": [{"type": "FailureTarget", "status": "True"}]}));
+        let old =
+            job(json!({"failed": 2, "conditions": [{"type": "FailureTarget", "status": "True"}]}));
         let texts: Vec<String> = validate_status_update(&job(json!({"failed": 1})), &old)
             .iter()
             .map(std::string::ToString::to_string)

@@ -41,9 +41,14 @@ fn whole_spec(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     job_spec(errors, spec, path);
     match &spec.selector {
         None => errors.push(FieldError::required(&path.child("selector"), "")),
-        Some(selector) => selectors::label_selector(errors, Some(selector), &path.child("selector")),
+        Some(selector) => {
+            selectors::label_selector(errors, Some(selector), &path.child("selector"))
+        }
     }
-    if let Match::No = workload::matches(spec.selector.as_ref(), workload::template_labels(&spec.template)) {
+    if let Match::No = workload::matches(
+        spec.selector.as_ref(),
+        workload::template_labels(&spec.template),
+    ) {
         workload::does_not_match(errors, &spec.template, &path.child("template"));
     }
 }
@@ -71,7 +76,11 @@ fn generated_selector(errors: &mut FieldErrors, job: &Job, spec: &JobSpec) {
         let why = format!("must be '{value}'");
         match labels.get(key) {
             None => errors.push(FieldError::required(&labels_path.key(key), why)),
-            Some(told) if told != value => errors.push(FieldError::invalid(&labels_path.key(key), json(labels), why)),
+            Some(told) if told != value => errors.push(FieldError::invalid(
+                &labels_path.key(key),
+                json(labels),
+                why,
+            )),
             Some(_) => {}
         }
     }
@@ -91,12 +100,20 @@ fn generated_selector(errors: &mut FieldErrors, job: &Job, spec: &JobSpec) {
 
 pub(super) fn validate_update(job: &Job, old: &Job) -> FieldErrors {
     let empty = JobSpec::default();
-    let (spec, before) = (job.spec.as_ref().unwrap_or(&empty), old.spec.as_ref().unwrap_or(&empty));
+    let (spec, before) = (
+        job.spec.as_ref().unwrap_or(&empty),
+        old.spec.as_ref().unwrap_or(&empty),
+    );
     let path = FieldPath::new("spec");
     found(|errors| {
         // Upstream validates the spec of an update twice; clients see each error once.
         completions(errors, spec, before, &path);
-        immutable(errors, &spec.selector, &before.selector, &path.child("selector"));
+        immutable(
+            errors,
+            &spec.selector,
+            &before.selector,
+            &path.child("selector"),
+        );
         template_update(errors, spec, before, is_editable(old, before), &path);
         immutable(
             errors,
@@ -117,7 +134,12 @@ pub(super) fn validate_update(job: &Job, old: &Job) -> FieldErrors {
             &before.backoff_limit_per_index,
             &limit,
         );
-        immutable(errors, &spec.managed_by, &before.managed_by, &path.child("managedBy"));
+        immutable(
+            errors,
+            &spec.managed_by,
+            &before.managed_by,
+            &path.child("managedBy"),
+        );
         immutable(
             errors,
             &spec.success_policy,
@@ -137,7 +159,10 @@ fn completions(errors: &mut FieldErrors, spec: &JobSpec, old: &JobSpec, path: &F
     if spec.completions == old.completions {
         return;
     }
-    if let Some(completions) = spec.completions.filter(|_| spec.completions != spec.parallelism) {
+    if let Some(completions) = spec
+        .completions
+        .filter(|_| spec.completions != spec.parallelism)
+    {
         let why = "can only be modified in tandem with spec.parallelism";
         errors.push(FieldError::invalid(&own, completions, why));
     }
@@ -151,10 +176,18 @@ fn is_editable(old: &Job, spec: &JobSpec) -> bool {
         .iter()
         .flatten()
         .any(|condition| condition.type_ == "Suspended" && condition.status == "True");
-    spec.suspend == Some(true) && (status.start_time.is_none() || is_stopped) && status.active.unwrap_or(0) == 0
+    spec.suspend == Some(true)
+        && (status.start_time.is_none() || is_stopped)
+        && status.active.unwrap_or(0) == 0
 }
 
-fn template_update(errors: &mut FieldErrors, spec: &JobSpec, old: &JobSpec, is_editable: bool, path: &FieldPath) {
+fn template_update(
+    errors: &mut FieldErrors,
+    spec: &JobSpec,
+    old: &JobSpec,
+    is_editable: bool,
+    path: &FieldPath,
+) {
     let mut before = old.template.clone();
     if is_editable {
         let new = spec.template.spec.clone().unwrap_or_default();
@@ -165,7 +198,12 @@ fn template_update(errors: &mut FieldErrors, spec: &JobSpec, old: &JobSpec, is_e
             own.init_containers.as_deref_mut().unwrap_or_default(),
             new.init_containers.as_deref().unwrap_or_default(),
         );
-        immutable(errors, &Some(new), &before.spec, &path.child("template.spec"));
+        immutable(
+            errors,
+            &Some(new),
+            &before.spec,
+            &path.child("template.spec"),
+        );
         return;
     }
     immutable(errors, &spec.template, &before, &path.child("template"));
@@ -213,13 +251,17 @@ fn take_resources(before: &mut [Container], new: &[Container]) {
 pub(super) fn spec_warnings(spec: Option<&JobSpec>, path: &FieldPath) -> Vec<String> {
     let Some(spec) = spec else { return Vec::new() };
     let mut warnings = Vec::new();
-    let many = spec.completions.unwrap_or(0) > MANY_COMPLETIONS && spec.parallelism.unwrap_or(0) > MANY_AT_ONCE;
+    let many = spec.completions.unwrap_or(0) > MANY_COMPLETIONS
+        && spec.parallelism.unwrap_or(0) > MANY_AT_ONCE;
     if is_indexed(spec) && many {
         warnings.push(format!(
             "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
              Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
         ));
     }
-    warnings.extend(template_warnings(Some(&spec.template), &path.child("template")));
+    warnings.extend(template_warnings(
+        Some(&spec.template),
+        &path.child("template"),
+    ));
     warnings
 }

@@ -35,16 +35,24 @@ impl Strategy for CertificateSigningRequests {
     ];
     const SHORT_NAMES: &'static [&'static str] = &["csr"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Approval, Subresource::Status];
-    const SELECTABLE_FIELDS: &'static [SelectableField] =
-        &[SelectableField::text("spec.signerName", &["spec.signerName"])];
+    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::text(
+        "spec.signerName",
+        &["spec.signerName"],
+    )];
 
-    fn prepare_for_update(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+    fn prepare_for_update(
+        request: &mut CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) {
         // What is asked for never changes, and what became of it is said in the subresources.
         request.spec.clone_from(&old.spec);
         request.status.clone_from(&old.status);
     }
 
-    fn prepare_for_status_update(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+    fn prepare_for_status_update(
+        request: &mut CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) {
         for kind in ["Approved", "Denied"] {
             keep_conditions(request, old, kind);
         }
@@ -56,7 +64,11 @@ impl Strategy for CertificateSigningRequests {
         found(|errors| {
             if !is_request(&spec.request.0) {
                 let why = "PEM block type must be CERTIFICATE REQUEST";
-                errors.push(FieldError::invalid(&path.child("request"), json(&spec.request), why));
+                errors.push(FieldError::invalid(
+                    &path.child("request"),
+                    json(&spec.request),
+                    why,
+                ));
             }
             usages(
                 errors,
@@ -66,18 +78,32 @@ impl Strategy for CertificateSigningRequests {
             let signer_path = path.child("signerName");
             if spec.signer_name == LEGACY_SIGNER {
                 let why = "the legacy signerName is not allowed via this API version";
-                errors.push(FieldError::invalid(&signer_path, spec.signer_name.as_str(), why));
+                errors.push(FieldError::invalid(
+                    &signer_path,
+                    spec.signer_name.as_str(),
+                    why,
+                ));
             } else {
                 signer_name(errors, &spec.signer_name, &signer_path);
             }
-            if let Some(seconds) = spec.expiration_seconds.filter(|seconds| *seconds < SECONDS_MIN) {
+            if let Some(seconds) = spec
+                .expiration_seconds
+                .filter(|seconds| *seconds < SECONDS_MIN)
+            {
                 let why = "may not specify a duration less than 600 seconds (10 minutes)";
-                errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds, why));
+                errors.push(FieldError::invalid(
+                    &path.child("expirationSeconds"),
+                    seconds,
+                    why,
+                ));
             }
         })
     }
 
-    fn validate_status_update(request: &CertificateSigningRequest, old: &CertificateSigningRequest) -> FieldErrors {
+    fn validate_status_update(
+        request: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> FieldErrors {
         found(|errors| {
             conditions(errors, request);
             judgement_stays(errors, request, old, &["Approved", "Denied", "Failed"]);
@@ -141,7 +167,11 @@ fn condition(request: &CertificateSigningRequest) -> String {
 }
 
 /// The status may not touch how the request was judged: that is what `/approval` is for.
-fn keep_conditions(request: &mut CertificateSigningRequest, old: &CertificateSigningRequest, kind: &str) {
+fn keep_conditions(
+    request: &mut CertificateSigningRequest,
+    old: &CertificateSigningRequest,
+    kind: &str,
+) {
     let kept: Vec<_> = old
         .status
         .iter()
@@ -211,7 +241,11 @@ fn usages(errors: &mut FieldErrors, usages: &[String], path: &FieldPath) {
         one_of(errors, usage, &USAGES, &path.index(index));
     }
     let mut seen = BTreeSet::new();
-    for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !seen.insert(*usage)) {
+    for (index, usage) in usages
+        .iter()
+        .enumerate()
+        .filter(|(_, usage)| !seen.insert(*usage))
+    {
         errors.push(FieldError::duplicate(&path.index(index), usage.as_str()));
     }
 }
@@ -270,7 +304,10 @@ fn judgement_stays(
             .flat_map(|status| status.conditions.iter().flatten());
         all.filter(|condition| condition.type_ == kind).count()
     };
-    for kind in kinds.iter().filter(|kind| count(request, kind) < count(old, kind)) {
+    for kind in kinds
+        .iter()
+        .filter(|kind| count(request, kind) < count(old, kind))
+    {
         let why = format!("updates may not remove a condition of type {kind:?}");
         errors.push(FieldError::forbidden(&path(&["status", "conditions"]), why));
     }

@@ -1,6 +1,8 @@
 //! Names of signers: `example.com/name`.
 
-use apimachinery::{FieldError, FieldErrors, FieldPath, dns1123_label_error, dns1123_subdomain_error};
+use apimachinery::{
+    FieldError, FieldErrors, FieldPath, dns1123_label_error, dns1123_subdomain_error,
+};
 
 const DOMAIN_BYTES_MAX: usize = 253;
 /// A domain, a slash, a label, a dot and another domain.
@@ -51,5 +53,6 @@ pub(crate) fn signer_name(errors: &mut FieldErrors, name: &str, path: &FieldPath
 }
 
 fn first_refused(name: &str, check: fn(&str) -> Option<String>) -> Option<(&str, String)> {
-    name.split('.').find_map(|label| check(label).map(|why| (label, why)))
+    name.split('.')
+        .find_map(|label| check(label).map(|why| (label, why)))
 }

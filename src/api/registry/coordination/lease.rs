@@ -43,7 +43,11 @@ impl Strategy for Leases {
             }
             if let Some(count) = spec.lease_transitions.filter(|count| *count < 0) {
                 let why = "must be greater than or equal to 0";
-                errors.push(FieldError::invalid(&path.child("leaseTransitions"), count, why));
+                errors.push(FieldError::invalid(
+                    &path.child("leaseTransitions"),
+                    count,
+                    why,
+                ));
             }
             if let Some(strategy) = &spec.strategy {
                 lease_strategy(errors, strategy, &path.child("strategy"));

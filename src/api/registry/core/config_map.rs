@@ -16,7 +16,9 @@ impl Strategy for ConfigMaps {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Data", |map, _| {
-            (map.data.as_ref().map_or(0, BTreeMap::len) + map.binary_data.as_ref().map_or(0, BTreeMap::len)).into()
+            (map.data.as_ref().map_or(0, BTreeMap::len)
+                + map.binary_data.as_ref().map_or(0, BTreeMap::len))
+            .into()
         }),
         Column::age(),
     ];
@@ -28,7 +30,11 @@ impl Strategy for ConfigMaps {
             for (key, value) in map.data.iter().flatten() {
                 let path = FieldPath::new("data").key(key);
                 names::config_key(errors, key, &path);
-                if map.binary_data.as_ref().is_some_and(|data| data.contains_key(key)) {
+                if map
+                    .binary_data
+                    .as_ref()
+                    .is_some_and(|data| data.contains_key(key))
+                {
                     errors.push(FieldError::invalid(
                         &path,
                         key.as_str(),
@@ -42,7 +48,10 @@ impl Strategy for ConfigMaps {
                 bytes += value.0.len();
             }
             if bytes > CONTENT_BYTES_MAX {
-                errors.push(FieldError::too_long(&FieldPath::root(), CONTENT_BYTES_MAX as i64));
+                errors.push(FieldError::too_long(
+                    &FieldPath::root(),
+                    CONTENT_BYTES_MAX as i64,
+                ));
             }
         })
     }
@@ -66,7 +75,10 @@ const IS_FROZEN: &str = "field is immutable when `immutable` is set";
 /// What was once immutable is so for ever.
 pub(super) fn stays_immutable(errors: &mut FieldErrors, immutable: Option<bool>) {
     if immutable != Some(true) {
-        errors.push(FieldError::forbidden(&FieldPath::new("immutable"), IS_FROZEN));
+        errors.push(FieldError::forbidden(
+            &FieldPath::new("immutable"),
+            IS_FROZEN,
+        ));
     }
 }
 
@@ -76,7 +88,8 @@ pub(super) fn unchanged_content<T: PartialEq>(
     new: &Option<BTreeMap<String, T>>,
     old: &Option<BTreeMap<String, T>>,
 ) {
-    let is_empty = |content: &Option<BTreeMap<String, T>>| content.as_ref().is_none_or(BTreeMap::is_empty);
+    let is_empty =
+        |content: &Option<BTreeMap<String, T>>| content.as_ref().is_none_or(BTreeMap::is_empty);
     if new != old && !(is_empty(new) && is_empty(old)) {
         errors.push(FieldError::forbidden(&FieldPath::new(field), IS_FROZEN));
     }

@@ -16,7 +16,10 @@ impl Strategy for Endpoints {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Endpoints", |endpoints, _| {
-            cells::text_or(cells::with_more(&addresses(endpoints)).as_deref(), cells::NONE)
+            cells::text_or(
+                cells::with_more(&addresses(endpoints)).as_deref(),
+                cells::NONE,
+            )
         }),
         Column::age(),
     ];
@@ -49,7 +52,13 @@ impl Strategy for Endpoints {
 fn addresses(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> Vec<String> {
     let mut listed = Vec::new();
     for subset in endpoints.subsets.iter().flatten() {
-        let ips = || subset.addresses.iter().flatten().map(|address| address.ip.as_str());
+        let ips = || {
+            subset
+                .addresses
+                .iter()
+                .flatten()
+                .map(|address| address.ip.as_str())
+        };
         let ports = subset.ports.as_deref().unwrap_or_default();
         if ports.is_empty() {
             listed.extend(ips().map(str::to_owned));
@@ -87,7 +96,12 @@ fn subsets(endpoints: &k8s_openapi::api::core::v1::Endpoints) -> FieldErrors {
             }
             let ports = subset.ports.as_deref().unwrap_or_default();
             for (index, port) in ports.iter().enumerate() {
-                one_port(errors, port, ports.len() > 1, &path.child("ports").index(index));
+                one_port(
+                    errors,
+                    port,
+                    ports.len() > 1,
+                    &path.child("ports").index(index),
+                );
             }
         }
     })
@@ -111,7 +125,12 @@ fn one_port(errors: &mut FieldErrors, port: &EndpointPort, must_have_name: bool,
         name => names::dns_label(errors, name, &path.child("name")),
     }
     ports::number(errors, port.port, &path.child("port"));
-    required_one_of(errors, text(&port.protocol), &ports::PROTOCOLS, &path.child("protocol"));
+    required_one_of(
+        errors,
+        text(&port.protocol),
+        &ports::PROTOCOLS,
+        &path.child("protocol"),
+    );
     if let Some(protocol) = &port.app_protocol {
         names::qualified_name(errors, protocol, &path.child("appProtocol"));
     }

@@ -18,11 +18,20 @@ impl Strategy for Events {
     type Kind = Event;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::text("Last Seen", |event, now| last_seen(event, now).into()),
-        Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
-        Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
+        Column::text("Type", |event, _| {
+            event.type_.clone().unwrap_or_default().into()
+        }),
+        Column::text("Reason", |event, _| {
+            event.reason.clone().unwrap_or_default().into()
+        }),
         Column::text("Object", |event, _| object(event).into()),
         Column::wide_text("Subobject", |event, _| {
-            event.involved_object.field_path.clone().unwrap_or_default().into()
+            event
+                .involved_object
+                .field_path
+                .clone()
+                .unwrap_or_default()
+                .into()
         }),
         Column::wide_text("Source", |event, _| source(event).into()),
         Column::text("Message", |event, _| {
@@ -42,7 +51,10 @@ impl Strategy for Events {
         SelectableField::text("involvedObject.name", &["involvedObject.name"]),
         SelectableField::text("involvedObject.uid", &["involvedObject.uid"]),
         SelectableField::text("involvedObject.apiVersion", &["involvedObject.apiVersion"]),
-        SelectableField::text("involvedObject.resourceVersion", &["involvedObject.resourceVersion"]),
+        SelectableField::text(
+            "involvedObject.resourceVersion",
+            &["involvedObject.resourceVersion"],
+        ),
         SelectableField::text("involvedObject.fieldPath", &["involvedObject.fieldPath"]),
         SelectableField::text("reason", &["reason"]),
         SelectableField::text("reportingComponent", &["reportingComponent"]),
@@ -54,7 +66,10 @@ impl Strategy for Events {
         event_validation::validate(&EventFacts {
             namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
             object_namespace: text(&event.involved_object.namespace),
-            has_event_time: event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())),
+            has_event_time: event
+                .event_time
+                .as_ref()
+                .is_some_and(|time| is_set(time.0.as_second())),
             controller_field: "reportingComponent",
             controller: text(&event.reporting_component),
             instance: text(&event.reporting_instance),
@@ -89,7 +104,12 @@ fn count(event: &Event) -> i32 {
 }
 
 fn object(event: &Event) -> String {
-    let kind = event.involved_object.kind.clone().unwrap_or_default().to_lowercase();
+    let kind = event
+        .involved_object
+        .kind
+        .clone()
+        .unwrap_or_default()
+        .to_lowercase();
     match event.involved_object.name.as_deref().unwrap_or_default() {
         "" => kind,
         name => format!("{kind}/{name}"),

@@ -26,14 +26,19 @@ pub(crate) fn validate(event: &EventFacts<'_>) -> FieldErrors {
     found(|errors| {
         let object_path = path(&["involvedObject", "namespace"]);
         let differs = if event.has_event_time {
-            event.object_namespace.is_empty() && !matches!(event.namespace, "default" | "kube-system")
+            event.object_namespace.is_empty()
+                && !matches!(event.namespace, "default" | "kube-system")
         } else if event.object_namespace.is_empty() {
             !matches!(event.namespace, "" | "default")
         } else {
             event.namespace != event.object_namespace
         };
         if differs {
-            errors.push(FieldError::invalid(&object_path, event.object_namespace, DIFFERS));
+            errors.push(FieldError::invalid(
+                &object_path,
+                event.object_namespace,
+                DIFFERS,
+            ));
         }
         if event.has_event_time {
             newer(errors, event);

@@ -51,7 +51,10 @@ impl Strategy for LimitRanges {
                 let path = path.index(index);
                 type_name(errors, &limit.type_, &path.child("type"));
                 if !types.insert(&limit.type_) {
-                    errors.push(FieldError::duplicate(&path.child("type"), limit.type_.as_str()));
+                    errors.push(FieldError::duplicate(
+                        &path.child("type"),
+                        limit.type_.as_str(),
+                    ));
                 }
                 resources(errors, limit, &path);
                 for name in names_of(limit) {
@@ -69,7 +72,8 @@ fn type_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     let refused = found(|errors| names::qualified_name(errors, name, path));
     if !refused.is_empty() {
         errors.extend(refused);
-    } else if !name.contains('/') && !matches!(name, "Pod" | "Container" | "PersistentVolumeClaim") {
+    } else if !name.contains('/') && !matches!(name, "Pod" | "Container" | "PersistentVolumeClaim")
+    {
         errors.push(FieldError::invalid(
             path,
             name,
@@ -91,7 +95,10 @@ fn resources(errors: &mut FieldErrors, limit: &LimitRangeItem, path: &FieldPath)
     };
     check(&limit.max, "max");
     check(&limit.min, "min");
-    let defaults = [(&limit.default, "default"), (&limit.default_request, "defaultRequest")];
+    let defaults = [
+        (&limit.default, "default"),
+        (&limit.default_request, "defaultRequest"),
+    ];
     if is_of_pods {
         for (_, field) in defaults
             .iter()
@@ -107,12 +114,23 @@ fn resources(errors: &mut FieldErrors, limit: &LimitRangeItem, path: &FieldPath)
             check(amounts, field);
         }
     }
-    let has_storage = |amounts: &Option<Amounts>| amounts.as_ref().is_some_and(|all| all.contains_key("storage"));
-    if limit.type_ == "PersistentVolumeClaim" && !has_storage(&limit.min) && !has_storage(&limit.max) {
+    let has_storage = |amounts: &Option<Amounts>| {
+        amounts
+            .as_ref()
+            .is_some_and(|all| all.contains_key("storage"))
+    };
+    if limit.type_ == "PersistentVolumeClaim"
+        && !has_storage(&limit.min)
+        && !has_storage(&limit.max)
+    {
         let why = "either minimum or maximum storage value is required, but neither was provided";
         errors.push(FieldError::required(&path.child("limits"), why));
     }
-    for name in limit.max_limit_request_ratio.iter().flat_map(BTreeMap::keys) {
+    for name in limit
+        .max_limit_request_ratio
+        .iter()
+        .flat_map(BTreeMap::keys)
+    {
         name_rule(errors, name, &path.child("maxLimitRequestRatio").key(name));
     }
 }
@@ -132,10 +150,17 @@ fn names_of(limit: &LimitRangeItem) -> BTreeSet<&String> {
 fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &FieldPath) {
     let of = |amounts: &Option<Amounts>| amounts.as_ref().and_then(|all| all.get(name)).map(amount);
     let default_of = |amounts: &Option<Amounts>| {
-        if limit.type_ == "Pod" { None } else { of(amounts) }
+        if limit.type_ == "Pod" {
+            None
+        } else {
+            of(amounts)
+        }
     };
     let (min, max) = (of(&limit.min), of(&limit.max));
-    let (default, request) = (default_of(&limit.default), default_of(&limit.default_request));
+    let (default, request) = (
+        default_of(&limit.default),
+        default_of(&limit.default_request),
+    );
     let limits = [
         (min, "min value", max, "max value", "min", min),
         (
@@ -187,7 +212,9 @@ fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &F
         && !resource_names::may_be_overcommitted(name)
         && default != request
     {
-        let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
+        let why = format!(
+            "default value {default} must equal to defaultRequest value {request} in {name}"
+        );
         errors.push(FieldError::invalid(
             &path.child("defaultRequest").key(name),
             request.to_string(),
@@ -212,16 +239,23 @@ fn ratio(
         refuse(format!("ratio {ratio} is less than 1"));
     }
     let Some((min, max)) = bounds else { return };
-    let fits = [ratio, min, max].iter().all(|amount| amount.units() < MILLIS_MAX);
+    let fits = [ratio, min, max]
+        .iter()
+        .all(|amount| amount.units() < MILLIS_MAX);
     let (value, highest) = if fits {
         (
             ratio.millis() as f64 / 1000.0,
             max.millis() as f64 / min.millis() as f64,
         )
     } else {
-        (ratio.units() as f64, max.units() as f64 / min.units() as f64)
+        (
+            ratio.units() as f64,
+            max.units() as f64 / min.units() as f64,
+        )
     };
     if value > highest {
-        refuse(format!("ratio {ratio} is greater than max/min = {highest:.6}"));
+        refuse(format!(
+            "ratio {ratio} is greater than max/min = {highest:.6}"
+        ));
     }
 }

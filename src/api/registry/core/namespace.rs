@@ -35,10 +35,14 @@ impl Strategy for Namespaces {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Finalize, Subresource::Status];
     const NAME_RULE: NameRule = NameRule::DnsLabel;
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::text("status.phase", &["status.phase"])];
+    const SELECTABLE_FIELDS: &'static [SelectableField] =
+        &[SelectableField::text("status.phase", &["status.phase"])];
 
     fn default(namespace: &mut Namespace) {
-        default_text(&mut namespace.status.get_or_insert_default().phase, "Active");
+        default_text(
+            &mut namespace.status.get_or_insert_default().phase,
+            "Active",
+        );
         // The label lets selectors name a namespace; nobody can take it away.
         if let Some(name) = namespace.metadata.name.clone() {
             namespace
@@ -76,7 +80,11 @@ impl Strategy for Namespaces {
             .as_ref()
             .and_then(|spec| spec.finalizers.as_deref())
             .unwrap_or_default();
-        found(|errors| finalizers.iter().for_each(|name| finalizer(errors, name, &path)))
+        found(|errors| {
+            finalizers
+                .iter()
+                .for_each(|name| finalizer(errors, name, &path))
+        })
     }
 
     fn validate_status_update(namespace: &Namespace, _old: &Namespace) -> FieldErrors {
@@ -97,7 +105,11 @@ impl Strategy for Namespaces {
         })
     }
 
-    fn validate_subresource_update(subresource: Subresource, namespace: &Namespace, _old: &Namespace) -> FieldErrors {
+    fn validate_subresource_update(
+        subresource: Subresource,
+        namespace: &Namespace,
+        _old: &Namespace,
+    ) -> FieldErrors {
         let path = path(&["spec", "finalizers"]);
         let finalizers = namespace
             .spec

@@ -12,10 +12,19 @@ use crate::{Column, SelectableField, StatusOnCreate, Strategy, Subresource};
 
 /// The range and the first of the ranges are one thing, told twice.
 fn one_first_range(spec: &mut NodeSpec) {
-    let first = spec.pod_cidrs.as_ref().and_then(|ranges| ranges.first()).cloned();
-    match (spec.pod_cidr.clone().filter(|range| !range.is_empty()), first) {
+    let first = spec
+        .pod_cidrs
+        .as_ref()
+        .and_then(|ranges| ranges.first())
+        .cloned();
+    match (
+        spec.pod_cidr.clone().filter(|range| !range.is_empty()),
+        first,
+    ) {
         (None, Some(first)) => spec.pod_cidr = Some(first),
-        (Some(range), first) if first.as_ref() != Some(&range) => spec.pod_cidrs = Some(vec![range]),
+        (Some(range), first) if first.as_ref() != Some(&range) => {
+            spec.pod_cidrs = Some(vec![range])
+        }
         _ => {}
     }
 }
@@ -29,9 +38,13 @@ impl Strategy for Nodes {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Status", |node, _| readiness(node).into()),
-        Column::text("Roles", |node, _| cells::text_or(Some(&roles(node)), cells::NONE)),
+        Column::text("Roles", |node, _| {
+            cells::text_or(Some(&roles(node)), cells::NONE)
+        }),
         Column::age(),
-        Column::text("Version", |node, _| info(node, |info| &info.kubelet_version).into()),
+        Column::text("Version", |node, _| {
+            info(node, |info| &info.kubelet_version).into()
+        }),
         Column::wide_text("Internal-IP", |node, _| address(node, "InternalIP")),
         Column::wide_text("External-IP", |node, _| address(node, "ExternalIP")),
         Column::wide_text("OS-Image", |node, _| {
@@ -39,7 +52,10 @@ impl Strategy for Nodes {
         }),
         Column::wide_text("Kernel-Version", |node, _| kernel(node).into()),
         Column::wide_text("Container-Runtime", |node, _| {
-            cells::text_or(Some(info(node, |info| &info.container_runtime_version)), cells::UNKNOWN)
+            cells::text_or(
+                Some(info(node, |info| &info.container_runtime_version)),
+                cells::UNKNOWN,
+            )
         }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["no"];
@@ -73,8 +89,14 @@ impl Strategy for Nodes {
     }
 
     fn prepare_for_update(node: &mut Node, old: &Node) {
-        if old.spec.as_ref().is_none_or(|spec| spec.config_source.is_none()) {
-            node.spec.iter_mut().for_each(|spec| spec.config_source = None);
+        if old
+            .spec
+            .as_ref()
+            .is_none_or(|spec| spec.config_source.is_none())
+        {
+            node.spec
+                .iter_mut()
+                .for_each(|spec| spec.config_source = None);
         }
     }
 
@@ -97,7 +119,10 @@ impl Strategy for Nodes {
         };
         let path = FieldPath::new("spec");
         if spec.config_source.is_some() {
-            warnings.push(format!("{}: the feature is removed", path.child("configSource")));
+            warnings.push(format!(
+                "{}: the feature is removed",
+                path.child("configSource")
+            ));
         }
         if !text(&spec.external_id).is_empty() {
             warnings.push(format!(
@@ -121,13 +146,23 @@ fn readiness(node: &Node) -> String {
         .as_ref()
         .and_then(|status| status.conditions.as_deref())
         .unwrap_or_default();
-    let ready = match conditions.iter().rfind(|condition| condition.type_ == "Ready") {
+    let ready = match conditions
+        .iter()
+        .rfind(|condition| condition.type_ == "Ready")
+    {
         Some(condition) if condition.status == "True" => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",
     };
     let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-    format!("{ready}{}", if unschedulable { ",SchedulingDisabled" } else { "" })
+    format!(
+        "{ready}{}",
+        if unschedulable {
+            ",SchedulingDisabled"
+        } else {
+            ""
+        }
+    )
 }
 
 fn roles(node: &Node) -> String {
@@ -153,7 +188,11 @@ fn info(node: &Node, field: fn(&NodeSystemInfo) -> &String) -> &str {
 
 fn kernel(node: &Node) -> String {
     let version = info(node, |info| &info.kernel_version);
-    let version = if version.is_empty() { cells::UNKNOWN } else { version };
+    let version = if version.is_empty() {
+        cells::UNKNOWN
+    } else {
+        version
+    };
     match info(node, |info| &info.architecture) {
         "" => version.to_owned(),
         architecture => format!("{version} ({architecture})"),

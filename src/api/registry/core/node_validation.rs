@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::core::v1::{ConfigMapNodeConfigSource, Node, NodeConfigSource, NodeSpec, NodeStatus, Taint};
+use k8s_openapi::api::core::v1::{
+    ConfigMapNodeConfigSource, Node, NodeConfigSource, NodeSpec, NodeStatus, Taint,
+};
 use serde_json::json;
 
 use crate::pod_template::validation::taint_effect;
@@ -26,7 +28,11 @@ pub(super) fn validate(node: &Node) -> FieldErrors {
             .as_ref()
             .and_then(|status| status.node_info.as_ref()?.swap.as_ref()?.capacity);
         if let Some(capacity) = swap {
-            positive(errors, capacity, &path(&["metadata", "nodeSwapStatus", "capacity"]));
+            positive(
+                errors,
+                capacity,
+                &path(&["metadata", "nodeSwapStatus", "capacity"]),
+            );
         }
         features(errors, node);
         pod_ranges(errors, spec, &path(&["spec", "podCIDRs"]));
@@ -69,9 +75,16 @@ pub(super) fn validate_change(node: &Node, old: &Node) -> FieldErrors {
             config_source(errors, source, Place::Spec, &path.child("configSource"));
         }
         config_status(errors, status);
-        taints(errors, spec, &crate::validation::path(&["metadata", "taints"]));
+        taints(
+            errors,
+            spec,
+            &crate::validation::path(&["metadata", "taints"]),
+        );
         if text(&spec.external_id) != text(&old.external_id) {
-            errors.push(FieldError::forbidden(&path.child("externalID"), "may not be updated"));
+            errors.push(FieldError::forbidden(
+                &path.child("externalID"),
+                "may not be updated",
+            ));
         }
     })
 }
@@ -100,7 +113,10 @@ fn shown(taint: &Taint) -> serde_json::Value {
 
 fn resources(errors: &mut FieldErrors, node: &Node) {
     let Some(status) = &node.status else { return };
-    for (field, amounts) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
+    for (field, amounts) in [
+        ("capacity", &status.capacity),
+        ("allocatable", &status.allocatable),
+    ] {
         for (name, amount) in amounts.iter().flatten() {
             amounts::resource_amount(errors, name, amount, &path(&["status", field, name]));
         }
@@ -117,7 +133,9 @@ fn features(errors: &mut FieldErrors, node: &Node) {
     let path = path(&["status", "declaredFeatures"]);
     for (index, feature) in features.iter().enumerate() {
         let why = if feature.len() > FEATURE_CHARACTERS_MAX {
-            Some(format!("must be no more than {FEATURE_CHARACTERS_MAX} characters"))
+            Some(format!(
+                "must be no more than {FEATURE_CHARACTERS_MAX} characters"
+            ))
         } else if NAME.matches(feature) {
             None
         } else {
@@ -127,7 +145,11 @@ fn features(errors: &mut FieldErrors, node: &Node) {
         };
         if let Some(why) = why {
             let why = format!("invalid feature name {feature:?}: {why}");
-            errors.push(FieldError::invalid(&path.index(index), feature.as_str(), why));
+            errors.push(FieldError::invalid(
+                &path.index(index),
+                feature.as_str(),
+                why,
+            ));
         }
         if let Some(next) = features.get(index + 1) {
             let path = path.index(index + 1);
@@ -149,7 +171,9 @@ fn pod_ranges(errors: &mut FieldErrors, spec: &NodeSpec, path: &FieldPath) {
     for (index, range) in ranges.iter().enumerate() {
         addresses::legacy_cidr(errors, range, &path.index(index), &[]);
     }
-    let addresses = ranges.iter().map(|range| range.split('/').next().unwrap_or_default());
+    let addresses = ranges
+        .iter()
+        .map(|range| range.split('/').next().unwrap_or_default());
     if ranges.len() > 2 || ranges.len() == 2 && !addresses::is_dual_stack(addresses) {
         errors.push(FieldError::invalid(
             path,
@@ -180,7 +204,12 @@ fn config_status(errors: &mut FieldErrors, status: &NodeStatus) {
     }
 }
 
-fn config_source(errors: &mut FieldErrors, source: &NodeConfigSource, place: Place, path: &FieldPath) {
+fn config_source(
+    errors: &mut FieldErrors,
+    source: &NodeConfigSource,
+    place: Place,
+    path: &FieldPath,
+) {
     if let Some(map) = &source.config_map {
         config_map(errors, map, place, &path.child("configMap"));
     } else {
@@ -189,8 +218,16 @@ fn config_source(errors: &mut FieldErrors, source: &NodeConfigSource, place: Pla
     }
 }
 
-fn config_map(errors: &mut FieldErrors, map: &ConfigMapNodeConfigSource, place: Place, path: &FieldPath) {
-    for (field, value) in [("uid", &map.uid), ("resourceVersion", &map.resource_version)] {
+fn config_map(
+    errors: &mut FieldErrors,
+    map: &ConfigMapNodeConfigSource,
+    place: Place,
+    path: &FieldPath,
+) {
+    for (field, value) in [
+        ("uid", &map.uid),
+        ("resourceVersion", &map.resource_version),
+    ] {
         match (place, text(value).is_empty()) {
             (Place::Spec, false) => {
                 errors.push(FieldError::forbidden(
@@ -205,7 +242,11 @@ fn config_map(errors: &mut FieldErrors, map: &ConfigMapNodeConfigSource, place: 
     let fields: [(&str, &String, fn(&mut FieldErrors, &str, &FieldPath)); 3] = [
         ("namespace", &map.namespace, names::dns_label),
         ("name", &map.name, names::dns_subdomain),
-        ("kubeletConfigKey", &map.kubelet_config_key, names::config_key),
+        (
+            "kubeletConfigKey",
+            &map.kubelet_config_key,
+            names::config_key,
+        ),
     ];
     for (field, value, rule) in fields {
         if value.is_empty() {

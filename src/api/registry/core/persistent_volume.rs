@@ -21,22 +21,38 @@ impl Strategy for PersistentVolumes {
             cells::storage(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).into()
         }),
         Column::text("Access Modes", |volume, _| {
-            cells::access_modes(volume.spec.as_ref().and_then(|spec| spec.access_modes.as_ref())).into()
+            cells::access_modes(
+                volume
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.access_modes.as_ref()),
+            )
+            .into()
         }),
         Column::text("Reclaim Policy", |volume, _| {
-            spec_text(volume, |spec| spec.persistent_volume_reclaim_policy.as_ref(), "")
+            spec_text(
+                volume,
+                |spec| spec.persistent_volume_reclaim_policy.as_ref(),
+                "",
+            )
         }),
-        Column::text("Status", |volume, _| match &volume.metadata.deletion_timestamp {
-            Some(_) => "Terminating".into(),
-            None => volume
-                .status
-                .as_ref()
-                .and_then(|status| status.phase.clone())
-                .unwrap_or_default()
-                .into(),
+        Column::text("Status", |volume, _| {
+            match &volume.metadata.deletion_timestamp {
+                Some(_) => "Terminating".into(),
+                None => volume
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.clone())
+                    .unwrap_or_default()
+                    .into(),
+            }
         }),
         Column::text("Claim", |volume, _| {
-            match volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) {
+            match volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.claim_ref.as_ref())
+            {
                 Some(claim) => format!(
                     "{}/{}",
                     claim.namespace.as_deref().unwrap_or_default(),
@@ -46,14 +62,19 @@ impl Strategy for PersistentVolumes {
                 None => "".into(),
             }
         }),
-        Column::text("StorageClass", |volume, _| {
-            match cells::storage_class_annotation(&volume.metadata) {
+        Column::text(
+            "StorageClass",
+            |volume, _| match cells::storage_class_annotation(&volume.metadata) {
                 Some(class) => class.into(),
                 None => spec_text(volume, |spec| spec.storage_class_name.as_ref(), ""),
-            }
-        }),
+            },
+        ),
         Column::text("VolumeAttributesClass", |volume, _| {
-            spec_text(volume, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)
+            spec_text(
+                volume,
+                |spec| spec.volume_attributes_class_name.as_ref(),
+                cells::UNSET,
+            )
         }),
         Column::text("Reason", |volume, _| {
             volume
@@ -76,7 +97,8 @@ impl Strategy for PersistentVolumes {
         default_text(&mut volume.status.get_or_insert_default().phase, "Pending");
         let Some(spec) = &mut volume.spec else { return };
         default_text(&mut spec.persistent_volume_reclaim_policy, "Retain");
-        spec.volume_mode.get_or_insert_with(|| "Filesystem".to_owned());
+        spec.volume_mode
+            .get_or_insert_with(|| "Filesystem".to_owned());
         if let Some(path) = &mut spec.host_path {
             path.type_.get_or_insert_default();
         }
@@ -112,7 +134,11 @@ impl Strategy for PersistentVolumes {
     }
 }
 
-fn spec_text(volume: &PersistentVolume, field: fn(&PersistentVolumeSpec) -> Option<&String>, missing: &str) -> Value {
+fn spec_text(
+    volume: &PersistentVolume,
+    field: fn(&PersistentVolumeSpec) -> Option<&String>,
+    missing: &str,
+) -> Value {
     volume
         .spec
         .as_ref()

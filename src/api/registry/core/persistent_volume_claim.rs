@@ -6,8 +6,8 @@ use crate::validation::changes::{difference, immutable};
 use crate::validation::{found, path, text};
 use apimachinery::{FieldError, FieldErrors, FieldPath, Quantity};
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, TypedLocalObjectReference,
-    TypedObjectReference,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus,
+    TypedLocalObjectReference, TypedObjectReference,
 };
 use serde_json::Value;
 
@@ -23,32 +23,51 @@ impl Strategy for PersistentVolumeClaims {
     type Kind = PersistentVolumeClaim;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Status", |claim, _| match &claim.metadata.deletion_timestamp {
-            Some(_) => "Terminating".into(),
-            None => claim
-                .status
-                .as_ref()
-                .and_then(|status| status.phase.clone())
-                .unwrap_or_default()
-                .into(),
+        Column::text("Status", |claim, _| {
+            match &claim.metadata.deletion_timestamp {
+                Some(_) => "Terminating".into(),
+                None => claim
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.clone())
+                    .unwrap_or_default()
+                    .into(),
+            }
         }),
         Column::text("Volume", |claim, _| volume(claim).into()),
         Column::text("Capacity", |claim, _| match volume(claim) {
             "" => "".into(),
-            _ => cells::storage(claim.status.as_ref().and_then(|status| status.capacity.as_ref())).into(),
+            _ => cells::storage(
+                claim
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.capacity.as_ref()),
+            )
+            .into(),
         }),
         Column::text("Access Modes", |claim, _| match volume(claim) {
             "" => "".into(),
-            _ => cells::access_modes(claim.status.as_ref().and_then(|status| status.access_modes.as_ref())).into(),
+            _ => cells::access_modes(
+                claim
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.access_modes.as_ref()),
+            )
+            .into(),
         }),
-        Column::text("StorageClass", |claim, _| {
-            match cells::storage_class_annotation(&claim.metadata) {
+        Column::text(
+            "StorageClass",
+            |claim, _| match cells::storage_class_annotation(&claim.metadata) {
                 Some(class) => class.into(),
                 None => spec_text(claim, |spec| spec.storage_class_name.as_ref(), ""),
-            }
-        }),
+            },
+        ),
         Column::text("VolumeAttributesClass", |claim, _| {
-            spec_text(claim, |spec| spec.volume_attributes_class_name.as_ref(), cells::UNSET)
+            spec_text(
+                claim,
+                |spec| spec.volume_attributes_class_name.as_ref(),
+                cells::UNSET,
+            )
         }),
         Column::age(),
         Column::wide_text("VolumeMode", |claim, _| {
@@ -69,7 +88,10 @@ impl Strategy for PersistentVolumeClaims {
             phase: Some("Pending".to_owned()),
             ..PersistentVolumeClaimStatus::default()
         });
-        claim.spec.iter_mut().for_each(|spec| align_data_sources(spec, None));
+        claim
+            .spec
+            .iter_mut()
+            .for_each(|spec| align_data_sources(spec, None));
     }
 
     fn prepare_for_update(claim: &mut PersistentVolumeClaim, old: &PersistentVolumeClaim) {
@@ -81,14 +103,23 @@ impl Strategy for PersistentVolumeClaims {
 
     fn validate(claim: &PersistentVolumeClaim) -> FieldErrors {
         let none = PersistentVolumeClaimSpec::default();
-        found(|errors| claim_spec(errors, claim.spec.as_ref().unwrap_or(&none), &FieldPath::new("spec")))
+        found(|errors| {
+            claim_spec(
+                errors,
+                claim.spec.as_ref().unwrap_or(&none),
+                &FieldPath::new("spec"),
+            )
+        })
     }
 
     fn validate_update(claim: &PersistentVolumeClaim, old: &PersistentVolumeClaim) -> FieldErrors {
         found(|errors| stays_but_for_size(errors, claim, old))
     }
 
-    fn validate_status_update(claim: &PersistentVolumeClaim, _old: &PersistentVolumeClaim) -> FieldErrors {
+    fn validate_status_update(
+        claim: &PersistentVolumeClaim,
+        _old: &PersistentVolumeClaim,
+    ) -> FieldErrors {
         let status = claim.status.clone().unwrap_or_default();
         let path = path(&["status", "capacity"]);
         found(|errors| {
@@ -112,7 +143,10 @@ impl Strategy for PersistentVolumeClaims {
             .as_ref()
             .and_then(|spec| spec.resources.clone())
             .unwrap_or_default();
-        let amounts = [("requests", resources.requests), ("limits", resources.limits)];
+        let amounts = [
+            ("requests", resources.requests),
+            ("limits", resources.limits),
+        ];
         let fractions = amounts.into_iter().filter_map(|(field, amounts)| {
             let amount = amount(amounts?.get("storage")?);
             let path = path(&["spec", "resources", field]).key("storage");
@@ -152,8 +186,12 @@ fn spec_text(
 
 /// `dataSource` and `dataSourceRef` say the same where both can (KEP-1495). The older field only ever knew claims and
 /// snapshots; anything else in it is dropped, unless the claim has had a source before.
-fn align_data_sources(spec: &mut PersistentVolumeClaimSpec, old: Option<&PersistentVolumeClaimSpec>) {
-    let had_source = old.is_some_and(|old| old.data_source.is_some() || old.data_source_ref.is_some());
+fn align_data_sources(
+    spec: &mut PersistentVolumeClaimSpec,
+    old: Option<&PersistentVolumeClaimSpec>,
+) {
+    let had_source =
+        old.is_some_and(|old| old.data_source.is_some() || old.data_source_ref.is_some());
     if !had_source && spec.data_source_ref.is_none() {
         spec.data_source = spec.data_source.take().filter(is_claim_or_snapshot);
     }
@@ -179,7 +217,10 @@ fn align_data_sources(spec: &mut PersistentVolumeClaimSpec, old: Option<&Persist
 
 fn is_claim_or_snapshot(source: &TypedLocalObjectReference) -> bool {
     matches!(
-        (source.kind.as_str(), source.api_group.as_deref().unwrap_or_default()),
+        (
+            source.kind.as_str(),
+            source.api_group.as_deref().unwrap_or_default()
+        ),
         ("PersistentVolumeClaim", "") | ("VolumeSnapshot", "snapshot.storage.k8s.io")
     )
 }
@@ -188,7 +229,11 @@ const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 // tidy: allow(function-length): one rule after the other over the same two specs, read top to bottom
 /// A claim is what its quota was counted for: it is bound once, grows once bound, and gets a class if it has none.
-fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, old_claim: &PersistentVolumeClaim) {
+fn stays_but_for_size(
+    errors: &mut FieldErrors,
+    claim: &PersistentVolumeClaim,
+    old_claim: &PersistentVolumeClaim,
+) {
     let (new, old) = (
         claim.spec.clone().unwrap_or_default(),
         old_claim.spec.clone().unwrap_or_default(),
@@ -220,7 +265,10 @@ fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, o
             &old_class.clone().unwrap_or_default(),
             &path,
         );
-        if old.storage_class_name.is_none() && old_class.is_none() && new.storage_class_name.is_some() {
+        if old.storage_class_name.is_none()
+            && old_class.is_none()
+            && new.storage_class_name.is_some()
+        {
             allowed.storage_class_name = None;
         }
     }
@@ -241,8 +289,7 @@ fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, o
         }
     }
     if allowed != before {
-        let why =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         let changes = difference(&before, &allowed);
         errors.push(FieldError::forbidden(
             &FieldPath::new("spec"),
@@ -270,8 +317,12 @@ fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, o
         &FieldPath::new("volumeMode"),
     );
     let has_applied_class = old_status.current_volume_attributes_class_name.is_some();
-    if has_applied_class && new.volume_attributes_class_name.is_none() && old.volume_attributes_class_name.is_some() {
-        let why = "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil";
+    if has_applied_class
+        && new.volume_attributes_class_name.is_none()
+        && old.volume_attributes_class_name.is_some()
+    {
+        let why =
+            "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil";
         errors.push(FieldError::forbidden(
             &path(&["spec", "volumeAttributesClassName"]),
             why,
@@ -279,6 +330,8 @@ fn stays_but_for_size(errors: &mut FieldErrors, claim: &PersistentVolumeClaim, o
     }
 }
 
-fn size_text(spec: &PersistentVolumeClaimSpec) -> Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity> {
+fn size_text(
+    spec: &PersistentVolumeClaimSpec,
+) -> Option<&k8s_openapi::apimachinery::pkg::api::resource::Quantity> {
     spec.resources.as_ref()?.requests.as_ref()?.get("storage")
 }

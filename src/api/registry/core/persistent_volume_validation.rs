@@ -2,7 +2,8 @@
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{
-    CSIPersistentVolumeSource, ISCSIPersistentVolumeSource, PersistentVolume, PersistentVolumeSpec, SecretReference,
+    CSIPersistentVolumeSource, ISCSIPersistentVolumeSource, PersistentVolume, PersistentVolumeSpec,
+    SecretReference,
 };
 
 use crate::pod_template::validation as sources;
@@ -34,17 +35,30 @@ pub(super) fn validate(volume: &PersistentVolume) -> FieldErrors {
         if let Some(affinity) = &spec.node_affinity {
             let path = path.child("nodeAffinity").child("required");
             match &affinity.required {
-                None => errors.push(FieldError::required(&path, "must specify required node constraints")),
+                None => errors.push(FieldError::required(
+                    &path,
+                    "must specify required node constraints",
+                )),
                 Some(selector) => selectors::node_selector(errors, selector, &path),
             }
         }
         one_source(errors, &spec, &path);
-        let is_root = spec.host_path.as_ref().is_some_and(|host| is_root(&host.path));
+        let is_root = spec
+            .host_path
+            .as_ref()
+            .is_some_and(|host| is_root(&host.path));
         if is_root && text(&spec.persistent_volume_reclaim_policy) == "Recycle" {
             let why = "may not be 'recycle' for a hostPath mount of '/'";
-            errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), why));
+            errors.push(FieldError::forbidden(
+                &path.child("persistentVolumeReclaimPolicy"),
+                why,
+            ));
         }
-        if let Some(class) = spec.storage_class_name.as_deref().filter(|class| !class.is_empty()) {
+        if let Some(class) = spec
+            .storage_class_name
+            .as_deref()
+            .filter(|class| !class.is_empty())
+        {
             names::dns_subdomain(errors, class, &path.child("storageClassName"));
         }
         if let Some(mode) = &spec.volume_mode {
@@ -70,7 +84,10 @@ pub(super) fn validate_change(volume: &PersistentVolume, old: &PersistentVolume)
         if new_source != old_source {
             let changes = difference(&old_source, &new_source);
             let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
-            errors.push(FieldError::forbidden(&path(&["spec", "persistentvolumesource"]), why));
+            errors.push(FieldError::forbidden(
+                &path(&["spec", "persistentvolumesource"]),
+                why,
+            ));
         }
         immutable(
             errors,
@@ -86,7 +103,8 @@ pub(super) fn validate_change(volume: &PersistentVolume, old: &PersistentVolume)
                 why,
             ));
         }
-        if old.volume_attributes_class_name.is_some() && new.volume_attributes_class_name.is_none() {
+        if old.volume_attributes_class_name.is_some() && new.volume_attributes_class_name.is_none()
+        {
             let path = path(&["spec", "volumeAttributesClassName"]);
             errors.push(FieldError::forbidden(
                 &path,
@@ -97,12 +115,22 @@ pub(super) fn validate_change(volume: &PersistentVolume, old: &PersistentVolume)
 }
 
 /// A volume that an attachment describes itself, as migration from in-tree drivers needs it.
-pub(crate) fn inline_volume(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &FieldPath) {
+pub(crate) fn inline_volume(
+    errors: &mut FieldErrors,
+    spec: &PersistentVolumeSpec,
+    path: &FieldPath,
+) {
     let forbidden = [
         (spec.claim_ref.is_some(), "claimRef"),
-        (spec.capacity.as_ref().is_some_and(|all| !all.is_empty()), "capacity"),
+        (
+            spec.capacity.as_ref().is_some_and(|all| !all.is_empty()),
+            "capacity",
+        ),
         (spec.node_affinity.is_some(), "nodeAffinity"),
-        (!text(&spec.storage_class_name).is_empty(), "storageClassName"),
+        (
+            !text(&spec.storage_class_name).is_empty(),
+            "storageClassName",
+        ),
     ];
     for (_, field) in forbidden.into_iter().filter(|(is_set, _)| *is_set) {
         let why = "may not be specified in the context of inline volumes";
@@ -115,11 +143,15 @@ pub(crate) fn inline_volume(errors: &mut FieldErrors, spec: &PersistentVolumeSpe
     modes(errors, spec, path);
     if !matches!(text(&spec.persistent_volume_reclaim_policy), "" | "Retain") {
         let why = "may only be Retain in the context of inline volumes";
-        errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), why));
+        errors.push(FieldError::forbidden(
+            &path.child("persistentVolumeReclaimPolicy"),
+            why,
+        ));
     }
     one_source(errors, spec, path);
     if !matches!(text(&spec.volume_mode), "" | "Filesystem") {
-        let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        let why =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
         errors.push(FieldError::forbidden(&path.child("volumeMode"), why));
     }
 }
@@ -140,7 +172,11 @@ fn capacity(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &FieldP
         errors.push(FieldError::required(path, ""));
     }
     if !capacity.contains_key("storage") || capacity.len() > 1 {
-        errors.push(FieldError::not_supported(path, json(&spec.capacity), &["storage"]));
+        errors.push(FieldError::not_supported(
+            path,
+            json(&spec.capacity),
+            &["storage"],
+        ));
     }
     for (name, amount) in &capacity {
         amounts::basic_amount(errors, amount, &path.key(name));
@@ -158,7 +194,10 @@ fn attributes_class(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path:
     };
     let class_path = path.child("volumeAttributesClassName");
     if class.is_empty() {
-        errors.push(FieldError::required(&class_path, "an empty string is disallowed"));
+        errors.push(FieldError::required(
+            &class_path,
+            "an empty string is disallowed",
+        ));
     } else {
         names::dns_subdomain(errors, class, &class_path);
     }
@@ -192,12 +231,19 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn check<T>(&mut self, source: Option<&T>, field: &str, check: impl FnOnce(&mut FieldErrors, &T, &FieldPath)) {
+    fn check<T>(
+        &mut self,
+        source: Option<&T>,
+        field: &str,
+        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
+    ) {
         let Some(source) = source else { return };
         let path = self.path.child(field);
         if self.has_one {
-            self.errors
-                .push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
+            self.errors.push(FieldError::forbidden(
+                &path,
+                "may not specify more than 1 volume type",
+            ));
         } else {
             self.has_one = true;
             check(self.errors, source, &path);
@@ -213,16 +259,24 @@ fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &Fiel
         has_one: false,
     };
     all.check(spec.host_path.as_ref(), "hostPath", sources::host_path);
-    all.check(spec.gce_persistent_disk.as_ref(), "persistentDisk", sources::gce_disk);
+    all.check(
+        spec.gce_persistent_disk.as_ref(),
+        "persistentDisk",
+        sources::gce_disk,
+    );
     all.check(
         spec.aws_elastic_block_store.as_ref(),
         "awsElasticBlockStore",
         sources::aws_disk,
     );
-    all.check(spec.glusterfs.as_ref(), "glusterfs", |errors, gluster, path| {
-        required(errors, &gluster.endpoints, &path.child("endpoints"));
-        required(errors, &gluster.path, &path.child("path"));
-    });
+    all.check(
+        spec.glusterfs.as_ref(),
+        "glusterfs",
+        |errors, gluster, path| {
+            required(errors, &gluster.endpoints, &path.child("endpoints"));
+            required(errors, &gluster.path, &path.child("path"));
+        },
+    );
     all.check(spec.flocker.as_ref(), "flocker", sources::flocker);
     all.check(spec.nfs.as_ref(), "nfs", sources::nfs);
     all.check(spec.rbd.as_ref(), "rbd", |errors, rbd, path| {
@@ -239,46 +293,76 @@ fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &Fiel
         secret(errors, cinder.secret_ref.as_ref(), &path.child("secretRef"));
     });
     all.check(spec.fc.as_ref(), "fc", sources::fibre_channel);
-    all.check(spec.flex_volume.as_ref(), "flexVolume", |errors, flex, path| {
-        sources::flex(errors, &flex.driver, flex.options.as_ref(), path);
-    });
-    all.check(spec.azure_file.as_ref(), "azureFile", |errors, azure, path| {
-        sources::azure_file(errors, &azure.secret_name, &azure.share_name, path);
-        if azure.secret_namespace.as_deref() == Some("") {
-            errors.push(FieldError::required(&path.child("secretNamespace"), ""));
-        }
-    });
-    all.check(spec.vsphere_volume.as_ref(), "vsphereVolume", sources::vsphere);
+    all.check(
+        spec.flex_volume.as_ref(),
+        "flexVolume",
+        |errors, flex, path| {
+            sources::flex(errors, &flex.driver, flex.options.as_ref(), path);
+        },
+    );
+    all.check(
+        spec.azure_file.as_ref(),
+        "azureFile",
+        |errors, azure, path| {
+            sources::azure_file(errors, &azure.secret_name, &azure.share_name, path);
+            if azure.secret_namespace.as_deref() == Some("") {
+                errors.push(FieldError::required(&path.child("secretNamespace"), ""));
+            }
+        },
+    );
+    all.check(
+        spec.vsphere_volume.as_ref(),
+        "vsphereVolume",
+        sources::vsphere,
+    );
     all.check(
         spec.photon_persistent_disk.as_ref(),
         "photonPersistentDisk",
         sources::photon,
     );
-    all.check(spec.portworx_volume.as_ref(), "portworxVolume", sources::portworx);
+    all.check(
+        spec.portworx_volume.as_ref(),
+        "portworxVolume",
+        sources::portworx,
+    );
     all.check(spec.azure_disk.as_ref(), "azureDisk", sources::azure_disk);
     all.check(spec.scale_io.as_ref(), "scaleIO", |errors, scale, path| {
-        sources::scale_io(errors, &scale.gateway, &scale.system, text(&scale.volume_name), path);
-    });
-    all.check(spec.local.as_ref(), "local", |errors, local, source_path| {
-        required(errors, &local.path, &source_path.child("path"));
-        sources::no_backsteps(errors, &local.path, &source_path.child("path"));
-        if spec.node_affinity.is_none() {
-            errors.push(FieldError::required(
-                &path.child("nodeAffinity"),
-                "Local volume requires node affinity",
-            ));
-        }
-    });
-    all.check(spec.storageos.as_ref(), "storageos", |errors, storage, path| {
-        let secret = storage.secret_ref.as_ref().map(|secret| text(&secret.name));
-        sources::storage_os(
+        sources::scale_io(
             errors,
-            text(&storage.volume_name),
-            text(&storage.volume_namespace),
-            secret,
+            &scale.gateway,
+            &scale.system,
+            text(&scale.volume_name),
             path,
         );
     });
+    all.check(
+        spec.local.as_ref(),
+        "local",
+        |errors, local, source_path| {
+            required(errors, &local.path, &source_path.child("path"));
+            sources::no_backsteps(errors, &local.path, &source_path.child("path"));
+            if spec.node_affinity.is_none() {
+                errors.push(FieldError::required(
+                    &path.child("nodeAffinity"),
+                    "Local volume requires node affinity",
+                ));
+            }
+        },
+    );
+    all.check(
+        spec.storageos.as_ref(),
+        "storageos",
+        |errors, storage, path| {
+            let secret = storage.secret_ref.as_ref().map(|secret| text(&secret.name));
+            sources::storage_os(
+                errors,
+                text(&storage.volume_name),
+                text(&storage.volume_namespace),
+                secret,
+                path,
+            );
+        },
+    );
     all.check(spec.csi.as_ref(), "csi", csi);
     if !all.has_one {
         errors.push(FieldError::required(path, "must specify a volume type"));
@@ -297,18 +381,39 @@ fn iscsi(errors: &mut FieldErrors, source: &ISCSIPersistentVolumeSource, path: &
     if source.iqn.is_empty() {
         errors.push(FieldError::required(&path.child("iqn"), ""));
     } else {
-        sources::iscsi_initiator(errors, &source.iqn, "must be valid format", &path.child("iqn"));
+        sources::iscsi_initiator(
+            errors,
+            &source.iqn,
+            "must be valid format",
+            &path.child("iqn"),
+        );
     }
-    crate::validation::numbers::in_range(errors, source.lun, 0, LOGICAL_UNITS_MAX, &path.child("lun"));
-    let authenticates = source.chap_auth_discovery == Some(true) || source.chap_auth_session == Some(true);
+    crate::validation::numbers::in_range(
+        errors,
+        source.lun,
+        0,
+        LOGICAL_UNITS_MAX,
+        &path.child("lun"),
+    );
+    let authenticates =
+        source.chap_auth_discovery == Some(true) || source.chap_auth_session == Some(true);
     if authenticates && source.secret_ref.is_none() {
         errors.push(FieldError::required(&path.child("secretRef"), ""));
     }
     if let Some(reference) = &source.secret_ref {
-        required(errors, text(&reference.name), &path.child("secretRef").child("name"));
+        required(
+            errors,
+            text(&reference.name),
+            &path.child("secretRef").child("name"),
+        );
     }
     if let Some(initiator) = &source.initiator_name {
-        sources::iscsi_initiator(errors, initiator, "must be valid format", &path.child("initiatorname"));
+        sources::iscsi_initiator(
+            errors,
+            initiator,
+            "must be valid format",
+            &path.child("initiatorname"),
+        );
     }
 }
 
@@ -316,8 +421,14 @@ fn csi(errors: &mut FieldErrors, source: &CSIPersistentVolumeSource, path: &Fiel
     names::csi_driver(errors, &source.driver, &path.child("driver"));
     required(errors, &source.volume_handle, &path.child("volumeHandle"));
     for (field, reference) in [
-        ("controllerPublishSecretRef", &source.controller_publish_secret_ref),
-        ("controllerExpandSecretRef", &source.controller_expand_secret_ref),
+        (
+            "controllerPublishSecretRef",
+            &source.controller_publish_secret_ref,
+        ),
+        (
+            "controllerExpandSecretRef",
+            &source.controller_expand_secret_ref,
+        ),
         ("nodePublishSecretRef", &source.node_publish_secret_ref),
         ("nodeExpandSecretRef", &source.node_expand_secret_ref),
     ] {

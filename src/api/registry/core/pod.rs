@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::{Pod, PodIP, PodStatus};
 use super::{pod_cells, pod_preparation, pod_resize, pod_status, pod_update, pod_validation};
 use crate::cells;
 use crate::pod_template::{default_pod_spec, default_requests_from_limits};
-use crate::{Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource};
+use crate::{
+    Column, DeleteAnswer, Generation, SelectableField, StatusMetadata, Strategy, Subresource,
+};
 
 /// The address and the first of the addresses are one thing, told twice.
 fn one_first_address(status: &mut PodStatus) {
@@ -15,7 +17,10 @@ fn one_first_address(status: &mut PodStatus) {
         .as_ref()
         .and_then(|addresses| addresses.first())
         .map(|address| address.ip.clone());
-    match (status.pod_ip.clone().filter(|address| !address.is_empty()), first) {
+    match (
+        status.pod_ip.clone().filter(|address| !address.is_empty()),
+        first,
+    ) {
         (None, Some(first)) => status.pod_ip = Some(first),
         (Some(address), first) if first.as_ref() != Some(&address) => {
             status.pod_ips = Some(vec![PodIP { ip: address }]);
@@ -58,7 +63,9 @@ impl Strategy for Pods {
                 cells::NONE,
             )
         }),
-        Column::wide_text("Readiness Gates", |pod, _| pod_cells::readiness_gates(pod).into()),
+        Column::wide_text("Readiness Gates", |pod, _| {
+            pod_cells::readiness_gates(pod).into()
+        }),
     ];
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];

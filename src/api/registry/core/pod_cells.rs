@@ -42,7 +42,11 @@ pub(super) fn state(pod: &Pod) -> String {
 pub(super) fn restarts(pod: &Pod, now: Timestamp) -> String {
     let summary = summarise(pod);
     match &summary.last_restart {
-        Some(time) if summary.restarts != 0 => format!("{} ({} ago)", summary.restarts, cells::since(Some(time), now)),
+        Some(time) if summary.restarts != 0 => format!(
+            "{} ({} ago)",
+            summary.restarts,
+            cells::since(Some(time), now)
+        ),
         _ => summary.restarts.to_string(),
     }
 }
@@ -109,7 +113,9 @@ fn phase_reason(status: Option<&PodStatus>) -> String {
     let Some(status) = status else {
         return String::new();
     };
-    let gated = |kind: &str, reason: Option<&str>| kind == "PodScheduled" && reason == Some("SchedulingGated");
+    let gated = |kind: &str, reason: Option<&str>| {
+        kind == "PodScheduled" && reason == Some("SchedulingGated")
+    };
     if status
         .conditions
         .iter()
@@ -127,7 +133,11 @@ fn phase_reason(status: Option<&PodStatus>) -> String {
 }
 
 /// Walks the init containers up to the first that is not done; true if there is one.
-fn add_init_containers(summary: &mut Summary, status: Option<&PodStatus>, init: &[Container]) -> bool {
+fn add_init_containers(
+    summary: &mut Summary,
+    status: Option<&PodStatus>,
+    init: &[Container],
+) -> bool {
     let statuses = status
         .and_then(|status| status.init_container_statuses.as_deref())
         .unwrap_or_default();
@@ -145,7 +155,8 @@ fn add_init_containers(summary: &mut Summary, status: Option<&PodStatus>, init: 
             summary.ready += usize::from(container.ready);
             continue;
         }
-        summary.reason = init_reason(&state).unwrap_or_else(|| format!("Init:{index}/{}", init.len()));
+        summary.reason =
+            init_reason(&state).unwrap_or_else(|| format!("Init:{index}/{}", init.len()));
         return true;
     }
     false
@@ -155,7 +166,12 @@ fn init_reason(state: &ContainerState) -> Option<String> {
     if let Some(terminated) = &state.terminated {
         return Some(format!("Init:{}", termination_reason(terminated)));
     }
-    let reason = state.waiting.as_ref()?.reason.as_deref().unwrap_or_default();
+    let reason = state
+        .waiting
+        .as_ref()?
+        .reason
+        .as_deref()
+        .unwrap_or_default();
     (!reason.is_empty() && reason != "PodInitializing").then(|| format!("Init:{reason}"))
 }
 
@@ -171,7 +187,11 @@ fn termination_reason(terminated: &ContainerStateTerminated) -> String {
 }
 
 /// Once a pod is initialised, restarts of what ran before no longer count.
-fn restart_count_of_sidecars(summary: &mut Summary, status: Option<&PodStatus>, init: &[Container]) {
+fn restart_count_of_sidecars(
+    summary: &mut Summary,
+    status: Option<&PodStatus>,
+    init: &[Container],
+) {
     summary.restarts = 0;
     summary.last_restart = None;
     let statuses = status
@@ -275,8 +295,10 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_being_deleted_is_terminating_until_it_has_ended() {
-        let mut pod = pod(json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"},
-            "spec": {"containers": []}, "status": {"phase": "Running"}}));
+        let mut pod = pod(
+            json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"containers": []}, "status": {"phase": "Running"}}),
+        );
         assert_eq!(state(&pod), "Terminating");
         pod.status.as_mut().expect("a status").phase = Some("Succeeded".to_owned());
         assert_eq!(state(&pod), "Succeeded");

@@ -15,7 +15,11 @@ pub(super) fn prepare_new(pod: &mut Pod) {
         qos_class: Some(semantics::qos::qos_class(spec).as_str().to_owned()),
         ..PodStatus::default()
     };
-    if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+    if spec
+        .scheduling_gates
+        .as_ref()
+        .is_some_and(|gates| !gates.is_empty())
+    {
         status.conditions = Some(vec![PodCondition {
             type_: "PodScheduled".to_owned(),
             status: "False".to_owned(),
@@ -30,7 +34,9 @@ pub(super) fn prepare_new(pod: &mut Pod) {
 
 /// Owners stay (old kubelets broke them), and so do the class of service and generations that an older kubelet does not know.
 pub(super) fn prepare_status(pod: &mut Pod, old: &Pod) {
-    pod.metadata.owner_references.clone_from(&old.metadata.owner_references);
+    pod.metadata
+        .owner_references
+        .clone_from(&old.metadata.owner_references);
     let before = old.status.clone().unwrap_or_default();
     let status = pod.status.get_or_insert_default();
     if status.qos_class.as_deref().is_none_or(str::is_empty) {
@@ -111,7 +117,12 @@ fn complete_term(term: &mut PodAffinityTerm, labels: &Labels) {
 }
 
 /// A missing selector selects nothing and stays missing.
-fn require(selector: Option<&mut LabelSelector>, keys: Option<&[String]>, operator: &str, labels: &Labels) {
+fn require(
+    selector: Option<&mut LabelSelector>,
+    keys: Option<&[String]>,
+    operator: &str,
+    labels: &Labels,
+) {
     let Some(selector) = selector else { return };
     for key in keys.unwrap_or_default() {
         if let Some(value) = labels.get(key) {
@@ -144,7 +155,9 @@ mod tests {
             (status.phase.as_deref(), status.qos_class.as_deref()),
             (Some("Pending"), Some("BestEffort"))
         );
-        let constraints = serde_json::to_value(pod.spec.expect("a spec").topology_spread_constraints).expect("JSON");
+        let constraints =
+            serde_json::to_value(pod.spec.expect("a spec").topology_spread_constraints)
+                .expect("JSON");
         assert_eq!(
             constraints[0]["labelSelector"],
             json!({"matchExpressions": [{"key": "v", "operator": "In", "values": ["1"]}]})

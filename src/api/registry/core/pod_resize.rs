@@ -18,10 +18,16 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
     let mut errors = pod_validation::validate(pod);
     let empty = PodSpec::default();
-    let (spec, before) = (pod.spec.as_ref().unwrap_or(&empty), old.spec.as_ref().unwrap_or(&empty));
-    let refused = |why: &str| FieldErrors::from_iter([FieldError::forbidden(&FieldPath::root(), why)]);
+    let (spec, before) = (
+        pod.spec.as_ref().unwrap_or(&empty),
+        old.spec.as_ref().unwrap_or(&empty),
+    );
+    let refused =
+        |why: &str| FieldErrors::from_iter([FieldError::forbidden(&FieldPath::root(), why)]);
     let annotations = old.metadata.annotations.as_ref();
-    if annotations.is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror")) {
+    if annotations
+        .is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror"))
+    {
         return refused("static pods cannot be resized");
     }
     if before.os.as_ref().is_some_and(|os| os.name == "windows") {
@@ -29,7 +35,10 @@ pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
     }
     let path = FieldPath::new("spec");
     if qos_class(before) != qos_class(spec) {
-        let class = pod.status.as_ref().map_or("", |status| text(&status.qos_class));
+        let class = pod
+            .status
+            .as_ref()
+            .map_or("", |status| text(&status.qos_class));
         errors.push(FieldError::invalid(
             &path,
             class,
@@ -43,7 +52,9 @@ pub(super) fn validate_resize(pod: &Pod, old: &Pod) -> FieldErrors {
         ));
     }
     let mut kept = spec.clone();
-    if has_pod_level_resources(before.resources.as_ref()) || has_pod_level_resources(spec.resources.as_ref()) {
+    if has_pod_level_resources(before.resources.as_ref())
+        || has_pod_level_resources(spec.resources.as_ref())
+    {
         pod_level(&mut errors, &mut kept, before, &path);
     }
     if same_containers(&mut errors, spec, before, &path) {
@@ -64,8 +75,15 @@ fn node_can_resize(pod: &Pod) -> bool {
         .status
         .iter()
         .flat_map(|status| status.container_statuses.iter().flatten());
-    let mut running = statuses.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
-    running.next().is_none_or(|status| status.resources.is_some())
+    let mut running = statuses.filter(|status| {
+        status
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some())
+    });
+    running
+        .next()
+        .is_none_or(|status| status.resources.is_some())
 }
 
 fn removed(new: &Amounts, old: &Amounts) -> bool {
@@ -76,7 +94,10 @@ fn removed(new: &Amounts, old: &Amounts) -> bool {
 fn pod_level(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: &FieldPath) {
     let own = path.child("resources");
     if old.resources.is_some() && kept.resources.is_none() {
-        errors.push(FieldError::forbidden(&own, "pod-level resources cannot be removed"));
+        errors.push(FieldError::forbidden(
+            &own,
+            "pod-level resources cannot be removed",
+        ));
         return;
     }
     if let (Some(new), Some(old)) = (&kept.resources, &old.resources) {
@@ -99,10 +120,16 @@ fn pod_level(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: 
 }
 
 /// Takes what may change from the old pod, so that what is left must be equal.
-fn keep_resizable(resources: &mut Option<ResourceRequirements>, old: Option<&ResourceRequirements>) {
+fn keep_resizable(
+    resources: &mut Option<ResourceRequirements>,
+    old: Option<&ResourceRequirements>,
+) {
     let before = old.cloned().unwrap_or_default();
     let new = resources.get_or_insert_default();
-    for (list, old) in [(&mut new.requests, &before.requests), (&mut new.limits, &before.limits)] {
+    for (list, old) in [
+        (&mut new.requests, &before.requests),
+        (&mut new.limits, &before.limits),
+    ] {
         let mut merged = list.take().unwrap_or_default();
         for name in RESIZABLE {
             merged.remove(name);
@@ -117,10 +144,19 @@ fn keep_resizable(resources: &mut Option<ResourceRequirements>, old: Option<&Res
     }
 }
 
-fn same_containers(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &FieldPath) -> bool {
+fn same_containers(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    old: &PodSpec,
+    path: &FieldPath,
+) -> bool {
     let before = errors.len();
     for (new, old, field) in [
-        (spec.containers.as_slice(), old.containers.as_slice(), "containers"),
+        (
+            spec.containers.as_slice(),
+            old.containers.as_slice(),
+            "containers",
+        ),
         (
             spec.init_containers.as_deref().unwrap_or_default(),
             old.init_containers.as_deref().unwrap_or_default(),
@@ -168,7 +204,10 @@ fn containers(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path:
     for (new, old) in kept.containers.iter_mut().zip(&old.containers) {
         keep_resizable(&mut new.resources, old.resources.as_ref());
         if new != old {
-            errors.push(FieldError::forbidden(path, "only cpu and memory resources are mutable"));
+            errors.push(FieldError::forbidden(
+                path,
+                "only cpu and memory resources are mutable",
+            ));
         }
     }
     for (index, (new, old)) in init.iter_mut().zip(old_init).enumerate() {
@@ -218,8 +257,10 @@ mod tests {
     #[test]
     fn cpu_and_memory_change_and_nothing_else_does() {
         let pod = |container: serde_json::Value| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}}))
-                .expect("a pod")
+            serde_json::from_value(
+                json!({"metadata": {"name": "a"}, "spec": {"containers": [container]}}),
+            )
+            .expect("a pod")
         };
         let old = pod(json!({"name": "a", "resources": {"requests": {"cpu": "1"}}}));
         let texts = |new: &Pod| -> Vec<String> {
@@ -230,7 +271,12 @@ mod tests {
                 .map(|error| error.detail.clone())
                 .collect()
         };
-        assert!(texts(&pod(json!({"name": "a", "resources": {"requests": {"cpu": "2"}}}))).is_empty());
+        assert!(
+            texts(&pod(
+                json!({"name": "a", "resources": {"requests": {"cpu": "2"}}})
+            ))
+            .is_empty()
+        );
         assert_eq!(
             texts(&pod(
                 json!({"name": "a", "image": "x", "resources": {"requests": {"cpu": "2"}}})

@@ -21,10 +21,23 @@ pub(super) fn validate_status_update(pod: &Pod, old: &Pod) -> FieldErrors {
     found(|errors| {
         annotations(errors, pod, old);
         conditions(errors, status, &own.child("conditions"));
-        nominated_node(errors, status, before, spec, &own.child("nominatedNodeName"));
-        if let Some(generation) = status.observed_generation.filter(|generation| *generation < 0) {
+        nominated_node(
+            errors,
+            status,
+            before,
+            spec,
+            &own.child("nominatedNodeName"),
+        );
+        if let Some(generation) = status
+            .observed_generation
+            .filter(|generation| *generation < 0)
+        {
             let why = "must be a non-negative integer";
-            errors.push(FieldError::invalid(&own.child("observedGeneration"), generation, why));
+            errors.push(FieldError::invalid(
+                &own.child("observedGeneration"),
+                generation,
+                why,
+            ));
         }
         if text(&status.qos_class) != text(&before.qos_class) {
             errors.push(FieldError::invalid(
@@ -51,11 +64,17 @@ fn lists(status: &PodStatus) -> [(&[ContainerStatus], &'static str); 3] {
             "containerStatuses",
         ),
         (
-            status.init_container_statuses.as_deref().unwrap_or_default(),
+            status
+                .init_container_statuses
+                .as_deref()
+                .unwrap_or_default(),
             "initContainerStatuses",
         ),
         (
-            status.ephemeral_container_statuses.as_deref().unwrap_or_default(),
+            status
+                .ephemeral_container_statuses
+                .as_deref()
+                .unwrap_or_default(),
             "ephemeralContainerStatuses",
         ),
     ]
@@ -64,17 +83,33 @@ fn lists(status: &PodStatus) -> [(&[ContainerStatus], &'static str); 3] {
 fn conditions(errors: &mut FieldErrors, status: &PodStatus, path: &FieldPath) {
     for (index, condition) in status.conditions.iter().flatten().enumerate() {
         let path = path.index(index);
-        if let Some(generation) = condition.observed_generation.filter(|generation| *generation < 0) {
+        if let Some(generation) = condition
+            .observed_generation
+            .filter(|generation| *generation < 0)
+        {
             let why = "must be a non-negative integer";
-            errors.push(FieldError::invalid(&path.child("observedGeneration"), generation, why));
+            errors.push(FieldError::invalid(
+                &path.child("observedGeneration"),
+                generation,
+                why,
+            ));
         }
-        if !matches!(condition.type_.as_str(), "PodScheduled" | "Ready" | "Initialized") {
+        if !matches!(
+            condition.type_.as_str(),
+            "PodScheduled" | "Ready" | "Initialized"
+        ) {
             names::qualified_name(errors, &condition.type_, &path.child("Type"));
         }
     }
 }
 
-fn nominated_node(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, spec: &PodSpec, path: &FieldPath) {
+fn nominated_node(
+    errors: &mut FieldErrors,
+    status: &PodStatus,
+    old: &PodStatus,
+    spec: &PodSpec,
+    path: &FieldPath,
+) {
     let name = text(&status.nominated_node_name);
     if name.is_empty() || name == text(&old.nominated_node_name) {
         return;
@@ -89,7 +124,13 @@ fn nominated_node(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus,
 }
 
 /// A container that has ended and is not to be restarted has ended for good.
-fn transitions(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, spec: &PodSpec, path: &FieldPath) {
+fn transitions(
+    errors: &mut FieldErrors,
+    status: &PodStatus,
+    old: &PodStatus,
+    spec: &PodSpec,
+    path: &FieldPath,
+) {
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let all_may_restart = spec.containers.iter().chain(init).any(|container| {
         container
@@ -109,14 +150,26 @@ fn transitions(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, sp
             continue;
         }
         for (index, old) in before.iter().enumerate() {
-            let Some(ended) = old.state.as_ref().and_then(|state| state.terminated.as_ref()) else {
+            let Some(ended) = old
+                .state
+                .as_ref()
+                .and_then(|state| state.terminated.as_ref())
+            else {
                 continue;
             };
-            let lives = new
+            let lives = new.iter().any(|new| {
+                new.name == old.name
+                    && new
+                        .state
+                        .as_ref()
+                        .is_none_or(|state| state.terminated.is_none())
+            });
+            let container = containers
                 .iter()
-                .any(|new| new.name == old.name && new.state.as_ref().is_none_or(|state| state.terminated.is_none()));
-            let container = containers.iter().find(|container| container.name == old.name);
-            if lives && !container.is_some_and(|container| restarts(container, spec, ended.exit_code)) {
+                .find(|container| container.name == old.name);
+            if lives
+                && !container.is_some_and(|container| restarts(container, spec, ended.exit_code))
+            {
                 let why = "may not be transitioned to non-terminated state";
                 errors.push(FieldError::forbidden(
                     &path.child(field).index(index).child("state"),
@@ -133,7 +186,10 @@ fn restarts(container: &Container, spec: &PodSpec, exit_code: i32) -> bool {
         let Some(codes) = &rule.exit_codes else {
             continue;
         };
-        let listed = codes.values.as_ref().is_some_and(|values| values.contains(&exit_code));
+        let listed = codes
+            .values
+            .as_ref()
+            .is_some_and(|values| values.contains(&exit_code));
         if listed == (codes.operator == "In") && rule.action == "Restart" {
             return true;
         }
@@ -154,7 +210,12 @@ fn claims(errors: &mut FieldErrors, status: &PodStatus, spec: &PodSpec, path: &F
     for (index, claim) in status.resource_claim_statuses.iter().flatten().enumerate() {
         let path = path.index(index);
         let name = claim.name.as_str();
-        if !spec.resource_claims.iter().flatten().any(|known| known.name == name) {
+        if !spec
+            .resource_claims
+            .iter()
+            .flatten()
+            .any(|known| known.name == name)
+        {
             let why = "must match the name of an entry in `spec.resourceClaims`";
             errors.push(FieldError::invalid(&path.child("name"), name, why));
         }
@@ -176,7 +237,12 @@ fn pod_addresses(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, 
             .map(|address| address.ip.clone())
             .collect()
     };
-    families(errors, &pod_ips(status), &pod_ips(old), &path.child("podIPs"));
+    families(
+        errors,
+        &pod_ips(status),
+        &pod_ips(old),
+        &path.child("podIPs"),
+    );
     let host_ips = |status: &PodStatus| -> Vec<String> {
         status
             .host_ips
@@ -189,7 +255,11 @@ fn pod_addresses(errors: &mut FieldErrors, status: &PodStatus, old: &PodStatus, 
     if let Some(first) = hosts.first() {
         if text(&status.host_ip) != first {
             let path = path.child("hostIPs").index(0).child("ip");
-            errors.push(FieldError::invalid(&path, first.as_str(), "must be equal to `hostIP`"));
+            errors.push(FieldError::invalid(
+                &path,
+                first.as_str(),
+                "must be equal to `hostIP`",
+            ));
         }
         families(errors, &hosts, &host_ips(old), &path.child("hostIPs"));
     }
@@ -200,8 +270,11 @@ fn families(errors: &mut FieldErrors, all: &[String], known: &[String], path: &F
     for (index, address) in all.iter().enumerate() {
         addresses::legacy_ip(errors, address, &path.index(index), known);
     }
-    if all.len() > 2 || (all.len() == 2 && !addresses::is_dual_stack(all.iter().map(String::as_str))) {
-        let shown: Vec<serde_json::Value> = all.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
+    if all.len() > 2
+        || (all.len() == 2 && !addresses::is_dual_stack(all.iter().map(String::as_str)))
+    {
+        let shown: Vec<serde_json::Value> =
+            all.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
         errors.push(FieldError::invalid(
             path,
             shown,
@@ -210,20 +283,32 @@ fn families(errors: &mut FieldErrors, all: &[String], known: &[String], path: &F
     }
 }
 
-fn users(errors: &mut FieldErrors, statuses: &[ContainerStatus], is_windows: bool, path: &FieldPath) {
+fn users(
+    errors: &mut FieldErrors,
+    statuses: &[ContainerStatus],
+    is_windows: bool,
+    path: &FieldPath,
+) {
     for (index, status) in statuses.iter().enumerate() {
         let Some(user) = status.user.as_ref().and_then(|user| user.linux.as_ref()) else {
             continue;
         };
         let path = path.index(index).child("user").child("linux");
         if is_windows {
-            errors.push(FieldError::forbidden(&path, "cannot be set for a windows pod"));
+            errors.push(FieldError::forbidden(
+                &path,
+                "cannot be set for a windows pod",
+            ));
             continue;
         }
         unix_id(errors, Some(user.uid), &path.child("uid"));
         unix_id(errors, Some(user.gid), &path.child("gid"));
         for (index, group) in user.supplemental_groups.iter().flatten().enumerate() {
-            unix_id(errors, Some(*group), &path.child("supplementalGroups").index(index));
+            unix_id(
+                errors,
+                Some(*group),
+                &path.child("supplementalGroups").index(index),
+            );
         }
     }
 }
@@ -243,8 +328,15 @@ mod tests {
         };
         let ended = json!({"terminated": {"exitCode": 1}});
         let errors = |policy: &str| {
-            validate_status_update(&pod(json!({"running": {}}), policy), &pod(ended.clone(), policy)).len()
+            validate_status_update(
+                &pod(json!({"running": {}}), policy),
+                &pod(ended.clone(), policy),
+            )
+            .len()
         };
-        assert_eq!((errors("Always"), errors("OnFailure"), errors("Never")), (0, 0, 1));
+        assert_eq!(
+            (errors("Always"), errors("OnFailure"), errors("Never")),
+            (0, 0, 1)
+        );
     }
 }

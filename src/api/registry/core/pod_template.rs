@@ -18,8 +18,12 @@ impl Strategy for PodTemplates {
     type Kind = PodTemplate;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::text("Images", |object, _| cells::container_images(containers(object))),
+        Column::text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::text("Pod Labels", |object, _| {
             cells::labels(
                 object
@@ -49,6 +53,10 @@ impl Strategy for PodTemplates {
 }
 
 fn containers(object: &PodTemplate) -> &[Container] {
-    let spec = object.template.as_ref().and_then(|template| template.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    let spec = object
+        .template
+        .as_ref()
+        .and_then(|template| template.spec.as_ref());
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::core::v1::{Affinity, Container, NodeAffinity, NodeSelectorTerm, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, NodeAffinity, NodeSelectorTerm, Pod, PodSpec,
+};
 
 use super::pod_validation;
 use crate::pod_template::validation::untrimmed_image;
@@ -19,7 +21,10 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
 
 pub(super) fn validate_update(pod: &Pod, old: &Pod) -> FieldErrors {
     let empty = PodSpec::default();
-    let (spec, before) = (pod.spec.as_ref().unwrap_or(&empty), old.spec.as_ref().unwrap_or(&empty));
+    let (spec, before) = (
+        pod.spec.as_ref().unwrap_or(&empty),
+        old.spec.as_ref().unwrap_or(&empty),
+    );
     found(|errors| {
         annotations(errors, pod, old);
         spec_update(errors, spec, before, &FieldPath::new("spec"));
@@ -71,8 +76,12 @@ fn spec_update(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &F
         spec.init_containers.as_deref().unwrap_or_default(),
         old.init_containers.as_deref().unwrap_or_default(),
     );
-    if !containers(errors, &spec.containers, &old.containers, &path.child("containers"))
-        || !containers(errors, init, old_init, &path.child("initContainers"))
+    if !containers(
+        errors,
+        &spec.containers,
+        &old.containers,
+        &path.child("containers"),
+    ) || !containers(errors, init, old_init, &path.child("initContainers"))
         || !active_deadline(errors, spec, old, &path.child("activeDeadlineSeconds"))
     {
         return;
@@ -84,15 +93,24 @@ fn spec_update(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &F
     }
     let mut kept = spec.clone();
     keep_images(&mut kept.containers, &old.containers);
-    keep_images(kept.init_containers.as_deref_mut().unwrap_or_default(), old_init);
+    keep_images(
+        kept.init_containers.as_deref_mut().unwrap_or_default(),
+        old_init,
+    );
     kept.active_deadline_seconds = old.active_deadline_seconds;
     kept.scheduling_gates.clone_from(&old.scheduling_gates);
     kept.tolerations.clone_from(&old.tolerations);
-    let was_negative = old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0);
+    let was_negative = old
+        .termination_grace_period_seconds
+        .is_some_and(|seconds| seconds < 0);
     if was_negative && kept.termination_grace_period_seconds == Some(1) {
         kept.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
-    if old.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+    if old
+        .scheduling_gates
+        .as_ref()
+        .is_some_and(|gates| !gates.is_empty())
+    {
         gated(errors, &mut kept, old, path);
     }
     if kept != *old {
@@ -103,7 +121,12 @@ fn spec_update(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &F
 }
 
 /// False if the lists cannot be compared one by one.
-fn containers(errors: &mut FieldErrors, containers: &[Container], old: &[Container], path: &FieldPath) -> bool {
+fn containers(
+    errors: &mut FieldErrors,
+    containers: &[Container],
+    old: &[Container],
+    path: &FieldPath,
+) -> bool {
     if containers.len() != old.len() {
         errors.push(FieldError::forbidden(
             path,
@@ -128,10 +151,19 @@ fn keep_images(containers: &mut [Container], old: &[Container]) {
 }
 
 /// From none to some, or to less.
-fn active_deadline(errors: &mut FieldErrors, spec: &PodSpec, old: &PodSpec, path: &FieldPath) -> bool {
+fn active_deadline(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    old: &PodSpec,
+    path: &FieldPath,
+) -> bool {
     match (spec.active_deadline_seconds, old.active_deadline_seconds) {
         (Some(seconds), _) if !(0..=i64::from(i32::MAX)).contains(&seconds) => {
-            errors.push(FieldError::invalid(path, seconds, outside(0, i64::from(i32::MAX))));
+            errors.push(FieldError::invalid(
+                path,
+                seconds,
+                outside(0, i64::from(i32::MAX)),
+            ));
             false
         }
         (Some(seconds), Some(before)) if before < seconds => {
@@ -192,7 +224,11 @@ fn gated(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: &Fie
             .any(|(key, value)| new.get(key) != Some(value));
         if changed {
             let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(&path.child("nodeSelector"), json(&new), why));
+            errors.push(FieldError::invalid(
+                &path.child("nodeSelector"),
+                json(&new),
+                why,
+            ));
         }
         kept.node_selector.clone_from(&old.node_selector);
     }
@@ -220,10 +256,18 @@ fn gated(errors: &mut FieldErrors, kept: &mut PodSpec, old: &PodSpec, path: &Fie
     }
 }
 
-fn node_affinity(errors: &mut FieldErrors, new: Option<&NodeAffinity>, old: Option<&NodeAffinity>, path: &FieldPath) {
+fn node_affinity(
+    errors: &mut FieldErrors,
+    new: Option<&NodeAffinity>,
+    old: Option<&NodeAffinity>,
+    path: &FieldPath,
+) {
     let terms = |affinity: Option<&NodeAffinity>| -> Vec<NodeSelectorTerm> {
-        let required =
-            affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let required = affinity.and_then(|affinity| {
+            affinity
+                .required_during_scheduling_ignored_during_execution
+                .as_ref()
+        });
         required
             .map(|selector| selector.node_selector_terms.clone())
             .unwrap_or_default()
@@ -295,7 +339,8 @@ pub(super) fn validate_ephemeral_containers(pod: &Pod, old: &Pod) -> FieldErrors
             }
             Some(container) if *container != kept => {
                 let changes = difference(&kept, container);
-                let why = format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
+                let why =
+                    format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
                 errors.push(FieldError::forbidden(&path, why));
             }
             Some(_) => {}
@@ -323,14 +368,20 @@ mod tests {
     #[test]
     fn an_image_may_change_and_a_command_may_not() {
         let old = json!({"containers": [{"name": "a", "image": "x:1"}]});
-        assert!(texts(json!({"containers": [{"name": "a", "image": "x:2"}]}), old.clone()).is_empty());
+        assert!(
+            texts(
+                json!({"containers": [{"name": "a", "image": "x:2"}]}),
+                old.clone()
+            )
+            .is_empty()
+        );
         let errors = texts(
             json!({"containers": [{"name": "a", "image": "x:1", "command": ["c"]}]}),
             old,
         );
-        assert!(
-            errors[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers")
-        );
+        assert!(errors[0].starts_with(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers"
+        ));
     }
 
     #[test]
@@ -339,7 +390,10 @@ mod tests {
         let fewer = json!({"containers": [], "tolerations": [{"key": "k", "operator": "Exists"}, {"key": "l"}]});
         assert!(texts(fewer, old.clone()).is_empty());
         assert_eq!(
-            texts(json!({"containers": [], "schedulingGates": [{"name": "h"}]}), old),
+            texts(
+                json!({"containers": [], "schedulingGates": [{"name": "h"}]}),
+                old
+            ),
             [
                 "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
                 "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'",

@@ -3,7 +3,9 @@
 use apimachinery::{FieldError, FieldErrors, FieldPath, dns1123_label_error};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
-use crate::pod_template::validation::{Holder, matching_annotations, pod_annotations, pod_spec, untrimmed_image};
+use crate::pod_template::validation::{
+    Holder, matching_annotations, pod_annotations, pod_spec, untrimmed_image,
+};
 use crate::pod_template::warnings::pod_warnings;
 use crate::validation::{found, path, text};
 
@@ -40,7 +42,11 @@ fn tokens_need_an_account(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
         return;
     }
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        let path = path.child("volumes").index(index).child("projected").child("sources");
+        let path = path
+            .child("volumes")
+            .index(index)
+            .child("projected")
+            .child("sources");
         let sources = volume
             .projected
             .as_ref()
@@ -73,7 +79,10 @@ pub(super) fn validate_new(pod: &Pod) -> FieldErrors {
                 "cannot be set on create",
             ));
         }
-        let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+        let is_gated = spec
+            .scheduling_gates
+            .as_ref()
+            .is_some_and(|gates| !gates.is_empty());
         if is_gated && !text(&spec.node_name).is_empty() {
             let why = "cannot be set until all schedulingGates have been cleared";
             errors.push(FieldError::forbidden(&own.child("nodeName"), why));

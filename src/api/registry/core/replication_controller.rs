@@ -23,10 +23,19 @@ impl Strategy for ReplicationControllers {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::integer("Desired", |object, _| {
-            object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0).into()
+            object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0)
+                .into()
         }),
         Column::integer("Current", |object, _| {
-            object.status.as_ref().map_or(0, |status| status.replicas).into()
+            object
+                .status
+                .as_ref()
+                .map_or(0, |status| status.replicas)
+                .into()
         }),
         Column::integer("Ready", |object, _| {
             object
@@ -37,8 +46,12 @@ impl Strategy for ReplicationControllers {
                 .into()
         }),
         Column::age(),
-        Column::wide_text("Containers", |object, _| cells::container_names(containers(object))),
-        Column::wide_text("Images", |object, _| cells::container_images(containers(object))),
+        Column::wide_text("Containers", |object, _| {
+            cells::container_names(containers(object))
+        }),
+        Column::wide_text("Images", |object, _| {
+            cells::container_images(containers(object))
+        }),
         Column::wide_text("Selector", |object, _| {
             cells::labels(object.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
         }),
@@ -69,7 +82,12 @@ impl Strategy for ReplicationControllers {
                 if spec.selector.as_ref().is_none_or(BTreeMap::is_empty) {
                     spec.selector = Some(labels.clone());
                 }
-                if controller.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
+                if controller
+                    .metadata
+                    .labels
+                    .as_ref()
+                    .is_none_or(BTreeMap::is_empty)
+                {
                     controller.metadata.labels = Some(labels);
                 }
             }
@@ -94,11 +112,19 @@ impl Strategy for ReplicationControllers {
                 None => errors.push(FieldError::required(&path.child("replicas"), "")),
                 Some(replicas) => non_negative(errors, replicas, &path.child("replicas")),
             }
-            template_of(errors, spec.template.as_ref(), &selector, &path.child("template"));
+            template_of(
+                errors,
+                spec.template.as_ref(),
+                &selector,
+                &path.child("template"),
+            );
         })
     }
 
-    fn validate_status_update(controller: &ReplicationController, _old: &ReplicationController) -> FieldErrors {
+    fn validate_status_update(
+        controller: &ReplicationController,
+        _old: &ReplicationController,
+    ) -> FieldErrors {
         let status = controller.status.clone().unwrap_or_default();
         let path = FieldPath::new("status");
         let count = |count: Option<i32>| count.map(i64::from);
@@ -121,24 +147,40 @@ impl Strategy for ReplicationControllers {
             ];
             workload::within_replicas(errors, status.replicas, &parts, &path);
             let ready = status.ready_replicas;
-            workload::available_within_ready(errors, status.available_replicas, ready, "readyReplicas", &path);
+            workload::available_within_ready(
+                errors,
+                status.available_replicas,
+                ready,
+                "readyReplicas",
+                &path,
+            );
         })
     }
 
     fn warnings(controller: &ReplicationController) -> Vec<String> {
-        let mut warnings: Vec<String> = workload::host_name_warning(&controller.metadata, "Pod names and hostnames")
-            .into_iter()
-            .collect();
-        let template = controller.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let mut warnings: Vec<String> =
+            workload::host_name_warning(&controller.metadata, "Pod names and hostnames")
+                .into_iter()
+                .collect();
+        let template = controller
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.template.as_ref());
         warnings.extend(template_warnings(template, &path(&["spec", "template"])));
         warnings
     }
 
-    fn warnings_on_update(controller: &ReplicationController, old: &ReplicationController) -> Vec<String> {
+    fn warnings_on_update(
+        controller: &ReplicationController,
+        old: &ReplicationController,
+    ) -> Vec<String> {
         if controller.metadata.generation == old.metadata.generation {
             return Vec::new();
         }
-        let template = controller.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let template = controller
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.template.as_ref());
         template_warnings(template, &path(&["spec", "template"]))
     }
 }
@@ -148,7 +190,8 @@ fn containers(object: &ReplicationController) -> &[Container] {
         .spec
         .as_ref()
         .and_then(|spec| spec.template.as_ref()?.spec.as_ref());
-    spec.map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 fn template_of(

@@ -38,7 +38,11 @@ impl Strategy for ResourceQuotas {
         found(|errors| {
             resources(errors, spec.hard.as_ref(), &path.child("hard"));
             scopes(errors, spec, &path.child("scopes"));
-            scope_selector(errors, spec, &path.child("scopeSelector").child("matchExpressions"));
+            scope_selector(
+                errors,
+                spec,
+                &path.child("scopeSelector").child("matchExpressions"),
+            );
         })
     }
 
@@ -82,7 +86,9 @@ impl Strategy for ResourceQuotas {
                     .filter(|_| matches!(name, "cpu" | "memory"))
                     .map(|amount| (name, amount))
             };
-            let request = of(&full).map(|amount| (full.as_str(), amount)).or_else(bare);
+            let request = of(&full)
+                .map(|amount| (full.as_str(), amount))
+                .or_else(bare);
             if let (Some((request_name, request)), Some(limit)) = (request, of(&limit_name))
                 && request > limit
             {
@@ -111,7 +117,11 @@ fn amounts(quota: &ResourceQuota, chosen: fn(&str) -> bool) -> String {
             .and_then(|used| used.get(name))
             .map_or("0", |amount| amount.0.as_str())
     };
-    let hard = status.hard.iter().flatten().filter(|(name, _)| chosen(name));
+    let hard = status
+        .hard
+        .iter()
+        .flatten()
+        .filter(|(name, _)| chosen(name));
     let pairs: Vec<String> = hard
         .map(|(name, amount)| format!("{name}: {}/{}", used(name), amount.0))
         .collect();
@@ -146,13 +156,21 @@ fn unfit(spec: &ResourceQuotaSpec, scope: &str) -> usize {
     let is_of_pods = |name: &str| {
         matches!(
             name,
-            "pods" | "cpu" | "memory" | "limits.cpu" | "limits.memory" | "requests.cpu" | "requests.memory"
+            "pods"
+                | "cpu"
+                | "memory"
+                | "limits.cpu"
+                | "limits.memory"
+                | "requests.cpu"
+                | "requests.memory"
         )
     };
     let fits = |name: &str| match scope {
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
-            is_of_pods(name)
-        }
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => is_of_pods(name),
         "BestEffort" => name == "pods",
         "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
         _ => true,
@@ -165,7 +183,10 @@ fn unfit(spec: &ResourceQuotaSpec, scope: &str) -> usize {
 
 /// How many pairs of scopes shut each other out.
 fn conflicts(scopes: &BTreeSet<&str>) -> usize {
-    let pairs = [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")];
+    let pairs = [
+        ("BestEffort", "NotBestEffort"),
+        ("Terminating", "NotTerminating"),
+    ];
     pairs
         .iter()
         .filter(|(one, other)| scopes.contains(one) && scopes.contains(other))
@@ -193,15 +214,27 @@ fn scope_selector(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &Fie
     for requirement in requirements {
         let scope = requirement.scope_name.as_str();
         if !is_known(scope) {
-            errors.push(FieldError::invalid(&path.child("scopeName"), scope, UNSUPPORTED));
+            errors.push(FieldError::invalid(
+                &path.child("scopeName"),
+                scope,
+                UNSUPPORTED,
+            ));
         }
         for _ in 0..unfit(spec, scope) {
-            errors.push(FieldError::invalid(path, json(selector), UNSUPPORTED_FOR_RESOURCE));
+            errors.push(FieldError::invalid(
+                path,
+                json(selector),
+                UNSUPPORTED_FOR_RESOURCE,
+            ));
         }
         let operator = requirement.operator.as_str();
         let only_exists = matches!(
             scope,
-            "BestEffort" | "NotBestEffort" | "Terminating" | "NotTerminating" | "CrossNamespacePodAffinity"
+            "BestEffort"
+                | "NotBestEffort"
+                | "Terminating"
+                | "NotTerminating"
+                | "CrossNamespacePodAffinity"
         );
         if only_exists && operator != "Exists" {
             let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
@@ -217,7 +250,11 @@ fn scope_selector(errors: &mut FieldErrors, spec: &ResourceQuotaSpec, path: &Fie
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
                 let why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
-                errors.push(FieldError::invalid(&path.child("values"), json(values), why));
+                errors.push(FieldError::invalid(
+                    &path.child("values"),
+                    json(values),
+                    why,
+                ));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => (),
             _ => errors.push(FieldError::invalid(

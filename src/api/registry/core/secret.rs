@@ -18,13 +18,20 @@ impl Strategy for Secrets {
     type Kind = Secret;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
-        Column::text("Type", |secret, _| secret.type_.clone().unwrap_or_default().into()),
+        Column::text("Type", |secret, _| {
+            secret.type_.clone().unwrap_or_default().into()
+        }),
         Column::text("Data", |secret, _| {
-            secret.data.as_ref().map_or(0, std::collections::BTreeMap::len).into()
+            secret
+                .data
+                .as_ref()
+                .map_or(0, std::collections::BTreeMap::len)
+                .into()
         }),
         Column::age(),
     ];
-    const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::text("type", &["type"])];
+    const SELECTABLE_FIELDS: &'static [SelectableField] =
+        &[SelectableField::text("type", &["type"])];
 
     fn default(secret: &mut Secret) {
         default_text(&mut secret.type_, "Opaque");
@@ -84,10 +91,16 @@ fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
             .map(|value| value.0.as_slice())
     };
     let mut require = |keys: &[&str]| {
-        errors.extend(keys.iter().map(|key| FieldError::required(&path.key(key), "")));
+        errors.extend(
+            keys.iter()
+                .map(|key| FieldError::required(&path.key(key), "")),
+        );
     };
     let missing = |keys: &[&'static str]| -> Vec<&'static str> {
-        keys.iter().copied().filter(|key| data(key).is_none()).collect()
+        keys.iter()
+            .copied()
+            .filter(|key| data(key).is_none())
+            .collect()
     };
     match text(&secret.type_) {
         "kubernetes.io/service-account-token" => {
@@ -97,19 +110,24 @@ fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
                 .as_ref()
                 .and_then(|annotations| annotations.get(ACCOUNT_ANNOTATION));
             if account.is_none_or(String::is_empty) {
-                let path = crate::validation::path(&["metadata", "annotations"]).key(ACCOUNT_ANNOTATION);
+                let path =
+                    crate::validation::path(&["metadata", "annotations"]).key(ACCOUNT_ANNOTATION);
                 errors.push(FieldError::required(&path, ""));
             }
         }
         "kubernetes.io/dockercfg" => json_object(errors, ".dockercfg", data(".dockercfg"), path),
-        "kubernetes.io/dockerconfigjson" => json_object(errors, ".dockerconfigjson", data(".dockerconfigjson"), path),
+        "kubernetes.io/dockerconfigjson" => {
+            json_object(errors, ".dockerconfigjson", data(".dockerconfigjson"), path)
+        }
         "kubernetes.io/basic-auth" => {
             let keys = ["username", "password"];
             if missing(&keys).len() == keys.len() {
                 require(&keys);
             }
         }
-        "kubernetes.io/ssh-auth" if data("ssh-privatekey").is_none_or(<[u8]>::is_empty) => require(&["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if data("ssh-privatekey").is_none_or(<[u8]>::is_empty) => {
+            require(&["ssh-privatekey"])
+        }
         "kubernetes.io/tls" => require(&missing(&["tls.crt", "tls.key"])),
         _ => (),
     }
@@ -121,7 +139,11 @@ fn json_object(errors: &mut FieldErrors, key: &str, content: Option<&[u8]>, path
         None => errors.push(FieldError::required(&path, "")),
         Some(content) => {
             if let Some(why) = why_no_object(content) {
-                errors.push(FieldError::invalid(&path, "<secret contents redacted>", why));
+                errors.push(FieldError::invalid(
+                    &path,
+                    "<secret contents redacted>",
+                    why,
+                ));
             }
         }
     }
@@ -149,7 +171,12 @@ fn why_no_object(content: &[u8]) -> Option<String> {
                 .find(|byte| !byte.is_ascii_whitespace())
                 .copied()
                 .unwrap_or_default();
-            if error.column() <= 1 + content.iter().take_while(|byte| byte.is_ascii_whitespace()).count() {
+            if error.column()
+                <= 1 + content
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_whitespace())
+                    .count()
+            {
                 Some(format!(
                     "invalid character {:?} looking for beginning of value",
                     char::from(first)

@@ -31,7 +31,9 @@ impl Strategy for Services {
             let first = spec(service).and_then(|spec| spec.cluster_ips.as_ref()?.first());
             cells::text_or(first.map(String::as_str), cells::NONE)
         }),
-        Column::text("External-IP", |service, _| external_addresses(service).into()),
+        Column::text("External-IP", |service, _| {
+            external_addresses(service).into()
+        }),
         Column::text("Port(s)", |service, _| {
             cells::text_or(Some(&ports(service)), cells::NONE)
         }),
@@ -81,7 +83,10 @@ impl Strategy for Services {
         }
         let kind = spec.type_.as_deref().unwrap_or_default();
         if kind == "LoadBalancer" {
-            let balancer = service.status.as_mut().and_then(|status| status.load_balancer.as_mut());
+            let balancer = service
+                .status
+                .as_mut()
+                .and_then(|status| status.load_balancer.as_mut());
             for point in balancer
                 .and_then(|balancer| balancer.ingress.as_mut())
                 .into_iter()
@@ -101,7 +106,8 @@ impl Strategy for Services {
             default_text(&mut spec.external_traffic_policy, "Cluster");
         }
         if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") {
-            spec.internal_traffic_policy.get_or_insert_with(|| "Cluster".to_owned());
+            spec.internal_traffic_policy
+                .get_or_insert_with(|| "Cluster".to_owned());
         }
         if kind == "LoadBalancer" {
             spec.allocate_load_balancer_node_ports.get_or_insert(true);
@@ -140,8 +146,13 @@ fn external_addresses(service: &Service) -> String {
         Some("ClusterIP" | "NodePort") if external.is_empty() => cells::NONE.to_owned(),
         Some("ClusterIP" | "NodePort") => external.join(","),
         Some("LoadBalancer") => {
-            let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-            let points = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+            let status = service
+                .status
+                .as_ref()
+                .and_then(|status| status.load_balancer.as_ref());
+            let points = status
+                .and_then(|status| status.ingress.as_deref())
+                .unwrap_or_default();
             let balancer = cells::load_balancer(
                 points
                     .iter()

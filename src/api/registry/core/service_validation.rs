@@ -64,10 +64,15 @@ pub(super) fn validate_change(service: &Service, old: &Service) -> FieldErrors {
         if type_of(spec) == "LoadBalancer" && type_of(old) == "LoadBalancer" {
             let path = path.child("loadBalancerClass");
             if spec.load_balancer_class != old.load_balancer_class {
-                errors.push(FieldError::invalid(&path, json(&spec.load_balancer_class), IS_SET));
+                errors.push(FieldError::invalid(
+                    &path,
+                    json(&spec.load_balancer_class),
+                    IS_SET,
+                ));
             }
         }
-        let changes_port = spec.health_check_node_port.unwrap_or(0) != old.health_check_node_port.unwrap_or(0);
+        let changes_port =
+            spec.health_check_node_port.unwrap_or(0) != old.health_check_node_port.unwrap_or(0);
         if needs_health_check(spec) && needs_health_check(old) && changes_port {
             errors.push(FieldError::forbidden(
                 &path.child("healthCheckNodePort"),
@@ -78,7 +83,12 @@ pub(super) fn validate_change(service: &Service, old: &Service) -> FieldErrors {
 }
 
 pub(super) fn validate_status(service: &Service, old: &Service) -> FieldErrors {
-    let balancer = |service: &Service| service.status.as_ref().and_then(|status| status.load_balancer.clone());
+    let balancer = |service: &Service| {
+        service
+            .status
+            .as_ref()
+            .and_then(|status| status.load_balancer.clone())
+    };
     let is_balancer = service
         .spec
         .as_ref()
@@ -86,7 +96,12 @@ pub(super) fn validate_status(service: &Service, old: &Service) -> FieldErrors {
     let path = path(&["status", "loadBalancer", "ingress"]);
     let status = balancer(service).unwrap_or_default();
     found(|errors| {
-        if !is_balancer && status.ingress.as_ref().is_some_and(|points| !points.is_empty()) {
+        if !is_balancer
+            && status
+                .ingress
+                .as_ref()
+                .is_some_and(|points| !points.is_empty())
+        {
             errors.push(FieldError::forbidden(
                 &path,
                 "may only be used when `spec.type` is 'LoadBalancer'",
@@ -97,7 +112,12 @@ pub(super) fn validate_status(service: &Service, old: &Service) -> FieldErrors {
     })
 }
 
-fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &LoadBalancerStatus, path: &FieldPath) {
+fn entry_points(
+    errors: &mut FieldErrors,
+    status: &LoadBalancerStatus,
+    old: &LoadBalancerStatus,
+    path: &FieldPath,
+) {
     let known: Vec<String> = old
         .ingress
         .iter()
@@ -113,7 +133,10 @@ fn entry_points(errors: &mut FieldErrors, status: &LoadBalancerStatus, old: &Loa
         let mode_path = path.child("ipMode");
         match &point.ip_mode {
             None if ip.is_empty() => (),
-            None => errors.push(FieldError::required(&mode_path, "must be specified when `ip` is set")),
+            None => errors.push(FieldError::required(
+                &mode_path,
+                "must be specified when `ip` is set",
+            )),
             Some(_) if ip.is_empty() => {
                 errors.push(FieldError::forbidden(
                     &mode_path,
@@ -156,7 +179,11 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
     let without_address = text(&spec.cluster_ip) == NO_ADDRESS;
     if !text(&spec.cluster_ip).is_empty() && !without_address {
         for (index, address) in spec.cluster_ips.iter().flatten().enumerate() {
-            unusual_address(&mut warnings, address, &path.child("clusterIPs").index(index));
+            unusual_address(
+                &mut warnings,
+                address,
+                &path.child("clusterIPs").index(index),
+            );
         }
     }
     let external = spec.external_ips.as_deref().unwrap_or_default();
@@ -173,16 +200,32 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
         }
     }
     for (index, address) in external.iter().enumerate() {
-        unusual_address(&mut warnings, address, &path.child("externalIPs").index(index));
+        unusual_address(
+            &mut warnings,
+            address,
+            &path.child("externalIPs").index(index),
+        );
     }
     let is_alias = type_of(spec) == "ExternalName";
     if !external.is_empty() && !is_headless && !is_alias {
-        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+        warnings.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+                .to_owned(),
+        );
     }
-    if let Some(address) = spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty()) {
+    if let Some(address) = spec
+        .load_balancer_ip
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
         unusual_address(&mut warnings, address, &path.child("loadBalancerIP"));
     }
-    for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
+    for (index, range) in spec
+        .load_balancer_source_ranges
+        .iter()
+        .flatten()
+        .enumerate()
+    {
         warnings.extend(addresses::unusual_cidr(
             range,
             &path.child("loadBalancerSourceRanges").index(index),
@@ -192,10 +235,14 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
     if !is_alias && !text(&spec.external_name).is_empty() {
-        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+        warnings
+            .push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
     }
     if text(&spec.traffic_distribution) == "PreferClose" {
-        warnings.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+        warnings.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""
+                .to_owned(),
+        );
     }
     warnings
 }
@@ -217,7 +264,8 @@ fn is_reachable_from_outside(spec: &ServiceSpec) -> bool {
         .external_ips
         .as_ref()
         .is_some_and(|addresses| !addresses.is_empty());
-    matches!(type_of(spec), "LoadBalancer" | "NodePort") || type_of(spec) == "ClusterIP" && has_addresses
+    matches!(type_of(spec), "LoadBalancer" | "NodePort")
+        || type_of(spec) == "ClusterIP" && has_addresses
 }
 
 fn needs_health_check(spec: &ServiceSpec) -> bool {
@@ -228,8 +276,10 @@ fn topology_annotations(errors: &mut FieldErrors, service: &Service) {
     let Some(annotations) = &service.metadata.annotations else {
         return;
     };
-    if let (Some(mode), Some(hints)) = (annotations.get(TOPOLOGY_MODE), annotations.get(TOPOLOGY_HINTS))
-        && mode != hints
+    if let (Some(mode), Some(hints)) = (
+        annotations.get(TOPOLOGY_MODE),
+        annotations.get(TOPOLOGY_HINTS),
+    ) && mode != hints
     {
         let path = path(&["metadata", "annotations"]).key(TOPOLOGY_MODE);
         let why = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
@@ -239,19 +289,26 @@ fn topology_annotations(errors: &mut FieldErrors, service: &Service) {
 
 fn for_type(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let kind = type_of(spec);
-    if spec.ports.as_ref().is_none_or(Vec::is_empty) && !is_headless(spec) && kind != "ExternalName" {
+    if spec.ports.as_ref().is_none_or(Vec::is_empty) && !is_headless(spec) && kind != "ExternalName"
+    {
         errors.push(FieldError::required(&path.child("ports"), ""));
     }
     match kind {
         "LoadBalancer" | "NodePort" if is_headless(spec) => {
             let why = format!("may not be set to 'None' for {kind} services");
-            errors.push(FieldError::invalid(&path.child("clusterIPs").index(0), NO_ADDRESS, why));
+            errors.push(FieldError::invalid(
+                &path.child("clusterIPs").index(0),
+                NO_ADDRESS,
+                why,
+            ));
         }
         "ExternalName" => {
             let forbidden = [
                 (!cluster_ips(spec).is_empty(), "clusterIPs"),
                 (
-                    spec.ip_families.as_ref().is_some_and(|families| !families.is_empty()),
+                    spec.ip_families
+                        .as_ref()
+                        .is_some_and(|families| !families.is_empty()),
                     "ipFamilies",
                 ),
                 (spec.ip_family_policy.is_some(), "ipFamilyPolicy"),
@@ -293,7 +350,12 @@ fn all_ports(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
 
 fn one_port(errors: &mut FieldErrors, port: &ServicePort, path: &FieldPath) {
     ports::number(errors, port.port, &path.child("port"));
-    required_one_of(errors, text(&port.protocol), &ports::PROTOCOLS, &path.child("protocol"));
+    required_one_of(
+        errors,
+        text(&port.protocol),
+        &ports::PROTOCOLS,
+        &path.child("protocol"),
+    );
     if let Some(target) = &port.target_port {
         ports::number_or_name(errors, target, &path.child("targetPort"));
     }
@@ -320,7 +382,10 @@ fn ports_apart(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
         if let Some(number) = node_port(port)
             && !taken.insert((text(&port.protocol), number))
         {
-            errors.push(FieldError::duplicate(&path.index(index).child("nodePort"), number));
+            errors.push(FieldError::duplicate(
+                &path.index(index).child("nodePort"),
+                number,
+            ));
         }
     }
     let mut taken = BTreeSet::new();
@@ -343,7 +408,8 @@ fn affinity(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     let kind = text(&spec.session_affinity);
     required_one_of(errors, kind, &AFFINITIES, &path.child("sessionAffinity"));
     let path = path.child("sessionAffinityConfig");
-    let missing = |path: &FieldPath| FieldError::required(path, "when session affinity type is ClientIP");
+    let missing =
+        |path: &FieldPath| FieldError::required(path, "when session affinity type is ClientIP");
     match (kind, &spec.session_affinity_config) {
         ("None", Some(_)) => {
             errors.push(FieldError::forbidden(
@@ -355,11 +421,16 @@ fn affinity(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
         ("ClientIP", Some(config)) => {
             let path = path.child("clientIP");
             let seconds_path = path.child("timeoutSeconds");
-            match config.client_ip.as_ref().map(|client| client.timeout_seconds) {
+            match config
+                .client_ip
+                .as_ref()
+                .map(|client| client.timeout_seconds)
+            {
                 None => errors.push(missing(&path)),
                 Some(None) => errors.push(missing(&seconds_path)),
                 Some(Some(seconds)) if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) => {
-                    let why = format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
+                    let why =
+                        format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
                     errors.push(FieldError::invalid(&seconds_path, seconds, why));
                 }
                 Some(Some(_)) => (),
@@ -369,7 +440,12 @@ fn affinity(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
     }
 }
 
-fn cluster_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&ServiceSpec>, path: &FieldPath) {
+fn cluster_addresses(
+    errors: &mut FieldErrors,
+    spec: &ServiceSpec,
+    old: Option<&ServiceSpec>,
+    path: &FieldPath,
+) {
     if type_of(spec) == "ExternalName" {
         return;
     }
@@ -398,14 +474,28 @@ fn cluster_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&
     for (index, family) in spec.ip_families.iter().flatten().enumerate() {
         one_of(errors, family, &FAMILIES, &families_path.index(index));
         if !seen.insert(family) {
-            errors.push(FieldError::duplicate(&families_path.index(index), family.as_str()));
+            errors.push(FieldError::duplicate(
+                &families_path.index(index),
+                family.as_str(),
+            ));
         }
     }
     if let Some(policy) = &spec.ip_family_policy {
-        one_of(errors, policy, &FAMILY_POLICIES, &path.child("ipFamilyPolicy"));
+        one_of(
+            errors,
+            policy,
+            &FAMILY_POLICIES,
+            &path.child("ipFamilyPolicy"),
+        );
     }
-    let refused =
-        found(|errors| each_cluster_address(errors, list, old.map(cluster_ips).unwrap_or_default(), &list_path));
+    let refused = found(|errors| {
+        each_cluster_address(
+            errors,
+            list,
+            old.map(cluster_ips).unwrap_or_default(),
+            &list_path,
+        )
+    });
     let has_invalid = !refused.is_empty();
     errors.extend(refused);
     if list.len() > 2 {
@@ -420,7 +510,12 @@ fn cluster_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&
     }
 }
 
-fn each_cluster_address(errors: &mut FieldErrors, list: &[String], known: &[String], path: &FieldPath) {
+fn each_cluster_address(
+    errors: &mut FieldErrors,
+    list: &[String],
+    known: &[String],
+    path: &FieldPath,
+) {
     for (index, address) in list.iter().enumerate() {
         if index == 0 && address == NO_ADDRESS {
             if list.len() > 1 {
@@ -448,17 +543,32 @@ fn addresses_fit_families(errors: &mut FieldErrors, spec: &ServiceSpec, path: &F
     if is_headless(spec) {
         return;
     }
-    for (index, (address, family)) in list.iter().zip(spec.ip_families.iter().flatten()).enumerate() {
+    for (index, (address, family)) in list
+        .iter()
+        .zip(spec.ip_families.iter().flatten())
+        .enumerate()
+    {
         let is_v6 = addresses::is_ipv6(address);
         if family == "IPv4" && is_v6 || family == "IPv6" && !is_v6 {
             let why = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
-            errors.push(FieldError::invalid(&path.index(index), address.as_str(), why));
+            errors.push(FieldError::invalid(
+                &path.index(index),
+                address.as_str(),
+                why,
+            ));
         }
     }
 }
 
-fn external_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<&ServiceSpec>, path: &FieldPath) {
-    let known = old.and_then(|old| old.external_ips.as_deref()).unwrap_or_default();
+fn external_addresses(
+    errors: &mut FieldErrors,
+    spec: &ServiceSpec,
+    old: Option<&ServiceSpec>,
+    path: &FieldPath,
+) {
+    let known = old
+        .and_then(|old| old.external_ips.as_deref())
+        .unwrap_or_default();
     for (index, address) in spec.external_ips.iter().flatten().enumerate() {
         let path = path.index(index);
         let refused = found(|errors| addresses::legacy_ip(errors, address, &path, known));
@@ -470,7 +580,12 @@ fn external_addresses(errors: &mut FieldErrors, spec: &ServiceSpec, old: Option<
     }
 }
 
-fn source_ranges(errors: &mut FieldErrors, service: &Service, old: Option<&Service>, path: &FieldPath) {
+fn source_ranges(
+    errors: &mut FieldErrors,
+    service: &Service,
+    old: Option<&Service>,
+    path: &FieldPath,
+) {
     fn ranges(service: &Service) -> &[String] {
         service
             .spec
@@ -552,7 +667,10 @@ fn traffic(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
         ));
     }
     let port_path = path.child("healthCheckNodePort");
-    match (needs_health_check(spec), spec.health_check_node_port.unwrap_or(0)) {
+    match (
+        needs_health_check(spec),
+        spec.health_check_node_port.unwrap_or(0),
+    ) {
         (false, 0) => (),
         (false, port) => {
             let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
@@ -570,12 +688,22 @@ fn traffic(errors: &mut FieldErrors, spec: &ServiceSpec, path: &FieldPath) {
         None => (),
     }
     if let Some(distribution) = &spec.traffic_distribution {
-        one_of(errors, distribution, &DISTRIBUTIONS, &path.child("trafficDistribution"));
+        one_of(
+            errors,
+            distribution,
+            &DISTRIBUTIONS,
+            &path.child("trafficDistribution"),
+        );
     }
 }
 
 /// The first address stays; a second one may come, and go if the Service asks for a single family.
-fn addresses_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec, path: &FieldPath) {
+fn addresses_stay(
+    errors: &mut FieldErrors,
+    spec: &ServiceSpec,
+    old: &ServiceSpec,
+    path: &FieldPath,
+) {
     if is_headless(spec) && is_headless(old) {
         return;
     }
@@ -610,7 +738,12 @@ fn addresses_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpe
     }
 }
 
-fn families_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec, path: &FieldPath) {
+fn families_stay(
+    errors: &mut FieldErrors,
+    spec: &ServiceSpec,
+    old: &ServiceSpec,
+    path: &FieldPath,
+) {
     if is_headless(spec) || is_headless(old) {
         return;
     }
@@ -618,7 +751,11 @@ fn families_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec
     let old_list = old.ip_families.as_deref().unwrap_or_default();
     let path_of_first = path.child("ipFamilies").index(0);
     if new_list.len() == old_list.len() {
-        for _ in old_list.iter().zip(new_list).filter(|(old, new)| old != new) {
+        for _ in old_list
+            .iter()
+            .zip(new_list)
+            .filter(|(old, new)| old != new)
+        {
             errors.push(FieldError::invalid(&path_of_first, json(new_list), IS_SET));
         }
         return;
@@ -634,7 +771,11 @@ fn families_stay(errors: &mut FieldErrors, spec: &ServiceSpec, old: &ServiceSpec
     if let (Some(new), Some(old)) = (new_list.first(), old_list.first())
         && new != old
     {
-        errors.push(FieldError::invalid(&path_of_first, json(&spec.cluster_ips), IS_SET));
+        errors.push(FieldError::invalid(
+            &path_of_first,
+            json(&spec.cluster_ips),
+            IS_SET,
+        ));
     }
     if is_released && new_list.len() == 1 {
         must_be_single(errors, spec, "ipFamily", path);

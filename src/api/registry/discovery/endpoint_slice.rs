@@ -125,7 +125,9 @@ fn address_type_and_ports(slice: &EndpointSlice) -> FieldErrors {
             }
             match &port.protocol {
                 None => errors.push(FieldError::required(&path.child("protocol"), "")),
-                Some(protocol) => one_of(errors, protocol, &ports::PROTOCOLS, &path.child("protocol")),
+                Some(protocol) => {
+                    one_of(errors, protocol, &ports::PROTOCOLS, &path.child("protocol"))
+                }
             }
             if let Some(protocol) = &port.app_protocol {
                 names::qualified_name(errors, protocol, &path.child("appProtocol"));
@@ -148,11 +150,21 @@ fn endpoints(slice: &EndpointSlice) -> FieldErrors {
     })
 }
 
-fn one_endpoint(errors: &mut FieldErrors, endpoint: &Endpoint, address_type: &str, path: &FieldPath) {
+fn one_endpoint(
+    errors: &mut FieldErrors,
+    endpoint: &Endpoint,
+    address_type: &str,
+    path: &FieldPath,
+) {
     let addresses_path = path.child("addresses");
     match endpoint.addresses.len() {
-        0 => errors.push(FieldError::required(&addresses_path, "must contain at least 1 address")),
-        count if count > ADDRESSES_MAX => errors.push(FieldError::too_many(&addresses_path, count, ADDRESSES_MAX)),
+        0 => errors.push(FieldError::required(
+            &addresses_path,
+            "must contain at least 1 address",
+        )),
+        count if count > ADDRESSES_MAX => {
+            errors.push(FieldError::too_many(&addresses_path, count, ADDRESSES_MAX))
+        }
         _ => (),
     }
     for (index, address) in endpoint.addresses.iter().enumerate() {
@@ -173,7 +185,11 @@ fn one_endpoint(errors: &mut FieldErrors, endpoint: &Endpoint, address_type: &st
             TOPOLOGY_LABELS_MAX,
         ));
     }
-    names::labels(errors, endpoint.deprecated_topology.as_ref(), &topology_path);
+    names::labels(
+        errors,
+        endpoint.deprecated_topology.as_ref(),
+        &topology_path,
+    );
     if let Some(host) = &endpoint.hostname {
         names::dns_label(errors, host, &path.child("hostname"));
     }
@@ -182,7 +198,13 @@ fn one_endpoint(errors: &mut FieldErrors, endpoint: &Endpoint, address_type: &st
     }
 }
 
-fn one_address(errors: &mut FieldErrors, address: &str, address_type: &str, list: &FieldPath, index: usize) {
+fn one_address(
+    errors: &mut FieldErrors,
+    address: &str,
+    address_type: &str,
+    list: &FieldPath,
+    index: usize,
+) {
     let path = list.index(index);
     let refused = found(|errors| match address_type {
         "IPv4" => addresses::legacy_ip(errors, address, &path, &[]),

@@ -20,8 +20,12 @@ impl Strategy for Events {
     type Kind = Event;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::text("Last Seen", |event, now| last_seen(event, now).into()),
-        Column::text("Type", |event, _| event.type_.clone().unwrap_or_default().into()),
-        Column::text("Reason", |event, _| event.reason.clone().unwrap_or_default().into()),
+        Column::text("Type", |event, _| {
+            event.type_.clone().unwrap_or_default().into()
+        }),
+        Column::text("Reason", |event, _| {
+            event.reason.clone().unwrap_or_default().into()
+        }),
         Column::text("Object", |event, _| object(event).into()),
         Column::wide_text("Subobject", |event, _| {
             event
@@ -49,7 +53,10 @@ impl Strategy for Events {
         SelectableField::text("regarding.name", &["involvedObject.name"]),
         SelectableField::text("regarding.uid", &["involvedObject.uid"]),
         SelectableField::text("regarding.apiVersion", &["involvedObject.apiVersion"]),
-        SelectableField::text("regarding.resourceVersion", &["involvedObject.resourceVersion"]),
+        SelectableField::text(
+            "regarding.resourceVersion",
+            &["involvedObject.resourceVersion"],
+        ),
         SelectableField::text("regarding.fieldPath", &["involvedObject.fieldPath"]),
         SelectableField::text("reason", &["reason"]),
         SelectableField::text("reportingController", &["reportingComponent"]),
@@ -69,7 +76,10 @@ impl Strategy for Events {
         event_validation::validate(&EventFacts {
             namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
             object_namespace: text(&regarding.namespace),
-            has_event_time: event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())),
+            has_event_time: event
+                .event_time
+                .as_ref()
+                .is_some_and(|time| is_set(time.0.as_second())),
             controller_field: "reportingController",
             controller: text(&event.reporting_controller),
             instance: text(&event.reporting_instance),
@@ -82,7 +92,11 @@ impl Strategy for Events {
     fn validate_create(event: &Event) -> FieldErrors {
         found(|errors| {
             series(errors, event);
-            if !event.event_time.as_ref().is_some_and(|time| is_set(time.0.as_second())) {
+            if !event
+                .event_time
+                .as_ref()
+                .is_some_and(|time| is_set(time.0.as_second()))
+            {
                 errors.push(FieldError::required(&FieldPath::new("eventTime"), ""));
             }
             let kind = text(&event.type_);
@@ -113,7 +127,11 @@ impl Strategy for Events {
                 ),
             ];
             for (_, field) in old_fields.into_iter().filter(|(is_set, _)| *is_set) {
-                errors.push(FieldError::invalid(&FieldPath::new(field), "", "needs to be unset"));
+                errors.push(FieldError::invalid(
+                    &FieldPath::new(field),
+                    "",
+                    "needs to be unset",
+                ));
             }
         })
     }
@@ -125,7 +143,12 @@ impl Strategy for Events {
             if event.series != old.series {
                 series(errors, event);
             }
-            immutable(errors, &event.regarding, &old.regarding, &path("involvedObject"));
+            immutable(
+                errors,
+                &event.regarding,
+                &old.regarding,
+                &path("involvedObject"),
+            );
             immutable(errors, &event.reason, &old.reason, &path("reason"));
             immutable(errors, &event.note, &old.note, &path("message"));
             immutable(
@@ -134,13 +157,29 @@ impl Strategy for Events {
                 &old.deprecated_source,
                 &path("source"),
             );
-            let (new_time, old_time) = (&event.deprecated_first_timestamp, &old.deprecated_first_timestamp);
+            let (new_time, old_time) = (
+                &event.deprecated_first_timestamp,
+                &old.deprecated_first_timestamp,
+            );
             immutable(errors, new_time, old_time, &path("firstTimestamp"));
-            let (new_time, old_time) = (&event.deprecated_last_timestamp, &old.deprecated_last_timestamp);
+            let (new_time, old_time) = (
+                &event.deprecated_last_timestamp,
+                &old.deprecated_last_timestamp,
+            );
             immutable(errors, new_time, old_time, &path("lastTimestamp"));
-            immutable(errors, &event.deprecated_count, &old.deprecated_count, &path("count"));
+            immutable(
+                errors,
+                &event.deprecated_count,
+                &old.deprecated_count,
+                &path("count"),
+            );
             immutable(errors, &event.type_, &old.type_, &path("type"));
-            immutable(errors, &event.event_time, &old.event_time, &path("eventTime"));
+            immutable(
+                errors,
+                &event.event_time,
+                &old.event_time,
+                &path("eventTime"),
+            );
             immutable(errors, &event.action, &old.action, &path("action"));
             immutable(errors, &event.related, &old.related, &path("related"));
             immutable(
@@ -204,7 +243,10 @@ fn last_seen(event: &Event, now: Timestamp) -> String {
 fn count(event: &Event) -> i32 {
     match &event.series {
         Some(series) => series.count,
-        None => event.deprecated_count.filter(|count| *count != 0).unwrap_or(1),
+        None => event
+            .deprecated_count
+            .filter(|count| *count != 0)
+            .unwrap_or(1),
     }
 }
 
@@ -214,7 +256,10 @@ fn object(event: &Event) -> String {
         .and_then(|object| object.kind.as_deref())
         .unwrap_or_default()
         .to_lowercase();
-    match object.and_then(|object| object.name.as_deref()).unwrap_or_default() {
+    match object
+        .and_then(|object| object.name.as_deref())
+        .unwrap_or_default()
+    {
         "" => kind,
         name => format!("{kind}/{name}"),
     }
@@ -243,7 +288,10 @@ fn series(errors: &mut FieldErrors, event: &Event) {
         ));
     }
     if !is_set(series.last_observed_time.0.as_second()) {
-        errors.push(FieldError::required(&FieldPath::new("series.lastObservedTime"), ""));
+        errors.push(FieldError::required(
+            &FieldPath::new("series.lastObservedTime"),
+            "",
+        ));
     }
 }
 

@@ -37,7 +37,11 @@ impl Strategy for FlowSchemas {
                 .into()
         }),
         Column::text("DistinguisherMethod", |schema, _| {
-            match schema.spec.as_ref().and_then(|spec| spec.distinguisher_method.as_ref()) {
+            match schema
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.distinguisher_method.as_ref())
+            {
                 Some(method) => method.type_.clone().into(),
                 None => cells::NONE.into(),
             }
@@ -80,8 +84,13 @@ impl Strategy for FlowSchemas {
         found(|errors| {
             let precedence = spec.matching_precedence.unwrap_or(0);
             let is_exempt = flow.metadata.name.as_deref() == Some("exempt");
-            let mut refuse =
-                |why: &str| errors.push(FieldError::invalid(&path.child("matchingPrecedence"), precedence, why));
+            let mut refuse = |why: &str| {
+                errors.push(FieldError::invalid(
+                    &path.child("matchingPrecedence"),
+                    precedence,
+                    why,
+                ))
+            };
             if precedence <= 0 {
                 refuse("must be a positive value");
             }
@@ -97,7 +106,10 @@ impl Strategy for FlowSchemas {
             }
             let level_path = path.child("priorityLevelConfiguration").child("name");
             match spec.priority_level_configuration.name.as_str() {
-                "" => errors.push(FieldError::required(&level_path, "must reference a priority level")),
+                "" => errors.push(FieldError::required(
+                    &level_path,
+                    "must reference a priority level",
+                )),
                 name => names::dns_subdomain(errors, name, &level_path),
             }
             for (index, rule) in spec.rules.iter().flatten().enumerate() {
@@ -140,13 +152,26 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
         let path = path.child("resourceRules").index(index);
         verbs(errors, &rule.verbs, &path.child("verbs"));
         let why = "resource rules must supply at least one api group";
-        alone(errors, &rule.api_groups, why, "api groups", &path.child("apiGroups"));
+        alone(
+            errors,
+            &rule.api_groups,
+            why,
+            "api groups",
+            &path.child("apiGroups"),
+        );
         let why = "resource rules must supply at least one resource";
-        alone(errors, &rule.resources, why, "resources", &path.child("resources"));
+        alone(
+            errors,
+            &rule.resources,
+            why,
+            "resources",
+            &path.child("resources"),
+        );
         let namespaces = rule.namespaces.as_deref().unwrap_or_default();
         let path = path.child("namespaces");
         if namespaces.is_empty() && rule.cluster_scope != Some(true) {
-            let why = "resource rules that are not cluster scoped must supply at least one namespace";
+            let why =
+                "resource rules that are not cluster scoped must supply at least one namespace";
             errors.push(FieldError::required(&path, why));
         } else if !namespaces.is_empty() {
             alone(errors, namespaces, "", "namespaces", &path);
@@ -154,8 +179,13 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
         if !namespaces.iter().any(|namespace| namespace == "*") {
             for (index, namespace) in namespaces.iter().enumerate() {
                 if let Some(why) = apimachinery::dns1123_label_error(namespace) {
-                    let why = format!("each member of this list must be '*' or a DNS-1123 label; {why}");
-                    errors.push(FieldError::invalid(&path.index(index), namespace.as_str(), why));
+                    let why =
+                        format!("each member of this list must be '*' or a DNS-1123 label; {why}");
+                    errors.push(FieldError::invalid(
+                        &path.index(index),
+                        namespace.as_str(),
+                        why,
+                    ));
                 }
             }
         }
@@ -185,7 +215,13 @@ fn alone(errors: &mut FieldErrors, list: &[String], missing: &str, what: &str, p
 }
 
 fn verbs(errors: &mut FieldErrors, verbs: &[String], path: &FieldPath) {
-    alone(errors, verbs, "verbs must contain at least one value", "verbs", path);
+    alone(
+        errors,
+        verbs,
+        "verbs must contain at least one value",
+        "verbs",
+        path,
+    );
     let has_wildcard = verbs.iter().any(|verb| verb == "*");
     if !has_wildcard && verbs.iter().any(|verb| !VERBS.contains(&verb.as_str())) {
         errors.push(FieldError::not_supported(path, json(verbs), &VERBS));
@@ -195,12 +231,21 @@ fn verbs(errors: &mut FieldErrors, verbs: &[String], path: &FieldPath) {
 fn one_subject(errors: &mut FieldErrors, subject: &Subject, path: &FieldPath) {
     let kind = subject.kind.as_str();
     let fields = [
-        (subject.service_account.is_some(), "serviceAccount", "ServiceAccount"),
+        (
+            subject.service_account.is_some(),
+            "serviceAccount",
+            "ServiceAccount",
+        ),
         (subject.user.is_some(), "user", "User"),
         (subject.group.is_some(), "group", "Group"),
     ];
     if !fields.iter().any(|(_, _, known)| *known == kind) {
-        one_of(errors, kind, &["Group", "ServiceAccount", "User"], &path.child("kind"));
+        one_of(
+            errors,
+            kind,
+            &["Group", "ServiceAccount", "User"],
+            &path.child("kind"),
+        );
         return;
     }
     for (is_set, field, owner) in fields {
@@ -215,7 +260,11 @@ fn one_subject(errors: &mut FieldErrors, subject: &Subject, path: &FieldPath) {
             errors.push(FieldError::forbidden(&path, why));
         }
     }
-    if let Some(account) = subject.service_account.as_ref().filter(|_| kind == "ServiceAccount") {
+    if let Some(account) = subject
+        .service_account
+        .as_ref()
+        .filter(|_| kind == "ServiceAccount")
+    {
         let path = path.child("serviceAccount");
         match account.name.as_str() {
             "" => errors.push(FieldError::required(&path.child("name"), "")),

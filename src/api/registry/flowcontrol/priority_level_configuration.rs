@@ -28,12 +28,18 @@ impl Strategy for PriorityLevelConfigurations {
                 .unwrap_or_default()
                 .into()
         }),
-        Column::text("NominalConcurrencyShares", |level, _| match limited(level) {
-            Some(limited) => limited.nominal_concurrency_shares.unwrap_or(0).into(),
-            None => cells::NONE.into(),
+        Column::text("NominalConcurrencyShares", |level, _| {
+            match limited(level) {
+                Some(limited) => limited.nominal_concurrency_shares.unwrap_or(0).into(),
+                None => cells::NONE.into(),
+            }
         }),
-        Column::text("Queues", |level, _| queuing(level, |queuing| queuing.queues)),
-        Column::text("HandSize", |level, _| queuing(level, |queuing| queuing.hand_size)),
+        Column::text("Queues", |level, _| {
+            queuing(level, |queuing| queuing.queues)
+        }),
+        Column::text("HandSize", |level, _| {
+            queuing(level, |queuing| queuing.hand_size)
+        }),
         Column::text("QueueLengthLimit", |level, _| {
             queuing(level, |queuing| queuing.queue_length_limit)
         }),
@@ -70,7 +76,10 @@ impl Strategy for PriorityLevelConfigurations {
         }
     }
 
-    fn prepare_for_status_update(level: &mut PriorityLevelConfiguration, old: &PriorityLevelConfiguration) {
+    fn prepare_for_status_update(
+        level: &mut PriorityLevelConfiguration,
+        old: &PriorityLevelConfiguration,
+    ) {
         keep_metadata(&mut level.metadata, &old.metadata);
     }
 
@@ -130,9 +139,15 @@ fn limited(level: &PriorityLevelConfiguration) -> Option<&LimitedPriorityLevelCo
     level.spec.as_ref()?.limited.as_ref()
 }
 
-fn queuing(level: &PriorityLevelConfiguration, field: fn(&QueuingConfiguration) -> Option<i32>) -> Value {
-    let queuing = limited(level).and_then(|limited| limited.limit_response.as_ref()?.queuing.as_ref());
-    queuing.map_or(cells::NONE.into(), |queuing| field(queuing).unwrap_or(0).into())
+fn queuing(
+    level: &PriorityLevelConfiguration,
+    field: fn(&QueuingConfiguration) -> Option<i32>,
+) -> Value {
+    let queuing =
+        limited(level).and_then(|limited| limited.limit_response.as_ref()?.queuing.as_ref());
+    queuing.map_or(cells::NONE.into(), |queuing| {
+        field(queuing).unwrap_or(0).into()
+    })
 }
 
 fn shares(errors: &mut FieldErrors, shares: Option<i32>, lendable: Option<i32>, path: &FieldPath) {
@@ -149,16 +164,27 @@ fn shares(errors: &mut FieldErrors, shares: Option<i32>, lendable: Option<i32>, 
     }
 }
 
-fn one_limit(errors: &mut FieldErrors, limited: &LimitedPriorityLevelConfiguration, path: &FieldPath) {
+fn one_limit(
+    errors: &mut FieldErrors,
+    limited: &LimitedPriorityLevelConfiguration,
+    path: &FieldPath,
+) {
     shares(
         errors,
         limited.nominal_concurrency_shares,
         limited.lendable_percent,
         path,
     );
-    if let Some(percent) = limited.borrowing_limit_percent.filter(|percent| *percent < 0) {
+    if let Some(percent) = limited
+        .borrowing_limit_percent
+        .filter(|percent| *percent < 0)
+    {
         let why = "if specified, must be a non-negative integer";
-        errors.push(FieldError::invalid(&path.child("borrowingLimitPercent"), percent, why));
+        errors.push(FieldError::invalid(
+            &path.child("borrowingLimitPercent"),
+            percent,
+            why,
+        ));
     }
     let Some(response) = &limited.limit_response else {
         return;

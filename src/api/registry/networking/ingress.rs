@@ -25,8 +25,13 @@ impl Strategy for Ingresses {
         }),
         Column::text("Hosts", |ingress, _| hosts(ingress).into()),
         Column::text("Address", |ingress, _| {
-            let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-            let points = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+            let status = ingress
+                .status
+                .as_ref()
+                .and_then(|status| status.load_balancer.as_ref());
+            let points = status
+                .and_then(|status| status.ingress.as_deref())
+                .unwrap_or_default();
             cells::load_balancer(
                 points
                     .iter()
@@ -71,7 +76,9 @@ impl Strategy for Ingresses {
             .annotations
             .as_ref()
             .is_some_and(|all| all.contains_key(CLASS_ANNOTATION));
-        let why = format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead");
+        let why = format!(
+            "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
+        );
         is_annotated.then_some(why).into_iter().collect()
     }
 

@@ -18,7 +18,12 @@ impl Strategy for IngressClasses {
     type Kind = IngressClass;
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column {
-            cell: |class, _| cells::name_of_default(&class.metadata, "ingressclass.kubernetes.io/is-default-class"),
+            cell: |class, _| {
+                cells::name_of_default(
+                    &class.metadata,
+                    "ingressclass.kubernetes.io/is-default-class",
+                )
+            },
             ..Column::name()
         },
         Column::text("Controller", |class, _| {
@@ -30,9 +35,15 @@ impl Strategy for IngressClasses {
                 .into()
         }),
         Column::text("Parameters", |class, _| {
-            match class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) {
+            match class
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.parameters.as_ref())
+            {
                 Some(parameters) => match &parameters.api_group {
-                    Some(group) => format!("{}.{group}/{}", parameters.kind, parameters.name).into(),
+                    Some(group) => {
+                        format!("{}.{group}/{}", parameters.kind, parameters.name).into()
+                    }
                     None => format!("{}/{}", parameters.kind, parameters.name).into(),
                 },
                 None => cells::NONE.into(),
@@ -43,7 +54,11 @@ impl Strategy for IngressClasses {
     const GENERATION: Generation = Generation::Spec;
 
     fn default(class: &mut IngressClass) {
-        if let Some(parameters) = class.spec.as_mut().and_then(|spec| spec.parameters.as_mut()) {
+        if let Some(parameters) = class
+            .spec
+            .as_mut()
+            .and_then(|spec| spec.parameters.as_mut())
+        {
             parameters.scope.get_or_insert_with(|| "Cluster".to_owned());
         }
     }
@@ -55,7 +70,10 @@ impl Strategy for IngressClasses {
             let controller = text(&spec.controller);
             let controller_path = path.child("controller");
             if controller.len() > CONTROLLER_BYTES_MAX {
-                errors.push(FieldError::too_long(&controller_path, CONTROLLER_BYTES_MAX as i64));
+                errors.push(FieldError::too_long(
+                    &controller_path,
+                    CONTROLLER_BYTES_MAX as i64,
+                ));
             }
             names::domain_prefixed_path(errors, controller, &controller_path);
             if let Some(reference) = &spec.parameters {
@@ -65,7 +83,8 @@ impl Strategy for IngressClasses {
     }
 
     fn validate_update(class: &IngressClass, old: &IngressClass) -> FieldErrors {
-        let controller = |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
+        let controller =
+            |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
         found(|errors| {
             immutable(
                 errors,
@@ -79,7 +98,11 @@ impl Strategy for IngressClasses {
 
 const CONTROLLER_BYTES_MAX: usize = 250;
 
-fn parameters(errors: &mut FieldErrors, reference: &IngressClassParametersReference, path: &FieldPath) {
+fn parameters(
+    errors: &mut FieldErrors,
+    reference: &IngressClassParametersReference,
+    path: &FieldPath,
+) {
     if let Some(group) = &reference.api_group {
         names::dns_subdomain(errors, group, &path.child("apiGroup"));
     }
@@ -94,7 +117,9 @@ fn parameters(errors: &mut FieldErrors, reference: &IngressClassParametersRefere
                 "`parameters.scope` is set to 'Namespace'",
             ));
         }
-        (Some("Namespace"), Some(namespace)) => names::dns_label(errors, namespace, &namespace_path),
+        (Some("Namespace"), Some(namespace)) => {
+            names::dns_label(errors, namespace, &namespace_path)
+        }
         (Some("Cluster"), Some(_)) => {
             errors.push(FieldError::forbidden(
                 &namespace_path,

@@ -35,7 +35,12 @@ pub(super) fn validate(ingress: &Ingress, old: Option<&Ingress>) -> FieldErrors 
         }
         let wildcards_may_be_wrong = old.is_some_and(has_wrong_wildcard);
         for (index, rule) in rules.iter().enumerate() {
-            one_rule(errors, rule, wildcards_may_be_wrong, &path.child("rules").index(index));
+            one_rule(
+                errors,
+                rule,
+                wildcards_may_be_wrong,
+                &path.child("rules").index(index),
+            );
         }
         let secrets_may_be_wrong = old.is_some_and(has_wrong_secret);
         tls(errors, spec, secrets_may_be_wrong, &path.child("tls"));
@@ -52,7 +57,10 @@ pub(super) fn one_class(ingress: &Ingress) -> FieldErrors {
         .annotations
         .as_ref()
         .and_then(|annotations| annotations.get(CLASS_ANNOTATION));
-    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    let class = ingress
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ingress_class_name.as_ref());
     found(|errors| {
         if let (Some(annotation), Some(class)) = (annotation, class)
             && annotation != class
@@ -69,12 +77,18 @@ pub(super) fn one_class(ingress: &Ingress) -> FieldErrors {
 
 pub(super) fn validate_status(ingress: &Ingress, old: &Ingress) -> FieldErrors {
     let points = |ingress: &Ingress| {
-        let balancer = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let balancer = ingress
+            .status
+            .as_ref()
+            .and_then(|status| status.load_balancer.as_ref());
         balancer
             .and_then(|balancer| balancer.ingress.clone())
             .unwrap_or_default()
     };
-    let known: Vec<String> = points(old).into_iter().filter_map(|point| point.ip).collect();
+    let known: Vec<String> = points(old)
+        .into_iter()
+        .filter_map(|point| point.ip)
+        .collect();
     found(|errors| {
         for (index, point) in points(ingress).iter().enumerate() {
             let path = path(&["status", "loadBalancer", "ingress"]).index(index);
@@ -85,7 +99,11 @@ pub(super) fn validate_status(ingress: &Ingress, old: &Ingress) -> FieldErrors {
             if !host.is_empty() {
                 names::dns_subdomain(errors, host, &path.child("hostname"));
                 if addresses::parse_sloppy(host).is_some() {
-                    errors.push(FieldError::invalid(&path.child("hostname"), host, IS_ADDRESS));
+                    errors.push(FieldError::invalid(
+                        &path.child("hostname"),
+                        host,
+                        IS_ADDRESS,
+                    ));
                 }
             }
         }
@@ -133,7 +151,12 @@ fn tls(errors: &mut FieldErrors, spec: &IngressSpec, secrets_may_be_wrong: bool,
     }
 }
 
-fn one_rule(errors: &mut FieldErrors, rule: &IngressRule, wildcards_may_be_wrong: bool, path: &FieldPath) {
+fn one_rule(
+    errors: &mut FieldErrors,
+    rule: &IngressRule,
+    wildcards_may_be_wrong: bool,
+    path: &FieldPath,
+) {
     let name = text(&rule.host);
     if !name.is_empty() {
         let path = path.child("host");
@@ -160,17 +183,24 @@ fn paths(errors: &mut FieldErrors, rule: &IngressRule, path: &FieldPath) {
 
 fn one_path(errors: &mut FieldErrors, rule: &HTTPIngressPath, path: &FieldPath) {
     let target = text(&rule.path);
-    let mut refuse = |why: String| errors.push(FieldError::invalid(&path.child("path"), target, why));
+    let mut refuse =
+        |why: String| errors.push(FieldError::invalid(&path.child("path"), target, why));
     let is_absolute = target.starts_with('/');
     match rule.path_type.as_str() {
         "Exact" | "Prefix" => {
             if !is_absolute {
                 refuse("must be an absolute path".to_owned());
             }
-            for part in FORBIDDEN_IN_PATHS.into_iter().filter(|part| target.contains(part)) {
+            for part in FORBIDDEN_IN_PATHS
+                .into_iter()
+                .filter(|part| target.contains(part))
+            {
                 refuse(format!("must not contain '{part}'"));
             }
-            for end in FORBIDDEN_AT_ENDS.into_iter().filter(|end| target.ends_with(end)) {
+            for end in FORBIDDEN_AT_ENDS
+                .into_iter()
+                .filter(|end| target.ends_with(end))
+            {
                 refuse(format!("cannot end with '{end}'"));
             }
         }
@@ -186,7 +216,11 @@ fn one_path(errors: &mut FieldErrors, rule: &HTTPIngressPath, path: &FieldPath) 
             ));
             return;
         }
-        other => errors.push(FieldError::not_supported(&path.child("pathType"), other, &PATH_TYPES)),
+        other => errors.push(FieldError::not_supported(
+            &path.child("pathType"),
+            other,
+            &PATH_TYPES,
+        )),
     }
     backend(errors, &rule.backend, &path.child("backend"));
 }
@@ -202,7 +236,11 @@ fn backend(errors: &mut FieldErrors, backend: &IngressBackend, path: &FieldPath)
         }
         (Some(resource), None) => typed_reference(errors, resource, &path.child("resource")),
         (None, Some(service)) => service_backend(errors, service, path),
-        (None, None) => errors.push(FieldError::invalid(path, "", "resource or service backend is required")),
+        (None, None) => errors.push(FieldError::invalid(
+            path,
+            "",
+            "resource or service backend is required",
+        )),
     }
 }
 
@@ -215,14 +253,25 @@ fn service_backend(errors: &mut FieldErrors, service: &IngressServiceBackend, pa
     let port = service.port.clone().unwrap_or_default();
     let port_path = service_path.child("port");
     match (text(&port.name), port.number.unwrap_or(0)) {
-        ("", 0) => errors.push(FieldError::required(path, "port name or number is required")),
+        ("", 0) => errors.push(FieldError::required(
+            path,
+            "port name or number is required",
+        )),
         ("", number) => ports::number(errors, number, &port_path.child("number")),
         (name, 0) => ports::name(errors, name, &port_path.child("name")),
-        _ => errors.push(FieldError::invalid(path, "", "cannot set both port name & port number")),
+        _ => errors.push(FieldError::invalid(
+            path,
+            "",
+            "cannot set both port name & port number",
+        )),
     }
 }
 
-fn typed_reference(errors: &mut FieldErrors, reference: &TypedLocalObjectReference, path: &FieldPath) {
+fn typed_reference(
+    errors: &mut FieldErrors,
+    reference: &TypedLocalObjectReference,
+    path: &FieldPath,
+) {
     if let Some(group) = &reference.api_group {
         names::dns_subdomain(errors, group, &path.child("apiGroup"));
     }

@@ -21,7 +21,9 @@ impl Strategy for IPAddresses {
             let parent = &address.spec.parent_ref;
             let group = parent.group.as_deref().filter(|group| !group.is_empty());
             let resource = group
-                .map_or(parent.resource.clone(), |group| format!("{}.{group}", parent.resource))
+                .map_or(parent.resource.clone(), |group| {
+                    format!("{}.{group}", parent.resource)
+                })
                 .to_lowercase();
             match parent.namespace.as_deref().unwrap_or_default() {
                 "" => format!("{resource}/{}", parent.name).into(),
@@ -56,6 +58,13 @@ impl Strategy for IPAddresses {
 
     fn validate_update(address: &IPAddress, old: &IPAddress) -> FieldErrors {
         let path = path(&["spec", "parentRef"]);
-        found(|errors| immutable(errors, &address.spec.parent_ref, &old.spec.parent_ref, &path))
+        found(|errors| {
+            immutable(
+                errors,
+                &address.spec.parent_ref,
+                &old.spec.parent_ref,
+                &path,
+            )
+        })
     }
 }

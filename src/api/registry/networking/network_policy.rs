@@ -16,7 +16,11 @@ impl Strategy for NetworkPolicies {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Pod-Selector", |policy, _| {
-            match policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()) {
+            match policy
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.pod_selector.as_ref())
+            {
                 Some(selector) => cells::selector(Some(selector)),
                 None => cells::NONE.into(),
             }
@@ -34,10 +38,22 @@ impl Strategy for NetworkPolicies {
                 .as_ref()
                 .is_some_and(|rules| !rules.is_empty())
                 .then(|| "Egress".to_owned());
-            spec.policy_types = Some(std::iter::once("Ingress".to_owned()).chain(egress).collect());
+            spec.policy_types = Some(
+                std::iter::once("Ingress".to_owned())
+                    .chain(egress)
+                    .collect(),
+            );
         }
-        let ingress = spec.ingress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
-        let egress = spec.egress.iter_mut().flatten().filter_map(|rule| rule.ports.as_mut());
+        let ingress = spec
+            .ingress
+            .iter_mut()
+            .flatten()
+            .filter_map(|rule| rule.ports.as_mut());
+        let egress = spec
+            .egress
+            .iter_mut()
+            .flatten()
+            .filter_map(|rule| rule.ports.as_mut());
         for port in ingress.chain(egress).flatten() {
             port.protocol.get_or_insert_with(|| "TCP".to_owned());
         }

@@ -15,10 +15,17 @@ const TYPES: [&str; 2] = ["Ingress", "Egress"];
 pub(super) fn validate(policy: &NetworkPolicy, old: Option<&NetworkPolicy>) -> FieldErrors {
     let none = NetworkPolicySpec::default();
     let spec = policy.spec.as_ref().unwrap_or(&none);
-    let known: Vec<String> = old.and_then(|old| old.spec.as_ref()).map(ranges).unwrap_or_default();
+    let known: Vec<String> = old
+        .and_then(|old| old.spec.as_ref())
+        .map(ranges)
+        .unwrap_or_default();
     let path = FieldPath::new("spec");
     found(|errors| {
-        selectors::label_selector(errors, spec.pod_selector.as_ref(), &path.child("podSelector"));
+        selectors::label_selector(
+            errors,
+            spec.pod_selector.as_ref(),
+            &path.child("podSelector"),
+        );
         for (index, rule) in spec.ingress.iter().flatten().enumerate() {
             let path = path.child("ingress").index(index);
             all_ports(errors, rule.ports.as_deref(), &path);
@@ -51,8 +58,14 @@ fn ranges(spec: &NetworkPolicySpec) -> Vec<String> {
         .iter()
         .flatten()
         .flat_map(|rule| rule.from.iter().flatten());
-    let targets = spec.egress.iter().flatten().flat_map(|rule| rule.to.iter().flatten());
-    let blocks = sources.chain(targets).filter_map(|peer| peer.ip_block.as_ref());
+    let targets = spec
+        .egress
+        .iter()
+        .flatten()
+        .flat_map(|rule| rule.to.iter().flatten());
+    let blocks = sources
+        .chain(targets)
+        .filter_map(|peer| peer.ip_block.as_ref());
     blocks
         .flat_map(|block| std::iter::once(&block.cidr).chain(block.except.iter().flatten()))
         .cloned()
@@ -67,7 +80,12 @@ fn all_ports(errors: &mut FieldErrors, ports: Option<&[NetworkPolicyPort]>, path
 
 fn one_port(errors: &mut FieldErrors, port: &NetworkPolicyPort, path: &FieldPath) {
     if let Some(protocol) = &port.protocol {
-        one_of(errors, protocol, &["TCP", "UDP", "SCTP"], &path.child("protocol"));
+        one_of(
+            errors,
+            protocol,
+            &["TCP", "UDP", "SCTP"],
+            &path.child("protocol"),
+        );
     }
     let (number_path, end_path) = (path.child("port"), path.child("endPort"));
     match (&port.port, port.end_port) {
@@ -105,10 +123,19 @@ fn one_port(errors: &mut FieldErrors, port: &NetworkPolicyPort, path: &FieldPath
     }
 }
 
-fn peers(errors: &mut FieldErrors, peers: Option<&[NetworkPolicyPeer]>, known: &[String], path: &FieldPath) {
+fn peers(
+    errors: &mut FieldErrors,
+    peers: Option<&[NetworkPolicyPeer]>,
+    known: &[String],
+    path: &FieldPath,
+) {
     for (index, peer) in peers.into_iter().flatten().enumerate() {
         let path = path.index(index);
-        selectors::label_selector(errors, peer.pod_selector.as_ref(), &path.child("podSelector"));
+        selectors::label_selector(
+            errors,
+            peer.pod_selector.as_ref(),
+            &path.child("podSelector"),
+        );
         selectors::label_selector(
             errors,
             peer.namespace_selector.as_ref(),

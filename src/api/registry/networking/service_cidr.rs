@@ -44,10 +44,11 @@ impl Strategy for ServiceCIDRs {
                 for (index, range) in ranges.iter().enumerate() {
                     addresses::cidr(errors, range, &path.index(index));
                 }
-                let bare = ranges.iter().map(|range| range.split('/').next().unwrap_or_default());
+                let bare = ranges
+                    .iter()
+                    .map(|range| range.split('/').next().unwrap_or_default());
                 if ranges.len() == 2 && !addresses::is_dual_stack(bare) {
-                    let why =
-                        "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+                    let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
                     errors.push(FieldError::invalid(&path, json(&ranges), why));
                 }
             }

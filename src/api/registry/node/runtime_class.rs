@@ -39,18 +39,34 @@ impl Strategy for RuntimeClasses {
                     ..ResourceRequirements::default()
                 };
                 let no_claims = BTreeSet::new();
-                amounts::container_requirements(errors, Some(&requirements), &no_claims, &FieldPath::new("overhead"));
+                amounts::container_requirements(
+                    errors,
+                    Some(&requirements),
+                    &no_claims,
+                    &FieldPath::new("overhead"),
+                );
             }
             if let Some(scheduling) = &class.scheduling {
                 let path = FieldPath::new("scheduling");
-                names::labels(errors, scheduling.node_selector.as_ref(), &path.child("nodeSelector"));
+                names::labels(
+                    errors,
+                    scheduling.node_selector.as_ref(),
+                    &path.child("nodeSelector"),
+                );
                 distinct_tolerations(errors, scheduling, &path.child("tolerations"));
             }
         })
     }
 
     fn validate_update(class: &RuntimeClass, old: &RuntimeClass) -> FieldErrors {
-        found(|errors| immutable(errors, &class.handler, &old.handler, &FieldPath::new("handler")))
+        found(|errors| {
+            immutable(
+                errors,
+                &class.handler,
+                &old.handler,
+                &FieldPath::new("handler"),
+            )
+        })
     }
 
     fn warnings(class: &RuntimeClass) -> Vec<String> {

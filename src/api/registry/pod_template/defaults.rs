@@ -1,8 +1,8 @@
 //! Defaults of pod specs, as `k8s.io/kubernetes/pkg/apis/core/v1` sets them.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, EphemeralContainer, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements,
+    Container, ContainerPort, EnvVar, EphemeralContainer, Lifecycle, LifecycleHandler, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements,
 };
 
 use super::volume_defaults::default_volume;
@@ -39,7 +39,8 @@ pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
     default_text(&mut spec.dns_policy, "ClusterFirst");
     default_text(&mut spec.restart_policy, "Always");
     spec.security_context.get_or_insert_default();
-    spec.termination_grace_period_seconds.get_or_insert(GRACE_SECONDS);
+    spec.termination_grace_period_seconds
+        .get_or_insert(GRACE_SECONDS);
     default_text(&mut spec.scheduler_name, "default-scheduler");
     for volume in spec.volumes.iter_mut().flatten() {
         default_volume(volume);
@@ -75,10 +76,17 @@ pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
 fn default_container(container: &mut Container) {
     let image = container.image.clone().unwrap_or_default();
     default_text(&mut container.image_pull_policy, pull_policy_for(&image));
-    default_text(&mut container.termination_message_path, TERMINATION_MESSAGE_PATH);
+    default_text(
+        &mut container.termination_message_path,
+        TERMINATION_MESSAGE_PATH,
+    );
     default_text(&mut container.termination_message_policy, "File");
     container.ports.iter_mut().flatten().for_each(default_port);
-    container.env.iter_mut().flatten().for_each(default_variable);
+    container
+        .env
+        .iter_mut()
+        .flatten()
+        .for_each(default_variable);
     for probe in [
         &mut container.liveness_probe,
         &mut container.readiness_probe,
@@ -92,10 +100,17 @@ fn default_container(container: &mut Container) {
 fn default_ephemeral_container(container: &mut EphemeralContainer) {
     let image = container.image.clone().unwrap_or_default();
     default_text(&mut container.image_pull_policy, pull_policy_for(&image));
-    default_text(&mut container.termination_message_path, TERMINATION_MESSAGE_PATH);
+    default_text(
+        &mut container.termination_message_path,
+        TERMINATION_MESSAGE_PATH,
+    );
     default_text(&mut container.termination_message_policy, "File");
     container.ports.iter_mut().flatten().for_each(default_port);
-    container.env.iter_mut().flatten().for_each(default_variable);
+    container
+        .env
+        .iter_mut()
+        .flatten()
+        .for_each(default_variable);
     for probe in [
         &mut container.liveness_probe,
         &mut container.readiness_probe,
@@ -179,12 +194,18 @@ pub(crate) fn default_requests_from_limits(spec: &mut PodSpec) {
 }
 
 fn requests_from_limits(resources: &mut ResourceRequirements) {
-    let Some(limits) = resources.limits.as_ref().filter(|limits| !limits.is_empty()) else {
+    let Some(limits) = resources
+        .limits
+        .as_ref()
+        .filter(|limits| !limits.is_empty())
+    else {
         return;
     };
     let requests = resources.requests.get_or_insert_default();
     for (name, limit) in limits {
-        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+        requests
+            .entry(name.clone())
+            .or_insert_with(|| limit.clone());
     }
 }
 

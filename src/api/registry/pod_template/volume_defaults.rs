@@ -1,6 +1,8 @@
 //! Defaults of volumes and claims.
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, PersistentVolumeClaimSpec, ProjectedVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, PersistentVolumeClaimSpec, ProjectedVolumeSource, Volume,
+};
 
 use super::defaults::{default_text, pull_policy_for};
 
@@ -75,7 +77,8 @@ fn default_network_volumes(volume: &mut Volume) {
         default_text(&mut rbd.keyring, "/etc/ceph/keyring");
     }
     if let Some(disk) = &mut volume.azure_disk {
-        disk.caching_mode.get_or_insert_with(|| "ReadWrite".to_owned());
+        disk.caching_mode
+            .get_or_insert_with(|| "ReadWrite".to_owned());
         disk.kind.get_or_insert_with(|| "Shared".to_owned());
         disk.fs_type.get_or_insert_with(|| "ext4".to_owned());
         disk.read_only.get_or_insert(false);

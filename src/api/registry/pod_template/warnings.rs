@@ -66,7 +66,10 @@ pub(crate) fn pod_warnings(metadata: &ObjectMeta, spec: &PodSpec) -> Vec<String>
 }
 
 /// Warnings of the template of a workload.
-pub(crate) fn template_warnings(template: Option<&PodTemplateSpec>, path: &FieldPath) -> Vec<String> {
+pub(crate) fn template_warnings(
+    template: Option<&PodTemplateSpec>,
+    path: &FieldPath,
+) -> Vec<String> {
     let Some(template) = template else {
         return Vec::new();
     };
@@ -108,14 +111,25 @@ fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<Stri
         let message = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
         found.push(format!("{}: {message}", annotations_path.key(SECCOMP_POD)));
     }
-    visit_containers(spec, &own, |container, path| of_container(&mut found, container, path));
+    visit_containers(spec, &own, |container, path| {
+        of_container(&mut found, container, path)
+    });
     ports(&mut found, spec, &own);
-    if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+    if spec
+        .termination_grace_period_seconds
+        .is_some_and(|seconds| seconds < 0)
+    {
         let message = "must be >= 0; negative values are invalid and will be treated as 1";
-        found.push(format!("{}: {message}", own.child("terminationGracePeriodSeconds")));
+        found.push(format!(
+            "{}: {message}",
+            own.child("terminationGracePeriodSeconds")
+        ));
     }
     affinity(&mut found, spec, &own.child("affinity"));
-    let dns = spec.dns_config.as_ref().and_then(|config| config.nameservers.as_ref());
+    let dns = spec
+        .dns_config
+        .as_ref()
+        .and_then(|config| config.nameservers.as_ref());
     for (index, address) in dns.into_iter().flatten().enumerate() {
         unusual_address(
             &mut found,
@@ -136,7 +150,10 @@ fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<Stri
 fn scheduling(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
     for key in spec.node_selector.iter().flatten().map(|(key, _)| key) {
         if let Some(message) = deprecated_label(key) {
-            found.push(format!("{}: {message}", path.child("nodeSelector").key(key)));
+            found.push(format!(
+                "{}: {message}",
+                path.child("nodeSelector").key(key)
+            ));
         }
     }
     if let Some(nodes) = spec
@@ -145,7 +162,9 @@ fn scheduling(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
         .and_then(|affinity| affinity.node_affinity.as_ref())
     {
         let path = path.child("affinity").child("nodeAffinity");
-        let required = nodes.required_during_scheduling_ignored_during_execution.as_ref();
+        let required = nodes
+            .required_during_scheduling_ignored_during_execution
+            .as_ref();
         let terms = path
             .child("requiredDuringSchedulingIgnoredDuringExecution")
             .child("nodeSelectorTerms");
@@ -162,10 +181,19 @@ fn scheduling(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
             .flatten();
         let terms = path.child("preferredDuringSchedulingIgnoredDuringExecution");
         for (index, term) in preferred.enumerate() {
-            node_term(found, &term.preference, &terms.index(index).child("preference"));
+            node_term(
+                found,
+                &term.preference,
+                &terms.index(index).child("preference"),
+            );
         }
     }
-    for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
+    for (index, constraint) in spec
+        .topology_spread_constraints
+        .iter()
+        .flatten()
+        .enumerate()
+    {
         let path = path.child("topologySpreadConstraints").index(index);
         let key = &constraint.topology_key;
         if let Some(message) = deprecated_label(key) {
@@ -282,7 +310,10 @@ fn of_container(found: &mut Vec<String>, container: &Container, path: &FieldPath
     let resources = container.resources.clone().unwrap_or_default();
     let path_of = |field: &str| path.child("resources").child(field);
     for name in ["memory", "ephemeral-storage"] {
-        for (list, field) in [(&resources.limits, "limits"), (&resources.requests, "requests")] {
+        for (list, field) in [
+            (&resources.limits, "limits"),
+            (&resources.requests, "requests"),
+        ] {
             if let Some(amount) = list.as_ref().and_then(|list| list.get(name)) {
                 fractional_bytes(found, name, amount, &path_of(field));
             }
@@ -322,14 +353,19 @@ fn ports(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
                 port.container_port
             ));
         }
-        let same =
-            |other: &ContainerPort| other.container_port == port.container_port && other.protocol == port.protocol;
+        let same = |other: &ContainerPort| {
+            other.container_port == port.container_port && other.protocol == port.protocol
+        };
         for (other_path, other) in all[..at].iter().filter(|(_, other)| same(other)) {
             let (other_ip, other_host) = (text(&other.host_ip), other.host_port.unwrap_or(0));
             if (ip, host) == (other_ip, other_host) {
-                found.push(format!("{path}: duplicate port definition with {other_path}"));
+                found.push(format!(
+                    "{path}: duplicate port definition with {other_path}"
+                ));
             } else if host == 0 || other_host == 0 {
-                found.push(format!("{path}: overlapping port definition with {other_path}"));
+                found.push(format!(
+                    "{path}: overlapping port definition with {other_path}"
+                ));
             } else if host == other_host && ip.is_empty() != other_ip.is_empty() {
                 found.push(format!(
                     "{path}: dangerously ambiguous port definition with {other_path}"
@@ -360,8 +396,12 @@ fn affinity(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
         return;
     };
     if let Some(together) = &affinity.pod_affinity {
-        let required = together.required_during_scheduling_ignored_during_execution.as_deref();
-        let preferred = together.preferred_during_scheduling_ignored_during_execution.as_deref();
+        let required = together
+            .required_during_scheduling_ignored_during_execution
+            .as_deref();
+        let preferred = together
+            .preferred_during_scheduling_ignored_during_execution
+            .as_deref();
         terms(
             found,
             required.unwrap_or_default(),
@@ -370,8 +410,12 @@ fn affinity(found: &mut Vec<String>, spec: &PodSpec, path: &FieldPath) {
         );
     }
     if let Some(apart) = &affinity.pod_anti_affinity {
-        let required = apart.required_during_scheduling_ignored_during_execution.as_deref();
-        let preferred = apart.preferred_during_scheduling_ignored_during_execution.as_deref();
+        let required = apart
+            .required_during_scheduling_ignored_during_execution
+            .as_deref();
+        let preferred = apart
+            .preferred_during_scheduling_ignored_during_execution
+            .as_deref();
         terms(
             found,
             required.unwrap_or_default(),

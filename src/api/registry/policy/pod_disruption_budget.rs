@@ -20,10 +20,20 @@ impl Strategy for PodDisruptionBudgets {
     const COLUMNS: &'static [Column<Self::Kind>] = &[
         Column::name(),
         Column::text("Min Available", |budget, _| {
-            amount(budget.spec.as_ref().and_then(|spec| spec.min_available.as_ref()))
+            amount(
+                budget
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.min_available.as_ref()),
+            )
         }),
         Column::text("Max Unavailable", |budget, _| {
-            amount(budget.spec.as_ref().and_then(|spec| spec.max_unavailable.as_ref()))
+            amount(
+                budget
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.max_unavailable.as_ref()),
+            )
         }),
         Column::integer("Allowed Disruptions", |budget, _| {
             budget
@@ -51,7 +61,10 @@ impl Strategy for PodDisruptionBudgets {
                     ("MinAvailable", json(&spec.min_available)),
                     ("Selector", json(&spec.selector)),
                     ("MaxUnavailable", json(&spec.max_unavailable)),
-                    ("UnhealthyPodEvictionPolicy", json(&spec.unhealthy_pod_eviction_policy)),
+                    (
+                        "UnhealthyPodEvictionPolicy",
+                        json(&spec.unhealthy_pod_eviction_policy),
+                    ),
                 ]);
                 let why = "minAvailable and maxUnavailable cannot be both set";
                 errors.push(FieldError::invalid(&path, "", why).shown_as(shown));
@@ -73,7 +86,10 @@ impl Strategy for PodDisruptionBudgets {
         })
     }
 
-    fn validate_status_update(budget: &PodDisruptionBudget, _old: &PodDisruptionBudget) -> FieldErrors {
+    fn validate_status_update(
+        budget: &PodDisruptionBudget,
+        _old: &PodDisruptionBudget,
+    ) -> FieldErrors {
         let status = budget.status.clone().unwrap_or_default();
         let path = FieldPath::new("status");
         found(|errors| {

@@ -39,7 +39,14 @@ impl Strategy for ClusterRoleBindings {
     }
 
     fn validate(binding: &ClusterRoleBinding) -> FieldErrors {
-        found(|errors| validation::binding(errors, &binding.role_ref, binding.subjects.as_ref(), Reach::Cluster))
+        found(|errors| {
+            validation::binding(
+                errors,
+                &binding.role_ref,
+                binding.subjects.as_ref(),
+                Reach::Cluster,
+            )
+        })
     }
 
     fn validate_update(binding: &ClusterRoleBinding, old: &ClusterRoleBinding) -> FieldErrors {

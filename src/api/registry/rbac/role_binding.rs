@@ -39,7 +39,14 @@ impl Strategy for RoleBindings {
     }
 
     fn validate(binding: &RoleBinding) -> FieldErrors {
-        found(|errors| validation::binding(errors, &binding.role_ref, binding.subjects.as_ref(), Reach::Namespace))
+        found(|errors| {
+            validation::binding(
+                errors,
+                &binding.role_ref,
+                binding.subjects.as_ref(),
+                Reach::Namespace,
+            )
+        })
     }
 
     fn validate_update(binding: &RoleBinding, old: &RoleBinding) -> FieldErrors {

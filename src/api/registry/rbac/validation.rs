@@ -30,12 +30,25 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRule, reach: Reach, path: &Fi
         ));
     }
     let is_empty = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
-    if let Some(urls) = rule.non_resource_urls.as_ref().filter(|urls| !urls.is_empty()) {
-        let mut refuse = |why: &str| errors.push(FieldError::invalid(&path.child("nonResourceURLs"), json(urls), why));
+    if let Some(urls) = rule
+        .non_resource_urls
+        .as_ref()
+        .filter(|urls| !urls.is_empty())
+    {
+        let mut refuse = |why: &str| {
+            errors.push(FieldError::invalid(
+                &path.child("nonResourceURLs"),
+                json(urls),
+                why,
+            ))
+        };
         if reach == Reach::Namespace {
             refuse("namespaced rules cannot apply to non-resource URLs");
         }
-        if !is_empty(&rule.api_groups) || !is_empty(&rule.resources) || !is_empty(&rule.resource_names) {
+        if !is_empty(&rule.api_groups)
+            || !is_empty(&rule.resources)
+            || !is_empty(&rule.resource_names)
+        {
             refuse("rules cannot apply to both regular resources and non-resource URLs");
         }
         return;
@@ -52,17 +65,32 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRule, reach: Reach, path: &Fi
     }
 }
 
-pub(super) fn binding(errors: &mut FieldErrors, role: &RoleRef, subjects: Option<&Vec<Subject>>, reach: Reach) {
+pub(super) fn binding(
+    errors: &mut FieldErrors,
+    role: &RoleRef,
+    subjects: Option<&Vec<Subject>>,
+    reach: Reach,
+) {
     let path = FieldPath::new("roleRef");
     let kinds: &[&str] = match reach {
         Reach::Namespace => &["Role", "ClusterRole"],
         Reach::Cluster => &["ClusterRole"],
     };
-    one_of(errors, text(&role.api_group), &[GROUP], &path.child("apiGroup"));
+    one_of(
+        errors,
+        text(&role.api_group),
+        &[GROUP],
+        &path.child("apiGroup"),
+    );
     one_of(errors, &role.kind, kinds, &path.child("kind"));
     path_segment(errors, &role.name, &path.child("name"));
     for (index, subject) in subjects.into_iter().flatten().enumerate() {
-        one_subject(errors, subject, reach, &FieldPath::new("subjects").index(index));
+        one_subject(
+            errors,
+            subject,
+            reach,
+            &FieldPath::new("subjects").index(index),
+        );
     }
 }
 
@@ -102,6 +130,11 @@ fn one_subject(errors: &mut FieldErrors, subject: &Subject, reach: Reach, path: 
             }
         }
         "User" | "Group" => one_of(errors, group, &[GROUP], &path.child("apiGroup")),
-        kind => one_of(errors, kind, &["ServiceAccount", "User", "Group"], &path.child("kind")),
+        kind => one_of(
+            errors,
+            kind,
+            &["ServiceAccount", "User", "Group"],
+            &path.child("kind"),
+        ),
     }
 }

@@ -27,7 +27,10 @@ fn validate_claim(errors: &mut FieldErrors, claim: &ResourceClaimSpec, path: &Fi
         let path = path.index(index);
         request_name(errors, &request.name, &path.child("name"));
         if !taken.insert(&request.name) {
-            errors.push(FieldError::duplicate(&path.child("name"), request.name.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.child("name"),
+                request.name.as_str(),
+            ));
         }
         if let Some(exactly) = &request.exactly {
             let path = path.child("exactly");
@@ -50,13 +53,24 @@ fn request_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     }
 }
 
-fn devices(errors: &mut FieldErrors, class: &str, mode: Option<&str>, count: Option<i64>, path: &FieldPath) {
+fn devices(
+    errors: &mut FieldErrors,
+    class: &str,
+    mode: Option<&str>,
+    count: Option<i64>,
+    path: &FieldPath,
+) {
     match class {
         "" => errors.push(FieldError::required(&path.child("deviceClassName"), "")),
         class => names::dns_subdomain(errors, class, &path.child("deviceClassName")),
     }
     let (mode, count) = (mode.unwrap_or_default(), count.unwrap_or(0));
-    one_of(errors, mode, &["All", ONE_BY_ONE], &path.child("allocationMode"));
+    one_of(
+        errors,
+        mode,
+        &["All", ONE_BY_ONE],
+        &path.child("allocationMode"),
+    );
     if mode == ONE_BY_ONE && count <= 0 {
         errors.push(FieldError::invalid(
             &path.child("count"),

@@ -72,7 +72,11 @@ fn state(claim: &ResourceClaim) -> String {
     if deleted {
         states.push("deleted");
     }
-    match claim.status.as_ref().filter(|status| status.allocation.is_some()) {
+    match claim
+        .status
+        .as_ref()
+        .filter(|status| status.allocation.is_some())
+    {
         Some(status) => {
             states.push("allocated");
             if status

@@ -26,7 +26,10 @@ impl Strategy for ResourceClaimTemplates {
         found(|errors| validate_claim(errors, &template.spec.spec, &path(&["spec", "spec"])))
     }
 
-    fn validate_update(template: &ResourceClaimTemplate, old: &ResourceClaimTemplate) -> FieldErrors {
+    fn validate_update(
+        template: &ResourceClaimTemplate,
+        old: &ResourceClaimTemplate,
+    ) -> FieldErrors {
         found(|errors| immutable(errors, &template.spec, &old.spec, &path(&["spec"])))
     }
 }

@@ -38,14 +38,17 @@ impl Strategy for PriorityClasses {
         let value = class.value.unwrap_or(0);
         found(|errors| {
             if name.starts_with(SYSTEM_PREFIX) {
-                if let Some(why) = no_system_class(name, value, class.global_default.unwrap_or(false)) {
+                if let Some(why) =
+                    no_system_class(name, value, class.global_default.unwrap_or(false))
+                {
                     let why = format!(
                         "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}"
                     );
                     errors.push(FieldError::forbidden(&path(&["metadata", "name"]), why));
                 }
             } else if value > USER_VALUE_MAX {
-                let why = format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}");
+                let why =
+                    format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}");
                 errors.push(FieldError::forbidden(&FieldPath::new("value"), why));
             }
             if let Some(policy) = &class.preemption_policy {
@@ -64,7 +67,12 @@ impl Strategy for PriorityClasses {
                 ));
             }
             let path = FieldPath::new("preemptionPolicy");
-            immutable(errors, &class.preemption_policy, &old.preemption_policy, &path);
+            immutable(
+                errors,
+                &class.preemption_policy,
+                &old.preemption_policy,
+                &path,
+            );
         })
     }
 }
@@ -80,8 +88,12 @@ const SYSTEM_CLASSES: [(&str, i32); 2] = [
 fn no_system_class(name: &str, value: i32, is_global: bool) -> Option<String> {
     match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
         None => Some(format!("{name} is not a known system priority class")),
-        Some((_, expected)) if *expected != value => Some(format!("value of {name} PriorityClass must be {expected}")),
-        Some(_) if is_global => Some(format!("globalDefault of {name} PriorityClass must be false")),
+        Some((_, expected)) if *expected != value => {
+            Some(format!("value of {name} PriorityClass must be {expected}"))
+        }
+        Some(_) if is_global => Some(format!(
+            "globalDefault of {name} PriorityClass must be false"
+        )),
         Some(_) => None,
     }
 }

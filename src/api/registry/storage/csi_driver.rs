@@ -26,20 +26,26 @@ impl Strategy for CSIDrivers {
         Column::boolean("StorageCapacity", |driver, _| {
             driver.spec.storage_capacity.unwrap_or(false).into()
         }),
-        Column::text("TokenRequests", |driver, _| match &driver.spec.token_requests {
-            Some(requests) => requests
-                .iter()
-                .map(|request| request.audience.as_str())
-                .collect::<Vec<_>>()
-                .join(",")
-                .into(),
-            None => cells::UNSET.into(),
+        Column::text("TokenRequests", |driver, _| {
+            match &driver.spec.token_requests {
+                Some(requests) => requests
+                    .iter()
+                    .map(|request| request.audience.as_str())
+                    .collect::<Vec<_>>()
+                    .join(",")
+                    .into(),
+                None => cells::UNSET.into(),
+            }
         }),
         Column::boolean("RequiresRepublish", |driver, _| {
             driver.spec.requires_republish.unwrap_or(false).into()
         }),
         Column::text("Modes", |driver, _| {
-            let modes = driver.spec.volume_lifecycle_modes.as_ref().map(|modes| modes.join(","));
+            let modes = driver
+                .spec
+                .volume_lifecycle_modes
+                .as_ref()
+                .map(|modes| modes.join(","));
             cells::text_or(modes.as_deref(), cells::NONE)
         }),
         Column::age(),
@@ -55,7 +61,11 @@ impl Strategy for CSIDrivers {
         spec.storage_capacity.get_or_insert(false);
         spec.fs_group_policy
             .get_or_insert_with(|| "ReadWriteOnceWithFSType".to_owned());
-        if spec.volume_lifecycle_modes.as_ref().is_none_or(Vec::is_empty) {
+        if spec
+            .volume_lifecycle_modes
+            .as_ref()
+            .is_none_or(Vec::is_empty)
+        {
             spec.volume_lifecycle_modes = Some(vec!["Persistent".to_owned()]);
         }
         spec.requires_republish.get_or_insert(false);
@@ -118,7 +128,12 @@ impl Strategy for CSIDrivers {
                 &path(&["spec", "attachedRequired"]),
             );
             let path = path(&["spec", "volumeLifecycleModes"]);
-            immutable(errors, &new.volume_lifecycle_modes, &old.volume_lifecycle_modes, &path);
+            immutable(
+                errors,
+                &new.volume_lifecycle_modes,
+                &old.volume_lifecycle_modes,
+                &path,
+            );
         })
     }
 }

@@ -39,13 +39,24 @@ impl Strategy for CSINodes {
                     }
                     _ => (),
                 }
-                if let Some(count) = driver.allocatable.as_ref().and_then(|allocatable| allocatable.count) {
+                if let Some(count) = driver
+                    .allocatable
+                    .as_ref()
+                    .and_then(|allocatable| allocatable.count)
+                {
                     non_negative(errors, count, &path.child("allocatable").child("count"));
                 }
                 if !taken.insert(&driver.name) {
-                    errors.push(FieldError::duplicate(&path.child("name"), driver.name.as_str()));
+                    errors.push(FieldError::duplicate(
+                        &path.child("name"),
+                        driver.name.as_str(),
+                    ));
                 }
-                topology_keys(errors, driver.topology_keys.as_deref().unwrap_or_default(), &path);
+                topology_keys(
+                    errors,
+                    driver.topology_keys.as_deref().unwrap_or_default(),
+                    &path,
+                );
             }
         })
     }
@@ -59,7 +70,12 @@ impl Strategy for CSINodes {
         found(|errors| {
             for old in &old.spec.drivers {
                 for new in node.spec.drivers.iter().filter(|new| new.name == old.name) {
-                    immutable(errors, &fixed(new), &fixed(old), &path(&["spec", "drivers"]));
+                    immutable(
+                        errors,
+                        &fixed(new),
+                        &fixed(old),
+                        &path(&["spec", "drivers"]),
+                    );
                 }
             }
         })

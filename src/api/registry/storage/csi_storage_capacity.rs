@@ -44,7 +44,12 @@ impl Strategy for CSIStorageCapacities {
                 &FieldPath::new("nodeTopology"),
             );
             let path = FieldPath::new("storageClassName");
-            immutable(errors, &capacity.storage_class_name, &old.storage_class_name, &path);
+            immutable(
+                errors,
+                &capacity.storage_class_name,
+                &old.storage_class_name,
+                &path,
+            );
         })
     }
 }

@@ -36,10 +36,17 @@ fn parameters(
     if all().any(|(key, _)| key.is_empty()) {
         errors.push(FieldError::invalid(path, "", "field can not be empty."));
     }
-    if all().map(|(key, value)| key.len() + value.len()).sum::<usize>() > PARAMETERS_BYTES_MAX {
+    if all()
+        .map(|(key, value)| key.len() + value.len())
+        .sum::<usize>()
+        > PARAMETERS_BYTES_MAX
+    {
         errors.push(FieldError::too_long(path, PARAMETERS_BYTES_MAX as i64));
     }
     if count == 0 && may_be_empty == MayBeEmpty::No {
-        errors.push(FieldError::required(path, "must contain at least one key/value pair"));
+        errors.push(FieldError::required(
+            path,
+            "must contain at least one key/value pair",
+        ));
     }
 }

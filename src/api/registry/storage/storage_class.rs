@@ -29,7 +29,11 @@ impl Strategy for StorageClasses {
             class.reclaim_policy.as_deref().unwrap_or("Delete").into()
         }),
         Column::text("VolumeBindingMode", |class, _| {
-            class.volume_binding_mode.as_deref().unwrap_or("Immediate").into()
+            class
+                .volume_binding_mode
+                .as_deref()
+                .unwrap_or("Immediate")
+                .into()
         }),
         Column::text("AllowVolumeExpansion", |class, _| {
             class.allow_volume_expansion.unwrap_or(false).into()
@@ -40,8 +44,12 @@ impl Strategy for StorageClasses {
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Object;
 
     fn default(class: &mut StorageClass) {
-        class.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());
-        class.volume_binding_mode.get_or_insert_with(|| "Immediate".to_owned());
+        class
+            .reclaim_policy
+            .get_or_insert_with(|| "Delete".to_owned());
+        class
+            .volume_binding_mode
+            .get_or_insert_with(|| "Immediate".to_owned());
     }
 
     fn validate(class: &StorageClass) -> FieldErrors {
@@ -57,8 +65,17 @@ impl Strategy for StorageClasses {
                 MayBeEmpty::Yes,
                 &FieldPath::new("parameters"),
             );
-            if let Some(policy) = class.reclaim_policy.as_deref().filter(|policy| !policy.is_empty()) {
-                one_of(errors, policy, &["Delete", "Retain"], &FieldPath::new("reclaimPolicy"));
+            if let Some(policy) = class
+                .reclaim_policy
+                .as_deref()
+                .filter(|policy| !policy.is_empty())
+            {
+                one_of(
+                    errors,
+                    policy,
+                    &["Delete", "Retain"],
+                    &FieldPath::new("reclaimPolicy"),
+                );
             }
             let path = FieldPath::new("volumeBindingMode");
             match &class.volume_binding_mode {
@@ -66,7 +83,11 @@ impl Strategy for StorageClasses {
                 Some(mode) => one_of(errors, mode, &["Immediate", "WaitForFirstConsumer"], &path),
             }
             for (index, term) in class.allowed_topologies.iter().flatten().enumerate() {
-                topology_term(errors, term, &FieldPath::new("allowedTopologies").index(index));
+                topology_term(
+                    errors,
+                    term,
+                    &FieldPath::new("allowedTopologies").index(index),
+                );
             }
         })
     }
@@ -92,7 +113,12 @@ impl Strategy for StorageClasses {
                 &FieldPath::new("reclaimPolicy"),
             );
             let path = FieldPath::new("volumeBindingMode");
-            immutable(errors, &class.volume_binding_mode, &old.volume_binding_mode, &path);
+            immutable(
+                errors,
+                &class.volume_binding_mode,
+                &old.volume_binding_mode,
+                &path,
+            );
         })
     }
 
@@ -106,7 +132,8 @@ impl Strategy for StorageClasses {
             expressions.map(move |(index, expression)| (path.index(index).child("key"), expression))
         });
         let deprecated = |(path, expression): (FieldPath, &TopologySelectorLabelRequirement)| {
-            deprecated_label(&expression.key).map(|why| format!("{path}: {} is {why}", expression.key))
+            deprecated_label(&expression.key)
+                .map(|why| format!("{path}: {} is {why}", expression.key))
         };
         expressions.filter_map(deprecated).collect()
     }

@@ -19,7 +19,9 @@ impl Strategy for VolumeAttachments {
         Column::name(),
         Column {
             format: "name",
-            ..Column::text("Attacher", |attachment, _| attachment.spec.attacher.clone().into())
+            ..Column::text("Attacher", |attachment, _| {
+                attachment.spec.attacher.clone().into()
+            })
         },
         Column::text("PV", |attachment, _| {
             attachment
@@ -30,9 +32,15 @@ impl Strategy for VolumeAttachments {
                 .unwrap_or_default()
                 .into()
         }),
-        Column::text("Node", |attachment, _| attachment.spec.node_name.clone().into()),
+        Column::text("Node", |attachment, _| {
+            attachment.spec.node_name.clone().into()
+        }),
         Column::boolean("Attached", |attachment, _| {
-            attachment.status.as_ref().is_some_and(|status| status.attached).into()
+            attachment
+                .status
+                .as_ref()
+                .is_some_and(|status| status.attached)
+                .into()
         }),
         Column::age(),
     ];
@@ -46,25 +54,38 @@ impl Strategy for VolumeAttachments {
     }
 
     fn validate(attachment: &VolumeAttachment) -> FieldErrors {
-        const EXACTLY_ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+        const EXACTLY_ONE: &str =
+            "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
         let spec = &attachment.spec;
         let path = FieldPath::new("spec");
         found(|errors| {
             names::csi_driver(errors, &spec.attacher, &path.child("attacher"));
             let source_path = path.child("source");
-            match (&spec.source.inline_volume_spec, &spec.source.persistent_volume_name) {
+            match (
+                &spec.source.inline_volume_spec,
+                &spec.source.persistent_volume_name,
+            ) {
                 (None, None) => errors.push(FieldError::required(&source_path, EXACTLY_ONE)),
                 (Some(_), Some(_)) => errors.push(FieldError::forbidden(&source_path, EXACTLY_ONE)),
                 (None, Some(name)) if name.is_empty() => {
                     let why = "must specify non empty persistentVolumeName";
-                    errors.push(FieldError::required(&source_path.child("persistentVolumeName"), why));
+                    errors.push(FieldError::required(
+                        &source_path.child("persistentVolumeName"),
+                        why,
+                    ));
                 }
-                (Some(inline), None) => inline_volume(errors, inline, &source_path.child("inlineVolumeSpec")),
+                (Some(inline), None) => {
+                    inline_volume(errors, inline, &source_path.child("inlineVolumeSpec"))
+                }
                 (None, Some(_)) => (),
             }
             names::dns_subdomain(errors, &spec.node_name, &path.child("nodeName"));
             if let Some(name) = &spec.source.persistent_volume_name {
-                names::dns_subdomain(errors, name, &FieldPath::new("spec.source.persistentVolumeName"));
+                names::dns_subdomain(
+                    errors,
+                    name,
+                    &FieldPath::new("spec.source.persistentVolumeName"),
+                );
             }
         })
     }

@@ -46,7 +46,12 @@ fn checked_ip(errors: &mut FieldErrors, text: &str, path: &FieldPath) -> Option<
 }
 
 /// A range as older fields accept it.
-pub(crate) fn legacy_cidr(errors: &mut FieldErrors, text: &str, path: &FieldPath, known: &[String]) {
+pub(crate) fn legacy_cidr(
+    errors: &mut FieldErrors,
+    text: &str,
+    path: &FieldPath,
+    known: &[String],
+) {
     if known.iter().any(|known| known == text) {
         return;
     }
@@ -73,7 +78,10 @@ fn checked_cidr(errors: &mut FieldErrors, text: &str, path: &FieldPath) -> Optio
         let address = parse_sloppy(address)?;
         let width = if text.contains(':') { 128 } else { 32 };
         let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
-        let length = bits.parse::<u8>().ok().filter(|length| digits && *length <= width)?;
+        let length = bits
+            .parse::<u8>()
+            .ok()
+            .filter(|length| digits && *length <= width)?;
         Some((address, bits, length))
     });
     let Some((address, bits, length)) = parsed else {
@@ -108,11 +116,15 @@ fn checked_cidr(errors: &mut FieldErrors, text: &str, path: &FieldPath) -> Optio
 fn masked(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(length.min(32)))
+                .unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
         }
         IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(length.min(128)))
+                .unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
         }
     }
@@ -127,7 +139,11 @@ fn is_mapped(text: &str) -> bool {
 pub(crate) fn parse_sloppy(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let address = text.parse::<Ipv6Addr>().ok()?;
-        return Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4));
+        return Some(
+            address
+                .to_ipv4_mapped()
+                .map_or(IpAddr::V6(address), IpAddr::V4),
+        );
     }
     let mut octets = [0; 4];
     let mut parts = text.split('.');
@@ -136,7 +152,10 @@ pub(crate) fn parse_sloppy(text: &str) -> Option<IpAddr> {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         *octet = part.parse().ok().filter(|_| digits)?;
     }
-    parts.next().is_none().then(|| IpAddr::V4(Ipv4Addr::from(octets)))
+    parts
+        .next()
+        .is_none()
+        .then(|| IpAddr::V4(Ipv4Addr::from(octets)))
 }
 
 pub(crate) fn is_ipv6(text: &str) -> bool {
@@ -164,7 +183,9 @@ pub(crate) fn is_strictly_inside(inner: (IpAddr, u32), outer: (IpAddr, u32)) -> 
     };
     let shift = bits_of(outer.0).saturating_sub(outer.1);
     let network = |address: IpAddr| number(address).checked_shr(shift).unwrap_or(0);
-    inner.0.is_ipv4() == outer.0.is_ipv4() && inner.1 > outer.1 && network(inner.0) == network(outer.0)
+    inner.0.is_ipv4() == outer.0.is_ipv4()
+        && inner.1 > outer.1
+        && network(inner.0) == network(outer.0)
 }
 
 fn bits_of(address: IpAddr) -> u32 {
@@ -184,7 +205,11 @@ pub(crate) fn unusual_cidr(text: &str, path: &FieldPath) -> Option<String> {
 /// Addresses that can be reached from elsewhere. The rule is older than the functions that would name it better.
 pub(crate) fn endpoint_ip(errors: &mut FieldErrors, text: &str, path: &FieldPath) {
     let Some(address) = parse_sloppy(text) else {
-        errors.push(FieldError::invalid(path, text, "must be a valid IP address"));
+        errors.push(FieldError::invalid(
+            path,
+            text,
+            "must be a valid IP address",
+        ));
         return;
     };
     let mut refuse = |why: &str| errors.push(FieldError::invalid(path, text, why));
@@ -196,7 +221,10 @@ pub(crate) fn endpoint_ip(errors: &mut FieldErrors, text: &str, path: &FieldPath
     }
     let (link_local, link_local_multicast) = match address {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
+        IpAddr::V6(v6) => (
+            v6.is_unicast_link_local(),
+            v6.segments()[0] & 0xff0f == 0xff02,
+        ),
     };
     if link_local {
         refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)");
@@ -221,7 +249,10 @@ mod tests {
         let errors = |text: &str| texts(|errors, path| legacy_ip(errors, text, path, &[]));
         assert!(errors("FE80::1").is_empty());
         assert_eq!(errors("010.0.0.1"), ["must not have leading 0s"]);
-        assert_eq!(errors("::ffff:1.2.3.4"), ["must not be an IPv4-mapped IPv6 address"]);
+        assert_eq!(
+            errors("::ffff:1.2.3.4"),
+            ["must not be an IPv4-mapped IPv6 address"]
+        );
         assert_eq!(errors("x").len(), 1);
     }
 

@@ -23,23 +23,40 @@ pub(crate) fn shown(quantity: &ApiQuantity) -> String {
     amount(quantity).to_string()
 }
 
-pub(crate) fn non_negative_quantity(errors: &mut FieldErrors, quantity: &ApiQuantity, path: &FieldPath) {
+pub(crate) fn non_negative_quantity(
+    errors: &mut FieldErrors,
+    quantity: &ApiQuantity,
+    path: &FieldPath,
+) {
     if amount(quantity).is_negative() {
         errors.push(FieldError::invalid(path, shown(quantity), IS_NEGATIVE));
     }
 }
 
-pub(crate) fn positive_quantity(errors: &mut FieldErrors, quantity: &ApiQuantity, path: &FieldPath) {
+pub(crate) fn positive_quantity(
+    errors: &mut FieldErrors,
+    quantity: &ApiQuantity,
+    path: &FieldPath,
+) {
     if amount(quantity) <= Quantity::ZERO {
         errors.push(FieldError::invalid(path, shown(quantity), IS_NOT_POSITIVE));
     }
 }
 
 /// An amount of `resource`: not negative, and whole where it counts things.
-pub(crate) fn resource_amount(errors: &mut FieldErrors, resource: &str, quantity: &ApiQuantity, path: &FieldPath) {
+pub(crate) fn resource_amount(
+    errors: &mut FieldErrors,
+    resource: &str,
+    quantity: &ApiQuantity,
+    path: &FieldPath,
+) {
     non_negative_quantity(errors, quantity, path);
     if resource_names::is_counted(resource) && !amount(quantity).is_whole() {
-        errors.push(FieldError::invalid(path, shown(quantity), "must be an integer"));
+        errors.push(FieldError::invalid(
+            path,
+            shown(quantity),
+            "must be an integer",
+        ));
     }
 }
 
@@ -47,7 +64,11 @@ pub(crate) fn resource_amount(errors: &mut FieldErrors, resource: &str, quantity
 pub(crate) fn basic_amount(errors: &mut FieldErrors, quantity: &ApiQuantity, path: &FieldPath) {
     let units = amount(quantity).units();
     if units < 0 {
-        errors.push(FieldError::invalid(path, units, "must be a valid resource quantity"));
+        errors.push(FieldError::invalid(
+            path,
+            units,
+            "must be a valid resource quantity",
+        ));
     }
 }
 
@@ -60,7 +81,13 @@ pub(crate) fn container_requirements(
     claims: &BTreeSet<String>,
     path: &FieldPath,
 ) {
-    requirements_by(errors, requirements, resource_names::of_container, claims, path);
+    requirements_by(
+        errors,
+        requirements,
+        resource_names::of_container,
+        claims,
+        path,
+    );
 }
 
 /// Requests and limits of a whole pod.
@@ -91,12 +118,18 @@ fn requirements_by(
     }
     for (name, quantity) in requests() {
         one_requirement(errors, name, quantity, name_rule, &requests_path.key(name));
-        let limit = requirements.limits.as_ref().and_then(|limits| limits.get(name));
+        let limit = requirements
+            .limits
+            .as_ref()
+            .and_then(|limits| limits.get(name));
         request_within_limit(errors, name, quantity, limit, &requests_path, &limits_path);
     }
     let named = |wanted: fn(&str) -> bool| limits().chain(requests()).any(|(name, _)| wanted(name));
     if named(resource_names::is_huge_pages) && !named(|name| matches!(name, "cpu" | "memory")) {
-        errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
+        errors.push(FieldError::forbidden(
+            path,
+            "HugePages require cpu or memory",
+        ));
     }
     claim_names(
         errors,
@@ -120,7 +153,10 @@ fn one_requirement(
             .ok()
             .filter(|size| size.is_whole() && *size > Quantity::ZERO);
         if size.is_none_or(|size| amount(quantity).units() % size.units() != 0) {
-            let why = format!("{} is not positive integer multiple of {name}", shown(quantity));
+            let why = format!(
+                "{} is not positive integer multiple of {name}",
+                shown(quantity)
+            );
             errors.push(FieldError::invalid(path, shown(quantity), why));
         }
     }
@@ -147,14 +183,22 @@ fn request_within_limit(
     let why = match amount(request).cmp(&amount(limit)) {
         std::cmp::Ordering::Equal => return,
         _ if !overcommitted => format!("must be equal to {name} limit of {}", shown(limit)),
-        std::cmp::Ordering::Greater => format!("must be less than or equal to {name} limit of {}", shown(limit)),
+        std::cmp::Ordering::Greater => format!(
+            "must be less than or equal to {name} limit of {}",
+            shown(limit)
+        ),
         std::cmp::Ordering::Less => return,
     };
     errors.push(FieldError::invalid(requests_path, shown(request), why));
 }
 
 /// Each claim once, or its requests once each, of those that the pod names.
-fn claim_names(errors: &mut FieldErrors, claims: &[ResourceClaim], known: &BTreeSet<String>, path: &FieldPath) {
+fn claim_names(
+    errors: &mut FieldErrors,
+    claims: &[ResourceClaim],
+    known: &BTreeSet<String>,
+    path: &FieldPath,
+) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for (index, claim) in claims.iter().enumerate() {
         let path = path.index(index);
@@ -196,7 +240,11 @@ fn claim_names(errors: &mut FieldErrors, claims: &[ResourceClaim], known: &BTree
 }
 
 /// A number that is not negative, or a percentage.
-pub(crate) fn positive_int_or_percent(errors: &mut FieldErrors, value: &IntOrString, path: &FieldPath) {
+pub(crate) fn positive_int_or_percent(
+    errors: &mut FieldErrors,
+    value: &IntOrString,
+    path: &FieldPath,
+) {
     match value {
         IntOrString::Int(number) => non_negative(errors, *number, path),
         IntOrString::String(text) => {
@@ -213,7 +261,11 @@ fn percent_error() -> String {
 }
 
 /// Not above 100%.
-pub(crate) fn at_most_hundred_percent(errors: &mut FieldErrors, value: &IntOrString, path: &FieldPath) {
+pub(crate) fn at_most_hundred_percent(
+    errors: &mut FieldErrors,
+    value: &IntOrString,
+    path: &FieldPath,
+) {
     if let IntOrString::String(text) = value
         && percent(text).is_some_and(|percent| percent > 100)
     {

@@ -7,7 +7,12 @@ use serde_json::Value;
 pub(crate) const IS_IMMUTABLE: &str = "field is immutable";
 
 /// `new` must be `old`; the error shows the new value as its JSON.
-pub(crate) fn immutable<T: PartialEq + Serialize>(errors: &mut FieldErrors, new: &T, old: &T, path: &FieldPath) {
+pub(crate) fn immutable<T: PartialEq + Serialize>(
+    errors: &mut FieldErrors,
+    new: &T,
+    old: &T,
+    path: &FieldPath,
+) {
     if new != old {
         errors.push(FieldError::invalid(path, json(new), IS_IMMUTABLE));
     }
@@ -22,15 +27,24 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Value {
 pub(crate) fn difference<T: Serialize>(old: &T, new: &T) -> String {
     let lines = |value: &T| -> Vec<String> {
         let mut text = Vec::new();
-        let mut serializer =
-            serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b" "));
+        let mut serializer = serde_json::Serializer::with_formatter(
+            &mut text,
+            serde_json::ser::PrettyFormatter::with_indent(b" "),
+        );
         match value.serialize(&mut serializer) {
-            Ok(()) => String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
+            Ok(()) => String::from_utf8_lossy(&text)
+                .lines()
+                .map(str::to_owned)
+                .collect(),
             Err(_) => Vec::new(),
         }
     };
     let (old, new) = (lines(old), lines(new));
-    let start = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let start = old
+        .iter()
+        .zip(&new)
+        .take_while(|(old, new)| old == new)
+        .count();
     let rest = old.len().min(new.len()) - start;
     let end = old
         .iter()

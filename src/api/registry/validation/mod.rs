@@ -30,7 +30,12 @@ pub(crate) fn one_of(errors: &mut FieldErrors, text: &str, supported: &[&str], p
 }
 
 /// As [`one_of`], of a text that must be there.
-pub(crate) fn required_one_of(errors: &mut FieldErrors, text: &str, supported: &[&str], path: &FieldPath) {
+pub(crate) fn required_one_of(
+    errors: &mut FieldErrors,
+    text: &str,
+    supported: &[&str],
+    path: &FieldPath,
+) {
     if text.is_empty() {
         errors.push(FieldError::required(path, ""));
     } else {
@@ -52,5 +57,7 @@ pub(crate) fn found(check: impl FnOnce(&mut FieldErrors)) -> FieldErrors {
 
 /// A path of several fields.
 pub(crate) fn path(fields: &[&str]) -> FieldPath {
-    fields.iter().fold(FieldPath::root(), |path, field| path.child(field))
+    fields
+        .iter()
+        .fold(FieldPath::root(), |path, field| path.child(field))
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use apimachinery::{
-    FieldError, FieldErrors, FieldPath, annotation_errors, dns1123_label_error, dns1123_subdomain_error,
-    label_value_error, qualified_name_errors,
+    FieldError, FieldErrors, FieldPath, annotation_errors, dns1123_label_error,
+    dns1123_subdomain_error, label_value_error, qualified_name_errors,
 };
 
 use super::found;
@@ -21,7 +21,11 @@ pub(crate) fn dns_subdomain(errors: &mut FieldErrors, name: &str, path: &FieldPa
 }
 
 /// A subdomain that may have underscores, as search domains of resolvers do.
-pub(crate) fn dns_subdomain_with_underscores(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
+pub(crate) fn dns_subdomain_with_underscores(
+    errors: &mut FieldErrors,
+    name: &str,
+    path: &FieldPath,
+) {
     const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
     static EXPRESSION: Expression =
         Expression::new("^_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*$");
@@ -54,7 +58,11 @@ pub(crate) fn wildcard_subdomain(errors: &mut FieldErrors, name: &str, path: &Fi
         let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
                     consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
         let label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-        let why = pattern_error(rule, &format!("\\*\\.{label}(\\.{label})*"), &["*.example.com"]);
+        let why = pattern_error(
+            rule,
+            &format!("\\*\\.{label}(\\.{label})*"),
+            &["*.example.com"],
+        );
         errors.push(FieldError::invalid(path, name, why));
     }
 }
@@ -72,14 +80,22 @@ pub(crate) fn label_value(errors: &mut FieldErrors, value: &str, path: &FieldPat
     errors.extend(label_value_error(value).map(|why| FieldError::invalid(path, value, why)));
 }
 
-pub(crate) fn labels(errors: &mut FieldErrors, labels: Option<&BTreeMap<String, String>>, path: &FieldPath) {
+pub(crate) fn labels(
+    errors: &mut FieldErrors,
+    labels: Option<&BTreeMap<String, String>>,
+    path: &FieldPath,
+) {
     for (key, value) in labels.into_iter().flatten() {
         qualified_name(errors, key, path);
         label_value(errors, value, path);
     }
 }
 
-pub(crate) fn annotations(errors: &mut FieldErrors, annotations: Option<&BTreeMap<String, String>>, path: &FieldPath) {
+pub(crate) fn annotations(
+    errors: &mut FieldErrors,
+    annotations: Option<&BTreeMap<String, String>>,
+    path: &FieldPath,
+) {
     let pairs = annotations
         .into_iter()
         .flatten()
@@ -118,7 +134,10 @@ pub(crate) fn environment_name(errors: &mut FieldErrors, name: &str, path: &Fiel
             "environment variable name must be non-empty",
         ));
     }
-    if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
+    if !name
+        .bytes()
+        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=')
+    {
         let why = "a valid environment variable name must consist only of printable ASCII characters other than '='";
         errors.push(FieldError::invalid(path, name, why));
     }
@@ -177,7 +196,11 @@ pub(crate) fn domain_prefixed_path(errors: &mut FieldErrors, name: &str, path: &
 
 /// A name that goes into a header of HTTP.
 pub(crate) fn header_name(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
         let rule = "a valid HTTP header must consist of alphanumeric characters or '-'";
         errors.push(FieldError::invalid(
             path,
@@ -195,9 +218,15 @@ pub(crate) fn csi_driver(errors: &mut FieldErrors, name: &str, path: &FieldPath)
         return;
     }
     if name.len() > BYTES_MAX {
-        errors.push(FieldError::too_long(path, i64::try_from(BYTES_MAX).unwrap_or(i64::MAX)));
+        errors.push(FieldError::too_long(
+            path,
+            i64::try_from(BYTES_MAX).unwrap_or(i64::MAX),
+        ));
     }
-    errors.extend(dns1123_subdomain_error(&name.to_lowercase()).map(|why| FieldError::invalid(path, name, why)));
+    errors.extend(
+        dns1123_subdomain_error(&name.to_lowercase())
+            .map(|why| FieldError::invalid(path, name, why)),
+    );
 }
 
 /// A subdomain of at least three labels, as webhooks are named.

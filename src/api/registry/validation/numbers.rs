@@ -19,7 +19,13 @@ pub(crate) fn positive(errors: &mut FieldErrors, number: impl Into<i64>, path: &
     }
 }
 
-pub(crate) fn in_range(errors: &mut FieldErrors, number: impl Into<i64>, low: i64, high: i64, path: &FieldPath) {
+pub(crate) fn in_range(
+    errors: &mut FieldErrors,
+    number: impl Into<i64>,
+    low: i64,
+    high: i64,
+    path: &FieldPath,
+) {
     let number = number.into();
     if !(low..=high).contains(&number) {
         errors.push(FieldError::invalid(path, number, outside(low, high)));

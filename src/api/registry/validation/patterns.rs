@@ -9,7 +9,10 @@ pub(crate) fn pattern_error(rule: &str, expression: &str, examples: &[&str]) -> 
     if examples.is_empty() {
         return format!("{rule} (regex used for validation is '{expression}')");
     }
-    let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    let examples: Vec<String> = examples
+        .iter()
+        .map(|example| format!("'{example}', "))
+        .collect();
     format!(
         "{rule} (e.g. {}regex used for validation is '{expression}')",
         examples.join(" or ")
@@ -35,7 +38,8 @@ impl Expression {
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        let compile = || Regex::new(self.text).expect("the expression is a constant that a test compiles");
+        let compile =
+            || Regex::new(self.text).expect("the expression is a constant that a test compiles");
         self.compiled.get_or_init(compile).is_match(text)
     }
 }

@@ -40,7 +40,9 @@ pub(crate) fn is_native(name: &str) -> bool {
 }
 
 pub(crate) fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && qualified_name_errors(&format!("requests.{name}")).is_empty()
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && qualified_name_errors(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether requests may differ from limits.
@@ -62,13 +64,20 @@ fn is_standard(name: &str) -> bool {
 
 /// Whether quotas know it without a prefix.
 pub(crate) fn is_standard_in_quota(name: &str) -> bool {
-    COMPUTE.contains(&name) || COUNTS.contains(&name) || name == "requests.storage" || is_quota_huge_pages(name)
+    COMPUTE.contains(&name)
+        || COUNTS.contains(&name)
+        || name == "requests.storage"
+        || is_quota_huge_pages(name)
 }
 
 pub(crate) fn any(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     let refused = qualified_name_errors(name);
     if !refused.is_empty() {
-        errors.extend(refused.into_iter().map(|why| FieldError::invalid(path, name, why)));
+        errors.extend(
+            refused
+                .into_iter()
+                .map(|why| FieldError::invalid(path, name, why)),
+        );
     } else if !name.contains('/') && !is_standard(name) {
         errors.push(FieldError::invalid(
             path,
@@ -101,13 +110,21 @@ pub(crate) fn of_pod(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     let before = errors.len();
     any(errors, name, path);
     if errors.len() == before && !matches!(name, "cpu" | "memory") && !is_huge_pages(name) {
-        errors.push(FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
+        errors.push(FieldError::not_supported(
+            path,
+            name,
+            &["cpu", "hugepages-", "memory"],
+        ));
     }
 }
 
 pub(crate) fn of_quota(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     any(errors, name, path);
     if !name.contains('/') && !is_standard_in_quota(name) {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource for quota"));
+        errors.push(FieldError::invalid(
+            path,
+            name,
+            "must be a standard resource for quota",
+        ));
     }
 }

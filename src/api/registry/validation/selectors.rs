@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, dns1123_subdomain_error};
-use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, TopologySelectorTerm};
+use k8s_openapi::api::core::v1::{
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, TopologySelectorTerm,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::names;
@@ -17,9 +19,17 @@ pub(crate) enum Values {
     Any,
 }
 
-pub(crate) fn label_selector(errors: &mut FieldErrors, selector: Option<&LabelSelector>, path: &FieldPath) {
+pub(crate) fn label_selector(
+    errors: &mut FieldErrors,
+    selector: Option<&LabelSelector>,
+    path: &FieldPath,
+) {
     let Some(selector) = selector else { return };
-    names::labels(errors, selector.match_labels.as_ref(), &path.child("matchLabels"));
+    names::labels(
+        errors,
+        selector.match_labels.as_ref(),
+        &path.child("matchLabels"),
+    );
     for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         let path = path.child("matchExpressions").index(index);
         let values = requirement.values.as_deref().unwrap_or_default();
@@ -56,20 +66,31 @@ pub(crate) fn is_empty(selector: &LabelSelector) -> bool {
         .match_labels
         .as_ref()
         .is_none_or(std::collections::BTreeMap::is_empty)
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        && selector
+            .match_expressions
+            .as_ref()
+            .is_none_or(Vec::is_empty)
 }
 
 pub(crate) fn node_selector(errors: &mut FieldErrors, selector: &NodeSelector, path: &FieldPath) {
     let path = path.child("nodeSelectorTerms");
     if selector.node_selector_terms.is_empty() {
-        errors.push(FieldError::required(&path, "must have at least one node selector term"));
+        errors.push(FieldError::required(
+            &path,
+            "must have at least one node selector term",
+        ));
     }
     for (index, term) in selector.node_selector_terms.iter().enumerate() {
         node_selector_term(errors, term, Values::Labels, &path.index(index));
     }
 }
 
-pub(crate) fn node_selector_term(errors: &mut FieldErrors, term: &NodeSelectorTerm, values: Values, path: &FieldPath) {
+pub(crate) fn node_selector_term(
+    errors: &mut FieldErrors,
+    term: &NodeSelectorTerm,
+    values: Values,
+    path: &FieldPath,
+) {
     for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
         node_requirement(
             errors,
@@ -83,7 +104,12 @@ pub(crate) fn node_selector_term(errors: &mut FieldErrors, term: &NodeSelectorTe
     }
 }
 
-fn node_requirement(errors: &mut FieldErrors, requirement: &NodeSelectorRequirement, kind: Values, path: &FieldPath) {
+fn node_requirement(
+    errors: &mut FieldErrors,
+    requirement: &NodeSelectorRequirement,
+    kind: Values,
+    path: &FieldPath,
+) {
     let values = requirement.values.as_deref().unwrap_or_default();
     match requirement.operator.as_str() {
         "Gt" | "Lt" => {
@@ -102,7 +128,11 @@ fn node_requirement(errors: &mut FieldErrors, requirement: &NodeSelectorRequirem
     }
 }
 
-fn node_field_requirement(errors: &mut FieldErrors, requirement: &NodeSelectorRequirement, path: &FieldPath) {
+fn node_field_requirement(
+    errors: &mut FieldErrors,
+    requirement: &NodeSelectorRequirement,
+    path: &FieldPath,
+) {
     let values = requirement.values.as_deref().unwrap_or_default();
     match requirement.operator.as_str() {
         "In" | "NotIn" => {
@@ -121,17 +151,27 @@ fn node_field_requirement(errors: &mut FieldErrors, requirement: &NodeSelectorRe
     }
     if requirement.key != "metadata.name" {
         let why = "not a valid field selector key";
-        errors.push(FieldError::invalid(&path.child("key"), requirement.key.as_str(), why));
+        errors.push(FieldError::invalid(
+            &path.child("key"),
+            requirement.key.as_str(),
+            why,
+        ));
         return;
     }
     for (index, value) in values.iter().enumerate() {
         let why = dns1123_subdomain_error(value);
-        errors.extend(why.map(|why| FieldError::invalid(&path.child("values").index(index), value.as_str(), why)));
+        errors.extend(why.map(|why| {
+            FieldError::invalid(&path.child("values").index(index), value.as_str(), why)
+        }));
     }
 }
 
 /// Terms of storage classes. Returns nothing; two terms that say the same are the caller's to find.
-pub(crate) fn topology_term(errors: &mut FieldErrors, term: &TopologySelectorTerm, path: &FieldPath) {
+pub(crate) fn topology_term(
+    errors: &mut FieldErrors,
+    term: &TopologySelectorTerm,
+    path: &FieldPath,
+) {
     let path = path.child("matchLabelExpressions");
     let mut keys = BTreeSet::new();
     for (index, requirement) in term.match_label_expressions.iter().flatten().enumerate() {
@@ -143,12 +183,18 @@ pub(crate) fn topology_term(errors: &mut FieldErrors, term: &TopologySelectorTer
         let mut values = BTreeSet::new();
         for (index, value) in requirement.values.iter().enumerate() {
             if !values.insert(value) {
-                errors.push(FieldError::duplicate(&values_path.index(index), value.as_str()));
+                errors.push(FieldError::duplicate(
+                    &values_path.index(index),
+                    value.as_str(),
+                ));
             }
         }
         names::qualified_name(errors, &requirement.key, &path.child("key"));
         if !keys.insert(&requirement.key) {
-            errors.push(FieldError::duplicate(&path.child("key"), requirement.key.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.child("key"),
+                requirement.key.as_str(),
+            ));
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use apimachinery::{FieldError, FieldErrors, FieldPath, dns1035_label_error, dns1123_subdomain_error};
+use apimachinery::{
+    FieldError, FieldErrors, FieldPath, dns1035_label_error, dns1123_subdomain_error,
+};
 
 use super::changes::json;
 
@@ -12,7 +14,10 @@ pub(crate) fn url(errors: &mut FieldErrors, target: &str, path: &FieldPath) {
     let (scheme, rest) = target.split_once("://").unwrap_or(("", target));
     let mut refuse = |value: &str, why: String| errors.push(FieldError::invalid(path, value, why));
     if scheme != "https" {
-        refuse(scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+        refuse(
+            scheme,
+            format!("'https' is the only allowed URL scheme{FORM}"),
+        );
     }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -28,13 +33,22 @@ pub(crate) fn url(errors: &mut FieldErrors, target: &str, path: &FieldPath) {
         refuse(host, format!("host must be specified{FORM}"));
     }
     if let Some(user) = user {
-        refuse(user, "user information is not permitted in the URL".to_owned());
+        refuse(
+            user,
+            "user information is not permitted in the URL".to_owned(),
+        );
     }
     if !fragment.is_empty() {
-        refuse(fragment, "fragments are not permitted in the URL".to_owned());
+        refuse(
+            fragment,
+            "fragments are not permitted in the URL".to_owned(),
+        );
     }
     if !query.is_empty() {
-        refuse(query, "query parameters are not permitted in the URL".to_owned());
+        refuse(
+            query,
+            "query parameters are not permitted in the URL".to_owned(),
+        );
     }
 }
 
@@ -59,7 +73,8 @@ pub(crate) fn service(
     let Some(target) = target.filter(|target| !matches!(*target, "" | "/")) else {
         return;
     };
-    let mut refuse = |why: String| errors.push(FieldError::invalid(&path.child("path"), target, why));
+    let mut refuse =
+        |why: String| errors.push(FieldError::invalid(&path.child("path"), target, why));
     if target == "//" {
         refuse("segment[0] may not be empty".to_owned());
         return;
@@ -68,7 +83,12 @@ pub(crate) fn service(
         refuse("must start with a '/'".to_owned());
     }
     let steps: String = target.chars().skip(1).collect();
-    for (index, step) in steps.strip_suffix('/').unwrap_or(&steps).split('/').enumerate() {
+    for (index, step) in steps
+        .strip_suffix('/')
+        .unwrap_or(&steps)
+        .split('/')
+        .enumerate()
+    {
         if step.is_empty() {
             refuse(format!("segment[{index}] may not be empty"));
         } else if let Some(why) = dns1123_subdomain_error(step) {
@@ -78,17 +98,29 @@ pub(crate) fn service(
 }
 
 /// Versions of reviews, of which one at least is known.
-pub(crate) fn versions(errors: &mut FieldErrors, versions: &[String], known: &[&str], path: &FieldPath) {
+pub(crate) fn versions(
+    errors: &mut FieldErrors,
+    versions: &[String],
+    known: &[&str],
+    path: &FieldPath,
+) {
     let mut seen = BTreeSet::new();
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);
         if !seen.insert(version) {
-            errors.push(FieldError::invalid(&path, version.as_str(), "duplicate version"));
+            errors.push(FieldError::invalid(
+                &path,
+                version.as_str(),
+                "duplicate version",
+            ));
         } else if let Some(why) = dns1035_label_error(version) {
             errors.push(FieldError::invalid(&path, version.as_str(), why));
         }
     }
-    if !versions.iter().any(|version| known.contains(&version.as_str())) {
+    if !versions
+        .iter()
+        .any(|version| known.contains(&version.as_str()))
+    {
         let why = format!("must include at least one of {}", known.join(", "));
         errors.push(FieldError::invalid(path, json(versions), why));
     }

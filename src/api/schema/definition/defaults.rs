@@ -27,7 +27,13 @@ impl Judge {
         }
     }
 
-    fn default(&mut self, default: &Value, structural: &Structural, path: &FieldPath, is_resource: bool) {
+    fn default(
+        &mut self,
+        default: &Value,
+        structural: &Structural,
+        path: &FieldPath,
+        is_resource: bool,
+    ) {
         let mut pruned = default.clone();
         let unknown = if is_resource {
             prune(&mut pruned, structural)
@@ -36,7 +42,8 @@ impl Judge {
         };
         if !unknown.is_empty() {
             let why = "must not have unknown fields";
-            self.errors.push(FieldError::invalid(path, default.clone(), why));
+            self.errors
+                .push(FieldError::invalid(path, default.clone(), why));
         }
         if is_resource && default.is_object() {
             let missing = ["apiVersion", "kind"].map(|key| (key, text(default, key).is_empty()));
@@ -50,7 +57,9 @@ impl Judge {
         for mut error in validate::validate(default, structural) {
             error.path = match error.path.as_str() {
                 "" => path.clone(),
-                below if below.starts_with('[') => FieldPath::new(&format!("{}{below}", path.as_str())),
+                below if below.starts_with('[') => {
+                    FieldPath::new(&format!("{}{below}", path.as_str()))
+                }
                 below => path.child(below),
             };
             self.errors.push(error);
@@ -62,7 +71,9 @@ impl Judge {
 fn without_int_or_string(schema: &Value) -> Value {
     match schema {
         Value::Object(map) => {
-            let kept = map.iter().filter(|(key, _)| *key != "x-kubernetes-int-or-string");
+            let kept = map
+                .iter()
+                .filter(|(key, _)| *key != "x-kubernetes-int-or-string");
             Value::Object(
                 kept.map(|(key, value)| (key.clone(), without_int_or_string(value)))
                     .collect(),

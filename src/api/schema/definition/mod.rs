@@ -68,7 +68,10 @@ fn flag(schema: &Value, key: &str) -> bool {
 }
 
 fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
-    schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -96,11 +99,13 @@ fn is_set(schema: &Value, key: &str) -> bool {
 
 impl Judge {
     fn forbid(&mut self, path: &FieldPath, key: &str, why: &str) {
-        self.errors.push(FieldError::forbidden(&path.child(key), why));
+        self.errors
+            .push(FieldError::forbidden(&path.child(key), why));
     }
 
     fn require(&mut self, path: &FieldPath, key: &str, why: &str) {
-        self.errors.push(FieldError::required(&path.child(key), why));
+        self.errors
+            .push(FieldError::required(&path.child(key), why));
     }
 
     fn invalid(&mut self, path: &FieldPath, key: &str, value: &Value, why: &str) {
@@ -111,7 +116,10 @@ impl Judge {
 
 fn for_each_child(schema: &Value, path: &FieldPath, visit: &mut dyn FnMut(&Value, &FieldPath)) {
     let empty = Map::new();
-    let map = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    let map = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     for (name, property) in map {
         visit(property, &path.child("properties").key(name));
     }
@@ -165,8 +173,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            texts(&json!({"type": "object", "properties": {"a": {"type": "string"}},
-                          "allOf": [{"properties": {"b": {"type": "string"}}}]})),
+            texts(
+                &json!({"type": "object", "properties": {"a": {"type": "string"}},
+                          "allOf": [{"properties": {"b": {"type": "string"}}}]})
+            ),
             [
                 "schema.allOf[0].properties[b].type: Forbidden: must be empty to be structural",
                 "schema.properties[b]: Required value: because it is defined in schema.allOf[0].properties[b]"

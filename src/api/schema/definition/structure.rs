@@ -16,7 +16,10 @@ impl Judge {
             self.forbid(path, "additionalProperties", "must not be used at the root");
         }
         if flag(schema, "x-kubernetes-int-or-string") {
-            for key in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+            for key in [
+                "x-kubernetes-preserve-unknown-fields",
+                "x-kubernetes-embedded-resource",
+            ] {
                 if flag(schema, key) {
                     let why = "must be false if x-kubernetes-int-or-string is true";
                     self.invalid(path, key, &Value::Bool(true), why);
@@ -48,7 +51,8 @@ impl Judge {
             } else {
                 self.invalid(path, "type", &Value::from(value_type), why);
             }
-        } else if value_type.is_empty() && !flag(schema, "x-kubernetes-int-or-string") && !preserves {
+        } else if value_type.is_empty() && !flag(schema, "x-kubernetes-int-or-string") && !preserves
+        {
             self.require(
                 path,
                 "type",
@@ -60,7 +64,12 @@ impl Judge {
             );
         }
         if level == Level::Root && !value_type.is_empty() && value_type != "object" {
-            self.invalid(path, "type", &Value::from(value_type), "must be object at the root");
+            self.invalid(
+                path,
+                "type",
+                &Value::from(value_type),
+                "must be object at the root",
+            );
         }
         if embedded && is_set(schema, "additionalProperties") {
             let why = "must not be used if x-kubernetes-embedded-resource is set";
@@ -75,9 +84,17 @@ impl Judge {
 
     fn metadata(&mut self, schema: &Value, path: &FieldPath, level: Level) {
         let is_resource = level == Level::Root || flag(schema, "x-kubernetes-embedded-resource");
-        let property = |name| schema.get("properties").and_then(|properties| properties.get(name));
+        let property = |name| {
+            schema
+                .get("properties")
+                .and_then(|properties| properties.get(name))
+        };
         let at = |name| path.child("properties").key(name);
-        for (name, wanted) in [("kind", "string"), ("apiVersion", "string"), ("metadata", "object")] {
+        for (name, wanted) in [
+            ("kind", "string"),
+            ("apiVersion", "string"),
+            ("metadata", "object"),
+        ] {
             if let Some(found) = property(name).filter(|_| is_resource)
                 && text(found, "type") != wanted
             {
@@ -86,16 +103,19 @@ impl Judge {
             }
         }
         if let Some(metadata) = property("metadata").filter(|_| level == Level::Root) {
-            let only_names = properties(metadata).all(|(name, _)| matches!(&**name, "name" | "generateName"));
-            let other = metadata
-                .as_object()
-                .into_iter()
-                .flatten()
-                .any(|(key, _)| !matches!(&**key, "type" | "properties" | "default" | "description" | "title"));
+            let only_names =
+                properties(metadata).all(|(name, _)| matches!(&**name, "name" | "generateName"));
+            let other = metadata.as_object().into_iter().flatten().any(|(key, _)| {
+                !matches!(
+                    &**key,
+                    "type" | "properties" | "default" | "description" | "title"
+                )
+            });
             if !only_names || other {
                 let why = "must not specify anything other than name and generateName, but metadata \
                            is implicitly specified";
-                self.errors.push(FieldError::forbidden(&at("metadata"), why));
+                self.errors
+                    .push(FieldError::forbidden(&at("metadata"), why));
             }
         }
     }
@@ -142,12 +162,30 @@ impl Judge {
             ("title", "must be empty to be structural"),
             ("description", "must be empty to be structural"),
             ("nullable", "must be false to be structural"),
-            ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
-            ("x-kubernetes-embedded-resource", "must be false to be structural"),
-            ("x-kubernetes-int-or-string", "must be false to be structural"),
-            ("x-kubernetes-list-map-keys", "must be empty to be structural"),
-            ("x-kubernetes-list-type", "must be undefined to be structural"),
-            ("x-kubernetes-map-type", "must be undefined to be structural"),
+            (
+                "x-kubernetes-preserve-unknown-fields",
+                "must be false to be structural",
+            ),
+            (
+                "x-kubernetes-embedded-resource",
+                "must be false to be structural",
+            ),
+            (
+                "x-kubernetes-int-or-string",
+                "must be false to be structural",
+            ),
+            (
+                "x-kubernetes-list-map-keys",
+                "must be empty to be structural",
+            ),
+            (
+                "x-kubernetes-list-type",
+                "must be undefined to be structural",
+            ),
+            (
+                "x-kubernetes-map-type",
+                "must be undefined to be structural",
+            ),
             ("x-kubernetes-validations", "must be empty to be structural"),
         ] {
             if is_set(schema, key) {
@@ -169,7 +207,13 @@ impl Judge {
     }
 
     /// What an alternative speaks of has to be described outside of it.
-    pub(super) fn completeness(&mut self, judged: &Value, outside: &Value, path: &FieldPath, at: &FieldPath) {
+    pub(super) fn completeness(
+        &mut self,
+        judged: &Value,
+        outside: &Value,
+        path: &FieldPath,
+        at: &FieldPath,
+    ) {
         for key in ["allOf", "anyOf", "oneOf"] {
             for (index, nested) in list(judged, key).iter().enumerate() {
                 self.described(nested, Some(outside), path, &at.child(key).index(index));
@@ -180,7 +224,13 @@ impl Judge {
         }
     }
 
-    fn described(&mut self, nested: &Value, outside: Option<&Value>, path: &FieldPath, at: &FieldPath) {
+    fn described(
+        &mut self,
+        nested: &Value,
+        outside: Option<&Value>,
+        path: &FieldPath,
+        at: &FieldPath,
+    ) {
         let Some(outside) = outside else {
             let why = format!("because it is defined in {at}");
             self.errors.push(FieldError::required(path, why));
@@ -192,8 +242,13 @@ impl Judge {
             self.described(items, below(outside, "items"), &path, &at);
         }
         for (name, property) in properties(nested) {
-            let (path, at) = (path.child("properties").key(name), at.child("properties").key(name));
-            let outside = outside.get("properties").and_then(|properties| properties.get(name));
+            let (path, at) = (
+                path.child("properties").key(name),
+                at.child("properties").key(name),
+            );
+            let outside = outside
+                .get("properties")
+                .and_then(|properties| properties.get(name));
             self.described(property, outside, &path, &at);
         }
     }

@@ -3,7 +3,9 @@
 use apimachinery::{FieldError, FieldPath};
 use serde_json::Value;
 
-use super::{Judge, TYPES, UNREADABLE, below, flag, for_each_child, is_set, list, properties, text};
+use super::{
+    Judge, TYPES, UNREADABLE, below, flag, for_each_child, is_set, list, properties, text,
+};
 
 impl Judge {
     /// What each level may say at all.
@@ -14,8 +16,11 @@ impl Judge {
             self.forbid(path, "type", why);
         }
         if !value_type.is_empty() && !TYPES.contains(&value_type) {
-            self.errors
-                .push(FieldError::not_supported(&path.child("type"), value_type, &TYPES));
+            self.errors.push(FieldError::not_supported(
+                &path.child("type"),
+                value_type,
+                &TYPES,
+            ));
         }
         for key in UNREADABLE {
             if is_set(schema, key) {
@@ -23,10 +28,15 @@ impl Judge {
             }
         }
         if schema.get("items").is_some_and(Value::is_array) {
-            self.forbid(path, "items", "items must be a schema object and not an array");
+            self.forbid(
+                path,
+                "items",
+                "items must be a schema object and not an array",
+            );
         }
         if flag(schema, "uniqueItems") {
-            let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+            let why =
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
             self.forbid(path, "uniqueItems", why);
         }
         if is_set(schema, "properties") && below(schema, "additionalProperties").is_some() {
@@ -35,7 +45,12 @@ impl Judge {
         }
         if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
             let why = "must be true or undefined";
-            self.invalid(path, "x-kubernetes-preserve-unknown-fields", &Value::Bool(false), why);
+            self.invalid(
+                path,
+                "x-kubernetes-preserve-unknown-fields",
+                &Value::Bool(false),
+                why,
+            );
         }
         let is_resource = is_root || flag(schema, "x-kubernetes-embedded-resource");
         for (name, property) in properties(schema) {
@@ -54,7 +69,9 @@ impl Judge {
 
     /// The fields of a resource that have a type already take no defaults at the top and embed nothing.
     fn inside_metadata(&mut self, schema: &Value, path: &FieldPath, no_default: Option<&str>) {
-        let has_default = schema.get("default").is_some_and(|default| !default.is_null());
+        let has_default = schema
+            .get("default")
+            .is_some_and(|default| !default.is_null());
         if let Some(why) = no_default.filter(|_| has_default) {
             self.forbid(path, "default", why);
         }
@@ -76,8 +93,16 @@ impl Judge {
     fn merge_words(&mut self, schema: &Value, path: &FieldPath) {
         let value_type = text(schema, "type");
         for (key, wanted, legal) in [
-            ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
-            ("x-kubernetes-list-type", "array", &["atomic", "set", "map"][..]),
+            (
+                "x-kubernetes-map-type",
+                "object",
+                &["atomic", "granular"][..],
+            ),
+            (
+                "x-kubernetes-list-type",
+                "array",
+                &["atomic", "set", "map"][..],
+            ),
         ] {
             let Some(given) = schema.get(key).and_then(Value::as_str) else {
                 continue;
@@ -102,17 +127,25 @@ impl Judge {
     /// The elements of a set are compared, and so replaced, as wholes.
     fn set_words(&mut self, schema: &Value, path: &FieldPath) {
         let list_type = text(schema, "x-kubernetes-list-type");
-        if matches!(list_type, "set" | "map") && below(schema, "items").is_some_and(|items| flag(items, "nullable")) {
+        if matches!(list_type, "set" | "map")
+            && below(schema, "items").is_some_and(|items| flag(items, "nullable"))
+        {
             let why = format!("cannot be nullable when x-kubernetes-list-type is {list_type}");
             self.forbid(&path.child("items"), "nullable", &why);
         }
-        let is_set = text(schema, "type") == "array" && text(schema, "x-kubernetes-list-type") == "set";
+        let is_set =
+            text(schema, "type") == "array" && text(schema, "x-kubernetes-list-type") == "set";
         let Some(items) = below(schema, "items").filter(|_| is_set) else {
             return;
         };
-        let list_type = items.get("x-kubernetes-list-type").cloned().unwrap_or(Value::Null);
+        let list_type = items
+            .get("x-kubernetes-list-type")
+            .cloned()
+            .unwrap_or(Value::Null);
         let wrong = match text(items, "type") {
-            "array" if !matches!(list_type.as_str(), None | Some("atomic")) => "x-kubernetes-list-type",
+            "array" if !matches!(list_type.as_str(), None | Some("atomic")) => {
+                "x-kubernetes-list-type"
+            }
             "object" if text(items, "x-kubernetes-map-type") != "atomic" => "x-kubernetes-map-type",
             _ => return,
         };
@@ -141,7 +174,11 @@ impl Judge {
             self.require(path, "x-kubernetes-list-map-keys", why);
         }
         let Some(items) = below(schema, "items") else {
-            self.require(path, "items", "must have a schema if x-kubernetes-list-type is map");
+            self.require(
+                path,
+                "items",
+                "must have a schema if x-kubernetes-list-type is map",
+            );
             return;
         };
         let items_path = path.child("items");
@@ -159,19 +196,25 @@ impl Judge {
         let given = Value::Array(keys.to_vec());
         for (index, key) in keys.iter().enumerate() {
             let name = key.as_str().unwrap_or_default();
-            match items.get("properties").and_then(|properties| properties.get(name)) {
+            match items
+                .get("properties")
+                .and_then(|properties| properties.get(name))
+            {
                 None => {
                     let why = "entries must all be names of item properties";
                     self.invalid(path, "x-kubernetes-list-map-keys", &given, why);
                 }
                 Some(property) if matches!(text(property, "type"), "array" | "object") => {
-                    let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+                    let why =
+                        "must be a scalar type if parent array's x-kubernetes-list-type is map";
                     let path = items_path.child("properties").key(name);
                     self.invalid(&path, "type", &Value::from(text(items, "type")), why);
                 }
                 Some(property) => {
                     let is_required = list(items, "required").contains(key);
-                    let has_default = property.get("default").is_some_and(|value| !value.is_null());
+                    let has_default = property
+                        .get("default")
+                        .is_some_and(|value| !value.is_null());
                     if !is_required && !has_default {
                         let why = "this property is in x-kubernetes-list-map-keys, so it must have a \
                                    default or be a required property";

@@ -39,7 +39,10 @@ fn custom_resources_are_pruned_defaulted_and_judged_as_upstream_does() {
     let mut failures = 0;
     for [schema, value, completed, pruned, errors] in &judgements() {
         let structural = Structural::from_json(&serde_json::from_str(schema).unwrap()).unwrap();
-        let mut tree = Document::parse(value.as_bytes()).unwrap().into_value().unwrap();
+        let mut tree = Document::parse(value.as_bytes())
+            .unwrap()
+            .into_value()
+            .unwrap();
         let our_pruned = schema::prune(&mut tree, &structural).join("\n");
         schema::prune_non_nullable_nulls(&mut tree, &structural);
         schema::apply_defaults(&mut tree, &structural);

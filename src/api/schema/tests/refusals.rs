@@ -44,7 +44,10 @@ fn refusals() -> Vec<Refusal> {
 #[test]
 fn broken_objects_are_refused_in_gos_words() {
     let mut failures = 0;
-    for refusal in refusals().iter().filter(|refusal| refusal.kind != "quantity") {
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| refusal.kind != "quantity")
+    {
         let parts: Vec<&str> = refusal.kind.split('/').collect();
         let node = Node::Type(schema::built_in(parts[0], parts[1], parts[2]).unwrap());
         let (error, strict) = match decode_json(refusal.input.as_bytes(), node) {
@@ -65,7 +68,10 @@ fn broken_objects_are_refused_in_gos_words() {
 #[test]
 fn quantities_have_gos_canonical_form() {
     let mut failures = 0;
-    for refusal in refusals().iter().filter(|refusal| refusal.kind == "quantity") {
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| refusal.kind == "quantity")
+    {
         let (error, canonical) = match canonical_quantity(&refusal.input) {
             Ok(canonical) => (String::new(), canonical),
             Err(error) => (error.to_string(), String::new()),
@@ -84,7 +90,10 @@ fn quantities_have_gos_canonical_form() {
 #[test]
 fn what_can_be_read_is_written_as_go_writes_it() {
     let mut failures = 0;
-    for refusal in refusals().iter().filter(|refusal| !refusal.written.is_empty()) {
+    for refusal in refusals()
+        .iter()
+        .filter(|refusal| !refusal.written.is_empty())
+    {
         let parts: Vec<&str> = refusal.kind.split('/').collect();
         let node = Node::Type(schema::built_in(parts[0], parts[1], parts[2]).unwrap());
         let Ok(decoded) = decode_json(refusal.input.as_bytes(), node) else {

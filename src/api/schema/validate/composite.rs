@@ -37,7 +37,10 @@ fn composite(place: Place<'_>, text: &str) -> FieldError {
 fn closest(findings: Vec<Findings>) -> Findings {
     let mut closest: Option<Findings> = None;
     for candidate in findings {
-        if closest.as_ref().is_none_or(|best| candidate.checks > best.checks) {
+        if closest
+            .as_ref()
+            .is_none_or(|best| candidate.checks > best.checks)
+        {
             closest = Some(candidate);
         }
     }
@@ -53,7 +56,10 @@ fn any_of(place: Place<'_>, value: &Value, schemas: &[Structural]) -> Findings {
         }
         failed.push(findings);
     }
-    let mut findings = Findings::of(Some(composite(place, "must validate at least one schema (anyOf)")));
+    let mut findings = Findings::of(Some(composite(
+        place,
+        "must validate at least one schema (anyOf)",
+    )));
     findings.merge(closest(failed));
     findings
 }
@@ -72,7 +78,9 @@ fn one_of(place: Place<'_>, value: &Value, schemas: &[Structural]) -> Findings {
             findings
         }
         several => {
-            let text = format!("must validate one and only one schema (oneOf). Found {several} valid alternatives");
+            let text = format!(
+                "must validate one and only one schema (oneOf). Found {several} valid alternatives"
+            );
             Findings::of(Some(composite(place, &text)))
         }
     }

@@ -42,7 +42,11 @@ const FORMATS: &[&str] = &[
 /// The format of a schema, where it is one that counts for its type.
 pub(super) fn effective(schema: &Structural) -> Option<&str> {
     let format = schema.validation().format.as_deref()?;
-    let value_type = if schema.int_or_string { None } else { schema.value_type };
+    let value_type = if schema.int_or_string {
+        None
+    } else {
+        schema.value_type
+    };
     let counts = match value_type {
         None | Some(StructuralType::String) => FORMATS.contains(&&*format.replace('-', "")),
         Some(StructuralType::Integer) => matches!(format, "int32" | "int64"),
@@ -58,7 +62,9 @@ pub(super) fn judge(place: Place<'_>, text: &str, schema: &Structural) -> Findin
     };
     let path = place.field_path();
     let message = format!("{} in body must be of type {format}: {text:?}", place.path);
-    Findings::of(Some(apimachinery::FieldError::type_invalid(&path, text, message)))
+    Findings::of(Some(apimachinery::FieldError::type_invalid(
+        &path, text, message,
+    )))
 }
 
 /// Whether a text has a format. The name may be written with dashes (`date-time`).
@@ -112,9 +118,15 @@ fn is_uri(text: &str) -> bool {
         return false;
     };
     let mut characters = scheme.chars();
-    let scheme_fits = characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+    let scheme_fits = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && characters.all(|next| next.is_ascii_alphanumeric() || matches!(next, '+' | '-' | '.'));
-    scheme_fits && !rest.split('/').nth(2).is_some_and(|host| host.contains(' '))
+    scheme_fits
+        && !rest
+            .split('/')
+            .nth(2)
+            .is_some_and(|host| host.contains(' '))
 }
 
 fn is_email(text: &str) -> bool {
@@ -166,7 +178,8 @@ fn is_cidr(text: &str) -> bool {
 fn is_mac(text: &str) -> bool {
     let groups = |separator: char, width: usize, counts: &[usize]| {
         let parts: Vec<&str> = text.split(separator).collect();
-        counts.contains(&parts.len()) && parts.iter().all(|part| part.len() == width && is_hex(part))
+        counts.contains(&parts.len())
+            && parts.iter().all(|part| part.len() == width && is_hex(part))
     };
     groups(':', 2, &[6, 8, 20]) || groups('-', 2, &[6, 8, 20]) || groups('.', 4, &[3, 4, 10])
 }
@@ -185,7 +198,10 @@ fn is_uuid(text: &str, version: Option<char>) -> bool {
         digits.push_str(group);
         rest = after;
     }
-    let digits: Vec<char> = digits.chars().map(|digit| digit.to_ascii_lowercase()).collect();
+    let digits: Vec<char> = digits
+        .chars()
+        .map(|digit| digit.to_ascii_lowercase())
+        .collect();
     if !rest.is_empty() || digits.len() != 32 || !digits.iter().all(char::is_ascii_hexdigit) {
         return false;
     }
@@ -220,7 +236,10 @@ fn is_isbn10(text: &str) -> bool {
 }
 
 fn is_isbn13(text: &str) -> bool {
-    let digits: Option<Vec<u32>> = digits_of(text).chars().map(|digit| digit.to_digit(10)).collect();
+    let digits: Option<Vec<u32>> = digits_of(text)
+        .chars()
+        .map(|digit| digit.to_digit(10))
+        .collect();
     let Some(digits) = digits.filter(|digits| digits.len() == 13) else {
         return false;
     };
@@ -233,8 +252,15 @@ fn is_isbn13(text: &str) -> bool {
 }
 
 fn is_credit_card(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|character| character.to_digit(10)).collect();
-    let prefix = |length: usize| digits[..length].iter().fold(0, |sum, digit| sum * 10 + digit);
+    let digits: Vec<u32> = text
+        .chars()
+        .filter_map(|character| character.to_digit(10))
+        .collect();
+    let prefix = |length: usize| {
+        digits[..length]
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + digit)
+    };
     if digits.len() < 13 {
         return false;
     }
@@ -242,7 +268,12 @@ fn is_credit_card(text: &str) -> bool {
         13 => prefix(1) == 4,
         14 => matches!(prefix(3), 300..=305) || matches!(prefix(2), 36 | 38),
         15 => matches!(prefix(2), 34 | 37) || matches!(prefix(4), 2131 | 1800),
-        16 => prefix(1) == 4 || matches!(prefix(2), 51..=55 | 65) || prefix(4) == 6011 || prefix(2) == 35,
+        16 => {
+            prefix(1) == 4
+                || matches!(prefix(2), 51..=55 | 65)
+                || prefix(4) == 6011
+                || prefix(2) == 35
+        }
         _ => false,
     };
     let sum: u32 = digits
@@ -275,8 +306,14 @@ fn is_ssn(text: &str) -> bool {
 }
 
 fn is_rgb_color(text: &str) -> bool {
-    let inner = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')'));
-    let parts: Vec<&str> = inner.unwrap_or_default().split(',').map(str::trim).collect();
+    let inner = text
+        .strip_prefix("rgb(")
+        .and_then(|rest| rest.strip_suffix(')'));
+    let parts: Vec<&str> = inner
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .collect();
     parts.len() == 3 && parts.iter().all(|part| part.parse::<u8>().is_ok())
 }
 
@@ -292,8 +329,9 @@ fn is_duration(text: &str) -> bool {
         .count();
     let (value, unit) = number.split_at(digits);
     let units = [
-        "nanos", "nano", "ns", "us", "micros", "micro", "ms", "millis", "milli", "s", "sec", "seconds", "second", "m",
-        "min", "minutes", "minute", "h", "hr", "hour", "hours", "d", "day", "days", "w", "wk", "week", "weeks",
+        "nanos", "nano", "ns", "us", "micros", "micro", "ms", "millis", "milli", "s", "sec",
+        "seconds", "second", "m", "min", "minutes", "minute", "h", "hr", "hour", "hours", "d",
+        "day", "days", "w", "wk", "week", "weeks",
     ];
     value.parse::<f64>().is_ok() && units.contains(&unit.trim().to_ascii_lowercase().as_str())
 }

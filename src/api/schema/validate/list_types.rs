@@ -19,7 +19,9 @@ fn visit(path: &FieldPath, value: &Value, schema: &Structural, errors: &mut Fiel
             for (key, value) in map {
                 if let Some(property) = schema.properties.get(key) {
                     visit(&path.child(key), value, property, errors);
-                } else if let Some(AdditionalProperties::Schema(values)) = &schema.additional_properties {
+                } else if let Some(AdditionalProperties::Schema(values)) =
+                    &schema.additional_properties
+                {
                     visit(&path.key(key), value, values, errors);
                 }
             }
@@ -44,7 +46,10 @@ fn visit(path: &FieldPath, value: &Value, schema: &Structural, errors: &mut Fiel
 fn repeated(path: &FieldPath, keys: &[Value], shown: &[Value], errors: &mut FieldErrors) {
     for (index, key) in keys.iter().enumerate() {
         if keys[..index].iter().filter(|before| *before == key).count() == 1 {
-            errors.push(FieldError::duplicate(&path.index(index), shown[index].clone()));
+            errors.push(FieldError::duplicate(
+                &path.index(index),
+                shown[index].clone(),
+            ));
         }
     }
 }

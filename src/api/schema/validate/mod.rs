@@ -58,7 +58,10 @@ impl Place<'_> {
     }
 
     fn wrong_type(self, expected: &str, found: &str) -> FieldError {
-        let text = format!("{} in body must be of type {expected}: {found:?}", self.path);
+        let text = format!(
+            "{} in body must be of type {expected}: {found:?}",
+            self.path
+        );
         FieldError::type_invalid(&self.field_path(), found, text)
     }
 }
@@ -143,21 +146,26 @@ fn judge_type(place: Place<'_>, value: &Value, schema: &Structural) -> Findings 
         Value::Null => schema.nullable,
         _ => expected.iter().any(|expected| match expected {
             StructuralType::Number => matches!(found, "number" | "integer"),
-            StructuralType::Integer => found == "integer" || value.as_f64().is_some_and(number::is_integer),
+            StructuralType::Integer => {
+                found == "integer" || value.as_f64().is_some_and(number::is_integer)
+            }
             other => other.as_str() == found,
         }),
     };
     if expected.is_empty() || fits {
         return findings;
     }
-    let is_numeric = |one: &StructuralType| matches!(one, StructuralType::Integer | StructuralType::Number);
+    let is_numeric =
+        |one: &StructuralType| matches!(one, StructuralType::Integer | StructuralType::Number);
     let error = match (format::effective(schema), value) {
         (None, _) | (_, Value::Null) => place.wrong_type(&type_names(expected), found),
         // Of a text or list under a format, upstream judges the format alone.
         (Some(_), Value::String(_) | Value::Array(_)) if !expected.iter().any(is_numeric) => {
             return findings;
         }
-        (Some(_), Value::String(_) | Value::Array(_)) => place.wrong_type(&type_names(expected), found),
+        (Some(_), Value::String(_) | Value::Array(_)) => {
+            place.wrong_type(&type_names(expected), found)
+        }
         (Some(format), Value::Number(number)) => {
             place.wrong_type(format, if number.is_f64() { "float64" } else { "int64" })
         }
@@ -179,7 +187,11 @@ fn judge_enum(place: Place<'_>, value: &Value, validation: &Validation) -> Findi
     }
     let texts: Vec<String> = values
         .iter()
-        .map(|legal| legal.as_str().map_or_else(|| legal.to_string(), str::to_owned))
+        .map(|legal| {
+            legal
+                .as_str()
+                .map_or_else(|| legal.to_string(), str::to_owned)
+        })
         .collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let error = FieldError::not_supported(&place.field_path(), value.clone(), &texts);
@@ -202,7 +214,9 @@ fn judge_text(place: Place<'_>, value: &Value, text: &str, validation: &Validati
         return Findings::of(Some(FieldError::too_long(&place.field_path(), max)));
     }
     if let Some(min) = validation.min_length.filter(|min| length < *min) {
-        return Findings::of(Some(place.invalid(value, format_args!("be at least {min} chars long"))));
+        return Findings::of(Some(
+            place.invalid(value, format_args!("be at least {min} chars long")),
+        ));
     }
     let Some(pattern) = &validation.pattern else {
         return Findings::default();
@@ -212,7 +226,10 @@ fn judge_text(place: Place<'_>, value: &Value, text: &str, validation: &Validati
         Ok(false) => Some(place.invalid(value, format_args!("match '{}'", pattern.as_str()))),
         Err(why) => Some(place.invalid(
             value,
-            format_args!("match '{}, but pattern is invalid: {why}'", pattern.as_str()),
+            format_args!(
+                "match '{}, but pattern is invalid: {why}'",
+                pattern.as_str()
+            ),
         )),
     };
     Findings::of(error)
@@ -241,7 +258,9 @@ fn judge_array(place: Place<'_>, items: &[Value], schema: &Structural) -> Findin
     let repeated = |(index, item): (usize, &Value)| items[..index].contains(item);
     if validation.unique_items && items.iter().enumerate().any(repeated) {
         let text = format!("{} in body shouldn't contain duplicates", place.path);
-        findings.errors.push(FieldError::invalid(&place.field_path(), "", text));
+        findings
+            .errors
+            .push(FieldError::invalid(&place.field_path(), "", text));
     }
     findings.checks += 1;
     findings
@@ -249,7 +268,11 @@ fn judge_array(place: Place<'_>, items: &[Value], schema: &Structural) -> Findin
 
 fn too_many(place: Place<'_>, count: i64, max: i64) -> FieldError {
     let (count, max) = (usize::try_from(count), usize::try_from(max));
-    FieldError::too_many(&place.field_path(), count.unwrap_or(usize::MAX), max.unwrap_or(0))
+    FieldError::too_many(
+        &place.field_path(),
+        count.unwrap_or(usize::MAX),
+        max.unwrap_or(0),
+    )
 }
 
 fn judge_object(place: Place<'_>, map: &Map<String, Value>, schema: &Structural) -> Findings {
@@ -284,7 +307,11 @@ fn judge_object(place: Place<'_>, map: &Map<String, Value>, schema: &Structural)
         let old = place.old.and_then(|old| old.get(key));
         findings.merge(judge(Place { path: &path, old }, value, child));
     }
-    for key in validation.required.iter().filter(|key| !map.contains_key(*key)) {
+    for key in validation
+        .required
+        .iter()
+        .filter(|key| !map.contains_key(*key))
+    {
         findings
             .errors
             .push(FieldError::required(&place.field_path().child(key), ""));

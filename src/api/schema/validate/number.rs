@@ -70,14 +70,18 @@ fn out_of_range(place: Place<'_>, value: &Value, schema: &Structural) -> Option<
     let number = value.as_f64()?;
     let (type_name, format, fits) = match (schema.value_type?, format) {
         (StructuralType::Integer, "int32") => {
-            let fits = value.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
+            let fits = value
+                .as_i64()
+                .is_some_and(|number| i32::try_from(number).is_ok());
             ("integer", "int32", fits)
         }
         (StructuralType::Integer, format) => {
             let fits = value.is_i64();
             ("integer", if format == "int64" { format } else { "" }, fits)
         }
-        (StructuralType::Number, "float") => ("number", "float", number.abs() <= f64::from(f32::MAX)),
+        (StructuralType::Number, "float") => {
+            ("number", "float", number.abs() <= f64::from(f32::MAX))
+        }
         _ => return None,
     };
     if fits {

@@ -21,7 +21,11 @@ impl RbacAuthorizer {
     }
 
     /// Takes all objects of one resource at once, and forgets those it had; nobody is judged by a half of it.
-    pub fn replace<'a>(&self, resource: &str, objects: impl Iterator<Item = (ObjectKey, &'a [u8])>) {
+    pub fn replace<'a>(
+        &self,
+        resource: &str,
+        objects: impl Iterator<Item = (ObjectKey, &'a [u8])>,
+    ) {
         let mut policy = self.policy.write();
         policy.forget(resource);
         for (key, json) in objects {
@@ -44,7 +48,9 @@ impl Authorizer for RbacAuthorizer {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
         match self.policy.read().allows(attributes) {
             Some(reason) => Decision::Allow { reason },
-            None => Decision::NoOpinion { reason: String::new() },
+            None => Decision::NoOpinion {
+                reason: String::new(),
+            },
         }
     }
 }
@@ -65,7 +71,12 @@ mod tests {
         authorizer
     }
 
-    async fn decide(authorizer: &RbacAuthorizer, user: User, namespace: &str, verb: &str) -> Decision {
+    async fn decide(
+        authorizer: &RbacAuthorizer,
+        user: User,
+        namespace: &str,
+        verb: &str,
+    ) -> Decision {
         let attributes = Attributes {
             user,
             verb: verb.to_owned(),
@@ -91,8 +102,16 @@ mod tests {
             ),
         ]);
         let user = User::named("system:serviceaccount:a:s", &[]);
-        assert!(decide(&authorizer, user.clone(), "a", "get").await.is_allowed());
-        assert!(!decide(&authorizer, user.clone(), "a", "list").await.is_allowed());
+        assert!(
+            decide(&authorizer, user.clone(), "a", "get")
+                .await
+                .is_allowed()
+        );
+        assert!(
+            !decide(&authorizer, user.clone(), "a", "list")
+                .await
+                .is_allowed()
+        );
         assert!(!decide(&authorizer, user, "c", "get").await.is_allowed());
     }
 }

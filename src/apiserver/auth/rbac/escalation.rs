@@ -93,6 +93,9 @@ mod tests {
             "user \"a\" (groups=[\"g\" \"h\"]) is attempting to grant RBAC permissions not currently held:\n\
              {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\", \"watch\"]}"
         );
-        assert_eq!(uncovered(&[Rule::resources(&["*"], &["*"], &["*"])], &wanted), Ok(()));
+        assert_eq!(
+            uncovered(&[Rule::resources(&["*"], &["*"], &["*"])], &wanted),
+            Ok(())
+        );
     }
 }

@@ -85,7 +85,9 @@ impl Policy {
     pub fn apply(&mut self, resource: &str, key: &ObjectKey, change: PolicyChange<'_>) {
         match (resource, change) {
             ("roles" | "clusterroles", PolicyChange::Set(json)) => {
-                let rules = serde_json::from_slice::<Role>(json).unwrap_or_default().rules;
+                let rules = serde_json::from_slice::<Role>(json)
+                    .unwrap_or_default()
+                    .rules;
                 self.roles.insert(key.clone(), rules.into());
             }
             ("roles" | "clusterroles", PolicyChange::Removed) => {
@@ -150,10 +152,18 @@ impl Policy {
     }
 
     fn visit(&self, user: &User, namespace: &str, visitor: &mut dyn FnMut(&Grant<'_>) -> bool) {
-        let scopes: &[&str] = if namespace.is_empty() { &[""] } else { &["", namespace] };
+        let scopes: &[&str] = if namespace.is_empty() {
+            &[""]
+        } else {
+            &["", namespace]
+        };
         for scope in scopes {
             for (name, binding) in self.bindings.get(*scope).into_iter().flatten() {
-                let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user, scope)) else {
+                let Some(subject) = binding
+                    .subjects
+                    .iter()
+                    .find(|subject| subject.is(user, scope))
+                else {
                     continue;
                 };
                 let Some(rules) = self.rules_of(&binding.role_ref, scope) else {

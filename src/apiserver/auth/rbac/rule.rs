@@ -10,11 +10,20 @@ use crate::Attributes;
 pub struct Rule {
     #[serde(deserialize_with = "null_is_empty")]
     pub verbs: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub api_groups: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<String>,
-    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resource_names: Vec<String>,
     #[serde(
         rename = "nonResourceURLs",
@@ -57,7 +66,8 @@ impl Rule {
             None => {
                 holds(&self.api_groups, &attributes.api_group)
                     && self.allows_resource(&attributes.resource, &attributes.subresource)
-                    && (self.resource_names.is_empty() || self.resource_names.contains(&attributes.name))
+                    && (self.resource_names.is_empty()
+                        || self.resource_names.contains(&attributes.name))
             }
         }
     }
@@ -66,17 +76,21 @@ impl Rule {
         self.non_resource_urls.iter().any(|pattern| {
             pattern == "*"
                 || pattern == path
-                || pattern.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+                || pattern
+                    .strip_suffix('*')
+                    .is_some_and(|prefix| path.starts_with(prefix))
         })
     }
 
     fn allows_resource(&self, resource: &str, subresource: &str) -> bool {
-        self.resources.iter().any(|entry| match entry.split_once('/') {
-            _ if entry == "*" => true,
-            None => subresource.is_empty() && entry == resource,
-            Some(("*", wanted)) => !subresource.is_empty() && wanted == subresource,
-            Some((wanted, sub)) => wanted == resource && sub == subresource,
-        })
+        self.resources
+            .iter()
+            .any(|entry| match entry.split_once('/') {
+                _ if entry == "*" => true,
+                None => subresource.is_empty() && entry == resource,
+                Some(("*", wanted)) => !subresource.is_empty() && wanted == subresource,
+                Some((wanted, sub)) => wanted == resource && sub == subresource,
+            })
     }
 
     /// The same rule with one element in each list, so that each part can be judged alone.
@@ -116,7 +130,8 @@ impl Rule {
 
     /// Does this rule grant all that a broken-down `part` grants?
     pub(super) fn covers(&self, part: &Self) -> bool {
-        let every = |list: &[String], parts: &[String]| parts.iter().all(|wanted| holds(list, wanted));
+        let every =
+            |list: &[String], parts: &[String]| parts.iter().all(|wanted| holds(list, wanted));
         let names_covered = self.resource_names.is_empty()
             || (!part.resource_names.is_empty()
                 && part
@@ -125,9 +140,15 @@ impl Rule {
                     .all(|name| self.resource_names.contains(name)));
         every(&self.verbs, &part.verbs)
             && every(&self.api_groups, &part.api_groups)
-            && part.resources.iter().all(|resource| self.covers_resource(resource))
+            && part
+                .resources
+                .iter()
+                .all(|resource| self.covers_resource(resource))
             && names_covered
-            && part.non_resource_urls.iter().all(|url| self.allows_path(url))
+            && part
+                .non_resource_urls
+                .iter()
+                .all(|url| self.allows_path(url))
     }
 
     fn covers_resource(&self, wanted: &str) -> bool {
@@ -161,7 +182,9 @@ mod tests {
         let rule = Rule::resources(&["get"], &[""], &["pods"]);
         assert!(rule.allows(&asked("get", "pods", "", "a")));
         assert!(!rule.allows(&asked("get", "pods", "log", "a")));
-        assert!(Rule::resources(&["get"], &[""], &["*/log"]).allows(&asked("get", "pods", "log", "a")));
+        assert!(
+            Rule::resources(&["get"], &[""], &["*/log"]).allows(&asked("get", "pods", "log", "a"))
+        );
         assert!(Rule::resources(&["get"], &[""], &["*"]).allows(&asked("get", "pods", "log", "a")));
     }
 

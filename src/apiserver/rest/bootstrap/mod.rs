@@ -76,17 +76,22 @@ fn object(value: Value) -> Object {
 }
 
 fn namespaces() -> Vec<Object> {
-    let namespace = |name| object(json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}));
+    let namespace =
+        |name| object(json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}));
     NAMESPACES.into_iter().map(namespace).collect()
 }
 
 fn shipped(state: &State) -> Result<Vec<Object>, ApiError> {
     let mut objects: Vec<Object> = serde_json::from_str(OBJECTS).map_err(ApiError::internal)?;
     let now = state.now().to_seconds_string();
-    for schema in objects.iter_mut().filter(|object| object.kind() == "FlowSchema") {
+    for schema in objects
+        .iter_mut()
+        .filter(|object| object.kind() == "FlowSchema")
+    {
         let level = schema.text_at(&["spec", "priorityLevelConfiguration", "name"]);
-        let message =
-            format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists");
+        let message = format!(
+            "This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists"
+        );
         let found = json!([{"type": "Dangling", "status": "False", "reason": "Found", "message": message,
             "lastTransitionTime": now}]);
         schema.set_at(&["status", "conditions"], found);
@@ -114,8 +119,7 @@ fn authentication(state: &State) -> Option<Object> {
 
 fn local_services() -> Vec<Object> {
     let service = |&(group, version, group_priority, version_priority): &(&str, &str, u32, u32)| {
-        let mut spec =
-            json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
+        let mut spec = json!({"version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority});
         if !group.is_empty() {
             spec["group"] = group.into();
         }
@@ -136,7 +140,10 @@ impl Bootstrap {
                 .into_iter()
                 .map(|object| async move { self.create(&object).await }),
         );
-        let results: Vec<_> = creates.buffer_unordered(CREATES_AT_ONCE_MAX).collect().await;
+        let results: Vec<_> = creates
+            .buffer_unordered(CREATES_AT_ONCE_MAX)
+            .collect()
+            .await;
         results.into_iter().collect()
     }
 
@@ -151,7 +158,8 @@ impl Bootstrap {
             Ok(mut created) => {
                 if let Some(status) = object.0.get("status") {
                     created.0.insert("status".to_owned(), status.clone());
-                    self.call(Method::Put, &format!("{one}/status"), Some(&created)).await?;
+                    self.call(Method::Put, &format!("{one}/status"), Some(&created))
+                        .await?;
                 }
                 Ok(())
             }
@@ -202,7 +210,12 @@ impl Bootstrap {
         })
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Object>) -> Result<Object, ApiError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Object>,
+    ) -> Result<Object, ApiError> {
         let body = body
             .map(|body| Value::Object(body.0.clone()).to_string())
             .unwrap_or_default();
@@ -212,18 +225,27 @@ impl Bootstrap {
             content_type: "application/json",
             body: body.into(),
         };
-        let response = self.transport.call(request).await.map_err(ApiError::internal)?;
+        let response = self
+            .transport
+            .call(request)
+            .await
+            .map_err(ApiError::internal)?;
         let value: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
         if response.code >= 400 {
             let told = ApiError::from_status(&value);
-            return Err(told.unwrap_or_else(|| ApiError::internal(format!("{path} answered {}", response.code))));
+            return Err(told.unwrap_or_else(|| {
+                ApiError::internal(format!("{path} answered {}", response.code))
+            }));
         }
         Object::from_value(value).ok_or_else(|| ApiError::internal("the answer is no object"))
     }
 
     async fn service_ranges(&self) -> Result<(), ApiError> {
         let ranges = &self.state.config.service_ranges;
-        let cidrs: Vec<Value> = ranges.iter().map(|range| range.trunc().to_string().into()).collect();
+        let cidrs: Vec<Value> = ranges
+            .iter()
+            .map(|range| range.trunc().to_string().into())
+            .collect();
         let now = self.state.now().to_seconds_string();
         let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
             "message": "Kubernetes default Service CIDR is ready"}]);
@@ -237,7 +259,11 @@ impl Bootstrap {
     /// The Service `kubernetes`, and the endpoints that lead to this server.
     async fn kubernetes_service(&self) -> Result<(), ApiError> {
         let config = &self.state.config;
-        let Some(first) = config.service_ranges.first().and_then(|range| range.hosts().next()) else {
+        let Some(first) = config
+            .service_ranges
+            .first()
+            .and_then(|range| range.hosts().next())
+        else {
             return Ok(());
         };
         let (address, port) = match config.advertised_address.parse::<SocketAddr>() {

@@ -22,10 +22,16 @@ const HASHED_AS_BETA: &[&str] = &[
 ];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
+pub(crate) fn answer(
+    state: &Arc<State>,
+    request: &Incoming,
+    segments: &[&str],
+) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
     Ok(match segments {
-        ["api" | "apis"] if wants_aggregated(request.header("accept")) => aggregated(&catalog, request, segments[0]),
+        ["api" | "apis"] if wants_aggregated(request.header("accept")) => {
+            aggregated(&catalog, request, segments[0])
+        }
         ["api"] => json_answer(&json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": state.config.advertised_address}],
@@ -47,7 +53,9 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
             }
             None => not_found(),
         },
-        ["apis", group, version] if !group.is_empty() && catalog.has_group_version(group, version) => {
+        ["apis", group, version]
+            if !group.is_empty() && catalog.has_group_version(group, version) =>
+        {
             json_answer(&resource_list(&catalog, group, version))
         }
         ["api", _] => Err(ApiError::no_such_path())?,
@@ -96,7 +104,9 @@ fn group_list(catalog: &Catalog) -> Value {
 fn in_version<'a>(catalog: &'a Catalog, group: &str, version: &str) -> Vec<&'a Arc<Served>> {
     let mut found: Vec<_> = catalog
         .all()
-        .filter(|served| served.description.kind.group == group && served.description.kind.version == version)
+        .filter(|served| {
+            served.description.kind.group == group && served.description.kind.version == version
+        })
         .collect();
     found.sort_by(|left, right| left.description.plural.cmp(&right.description.plural));
     found
@@ -112,8 +122,7 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Value {
                 .map(|subresource| subresource_document(served, subresource)),
         );
     }
-    let mut list =
-        json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources});
     // The core group's document is older than the field, and stays as it was.
     if !group.is_empty() {
         list["apiVersion"] = "v1".into();
@@ -183,7 +192,10 @@ fn storage_version_hash(served: &Served) -> String {
 }
 
 /// The kind that a subresource takes and gives, where it is not that of its object.
-pub(crate) fn subresource_kind(served: &Served, subresource: Subresource) -> (&'static str, &'static str, String) {
+pub(crate) fn subresource_kind(
+    served: &Served,
+    subresource: Subresource,
+) -> (&'static str, &'static str, String) {
     let own = served.description.kind.kind.to_string();
     match subresource {
         Subresource::Scale => ("autoscaling", "v1", "Scale".to_owned()),
@@ -214,7 +226,10 @@ fn subresource_document(served: &Served, subresource: Subresource) -> Value {
 
 fn wants_aggregated(accept: &str) -> bool {
     accept.split(',').any(|part| {
-        let part: String = part.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let part: String = part
+            .chars()
+            .filter(|letter| !letter.is_whitespace())
+            .collect();
         part.starts_with("application/json")
             && part.contains("g=apidiscovery.k8s.io")
             && part.contains("v=v2;")
@@ -250,7 +265,10 @@ fn aggregated(catalog: &Catalog, request: &Incoming, root: &str) -> Answer {
     };
     let headers = answer.headers_mut();
     headers.insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
-    headers.insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public"));
+    headers.insert(
+        http::header::CACHE_CONTROL,
+        http::HeaderValue::from_static("public"),
+    );
     if let Ok(etag) = http::HeaderValue::from_str(&etag) {
         headers.insert(http::header::ETAG, etag);
     }
@@ -283,7 +301,10 @@ fn aggregated_resource(served: &Served) -> Value {
     let description = &served.description;
     let mut document = Map::new();
     document.insert("resource".into(), description.plural.clone().into());
-    document.insert("responseKind".into(), kind_document("", "", &description.kind.kind));
+    document.insert(
+        "responseKind".into(),
+        kind_document("", "", &description.kind.kind),
+    );
     document.insert(
         "scope".into(),
         if description.scope == Scope::Namespaced {
@@ -293,7 +314,10 @@ fn aggregated_resource(served: &Served) -> Value {
         }
         .into(),
     );
-    document.insert("singularResource".into(), description.singular.clone().into());
+    document.insert(
+        "singularResource".into(),
+        description.singular.clone().into(),
+    );
     document.insert("verbs".into(), json!(verbs(served)));
     if !description.short_names.is_empty() {
         document.insert("shortNames".into(), json!(description.short_names));

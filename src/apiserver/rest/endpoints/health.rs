@@ -44,7 +44,11 @@ pub(crate) fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) 
         };
         text.push_str(&line);
     }
-    let _infallible = writeln!(text, "{root} check {}", if fails { "failed" } else { "passed" });
+    let _infallible = writeln!(
+        text,
+        "{root} check {}",
+        if fails { "failed" } else { "passed" }
+    );
     match (fails, request.info.query.get("verbose").is_some()) {
         (true, _) => Answer::Written(text_response(500, text)),
         (false, true) => Answer::Written(text_response(200, text)),

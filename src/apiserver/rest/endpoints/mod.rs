@@ -51,7 +51,10 @@ pub(crate) async fn answer(
         [".well-known", "openid-configuration"] | ["openid", "v1", "jwks"] if is_read => {
             Ok(issuer(state, segments[0] == "openid"))
         }
-        [] | [""] => Ok(Answer::Written(json_response(200, root_paths(state).to_string()))),
+        [] | [""] => Ok(Answer::Written(json_response(
+            200,
+            root_paths(state).to_string(),
+        ))),
         _ => Ok(not_found()),
     }
 }
@@ -83,13 +86,17 @@ fn issuer(state: &State, keys: bool) -> Answer {
         crate::body::ResponseBody::whole(document.to_string()),
     );
     let lasting = http::HeaderValue::from_static("public, max-age=3600");
-    answer.headers_mut().insert(http::header::CACHE_CONTROL, lasting);
+    answer
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, lasting);
     Answer::Written(answer)
 }
 
 /// Where a visitor can go from `/`.
 fn root_paths(state: &State) -> serde_json::Value {
-    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"].map(ToOwned::to_owned).to_vec();
+    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/"]
+        .map(ToOwned::to_owned)
+        .to_vec();
     for (group, versions) in state
         .catalog
         .load()
@@ -98,7 +105,11 @@ fn root_paths(state: &State) -> serde_json::Value {
         .filter(|(group, _)| !group.is_empty())
     {
         paths.push(format!("/apis/{group}"));
-        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.extend(
+            versions
+                .iter()
+                .map(|version| format!("/apis/{group}/{version}")),
+        );
     }
     let others = [
         "/healthz",

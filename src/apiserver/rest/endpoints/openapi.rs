@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use apimachinery::ApiError;
 use codec::openapi::{
-    CustomSchema, Descriptions, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document, v2_to_protobuf,
-    v3_document,
+    CustomSchema, Descriptions, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, v2_document,
+    v2_to_protobuf, v3_document,
 };
 use http::HeaderValue;
 use registry::Subresource;
@@ -23,11 +23,18 @@ use crate::state::State;
 
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-pub(crate) async fn answer(state: &Arc<State>, request: &Incoming, segments: &[&str]) -> Result<Answer, ApiError> {
+pub(crate) async fn answer(
+    state: &Arc<State>,
+    request: &Incoming,
+    segments: &[&str],
+) -> Result<Answer, ApiError> {
     let catalog = state.catalog.load_full();
     let (group, version) = match segments {
         ["openapi", "v3"] => {
-            return Ok(Answer::Written(text_response(200, index(&catalog).to_string())));
+            return Ok(Answer::Written(text_response(
+                200,
+                index(&catalog).to_string(),
+            )));
         }
         ["openapi", "v2"] => return v2(catalog, request).await,
         ["openapi", "v3", "api", version] => (String::new(), (*version).to_owned()),
@@ -43,7 +50,9 @@ pub(crate) async fn answer(state: &Arc<State>, request: &Incoming, segments: &[&
     let made = off_thread(move || {
         let served = in_version(&catalog, &group, &version);
         let descriptions = schema::Descriptions::read();
-        let make = |paths: &[ResourcePaths<'_>]| v3_document(&group, &version, paths, dynamic(descriptions.as_ref()));
+        let make = |paths: &[ResourcePaths<'_>]| {
+            v3_document(&group, &version, paths, dynamic(descriptions.as_ref()))
+        };
         Ok(with_paths(&served, make).to_string().into_bytes())
     });
     tagged(request, &etag, "application/json", made).await
@@ -55,7 +64,9 @@ async fn v2(catalog: Arc<Catalog>, request: &Incoming) -> Result<Answer, ApiErro
     let protobuf = wants_protobuf(request.header("accept"));
     let made = off_thread(move || {
         let descriptions = schema::Descriptions::read();
-        let document = with_paths(&all, |paths| v2_document(paths, dynamic(descriptions.as_ref())));
+        let document = with_paths(&all, |paths| {
+            v2_document(paths, dynamic(descriptions.as_ref()))
+        });
         Ok(if protobuf {
             v2_to_protobuf(&document)
         } else {
@@ -65,7 +76,11 @@ async fn v2(catalog: Arc<Catalog>, request: &Incoming) -> Result<Answer, ApiErro
     tagged(
         request,
         &etag,
-        if protobuf { V2_PROTOBUF } else { "application/json" },
+        if protobuf {
+            V2_PROTOBUF
+        } else {
+            "application/json"
+        },
         made,
     )
     .await
@@ -82,8 +97,12 @@ fn wants_protobuf(accept: &str) -> bool {
 }
 
 /// The documents take tens of milliseconds to make: too long for a thread that serves others.
-async fn off_thread(make: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static) -> Result<Vec<u8>, ApiError> {
-    env::spawn_blocking(make).await.map_err(ApiError::internal)?
+async fn off_thread(
+    make: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
+) -> Result<Vec<u8>, ApiError> {
+    env::spawn_blocking(make)
+        .await
+        .map_err(ApiError::internal)?
 }
 
 async fn tagged(
@@ -113,8 +132,9 @@ async fn tagged(
 }
 
 fn in_version(catalog: &Catalog, group: &str, version: &str) -> Vec<Arc<Served>> {
-    let is_in =
-        |served: &&Arc<Served>| served.description.kind.group == group && served.description.kind.version == version;
+    let is_in = |served: &&Arc<Served>| {
+        served.description.kind.group == group && served.description.kind.version == version
+    };
     catalog.all().filter(is_in).cloned().collect()
 }
 
@@ -173,7 +193,10 @@ fn with_paths(served: &[Arc<Served>], make: impl FnOnce(&[ResourcePaths<'_>]) ->
         .iter()
         .map(|kinds| kinds.iter().map(Below::paths).collect())
         .collect();
-    let schemas: Vec<Option<Value>> = served.iter().map(|served| served.resource.open_api_schema()).collect();
+    let schemas: Vec<Option<Value>> = served
+        .iter()
+        .map(|served| served.resource.open_api_schema())
+        .collect();
     let paths: Vec<ResourcePaths<'_>> = served
         .iter()
         .enumerate()
@@ -249,7 +272,10 @@ fn below(served: &Served) -> Vec<Below> {
                 (group, version)
             };
             let verbs = match subresource {
-                Subresource::Attach | Subresource::Exec | Subresource::PortForward | Subresource::Proxy => {
+                Subresource::Attach
+                | Subresource::Exec
+                | Subresource::PortForward
+                | Subresource::Proxy => {
                     vec![Verb::Connect]
                 }
                 other => other.verbs().iter().filter_map(|name| verb(name)).collect(),

@@ -8,7 +8,10 @@ use pki::Subject;
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let port = arguments.next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = arguments
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
     let kubeconfig = arguments.next().expect("where to write a kubeconfig");
     let cluster = support::Cluster::start(port).await;
     cluster.pki.write_kubeconfig(

@@ -40,7 +40,9 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
 fn errors(new: &Object, old: &Object) -> FieldErrors {
     let path = FieldPath::new("status").child("conditions");
     let has = |object: &Object, kind: &str| {
-        let conditions = object.at(&["status", "conditions"]).and_then(Value::as_array);
+        let conditions = object
+            .at(&["status", "conditions"])
+            .and_then(Value::as_array);
         conditions
             .into_iter()
             .flatten()
@@ -64,8 +66,14 @@ fn errors(new: &Object, old: &Object) -> FieldErrors {
 }
 
 fn judged(mut new: Object, old: &Object, now: &str) -> Object {
-    let old_conditions = old.at(&["status", "conditions"]).cloned().unwrap_or_default();
-    let mut conditions = new.at(&["status", "conditions"]).cloned().unwrap_or_default();
+    let old_conditions = old
+        .at(&["status", "conditions"])
+        .cloned()
+        .unwrap_or_default();
+    let mut conditions = new
+        .at(&["status", "conditions"])
+        .cloned()
+        .unwrap_or_default();
     for condition in conditions.as_array_mut().into_iter().flatten() {
         complete(condition, &old_conditions, now);
     }
@@ -93,6 +101,7 @@ fn complete(condition: &mut Value, old: &Value, now: &str) {
                 && old["status"] == condition["status"]
                 && !is_missing(&old["lastTransitionTime"])
         });
-        condition["lastTransitionTime"] = same.map_or_else(|| now.into(), |old| old["lastTransitionTime"].clone());
+        condition["lastTransitionTime"] =
+            same.map_or_else(|| now.into(), |old| old["lastTransitionTime"].clone());
     }
 }

@@ -1,7 +1,8 @@
 //! `/binding`: a scheduler puts a pod on a node.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupResource, GroupVersionKind, Object, ObjectKey, Reason,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupResource, GroupVersionKind, Object,
+    ObjectKey, Reason,
 };
 use serde_json::{Value, json};
 
@@ -24,11 +25,18 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
 }
 
 /// Binds the pod at `key`; the call must be about pods.
-pub(crate) async fn bind(call: &Call<'_>, key: &ObjectKey, binding: &Object) -> Result<Answer, ApiError> {
+pub(crate) async fn bind(
+    call: &Call<'_>,
+    key: &ObjectKey,
+    binding: &Object,
+) -> Result<Answer, ApiError> {
     validate(binding)?;
     let options = call.write_options()?;
     let now = call.state.now().to_seconds_string();
-    modify(call, key, Part::Placement, &options, |pod| bound(pod, binding, &now)).await?;
+    modify(call, key, Part::Placement, &options, |pod| {
+        bound(pod, binding, &now)
+    })
+    .await?;
     Ok(Answer::value(
         201,
         json!({
@@ -69,12 +77,16 @@ fn bound(pod: &Object, binding: &Object, now: &str) -> Result<Object, ApiError> 
             return Err(ApiError::conflict(
                 &GroupResource::new("", "pods"),
                 name,
-                &format!("Precondition failed: {what} in precondition: {told}, {what} in object meta: {real}"),
+                &format!(
+                    "Precondition failed: {what} in precondition: {told}, {what} in object meta: {real}"
+                ),
             ));
         }
     }
     if pod.is_being_deleted() {
-        return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        return refuse(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
     }
     let node = pod.text_at(&["spec", "nodeName"]);
     if !node.is_empty() {
@@ -88,7 +100,10 @@ fn bound(pod: &Object, binding: &Object, now: &str) -> Result<Object, ApiError> 
         return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut pod = pod.clone();
-    pod.set_at(&["spec", "nodeName"], binding.text_at(&["target", "name"]).into());
+    pod.set_at(
+        &["spec", "nodeName"],
+        binding.text_at(&["target", "name"]).into(),
+    );
     pod.remove_at(&["status", "nominatedNodeName"]);
     for (key, value) in binding.annotations() {
         pod.set_at(&["metadata", "annotations", key], value.into());
@@ -96,6 +111,10 @@ fn bound(pod: &Object, binding: &Object, now: &str) -> Result<Object, ApiError> 
     for (key, value) in binding.labels() {
         pod.set_at(&["metadata", "labels", key], value.into());
     }
-    set_condition(&mut pod, json!({"type": "PodScheduled", "status": "True"}), now);
+    set_condition(
+        &mut pod,
+        json!({"type": "PodScheduled", "status": "True"}),
+        now,
+    );
     Ok(pod)
 }

@@ -11,7 +11,9 @@ pub(crate) fn set_condition(object: &mut Object, mut condition: Value, now: &str
         _ => Vec::new(),
     };
     let old = conditions.iter_mut().find(|old| old["type"] == kind);
-    let same = old.as_ref().filter(|old| old["status"] == condition["status"]);
+    let same = old
+        .as_ref()
+        .filter(|old| old["status"] == condition["status"]);
     let since = same.and_then(|old| old["lastTransitionTime"].as_str());
     condition["lastTransitionTime"] = since.unwrap_or(now).into();
     match old {

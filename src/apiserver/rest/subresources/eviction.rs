@@ -26,7 +26,12 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
             "name in URL does not match name in Eviction object",
         ));
     }
-    let mut delete = match eviction.0.get("deleteOptions").cloned().and_then(Object::from_value) {
+    let mut delete = match eviction
+        .0
+        .get("deleteOptions")
+        .cloned()
+        .and_then(Object::from_value)
+    {
         Some(told) => DeleteOptions::of_object(told)?,
         None => DeleteOptions::default(),
     };
@@ -39,7 +44,9 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
         .tree(&call.state.store.get(&call.served.collection, &key).await?)?;
     if !can_ignore_budgets(&pod) && spend_budget(call, &pod, delete.run()).await? {
         // The pod counted as unhealthy; if it became healthy meanwhile, the budget must be asked again.
-        let seen = delete.preconditions.get_or_insert_with(Preconditions::default);
+        let seen = delete
+            .preconditions
+            .get_or_insert_with(Preconditions::default);
         seen.resource_version
             .get_or_insert_with(|| pod.resource_version().to_owned());
     }
@@ -61,7 +68,11 @@ fn can_ignore_budgets(pod: &Object) -> bool {
 }
 
 /// Tells in the pod's status why it goes, and deletes it.
-async fn evict(call: &Call<'_>, key: &ObjectKey, mut delete: DeleteOptions) -> Result<(), ApiError> {
+async fn evict(
+    call: &Call<'_>,
+    key: &ObjectKey,
+    mut delete: DeleteOptions,
+) -> Result<(), ApiError> {
     if delete.run() == Run::Real {
         let now = call.state.now().to_seconds_string();
         let options = WriteOptions {
@@ -92,7 +103,9 @@ async fn evict(call: &Call<'_>, key: &ObjectKey, mut delete: DeleteOptions) -> R
 
 fn budgets_of(call: &Call<'_>) -> Result<std::sync::Arc<Served>, ApiError> {
     let catalog = call.state.catalog.load_full();
-    let found = catalog.find("policy", "v1", "poddisruptionbudgets").cloned();
+    let found = catalog
+        .find("policy", "v1", "poddisruptionbudgets")
+        .cloned();
     found.ok_or_else(|| ApiError::internal("pod disruption budgets are not served"))
 }
 
@@ -156,7 +169,10 @@ fn is_ready(pod: &Object) -> bool {
 }
 
 fn status_number(budget: &Object, field: &str) -> i64 {
-    budget.at(&["status", field]).and_then(Value::as_i64).unwrap_or(0)
+    budget
+        .at(&["status", field])
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
 }
 
 fn may_evict_unhealthy(budget: &Object) -> bool {
@@ -164,7 +180,8 @@ fn may_evict_unhealthy(budget: &Object) -> bool {
         status_number(budget, "currentHealthy"),
         status_number(budget, "desiredHealthy"),
     );
-    budget.text_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow" || (desired > 0 && current >= desired)
+    budget.text_at(&["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow"
+        || (desired > 0 && current >= desired)
 }
 
 fn too_many_requests(cause: String, wait_seconds: u32) -> ApiError {

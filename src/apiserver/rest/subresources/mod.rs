@@ -43,7 +43,9 @@ pub(crate) async fn dispatch(
     if is_stream(subresource) {
         return stream_or_refuse(state, authorized, served, subresource, request).await;
     }
-    if !subresource.verbs().contains(&path.verb().name()) || request.info.method == http::Method::HEAD {
+    if !subresource.verbs().contains(&path.verb().name())
+        || request.info.method == http::Method::HEAD
+    {
         return Err(method_not_allowed());
     }
     crate::respond::Wish::of(&request).agree(Some(served), path.verb())?;
@@ -64,7 +66,9 @@ pub(crate) async fn dispatch(
     };
     match (subresource, path.verb()) {
         (Subresource::Status, Verb::Get) => verbs::get(&call).await,
-        (Subresource::Status, Verb::Update) => verbs::update::update_part(&call, Part::Status).await,
+        (Subresource::Status, Verb::Update) => {
+            verbs::update::update_part(&call, Part::Status).await
+        }
         (Subresource::Status, Verb::Patch) => verbs::patch::patch_part(&call, Part::Status).await,
         (Subresource::Scale, _) => scale::answer(&call).await,
         (Subresource::Finalize, _) => finalize::answer(&call).await,
@@ -83,7 +87,9 @@ pub(crate) async fn dispatch(
 /// Upstream looks for the object of a custom kind before it finds that this part of it is not served.
 fn unknown(served: &Served, path: &ResourcePath) -> ApiError {
     match (served.origin, path.subresource.as_str()) {
-        (Origin::Custom, "status" | "scale") => ApiError::not_found(&served.description.group_resource(), &path.name),
+        (Origin::Custom, "status" | "scale") => {
+            ApiError::not_found(&served.description.group_resource(), &path.name)
+        }
         _ => ApiError::no_such_path(),
     }
 }
@@ -91,7 +97,11 @@ fn unknown(served: &Served, path: &ResourcePath) -> ApiError {
 fn is_stream(subresource: Subresource) -> bool {
     matches!(
         subresource,
-        Subresource::Attach | Subresource::Exec | Subresource::Log | Subresource::PortForward | Subresource::Proxy
+        Subresource::Attach
+            | Subresource::Exec
+            | Subresource::Log
+            | Subresource::PortForward
+            | Subresource::Proxy
     )
 }
 

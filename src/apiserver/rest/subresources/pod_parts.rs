@@ -32,7 +32,10 @@ pub(crate) async fn answer(call: &Call<'_>, part: PodPart) -> Result<Answer, Api
             None => patched(call, old, &options)?,
         };
         metadata::match_name(&mut new, old.name())?;
-        call.served.resource.default(&mut new).map_err(ApiError::internal)?;
+        call.served
+            .resource
+            .default(&mut new)
+            .map_err(ApiError::internal)?;
         let errors = errors(part, &new, old);
         if !errors.is_empty() {
             return Err(ApiError::invalid(&call.group_kind(), old.name(), &errors));
@@ -173,7 +176,12 @@ fn ephemeral_errors(pod: &Object, path: &FieldPath, errors: &mut FieldErrors) {
 fn outside_of_resources(pod: &Object) -> Value {
     let mut spec = pod.0.get("spec").cloned().unwrap_or_default();
     for list in ["containers", "initContainers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+        for container in spec
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(container) = container.as_object_mut() {
                 container.remove("resources");
                 container.remove("resizePolicy");

@@ -1,6 +1,9 @@
 //! `/scale`: the replicas of a workload, in the one form that autoscalers and `kubectl scale` know.
 
-use apimachinery::{ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, LabelSelector, Object};
+use apimachinery::{
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, LabelSelector,
+    Object,
+};
 use registry::ScalePaths;
 use serde_json::{Value, json};
 
@@ -18,7 +21,11 @@ fn scale_kind() -> GroupVersionKind {
 
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     if call.path.verb() == Verb::Get {
-        let object = call.state.store.get(&call.served.collection, &call.key()).await?;
+        let object = call
+            .state
+            .store
+            .get(&call.served.collection, &call.key())
+            .await?;
         return Ok(Answer::value(
             200,
             scale_of(call, &call.served.tree(&object)?)?.into_value(),
@@ -26,7 +33,11 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     }
     let options = call.write_options()?;
     let told = match call.path.verb() {
-        Verb::Update => Some(decode::object_of(call, &scale_kind(), options.field_validation)?),
+        Verb::Update => Some(decode::object_of(
+            call,
+            &scale_kind(),
+            options.field_validation,
+        )?),
         _ => None,
     };
     let outcome = modify(call, &call.key(), Part::Main, &options, |old| {
@@ -45,7 +56,11 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::value(200, scale_of(call, &changed)?.into_value()))
 }
 
-fn patched_scale(call: &Call<'_>, old: &Object, options: &WriteOptions) -> Result<Object, ApiError> {
+fn patched_scale(
+    call: &Call<'_>,
+    old: &Object,
+    options: &WriteOptions,
+) -> Result<Object, ApiError> {
     let kind = scale_kind();
     let node = schema::built_in(&kind.group, &kind.version, &kind.kind)
         .ok_or_else(|| ApiError::internal("nothing is known about Scale"))?;
@@ -55,7 +70,10 @@ fn patched_scale(call: &Call<'_>, old: &Object, options: &WriteOptions) -> Resul
 
 /// The workload with the replicas that the scale asks for.
 fn rescaled(call: &Call<'_>, old: &Object, scale: &Object) -> Result<Object, ApiError> {
-    let replicas = scale.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    let replicas = scale
+        .at(&["spec", "replicas"])
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     if replicas < 0 {
         let mut errors = FieldErrors::none();
         let path = FieldPath::new("spec").child("replicas");
@@ -95,11 +113,14 @@ fn texts(path: &[String]) -> Vec<&str> {
 
 fn paths(call: &Call<'_>) -> ScalePaths {
     let path = |text: &str| text.split('.').map(ToOwned::to_owned).collect::<Vec<_>>();
-    call.served.resource.scale_paths().unwrap_or_else(|| ScalePaths {
-        spec_replicas: path("spec.replicas"),
-        status_replicas: path("status.replicas"),
-        label_selector: None,
-    })
+    call.served
+        .resource
+        .scale_paths()
+        .unwrap_or_else(|| ScalePaths {
+            spec_replicas: path("spec.replicas"),
+            status_replicas: path("status.replicas"),
+            label_selector: None,
+        })
 }
 
 fn scale_of(call: &Call<'_>, object: &Object) -> Result<Object, ApiError> {
@@ -111,7 +132,13 @@ fn scale_of(call: &Call<'_>, object: &Object) -> Result<Object, ApiError> {
         "spec": {"replicas": number(&paths.spec_replicas)},
         "status": {"replicas": number(&paths.status_replicas)},
     });
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         let text = object.metadata_text(field);
         if !text.is_empty() {
             scale["metadata"][field] = text.into();
@@ -141,7 +168,8 @@ fn selector_text(object: &Object) -> Result<String, ApiError> {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
         LabelSelector::from_labels(labels)
     } else {
-        LabelSelector::from_object(selector).map_err(|error| ApiError::bad_request(error.to_string()))?
+        LabelSelector::from_object(selector)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?
     };
     Ok(parsed.to_string())
 }

@@ -25,14 +25,20 @@ pub(crate) async fn answer(
     subresource: Subresource,
     request: Incoming,
 ) -> Result<Answer, ApiError> {
-    let path = authorized.resource().expect("subresources are resources").clone();
+    let path = authorized
+        .resource()
+        .expect("subresources are resources")
+        .clone();
     let target = match (subresource, served.description.plural.as_ref()) {
         (Subresource::Proxy, "nodes") => node_target(state, &path).await?,
         (Subresource::Proxy, "pods") => pod_target(state, &path).await?,
         (Subresource::Proxy, _) => service_target(state, &path).await?,
         (subresource, _) => kubelet_target(state, &path, subresource, &request.info.query).await?,
     };
-    if subresource == Subresource::Proxy && path.rest.is_empty() && !request.info.path.ends_with('/') {
+    if subresource == Subresource::Proxy
+        && path.rest.is_empty()
+        && !request.info.path.ends_with('/')
+    {
         // Links on the page behind the proxy are relative to its root.
         if let Some(redirect) = crate::proxy::to_trailing_slash(&request) {
             return Ok(Answer::Written(redirect));
@@ -52,7 +58,8 @@ pub(crate) async fn kubelet_address(state: &State, node: &str) -> Result<Kubelet
         .cloned()
         .unwrap_or_default();
     // Hostname comes before addresses in upstream's default too, but names rarely resolve at the edge.
-    let find = |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
+    let find =
+        |kind: &str| addresses.iter().find(|address| address["type"] == kind)?["address"].as_str();
     let host = ["InternalIP", "ExternalIP", "Hostname"]
         .into_iter()
         .find_map(find)
@@ -93,7 +100,9 @@ async fn node_target(state: &State, path: &ResourcePath) -> Result<Target, ApiEr
 }
 
 async fn read_pod(state: &State, namespace: &str, name: &str) -> Result<Object, ApiError> {
-    state.read("", "pods", &ObjectKey::namespaced(namespace, name)).await
+    state
+        .read("", "pods", &ObjectKey::namespaced(namespace, name))
+        .await
 }
 
 async fn pod_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
@@ -135,7 +144,9 @@ fn ports(pod: &Object) -> impl Iterator<Item = &Value> {
 }
 
 fn number(port: &Value) -> Option<u16> {
-    port["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok())
+    port["containerPort"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok())
 }
 
 fn first_port(pod: &Object) -> Option<u16> {
@@ -143,13 +154,19 @@ fn first_port(pod: &Object) -> Option<u16> {
 }
 
 fn named_port(pod: &Object, name: &str) -> Option<u16> {
-    ports(pod).find(|port| port["name"] == name).and_then(number)
+    ports(pod)
+        .find(|port| port["name"] == name)
+        .and_then(number)
 }
 
 async fn service_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
     let (tls, name, port) = split_name(&path.name);
     let service = state
-        .read("", "services", &ObjectKey::namespaced(&path.namespace, name))
+        .read(
+            "",
+            "services",
+            &ObjectKey::namespaced(&path.namespace, name),
+        )
         .await?;
     let ports = service
         .at(&["spec", "ports"])
@@ -195,7 +212,10 @@ async fn endpoints(
     port_name: &str,
 ) -> Result<Vec<(Option<String>, String, u16)>, ApiError> {
     let mut found = Vec::new();
-    for slice in state.list("discovery.k8s.io", "endpointslices", namespace).await? {
+    for slice in state
+        .list("discovery.k8s.io", "endpointslices", namespace)
+        .await?
+    {
         if slice.label("kubernetes.io/service-name") != Some(service) {
             continue;
         }
@@ -212,7 +232,13 @@ async fn endpoints(
             .and_then(|port| port["port"].as_u64())
             .and_then(|port| u16::try_from(port).ok());
         let Some(port) = port else { continue };
-        for endpoint in slice.0.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
+        for endpoint in slice
+            .0
+            .get("endpoints")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if endpoint["conditions"]["ready"] == false {
                 continue;
             }
@@ -239,7 +265,11 @@ async fn kubelet_target(
     let node = pod.text_at(&["spec", "nodeName"]);
     let container = match subresource {
         Subresource::PortForward => String::new(),
-        _ => container_of(&pod, query.get("container").unwrap_or_default(), subresource)?,
+        _ => container_of(
+            &pod,
+            query.get("container").unwrap_or_default(),
+            subresource,
+        )?,
     };
     if node.is_empty() {
         return match subresource {
@@ -251,7 +281,10 @@ async fn kubelet_target(
         };
     }
     if matches!(subresource, Subresource::Exec | Subresource::Attach)
-        && matches!(pod.text_at(&["status", "phase"]).as_str(), "Succeeded" | "Failed")
+        && matches!(
+            pod.text_at(&["status", "phase"]).as_str(),
+            "Succeeded" | "Failed"
+        )
     {
         let phase = pod.text_at(&["status", "phase"]);
         return Err(ApiError::bad_request(format!(
@@ -289,7 +322,11 @@ fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), pod, &errors))
+        Err(ApiError::invalid(
+            &GroupKind::new("", "PodLogOptions"),
+            pod,
+            &errors,
+        ))
     }
 }
 
@@ -335,8 +372,14 @@ fn with_options(path: String, subresource: Subresource, query: &Query) -> String
 }
 
 fn names<'a>(pod: &'a Object, list: &str) -> Vec<&'a str> {
-    let containers = pod.at(&["spec", list]).and_then(Value::as_array).into_iter().flatten();
-    containers.filter_map(|container| container["name"].as_str()).collect()
+    let containers = pod
+        .at(&["spec", list])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    containers
+        .filter_map(|container| container["name"].as_str())
+        .collect()
 }
 
 fn container_of(pod: &Object, asked: &str, subresource: Subresource) -> Result<String, ApiError> {
@@ -375,7 +418,11 @@ fn container_of(pod: &Object, asked: &str, subresource: Subresource) -> Result<S
                 text.extend([" or one of the init containers: [", &init.join(" "), "]"]);
             }
             if !ephemeral.is_empty() {
-                text.extend([" or one of the ephemeral containers: [", &ephemeral.join(" "), "]"]);
+                text.extend([
+                    " or one of the ephemeral containers: [",
+                    &ephemeral.join(" "),
+                    "]",
+                ]);
             }
             Err(ApiError::bad_request(text))
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object,
-    ObjectKey,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupResource, GroupVersion,
+    GroupVersionKind, Object, ObjectKey,
 };
 use auth::{BoundObject, IssueToken};
 use serde_json::{Value, json};
@@ -29,7 +29,11 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Answer, ApiError> {
     let mut request = decode::object_of(call, &kind, options.field_validation)?;
     check_names(call, &request)?;
     track(call, &kind, &mut request, &options)?;
-    let account = call.state.store.get(&call.served.collection, &call.key()).await?;
+    let account = call
+        .state
+        .store
+        .get(&call.served.collection, &call.key())
+        .await?;
     let uid = account.index.uid.clone();
     if !request.uid().is_empty() && request.uid() != uid {
         let why = format!(
@@ -111,7 +115,11 @@ fn check_names(call: &Call<'_>, request: &Object) -> Result<(), ApiError> {
         errors.push(FieldError::invalid(&path.child("name"), name, why));
     } else if !namespace.is_empty() && namespace != call.path.namespace {
         let why = "must match the service account namespace if specified";
-        errors.push(FieldError::invalid(&path.child("namespace"), namespace, why));
+        errors.push(FieldError::invalid(
+            &path.child("namespace"),
+            namespace,
+            why,
+        ));
     }
     if errors.is_empty() {
         Ok(())
@@ -181,7 +189,11 @@ async fn bound_object(call: &Call<'_>, request: &Object) -> Result<Option<BoundO
             "the UID in the bound object reference ({told_uid}) does not match the UID in record. The object might have \
              been deleted and then recreated"
         );
-        return Err(ApiError::conflict(&GroupResource::new("", kind), &name, &why));
+        return Err(ApiError::conflict(
+            &GroupResource::new("", kind),
+            &name,
+            &why,
+        ));
     }
     let node_name = object.text_at(&["spec", "nodeName"]);
     let node = if plural == "pods" && !node_name.is_empty() {
@@ -201,7 +213,12 @@ async fn bound_object(call: &Call<'_>, request: &Object) -> Result<Option<BoundO
     }))
 }
 
-async fn read(call: &Call<'_>, plural: &str, namespace: &str, name: &str) -> Result<Object, ApiError> {
+async fn read(
+    call: &Call<'_>,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Object, ApiError> {
     call.state
         .read("", plural, &ObjectKey::namespaced(namespace, name))
         .await

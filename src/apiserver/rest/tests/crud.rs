@@ -34,7 +34,9 @@ async fn every_listable_kind_answers_an_empty_list() {
         if description.verbs == Verbs::Create {
             continue;
         }
-        let (code, list) = client.call("GET", &path_of(&description), Value::Null).await;
+        let (code, list) = client
+            .call("GET", &path_of(&description), Value::Null)
+            .await;
         assert_eq!(code, 200, "{list}");
         assert_eq!(list["kind"], description.list_kind.as_ref());
     }
@@ -53,11 +55,19 @@ async fn a_config_map_lives_from_create_to_delete() {
         )
         .await;
     assert_eq!(code, 201, "{created}");
-    let name = created["metadata"]["name"].as_str().expect("a name").to_owned();
+    let name = created["metadata"]["name"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
     assert!(name.starts_with("a-") && name.len() == 7);
     let one = format!("{path}/{name}");
-    let (code, again) = client.call("POST", path, json!({"metadata": {"name": name}})).await;
-    assert_eq!((code, again["reason"].as_str()), (409, Some("AlreadyExists")));
+    let (code, again) = client
+        .call("POST", path, json!({"metadata": {"name": name}}))
+        .await;
+    assert_eq!(
+        (code, again["reason"].as_str()),
+        (409, Some("AlreadyExists"))
+    );
     let mut stale = created.clone();
     stale["metadata"]["resourceVersion"] = "1".into();
     let (code, conflict) = client.call("PUT", &one, stale).await;
@@ -83,8 +93,12 @@ async fn a_write_that_changes_nothing_writes_nothing() {
     let cluster = Cluster::start(0).await;
     let mut client = cluster.connect_as_admin().await;
     let path = "/api/v1/namespaces/default/configmaps";
-    let (_, created) = client.call("POST", path, json!({"metadata": {"name": "a"}})).await;
-    let (code, same) = client.call("PUT", &format!("{path}/a"), created.clone()).await;
+    let (_, created) = client
+        .call("POST", path, json!({"metadata": {"name": "a"}}))
+        .await;
+    let (code, same) = client
+        .call("PUT", &format!("{path}/a"), created.clone())
+        .await;
     assert_eq!((code, same), (200, created));
 }
 
@@ -98,8 +112,12 @@ async fn a_watch_over_https_tells_each_change() {
         .send("GET", &format!("{path}?watch=1"), Value::Null)
         .await
         .into_body();
-    client.call("POST", path, json!({"metadata": {"name": "a"}})).await;
-    client.call("DELETE", &format!("{path}/a"), Value::Null).await;
+    client
+        .call("POST", path, json!({"metadata": {"name": "a"}}))
+        .await;
+    client
+        .call("DELETE", &format!("{path}/a"), Value::Null)
+        .await;
     for expected in ["ADDED", "DELETED"] {
         let frame = events
             .frame()
@@ -125,12 +143,19 @@ async fn finalizers_keep_an_object_until_the_last_is_gone() {
             json!({"metadata": {"name": "a", "finalizers": ["x.y/z"]}}),
         )
         .await;
-    let (code, pending) = client.call("DELETE", &format!("{path}/a"), Value::Null).await;
+    let (code, pending) = client
+        .call("DELETE", &format!("{path}/a"), Value::Null)
+        .await;
     assert_eq!(code, 200);
     assert!(pending["metadata"]["deletionTimestamp"].is_string());
     let patch = json!({"metadata": {"finalizers": null}});
     client
-        .send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch)
+        .send_as(
+            "PATCH",
+            &format!("{path}/a"),
+            "application/merge-patch+json",
+            patch,
+        )
         .await
         .into_body()
         .collect()
@@ -149,19 +174,31 @@ async fn a_status_is_written_through_its_own_door_only() {
         "spec": {"containers": [{"name": "c", "image": "i"}]}}});
     let body = json!({"metadata": {"name": "a"}, "spec": spec, "status": {"replicas": 7}});
     let (code, created) = client.call("POST", path, body).await;
-    assert_eq!((code, &created["status"]["replicas"]), (201, &json!(0)), "{created}");
+    assert_eq!(
+        (code, &created["status"]["replicas"]),
+        (201, &json!(0)),
+        "{created}"
+    );
     let mut changed = created.clone();
     changed["spec"]["replicas"] = 5.into();
     changed["status"]["replicas"] = 2.into();
-    let (_, after_status) = client.call("PUT", &format!("{path}/a/status"), changed.clone()).await;
+    let (_, after_status) = client
+        .call("PUT", &format!("{path}/a/status"), changed.clone())
+        .await;
     assert_eq!(after_status["status"]["replicas"], 2);
-    assert_eq!(after_status["spec"]["replicas"], created["spec"]["replicas"]);
+    assert_eq!(
+        after_status["spec"]["replicas"],
+        created["spec"]["replicas"]
+    );
     assert_eq!(after_status["metadata"]["generation"], 1);
     changed["metadata"]["resourceVersion"] = after_status["metadata"]["resourceVersion"].clone();
     changed["status"]["replicas"] = 9.into();
     let (_, after_spec) = client.call("PUT", &format!("{path}/a"), changed).await;
     assert_eq!(
-        (&after_spec["status"]["replicas"], &after_spec["spec"]["replicas"]),
+        (
+            &after_spec["status"]["replicas"],
+            &after_spec["spec"]["replicas"]
+        ),
         (&json!(2), &json!(5))
     );
     assert_eq!(after_spec["metadata"]["generation"], 2);
@@ -174,7 +211,13 @@ async fn nobody_without_a_certificate_sees_more_than_health() {
     assert_eq!(client.call("GET", "/livez", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/readyz", Value::Null).await.0, 200);
     assert_eq!(client.call("GET", "/version", Value::Null).await.0, 200);
-    assert_eq!(client.call("GET", "/api/v1/namespaces", Value::Null).await.0, 403);
+    assert_eq!(
+        client
+            .call("GET", "/api/v1/namespaces", Value::Null)
+            .await
+            .0,
+        403
+    );
     assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 403);
 }
 
@@ -205,7 +248,9 @@ async fn discovery_names_every_kind_and_subresource() {
 #[tokio::test]
 async fn a_component_in_the_process_lists_and_watches_without_copies() {
     let cluster = Cluster::start(0).await;
-    let transport = cluster.server.transport(User::named("admin", &["system:masters"]));
+    let transport = cluster
+        .server
+        .transport(User::named("admin", &["system:masters"]));
     let list = ListRequest {
         resource: GroupVersionResource::new("", "v1", "configmaps"),
         namespace: None,
@@ -243,16 +288,29 @@ async fn services_claim_addresses_and_ports_and_give_them_back() {
     let path = "/api/v1/namespaces/default/services";
     let spec = json!({"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}});
     let (code, created) = client
-        .call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec}))
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "a"}, "spec": spec}),
+        )
         .await;
     assert_eq!(code, 201, "{created}");
-    let address = created["spec"]["clusterIP"].as_str().expect("an address").to_owned();
-    let port = created["spec"]["ports"][0]["nodePort"].as_u64().expect("a port");
+    let address = created["spec"]["clusterIP"]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    let port = created["spec"]["ports"][0]["nodePort"]
+        .as_u64()
+        .expect("a port");
     let claimed = format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
     assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 200);
     let same = json!({"type": "NodePort", "clusterIP": address, "ports": [{"port": 80}]});
     let (code, refused) = client
-        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": same}))
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "b"}, "spec": same}),
+        )
         .await;
     assert_eq!(code, 422);
     assert!(
@@ -264,7 +322,11 @@ async fn services_claim_addresses_and_ports_and_give_them_back() {
     );
     let taken = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
     let (_, refused) = client
-        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken.clone()}))
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "b"}, "spec": taken.clone()}),
+        )
         .await;
     assert!(
         refused["message"]
@@ -275,7 +337,12 @@ async fn services_claim_addresses_and_ports_and_give_them_back() {
     );
     let patch = json!({"spec": {"type": "ClusterIP"}});
     let patched = client
-        .send_as("PATCH", &format!("{path}/a"), "application/merge-patch+json", patch)
+        .send_as(
+            "PATCH",
+            &format!("{path}/a"),
+            "application/merge-patch+json",
+            patch,
+        )
         .await;
     let (code, patched) = read(patched).await;
     assert_eq!(
@@ -284,10 +351,20 @@ async fn services_claim_addresses_and_ports_and_give_them_back() {
         "{patched}"
     );
     let (code, _) = client
-        .call("POST", path, json!({"metadata": {"name": "b"}, "spec": taken}))
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "b"}, "spec": taken}),
+        )
         .await;
     assert_eq!(code, 201);
-    assert_eq!(client.call("DELETE", &format!("{path}/a"), Value::Null).await.0, 200);
+    assert_eq!(
+        client
+            .call("DELETE", &format!("{path}/a"), Value::Null)
+            .await
+            .0,
+        200
+    );
     assert_eq!(client.call("GET", &claimed, Value::Null).await.0, 404);
 }
 
@@ -318,12 +395,17 @@ async fn a_signing_request_carries_its_makers_identity_and_a_verdict_stands() {
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let key = pki::KeyPair::generate().expect("a key");
     let subject = pki::Subject::new("somebody", &[]);
-    let pem = pki::CertificateRequest::create(&subject, &pki::SubjectNames::default(), &key).expect("a request");
+    let pem = pki::CertificateRequest::create(&subject, &pki::SubjectNames::default(), &key)
+        .expect("a request");
     use base64::Engine as _;
     let request = base64::engine::general_purpose::STANDARD.encode(pem);
     let spec = json!({"request": request, "signerName": "example.com/a", "usages": ["client auth"], "username": "system:admin"});
     let (code, created) = client
-        .call("POST", path, json!({"metadata": {"name": "a"}, "spec": spec}))
+        .call(
+            "POST",
+            path,
+            json!({"metadata": {"name": "a"}, "spec": spec}),
+        )
         .await;
     assert_eq!(
         (code, created["spec"]["username"].as_str()),
@@ -332,12 +414,17 @@ async fn a_signing_request_carries_its_makers_identity_and_a_verdict_stands() {
     );
     let mut approved = created.clone();
     approved["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]});
-    let (code, approved) = client.call("PUT", &format!("{path}/a/approval"), approved).await;
+    let (code, approved) = client
+        .call("PUT", &format!("{path}/a/approval"), approved)
+        .await;
     assert_eq!(code, 200, "{approved}");
     let mut taken_back = approved.clone();
     taken_back["status"] = json!({});
     assert_eq!(
-        client.call("PUT", &format!("{path}/a/approval"), taken_back).await.0,
+        client
+            .call("PUT", &format!("{path}/a/approval"), taken_back)
+            .await
+            .0,
         422
     );
 }

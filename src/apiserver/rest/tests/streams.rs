@@ -55,12 +55,20 @@ fn serve() -> Box<dyn ByteStream> {
 
 #[async_trait]
 impl KubeletDialer for Echo {
-    async fn dial_kubelet(&self, address: &KubeletAddress) -> Result<Box<dyn ByteStream>, DialError> {
+    async fn dial_kubelet(
+        &self,
+        address: &KubeletAddress,
+    ) -> Result<Box<dyn ByteStream>, DialError> {
         assert_eq!((address.host.as_str(), address.port), ("10.9.8.7", 10250));
         Ok(serve())
     }
 
-    async fn dial(&self, _node: Option<&str>, _host: &str, _port: u16) -> Result<Box<dyn ByteStream>, DialError> {
+    async fn dial(
+        &self,
+        _node: Option<&str>,
+        _host: &str,
+        _port: u16,
+    ) -> Result<Box<dyn ByteStream>, DialError> {
         Ok(serve())
     }
 }
@@ -68,16 +76,20 @@ impl KubeletDialer for Echo {
 async fn cluster_with_pod() -> Cluster {
     let cluster = Cluster::start_with(0, Some(Arc::new(Echo))).await;
     let mut client = cluster.connect_as_admin().await;
-    let node =
-        json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.8.7"}]}});
+    let node = json!({"metadata": {"name": "n"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.8.7"}]}});
     assert_eq!(client.call("POST", "/api/v1/nodes", node).await.0, 201);
     let account = json!({"metadata": {"name": "default"}});
     client
-        .call("POST", "/api/v1/namespaces/default/serviceaccounts", account)
+        .call(
+            "POST",
+            "/api/v1/namespaces/default/serviceaccounts",
+            account,
+        )
         .await;
-    let pod =
-        json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
-    let (code, created) = client.call("POST", "/api/v1/namespaces/default/pods", pod).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    let (code, created) = client
+        .call("POST", "/api/v1/namespaces/default/pods", pod)
+        .await;
     assert_eq!(code, 201, "{created}");
     let patch = json!({"status": {"phase": "Running", "podIP": "10.1.1.1", "podIPs": [{"ip": "10.1.1.1"}]}});
     let path = "/api/v1/namespaces/default/pods/p/status";
@@ -124,7 +136,11 @@ async fn a_proxied_pod_sees_the_rest_of_the_path() {
         .await;
     assert_eq!((code, text), (200, json!("GET /a/b?c=d auth=false")));
     let (code, _) = client
-        .call("GET", "/api/v1/namespaces/default/pods/p/proxy", Value::Null)
+        .call(
+            "GET",
+            "/api/v1/namespaces/default/pods/p/proxy",
+            Value::Null,
+        )
         .await;
     assert_eq!(code, 301);
 }
@@ -160,12 +176,21 @@ async fn idle_and_half_open_connections_hurt_nobody() {
             .expect("a connection");
         if number % 2 == 0 {
             // The first bytes of a handshake that never goes on.
-            stream.write_all(&[22, 3, 1, 2, 0]).await.expect("an open connection");
+            stream
+                .write_all(&[22, 3, 1, 2, 0])
+                .await
+                .expect("an open connection");
         }
         idle.push(stream);
     }
     let mut client = cluster.connect_as_admin().await;
-    assert_eq!(client.call("GET", "/api/v1/namespaces", Value::Null).await.0, 200);
+    assert_eq!(
+        client
+            .call("GET", "/api/v1/namespaces", Value::Null)
+            .await
+            .0,
+        200
+    );
     drop(idle);
 }
 
@@ -182,7 +207,10 @@ async fn bodies_beyond_the_limit_and_malformed_ones_get_their_errors() {
         ("application/json", "{".to_owned()),
         ("application/json", format!("{{\"metadata\": {deep}}}")),
         ("application/yaml", "a: [".to_owned()),
-        ("application/vnd.kubernetes.protobuf", "k8s\0\u{7f}".to_owned()),
+        (
+            "application/vnd.kubernetes.protobuf",
+            "k8s\0\u{7f}".to_owned(),
+        ),
         ("application/vnd.kubernetes.protobuf", "nothing".to_owned()),
     ] {
         let request = http::Request::builder()

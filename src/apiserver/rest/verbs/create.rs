@@ -29,7 +29,11 @@ impl Outcome {
     pub(crate) fn answer(self, call: &Call<'_>, code: u16) -> Answer {
         let served = call.served.clone();
         match self {
-            Self::Stored(object) => Answer::Object { code, served, object },
+            Self::Stored(object) => Answer::Object {
+                code,
+                served,
+                object,
+            },
             Self::Imagined(object) => Answer::Value {
                 code,
                 served: Some(served),
@@ -70,7 +74,10 @@ pub(crate) async fn create_object(
     let mut tries = 0;
     loop {
         let mut named = object.clone();
-        let name = generate_name(object.metadata_text("generateName"), call.state.rng().next_u64());
+        let name = generate_name(
+            object.metadata_text("generateName"),
+            call.state.rng().next_u64(),
+        );
         named.set_metadata_text("name", name.clone());
         tries += 1;
         match create_named(call, named, options).await {
@@ -90,9 +97,16 @@ pub(crate) async fn create_object(
     }
 }
 
-async fn create_named(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Outcome, ApiError> {
+async fn create_named(
+    call: &Call<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Outcome, ApiError> {
     let served = call.served;
-    served.resource.default(&mut object).map_err(ApiError::internal)?;
+    served
+        .resource
+        .default(&mut object)
+        .map_err(ApiError::internal)?;
     metadata::stamp_new(&mut object, &**call.state.rng(), call.state.now());
     managed_fields::on_create(call, &mut object, options)?;
     create_tracked(call, object, options).await
@@ -104,12 +118,19 @@ pub(crate) async fn create_applied(
     mut object: Object,
     options: &WriteOptions,
 ) -> Result<Outcome, ApiError> {
-    call.served.resource.default(&mut object).map_err(ApiError::internal)?;
+    call.served
+        .resource
+        .default(&mut object)
+        .map_err(ApiError::internal)?;
     metadata::stamp_new(&mut object, &**call.state.rng(), call.state.now());
     create_tracked(call, object, options).await
 }
 
-async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOptions) -> Result<Outcome, ApiError> {
+async fn create_tracked(
+    call: &Call<'_>,
+    mut object: Object,
+    options: &WriteOptions,
+) -> Result<Outcome, ApiError> {
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
     let admission = Admission {
         operation: Operation::Create,
@@ -137,12 +158,20 @@ async fn create_tracked(call: &Call<'_>, mut object: Object, options: &WriteOpti
 }
 
 fn check(call: &Call<'_>, object: &mut Object) -> Result<(), ApiError> {
-    let mut verdict = call.served.resource.check_create(object).map_err(ApiError::internal)?;
+    let mut verdict = call
+        .served
+        .resource
+        .check_create(object)
+        .map_err(ApiError::internal)?;
     let mut errors = metadata::validate(object, &call.served.description);
     errors.extend(std::mem::take(&mut verdict.errors));
     errors.extend(unbuilt(call, object));
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&call.group_kind(), object.name(), &errors));
+        return Err(ApiError::invalid(
+            &call.group_kind(),
+            object.name(),
+            &errors,
+        ));
     }
     verdict
         .warnings
@@ -165,7 +194,9 @@ pub(crate) fn unbuilt(call: &Call<'_>, object: &Object) -> FieldErrors {
 /// Status and generation of a new object, by the rules of its kind.
 fn prepare(call: &Call<'_>, object: &mut Object) {
     let description = &call.served.description;
-    if description.has(Subresource::Status) && description.status_on_create == StatusOnCreate::Cleared {
+    if description.has(Subresource::Status)
+        && description.status_on_create == StatusOnCreate::Cleared
+    {
         object.0.remove("status");
     }
     match description.generation {
@@ -180,7 +211,12 @@ fn prepare(call: &Call<'_>, object: &mut Object) {
     }
 }
 
-async fn store(call: &Call<'_>, object: Object, run: Run, charged: Alongside) -> Result<Outcome, StorageError> {
+async fn store(
+    call: &Call<'_>,
+    object: Object,
+    run: Run,
+    charged: Alongside,
+) -> Result<Outcome, StorageError> {
     let key = ObjectKey::namespaced(object.namespace(), object.name());
     let (object, bytes) = stored_form(call, object)?;
     if run.is_dry() {
@@ -214,14 +250,18 @@ fn is_kept_as_protobuf(served: &Served) -> bool {
 }
 
 /// The object in its canonical form, and the bytes of it that are stored.
-pub(crate) fn stored_form(call: &Call<'_>, object: Object) -> Result<(Object, std::sync::Arc<[u8]>), ApiError> {
+pub(crate) fn stored_form(
+    call: &Call<'_>,
+    object: Object,
+) -> Result<(Object, std::sync::Arc<[u8]>), ApiError> {
     let served = call.served;
     let mut tree = object.into_value();
     schema::canonicalise(&mut tree, served.resource.schema());
     if is_kept_as_protobuf(served) {
         schema::forget_empty_lists(&mut tree, served.resource.schema());
     }
-    let object = Object::from_value(tree).ok_or_else(|| ApiError::internal("an object became something else"))?;
+    let object = Object::from_value(tree)
+        .ok_or_else(|| ApiError::internal("an object became something else"))?;
     if served.description.is_stored_version() {
         let tree = object.into_value();
         let bytes = codec::encode_stored(&tree).into();

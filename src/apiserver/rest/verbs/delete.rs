@@ -45,8 +45,16 @@ fn answer(call: &Call<'_>, deleted: Deleted, options: &DeleteOptions) -> Answer 
         _ => 200,
     };
     match deleted {
-        Deleted::Pending(object) => Answer::Object { code, served, object },
-        Deleted::Gone(object) | Deleted::AlreadyPending(object) if as_object => Answer::Object { code, served, object },
+        Deleted::Pending(object) => Answer::Object {
+            code,
+            served,
+            object,
+        },
+        Deleted::Gone(object) | Deleted::AlreadyPending(object) if as_object => Answer::Object {
+            code,
+            served,
+            object,
+        },
         Deleted::Gone(object) | Deleted::AlreadyPending(object) => {
             Answer::value(code, done(call, &object.key().name, &object.index.uid))
         }
@@ -162,7 +170,9 @@ async fn carry_out(
         Plan::Remove => {
             let released = services::alongside(call, None, Some(old));
             Ok(Deleted::Gone(
-                store.delete(collection, key, current.revision, released).await?,
+                store
+                    .delete(collection, key, current.revision, released)
+                    .await?,
             ))
         }
         Plan::Stamp(object) if object == *old => Ok(Deleted::Pending(current.clone())),
@@ -170,14 +180,26 @@ async fn carry_out(
             let (_, bytes) = stored_form(call, object)?;
             Ok(Deleted::Pending(
                 store
-                    .replace(collection, key, bytes, current.revision, Alongside::default())
+                    .replace(
+                        collection,
+                        key,
+                        bytes,
+                        current.revision,
+                        Alongside::default(),
+                    )
                     .await?,
             ))
         }
         Plan::StampAndRemove(object) => {
             let (_, bytes) = stored_form(call, object)?;
             let stamped = store
-                .replace(collection, key, bytes, current.revision, Alongside::default())
+                .replace(
+                    collection,
+                    key,
+                    bytes,
+                    current.revision,
+                    Alongside::default(),
+                )
                 .await?;
             match store
                 .delete(collection, key, stamped.revision, Alongside::default())
@@ -232,8 +254,16 @@ fn guard_definition(call: &Call<'_>, object: &mut Object, now: env::Timestamp) {
         return;
     }
     let present: Vec<String> = object.finalizers().into_iter().map(Into::into).collect();
-    if !present.iter().any(|finalizer| finalizer == extensions::FINALIZER) {
-        object.set_finalizers(present.into_iter().chain([extensions::FINALIZER.to_owned()]).collect());
+    if !present
+        .iter()
+        .any(|finalizer| finalizer == extensions::FINALIZER)
+    {
+        object.set_finalizers(
+            present
+                .into_iter()
+                .chain([extensions::FINALIZER.to_owned()])
+                .collect(),
+        );
     }
     let terminating = json!({
         "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
@@ -296,7 +326,10 @@ fn pod_grace(call: &Call<'_>, old: &Object, options: &DeleteOptions, now: env::T
             _ => Grace::Pending,
         };
     }
-    let ended = matches!(old.text_at(&["status", "phase"]).as_str(), "Failed" | "Succeeded");
+    let ended = matches!(
+        old.text_at(&["status", "phase"]).as_str(),
+        "Failed" | "Succeeded"
+    );
     let seconds = if old.text_at(&["spec", "nodeName"]).is_empty() || ended {
         0
     } else {
@@ -340,7 +373,9 @@ fn set_cascade(call: &Call<'_>, object: &mut Object, cascade: Cascade) {
         Cascade::Background => None,
         Cascade::Unsaid if has(ORPHAN) => Some(ORPHAN),
         Cascade::Unsaid if has(FOREGROUND) => Some(FOREGROUND),
-        Cascade::Unsaid if call.served.description.default_cascade == DefaultCascade::Orphan => Some(ORPHAN),
+        Cascade::Unsaid if call.served.description.default_cascade == DefaultCascade::Orphan => {
+            Some(ORPHAN)
+        }
         Cascade::Unsaid => None,
     };
     let mut finalizers: Vec<String> = present

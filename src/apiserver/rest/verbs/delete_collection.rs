@@ -19,7 +19,9 @@ pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Answer, ApiErro
     let mut items = Vec::with_capacity(list.items.len());
     for item in &list.items {
         match delete_object(call, item.key(), &options).await {
-            Ok(Deleted::Gone(object) | Deleted::Pending(object) | Deleted::AlreadyPending(object)) => {
+            Ok(
+                Deleted::Gone(object) | Deleted::Pending(object) | Deleted::AlreadyPending(object),
+            ) => {
                 items.push(object);
             }
             Ok(Deleted::Imagined(_)) => items.push(item.clone()),

@@ -12,7 +12,11 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     if call.served.description.kind.kind == "ComponentStatus" {
         return Ok(crate::virtual_kinds::component_statuses(call));
     }
-    let list = call.state.store.list(&call.served.collection, &options).await?;
+    let list = call
+        .state
+        .store
+        .list(&call.served.collection, &options)
+        .await?;
     Ok(Answer::List {
         served: call.served.clone(),
         list,
@@ -23,7 +27,11 @@ pub(crate) fn list_options(call: &Call<'_>) -> Result<ListOptions, ApiError> {
     let limit = call.query.number("limit")?.unwrap_or(0);
     // A list ends by itself, but what is no number is refused for it as for a watch.
     call.query.number("timeoutSeconds")?;
-    let continue_token = call.query.text("continue").map(ContinueToken::decode).transpose()?;
+    let continue_token = call
+        .query
+        .text("continue")
+        .map(ContinueToken::decode)
+        .transpose()?;
     let revision = revision(call.query, limit, continue_token.is_some())?;
     let namespace = Some(call.namespace().to_owned()).filter(|namespace| !namespace.is_empty());
     Ok(ListOptions {
@@ -36,13 +44,20 @@ pub(crate) fn list_options(call: &Call<'_>) -> Result<ListOptions, ApiError> {
 }
 
 /// What `resourceVersion` and `resourceVersionMatch` ask for together.
-fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, RevisionMatch)>, ApiError> {
+fn revision(
+    query: &Query,
+    limit: i64,
+    continues: bool,
+) -> Result<Option<(i64, RevisionMatch)>, ApiError> {
     let text = query.text("resourceVersion");
     let how = query.text("resourceVersionMatch");
     let mut errors = FieldErrors::none();
     if query.text("sendInitialEvents").is_some() {
         let path = FieldPath::new("sendInitialEvents");
-        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     let path = FieldPath::new("resourceVersionMatch");
     if let Some(how) = how {
@@ -59,7 +74,11 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
             ));
         }
         if !matches!(how, "Exact" | "NotOlderThan") {
-            errors.push(FieldError::not_supported(&path, how, &["Exact", "NotOlderThan", ""]));
+            errors.push(FieldError::not_supported(
+                &path,
+                how,
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
         if how == "Exact" && text == Some("0") {
             errors.push(FieldError::forbidden(
@@ -76,8 +95,8 @@ fn revision(query: &Query, limit: i64, continues: bool) -> Result<Option<(i64, R
         ));
     }
     let Some(text) = text else { return Ok(None) };
-    let revision =
-        parse_revision(text).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
+    let revision = parse_revision(text)
+        .map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
     if continues {
         if revision != 0 {
             return Err(ApiError::bad_request(

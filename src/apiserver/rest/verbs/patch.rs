@@ -1,7 +1,8 @@
 //! A change told as a patch.
 
 use apimachinery::{
-    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, Object, Reason, json_patch, merge_patch,
+    ApiError, FieldError, FieldErrors, FieldPath, GroupKind, GroupVersionKind, Object, Reason,
+    json_patch, merge_patch,
 };
 use schema::Node;
 use serde_json::Value;
@@ -40,12 +41,19 @@ pub(crate) async fn patch_part(call: &Call<'_>, part: Part) -> Result<Answer, Ap
         ));
     }
     let key = call.key();
-    let outcome = modify(call, &key, part, &options, |old| patched(call, old, &options)).await?;
+    let outcome = modify(call, &key, part, &options, |old| {
+        patched(call, old, &options)
+    })
+    .await?;
     Ok(outcome.answer(call, 200))
 }
 
 /// The object of the call's own kind after the patch.
-pub(crate) fn patched(call: &Call<'_>, old: &Object, options: &WriteOptions) -> Result<Object, ApiError> {
+pub(crate) fn patched(
+    call: &Call<'_>,
+    old: &Object,
+    options: &WriteOptions,
+) -> Result<Object, ApiError> {
     let kind = &call.served.description.kind;
     let node = call.served.resource.schema();
     let mut object = patched_as(call, Value::Object(old.0.clone()), kind, node, options)?;
@@ -99,7 +107,12 @@ fn go_json(value: &Value, before: Option<&Value>, node: Option<Node<'_>>, out: &
             keys.sort_unstable();
             if let Some(declared) = declared {
                 let order: Vec<&str> = declared.fields().map(schema::FieldRef::json_name).collect();
-                keys.sort_by_key(|key| order.iter().position(|name| name == key).unwrap_or(order.len()));
+                keys.sort_by_key(|key| {
+                    order
+                        .iter()
+                        .position(|name| name == key)
+                        .unwrap_or(order.len())
+                });
             }
             out.push('{');
             for (at, key) in keys.into_iter().enumerate() {
@@ -109,7 +122,12 @@ fn go_json(value: &Value, before: Option<&Value>, node: Option<Node<'_>>, out: &
                 out.push_str(&Value::from(key.as_str()).to_string());
                 out.push(':');
                 let below = node.and_then(|node| node.child(key));
-                go_json(&map[key], before.and_then(|before| before.get(key)), below, out);
+                go_json(
+                    &map[key],
+                    before.and_then(|before| before.get(key)),
+                    below,
+                    out,
+                );
             }
             out.push('}');
         }
@@ -133,7 +151,10 @@ fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(go_text).collect::<Vec<_>>().join(" ")
+        ),
         Value::Object(map) => {
             let members: Vec<String> = map
                 .iter()
@@ -155,7 +176,9 @@ fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, 
     };
     schema::strategic_merge(original, patch, node).map_err(|error| {
         // Upstream makes no status of this one.
-        let is_bare = error.message.contains("does not contain declared merge key");
+        let is_bare = error
+            .message
+            .contains("does not contain declared merge key");
         if is_bare {
             ApiError::new(500, Reason::Unknown, error.message)
         } else {
@@ -166,7 +189,8 @@ fn strategic(call: &Call<'_>, mut tree: Value, node: Node<'_>) -> Result<Value, 
 }
 
 fn read(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
 }
 
 fn unsupported(call: &Call<'_>) -> ApiError {
@@ -175,7 +199,8 @@ fn unsupported(call: &Call<'_>) -> ApiError {
             "the body of the request was in an unknown format - accepted media types include: {JSON}, {MERGE}, {APPLY}"
         ));
     }
-    ApiError::unsupported_media_type("415: Unsupported Media Type").with_details(apimachinery::StatusDetails::default())
+    ApiError::unsupported_media_type("415: Unsupported Media Type")
+        .with_details(apimachinery::StatusDetails::default())
 }
 
 fn decoded(
@@ -197,13 +222,18 @@ fn decoded(
         let why = error.to_string();
         // Strategic patches are not decoded from text, so a wrong type gets other words.
         let wanted = why.rsplit_once(" of type ").filter(|_| is_strategic);
-        refused(wanted.map_or_else(|| why.clone(), |(_, wanted)| format!("unrecognized type: {wanted}")))
+        refused(wanted.map_or_else(
+            || why.clone(),
+            |(_, wanted)| format!("unrecognized type: {wanted}"),
+        ))
     })?;
     if let Node::CustomResource(schema) = node {
         let unknown = schema::prune(&mut decoded.tree, schema);
-        decoded
-            .strict_errors
-            .extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+        decoded.strict_errors.extend(
+            unknown
+                .into_iter()
+                .map(|path| format!("unknown field {path:?}")),
+        );
     }
     report(call, &decoded.strict_errors, options.field_validation).map_err(refused)?;
     decoded.strict_errors.clear();

@@ -18,7 +18,11 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Answer, ApiError> {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds.unsigned_abs()),
         _ => WATCH_TIME_MIN + Duration::from_secs(call.state.rng().below(WATCH_TIME_MIN.as_secs())),
     };
-    let watch = call.state.store.watch(&call.served.collection, options).await?;
+    let watch = call
+        .state
+        .store
+        .watch(&call.served.collection, options)
+        .await?;
     Ok(Answer::Watch {
         served: call.served.clone(),
         watch: Box::new(watch),
@@ -28,11 +32,18 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 fn watch_options(call: &Call<'_>) -> Result<WatchOptions, ApiError> {
     check(call)?;
-    let revision = call.query.text("resourceVersion").map(parse_revision).transpose();
+    let revision = call
+        .query
+        .text("resourceVersion")
+        .map(parse_revision)
+        .transpose();
     let revision = revision
         .map_err(|why| ApiError::new(500, Reason::Unknown, why))?
         .unwrap_or(0);
-    let initial_events = call.query.text("sendInitialEvents").map(|text| text == "true");
+    let initial_events = call
+        .query
+        .text("sendInitialEvents")
+        .map(|text| text == "true");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let start = match (initial_events, revision) {
         (Some(true), _) if bookmarks => WatchStart::StateThenBookmark,

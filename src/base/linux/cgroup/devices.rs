@@ -7,7 +7,10 @@ use std::path::Path;
 
 /// A rule. `None` as number means any.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "the three kinds of access are independent")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the three kinds of access are independent"
+)]
 pub struct DeviceRule {
     pub allow: bool,
     pub kind: DeviceKind,
@@ -115,7 +118,14 @@ fn load(program: &[Instruction]) -> std::io::Result<OwnedFd> {
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> std::io::Result<i32> {
     // SAFETY: the structure is what the command reads, its size is given, and what it points to outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
     i32::try_from(result)
         .ok()
         .filter(|fd| *fd >= 0)
@@ -167,9 +177,17 @@ fn rule_block(rule: &DeviceRule) -> Vec<Instruction> {
     if mask != 7 {
         // An allowing rule must cover every access that is asked for; a denying one is met by any.
         tests.push(if rule.allow {
-            vec![move_register(1, 3), and_immediate(1, !mask & 7), jump_if_other(1, 0)]
+            vec![
+                move_register(1, 3),
+                and_immediate(1, !mask & 7),
+                jump_if_other(1, 0),
+            ]
         } else {
-            vec![move_register(1, 3), and_immediate(1, mask), jump_if_equal(1, 0)]
+            vec![
+                move_register(1, 3),
+                and_immediate(1, mask),
+                jump_if_equal(1, 0),
+            ]
         });
     }
     tests.extend(rule.major.map(|major| vec![jump_if_other(4, major)]));
@@ -186,7 +204,13 @@ fn rule_block(rule: &DeviceRule) -> Vec<Instruction> {
     block
 }
 
-const fn encode(code: u64, destination: u64, source: u64, offset: u64, immediate: u32) -> Instruction {
+const fn encode(
+    code: u64,
+    destination: u64,
+    source: u64,
+    offset: u64,
+    immediate: u32,
+) -> Instruction {
     code | destination << 8 | source << 12 | offset << 16 | (immediate as u64) << 32
 }
 
@@ -258,7 +282,10 @@ mod tests {
         let mut at = 0;
         loop {
             let instruction = program[at];
-            let (to, from) = ((instruction >> 8 & 15) as usize, (instruction >> 12 & 15) as usize);
+            let (to, from) = (
+                (instruction >> 8 & 15) as usize,
+                (instruction >> 12 & 15) as usize,
+            );
             let (offset, immediate) = ((instruction >> 16 & 0xffff) as usize, instruction >> 32);
             at += 1;
             match instruction & 0xff {
@@ -283,8 +310,17 @@ mod tests {
             ..rule(true, "rwm", None)
         };
         let program = program(&[rule(false, "r", Some(1)), all]);
-        assert_eq!(program.iter().filter(|instruction| **instruction == exit()).count(), 1);
-        assert_eq!(run(&program, BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_READ, 1, 3), 1);
+        assert_eq!(
+            program
+                .iter()
+                .filter(|instruction| **instruction == exit())
+                .count(),
+            1
+        );
+        assert_eq!(
+            run(&program, BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_READ, 1, 3),
+            1
+        );
     }
 
     #[test]
@@ -305,6 +341,9 @@ mod tests {
             "one rule must cover all"
         );
         assert_eq!(ask(BPF_DEVCG_ACC_WRITE, 5), 0);
-        assert_eq!(run(&program, BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_MKNOD, 9, 3), 0);
+        assert_eq!(
+            run(&program, BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_ACC_MKNOD, 9, 3),
+            0
+        );
     }
 }

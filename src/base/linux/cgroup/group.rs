@@ -103,14 +103,19 @@ impl Cgroup {
     /// Writes limits; the first that the kernel refuses ends it with an error that names the file.
     pub fn write_limits(&self, limits: &CgroupLimits) -> Result<()> {
         let current = self.read("memory", "memory.limit_in_bytes");
-        let current = current.and_then(|text| text.trim().parse().ok()).unwrap_or(i64::MAX);
+        let current = current
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(i64::MAX);
         for one in writes(self.version(), limits, current) {
             let Some(directory) = self.cgroups.directory(one.controller, &self.path) else {
                 if one.optional {
                     continue;
                 }
                 let message = format!("the kernel has no {} controller", one.controller);
-                return Err(Error::other(format!("set {} of {}", one.file, self.path), message));
+                return Err(Error::other(
+                    format!("set {} of {}", one.file, self.path),
+                    message,
+                ));
             };
             let path = directory.join(&one.file);
             if one.optional && !path.exists() {
@@ -131,11 +136,18 @@ impl Cgroup {
             }
             CgroupVersion::V1 => {
                 let Some(directory) = self.cgroups.directory("devices", &self.path) else {
-                    return Err(Error::other("restrict devices", "the kernel has no devices controller"));
+                    return Err(Error::other(
+                        "restrict devices",
+                        "the kernel has no devices controller",
+                    ));
                 };
                 write(&directory.join("devices.deny"), "a")?;
                 for rule in rules {
-                    let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+                    let file = if rule.allow {
+                        "devices.allow"
+                    } else {
+                        "devices.deny"
+                    };
                     write(&directory.join(file), &rule.to_string())?;
                 }
                 Ok(())
@@ -227,11 +239,10 @@ impl Cgroup {
     pub fn children(&self) -> Vec<String> {
         let mut names = BTreeSet::new();
         for directory in self.cgroups.directories(&self.path) {
-            names.extend(
-                subdirectories(&directory)
-                    .iter()
-                    .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned())),
-            );
+            names.extend(subdirectories(&directory).iter().filter_map(|path| {
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+            }));
         }
         names.into_iter().collect()
     }
@@ -273,7 +284,10 @@ fn enable_controllers(directory: &Path) -> Result<()> {
     let path = directory.join("cgroup.subtree_control");
     let enabled = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
     let enabled: BTreeSet<&str> = enabled.split_whitespace().collect();
-    for controller in available.split_whitespace().filter(|name| !enabled.contains(name)) {
+    for controller in available
+        .split_whitespace()
+        .filter(|name| !enabled.contains(name))
+    {
         match std::fs::write(&path, format!("+{controller}")) {
             // Above a delegated subtree nothing is ours to switch; a limit that needs it fails by itself.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -302,7 +316,9 @@ fn remove_tree(directory: &Path) -> Result<()> {
         match std::fs::remove_dir(directory) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && attempts < REMOVE_ATTEMPTS_MAX => {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && attempts < REMOVE_ATTEMPTS_MAX =>
+            {
                 attempts += 1;
                 pause(REMOVE_PAUSE);
             }

@@ -44,7 +44,11 @@ pub(super) struct Write {
 }
 
 /// What to write, in order.
-pub(super) fn writes(version: CgroupVersion, limits: &CgroupLimits, current_memory: i64) -> Vec<Write> {
+pub(super) fn writes(
+    version: CgroupVersion,
+    limits: &CgroupLimits,
+    current_memory: i64,
+) -> Vec<Write> {
     match version {
         CgroupVersion::V1 => v1(limits, current_memory),
         CgroupVersion::V2 => v2(limits),
@@ -62,13 +66,21 @@ fn write(controller: &'static str, file: impl Into<String>, value: impl ToString
 
 fn v1(limits: &CgroupLimits, current_memory: i64) -> Vec<Write> {
     let mut out = Vec::new();
-    out.extend(limits.cpu_shares.map(|shares| write("cpu", "cpu.shares", shares)));
+    out.extend(
+        limits
+            .cpu_shares
+            .map(|shares| write("cpu", "cpu.shares", shares)),
+    );
     out.extend(
         limits
             .cpu_period
             .map(|period| write("cpu", "cpu.cfs_period_us", period)),
     );
-    out.extend(limits.cpu_quota.map(|quota| write("cpu", "cpu.cfs_quota_us", quota)));
+    out.extend(
+        limits
+            .cpu_quota
+            .map(|quota| write("cpu", "cpu.cfs_quota_us", quota)),
+    );
     out.extend(cpuset(limits));
     let memory = limits
         .memory
@@ -116,7 +128,11 @@ fn v2(limits: &CgroupLimits) -> Vec<Write> {
         out.push(write("cpu", "cpu.max", value));
     }
     out.extend(cpuset(limits));
-    out.extend(limits.memory.map(|bytes| write("memory", "memory.max", max_or(bytes))));
+    out.extend(
+        limits
+            .memory
+            .map(|bytes| write("memory", "memory.max", max_or(bytes))),
+    );
     if let Some(both) = limits.memory_and_swap {
         let swap = match limits.memory {
             Some(memory) if both >= 0 && memory >= 0 => (both - memory).max(0),
@@ -151,11 +167,17 @@ fn cpuset(limits: &CgroupLimits) -> Vec<Write> {
 }
 
 fn pids(limits: &CgroupLimits) -> Option<Write> {
-    limits.pids.map(|pids| write("pids", "pids.max", max_or(pids)))
+    limits
+        .pids
+        .map(|pids| write("pids", "pids.max", max_or(pids)))
 }
 
 fn max_or(value: i64) -> String {
-    if value < 0 { "max".to_owned() } else { value.to_string() }
+    if value < 0 {
+        "max".to_owned()
+    } else {
+        value.to_string()
+    }
 }
 
 /// The weight for shares, on the curve that runc and crun agreed on: 2 → 1, 1024 → 100, 262144 → 10000.
@@ -164,7 +186,11 @@ fn weight_of_shares(shares: u64) -> u64 {
     #[expect(clippy::cast_precision_loss, reason = "at most 2^18")]
     let log = (shares as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 10000")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1 to 10000"
+    )]
     let weight = 10f64.powf(exponent).ceil() as u64;
     weight.clamp(1, 10_000)
 }
@@ -180,9 +206,20 @@ mod tests {
             memory_and_swap: Some(200),
             ..Default::default()
         };
-        let files = |current| -> Vec<String> { v1(&limits, current).into_iter().map(|write| write.file).collect() };
-        assert_eq!(files(100), ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]);
-        assert_eq!(files(300), ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]);
+        let files = |current| -> Vec<String> {
+            v1(&limits, current)
+                .into_iter()
+                .map(|write| write.file)
+                .collect()
+        };
+        assert_eq!(
+            files(100),
+            ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]
+        );
+        assert_eq!(
+            files(300),
+            ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+        );
     }
 
     #[test]
@@ -200,13 +237,19 @@ mod tests {
             pids: Some(-1),
             ..Default::default()
         };
-        let values: Vec<(String, String)> = v2(&limits).into_iter().map(|write| (write.file, write.value)).collect();
+        let values: Vec<(String, String)> = v2(&limits)
+            .into_iter()
+            .map(|write| (write.file, write.value))
+            .collect();
         let wanted = [
             ("cpu.max", "5000 100000"),
             ("memory.max", "64"),
             ("memory.swap.max", "32"),
             ("pids.max", "max"),
         ];
-        assert_eq!(values, wanted.map(|(file, value)| (file.to_owned(), value.to_owned())));
+        assert_eq!(
+            values,
+            wanted.map(|(file, value)| (file.to_owned(), value.to_owned()))
+        );
     }
 }

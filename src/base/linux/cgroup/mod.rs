@@ -47,8 +47,13 @@ impl Cgroups {
     fn from_mounts(table: &[MountEntry]) -> Result<Cgroups> {
         let mut v1 = BTreeMap::new();
         for entry in table.iter().filter(|entry| entry.filesystem == "cgroup") {
-            for name in entry.super_options.split(',').filter(|name| is_controller(name)) {
-                v1.entry(name.to_owned()).or_insert_with(|| entry.mount_point.clone());
+            for name in entry
+                .super_options
+                .split(',')
+                .filter(|name| is_controller(name))
+            {
+                v1.entry(name.to_owned())
+                    .or_insert_with(|| entry.mount_point.clone());
             }
         }
         if v1.contains_key("memory") || v1.contains_key("cpu") {
@@ -82,9 +87,12 @@ impl Cgroups {
 
     /// The path of the group this process is in (v2), or of its `name=systemd` or memory group (v1).
     pub fn own_path(&self) -> Result<String> {
-        let text = std::fs::read_to_string("/proc/self/cgroup").doing(|| "read /proc/self/cgroup".to_owned())?;
+        let text = std::fs::read_to_string("/proc/self/cgroup")
+            .doing(|| "read /proc/self/cgroup".to_owned())?;
         let wanted = match self.hierarchy {
-            Hierarchy::V1(ref controllers) if controllers.contains_key("name=systemd") => "name=systemd",
+            Hierarchy::V1(ref controllers) if controllers.contains_key("name=systemd") => {
+                "name=systemd"
+            }
             Hierarchy::V1(_) => "memory",
             Hierarchy::V2(_) => "",
         };
@@ -107,7 +115,9 @@ impl Cgroups {
         }
         let own = self.own_path()?;
         let parent = own.strip_suffix(&format!("/{leaf}"));
-        Ok(parent.filter(|parent| !parent.is_empty()).map(ToOwned::to_owned))
+        Ok(parent
+            .filter(|parent| !parent.is_empty())
+            .map(ToOwned::to_owned))
     }
 
     /// The groups that have a child of this name, at most `depth` levels down; `/` is the root. Empty on v1.
@@ -122,7 +132,10 @@ impl Cgroups {
     /// Every directory that a group has.
     fn directories(&self, path: &str) -> Vec<PathBuf> {
         let mut all: Vec<PathBuf> = match &self.hierarchy {
-            Hierarchy::V1(controllers) => controllers.values().map(|mount| join(mount, path)).collect(),
+            Hierarchy::V1(controllers) => controllers
+                .values()
+                .map(|mount| join(mount, path))
+                .collect(),
             Hierarchy::V2(mount) => vec![join(mount, path)],
         };
         all.sort();
@@ -133,7 +146,9 @@ impl Cgroups {
     /// The directory of a group for one controller; `None` when the kernel does not have it.
     fn directory(&self, controller: &str, path: &str) -> Option<PathBuf> {
         match &self.hierarchy {
-            Hierarchy::V1(controllers) => controllers.get(controller).map(|mount| join(mount, path)),
+            Hierarchy::V1(controllers) => {
+                controllers.get(controller).map(|mount| join(mount, path))
+            }
             Hierarchy::V2(mount) => Some(join(mount, path)),
         }
     }
@@ -162,7 +177,8 @@ impl Cgroups {
             Hierarchy::V1(controllers) => Ok(controllers.keys().cloned().collect()),
             Hierarchy::V2(mount) => {
                 let path = mount.join("cgroup.controllers");
-                let text = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+                let text =
+                    std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
                 Ok(text.split_whitespace().map(str::to_owned).collect())
             }
         }

@@ -32,9 +32,11 @@ impl Request {
         self.messages += 1;
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
         // The sequence number is the message's position; the socket adds its own count.
-        self.bytes.extend_from_slice(&(self.messages - 1).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(self.messages - 1).to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(fixed);
         self.pad();
@@ -93,7 +95,8 @@ impl Request {
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&(kind | NESTED).to_ne_bytes());
         fill(self);
-        let length = u16::try_from(self.bytes.len() - start).expect("the caller splits lists below 64 KiB");
+        let length =
+            u16::try_from(self.bytes.len() - start).expect("the caller splits lists below 64 KiB");
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self
     }
@@ -135,7 +138,8 @@ impl Request {
 
     fn close(&mut self) {
         if self.messages > 0 {
-            let length = u32::try_from(self.bytes.len() - self.start).expect("a message is far below 4 GiB");
+            let length =
+                u32::try_from(self.bytes.len() - self.start).expect("a message is far below 4 GiB");
             self.bytes[self.start..self.start + 4].copy_from_slice(&length.to_ne_bytes());
         }
     }
@@ -210,7 +214,9 @@ impl<'a> Attributes<'a> {
 
     /// The first attribute of this kind.
     pub fn find(self, kind: u16) -> Option<&'a [u8]> {
-        self.iter().find(|(found, _)| *found == kind).map(|(_, value)| value)
+        self.iter()
+            .find(|(found, _)| *found == kind)
+            .map(|(_, value)| value)
     }
 
     pub fn find_nested(self, kind: u16) -> Option<Attributes<'a>> {
@@ -224,11 +230,15 @@ impl<'a> Attributes<'a> {
     }
 
     pub fn find_ne32(self, kind: u16) -> Option<u32> {
-        Some(u32::from_ne_bytes(self.find(kind)?.get(..4)?.try_into().ok()?))
+        Some(u32::from_ne_bytes(
+            self.find(kind)?.get(..4)?.try_into().ok()?,
+        ))
     }
 
     pub fn find_be32(self, kind: u16) -> Option<u32> {
-        Some(u32::from_be_bytes(self.find(kind)?.get(..4)?.try_into().ok()?))
+        Some(u32::from_be_bytes(
+            self.find(kind)?.get(..4)?.try_into().ok()?,
+        ))
     }
 }
 

@@ -29,9 +29,17 @@ const MATCH_DESTINATION_PORT: u32 = 1 << 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flows {
     /// Flows whose sender addressed this place: a virtual address, or a port of the machine.
-    Towards { address: IpAddr, protocol: u8, port: u16 },
+    Towards {
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+    },
     /// The same for a port on any of the machine's addresses of a family.
-    TowardsPort { family: Family, protocol: u8, port: u16 },
+    TowardsPort {
+        family: Family,
+        protocol: u8,
+        port: u16,
+    },
     /// Flows whose sender addressed the first place and that are answered from the second one.
     Translated {
         address: IpAddr,
@@ -48,7 +56,11 @@ pub enum Flows {
         endpoint_port: u16,
     },
     /// Flows that are answered from this place: the target after translation.
-    AnsweredBy { address: IpAddr, protocol: u8, port: u16 },
+    AnsweredBy {
+        address: IpAddr,
+        protocol: u8,
+        port: u16,
+    },
     /// Flows that this address began.
     From { address: IpAddr },
     /// Flows of all protocols that are answered from this address.
@@ -63,7 +75,11 @@ pub enum Family {
 
 impl Family {
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 }
 
@@ -103,7 +119,9 @@ impl ConntrackSocket {
             match self.socket.acknowledge("to forget flows", request(flows)) {
                 Err(error) if error.is_refusal(libc::ENOENT) => return Ok(()),
                 // An older kernel wants whole tuples and refuses a part of one.
-                Err(error) if error.is_refusal(libc::EINVAL) || error.is_refusal(libc::EOPNOTSUPP) => {
+                Err(error)
+                    if error.is_refusal(libc::EINVAL) || error.is_refusal(libc::EOPNOTSUPP) =>
+                {
                     self.filter = FilterPlace::Here;
                 }
                 other => return other,
@@ -115,7 +133,9 @@ impl ConntrackSocket {
     fn forget_one_by_one(&mut self, flows: Flows) -> Result<(), NetlinkError> {
         let (family, original, reply) = parts(flows);
         let header = [family_byte(family), 0, 0, 0];
-        let known = self.socket.dump("to list flows", &Request::dump(GET_FLOWS, &header))?;
+        let known = self
+            .socket
+            .dump("to list flows", &Request::dump(GET_FLOWS, &header))?;
         for flow in known {
             let attributes = flow.attributes(4);
             let is_meant = original.matches(attributes.find_nested(TUPLE_ORIGINAL))
@@ -201,7 +221,8 @@ impl Tuple {
             let bytes = transport.and_then(|transport| transport.find(which))?;
             Some(u16::from_be_bytes(bytes.try_into().ok()?))
         };
-        let protocol = transport.and_then(|transport| transport.find(PROTOCOL_NUMBER)?.first().copied());
+        let protocol =
+            transport.and_then(|transport| transport.find(PROTOCOL_NUMBER)?.first().copied());
         fits(self.source, address(Side::Source))
             && fits(self.destination, address(Side::Destination))
             && fits(self.protocol, protocol)
@@ -251,7 +272,11 @@ fn parts(flows: Flows) -> (Family, Tuple, Tuple) {
             protocol,
             port,
         } => (Family::of(address), to(Some(address), protocol, port), none),
-        Flows::TowardsPort { family, protocol, port } => (family, to(None, protocol, port), none),
+        Flows::TowardsPort {
+            family,
+            protocol,
+            port,
+        } => (family, to(None, protocol, port), none),
         Flows::Translated {
             address,
             protocol,

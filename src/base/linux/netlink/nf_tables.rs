@@ -122,7 +122,9 @@ impl FieldKind {
 }
 
 fn type_of(fields: &[FieldKind]) -> u32 {
-    fields.iter().fold(0, |sum, field| (sum << 6) | field.type_number())
+    fields
+        .iter()
+        .fold(0, |sum, field| (sum << 6) | field.type_number())
 }
 
 fn bytes_of(fields: &[FieldKind]) -> u32 {
@@ -213,10 +215,19 @@ impl Batch {
             .text(CHAIN_NAME, name);
         if let Some(hook) = hook {
             request.nested(CHAIN_HOOK, |place| {
-                place.be32(1, hook.point as u32).be32(2, hook.priority.cast_unsigned());
+                place
+                    .be32(1, hook.point as u32)
+                    .be32(2, hook.priority.cast_unsigned());
             });
             request.be32(CHAIN_POLICY, ACCEPT);
-            request.text(CHAIN_TYPE, if hook.kind == HookKind::Nat { "nat" } else { "filter" });
+            request.text(
+                CHAIN_TYPE,
+                if hook.kind == HookKind::Nat {
+                    "nat"
+                } else {
+                    "filter"
+                },
+            );
         }
     }
 
@@ -254,7 +265,10 @@ impl Batch {
         const VERDICT: u32 = 0xffff_ff00;
         const VERDICT_BYTES: u32 = 16;
         let table = self.table.clone();
-        let request = self.begin(NEW_SET, FLAG_CREATE).text(1, &table).text(2, name);
+        let request = self
+            .begin(NEW_SET, FLAG_CREATE)
+            .text(1, &table)
+            .text(2, name);
         let flags = match &shape.values {
             SetValues::None => 0,
             SetValues::Verdicts | SetValues::Data(_) => MAP,
@@ -290,13 +304,22 @@ impl Batch {
         self.begin(DELETE_SET, 0).text(1, &table).text(2, name);
     }
 
-    pub fn add_elements<'a>(&mut self, set: &str, elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>) {
+    pub fn add_elements<'a>(
+        &mut self,
+        set: &str,
+        elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>,
+    ) {
         self.change_elements(NEW_ELEMENT, FLAG_CREATE, set, elements);
     }
 
     /// Deletes elements; one that is not there refuses the whole batch.
     pub fn delete_elements<'a>(&mut self, set: &str, keys: impl Iterator<Item = &'a [u8]>) {
-        self.change_elements(DELETE_ELEMENT, 0, set, keys.map(|key| (key, ElementValue::None)));
+        self.change_elements(
+            DELETE_ELEMENT,
+            0,
+            set,
+            keys.map(|key| (key, ElementValue::None)),
+        );
     }
 
     fn change_elements<'a>(
@@ -393,7 +416,9 @@ impl NfTablesSocket {
         };
         let attributes = reply.attributes(4);
         let flags = attributes.find_be32(TABLE_FLAGS).unwrap_or(0);
-        let handle = attributes.find(TABLE_HANDLE).and_then(|bytes| bytes.try_into().ok());
+        let handle = attributes
+            .find(TABLE_HANDLE)
+            .and_then(|bytes| bytes.try_into().ok());
         Ok(Some(ExistingTable {
             ownership: if flags & FLAG_OWNER != 0 {
                 Ownership::Exclusive

@@ -136,7 +136,11 @@ impl RouteSocket {
     }
 
     pub fn add_link(&mut self, link: &NewLink) -> Result<(), NetlinkError> {
-        let mut request = Request::acknowledged(NEW_LINK, FLAG_CREATE | FLAG_EXCLUSIVE, &link_header(0, 0, 0));
+        let mut request = Request::acknowledged(
+            NEW_LINK,
+            FLAG_CREATE | FLAG_EXCLUSIVE,
+            &link_header(0, 0, 0),
+        );
         request.text(LINK_NAME, &link.name).ne32(LINK_MTU, link.mtu);
         if link.group != 0 {
             request.ne32(LINK_GROUP, link.group);
@@ -145,7 +149,8 @@ impl RouteSocket {
             request.attribute(LINK_MAC, &mac);
         }
         request.nested(LINK_INFO, |info| put_link_kind(info, link));
-        self.0.acknowledge(&format!("to make the link {}", link.name), request)
+        self.0
+            .acknowledge(&format!("to make the link {}", link.name), request)
     }
 
     /// Writes a link's alias (at most 255 bytes, free text for people and for its owner).
@@ -190,9 +195,10 @@ impl RouteSocket {
     }
 
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let replies = self
-            .0
-            .dump("to list links", &Request::dump(GET_LINK, &link_header(0, 0, 0)))?;
+        let replies = self.0.dump(
+            "to list links",
+            &Request::dump(GET_LINK, &link_header(0, 0, 0)),
+        )?;
         Ok(replies.iter().filter_map(read_link).collect())
     }
 
@@ -213,7 +219,12 @@ impl RouteSocket {
         } else {
             0
         };
-        let mut fixed = vec![family(address.address), address.prefix_length, flags, address.scope];
+        let mut fixed = vec![
+            family(address.address),
+            address.prefix_length,
+            flags,
+            address.scope,
+        ];
         fixed.extend(address.link.to_ne_bytes());
         let mut request = Request::acknowledged(NEW_ADDRESS, FLAG_CREATE | FLAG_REPLACE, &fixed);
         let bytes = octets(address.address);
@@ -244,7 +255,9 @@ impl RouteSocket {
     }
 
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {
-        let replies = self.0.dump("to list addresses", &Request::dump(GET_ADDRESS, &[0; 8]))?;
+        let replies = self
+            .0
+            .dump("to list addresses", &Request::dump(GET_ADDRESS, &[0; 8]))?;
         Ok(replies.iter().filter_map(read_address).collect())
     }
 
@@ -293,7 +306,9 @@ impl RouteSocket {
 
     /// All unicast routes of the main table, both families.
     pub fn routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
-        let replies = self.0.dump("to list routes", &Request::dump(GET_ROUTE, &[0; 12]))?;
+        let replies = self
+            .0
+            .dump("to list routes", &Request::dump(GET_ROUTE, &[0; 12]))?;
         Ok(replies.iter().filter_map(read_route).collect())
     }
 
@@ -329,9 +344,10 @@ impl RouteSocket {
 
     /// The permanent neighbours of all links.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let replies = self
-            .0
-            .dump("to list neighbours", &Request::dump(GET_NEIGHBOUR, &[0; 12]))?;
+        let replies = self.0.dump(
+            "to list neighbours",
+            &Request::dump(GET_NEIGHBOUR, &[0; 12]),
+        )?;
         Ok(replies.iter().filter_map(read_neighbour).collect())
     }
 }
@@ -382,7 +398,9 @@ fn read_link(reply: &Reply) -> Option<Link> {
         name: attributes.find_text(LINK_NAME)?.to_owned(),
         alias: attributes.find_text(LINK_ALIAS).map(str::to_owned),
         group: attributes.find_ne32(LINK_GROUP).unwrap_or(0),
-        mac: attributes.find(LINK_MAC).and_then(|mac| mac.try_into().ok()),
+        mac: attributes
+            .find(LINK_MAC)
+            .and_then(|mac| mac.try_into().ok()),
         mtu: attributes.find_ne32(LINK_MTU).unwrap_or(0),
         kind: attributes
             .find_nested(LINK_INFO)
@@ -408,7 +426,10 @@ fn read_address(reply: &Reply) -> Option<Address> {
 fn read_route(reply: &Reply) -> Option<Route> {
     let header = reply.payload.get(..12)?;
     let attributes = reply.attributes(12);
-    let in_main = attributes.find_ne32(ROUTE_TABLE).unwrap_or(u32::from(header[4])) == u32::from(TABLE_MAIN);
+    let in_main = attributes
+        .find_ne32(ROUTE_TABLE)
+        .unwrap_or(u32::from(header[4]))
+        == u32::from(TABLE_MAIN);
     if header[7] != TYPE_UNICAST || !in_main {
         return None;
     }

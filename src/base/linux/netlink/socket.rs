@@ -3,8 +3,8 @@
 use super::NetlinkError;
 use super::attributes::{Attributes, HEADER_BYTES, Message, Request, aligned, read_u32};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, send, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
+    recv, send, setsockopt, socket, sockopt,
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -62,10 +62,16 @@ impl Socket {
             Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::NetFilter => SockProtocol::NetlinkNetFilter,
         };
-        let file = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, wanted)
-            .map_err(doing("open a netlink socket"))?;
+        let file = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            wanted,
+        )
+        .map_err(doing("open a netlink socket"))?;
         bind(file.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(doing("bind a netlink socket"))?;
-        let address: NetlinkAddr = getsockname(file.as_raw_fd()).map_err(doing("read the netlink socket's port"))?;
+        let address: NetlinkAddr =
+            getsockname(file.as_raw_fd()).map_err(doing("read the netlink socket's port"))?;
         let socket = Self {
             file,
             sequence: 1,
@@ -79,8 +85,10 @@ impl Socket {
 
     /// Sizes the kernel's buffers; needs `CAP_NET_ADMIN` because it goes beyond the machine's default limits.
     pub fn set_buffers(&self, send_bytes: usize, receive_bytes: usize) -> Result<(), NetlinkError> {
-        setsockopt(&self.file, sockopt::SndBufForce, &send_bytes).map_err(doing("size the send buffer"))?;
-        setsockopt(&self.file, sockopt::RcvBufForce, &receive_bytes).map_err(doing("size the receive buffer"))
+        setsockopt(&self.file, sockopt::SndBufForce, &send_bytes)
+            .map_err(doing("size the send buffer"))?;
+        setsockopt(&self.file, sockopt::RcvBufForce, &receive_bytes)
+            .map_err(doing("size the receive buffer"))
     }
 
     /// Hears the notifications of a multicast group (`NFNLGRP_*`, `RTNLGRP_*`) from now on.
@@ -106,7 +114,9 @@ impl Socket {
         let mut buffer = vec![0; RECEIVE_BYTES];
         while found.is_none() {
             let length = self.receive(&mut buffer, MsgFlags::empty())?;
-            for message in Message::split(&buffer[..length]).filter(|message| message.sequence == sequence) {
+            for message in
+                Message::split(&buffer[..length]).filter(|message| message.sequence == sequence)
+            {
                 if message.kind == KIND_ERROR {
                     return Err(refusal(what, &message).unwrap_or(NetlinkError::Malformed));
                 }
@@ -120,7 +130,11 @@ impl Socket {
     }
 
     /// Sends a dump request and returns all objects of one undisturbed dump.
-    pub(crate) fn dump(&mut self, what: &str, request: &Request) -> Result<Vec<Reply>, NetlinkError> {
+    pub(crate) fn dump(
+        &mut self,
+        what: &str,
+        request: &Request,
+    ) -> Result<Vec<Reply>, NetlinkError> {
         for _try in 0..DUMP_TRIES_MAX {
             let mut replies = Vec::new();
             let sequence = self.transmit(request.clone())?;
@@ -153,12 +167,16 @@ impl Socket {
         loop {
             let length = match self.receive(&mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => length,
-                Err(NetlinkError::Socket { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                Err(NetlinkError::Socket { source, .. })
+                    if source.kind() == io::ErrorKind::WouldBlock =>
+                {
                     return Err(refused.unwrap_or(NetlinkError::Overrun));
                 }
                 Err(other) => return Err(other),
             };
-            for message in Message::split(&buffer[..length]).filter(|message| message.kind == KIND_ERROR) {
+            for message in
+                Message::split(&buffer[..length]).filter(|message| message.kind == KIND_ERROR)
+            {
                 let position = message.sequence.wrapping_sub(first);
                 match refusal(&describe(position), &message) {
                     Some(error) => refused = refused.or(Some(error)),
@@ -175,7 +193,9 @@ impl Socket {
         loop {
             match self.receive(&mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => Message::split(&buffer[..length]).for_each(|message| each(&message)),
-                Err(NetlinkError::Socket { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                Err(NetlinkError::Socket { source, .. })
+                    if source.kind() == io::ErrorKind::WouldBlock =>
+                {
                     return Ok(());
                 }
                 Err(other) => return Err(other),
@@ -187,17 +207,25 @@ impl Socket {
         let first = self.sequence;
         self.sequence = self.sequence.wrapping_add(request.messages().max(1));
         let bytes = request.finish(first);
-        send(self.file.as_raw_fd(), &bytes, MsgFlags::empty()).map_err(doing("send a netlink request"))?;
+        send(self.file.as_raw_fd(), &bytes, MsgFlags::empty())
+            .map_err(doing("send a netlink request"))?;
         Ok(first)
     }
 
     /// Hands every answer to `each` until the request is done; tells whether a dump was disturbed.
-    fn collect(&self, what: &str, sequence: u32, mut each: impl FnMut(&Message<'_>)) -> Result<bool, NetlinkError> {
+    fn collect(
+        &self,
+        what: &str,
+        sequence: u32,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> Result<bool, NetlinkError> {
         let mut disturbed = false;
         let mut buffer = vec![0; RECEIVE_BYTES];
         loop {
             let length = self.receive(&mut buffer, MsgFlags::empty())?;
-            for message in Message::split(&buffer[..length]).filter(|message| message.sequence == sequence) {
+            for message in
+                Message::split(&buffer[..length]).filter(|message| message.sequence == sequence)
+            {
                 disturbed |= message.flags & FLAG_DUMP_DISTURBED != 0;
                 match message.kind {
                     KIND_ERROR => return refusal(what, &message).map_or(Ok(disturbed), Err),

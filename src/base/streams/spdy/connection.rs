@@ -183,7 +183,13 @@ impl SpdyConnection {
         self.queue.send(open).await.map_err(|_| Error::Closed)?;
         drop(next_id);
         match env::timeout(REPLY_TIMEOUT, reply).await {
-            Ok(Ok(true)) => Ok(SpdyStream::new(id, headers, &self.queue, &self.shared, buffers)),
+            Ok(Ok(true)) => Ok(SpdyStream::new(
+                id,
+                headers,
+                &self.queue,
+                &self.shared,
+                buffers,
+            )),
             Ok(Ok(false)) => Err(Error::Refused),
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => {
@@ -233,7 +239,10 @@ impl Shared {
                 reset: Arc::clone(&reset),
             },
         );
-        Ok(Buffers { data: reader, reset })
+        Ok(Buffers {
+            data: reader,
+            reset,
+        })
     }
 
     /// Forgets a stream; its reader sees the end, its writer fails.
@@ -284,7 +293,13 @@ impl Incoming {
 }
 
 impl SpdyStream {
-    fn new(id: u32, headers: Headers, queue: &mpsc::Sender<Outgoing>, shared: &Arc<Shared>, buffers: Buffers) -> Self {
+    fn new(
+        id: u32,
+        headers: Headers,
+        queue: &mpsc::Sender<Outgoing>,
+        shared: &Arc<Shared>,
+        buffers: Buffers,
+    ) -> Self {
         let frame = move |data| Outgoing::Data { stream: id, data };
         let end = Outgoing::End { stream: id };
         let writer = QueueWriter::new(queue.clone(), frame, Some(end), buffers.reset);
@@ -335,15 +350,25 @@ impl AsyncRead for SpdyStream {
 }
 
 impl AsyncWrite for SpdyStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.writer).poll_write(context, data)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.writer).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.writer).poll_shutdown(context)
     }
 }
@@ -365,10 +390,14 @@ async fn write_frames(
         };
         let Some(outgoing) = outgoing else { break };
         let bytes = match outgoing {
-            Outgoing::Open { stream, headers } => frame::syn_stream(stream, &headers, &mut compressor)?,
+            Outgoing::Open { stream, headers } => {
+                frame::syn_stream(stream, &headers, &mut compressor)?
+            }
             Outgoing::Reply { stream } => frame::syn_reply(stream, &mut compressor)?,
             Outgoing::Data { stream, data } => {
-                writer.write_all(&frame::data_head(stream, 0, data.len())?).await?;
+                writer
+                    .write_all(&frame::data_head(stream, 0, data.len())?)
+                    .await?;
                 data.into()
             }
             Outgoing::End { stream } => frame::data_head(stream, frame::FLAG_FIN, 0)?.to_vec(),
@@ -421,8 +450,16 @@ impl<R: AsyncRead + Unpin> Reading<R> {
             let mut head = [0; frame::HEAD_BYTES];
             self.reader.read_exact(&mut head).await?;
             match frame::parse_head(head)? {
-                Head::Data { stream, flags, length } => self.data(stream, flags, length).await?,
-                Head::Control { kind, flags, length } => {
+                Head::Data {
+                    stream,
+                    flags,
+                    length,
+                } => self.data(stream, flags, length).await?,
+                Head::Control {
+                    kind,
+                    flags,
+                    length,
+                } => {
                     payload.clear();
                     (&mut self.reader)
                         .take(u64::from(length))
@@ -524,7 +561,12 @@ impl<R: AsyncRead + Unpin> Reading<R> {
     }
 
     async fn data(&mut self, stream: u32, flags: u8, length: u32) -> Result<()> {
-        let known = self.shared.streams.lock().get(&stream).map(|entry| entry.data.clone());
+        let known = self
+            .shared
+            .streams
+            .lock()
+            .get(&stream)
+            .map(|entry| entry.data.clone());
         if known.is_none() && length > 0 {
             // The next frame asks again: this answer may be left out.
             let _no_room = self.answers.try_send(Outgoing::Reset {
@@ -536,7 +578,10 @@ impl<R: AsyncRead + Unpin> Reading<R> {
         let mut left = length as usize;
         let mut buffer = [0; COPY_BYTES];
         while left > 0 {
-            let read = self.reader.read(&mut buffer[..left.min(COPY_BYTES)]).await?;
+            let read = self
+                .reader
+                .read(&mut buffer[..left.min(COPY_BYTES)])
+                .await?;
             if read == 0 {
                 return Err(Error::Closed);
             }

@@ -34,13 +34,21 @@ pub(crate) enum Head {
 
 pub(crate) fn parse_head(bytes: [u8; HEAD_BYTES]) -> Result<Head> {
     let (first, second) = bytes.split_at(4);
-    let first = first.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    let first = first
+        .iter()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte));
     let flags = second[0];
-    let length = second[1..].iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    let length = second[1..]
+        .iter()
+        .fold(0, |word, byte| word << 8 | u32::from(*byte));
     if first & !STREAM_ID_MASK == 0 {
         return match first {
             0 => Err(Error::Protocol("data on stream 0")),
-            stream => Ok(Head::Data { stream, flags, length }),
+            stream => Ok(Head::Data {
+                stream,
+                flags,
+                length,
+            }),
         };
     }
     if (first >> 16) & 0x7fff != u32::from(VERSION) {
@@ -84,7 +92,12 @@ pub(crate) enum Control {
     Ignored,
 }
 
-pub(crate) fn parse_control(kind: u16, flags: u8, payload: &[u8], headers: &mut HeaderDecompressor) -> Result<Control> {
+pub(crate) fn parse_control(
+    kind: u16,
+    flags: u8,
+    payload: &[u8],
+    headers: &mut HeaderDecompressor,
+) -> Result<Control> {
     let fin = flags & FLAG_FIN != 0;
     match kind {
         SYN_STREAM => {
@@ -140,7 +153,11 @@ fn stream_at(payload: &[u8]) -> Result<u32> {
     }
 }
 
-pub(crate) fn syn_stream(stream: u32, headers: &Headers, compressor: &mut HeaderCompressor) -> Result<Vec<u8>> {
+pub(crate) fn syn_stream(
+    stream: u32,
+    headers: &Headers,
+    compressor: &mut HeaderCompressor,
+) -> Result<Vec<u8>> {
     // No associated stream, highest priority, no slot.
     let fixed = [&stream.to_be_bytes()[..], &[0; 6]].concat();
     control(
@@ -154,12 +171,19 @@ pub(crate) fn syn_reply(stream: u32, compressor: &mut HeaderCompressor) -> Resul
     control(
         SYN_REPLY,
         0,
-        &[&stream.to_be_bytes(), &compressor.compress(&Headers::new().encode())?],
+        &[
+            &stream.to_be_bytes(),
+            &compressor.compress(&Headers::new().encode())?,
+        ],
     )
 }
 
 pub(crate) fn rst_stream(stream: u32, status: u32) -> Result<Vec<u8>> {
-    control(RST_STREAM, 0, &[&stream.to_be_bytes(), &status.to_be_bytes()])
+    control(
+        RST_STREAM,
+        0,
+        &[&stream.to_be_bytes(), &status.to_be_bytes()],
+    )
 }
 
 pub(crate) fn ping(id: u32) -> Result<Vec<u8>> {
@@ -171,7 +195,11 @@ pub(crate) fn go_away(last_stream: u32) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn window_update(stream: u32, delta: u32) -> Result<Vec<u8>> {
-    control(WINDOW_UPDATE, 0, &[&stream.to_be_bytes(), &delta.to_be_bytes()])
+    control(
+        WINDOW_UPDATE,
+        0,
+        &[&stream.to_be_bytes(), &delta.to_be_bytes()],
+    )
 }
 
 /// The head of a data frame with `length` bytes, which follow.
@@ -206,7 +234,12 @@ mod tests {
 
     fn parse(frame: &[u8], headers: &mut HeaderDecompressor) -> Result<Control> {
         let head = parse_head(*frame.first_chunk().unwrap())?;
-        let Head::Control { kind, flags, length } = head else {
+        let Head::Control {
+            kind,
+            flags,
+            length,
+        } = head
+        else {
             panic!("{head:?}")
         };
         assert_eq!(frame.len() - HEAD_BYTES, length as usize);
@@ -215,7 +248,8 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        let (mut compressor, mut decompressor) = (HeaderCompressor::new(), HeaderDecompressor::new());
+        let (mut compressor, mut decompressor) =
+            (HeaderCompressor::new(), HeaderDecompressor::new());
         let headers = Headers::new().with("streamtype", "data").with("port", "80");
         let open = syn_stream(1, &headers, &mut compressor).unwrap();
         assert_eq!(
@@ -230,7 +264,10 @@ mod tests {
         let reply = syn_reply(1, &mut compressor).unwrap();
         assert_eq!(
             parse(&reply, &mut decompressor).unwrap(),
-            Control::Reply { stream: 1, fin: false }
+            Control::Reply {
+                stream: 1,
+                fin: false
+            }
         );
         assert_eq!(
             parse(&rst_stream(3, RST_CANCEL).unwrap(), &mut decompressor).unwrap(),
@@ -240,7 +277,10 @@ mod tests {
             parse(&ping(9).unwrap(), &mut decompressor).unwrap(),
             Control::Ping { id: 9 }
         );
-        assert_eq!(parse(&go_away(7).unwrap(), &mut decompressor).unwrap(), Control::GoAway);
+        assert_eq!(
+            parse(&go_away(7).unwrap(), &mut decompressor).unwrap(),
+            Control::GoAway
+        );
         assert_eq!(
             parse(&window_update(1, 5).unwrap(), &mut decompressor).unwrap(),
             Control::Ignored
@@ -272,8 +312,12 @@ mod tests {
         for kind in 0..12 {
             for length in 0..24 {
                 for fill in [0, 1, 0x78, 0xff] {
-                    let _refused_or_not =
-                        parse_control(kind, 0xff, &vec![fill; length], &mut HeaderDecompressor::new());
+                    let _refused_or_not = parse_control(
+                        kind,
+                        0xff,
+                        &vec![fill; length],
+                        &mut HeaderDecompressor::new(),
+                    );
                 }
             }
         }

@@ -58,7 +58,11 @@ impl Headers {
                 return Err(Error::Protocol("a header's name is not in lower case"));
             }
             // One header may hold several values, separated by NUL.
-            headers.extend(values.split('\0').map(|value| (name.clone(), value.to_owned())));
+            headers.extend(
+                values
+                    .split('\0')
+                    .map(|value| (name.clone(), value.to_owned())),
+            );
         }
         if block.is_empty() {
             Ok(Self(headers))
@@ -69,7 +73,9 @@ impl Headers {
 }
 
 fn length(length: usize) -> [u8; 4] {
-    u32::try_from(length).expect("our own headers are short").to_be_bytes()
+    u32::try_from(length)
+        .expect("our own headers are short")
+        .to_be_bytes()
 }
 
 fn take_length(block: &mut &[u8]) -> Result<u32> {
@@ -81,7 +87,8 @@ fn take_length(block: &mut &[u8]) -> Result<u32> {
 }
 
 fn take_text(block: &mut &[u8]) -> Result<String> {
-    let length = usize::try_from(take_length(block)?).map_err(|_| Error::Protocol("a header is too long"))?;
+    let length = usize::try_from(take_length(block)?)
+        .map_err(|_| Error::Protocol("a header is too long"))?;
     let (text, rest) = block
         .split_at_checked(length)
         .ok_or(Error::Protocol("a header block is too short"))?;
@@ -131,7 +138,10 @@ impl HeaderDecompressor {
         let mut out = Vec::with_capacity(BLOCK_BYTES_MAX.min(block.len() * 4 + 64));
         loop {
             let before = (self.0.total_in(), out.len());
-            let status = match self.0.decompress_vec(block, &mut out, FlushDecompress::Sync) {
+            let status = match self
+                .0
+                .decompress_vec(block, &mut out, FlushDecompress::Sync)
+            {
                 Err(error) if error.needs_dictionary().is_some() => {
                     self.0
                         .set_dictionary(dictionary())
@@ -139,7 +149,9 @@ impl HeaderDecompressor {
                     Status::Ok
                 }
                 Err(_) => {
-                    return Err(Error::Protocol("a header block is not compressed correctly"));
+                    return Err(Error::Protocol(
+                        "a header block is not compressed correctly",
+                    ));
                 }
                 Ok(status) => status,
             };
@@ -156,7 +168,9 @@ impl HeaderDecompressor {
             } else if block.is_empty() {
                 return Ok(out);
             } else if consumed == 0 && out.len() == before.1 {
-                return Err(Error::Protocol("a header block is not compressed correctly"));
+                return Err(Error::Protocol(
+                    "a header block is not compressed correctly",
+                ));
             }
         }
     }
@@ -167,12 +181,15 @@ mod tests {
     use super::*;
 
     fn headers(value: &str) -> Headers {
-        Headers::new().with("streamType", "stdin").with("port", value)
+        Headers::new()
+            .with("streamType", "stdin")
+            .with("port", value)
     }
 
     #[test]
     fn blocks_survive_one_compressed_stream() {
-        let (mut compressor, mut decompressor) = (HeaderCompressor::new(), HeaderDecompressor::new());
+        let (mut compressor, mut decompressor) =
+            (HeaderCompressor::new(), HeaderDecompressor::new());
         for value in ["80", "", &"x".repeat(20_000), "8080"] {
             let wanted = headers(value);
             let packed = compressor.compress(&wanted.encode()).unwrap();
@@ -203,7 +220,8 @@ mod tests {
         assert!(Headers::decode(&[0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(Headers::decode(&[0, 0, 0, 1, 0, 0, 0, 1, b'A', 0, 0, 0, 0]).is_err());
         for noise in 0..=255u8 {
-            let _refused_or_not = HeaderDecompressor::new().decompress(&[noise, noise ^ 0x5a, 1, 2, 3, noise]);
+            let _refused_or_not =
+                HeaderDecompressor::new().decompress(&[noise, noise ^ 0x5a, 1, 2, 3, noise]);
         }
     }
 }

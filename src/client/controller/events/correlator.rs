@@ -70,9 +70,16 @@ impl Correlator {
                 .unwrap_or_default(),
         );
         let field = event.regarding.field_path.as_deref().unwrap_or_default();
-        let group = format!("{object}/{field}/{}/{}", event.event_type.as_str(), event.reason);
+        let group = format!(
+            "{object}/{field}/{}/{}",
+            event.event_type.as_str(),
+            event.reason
+        );
         let (key, message) = if self.combine(&group, &event.message, now) {
-            (group, format!("(combined from similar events): {}", event.message))
+            (
+                group,
+                format!("(combined from similar events): {}", event.message),
+            )
         } else {
             (format!("{group}/{}", event.message), event.message.clone())
         };
@@ -111,7 +118,14 @@ impl Correlator {
             }
             _ => {
                 let messages = BTreeSet::from([fingerprint]);
-                self.groups.insert(group, Group { messages, last: now }, now);
+                self.groups.insert(
+                    group,
+                    Group {
+                        messages,
+                        last: now,
+                    },
+                    now,
+                );
                 false
             }
         }
@@ -211,7 +225,10 @@ mod tests {
             correlator.judge(&event("m"), now),
             Verdict::Count { count: 2, .. }
         ));
-        assert!(matches!(correlator.judge(&event("other"), now), Verdict::Create { .. }));
+        assert!(matches!(
+            correlator.judge(&event("other"), now),
+            Verdict::Create { .. }
+        ));
     }
 
     #[test]
@@ -231,8 +248,13 @@ mod tests {
     fn an_object_with_too_many_events_is_cut_off_for_a_while() {
         let now = Timestamp::UNIX_EPOCH;
         let mut correlator = Correlator::default();
-        let verdicts: Vec<_> = (0..=BURST).map(|_| correlator.judge(&event("m"), now)).collect();
+        let verdicts: Vec<_> = (0..=BURST)
+            .map(|_| correlator.judge(&event("m"), now))
+            .collect();
         assert_eq!(verdicts.last(), Some(&Verdict::Drop));
-        assert_ne!(correlator.judge(&event("m"), now.saturating_add(REFILL)), Verdict::Drop);
+        assert_ne!(
+            correlator.judge(&event("m"), now.saturating_add(REFILL)),
+            Verdict::Drop
+        );
     }
 }

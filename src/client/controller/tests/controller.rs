@@ -112,7 +112,10 @@ async fn every_key_is_turned_and_no_write_is_made_twice() {
     for number in 0..20 {
         let patch = kube_client::Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
         let namespaces = api.client().dynamic(resource_of::<Namespace>(), "");
-        namespaces.patch(&format!("n{number}"), &patch).await.expect("patched");
+        namespaces
+            .patch(&format!("n{number}"), &patch)
+            .await
+            .expect("patched");
     }
     create_namespace(&api, "last").await;
     env::timeout(DEADLINE, api.until(|api| pods(api) >= 21))
@@ -129,7 +132,9 @@ async fn a_failure_is_told_to_the_next_turn_which_tries_again() {
         let is_pod = request.method == Method::Post && request.path.contains("/pods");
         let refuses = is_pod
             && left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
                 .is_ok();
         refuses.then(|| ApiError::service_unavailable("not now"))
     }));
@@ -139,8 +144,11 @@ async fn a_failure_is_told_to_the_next_turn_which_tries_again() {
         .await
         .expect("in the end");
     assert!(
-        api.object(&resource_of::<ConfigMap>(), &ObjectKey::namespaced("a", "failed"))
-            .is_some()
+        api.object(
+            &resource_of::<ConfigMap>(),
+            &ObjectKey::namespaced("a", "failed")
+        )
+        .is_some()
     );
 }
 

@@ -14,7 +14,8 @@ use serde_json::json;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn map(name: &str) -> Object {
-    Object::from_value(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}})).expect("an object")
+    Object::from_value(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}}))
+        .expect("an object")
 }
 
 fn start() -> (Arc<FakeApi>, Factory) {
@@ -41,7 +42,9 @@ async fn a_cache_holds_what_was_there_and_what_comes() {
     assert!(cache.get(&ObjectKey::namespaced("a", "new")).is_some());
     assert_eq!(cache.list_namespace("b").len(), 0);
 
-    maps.delete("old", &DeleteOptions::default()).await.expect("deleted");
+    maps.delete("old", &DeleteOptions::default())
+        .await
+        .expect("deleted");
     within(cache.wait_for_revision(api.revision())).await;
     assert_eq!(cache.list().len(), 1);
 }
@@ -68,11 +71,17 @@ async fn changes_not_taken_yet_become_one() {
         maps.patch("x", &patch).await.expect("patched");
     }
     maps.create(&map("gone")).await.expect("created");
-    maps.delete("gone", &DeleteOptions::default()).await.expect("deleted");
+    maps.delete("gone", &DeleteOptions::default())
+        .await
+        .expect("deleted");
     within(cache.wait_for_revision(api.revision())).await;
     let change = within(changes.next()).await;
     assert!(change.old.is_none());
-    let last = change.new.expect("it is there").to_object().expect("an object");
+    let last = change
+        .new
+        .expect("it is there")
+        .to_object()
+        .expect("an object");
     assert_eq!(last.text_at(&["data", "value"]), "3");
     assert!(changes.try_next().is_none());
 }
@@ -90,9 +99,12 @@ async fn objects_are_found_by_their_controller() {
         .expect("created");
     within(cache.wait_for_revision(api.revision())).await;
     assert_eq!(cache.find(&CONTROLLER_UID, "u").len(), 1);
-    pods.patch("p", &Patch::Merge(json!({"metadata": {"ownerReferences": null}})))
-        .await
-        .expect("patched");
+    pods.patch(
+        "p",
+        &Patch::Merge(json!({"metadata": {"ownerReferences": null}})),
+    )
+    .await
+    .expect("patched");
     within(cache.wait_for_revision(api.revision())).await;
     assert_eq!(cache.find(&CONTROLLER_UID, "u").len(), 0);
     assert_eq!(cache.find(&CONTROLLER_UID, "").len(), 1);

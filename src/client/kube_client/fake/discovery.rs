@@ -14,8 +14,15 @@ pub struct FakeResource {
 }
 
 impl FakeResource {
-    pub fn new(group: &str, version: &str, resource: &str, kind: &str, is_namespaced: bool) -> Self {
-        let resource = GroupVersionResource::new(group.to_owned(), version.to_owned(), resource.to_owned());
+    pub fn new(
+        group: &str,
+        version: &str,
+        resource: &str,
+        kind: &str,
+        is_namespaced: bool,
+    ) -> Self {
+        let resource =
+            GroupVersionResource::new(group.to_owned(), version.to_owned(), resource.to_owned());
         Self {
             resource,
             kind: kind.to_owned(),
@@ -45,7 +52,12 @@ const BUILT_IN: &[(&str, &str, &str, bool)] = &[
     ("apps", "controllerrevisions", "ControllerRevision", true),
     ("batch", "jobs", "Job", true),
     ("batch", "cronjobs", "CronJob", true),
-    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true),
+    (
+        "policy",
+        "poddisruptionbudgets",
+        "PodDisruptionBudget",
+        true,
+    ),
     ("discovery.k8s.io", "endpointslices", "EndpointSlice", true),
     ("coordination.k8s.io", "leases", "Lease", true),
     (
@@ -54,8 +66,18 @@ const BUILT_IN: &[(&str, &str, &str, bool)] = &[
         "CertificateSigningRequest",
         false,
     ),
-    ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false),
-    ("scheduling.k8s.io", "priorityclasses", "PriorityClass", false),
+    (
+        "rbac.authorization.k8s.io",
+        "clusterroles",
+        "ClusterRole",
+        false,
+    ),
+    (
+        "scheduling.k8s.io",
+        "priorityclasses",
+        "PriorityClass",
+        false,
+    ),
 ];
 
 pub(super) fn built_in() -> Vec<FakeResource> {
@@ -125,5 +147,7 @@ fn resources(state: &State, group: &str, version: &str) -> Result<Value, ApiErro
     } else {
         format!("{group}/{version}")
     };
-    Ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows}))
+    Ok(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows}),
+    )
 }

@@ -1,7 +1,8 @@
 //! The verbs of the fake: create, get, update, patch, delete and the subresources that controllers use.
 
 use apimachinery::{
-    ApiError, GroupVersion, GroupVersionResource, Object, ObjectKey, generate_name, json_patch, merge_patch,
+    ApiError, GroupVersion, GroupVersionResource, Object, ObjectKey, generate_name, json_patch,
+    merge_patch,
 };
 use env::Timestamp;
 use serde_json::{Value, json};
@@ -21,9 +22,15 @@ struct Target {
 
 pub(super) fn serve(state: &mut State, request: &Request, now: Timestamp) -> Answer {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
     let Some(target) = target(&segments) else {
-        return Ok((200, discovery::serve(state, &segments)?.to_string().into_bytes()));
+        return Ok((
+            200,
+            discovery::serve(state, &segments)?.to_string().into_bytes(),
+        ));
     };
     let parameters = parameters(query);
     let object = match request.method {
@@ -46,7 +53,10 @@ pub(super) fn serve(state: &mut State, request: &Request, now: Timestamp) -> Ans
 fn target(segments: &[&str]) -> Option<Target> {
     let (version, rest) = match segments {
         ["api", version, rest @ ..] => (GroupVersion::new("", (*version).to_owned()), rest),
-        ["apis", group, version, rest @ ..] => (GroupVersion::new((*group).to_owned(), (*version).to_owned()), rest),
+        ["apis", group, version, rest @ ..] => (
+            GroupVersion::new((*group).to_owned(), (*version).to_owned()),
+            rest,
+        ),
         _ => return None,
     };
     let text = |value: &str| percent_decode(value);
@@ -108,7 +118,10 @@ fn encode(object: &Object) -> Result<Vec<u8>, ApiError> {
 fn get(state: &State, target: &Target) -> Result<Object, ApiError> {
     let key = ObjectKey::namespaced(target.namespace.clone(), target.name.clone());
     let missing = || ApiError::not_found(&target.resource.group_resource(), &target.name);
-    let stored = state.objects.get(&(target.resource.clone(), key)).ok_or_else(missing)?;
+    let stored = state
+        .objects
+        .get(&(target.resource.clone(), key))
+        .ok_or_else(missing)?;
     stored.to_object().map_err(ApiError::internal)
 }
 
@@ -120,8 +133,14 @@ fn create(state: &mut State, target: &Target, mut object: Object, now: Timestamp
     }
     object.set_metadata_text("namespace", target.namespace.clone());
     let key = object.key();
-    if state.objects.contains_key(&(target.resource.clone(), key.clone())) {
-        return Err(ApiError::already_exists(&target.resource.group_resource(), &key.name));
+    if state
+        .objects
+        .contains_key(&(target.resource.clone(), key.clone()))
+    {
+        return Err(ApiError::already_exists(
+            &target.resource.group_resource(),
+            &key.name,
+        ));
     }
     object.set_metadata_text("uid", format!("00000000-0000-4000-8000-{:012}", state.uids));
     object.set_metadata_text("creationTimestamp", now.to_seconds_string());
@@ -131,7 +150,10 @@ fn create(state: &mut State, target: &Target, mut object: Object, now: Timestamp
         object.set_at(&["status", "phase"], "Active".into());
     }
     let stored = state.write(&target.resource, &key, Some(&object))?;
-    Ok((201, encode(&stored.to_object().map_err(ApiError::internal)?)?))
+    Ok((
+        201,
+        encode(&stored.to_object().map_err(ApiError::internal)?)?,
+    ))
 }
 
 fn post_subresource(state: &mut State, target: &Target, body: &Object) -> Answer {
@@ -169,7 +191,10 @@ fn put(state: &mut State, target: &Target, new: Object) -> Result<Object, ApiErr
     let old = get(state, target)?;
     let wanted = new.resource_version();
     if !wanted.is_empty() && wanted != old.resource_version() {
-        return Err(ApiError::modified(&target.resource.group_resource(), &target.name));
+        return Err(ApiError::modified(
+            &target.resource.group_resource(),
+            &target.name,
+        ));
     }
     if !new.uid().is_empty() && new.uid() != old.uid() {
         let why = format!(
@@ -228,7 +253,11 @@ fn merged_for_update(target: &Target, old: &Object, mut new: Object) -> Object {
     new
 }
 
-fn store_or_remove(state: &mut State, target: &Target, object: &Object) -> Result<Object, ApiError> {
+fn store_or_remove(
+    state: &mut State,
+    target: &Target,
+    object: &Object,
+) -> Result<Object, ApiError> {
     let is_held = !object.finalizers().is_empty()
         || object
             .at(&["spec", "finalizers"])
@@ -240,11 +269,20 @@ fn store_or_remove(state: &mut State, target: &Target, object: &Object) -> Resul
             .metadata()
             .and_then(|metadata| metadata.get("deletionGracePeriodSeconds"))
             == Some(&Value::from(0));
-    let stored = state.write(&target.resource, &object.key(), (!is_gone).then_some(object))?;
+    let stored = state.write(
+        &target.resource,
+        &object.key(),
+        (!is_gone).then_some(object),
+    )?;
     stored.to_object().map_err(ApiError::internal)
 }
 
-fn patch(state: &mut State, target: &Target, request: &Request, now: Timestamp) -> Result<Object, ApiError> {
+fn patch(
+    state: &mut State,
+    target: &Target,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Object, ApiError> {
     let is_apply = request.content_type.contains("apply");
     let old = match get(state, target) {
         Err(error) if error.is_not_found() && is_apply => {
@@ -257,8 +295,8 @@ fn patch(state: &mut State, target: &Target, request: &Request, now: Timestamp) 
     if request.content_type.contains("json-patch") {
         tree = json_patch(&tree, &request.body)?;
     } else {
-        let patch: Value =
-            serde_json::from_slice(&request.body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let patch: Value = serde_json::from_slice(&request.body)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         if request.content_type.contains("strategic") {
             strategic(&mut tree, &patch);
         } else {
@@ -335,7 +373,11 @@ fn delete(state: &mut State, target: &Target, options: &Value, now: Timestamp) -
             .pointer(&format!("/preconditions/{field}"))
             .and_then(Value::as_str);
         if wanted.is_some_and(|wanted| wanted != object.metadata_text(field)) {
-            return Err(ApiError::conflict(&resource, &target.name, "the precondition failed"));
+            return Err(ApiError::conflict(
+                &resource,
+                &target.name,
+                "the precondition failed",
+            ));
         }
     }
     let mut finalizers: Vec<String> = object.finalizers().into_iter().map(str::to_owned).collect();
@@ -347,7 +389,8 @@ fn delete(state: &mut State, target: &Target, options: &Value, now: Timestamp) -
     finalizers.sort();
     finalizers.dedup();
     object.set_finalizers(finalizers);
-    let is_running = target.resource.resource == "pods" && !object.text_at(&["spec", "nodeName"]).is_empty();
+    let is_running =
+        target.resource.resource == "pods" && !object.text_at(&["spec", "nodeName"]).is_empty();
     let grace = options
         .get("gracePeriodSeconds")
         .and_then(Value::as_i64)
@@ -362,7 +405,9 @@ fn delete(state: &mut State, target: &Target, options: &Value, now: Timestamp) -
         object.set_at(&["status", "phase"], "Terminating".into());
     }
     let left = store_or_remove(state, target, &object)?;
-    let remains = state.objects.contains_key(&(target.resource.clone(), left.key()));
+    let remains = state
+        .objects
+        .contains_key(&(target.resource.clone(), left.key()));
     if remains {
         return Ok((200, encode(&left)?));
     }
@@ -389,7 +434,11 @@ fn selection(target: &Target, parameters: &[(String, String)]) -> Result<Selecti
 }
 
 /// All that is selected, on one page.
-fn list(state: &State, target: &Target, parameters: &[(String, String)]) -> Result<Object, ApiError> {
+fn list(
+    state: &State,
+    target: &Target,
+    parameters: &[(String, String)],
+) -> Result<Object, ApiError> {
     let selection = selection(target, parameters)?;
     let matching = state
         .objects

@@ -41,7 +41,11 @@ impl std::fmt::Debug for Connector {
 
 impl Connector {
     pub(super) fn new(config: &HttpConfig) -> Result<Self, ClientError> {
-        let build = |protocols| client_config(config, protocols).map(Arc::new).map_err(unusable);
+        let build = |protocols| {
+            client_config(config, protocols)
+                .map(Arc::new)
+                .map_err(unusable)
+        };
         Ok(Self {
             pooled: build(Protocols::Http2OrHttp1)?,
             http1: build(Protocols::Http1)?,
@@ -57,7 +61,12 @@ impl Connector {
     async fn open(&self, uri: &Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Stream> {
         env::timeout(CONNECT_TIMEOUT, self.handshake(uri, tls))
             .await
-            .map_err(|_timed_out| io::Error::new(io::ErrorKind::TimedOut, format!("connect to {uri} timed out")))?
+            .map_err(|_timed_out| {
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("connect to {uri} timed out"),
+                )
+            })?
     }
 
     async fn handshake(&self, uri: &Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Stream> {
@@ -113,7 +122,11 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
@@ -122,7 +135,11 @@ impl Read for Stream {
 }
 
 impl Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),

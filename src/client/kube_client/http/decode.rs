@@ -144,7 +144,9 @@ fn event(line: &[u8]) -> Result<Option<WatchEvent>, ClientError> {
             WatchEvent::Error(ApiError::from_status(&status).unwrap_or_else(unnamed))
         }
         other => {
-            return Err(ClientError::Malformed(format!("an event of type {other:?}")));
+            return Err(ClientError::Malformed(format!(
+                "an event of type {other:?}"
+            )));
         }
     }))
 }

@@ -41,7 +41,11 @@ impl fmt::Debug for ClientCertificate {
 }
 
 impl ResolvesClientCert for ClientCertificate {
-    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read()))
     }
 
@@ -51,7 +55,9 @@ impl ResolvesClientCert for ClientCertificate {
 }
 
 fn certified_key(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, ClientError> {
-    let refuse = |why: String| ClientError::Malformed(format!("the client certificate cannot be used: {why}"));
+    let refuse = |why: String| {
+        ClientError::Malformed(format!("the client certificate cannot be used: {why}"))
+    };
     let chain = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refuse(error.to_string()))?;
@@ -59,16 +65,24 @@ fn certified_key(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, ClientEr
         return Err(refuse("there is no certificate in it".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| refuse(error.to_string()))?;
-    let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|error| refuse(error.to_string()))?;
+    let key = rustls::crypto::ring::sign::any_supported_type(&key)
+        .map_err(|error| refuse(error.to_string()))?;
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
-pub(super) fn client_config(config: &HttpConfig, protocols: Protocols) -> Result<ClientConfig, ClientError> {
-    let refuse = |why: String| ClientError::Malformed(format!("the certificate authority cannot be used: {why}"));
+pub(super) fn client_config(
+    config: &HttpConfig,
+    protocols: Protocols,
+) -> Result<ClientConfig, ClientError> {
+    let refuse = |why: String| {
+        ClientError::Malformed(format!("the certificate authority cannot be used: {why}"))
+    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&config.certificate_authority) {
         let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| refuse(error.to_string()))?;
     }
     if roots.is_empty() && !config.server.starts_with("http://") {
         return Err(refuse("there is no certificate in it".to_owned()));
@@ -79,9 +93,8 @@ pub(super) fn client_config(config: &HttpConfig, protocols: Protocols) -> Result
         .map_err(|error| refuse(error.to_string()))?
         .with_root_certificates(roots);
     let mut tls = match &config.credentials {
-        Credentials::Certificate(certificate) => {
-            builder.with_client_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesClientCert>)
-        }
+        Credentials::Certificate(certificate) => builder
+            .with_client_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesClientCert>),
         Credentials::Anonymous | Credentials::BearerToken(_) => builder.with_no_client_auth(),
     };
     tls.alpn_protocols = match protocols {

@@ -20,7 +20,8 @@ pub(super) struct ConfigMap {
 
 impl ConfigMap {
     pub(super) fn object(&self) -> Result<Value> {
-        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}});
+        let mut object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}});
         let (mut data, mut binary) = (Map::new(), Map::new());
         for (key, value) in self.sources.read()? {
             match String::from_utf8(value) {

@@ -27,9 +27,15 @@ pub(super) struct Deployment {
 impl Deployment {
     pub(super) fn object(&self) -> Result<Value> {
         if self.image.len() > 1 && !self.command.is_empty() {
-            return Err(Error::usage("cannot specify multiple --image options and command"));
+            return Err(Error::usage(
+                "cannot specify multiple --image options and command",
+            ));
         }
-        let containers: Vec<Value> = self.image.iter().map(|image| self.container(image)).collect();
+        let containers: Vec<Value> = self
+            .image
+            .iter()
+            .map(|image| self.container(image))
+            .collect();
         let labels = json!({"app": self.name});
         Ok(json!({
             "apiVersion": "apps/v1",
@@ -78,7 +84,10 @@ mod tests {
 
     #[test]
     fn a_container_is_named_after_its_image() {
-        assert_eq!(container_name("registry:5000/a/web_server:1.2"), "web-server");
+        assert_eq!(
+            container_name("registry:5000/a/web_server:1.2"),
+            "web-server"
+        );
         assert_eq!(container_name("nginx@sha256:00"), "nginx");
     }
 }

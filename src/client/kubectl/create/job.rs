@@ -60,7 +60,10 @@ impl Job {
             .as_object()
             .cloned()
             .unwrap_or_default();
-        annotations.insert("cronjob.kubernetes.io/instantiate".to_owned(), "manual".into());
+        annotations.insert(
+            "cronjob.kubernetes.io/instantiate".to_owned(),
+            "manual".into(),
+        );
         Ok(json!({
             "apiVersion": "batch/v1",
             "kind": "Job",

@@ -151,7 +151,12 @@ fn plain(kind: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
 }
 
-async fn from_files(files: &Files, how: &How, names_namespace: bool, session: &mut Session) -> Result<()> {
+async fn from_files(
+    files: &Files,
+    how: &How,
+    names_namespace: bool,
+    session: &mut Session,
+) -> Result<()> {
     let mut errors = Vec::new();
     for manifest in files.read()? {
         if let Err(error) = create(manifest, how, names_namespace, session).await {
@@ -161,7 +166,12 @@ async fn from_files(files: &Files, how: &How, names_namespace: bool, session: &m
     Error::all(errors)
 }
 
-async fn create(manifest: Manifest, how: &How, names_namespace: bool, session: &mut Session) -> Result<()> {
+async fn create(
+    manifest: Manifest,
+    how: &How,
+    names_namespace: bool,
+    session: &mut Session,
+) -> Result<()> {
     let dry_run = DryRun::parse(&how.dry_run)?;
     let output = Output::parse(how.output.as_deref())?;
     let catalogue = session.catalogue().await?;

@@ -56,15 +56,22 @@ impl Rules {
                 None => (resource.as_str(), String::new()),
             };
             if name == "*" {
-                groups.entry("*".to_owned()).or_default().push(resource.clone());
+                groups
+                    .entry("*".to_owned())
+                    .or_default()
+                    .push(resource.clone());
                 continue;
             }
             let kind = catalogue.find(name)?;
             let name = format!("{}{subresource}", kind.resource.resource);
-            groups.entry(kind.resource.group.to_string()).or_default().push(name);
+            groups
+                .entry(kind.resource.group.to_string())
+                .or_default()
+                .push(name);
         }
         let rules = groups.into_iter().map(|(group, resources)| {
-            let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": self.verb});
+            let mut rule =
+                json!({"apiGroups": [group], "resources": resources, "verbs": self.verb});
             if !self.resource_name.is_empty() {
                 rule["resourceNames"] = json!(self.resource_name);
             }
@@ -80,7 +87,9 @@ impl Role {
         if rules.is_empty() {
             return Err(Error::usage("at least one resource must be specified"));
         }
-        Ok(json!({"apiVersion": API_VERSION, "kind": "Role", "metadata": {"name": self.name}, "rules": rules}))
+        Ok(
+            json!({"apiVersion": API_VERSION, "kind": "Role", "metadata": {"name": self.name}, "rules": rules}),
+        )
     }
 }
 
@@ -91,9 +100,13 @@ impl ClusterRole {
             rules.push(json!({"nonResourceURLs": self.non_resource_url, "verbs": self.rules.verb}));
         }
         if rules.is_empty() {
-            return Err(Error::usage("one of resource or nonResourceURL must be specified"));
+            return Err(Error::usage(
+                "one of resource or nonResourceURL must be specified",
+            ));
         }
-        Ok(json!({"apiVersion": API_VERSION, "kind": "ClusterRole", "metadata": {"name": self.name}, "rules": rules}))
+        Ok(
+            json!({"apiVersion": API_VERSION, "kind": "ClusterRole", "metadata": {"name": self.name}, "rules": rules}),
+        )
     }
 }
 
@@ -137,8 +150,7 @@ struct Subjects {
 
 impl Subjects {
     fn read(&self) -> Result<Vec<Value>> {
-        let named =
-            |kind: &'static str| move |name: &String| json!({"apiGroup": API_GROUP, "kind": kind, "name": name});
+        let named = |kind: &'static str| move |name: &String| json!({"apiGroup": API_GROUP, "kind": kind, "name": name});
         let mut subjects: Vec<Value> = self.user.iter().map(named("User")).collect();
         subjects.extend(self.group.iter().map(named("Group")));
         for account in &self.serviceaccount {
@@ -167,10 +179,18 @@ impl RoleBinding {
             (Some(role), None) => ("Role", role),
             (None, Some(role)) => ("ClusterRole", role),
             _ => {
-                return Err(Error::usage("exactly one of clusterrole or role must be specified"));
+                return Err(Error::usage(
+                    "exactly one of clusterrole or role must be specified",
+                ));
             }
         };
-        Ok(binding("RoleBinding", &self.name, kind, role, self.subjects.read()?))
+        Ok(binding(
+            "RoleBinding",
+            &self.name,
+            kind,
+            role,
+            self.subjects.read()?,
+        ))
     }
 }
 

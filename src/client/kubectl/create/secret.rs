@@ -47,13 +47,22 @@ pub(super) struct Tls {
 #[derive(Args)]
 pub(super) struct DockerRegistry {
     name: String,
-    #[arg(long, default_value = "https://index.docker.io/v1/", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "https://index.docker.io/v1/",
+        value_name = "URL"
+    )]
     docker_server: String,
     #[arg(long, value_name = "NAME")]
     docker_username: String,
     #[arg(long, value_name = "PASSWORD")]
     docker_password: String,
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ADDRESS"
+    )]
     docker_email: String,
     #[command(flatten)]
     how: How,
@@ -73,18 +82,25 @@ impl Secret {
             }
             Self::Tls(command) => {
                 let read = |file: &str| {
-                    let bytes = std::fs::read(file).map_err(|error| Error::usage(format!("{file}: {error}")))?;
+                    let bytes = std::fs::read(file)
+                        .map_err(|error| Error::usage(format!("{file}: {error}")))?;
                     Ok::<Value, Error>(STANDARD.encode(bytes).into())
                 };
                 let data = Map::from_iter([
                     ("tls.crt".to_owned(), read(&command.cert)?),
                     ("tls.key".to_owned(), read(&command.key)?),
                 ]);
-                Ok((secret(&command.name, "kubernetes.io/tls", data), command.how))
+                Ok((
+                    secret(&command.name, "kubernetes.io/tls", data),
+                    command.how,
+                ))
             }
             Self::DockerRegistry(command) => {
                 let config = command.config().to_string();
-                let data = Map::from_iter([(".dockerconfigjson".to_owned(), STANDARD.encode(config).into())]);
+                let data = Map::from_iter([(
+                    ".dockerconfigjson".to_owned(),
+                    STANDARD.encode(config).into(),
+                )]);
                 Ok((
                     secret(&command.name, "kubernetes.io/dockerconfigjson", data),
                     command.how,
@@ -106,7 +122,8 @@ impl DockerRegistry {
 }
 
 fn secret(name: &str, kind: &str, data: Map<String, Value>) -> Value {
-    let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind});
+    let mut object =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind});
     if !data.is_empty() {
         object["data"] = data.into();
     }

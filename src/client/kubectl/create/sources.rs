@@ -27,9 +27,11 @@ impl Sources {
     pub(super) fn read(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut data = BTreeMap::new();
         for literal in &self.from_literal {
-            let (key, value) = literal
-                .split_once('=')
-                .ok_or_else(|| Error::usage(format!("invalid literal source {literal}, expected key=value")))?;
+            let (key, value) = literal.split_once('=').ok_or_else(|| {
+                Error::usage(format!(
+                    "invalid literal source {literal}, expected key=value"
+                ))
+            })?;
             let value = value.trim_matches(|quote| quote == '"' || quote == '\'');
             add(&mut data, key, value.as_bytes().to_vec())?;
         }
@@ -45,7 +47,11 @@ impl Sources {
                 .filter(|line| !line.is_empty() && !line.starts_with('#'))
             {
                 let (key, value) = line.split_once('=').unwrap_or((line, ""));
-                add(&mut data, key.trim_start_matches("export "), value.as_bytes().to_vec())?;
+                add(
+                    &mut data,
+                    key.trim_start_matches("export "),
+                    value.as_bytes().to_vec(),
+                )?;
             }
         }
         Ok(data)

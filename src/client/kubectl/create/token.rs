@@ -34,19 +34,22 @@ impl Token {
             spec["expirationSeconds"] = times::parse_duration(duration)?.as_secs().into();
         }
         if let Some(kind) = &self.bound_object_kind {
-            spec["boundObjectRef"] = json!({"apiVersion": "v1", "kind": kind, "name": self.bound_object_name});
+            spec["boundObjectRef"] =
+                json!({"apiVersion": "v1", "kind": kind, "name": self.bound_object_name});
             if let Some(uid) = &self.bound_object_uid {
                 spec["boundObjectRef"]["uid"] = uid.clone().into();
             }
         }
-        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+        let request =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let catalogue = session.catalogue().await?;
         let accounts = &catalogue.find("serviceaccounts")?.resource;
         let path = object_path(accounts, Some(&session.namespace), &self.name, "token");
         let body = request.to_string().into_bytes();
         let answer = session.call(Method::Post, path, JSON, body).await?;
         let token = answer["status"]["token"].as_str();
-        let token = token.ok_or_else(|| Error::usage("failed to create token: no token in server response"))?;
+        let token = token
+            .ok_or_else(|| Error::usage("failed to create token: no token in server response"))?;
         session.say(token)
     }
 }

@@ -40,7 +40,10 @@ pub(super) fn last_seen(event: &Value) -> &str {
         &event["firstTimestamp"],
         &event["metadata"]["creationTimestamp"],
     ];
-    moments.into_iter().find_map(Value::as_str).unwrap_or_default()
+    moments
+        .into_iter()
+        .find_map(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// `5s`, or `5s (x3 over 2m)` for what came several times.

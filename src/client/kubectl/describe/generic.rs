@@ -6,7 +6,13 @@ use super::Subject;
 use super::text::{Text, text};
 
 /// Metadata that the head has said, or that says nothing to people.
-const METADATA_SAID: [&str; 5] = ["name", "namespace", "labels", "annotations", "managedFields"];
+const METADATA_SAID: [&str; 5] = [
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "managedFields",
+];
 
 pub(super) fn describe(subject: &Subject, out: &mut Text) {
     let object = &subject.object;
@@ -65,7 +71,9 @@ fn label(key: &str) -> String {
         let begins_word = character.is_ascii_uppercase()
             && index > 0
             && (!characters[index - 1].is_ascii_uppercase()
-                || characters.get(index + 1).is_some_and(char::is_ascii_lowercase));
+                || characters
+                    .get(index + 1)
+                    .is_some_and(char::is_ascii_lowercase));
         if begins_word {
             label.push(' ');
         }

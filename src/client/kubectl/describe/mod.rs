@@ -84,7 +84,10 @@ impl DescribeCommand {
                 session.namespace.clone()
             };
             let found = targets(&self.arguments, &catalogue)?;
-            return Ok(found.into_iter().map(|target| (target, namespace.clone())).collect());
+            return Ok(found
+                .into_iter()
+                .map(|target| (target, namespace.clone()))
+                .collect());
         }
         let mut found = Vec::new();
         for manifest in self.files.read()? {
@@ -102,7 +105,12 @@ impl DescribeCommand {
     }
 
     /// The object named, or those whose name begins so, or all that the selectors choose.
-    async fn objects(&self, target: &Target, namespace: &str, session: &mut Session) -> Result<Vec<Value>> {
+    async fn objects(
+        &self,
+        target: &Target,
+        namespace: &str,
+        session: &mut Session,
+    ) -> Result<Vec<Value>> {
         let namespace = target.kind.namespace(namespace);
         let missing = match &target.name {
             None => None,
@@ -115,12 +123,22 @@ impl DescribeCommand {
                 }
             }
         };
-        let api = session.client.dynamic(target.kind.resource.clone(), namespace);
-        let list = api.list(&self.selectors.labels, &self.selectors.fields).await?;
+        let api = session
+            .client
+            .dynamic(target.kind.resource.clone(), namespace);
+        let list = api
+            .list(&self.selectors.labels, &self.selectors.fields)
+            .await?;
         let beginning = target.name.as_deref().unwrap_or_default();
         let mut found = Vec::new();
-        for item in list.items.iter().filter(|item| item.key().name.starts_with(beginning)) {
-            let object = item.to_object().map_err(|error| Error::usage(error.to_string()))?;
+        for item in list
+            .items
+            .iter()
+            .filter(|item| item.key().name.starts_with(beginning))
+        {
+            let object = item
+                .to_object()
+                .map_err(|error| Error::usage(error.to_string()))?;
             found.push(object.into_value());
         }
         match (found.is_empty(), missing) {
@@ -129,7 +147,12 @@ impl DescribeCommand {
         }
     }
 
-    async fn describe(&self, target: &Target, object: Value, session: &mut Session) -> Result<String> {
+    async fn describe(
+        &self,
+        target: &Target,
+        object: Value,
+        session: &mut Session,
+    ) -> Result<String> {
         let related = related(target, &object, session).await?;
         let events = if self.show_events && has_events(target) {
             Some(events_of(&object, session).await?)
@@ -194,7 +217,12 @@ async fn related(target: &Target, object: &Value, session: &Session) -> Result<V
         }
         "Deployment" => {
             let replica_sets = GroupVersionResource::new("apps", "v1", "replicasets");
-            (replica_sets, namespace, selector().unwrap_or_default(), String::new())
+            (
+                replica_sets,
+                namespace,
+                selector().unwrap_or_default(),
+                String::new(),
+            )
         }
         "ReplicaSet" | "DaemonSet" | "StatefulSet" => {
             let Some(labels) = selector() else {
@@ -205,9 +233,16 @@ async fn related(target: &Target, object: &Value, session: &Session) -> Result<V
         _ => return Ok(Vec::new()),
     };
     // Who may see the object may not be allowed to see all this: then the description has less.
-    let list = session.client.dynamic(resource, namespace).list(&labels, &fields).await;
+    let list = session
+        .client
+        .dynamic(resource, namespace)
+        .list(&labels, &fields)
+        .await;
     let items = list.map(|list| list.items).unwrap_or_default();
-    Ok(items.iter().filter_map(|item| item.to_object().ok()).collect())
+    Ok(items
+        .iter()
+        .filter_map(|item| item.to_object().ok())
+        .collect())
 }
 
 fn pods() -> GroupVersionResource {
@@ -229,7 +264,10 @@ async fn events_of(object: &Value, session: &mut Session) -> Result<Vec<Value>> 
     } else {
         fields.push(format!("involvedObject.uid={}", text("uid")));
     }
-    let path = kube_client::collection_path(&GroupVersionResource::new("", "v1", "events"), Some(&namespace));
+    let path = kube_client::collection_path(
+        &GroupVersionResource::new("", "v1", "events"),
+        Some(&namespace),
+    );
     let path = with_query(path, "fieldSelector", &fields.join(","));
     let list = match session.get(path, PLAIN).await {
         Ok(list) => list,

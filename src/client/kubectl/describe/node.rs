@@ -8,7 +8,11 @@ use super::text::{Text, list, or_none, text};
 use crate::times::{age, long};
 
 pub(super) fn describe(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Roles", or_none(roles(object)));
     out.labels(object);
@@ -18,7 +22,11 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
         long(&text(&object["metadata"]["creationTimestamp"])),
     );
     taints(spec, out);
-    out.field(0, "Unschedulable", (spec["unschedulable"] == true).to_string());
+    out.field(
+        0,
+        "Unschedulable",
+        (spec["unschedulable"] == true).to_string(),
+    );
     conditions(status, out);
     let addresses: Vec<String> = list(&status["addresses"])
         .iter()
@@ -36,7 +44,10 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
 }
 
 fn roles(object: &Value) -> String {
-    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    let labels = object["metadata"]["labels"]
+        .as_object()
+        .into_iter()
+        .flatten();
     let roles = labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"));
     roles.collect::<Vec<_>>().join(",")
 }
@@ -95,7 +106,9 @@ fn conditions(status: &Value, out: &mut Text) {
 
 fn amounts(amounts: &Value) -> Vec<String> {
     let amounts = amounts.as_object().into_iter().flatten();
-    amounts.map(|(key, value)| format!("{key}:\t{}", text(value))).collect()
+    amounts
+        .map(|(key, value)| format!("{key}:\t{}", text(value)))
+        .collect()
 }
 
 fn system_info(info: &Value, out: &mut Text) {
@@ -129,9 +142,17 @@ fn pods(subject: &Subject, out: &mut Text) {
     let running: Vec<&Object> = subject
         .related
         .iter()
-        .filter(|pod| !matches!(pod.text_at(&["status", "phase"]).as_str(), "Succeeded" | "Failed"))
+        .filter(|pod| {
+            !matches!(
+                pod.text_at(&["status", "phase"]).as_str(),
+                "Succeeded" | "Failed"
+            )
+        })
         .collect();
-    out.line(0, format!("Non-terminated Pods:\t({} in total)", running.len()));
+    out.line(
+        0,
+        format!("Non-terminated Pods:\t({} in total)", running.len()),
+    );
     out.line(
         1,
         "Namespace\tName\t\tCPU Requests\tCPU Limits\tMemory Requests\tMemory Limits\tAge",
@@ -151,11 +172,19 @@ fn pods(subject: &Subject, out: &mut Text) {
         let age = age(pod.metadata_text("creationTimestamp"), subject.now);
         out.line(
             1,
-            format!("{}\t{}\t\t{}\t{age}", pod.namespace(), pod.name(), cells.join("\t")),
+            format!(
+                "{}\t{}\t\t{}\t{age}",
+                pod.namespace(),
+                pod.name(),
+                cells.join("\t")
+            ),
         );
     }
     out.line(0, "Allocated resources:");
-    out.line(1, "(Total limits may be over 100 percent, i.e., overcommitted.)");
+    out.line(
+        1,
+        "(Total limits may be over 100 percent, i.e., overcommitted.)",
+    );
     out.line(1, "Resource\tRequests\tLimits");
     out.line(1, "--------\t--------\t------");
     for (first, resource) in [(0, "cpu"), (2, "memory")] {
@@ -166,13 +195,18 @@ fn pods(subject: &Subject, out: &mut Text) {
 
 /// What all containers of a pod ask for together.
 fn asked(pod: &Object, resource: &str, kind: &str) -> Quantity {
-    let containers = pod.at(&["spec", "containers"]).map(list).unwrap_or_default();
-    containers.iter().fold(Quantity::from_units(0), |sum, container| {
-        let amount = container["resources"][kind][resource]
-            .as_str()
-            .and_then(|text| Quantity::parse(text).ok());
-        amount.map_or(sum, |amount| sum.saturating_add(amount))
-    })
+    let containers = pod
+        .at(&["spec", "containers"])
+        .map(list)
+        .unwrap_or_default();
+    containers
+        .iter()
+        .fold(Quantity::from_units(0), |sum, container| {
+            let amount = container["resources"][kind][resource]
+                .as_str()
+                .and_then(|text| Quantity::parse(text).ok());
+            amount.map_or(sum, |amount| sum.saturating_add(amount))
+        })
 }
 
 fn share(amount: Quantity, of: &Value, resource: &str) -> String {

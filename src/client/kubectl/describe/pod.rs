@@ -6,10 +6,18 @@ use super::text::{Text, controller, list, or_none, text, text_or_none};
 use crate::times::long;
 
 pub(super) fn describe(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Namespace", text(&object["metadata"]["namespace"]));
-    out.field(0, "Priority", spec["priority"].as_i64().unwrap_or(0).to_string());
+    out.field(
+        0,
+        "Priority",
+        spec["priority"].as_i64().unwrap_or(0).to_string(),
+    );
     out.field_if(0, "Priority Class Name", text(&spec["priorityClassName"]));
     out.field_if(0, "Runtime Class Name", text(&spec["runtimeClassName"]));
     out.field_if(0, "Service Account", text(&spec["serviceAccountName"]));
@@ -22,14 +30,22 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
     out.field_if(
         0,
         "Start Time",
-        if started.is_empty() { started } else { long(&started) },
+        if started.is_empty() {
+            started
+        } else {
+            long(&started)
+        },
     );
     out.labels(object);
     let deleted = text(&object["metadata"]["deletionTimestamp"]);
     if deleted.is_empty() {
         out.field(0, "Status", text(&status["phase"]));
     } else {
-        out.field(0, "Status", format!("Terminating (since {})", long(&deleted)));
+        out.field(
+            0,
+            "Status",
+            format!("Terminating (since {})", long(&deleted)),
+        );
         let grace = text(&object["metadata"]["deletionGracePeriodSeconds"]);
         out.field(0, "Termination Grace Period", format!("{grace}s"));
     }
@@ -47,7 +63,11 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
 
 /// Addresses, containers, conditions, volumes and where it may run.
 fn rest(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "IP", text(&status["podIP"]));
     addresses(subject, out);
     out.field_if(0, "Controlled By", controller(object));
@@ -67,7 +87,13 @@ fn rest(subject: &Subject, out: &mut Text) {
         out,
     );
     let ephemeral = Some(&status["ephemeralContainerStatuses"]);
-    containers("Ephemeral Containers", &spec["ephemeralContainers"], ephemeral, 0, out);
+    containers(
+        "Ephemeral Containers",
+        &spec["ephemeralContainers"],
+        ephemeral,
+        0,
+        out,
+    );
     out.conditions(&status["conditions"]);
     volumes(&spec["volumes"], 0, out);
     out.field(0, "QoS Class", text_or_none(&status["qosClass"]));

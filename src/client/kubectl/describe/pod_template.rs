@@ -6,14 +6,24 @@ use super::text::{Text, list, or_none, text};
 use crate::times::long;
 
 /// The containers of a spec; with a status the ones that run.
-pub(super) fn containers(title: &str, specs: &Value, statuses: Option<&Value>, depth: usize, out: &mut Text) {
+pub(super) fn containers(
+    title: &str,
+    specs: &Value,
+    statuses: Option<&Value>,
+    depth: usize,
+    out: &mut Text,
+) {
     let specs = list(specs);
     if specs.is_empty() {
         return;
     }
     out.line(depth, format!("{title}:"));
     for spec in specs {
-        let status = statuses.and_then(|all| list(all).iter().find(|status| status["name"] == spec["name"]));
+        let status = statuses.and_then(|all| {
+            list(all)
+                .iter()
+                .find(|status| status["name"] == spec["name"])
+        });
         container(spec, statuses.is_some(), status, out);
     }
 }
@@ -32,12 +42,18 @@ fn container(spec: &Value, is_pod: bool, status: Option<&Value>, out: &mut Text)
     }
     ports(spec, depth, out);
     for (name, field) in [("Command", "command"), ("Args", "args")] {
-        let words: Vec<String> = list(&spec[field]).iter().flat_map(|word| lines(&text(word))).collect();
+        let words: Vec<String> = list(&spec[field])
+            .iter()
+            .flat_map(|word| lines(&text(word)))
+            .collect();
         out.block(depth, name, &words);
     }
     if let Some(status) = status {
         state("State", &status["state"], depth, out);
-        if status["lastState"].as_object().is_some_and(|last| !last.is_empty()) {
+        if status["lastState"]
+            .as_object()
+            .is_some_and(|last| !last.is_empty())
+        {
             state("Last State", &status["lastState"], depth, out);
         }
         out.field(depth, "Ready", title_case(&text(&status["ready"])));
@@ -45,7 +61,9 @@ fn container(spec: &Value, is_pod: bool, status: Option<&Value>, out: &mut Text)
     }
     for (name, field) in [("Limits", "limits"), ("Requests", "requests")] {
         let amounts = spec["resources"][field].as_object().into_iter().flatten();
-        let lines: Vec<String> = amounts.map(|(key, value)| format!("{key}:\t{}", text(value))).collect();
+        let lines: Vec<String> = amounts
+            .map(|(key, value)| format!("{key}:\t{}", text(value)))
+            .collect();
         out.block(depth, name, &lines);
     }
     for (name, field) in [
@@ -71,7 +89,11 @@ fn ports(spec: &Value, depth: usize, out: &mut Text) {
         let each = ports.iter().map(|port| {
             let protocol = or_none(text(&port["protocol"])).replace("<none>", "TCP");
             let name = text(&port["name"]);
-            let name = if name.is_empty() { name } else { format!(" ({name})") };
+            let name = if name.is_empty() {
+                name
+            } else {
+                format!(" ({name})")
+            };
             format!("{}/{protocol}{name}", port[field].as_i64().unwrap_or(0))
         });
         or_none(each.collect::<Vec<_>>().join(", "))
@@ -84,7 +106,11 @@ fn ports(spec: &Value, depth: usize, out: &mut Text) {
 fn state(name: &str, state: &Value, depth: usize, out: &mut Text) {
     if state["running"].is_object() {
         out.field(depth, name, "Running");
-        out.field(depth + 1, "Started", long(&text(&state["running"]["startedAt"])));
+        out.field(
+            depth + 1,
+            "Started",
+            long(&text(&state["running"]["startedAt"])),
+        );
     } else if state["terminated"].is_object() {
         let ended = &state["terminated"];
         out.field(depth, name, "Terminated");
@@ -92,7 +118,11 @@ fn state(name: &str, state: &Value, depth: usize, out: &mut Text) {
         out.field_if(depth + 1, "Message", text(&ended["message"]));
         out.field(depth + 1, "Exit Code", text(&ended["exitCode"]));
         let signal = text(&ended["signal"]);
-        out.field_if(depth + 1, "Signal", if signal == "0" { String::new() } else { signal });
+        out.field_if(
+            depth + 1,
+            "Signal",
+            if signal == "0" { String::new() } else { signal },
+        );
         out.field(depth + 1, "Started", long(&text(&ended["startedAt"])));
         out.field(depth + 1, "Finished", long(&text(&ended["finishedAt"])));
     } else {
@@ -117,7 +147,9 @@ fn probe(probe: &Value) -> String {
         format!("exec [{}]", words.join(" "))
     } else if probe["httpGet"].is_object() {
         let get = &probe["httpGet"];
-        let scheme = or_none(text(&get["scheme"])).replace("<none>", "HTTP").to_lowercase();
+        let scheme = or_none(text(&get["scheme"]))
+            .replace("<none>", "HTTP")
+            .to_lowercase();
         format!(
             "http-get {scheme}://{}:{}{}",
             text(&get["host"]),
@@ -143,7 +175,10 @@ fn probe(probe: &Value) -> String {
 }
 
 fn environment(spec: &Value, depth: usize, out: &mut Text) {
-    let sources: Vec<String> = list(&spec["envFrom"]).iter().map(environment_source).collect();
+    let sources: Vec<String> = list(&spec["envFrom"])
+        .iter()
+        .map(environment_source)
+        .collect();
     out.block(depth, "Environment Variables from", &sources);
     let variables = list(&spec["env"]);
     if variables.is_empty() {
@@ -151,7 +186,11 @@ fn environment(spec: &Value, depth: usize, out: &mut Text) {
     }
     out.line(depth, "Environment:");
     for variable in variables {
-        out.field(depth + 1, &text(&variable["name"]), variable_value(variable));
+        out.field(
+            depth + 1,
+            &text(&variable["name"]),
+            variable_value(variable),
+        );
     }
 }
 
@@ -180,9 +219,16 @@ fn variable_value(variable: &Value) -> String {
     }
     if from["resourceFieldRef"].is_object() {
         let field = &from["resourceFieldRef"];
-        return format!("{} ({})", text(&field["containerName"]), text(&field["resource"]));
+        return format!(
+            "{} ({})",
+            text(&field["containerName"]),
+            text(&field["resource"])
+        );
     }
-    for (field, kind) in [("secretKeyRef", "secret"), ("configMapKeyRef", "config map")] {
+    for (field, kind) in [
+        ("secretKeyRef", "secret"),
+        ("configMapKeyRef", "config map"),
+    ] {
         if from[field].is_object() {
             return format!(
                 "<set to the key '{}' in {kind} '{}'>\tOptional: {}",
@@ -204,7 +250,14 @@ fn mounts(spec: &Value, depth: usize, out: &mut Text) {
     let mut lines: Vec<String> = mounts
         .iter()
         .map(|mount| {
-            let mut flags = vec![if mount["readOnly"] == true { "ro" } else { "rw" }.to_owned()];
+            let mut flags = vec![
+                if mount["readOnly"] == true {
+                    "ro"
+                } else {
+                    "rw"
+                }
+                .to_owned(),
+            ];
             let path = text(&mount["subPath"]);
             if !path.is_empty() {
                 flags.push(format!("path={path:?}"));
@@ -242,7 +295,11 @@ const VOLUMES: [(&str, &str, &[&str]); 10] = [
         "EmptyDir (a temporary directory that shares a pod's lifetime)",
         &["medium", "sizeLimit"],
     ),
-    ("hostPath", "HostPath (bare host directory volume)", &["path", "type"]),
+    (
+        "hostPath",
+        "HostPath (bare host directory volume)",
+        &["path", "type"],
+    ),
     (
         "configMap",
         "ConfigMap (a volume populated by a ConfigMap)",
@@ -286,7 +343,9 @@ const VOLUMES: [(&str, &str, &[&str]); 10] = [
 ];
 
 fn volume(volume: &Value, depth: usize, out: &mut Text) {
-    let found = VOLUMES.iter().find(|(field, ..)| volume[*field].is_object());
+    let found = VOLUMES
+        .iter()
+        .find(|(field, ..)| volume[*field].is_object());
     let Some((field, name, members)) = found else {
         return out.line(depth, "<unknown>");
     };
@@ -320,12 +379,20 @@ fn member_name(member: &str) -> &'static str {
 fn projection(source: &Value, depth: usize, out: &mut Text) {
     let token = &source["serviceAccountToken"];
     if token.is_object() {
-        out.field(depth, "TokenExpirationSeconds", text(&token["expirationSeconds"]));
+        out.field(
+            depth,
+            "TokenExpirationSeconds",
+            text(&token["expirationSeconds"]),
+        );
     }
     for (field, name) in [("configMap", "ConfigMapName"), ("secret", "SecretName")] {
         if source[field].is_object() {
             out.field(depth, name, text(&source[field]["name"]));
-            out.field(depth, "Optional", (source[field]["optional"] == true).to_string());
+            out.field(
+                depth,
+                "Optional",
+                (source[field]["optional"] == true).to_string(),
+            );
         }
     }
     if source["downwardAPI"].is_object() {
@@ -335,9 +402,9 @@ fn projection(source: &Value, depth: usize, out: &mut Text) {
 
 fn title_case(text: &str) -> String {
     let mut characters = text.chars();
-    characters
-        .next()
-        .map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
+    characters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }
 
 /// The template of a workload's pods.

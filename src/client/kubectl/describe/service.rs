@@ -11,7 +11,11 @@ const ENDPOINTS_SHOWN: usize = 3;
 pub(super) fn describe(subject: &Subject, out: &mut Text) {
     let (object, spec) = (&subject.object, &subject.object["spec"]);
     out.head(object);
-    out.field(0, "Selector", or_none(pairs(&spec["selector"], "=").join(",")));
+    out.field(
+        0,
+        "Selector",
+        or_none(pairs(&spec["selector"], "=").join(",")),
+    );
     out.field(0, "Type", text(&spec["type"]));
     out.field_if(0, "IP Family Policy", text(&spec["ipFamilyPolicy"]));
     out.field_if(0, "IP Families", joined(&spec["ipFamilies"]));
@@ -30,8 +34,16 @@ pub(super) fn describe(subject: &Subject, out: &mut Text) {
         describe_port(subject, port, out);
     }
     out.field(0, "Session Affinity", text(&spec["sessionAffinity"]));
-    out.field_if(0, "External Traffic Policy", text(&spec["externalTrafficPolicy"]));
-    out.field_if(0, "Internal Traffic Policy", text(&spec["internalTrafficPolicy"]));
+    out.field_if(
+        0,
+        "External Traffic Policy",
+        text(&spec["externalTrafficPolicy"]),
+    );
+    out.field_if(
+        0,
+        "Internal Traffic Policy",
+        text(&spec["internalTrafficPolicy"]),
+    );
 }
 
 fn describe_port(subject: &Subject, port: &Value, out: &mut Text) {
@@ -40,14 +52,25 @@ fn describe_port(subject: &Subject, port: &Value, out: &mut Text) {
         name => name,
     };
     let protocol = text(&port["protocol"]);
-    out.field(0, "Port", format!("{name}  {}/{protocol}", text(&port["port"])));
+    out.field(
+        0,
+        "Port",
+        format!("{name}  {}/{protocol}", text(&port["port"])),
+    );
     out.field(
         0,
         "TargetPort",
         format!("{}/{protocol}", text_or_none(&port["targetPort"])),
     );
-    if port["nodePort"].as_i64().is_some_and(|node_port| node_port != 0) {
-        out.field(0, "NodePort", format!("{name}  {}/{protocol}", text(&port["nodePort"])));
+    if port["nodePort"]
+        .as_i64()
+        .is_some_and(|node_port| node_port != 0)
+    {
+        out.field(
+            0,
+            "NodePort",
+            format!("{name}  {}/{protocol}", text(&port["nodePort"])),
+        );
     }
     out.field(0, "Endpoints", endpoints(subject, &text(&port["name"])));
 }
@@ -66,10 +89,14 @@ fn endpoints(subject: &Subject, port_name: &str) -> String {
             .iter()
             .filter(|endpoint| endpoint["conditions"]["ready"] != false)
         {
-            all.extend(list(&endpoint["addresses"]).iter().map(|address| match text(address) {
-                six if six.contains(':') => format!("[{six}]:{port}"),
-                four => format!("{four}:{port}"),
-            }));
+            all.extend(
+                list(&endpoint["addresses"])
+                    .iter()
+                    .map(|address| match text(address) {
+                        six if six.contains(':') => format!("[{six}]:{port}"),
+                        four => format!("{four}:{port}"),
+                    }),
+            );
         }
     }
     let rest = all.len().saturating_sub(ENDPOINTS_SHOWN);

@@ -85,7 +85,11 @@ impl Text {
         for condition in list(conditions) {
             self.line(
                 1,
-                format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])),
+                format!(
+                    "{} \t{} ",
+                    text(&condition["type"]),
+                    text(&condition["status"])
+                ),
             );
         }
     }
@@ -102,7 +106,11 @@ pub(super) fn text_or_none(value: &Value) -> String {
 }
 
 pub(super) fn or_none(text: String) -> String {
-    if text.is_empty() { "<none>".to_owned() } else { text }
+    if text.is_empty() {
+        "<none>".to_owned()
+    } else {
+        text
+    }
 }
 
 pub(super) fn list(value: &Value) -> &[Value] {

@@ -23,7 +23,11 @@ fn created(object: &Value) -> String {
 }
 
 pub(super) fn deployment(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Namespace", text(&object["metadata"]["namespace"]));
     out.field(0, "CreationTimestamp", created(object));
@@ -42,7 +46,11 @@ pub(super) fn deployment(subject: &Subject, out: &mut Text) {
         ),
     );
     out.field(0, "StrategyType", text(&spec["strategy"]["type"]));
-    out.field(0, "MinReadySeconds", number(&spec["minReadySeconds"]).to_string());
+    out.field(
+        0,
+        "MinReadySeconds",
+        number(&spec["minReadySeconds"]).to_string(),
+    );
     let rolling = &spec["strategy"]["rollingUpdate"];
     if rolling.is_object() {
         let surge = text(&rolling["maxSurge"]);
@@ -67,7 +75,10 @@ fn reasons(conditions: &Value, out: &mut Text) {
     out.line(1, "----\t------\t------");
     for condition in list(conditions) {
         let cell = |field: &str| text(&condition[field]);
-        out.line(1, format!("{} \t{}\t{}", cell("type"), cell("status"), cell("reason")));
+        out.line(
+            1,
+            format!("{} \t{}\t{}", cell("type"), cell("status"), cell("reason")),
+        );
     }
 }
 
@@ -78,17 +89,23 @@ fn replica_sets(subject: &Subject, out: &mut Text) {
     let revision = subject.object["metadata"]["annotations"][REVISION]
         .as_str()
         .unwrap_or_default();
-    let owned = subject
-        .related
-        .iter()
-        .filter(|set| set.owner_references().iter().any(|owner| uid == owner.uid.as_str()));
+    let owned = subject.related.iter().filter(|set| {
+        set.owner_references()
+            .iter()
+            .any(|owner| uid == owner.uid.as_str())
+    });
     let line = |set: &Object| {
         let replicas = |path: &[&str]| set.at(path).and_then(Value::as_i64).unwrap_or(0);
-        let (created, wanted) = (replicas(&["status", "replicas"]), replicas(&["spec", "replicas"]));
+        let (created, wanted) = (
+            replicas(&["status", "replicas"]),
+            replicas(&["spec", "replicas"]),
+        );
         format!("{} ({created}/{wanted} replicas created)", set.name())
     };
-    let (new, old): (Vec<&Object>, Vec<&Object>) = owned.partition(|set| set.annotation(REVISION) == Some(revision));
-    let lines = |sets: Vec<&Object>| or_none(sets.into_iter().map(line).collect::<Vec<_>>().join(", "));
+    let (new, old): (Vec<&Object>, Vec<&Object>) =
+        owned.partition(|set| set.annotation(REVISION) == Some(revision));
+    let lines =
+        |sets: Vec<&Object>| or_none(sets.into_iter().map(line).collect::<Vec<_>>().join(", "));
     out.field(0, "OldReplicaSets", lines(old));
     out.field(0, "NewReplicaSet", lines(new));
 }
@@ -98,7 +115,11 @@ fn pods_status(subject: &Subject, out: &mut Text) {
     let owned: Vec<String> = subject
         .related
         .iter()
-        .filter(|pod| pod.owner_references().iter().any(|owner| uid == owner.uid.as_str()))
+        .filter(|pod| {
+            pod.owner_references()
+                .iter()
+                .any(|owner| uid == owner.uid.as_str())
+        })
         .map(|pod| pod.text_at(&["status", "phase"]))
         .collect();
     let count = |phase: &str| owned.iter().filter(|found| *found == phase).count();
@@ -116,7 +137,11 @@ fn pods_status(subject: &Subject, out: &mut Text) {
 }
 
 pub(super) fn replica_set(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Namespace", text(&object["metadata"]["namespace"]));
     out.field(0, "Selector", selector(object));
@@ -145,13 +170,22 @@ pub(super) fn daemon_set(subject: &Subject, out: &mut Text) {
     );
     out.labels(object);
     for (name, field) in [
-        ("Desired Number of Nodes Scheduled", "desiredNumberScheduled"),
-        ("Current Number of Nodes Scheduled", "currentNumberScheduled"),
+        (
+            "Desired Number of Nodes Scheduled",
+            "desiredNumberScheduled",
+        ),
+        (
+            "Current Number of Nodes Scheduled",
+            "currentNumberScheduled",
+        ),
         (
             "Number of Nodes Scheduled with Up-to-date Pods",
             "updatedNumberScheduled",
         ),
-        ("Number of Nodes Scheduled with Available Pods", "numberAvailable"),
+        (
+            "Number of Nodes Scheduled with Available Pods",
+            "numberAvailable",
+        ),
         ("Number of Nodes Misscheduled", "numberMisscheduled"),
     ] {
         out.line(0, format!("{name}: {}", number(&status[field])));
@@ -161,7 +195,11 @@ pub(super) fn daemon_set(subject: &Subject, out: &mut Text) {
 }
 
 pub(super) fn stateful_set(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Namespace", text(&object["metadata"]["namespace"]));
     out.field(0, "CreationTimestamp", created(object));
@@ -188,14 +226,25 @@ pub(super) fn stateful_set(subject: &Subject, out: &mut Text) {
     for claim in claims {
         out.field(1, "Name", text(&claim["metadata"]["name"]));
         out.field(1, "StorageClass", text(&claim["spec"]["storageClassName"]));
-        out.field(1, "Capacity", text(&claim["spec"]["resources"]["requests"]["storage"]));
-        let modes: Vec<String> = list(&claim["spec"]["accessModes"]).iter().map(text).collect();
+        out.field(
+            1,
+            "Capacity",
+            text(&claim["spec"]["resources"]["requests"]["storage"]),
+        );
+        let modes: Vec<String> = list(&claim["spec"]["accessModes"])
+            .iter()
+            .map(text)
+            .collect();
         out.field(1, "Access Modes", format!("[{}]", modes.join(" ")));
     }
 }
 
 pub(super) fn job(subject: &Subject, out: &mut Text) {
-    let (object, spec, status) = (&subject.object, &subject.object["spec"], &subject.object["status"]);
+    let (object, spec, status) = (
+        &subject.object,
+        &subject.object["spec"],
+        &subject.object["status"],
+    );
     out.field(0, "Name", text(&object["metadata"]["name"]));
     out.field(0, "Namespace", text(&object["metadata"]["namespace"]));
     out.field(0, "Selector", selector(object));
@@ -206,7 +255,11 @@ pub(super) fn job(subject: &Subject, out: &mut Text) {
     out.field_if(0, "Completion Mode", text(&spec["completionMode"]));
     out.field(0, "Suspend", (spec["suspend"] == true).to_string());
     out.field(0, "Backoff Limit", text(&spec["backoffLimit"]));
-    out.field_if(0, "TTL Seconds After Finished", text(&spec["ttlSecondsAfterFinished"]));
+    out.field_if(
+        0,
+        "TTL Seconds After Finished",
+        text(&spec["ttlSecondsAfterFinished"]),
+    );
     let (start, end) = (text(&status["startTime"]), text(&status["completionTime"]));
     for (name, moment) in [("Start Time", &start), ("Completed At", &end)] {
         if !moment.is_empty() {

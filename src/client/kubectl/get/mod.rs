@@ -68,7 +68,12 @@ pub(crate) struct GetCommand {
     #[arg(long)]
     ignore_not_found: bool,
     /// Status, scale or another subresource
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     subresource: String,
     /// Print what the server answers to this path
     #[arg(long, value_name = "PATH")]
@@ -120,7 +125,9 @@ impl GetCommand {
         let mut groups: Vec<Group> = Vec::new();
         for target in targets {
             if target.name.is_some() && !self.selectors.is_everything() {
-                return Err(Error::usage("name cannot be provided when a selector is specified"));
+                return Err(Error::usage(
+                    "name cannot be provided when a selector is specified",
+                ));
             }
             if target.name.is_some() && self.all_namespaces && target.kind.is_namespaced {
                 return Err(Error::usage(
@@ -140,7 +147,11 @@ impl GetCommand {
 
     /// The namespace of a request; empty for all of them.
     fn namespace<'a>(&self, session: &'a Session) -> &'a str {
-        if self.all_namespaces { "" } else { &session.namespace }
+        if self.all_namespaces {
+            ""
+        } else {
+            &session.namespace
+        }
     }
 
     /// The answers of one group: one a name, or the pages of a list. Failures go to `errors`.
@@ -159,7 +170,11 @@ impl GetCommand {
         let namespace = group.kind.namespace(self.namespace(session)).to_owned();
         let resource = &group.kind.resource;
         if group.names.is_empty() {
-            let path = with_query(self.list_path(resource, &namespace), "includeObject", include);
+            let path = with_query(
+                self.list_path(resource, &namespace),
+                "includeObject",
+                include,
+            );
             return match pages(path, &self.chunk_size, accept, session).await {
                 Ok(pages) => pages,
                 Err(error) => {
@@ -171,7 +186,10 @@ impl GetCommand {
         let mut answers = Vec::new();
         for name in &group.names {
             let path = object_path(resource, Some(&namespace), name, &self.subresource);
-            match session.get(with_query(path, "includeObject", include), accept).await {
+            match session
+                .get(with_query(path, "includeObject", include), accept)
+                .await
+            {
                 Ok(answer) => answers.push(answer),
                 Err(error) if error.is_not_found() && self.ignore_not_found => {}
                 Err(error) => errors.push(error.into()),
@@ -197,7 +215,12 @@ impl GetCommand {
         }
     }
 
-    async fn show_tables(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    async fn show_tables(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let mut errors = Vec::new();
         let mut text = String::new();
         for group in groups {
@@ -232,7 +255,12 @@ impl GetCommand {
         Error::all(errors)
     }
 
-    async fn show_objects(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    async fn show_objects(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let mut errors = Vec::new();
         let mut objects: Vec<(ResourceKind, Value)> = Vec::new();
         let mut is_list = groups.len() != 1 || groups[0].names.len() != 1;
@@ -247,7 +275,9 @@ impl GetCommand {
         }
         let labels: Vec<String> = objects
             .iter()
-            .map(|(kind, object)| kind.label(object["metadata"]["name"].as_str().unwrap_or_default()))
+            .map(|(kind, object)| {
+                kind.label(object["metadata"]["name"].as_str().unwrap_or_default())
+            })
             .collect();
         let mut objects: Vec<Value> = objects.into_iter().map(|(_, object)| object).collect();
         if !self.show_managed_fields {
@@ -263,7 +293,9 @@ impl GetCommand {
         };
         let text = match output {
             Output::Name => labels.iter().map(|label| format!("{label}\n")).collect(),
-            Output::CustomColumns(columns) if self.no_headers => columns.render_without_headers(&value),
+            Output::CustomColumns(columns) if self.no_headers => {
+                columns.render_without_headers(&value)
+            }
             output => output::render(output, &value, ""),
         };
         session.print(text)?;
@@ -285,7 +317,10 @@ async fn pages(
         let page = session
             .get(with_query(path.clone(), "continue", &token), accept)
             .await?;
-        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        token = page["metadata"]["continue"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         pages.push(page);
         if token.is_empty() {
             return Ok(pages);
@@ -295,8 +330,11 @@ async fn pages(
 
 /// The objects of an answer, each with its kind.
 fn unpack(kind: &ResourceKind, mut answer: Value) -> Vec<(ResourceKind, Value)> {
-    let is_list = answer["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-    let Some(Value::Array(items)) = answer.get_mut("items").filter(|_| is_list).map(Value::take) else {
+    let is_list = answer["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("List"));
+    let Some(Value::Array(items)) = answer.get_mut("items").filter(|_| is_list).map(Value::take)
+    else {
         if is_list {
             return Vec::new();
         }
@@ -323,9 +361,10 @@ fn sort<T>(items: &mut [T], path: &str, object: impl Fn(&T) -> &Value) -> Result
 /// What is missing comes first; numbers by size, texts naturally as quantities where both are.
 fn compare(left: Option<&Value>, right: Option<&Value>) -> Ordering {
     match (left, right) {
-        (Some(Value::Number(left)), Some(Value::Number(right))) => {
-            left.as_f64().partial_cmp(&right.as_f64()).unwrap_or(Ordering::Equal)
-        }
+        (Some(Value::Number(left)), Some(Value::Number(right))) => left
+            .as_f64()
+            .partial_cmp(&right.as_f64())
+            .unwrap_or(Ordering::Equal),
         (Some(Value::String(left)), Some(Value::String(right))) => {
             let quantities = (
                 apimachinery::Quantity::parse(left),

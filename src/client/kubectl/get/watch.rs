@@ -18,7 +18,12 @@ const WIDTH_MIN: usize = 6;
 const PADDING: usize = 3;
 
 impl GetCommand {
-    pub(super) async fn watch(&self, groups: &[Group], output: &Output, session: &mut Session) -> Result<()> {
+    pub(super) async fn watch(
+        &self,
+        groups: &[Group],
+        output: &Output,
+        session: &mut Session,
+    ) -> Result<()> {
         let [group] = groups else {
             return Err(Error::usage("you may only specify a single resource type"));
         };
@@ -47,7 +52,11 @@ impl GetCommand {
         }
         // A server ends every watch some time: go on from where it was.
         loop {
-            let from = with_query(with_query(path.clone(), "watch", "true"), "resourceVersion", &revision);
+            let from = with_query(
+                with_query(path.clone(), "watch", "true"),
+                "resourceVersion",
+                &revision,
+            );
             follow(&from, accept, &mut revision, &mut printer, session).await?;
         }
     }
@@ -76,7 +85,9 @@ async fn follow(
         };
         pending.extend_from_slice(&data);
         if pending.len() > EVENT_BYTES_MAX {
-            return Err(Error::usage(format!("an event of more than {EVENT_BYTES_MAX} bytes")));
+            return Err(Error::usage(format!(
+                "an event of more than {EVENT_BYTES_MAX} bytes"
+            )));
         }
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
@@ -140,7 +151,10 @@ impl<'a> Printer<'a> {
             Some("Table") => &object["rows"][0]["object"]["metadata"]["resourceVersion"],
             _ => &object["metadata"]["resourceVersion"],
         };
-        if let Some(version) = version.as_str().or(object["metadata"]["resourceVersion"].as_str()) {
+        if let Some(version) = version
+            .as_str()
+            .or(object["metadata"]["resourceVersion"].as_str())
+        {
             version.clone_into(revision);
         }
         if kind == "BOOKMARK" {
@@ -177,7 +191,8 @@ impl<'a> Printer<'a> {
 
     fn widen(&mut self, line: &str) {
         for (index, cell) in line.split('\t').enumerate() {
-            self.widths.resize(self.widths.len().max(index + 1), WIDTH_MIN);
+            self.widths
+                .resize(self.widths.len().max(index + 1), WIDTH_MIN);
             self.widths[index] = self.widths[index].max(cell.chars().count() + PADDING);
         }
     }
@@ -196,7 +211,10 @@ impl<'a> Printer<'a> {
     }
 
     fn object(&self, object: Value, event: &str) -> String {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let label = self.group.kind.label(&name);
         let object = if self.command.show_managed_fields {
             object

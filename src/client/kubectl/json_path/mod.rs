@@ -67,12 +67,19 @@ impl Path {
     /// Also the loose forms `.metadata.name` and `metadata.name` without braces.
     pub(crate) fn parse_loose(text: &str) -> Result<Self, String> {
         let inner = text.trim();
-        let inner = match inner.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        let inner = match inner
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+        {
             Some(inner) => inner.trim(),
             None => inner,
         };
         let dotted = inner.starts_with(['.', '[', '$', '@']);
-        parse::path(&if dotted { inner.to_owned() } else { format!(".{inner}") })
+        parse::path(&if dotted {
+            inner.to_owned()
+        } else {
+            format!(".{inner}")
+        })
     }
 
     pub(crate) fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
@@ -85,7 +92,10 @@ fn render(nodes: &[Node], root: &Value, current: &Value, out: &mut String) {
         match node {
             Node::Text(text) => out.push_str(text),
             Node::Path(path) => {
-                let found: Vec<String> = find(&path.0, root, current).into_iter().map(text_of).collect();
+                let found: Vec<String> = find(&path.0, root, current)
+                    .into_iter()
+                    .map(text_of)
+                    .collect();
                 out.push_str(&found.join(" "));
             }
             Node::Range(path, body) => {
@@ -113,7 +123,10 @@ pub(crate) fn text_of(value: &Value) -> String {
 fn find<'a>(steps: &[Step], root: &'a Value, current: &'a Value) -> Vec<&'a Value> {
     let mut found = vec![current];
     for step in steps {
-        found = found.into_iter().flat_map(|value| take(step, root, value)).collect();
+        found = found
+            .into_iter()
+            .flat_map(|value| take(step, root, value))
+            .collect();
     }
     found
 }
@@ -141,7 +154,10 @@ fn take<'a>(step: &Step, root: &'a Value, value: &'a Value) -> Vec<&'a Value> {
                 .collect()
         }
         Step::Slice(start, end, step) => slice(value, *start, *end, *step),
-        Step::Union(paths) => paths.iter().flat_map(|path| find(&path.0, root, value)).collect(),
+        Step::Union(paths) => paths
+            .iter()
+            .flat_map(|path| find(&path.0, root, value))
+            .collect(),
         Step::Filter(left, right) => children(value)
             .into_iter()
             .filter(|item| holds(left, right.as_ref(), root, item))
@@ -164,7 +180,9 @@ fn position(index: i64, length: usize) -> Option<usize> {
 
 fn slice(value: &Value, start: Option<i64>, end: Option<i64>, step: i64) -> Vec<&Value> {
     let items = value.as_array().map_or(&[][..], Vec::as_slice);
-    let start = position(start.unwrap_or(0), items.len()).unwrap_or(0).min(items.len());
+    let start = position(start.unwrap_or(0), items.len())
+        .unwrap_or(0)
+        .min(items.len());
     let end = end
         .map_or(Some(items.len()), |end| position(end, items.len()))
         .unwrap_or(0);
@@ -175,7 +193,12 @@ fn slice(value: &Value, start: Option<i64>, end: Option<i64>, step: i64) -> Vec<
         .collect()
 }
 
-fn holds(left: &Operand, right: Option<&(Comparison, Operand)>, root: &Value, item: &Value) -> bool {
+fn holds(
+    left: &Operand,
+    right: Option<&(Comparison, Operand)>,
+    root: &Value,
+    item: &Value,
+) -> bool {
     let values = |operand: &Operand| -> Vec<Value> {
         match operand {
             Operand::Path(path) => find(&path.0, root, item).into_iter().cloned().collect(),
@@ -225,7 +248,9 @@ mod tests {
                 {"metadata": {"name": "b"}, "n": 22},
             ],
         });
-        Template::parse(template).expect("a template").render(&value)
+        Template::parse(template)
+            .expect("a template")
+            .render(&value)
     }
 
     #[test]
@@ -234,7 +259,10 @@ mod tests {
         assert_eq!(render("{.items[*].metadata.name}"), "a b");
         assert_eq!(render("{.items[-1].n}-{.items[0:1].n}"), "22-1");
         assert_eq!(render("{..name}"), "a b");
-        assert_eq!(render(r#"{.items[0].conditions[?(@.type=="Ready")].status}"#), "True");
+        assert_eq!(
+            render(r#"{.items[0].conditions[?(@.type=="Ready")].status}"#),
+            "True"
+        );
         assert_eq!(render("{.items[?(@.n > 2)].metadata.name}"), "b");
         assert_eq!(render("{.items[?(@.on)].metadata.name}"), "a");
         assert_eq!(
@@ -253,8 +281,16 @@ mod tests {
     #[test]
     fn a_path_may_come_without_braces_and_dot() {
         let value = json!({"metadata": {"name": "a"}});
-        for path in ["metadata.name", ".metadata.name", "{.metadata.name}", "{metadata.name}"] {
-            assert_eq!(Path::parse_loose(path).expect("a path").find(&value), [&json!("a")]);
+        for path in [
+            "metadata.name",
+            ".metadata.name",
+            "{.metadata.name}",
+            "{metadata.name}",
+        ] {
+            assert_eq!(
+                Path::parse_loose(path).expect("a path").find(&value),
+                [&json!("a")]
+            );
         }
     }
 }

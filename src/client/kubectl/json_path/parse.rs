@@ -116,7 +116,10 @@ fn end_of_word(text: &str) -> usize {
 
 /// The text within quotes, with its escapes read.
 fn unquote(word: &str) -> Option<String> {
-    let quote = word.chars().next().filter(|first| matches!(first, '"' | '\''))?;
+    let quote = word
+        .chars()
+        .next()
+        .filter(|first| matches!(first, '"' | '\''))?;
     let inner = word.strip_prefix(quote)?.strip_suffix(quote)?;
     let mut text = String::new();
     let mut characters = inner.chars();
@@ -149,7 +152,11 @@ pub(super) fn path(text: &str) -> Result<Path, String> {
             '.' => {
                 let (name, after) = field(rest);
                 rest = after;
-                steps.push(if name == "*" { Step::Wildcard } else { Step::Field(name) });
+                steps.push(if name == "*" {
+                    Step::Wildcard
+                } else {
+                    Step::Field(name)
+                });
             }
             '[' => {
                 let end = end_of_bracket(rest).ok_or("unterminated array")?;
@@ -197,12 +204,17 @@ fn bracket(text: &str) -> Result<Step, String> {
     if text == "*" {
         return Ok(Step::Wildcard);
     }
-    if let Some(condition) = text.strip_prefix("?(").and_then(|rest| rest.strip_suffix(')')) {
+    if let Some(condition) = text
+        .strip_prefix("?(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         return filter(condition);
     }
     let parts = split_outside_quotes(text, ',');
     if parts.len() > 1 {
-        let paths = parts.iter().map(|part| Ok(Path(vec![bracket(part.trim())?])));
+        let paths = parts
+            .iter()
+            .map(|part| Ok(Path(vec![bracket(part.trim())?])));
         return Ok(Step::Union(paths.collect::<Result<_, String>>()?));
     }
     if let Some(key) = quoted_key(text) {
@@ -222,7 +234,11 @@ fn bracket(text: &str) -> Result<Step, String> {
             .map(Step::Index)
             .ok_or_else(|| "invalid array index".to_owned()),
         [start, end] => Ok(Step::Slice(number(start)?, number(end)?, 1)),
-        [start, end, step] => Ok(Step::Slice(number(start)?, number(end)?, number(step)?.unwrap_or(1))),
+        [start, end, step] => Ok(Step::Slice(
+            number(start)?,
+            number(end)?,
+            number(step)?.unwrap_or(1),
+        )),
         _ => Err(format!("invalid array index {text}")),
     }
 }
@@ -265,7 +281,9 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 fn filter(condition: &str) -> Result<Step, String> {
     let found = COMPARISONS
         .iter()
-        .filter_map(|(sign, comparison)| Some((find_outside_quotes(condition, sign)?, sign, *comparison)))
+        .filter_map(|(sign, comparison)| {
+            Some((find_outside_quotes(condition, sign)?, sign, *comparison))
+        })
         .min_by_key(|(at, sign, _)| (*at, std::cmp::Reverse(sign.len())));
     match found {
         None => Ok(Step::Filter(operand(condition.trim())?, None)),

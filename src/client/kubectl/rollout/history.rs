@@ -49,9 +49,14 @@ impl HistoryCommand {
             let revisions = revisions(&found, session).await?;
             let text = if self.revision > 0 {
                 let wanted = revisions.get(&self.revision);
-                let wanted = wanted.ok_or_else(|| Error::usage("unable to find the specified revision"))?;
+                let wanted =
+                    wanted.ok_or_else(|| Error::usage("unable to find the specified revision"))?;
                 let template = pod_template_text(template(&found, wanted));
-                format!("{} with revision #{}\n{template}", found.label(), self.revision)
+                format!(
+                    "{} with revision #{}\n{template}",
+                    found.label(),
+                    self.revision
+                )
             } else {
                 format!("{} \n{}", found.label(), table(&revisions))
             };
@@ -88,14 +93,21 @@ async fn revisions(found: &Found, session: &Session) -> Result<BTreeMap<i64, Val
         }
     };
     let selector = selector_text(&found.object["spec"]["selector"]).unwrap_or_default();
-    let api = session
-        .client
-        .dynamic(GroupVersionResource::new("apps", "v1", resource), &found.namespace);
+    let api = session.client.dynamic(
+        GroupVersionResource::new("apps", "v1", resource),
+        &found.namespace,
+    );
     let uid = found.object["metadata"]["uid"].as_str().unwrap_or_default();
     let mut revisions = BTreeMap::new();
     for item in &api.list(&selector, "").await?.items {
-        let object = item.to_object().map_err(|error| Error::usage(error.to_string()))?;
-        if !object.owner_references().iter().any(|owner| owner.uid == uid) {
+        let object = item
+            .to_object()
+            .map_err(|error| Error::usage(error.to_string()))?;
+        if !object
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == uid)
+        {
             continue;
         }
         if let Some(number) = number(&object) {
@@ -106,7 +118,9 @@ async fn revisions(found: &Found, session: &Session) -> Result<BTreeMap<i64, Val
 }
 
 fn number(object: &Object) -> Option<i64> {
-    let annotated = object.annotation(REVISION).and_then(|text| text.parse().ok());
+    let annotated = object
+        .annotation(REVISION)
+        .and_then(|text| text.parse().ok());
     annotated.or_else(|| object.0.get("revision").and_then(Value::as_i64))
 }
 
@@ -219,10 +233,14 @@ mod tests {
             name: "b".to_owned(),
             object: json!({"spec": {"template": {"metadata": {"labels": {"x": "2"}}}}}),
         };
-        let revision =
-            |label: &str| json!({"spec": {"template": {"metadata": {"labels": {"x": label, POD_TEMPLATE_HASH: "h"}}}}});
-        let (_, patch) = plan(&found, &revision("1")).expect("a plan").expect("a change");
-        assert_eq!(patch[0]["value"], json!({"metadata": {"labels": {"x": "1"}}}));
+        let revision = |label: &str| json!({"spec": {"template": {"metadata": {"labels": {"x": label, POD_TEMPLATE_HASH: "h"}}}}});
+        let (_, patch) = plan(&found, &revision("1"))
+            .expect("a plan")
+            .expect("a change");
+        assert_eq!(
+            patch[0]["value"],
+            json!({"metadata": {"labels": {"x": "1"}}})
+        );
         assert_eq!(plan(&found, &revision("2")).expect("a plan"), None);
     }
 }

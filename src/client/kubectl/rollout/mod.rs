@@ -68,13 +68,14 @@ enum Change {
 async fn change(workloads: &Workloads, change: Change, session: &mut Session) -> Result<()> {
     let mut errors = Vec::new();
     for found in workloads.read(&mut errors, session).await? {
-        let (content_type, patch, done) = match plan(&found, change, &session.clock.now().to_seconds_string()) {
-            Ok(planned) => planned,
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
+        let (content_type, patch, done) =
+            match plan(&found, change, &session.clock.now().to_seconds_string()) {
+                Ok(planned) => planned,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
         match found
             .patch(content_type, &patch, (DryRun::No, FIELD_MANAGER), session)
             .await
@@ -106,8 +107,15 @@ fn plan(found: &Found, change: Change, now: &str) -> Result<(&'static str, Value
         Change::Pause | Change::Resume if kind == "Deployment" => {
             let pauses = change == Change::Pause;
             if is_paused == pauses {
-                let state = if pauses { "already paused" } else { "not paused" };
-                return Err(Error::usage(format!("{resource} {:?} is {state}", found.name)));
+                let state = if pauses {
+                    "already paused"
+                } else {
+                    "not paused"
+                };
+                return Err(Error::usage(format!(
+                    "{resource} {:?} is {state}",
+                    found.name
+                )));
             }
             let paused = if pauses { json!(true) } else { Value::Null };
             let done = if pauses { "paused" } else { "resumed" };

@@ -57,7 +57,9 @@ impl StatusCommand {
             let progress = self.progress(found, &object)?;
             return session.say(progress.message);
         }
-        let api = session.client.dynamic(found.kind.resource.clone(), &found.namespace);
+        let api = session
+            .client
+            .dynamic(found.kind.resource.clone(), &found.namespace);
         let mut said = String::new();
         let followed = until(&api, &found.name, limit, |object: Option<&Object>| {
             let object = object.ok_or_else(|| Error::usage("object has been deleted"))?;
@@ -72,8 +74,11 @@ impl StatusCommand {
     }
 
     fn progress(&self, found: &Found, object: &Value) -> Result<Progress> {
-        let revision = object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
-        if self.revision > 0 && revision.is_some_and(|revision| revision != self.revision.to_string()) {
+        let revision =
+            object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
+        if self.revision > 0
+            && revision.is_some_and(|revision| revision != self.revision.to_string())
+        {
             return Err(Error::usage(format!(
                 "desired revision ({}) is different from the running revision ({})",
                 self.revision,
@@ -100,7 +105,10 @@ fn going(message: String) -> Result<Progress> {
 }
 
 fn done(message: String) -> Result<Progress> {
-    Ok(Progress { message, is_done: true })
+    Ok(Progress {
+        message,
+        is_done: true,
+    })
 }
 
 fn number(value: &Value) -> i64 {
@@ -144,7 +152,9 @@ fn deployment(object: &Value) -> Result<Progress> {
     }
     if replicas > updated {
         let old = replicas - updated;
-        return going(format!("{waiting} {old} old replicas are pending termination..."));
+        return going(format!(
+            "{waiting} {old} old replicas are pending termination..."
+        ));
     }
     if available < updated {
         return going(format!(
@@ -199,7 +209,10 @@ fn stateful_set(object: &Value) -> Result<Progress> {
     }
     let (wanted, ready) = (number(&spec["replicas"]), number(&status["readyReplicas"]));
     if ready < wanted {
-        return going(format!("Waiting for {} pods to be ready...", wanted - ready));
+        return going(format!(
+            "Waiting for {} pods to be ready...",
+            wanted - ready
+        ));
     }
     let updated = number(&status["updatedReplicas"]);
     if let Some(partition) = spec["updateStrategy"]["rollingUpdate"]["partition"]
@@ -242,7 +255,10 @@ mod tests {
                            "availableReplicas": available}});
             deployment(&object).expect("a progress").message
         };
-        assert_eq!(at(1, 0, 0, 0), "Waiting for deployment spec update to be observed...");
+        assert_eq!(
+            at(1, 0, 0, 0),
+            "Waiting for deployment spec update to be observed..."
+        );
         assert_eq!(
             at(2, 3, 1, 3),
             "Waiting for deployment \"a\" rollout to finish: 1 out of 3 new replicas have been updated..."

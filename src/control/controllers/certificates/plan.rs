@@ -28,7 +28,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_mins(1);
 pub(super) fn plan(view: &View, signer: Option<&dyn CertificateSigner>, now: Timestamp) -> Plan {
     let status = &view.status.conditions;
     let is_refused = conditions::is_true(status, "Denied") || conditions::is_true(status, "Failed");
-    let is_ours = [CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&view.spec.signer_name.as_str());
+    let is_ours =
+        [CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&view.spec.signer_name.as_str());
     let mut plan = if is_refused || !view.status.certificate.is_empty() || !is_ours {
         Plan::nothing()
     } else if conditions::is_true(status, "Approved") {
@@ -56,7 +57,10 @@ fn sign(view: &View, signer: Option<&dyn CertificateSigner>, now: Timestamp) -> 
         LEGACY => IssuedFor::Anything,
         _ => IssuedFor::Client,
     };
-    let asked = view.spec.expiration_seconds.map_or(LIFE_MAX, Duration::from_secs);
+    let asked = view
+        .spec
+        .expiration_seconds
+        .map_or(LIFE_MAX, Duration::from_secs);
     match signer.issue(request, purpose, asked.clamp(LIFE_MIN, LIFE_MAX), now) {
         Ok(pem) => Plan::of(vec![patch(
             view,
@@ -128,7 +132,10 @@ fn is_own_serving_certificate(view: &View, request: &CertificateRequest) -> bool
     kubelet_serving(request, &view.spec.usages).is_none()
         && request.subject.common_name == view.spec.username
         && request.dns_names.iter().all(|name| knows(name))
-        && request.addresses.iter().all(|address| knows(&address.to_string()))
+        && request
+            .addresses
+            .iter()
+            .all(|address| knows(&address.to_string()))
 }
 
 /// Whether the requester has the right; the reviews are asked one after the other.
@@ -153,10 +160,12 @@ fn kubelet_client_review(view: &View, request: &CertificateRequest) -> Result<&'
         .iter()
         .zip(&view.reviews)
         .find(|(_, is_allowed)| **is_allowed);
-    allowed.map(|((_, message), _)| *message).ok_or_else(|| Plan {
-        again_after: Some(ASK_AGAIN_AFTER),
-        ..Plan::nothing()
-    })
+    allowed
+        .map(|((_, message), _)| *message)
+        .ok_or_else(|| Plan {
+            again_after: Some(ASK_AGAIN_AFTER),
+            ..Plan::nothing()
+        })
 }
 
 fn review(view: &View, right: &str) -> Action {
@@ -179,7 +188,11 @@ fn review(view: &View, right: &str) -> Action {
 
 /// Old requests go by themselves.
 fn expire(view: &View, plan: &mut Plan, now: Timestamp) {
-    let decided = view.status.conditions.iter().filter(|condition| condition.is_true());
+    let decided = view
+        .status
+        .conditions
+        .iter()
+        .filter(|condition| condition.is_true());
     let decided = decided
         .filter_map(|condition| Timestamp::parse(condition.last_update_time.as_deref()?))
         .max();

@@ -14,7 +14,11 @@ pub(super) fn read(field: &str) -> Result<CertificateRequest, String> {
 }
 
 /// Why the signer of this name does not sign it.
-pub(super) fn refusal(signer: &str, request: &CertificateRequest, usages: &[String]) -> Option<String> {
+pub(super) fn refusal(
+    signer: &str,
+    request: &CertificateRequest,
+    usages: &[String],
+) -> Option<String> {
     match signer {
         KUBELET_CLIENT => kubelet_client(request, usages),
         KUBELET_SERVING => kubelet_serving(request, usages),
@@ -28,9 +32,18 @@ pub(super) fn kubelet_client(request: &CertificateRequest, usages: &[String]) ->
     let subject = is_node(request);
     subject.or_else(|| {
         let refused = [
-            (!request.dns_names.is_empty(), "DNS subjectAltNames are not allowed"),
-            (request.other_names > 0, "Email subjectAltNames are not allowed"),
-            (!request.addresses.is_empty(), "IP subjectAltNames are not allowed"),
+            (
+                !request.dns_names.is_empty(),
+                "DNS subjectAltNames are not allowed",
+            ),
+            (
+                request.other_names > 0,
+                "Email subjectAltNames are not allowed",
+            ),
+            (
+                !request.addresses.is_empty(),
+                "IP subjectAltNames are not allowed",
+            ),
         ];
         let refused = refused.into_iter().find(|(is_refused, _)| *is_refused);
         refused
@@ -62,7 +75,9 @@ fn is_node(request: &CertificateRequest) -> Option<String> {
 /// `digital signature`, the given usage, and `key encipherment` if the key's kind wants it.
 fn exactly(usages: &[String], wanted: &str) -> Option<String> {
     let has = |usage: &str| usages.iter().any(|known| known == usage);
-    let is_known = |usage: &String| ["key encipherment", "digital signature", wanted].contains(&usage.as_str());
+    let is_known = |usage: &String| {
+        ["key encipherment", "digital signature", wanted].contains(&usage.as_str())
+    };
     let fits = has("digital signature") && has(wanted) && usages.iter().all(is_known);
     (!fits).then(|| {
         let mut names = ["digital signature", "key encipherment", wanted];
@@ -72,7 +87,12 @@ fn exactly(usages: &[String], wanted: &str) -> Option<String> {
 }
 
 fn client(usages: &[String]) -> Option<String> {
-    let is_known = |usage: &&String| matches!(usage.as_str(), "client auth" | "digital signature" | "key encipherment");
+    let is_known = |usage: &&String| {
+        matches!(
+            usage.as_str(),
+            "client auth" | "digital signature" | "key encipherment"
+        )
+    };
     if let Some(other) = usages.iter().find(|usage| !is_known(usage)) {
         return Some(format!("invalid usage for client certificate: {other}"));
     }

@@ -40,8 +40,16 @@ pub struct AuthoritySigner {
 
 impl AuthoritySigner {
     /// `clients` signs what the API server accepts as identities, `servers` what clients of kubelets accept.
-    pub fn new(clients: CertificateAuthority, servers: CertificateAuthority, rng: Arc<dyn Rng>) -> Self {
-        Self { clients, servers, rng }
+    pub fn new(
+        clients: CertificateAuthority,
+        servers: CertificateAuthority,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            clients,
+            servers,
+            rng,
+        }
     }
 }
 

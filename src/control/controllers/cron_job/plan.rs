@@ -73,8 +73,15 @@ impl Turn<'_> {
             let is_listed = listed.contains(&job.index.uid);
             match job.end {
                 Some(end) if is_listed => {
-                    let kind = if end == End::Complete { "Complete" } else { "Failed" };
-                    let message = format!("Saw completed job: {}, condition: {kind}", job.index.key.name);
+                    let kind = if end == End::Complete {
+                        "Complete"
+                    } else {
+                        "Failed"
+                    };
+                    let message = format!(
+                        "Saw completed job: {}, condition: {kind}",
+                        job.index.key.name
+                    );
                     self.emit(EventType::Normal, "SawCompletedJob", message);
                 }
                 None if !is_listed => self.status.active.push(job.reference()),
@@ -114,11 +121,25 @@ impl Turn<'_> {
     fn tidy(&mut self) {
         let spec = &self.view.spec;
         for (end, limit) in [
-            (End::Complete, spec.successful_jobs_history_limit.unwrap_or(3)),
+            (
+                End::Complete,
+                spec.successful_jobs_history_limit.unwrap_or(3),
+            ),
             (End::Failed, spec.failed_jobs_history_limit.unwrap_or(1)),
         ] {
-            let mut ended: Vec<&Made> = self.view.jobs.iter().filter(|job| job.end == Some(end)).collect();
-            ended.sort_by_key(|job| (job.started.clone(), job.created.clone(), job.index.key.name.clone()));
+            let mut ended: Vec<&Made> = self
+                .view
+                .jobs
+                .iter()
+                .filter(|job| job.end == Some(end))
+                .collect();
+            ended.sort_by_key(|job| {
+                (
+                    job.started.clone(),
+                    job.created.clone(),
+                    job.index.key.name.clone(),
+                )
+            });
             let surplus = ended.len().saturating_sub(limit);
             for job in ended
                 .into_iter()
@@ -159,7 +180,8 @@ impl Turn<'_> {
         };
         let due = self.due(&schedule);
         if let Some(next) = schedule.next(self.now) {
-            self.plan.wake_within(next.saturating_since(self.now) + EARLY);
+            self.plan
+                .wake_within(next.saturating_since(self.now) + EARLY);
         }
         let Some(scheduled) = due else { return };
         let deadline = spec.starting_deadline_seconds.map(Duration::from_secs);
@@ -203,7 +225,11 @@ impl Turn<'_> {
 
     /// The latest moment that has passed since the last start.
     fn due(&mut self, schedule: &Schedule) -> Option<Timestamp> {
-        let since = self.status.last_schedule_time.as_deref().unwrap_or(&self.view.created);
+        let since = self
+            .status
+            .last_schedule_time
+            .as_deref()
+            .unwrap_or(&self.view.created);
         let mut earliest = Timestamp::parse(since)?;
         if let Some(deadline) = self.view.spec.starting_deadline_seconds {
             earliest = earliest.max(self.now.saturating_sub(Duration::from_secs(deadline)));
@@ -219,8 +245,7 @@ impl Turn<'_> {
             due = Some(at);
             if count >= MISSED_MAX {
                 // After a long sleep it goes on from the last day: older moments are missed for good.
-                let message =
-                    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+                let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
                 self.emit(EventType::Warning, "TooManyMissedTimes", message.to_owned());
                 at = at.max(self.now.saturating_sub(Duration::from_hours(1)));
                 while let Some(next) = schedule.next(at).filter(|next| *next <= horizon) {
@@ -310,7 +335,10 @@ mod tests {
     fn a_job_is_made_when_its_moment_has_passed_and_only_once() {
         let now = Timestamp::parse("2026-01-01T00:10:02Z").expect("a time");
         let minutes = now.unix_seconds() / 60;
-        assert_eq!(created(&plan(&view("Allow", None), now)), Some(format!("c-{minutes}")));
+        assert_eq!(
+            created(&plan(&view("Allow", None), now)),
+            Some(format!("c-{minutes}"))
+        );
         let done = plan(&view("Allow", Some("2026-01-01T00:10:00Z")), now);
         assert_eq!(created(&done), None);
         assert_eq!(done.again_after, Some(Duration::from_secs(298) + EARLY));

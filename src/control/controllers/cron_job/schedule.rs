@@ -79,7 +79,10 @@ impl Schedule {
     fn fits_day(&self, date: jiff::civil::Date) -> bool {
         let has = |bits: u64, value: i64| bits & (1 << value) != 0;
         let day = has(self.days, i64::from(date.day()));
-        let weekday = has(self.weekdays, i64::from(date.weekday().to_sunday_zero_offset()));
+        let weekday = has(
+            self.weekdays,
+            i64::from(date.weekday().to_sunday_zero_offset()),
+        );
         let fits = match (self.is_any_day, self.is_any_weekday) {
             (false, false) => day || weekday,
             _ => day && weekday,
@@ -87,13 +90,21 @@ impl Schedule {
         fits && has(self.months, i64::from(date.month()))
     }
 
-    fn first_in_day(&self, date: jiff::civil::Date, from: (i64, i64), after: Timestamp) -> Option<Timestamp> {
+    fn first_in_day(
+        &self,
+        date: jiff::civil::Date,
+        from: (i64, i64),
+        after: Timestamp,
+    ) -> Option<Timestamp> {
         let hours = (from.0..24).filter(|hour| self.hours & (1 << hour) != 0);
         for hour in hours {
             let first = if hour == from.0 { from.1 } else { 0 };
             for minute in (first..60).filter(|minute| self.minutes & (1 << minute) != 0) {
                 let (hour, minute) = (i8::try_from(hour).ok()?, i8::try_from(minute).ok()?);
-                let zoned = date.at(hour, minute, 0, 0).to_zoned(self.zone.clone()).ok()?;
+                let zoned = date
+                    .at(hour, minute, 0, 0)
+                    .to_zoned(self.zone.clone())
+                    .ok()?;
                 // A time that the clocks skip does not happen; one they repeat happens once.
                 let is_real = zoned.hour() == hour && zoned.minute() == minute;
                 let found = Timestamp::from_jiff(zoned.timestamp());
@@ -127,7 +138,11 @@ fn range(text: &str, min: u32, max: u32, names: &[&str]) -> Option<u64> {
         return None;
     }
     let steps = usize::try_from(step).ok()?;
-    Some((first..=last).step_by(steps).fold(0, |bits, value| bits | (1 << value)))
+    Some(
+        (first..=last)
+            .step_by(steps)
+            .fold(0, |bits, value| bits | (1 << value)),
+    )
 }
 
 fn value(text: &str, min: u32, names: &[&str]) -> Option<u32> {
@@ -153,12 +168,30 @@ mod tests {
 
     #[test]
     fn schedules_name_moments() {
-        assert_eq!(next("*/1 * * * *", "2026-01-01T00:00:30Z"), "2026-01-01T00:01:00Z");
-        assert_eq!(next("15,45 8-10 * * *", "2026-01-01T08:45:00Z"), "2026-01-01T09:15:00Z");
-        assert_eq!(next("0 0 29 2 *", "2026-01-01T00:00:00Z"), "2028-02-29T00:00:00Z");
-        assert_eq!(next("0 12 * * MON", "2026-01-01T00:00:00Z"), "2026-01-05T12:00:00Z");
-        assert_eq!(next("0 0 13 * 5", "2026-01-01T00:00:00Z"), "2026-01-02T00:00:00Z");
-        assert_eq!(next("@hourly", "2026-01-01T00:00:00Z"), "2026-01-01T01:00:00Z");
+        assert_eq!(
+            next("*/1 * * * *", "2026-01-01T00:00:30Z"),
+            "2026-01-01T00:01:00Z"
+        );
+        assert_eq!(
+            next("15,45 8-10 * * *", "2026-01-01T08:45:00Z"),
+            "2026-01-01T09:15:00Z"
+        );
+        assert_eq!(
+            next("0 0 29 2 *", "2026-01-01T00:00:00Z"),
+            "2028-02-29T00:00:00Z"
+        );
+        assert_eq!(
+            next("0 12 * * MON", "2026-01-01T00:00:00Z"),
+            "2026-01-05T12:00:00Z"
+        );
+        assert_eq!(
+            next("0 0 13 * 5", "2026-01-01T00:00:00Z"),
+            "2026-01-02T00:00:00Z"
+        );
+        assert_eq!(
+            next("@hourly", "2026-01-01T00:00:00Z"),
+            "2026-01-01T01:00:00Z"
+        );
         assert!(Schedule::parse("61 * * * *", "").is_none());
         assert!(Schedule::parse("* * * *", "").is_none());
     }

@@ -6,8 +6,8 @@ use apimachinery::{Object, ObjectIndex, StoredObject};
 use k8s_openapi::api::core::v1::{PodSpec, Taint, Toleration};
 use semantics::node_affinity::{NodeLabels, required_matches};
 use semantics::taints::{
-    DISK_PRESSURE, MEMORY_PRESSURE, NETWORK_UNAVAILABLE, NO_EXECUTE, NO_SCHEDULE, NOT_READY, PID_PRESSURE, UNREACHABLE,
-    UNSCHEDULABLE, first_untolerated,
+    DISK_PRESSURE, MEMORY_PRESSURE, NETWORK_UNAVAILABLE, NO_EXECUTE, NO_SCHEDULE, NOT_READY,
+    PID_PRESSURE, UNREACHABLE, UNSCHEDULABLE, first_untolerated,
 };
 use serde_json::{Value, json};
 
@@ -22,7 +22,9 @@ pub(crate) struct DaemonNode {
 // Heartbeats change nothing here.
 impl PartialEq for DaemonNode {
     fn eq(&self, other: &Self) -> bool {
-        self.index.key == other.index.key && self.index.labels == other.index.labels && self.taints == other.taints
+        self.index.key == other.index.key
+            && self.index.labels == other.index.labels
+            && self.taints == other.taints
     }
 }
 
@@ -90,7 +92,8 @@ impl Fit {
         if !is_named || !required_matches(&self.spec, node) {
             return Belongs::No;
         }
-        if first_untolerated(&node.taints, &self.tolerations, &[NO_SCHEDULE, NO_EXECUTE]).is_none() {
+        if first_untolerated(&node.taints, &self.tolerations, &[NO_SCHEDULE, NO_EXECUTE]).is_none()
+        {
             return Belongs::Yes;
         }
         match first_untolerated(&node.taints, &self.tolerations, &[NO_EXECUTE]) {

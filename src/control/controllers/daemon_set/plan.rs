@@ -24,13 +24,28 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let selector = view.spec.selector();
     if selector.is_everything() {
         let message = "This daemon set is selecting all pods. A non-empty selector is required.";
-        return Plan::of(vec![event(view, EventType::Warning, "SelectingAll", message.into())]);
+        return Plan::of(vec![event(
+            view,
+            EventType::Warning,
+            "SelectingAll",
+            message.into(),
+        )]);
     }
     let collisions = view.status.collision_count.unwrap_or(0);
     let history = &view.history;
-    let current = history.current(&view.owner, &selector, view.adoption, &view.spec.template, collisions);
+    let current = history.current(
+        &view.owner,
+        &selector,
+        view.adoption,
+        &view.spec.template,
+        collisions,
+    );
     let (revisions, current, mut actions) = match current {
-        Current::Known { all, current, actions } => (all, current, actions),
+        Current::Known {
+            all,
+            current,
+            actions,
+        } => (all, current, actions),
         Current::First(_) if view.owner.is_being_deleted => return Plan::nothing(),
         Current::First(actions) => return Plan::of(actions),
         Current::Collision => {
@@ -81,7 +96,11 @@ fn finish(view: &View, turn: &Turn<'_>, mut actions: Vec<Action>, now: Timestamp
     if status != view.status {
         actions.push(update_status(view, &status));
     }
-    let available = next_availability(turn.all.iter().map(|pod| &pod.facts), view.spec.min_ready_seconds, now);
+    let available = next_availability(
+        turn.all.iter().map(|pod| &pod.facts),
+        view.spec.min_ready_seconds,
+        now,
+    );
     let paused = view.paused.values().copied();
     Plan {
         actions,
@@ -106,7 +125,10 @@ impl<'a> Turn<'a> {
     fn new(view: &'a View, current: &'a Revision, pods: Vec<DaemonPod>, now: Timestamp) -> Self {
         let mut by_node: BTreeMap<String, Vec<DaemonPod>> = BTreeMap::new();
         for pod in pods.iter().filter(|pod| !pod.target.is_empty()) {
-            by_node.entry(pod.target.clone()).or_default().push(pod.clone());
+            by_node
+                .entry(pod.target.clone())
+                .or_default()
+                .push(pod.clone());
         }
         Self {
             view,
@@ -135,7 +157,8 @@ impl<'a> Turn<'a> {
     }
 
     fn is_available(&self, pod: &DaemonPod) -> bool {
-        pod.facts.is_available(self.view.spec.min_ready_seconds, self.now)
+        pod.facts
+            .is_available(self.view.spec.min_ready_seconds, self.now)
     }
 
     /// One pod on each node that fits, none elsewhere.
@@ -154,9 +177,13 @@ impl<'a> Turn<'a> {
             }
         }
         // Pods that wait for a node that is gone would wait forever.
-        let is_known = |pod: &DaemonPod| self.view.nodes.iter().any(|node| node.name() == pod.target);
+        let is_known =
+            |pod: &DaemonPod| self.view.nodes.iter().any(|node| node.name() == pod.target);
         let lost = self.all.iter().filter(|pod| {
-            pod.facts.node_name.is_empty() && !pod.target.is_empty() && pod.facts.deleted.is_none() && !is_known(pod)
+            pod.facts.node_name.is_empty()
+                && !pod.target.is_empty()
+                && pod.facts.deleted.is_none()
+                && !is_known(pod)
         });
         let lost: Vec<DaemonPod> = lost.cloned().collect();
         self.deletes.extend(lost);
@@ -172,25 +199,39 @@ impl<'a> Turn<'a> {
             match pod.facts.phase {
                 Phase::Failed if self.view.paused.contains_key(node) => {}
                 Phase::Failed => {
-                    let message = format!("Found failed daemon pod {key} on node {node}, will try to kill it");
-                    self.events
-                        .push(event(self.view, EventType::Warning, "FailedDaemonPod", message));
+                    let message = format!(
+                        "Found failed daemon pod {key} on node {node}, will try to kill it"
+                    );
+                    self.events.push(event(
+                        self.view,
+                        EventType::Warning,
+                        "FailedDaemonPod",
+                        message,
+                    ));
                     self.deletes.push(pod);
                 }
                 Phase::Succeeded => {
-                    let message = format!("Found succeeded daemon pod {key} on node {node}, will try to delete it");
-                    self.events
-                        .push(event(self.view, EventType::Normal, "SucceededDaemonPod", message));
+                    let message = format!(
+                        "Found succeeded daemon pod {key} on node {node}, will try to delete it"
+                    );
+                    self.events.push(event(
+                        self.view,
+                        EventType::Normal,
+                        "SucceededDaemonPod",
+                        message,
+                    ));
                     self.deletes.push(pod);
                 }
                 _ => running.push(pod),
             }
         }
-        running
-            .sort_by(|one, other| (one.facts.created, one.facts.key()).cmp(&(other.facts.created, other.facts.key())));
+        running.sort_by(|one, other| {
+            (one.facts.created, one.facts.key()).cmp(&(other.facts.created, other.facts.key()))
+        });
         if surges {
             // An old and a new one may stand side by side while the new one comes up.
-            let (new, old): (Vec<_>, Vec<_>) = running.into_iter().partition(|pod| self.is_updated(pod));
+            let (new, old): (Vec<_>, Vec<_>) =
+                running.into_iter().partition(|pod| self.is_updated(pod));
             self.deletes.extend(new.into_iter().skip(1));
             self.deletes.extend(old.into_iter().skip(1));
         } else {
@@ -221,12 +262,20 @@ impl<'a> Turn<'a> {
         let amount = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
         let max = scaled(amount, self.desired(), Rounding::Up);
         // Both at zero would stand still.
-        if max == 0 && self.max_surge() == 0 { 1 } else { max }
+        if max == 0 && self.max_surge() == 0 {
+            1
+        } else {
+            max
+        }
     }
 
     /// The new and the old pod of a node, leaving ones aside.
     fn pair(&self, node: &str) -> (Option<DaemonPod>, Option<DaemonPod>) {
-        let staying = || self.on(node).into_iter().filter(|pod| pod.facts.deleted.is_none());
+        let staying = || {
+            self.on(node)
+                .into_iter()
+                .filter(|pod| pod.facts.deleted.is_none())
+        };
         (
             staying().find(|pod| self.is_updated(pod)),
             staying().find(|pod| !self.is_updated(pod)),
@@ -247,7 +296,12 @@ impl<'a> Turn<'a> {
         let mut unavailable = 0;
         let mut broken = Vec::new();
         let mut working = Vec::new();
-        let nodes: Vec<String> = self.view.nodes.iter().map(|node| node.name().to_owned()).collect();
+        let nodes: Vec<String> = self
+            .view
+            .nodes
+            .iter()
+            .map(|node| node.name().to_owned())
+            .collect();
         for (node, daemon) in nodes.iter().zip(&self.view.nodes) {
             let is_wanted = self.fit.belongs(daemon) == Belongs::Yes;
             match self.pair(node) {
@@ -285,7 +339,10 @@ impl<'a> Turn<'a> {
     }
 
     fn revisions_used(&self) -> BTreeSet<&str> {
-        let hashes = self.all.iter().map(|pod| pod.facts.index.label(REVISION_HASH));
+        let hashes = self
+            .all
+            .iter()
+            .map(|pod| pod.facts.index.label(REVISION_HASH));
         hashes.flatten().collect()
     }
 
@@ -305,7 +362,10 @@ impl<'a> Turn<'a> {
 
     fn start(&self, node: &str) -> Action {
         let mut pod = pod_from(&self.view.spec.template, &self.view.owner);
-        pod.set_at(&["metadata", "labels", REVISION_HASH], self.current.hash().into());
+        pod.set_at(
+            &["metadata", "labels", REVISION_HASH],
+            self.current.hash().into(),
+        );
         if let Some(generation) = &self.view.template_generation {
             pod.set_at(
                 &["metadata", "labels", GENERATION_LABEL],
@@ -344,7 +404,8 @@ impl<'a> Turn<'a> {
             status.current_number_scheduled += 1;
             status.number_ready += i32::from(pod.facts.is_ready);
             status.number_available += i32::from(self.is_available(pod));
-            status.updated_number_scheduled += i32::from(pods.iter().any(|pod| self.is_updated(pod)));
+            status.updated_number_scheduled +=
+                i32::from(pods.iter().any(|pod| self.is_updated(pod)));
         }
         status.number_unavailable = status.desired_number_scheduled - status.number_available;
         status
@@ -361,7 +422,8 @@ fn event(view: &View, event_type: EventType, reason: &str, message: String) -> A
 }
 
 fn update_status(view: &View, status: &Status) -> Action {
-    let patch = json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
+    let patch =
+        json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
     Action::merge_status::<DaemonSet>(view.owner.key.clone(), patch)
 }
 

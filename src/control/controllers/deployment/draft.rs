@@ -50,8 +50,10 @@ impl Drafted {
     pub(super) fn annotate(&mut self, limits: &Limits) {
         self.annotations
             .insert(DESIRED_REPLICAS.into(), limits.replicas.to_string());
-        self.annotations
-            .insert(MAX_REPLICAS.into(), (limits.replicas + limits.max_surge).to_string());
+        self.annotations.insert(
+            MAX_REPLICAS.into(),
+            (limits.replicas + limits.max_surge).to_string(),
+        );
     }
 
     /// The write that makes the draft true, and the event that tells of it.
@@ -103,7 +105,8 @@ impl Drafted {
 
     fn create(&self, view: &View) -> Action {
         let mut selector = view.spec.selector.clone();
-        selector["matchLabels"][POD_TEMPLATE_HASH] = self.set.template["metadata"]["labels"][POD_TEMPLATE_HASH].clone();
+        selector["matchLabels"][POD_TEMPLATE_HASH] =
+            self.set.template["metadata"]["labels"][POD_TEMPLATE_HASH].clone();
         let object = json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
             "metadata": {
@@ -171,7 +174,9 @@ pub(super) fn total(sets: &[Drafted]) -> i32 {
 }
 
 pub(super) fn available(sets: &[Drafted]) -> i32 {
-    sets.iter().map(|set| set.set.status.available_replicas).sum()
+    sets.iter()
+        .map(|set| set.set.status.available_replicas)
+        .sum()
 }
 
 /// Upstream rounds halves away from zero.

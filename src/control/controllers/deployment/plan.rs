@@ -10,7 +10,9 @@ use super::draft::{Drafted, new_set};
 use super::proportions::{Limits, scale_in_proportion};
 use super::revision::{DESIRED_REPLICAS, REVISION, annotate_new, revision_of};
 use super::rollout::{empty_old_sets, expired, move_new_set, move_old_sets, old_pods_run};
-use super::status::{PROGRESSING, condition, counted, is_complete, next_check, note_pause, note_progress};
+use super::status::{
+    PROGRESSING, condition, counted, is_complete, next_check, note_pause, note_progress,
+};
 use super::{CreateError, Status, View};
 use crate::conditions;
 use crate::ownership::{Claim, claim};
@@ -45,7 +47,9 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         Claim::AskFirst(ask) => return Plan::of(vec![ask]),
         Claim::Settled { owned, actions } => (owned, actions),
     };
-    sets.sort_by(|one, other| (&one.created, &one.index.key).cmp(&(&other.created, &other.index.key)));
+    sets.sort_by(|one, other| {
+        (&one.created, &one.index.key).cmp(&(&other.created, &other.index.key))
+    });
     let new = sets
         .iter()
         .position(|set| equal_templates(&set.template, &view.spec.template));
@@ -116,24 +120,36 @@ impl Turn<'_> {
     }
 
     fn next_revision(&self) -> i64 {
-        let old = self.sets.iter().enumerate().filter(|(at, _)| Some(*at) != self.new);
-        old.map(|(_, set)| revision_of(&set.set.annotations)).max().unwrap_or(0) + 1
+        let old = self
+            .sets
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| Some(*at) != self.new);
+        old.map(|(_, set)| revision_of(&set.set.annotations))
+            .max()
+            .unwrap_or(0)
+            + 1
     }
 
     /// Was the deployment's size changed since its sets were last scaled?
     fn is_scaling(&self) -> bool {
         let wanted = self.limits.replicas;
-        self.sets.iter().filter(|set| set.set.replicas > 0).any(|set| {
-            let desired = set.set.annotations.get(DESIRED_REPLICAS);
-            desired
-                .and_then(|desired| desired.parse::<i32>().ok())
-                .is_some_and(|desired| desired != wanted)
-        })
+        self.sets
+            .iter()
+            .filter(|set| set.set.replicas > 0)
+            .any(|set| {
+                let desired = set.set.annotations.get(DESIRED_REPLICAS);
+                desired
+                    .and_then(|desired| desired.parse::<i32>().ok())
+                    .is_some_and(|desired| desired != wanted)
+            })
     }
 
     fn scale(&mut self) {
         let limits = self.limits;
-        let active: Vec<usize> = (0..self.sets.len()).filter(|at| self.sets[*at].replicas > 0).collect();
+        let active: Vec<usize> = (0..self.sets.len())
+            .filter(|at| self.sets[*at].replicas > 0)
+            .collect();
         // Sets are in the order of their age: without an active one the latest is scaled.
         let only = match active[..] {
             [] => self.new.or(self.sets.len().checked_sub(1)),
@@ -150,7 +166,11 @@ impl Turn<'_> {
         if self.is_saturated() {
             empty_old_sets(&limits, &mut self.sets, self.new);
         } else if self.view.spec.is_rolling() {
-            let mut active: Vec<&mut Drafted> = self.sets.iter_mut().filter(|set| set.replicas > 0).collect();
+            let mut active: Vec<&mut Drafted> = self
+                .sets
+                .iter_mut()
+                .filter(|set| set.replicas > 0)
+                .collect();
             scale_in_proportion(self.view, &limits, &mut active);
         }
     }
@@ -164,7 +184,9 @@ impl Turn<'_> {
                 .annotations
                 .get(DESIRED_REPLICAS)
                 .and_then(|desired| desired.parse::<i32>().ok());
-            set.replicas == wanted && desired == Some(wanted) && set.set.status.available_replicas == wanted
+            set.replicas == wanted
+                && desired == Some(wanted)
+                && set.set.status.available_replicas == wanted
         })
     }
 
@@ -174,8 +196,8 @@ impl Turn<'_> {
             Err(plan) => return plan,
         };
         let limits = self.limits;
-        let is_moved =
-            move_new_set(&self.view.spec, &limits, &mut self.sets, new) || move_old_sets(&limits, &mut self.sets, new);
+        let is_moved = move_new_set(&self.view.spec, &limits, &mut self.sets, new)
+            || move_old_sets(&limits, &mut self.sets, new);
         if !is_moved && is_complete(self.view, &self.view.status) {
             self.clean_up();
         }
@@ -214,10 +236,22 @@ impl Turn<'_> {
         if self.view.spec.progress_deadline().is_some() {
             let said = if let Some(CreateError::Other { name, error }) = &self.view.create_error {
                 let message = format!("Failed to create new replica set {name:?}: {error}");
-                condition(PROGRESSING, "False", "ReplicaSetCreateError", message, self.now)
+                condition(
+                    PROGRESSING,
+                    "False",
+                    "ReplicaSetCreateError",
+                    message,
+                    self.now,
+                )
             } else {
                 let message = format!("Created new replica set {:?}", set.name());
-                condition(PROGRESSING, "True", "NewReplicaSetCreated", message, self.now)
+                condition(
+                    PROGRESSING,
+                    "True",
+                    "NewReplicaSetCreated",
+                    message,
+                    self.now,
+                )
             };
             conditions::set(&mut self.status.conditions, said);
         }
@@ -249,7 +283,9 @@ impl Turn<'_> {
             .iter()
             .any(|owner| owner.uid == self.view.owner.uid && owner.controller == Some(true));
         let template = namesake.at(&["spec", "template"]);
-        if is_ours && template.is_some_and(|template| equal_templates(template, &self.view.spec.template)) {
+        if is_ours
+            && template.is_some_and(|template| equal_templates(template, &self.view.spec.template))
+        {
             // It is the new set; the cache will bring it, and with it the next turn.
             return Some(Plan::nothing());
         }
@@ -263,8 +299,9 @@ impl Turn<'_> {
 
     fn clean_up(&mut self) {
         let gone = expired(self.view, &self.sets, self.new);
-        let delete =
-            |set: &&Drafted| Action::delete::<ReplicaSet>(set.set.index.key.clone(), set.set.index.uid.clone());
+        let delete = |set: &&Drafted| {
+            Action::delete::<ReplicaSet>(set.set.index.key.clone(), set.set.index.uid.clone())
+        };
         let deletions: Vec<Action> = gone.iter().map(delete).collect();
         self.actions.extend(deletions);
     }
@@ -277,14 +314,16 @@ impl Turn<'_> {
         }
         let mut actions = self.actions;
         actions.extend(self.sets.iter().filter_map(|set| set.action(view)));
-        let revision = self.new.and_then(|new| self.sets[new].annotations.get(REVISION));
+        let revision = self
+            .new
+            .and_then(|new| self.sets[new].annotations.get(REVISION));
         let is_creating = self.new.is_some_and(|new| self.sets[new].is_created);
-        let revision = revision.filter(|revision| !is_creating && view.annotations.get(REVISION) != Some(*revision));
+        let revision = revision
+            .filter(|revision| !is_creating && view.annotations.get(REVISION) != Some(*revision));
         // Both writes would carry the version they are based on, so that the second could not succeed: it follows next turn.
         match revision {
             Some(revision) => {
-                let metadata =
-                    json!({"resourceVersion": view.revision.to_string(), "annotations": {REVISION: revision}});
+                let metadata = json!({"resourceVersion": view.revision.to_string(), "annotations": {REVISION: revision}});
                 actions.push(Action::merge::<Deployment>(
                     view.owner.key.clone(),
                     json!({"metadata": metadata}),
@@ -293,7 +332,8 @@ impl Turn<'_> {
             None if status != view.status => actions.push(update_status(view, &status)),
             None => {}
         }
-        let again_after = (counted_how == Counted::WithProgress).then(|| next_check(view, &status, now));
+        let again_after =
+            (counted_how == Counted::WithProgress).then(|| next_check(view, &status, now));
         Plan {
             actions,
             again_after: again_after.flatten(),
@@ -308,6 +348,7 @@ enum Counted {
 }
 
 fn update_status(view: &View, status: &Status) -> Action {
-    let patch = json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
+    let patch =
+        json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
     Action::merge_status::<Deployment>(view.owner.key.clone(), patch)
 }

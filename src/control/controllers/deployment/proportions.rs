@@ -114,7 +114,9 @@ fn fraction(view: &View, limits: &Limits, set: &Drafted) -> i32 {
         .annotations
         .get(MAX_REPLICAS)
         .and_then(|max| max.parse::<u32>().ok());
-    let before = annotated.and_then(|max| i32::try_from(max).ok()).filter(|max| *max > 0);
+    let before = annotated
+        .and_then(|max| i32::try_from(max).ok())
+        .filter(|max| *max > 0);
     let before = before.unwrap_or(view.status.replicas);
     if before == 0 {
         return 0;
@@ -123,7 +125,10 @@ fn fraction(view: &View, limits: &Limits, set: &Drafted) -> i32 {
     round(f64::from(set.replicas) * after / f64::from(before)) - set.replicas
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "sizes of deployments are far below 2^31")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes of deployments are far below 2^31"
+)]
 pub(super) fn number(value: f64) -> i32 {
     value as i32
 }

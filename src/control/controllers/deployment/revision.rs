@@ -29,7 +29,11 @@ pub(super) fn revision_of(annotations: &BTreeMap<String, String>) -> i64 {
 }
 
 /// Brings the annotations of the new set up to date: the deployment's own, and its revision.
-pub(super) fn annotate_new(set: &mut Drafted, deployment: &BTreeMap<String, String>, revision: i64) {
+pub(super) fn annotate_new(
+    set: &mut Drafted,
+    deployment: &BTreeMap<String, String>,
+    revision: i64,
+) {
     for (key, value) in deployment {
         if !NOT_COPIED.contains(&key.as_str()) {
             set.annotations.insert(key.clone(), value.clone());
@@ -45,9 +49,14 @@ pub(super) fn annotate_new(set: &mut Drafted, deployment: &BTreeMap<String, Stri
     if known >= revision {
         return;
     }
-    set.annotations.insert(REVISION.into(), revision.to_string());
+    set.annotations
+        .insert(REVISION.into(), revision.to_string());
     if let Some(old) = old {
-        let history = set.annotations.get(REVISION_HISTORY).cloned().unwrap_or_default();
+        let history = set
+            .annotations
+            .get(REVISION_HISTORY)
+            .cloned()
+            .unwrap_or_default();
         if let Some(history) = extended(&history, &old) {
             set.annotations.insert(REVISION_HISTORY.into(), history);
         }
@@ -60,7 +69,9 @@ fn extended(history: &str, revision: &str) -> Option<String> {
         .filter(|one| !one.is_empty())
         .chain([revision])
         .collect();
-    while all.len() > 1 && all.iter().map(|one| one.len() + 1).sum::<usize>() - 1 > HISTORY_CHARACTERS_MAX {
+    while all.len() > 1
+        && all.iter().map(|one| one.len() + 1).sum::<usize>() - 1 > HISTORY_CHARACTERS_MAX
+    {
         all.remove(0);
     }
     (revision.len() <= HISTORY_CHARACTERS_MAX).then(|| all.join(","))

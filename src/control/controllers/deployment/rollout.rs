@@ -65,8 +65,15 @@ pub(super) fn old_pods_run(sets: &[Drafted], new: Option<usize>) -> bool {
 }
 
 /// Old sets beyond the history limit that have no pods left, oldest revision first.
-pub(super) fn expired<'a>(view: &View, sets: &'a [Drafted], new: Option<usize>) -> Vec<&'a Drafted> {
-    let limit = view.spec.revision_history_limit.filter(|limit| *limit != i32::MAX);
+pub(super) fn expired<'a>(
+    view: &View,
+    sets: &'a [Drafted],
+    new: Option<usize>,
+) -> Vec<&'a Drafted> {
+    let limit = view
+        .spec
+        .revision_history_limit
+        .filter(|limit| *limit != i32::MAX);
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
         return Vec::new();
     };

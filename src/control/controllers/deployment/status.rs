@@ -36,7 +36,8 @@ pub(super) fn note_pause(view: &View, status: &mut Status, now: Timestamp) {
     if view.spec.progress_deadline().is_none() {
         return;
     }
-    let reason = conditions::find(&status.conditions, PROGRESSING).map_or("", |condition| &condition.reason);
+    let reason =
+        conditions::find(&status.conditions, PROGRESSING).map_or("", |condition| &condition.reason);
     if reason == TIMED_OUT {
         return;
     }
@@ -144,11 +145,20 @@ pub(super) fn note_progress(
                 Some(new) => format!("ReplicaSet {:?}", sets[new].name()),
                 None => format!("Deployment {:?}", view.owner.key.name),
             };
-            progress(view, before, status, standing.as_ref(), &subject, deadline, now);
+            progress(
+                view,
+                before,
+                status,
+                standing.as_ref(),
+                &subject,
+                deadline,
+                now,
+            );
         }
         Some(_) => {}
     }
-    let failure = |set: &Drafted| conditions::find(&set.set.status.conditions, REPLICA_FAILURE).cloned();
+    let failure =
+        |set: &Drafted| conditions::find(&set.set.status.conditions, REPLICA_FAILURE).cloned();
     let failures = new
         .and_then(|new| failure(&sets[new]))
         .or_else(|| sets.iter().find_map(failure));
@@ -189,7 +199,9 @@ fn progress(
             now,
         );
         if let Some(standing) = standing.filter(|standing| standing.is_true()) {
-            going.last_transition_time.clone_from(&standing.last_transition_time);
+            going
+                .last_transition_time
+                .clone_from(&standing.last_transition_time);
         }
         // Every step renews the update time, from which the deadline counts.
         conditions::remove(&mut status.conditions, PROGRESSING);
@@ -208,12 +220,16 @@ fn is_timed_out(status: &Status, deadline: u64, now: Timestamp) -> bool {
     match standing.reason.as_str() {
         NEW_SET_AVAILABLE => false,
         TIMED_OUT => true,
-        _ => last_update(standing).is_some_and(|from| from.saturating_add(Duration::from_secs(deadline)) < now),
+        _ => last_update(standing)
+            .is_some_and(|from| from.saturating_add(Duration::from_secs(deadline)) < now),
     }
 }
 
 fn last_update(condition: &Condition) -> Option<Timestamp> {
-    condition.last_update_time.as_deref().and_then(Timestamp::parse)
+    condition
+        .last_update_time
+        .as_deref()
+        .and_then(Timestamp::parse)
 }
 
 /// When the deadline has to be looked at again, if nothing happens before.

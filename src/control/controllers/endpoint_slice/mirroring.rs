@@ -129,7 +129,11 @@ fn common(view: &View) -> Common {
 fn groups(subsets: &[EndpointSubset]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for subset in subsets {
-        let ready = subset.addresses.iter().flatten().map(|address| (address, true));
+        let ready = subset
+            .addresses
+            .iter()
+            .flatten()
+            .map(|address| (address, true));
         let not_ready = subset
             .not_ready_addresses
             .iter()

@@ -25,7 +25,11 @@ pub(super) enum Decision {
     UnblockAndDelete(Vec<OwnerReference>),
 }
 
-pub(super) fn decide(live: &Object, owners: &[(OwnerReference, OwnerState)], dependents: &[Node]) -> Decision {
+pub(super) fn decide(
+    live: &Object,
+    owners: &[(OwnerReference, OwnerState)],
+    dependents: &[Node],
+) -> Decision {
     if owners.is_empty() {
         return Decision::Keep;
     }
@@ -87,8 +91,14 @@ mod tests {
 
     #[test]
     fn one_living_owner_is_enough() {
-        let owners = [(owner("a"), OwnerState::Absent), (owner("b"), OwnerState::Solid)];
-        assert_eq!(decide(&object(&[]), &owners, &[]), Decision::KeepWith(vec![owner("b")]));
+        let owners = [
+            (owner("a"), OwnerState::Absent),
+            (owner("b"), OwnerState::Solid),
+        ];
+        assert_eq!(
+            decide(&object(&[]), &owners, &[]),
+            Decision::KeepWith(vec![owner("b")])
+        );
         assert_eq!(decide(&object(&[]), &owners[1..], &[]), Decision::Keep);
     }
 

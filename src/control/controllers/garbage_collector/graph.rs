@@ -58,7 +58,9 @@ impl Graph {
     pub(super) fn dependents(&self, uid: &str) -> Vec<Node> {
         let state = self.state.lock();
         let uids = state.dependents.get(uid).into_iter().flatten();
-        uids.filter_map(|uid| state.nodes.get(uid)).cloned().collect()
+        uids.filter_map(|uid| state.nodes.get(uid))
+            .cloned()
+            .collect()
     }
 
     /// Dependents without which the owner may not go.
@@ -142,9 +144,15 @@ impl Graph {
             state.forget_dependent(&owner.uid, &new.uid);
         }
         for owner in &new.owners {
-            let dependents = state.dependents.entry(owner.uid.as_str().into()).or_default();
+            let dependents = state
+                .dependents
+                .entry(owner.uid.as_str().into())
+                .or_default();
             dependents.insert(new.uid.as_str().into());
-            let waits = state.nodes.get(&*owner.uid).is_some_and(Node::is_deleting_dependents);
+            let waits = state
+                .nodes
+                .get(&*owner.uid)
+                .is_some_and(Node::is_deleting_dependents);
             woken.extend(waits.then(|| new.uid.clone()));
         }
         if new.owners.is_empty() && !is_leaving {
@@ -159,8 +167,11 @@ impl Graph {
         }
         drop(state);
         // Looked at after the dependent is known: an owner that goes in between wakes it itself.
-        let is_lost =
-            *old_owners != *new.owners && new.owners.iter().any(|owner| !is_present(owner, &new.key.namespace));
+        let is_lost = *old_owners != *new.owners
+            && new
+                .owners
+                .iter()
+                .any(|owner| !is_present(owner, &new.key.namespace));
         woken.extend(is_lost.then(|| new.uid.clone()));
         woken.into_iter().for_each(|uid| self.queue.add(uid));
     }

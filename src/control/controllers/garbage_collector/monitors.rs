@@ -106,7 +106,9 @@ impl Monitors {
                 resource: Arc::clone(&resource),
                 cache: Arc::clone(&cache),
             };
-            self.known.write().insert(resource.resource.clone(), monitor);
+            self.known
+                .write()
+                .insert(resource.resource.clone(), monitor);
             fresh.push((resource, cache));
         }
         let (synced, unsynced) = self.sync(fresh).await;
@@ -136,7 +138,8 @@ impl Monitors {
         let known = Arc::downgrade(&self.known);
         cache.observe(move |change| {
             let Some(known) = known.upgrade() else { return };
-            let is_present = |owner: &OwnerReference, namespace: &str| has(&known.read(), owner, namespace);
+            let is_present =
+                |owner: &OwnerReference, namespace: &str| has(&known.read(), owner, namespace);
             graph.apply(&resource, change, &is_present);
         });
     }
@@ -155,16 +158,20 @@ impl Monitors {
 /// The same group and kind, in whatever version it is watched.
 fn find<'a>(known: &'a Known, owner: &OwnerReference) -> Option<&'a Monitor> {
     let group = GroupVersion::parse(&owner.api_version).group;
-    known
-        .values()
-        .find(|monitor| monitor.resource.kind == owner.kind && monitor.resource.resource.group == group)
+    known.values().find(|monitor| {
+        monitor.resource.kind == owner.kind && monitor.resource.resource.group == group
+    })
 }
 
 fn has(known: &Known, owner: &OwnerReference, namespace: &str) -> bool {
     let Some(monitor) = find(known, owner) else {
         return false;
     };
-    let namespace = if monitor.resource.is_namespaced { namespace } else { "" };
+    let namespace = if monitor.resource.is_namespaced {
+        namespace
+    } else {
+        ""
+    };
     monitor
         .cache
         .get(&owner_key(owner, namespace))

@@ -35,7 +35,9 @@ pub(super) fn meaning(policy: Option<&PodFailurePolicy>, pod: &JobPod) -> Meanin
                         "Container {container} for pod {key} failed with exit code {code} matching FailJob rule at index {at}"
                     ),
                     Matched::Condition(kind) => {
-                        format!("Pod {key} has condition {kind} matching FailJob rule at index {at}")
+                        format!(
+                            "Pod {key} has condition {kind} matching FailJob rule at index {at}"
+                        )
                     }
                 });
             }
@@ -60,15 +62,22 @@ fn matched<'a>(rule: &PodFailurePolicyRule, pod: &'a JobPod) -> Option<Matched<'
     }
     let patterns = rule.on_pod_conditions.as_deref().unwrap_or_default();
     let condition = pod.conditions.iter().find(|(kind, status)| {
-        let wanted = |pattern: &k8s_openapi::api::batch::v1::PodFailurePolicyOnPodConditionsPattern| {
-            pattern.status.as_deref().unwrap_or("True") == status
-        };
-        patterns.iter().any(|pattern| pattern.type_ == *kind && wanted(pattern))
+        let wanted =
+            |pattern: &k8s_openapi::api::batch::v1::PodFailurePolicyOnPodConditionsPattern| {
+                pattern.status.as_deref().unwrap_or("True") == status
+            };
+        patterns
+            .iter()
+            .any(|pattern| pattern.type_ == *kind && wanted(pattern))
     });
     condition.map(|(kind, _)| Matched::Condition(kind))
 }
 
-fn exit_matches(requirement: &PodFailurePolicyOnExitCodesRequirement, container: &str, code: i32) -> bool {
+fn exit_matches(
+    requirement: &PodFailurePolicyOnExitCodesRequirement,
+    container: &str,
+    code: i32,
+) -> bool {
     let is_meant = requirement
         .container_name
         .as_deref()
@@ -78,21 +87,28 @@ fn exit_matches(requirement: &PodFailurePolicyOnExitCodesRequirement, container:
 }
 
 /// The rule that makes the job a success before all its indexes are done.
-pub(super) fn success(policy: Option<&SuccessPolicy>, succeeded: &Indexes, completions: i32) -> Option<String> {
+pub(super) fn success(
+    policy: Option<&SuccessPolicy>,
+    succeeded: &Indexes,
+    completions: i32,
+) -> Option<String> {
     if succeeded.count() == 0 {
         return None;
     }
     let rules = policy.iter().flat_map(|policy| &policy.rules).enumerate();
-    let is_met =
-        |rule: &k8s_openapi::api::batch::v1::SuccessPolicyRule| match (&rule.succeeded_indexes, rule.succeeded_count) {
-            (Some(indexes), count) => {
-                let wanted = Indexes::parse(indexes, completions);
-                let have = wanted.count_shared(succeeded);
-                wanted.count() > 0 && (have == wanted.count() || count.is_some_and(|count| have >= count))
-            }
-            (None, Some(count)) => succeeded.count() >= count,
-            (None, None) => false,
-        };
+    let is_met = |rule: &k8s_openapi::api::batch::v1::SuccessPolicyRule| match (
+        &rule.succeeded_indexes,
+        rule.succeeded_count,
+    ) {
+        (Some(indexes), count) => {
+            let wanted = Indexes::parse(indexes, completions);
+            let have = wanted.count_shared(succeeded);
+            wanted.count() > 0
+                && (have == wanted.count() || count.is_some_and(|count| have >= count))
+        }
+        (None, Some(count)) => succeeded.count() >= count,
+        (None, None) => false,
+    };
     rules
         .into_iter()
         .find(|(_, rule)| is_met(rule))

@@ -27,7 +27,9 @@ impl Indexes {
     }
 
     fn add(&mut self, mut first: i32, mut last: i32) {
-        let touches = |&(from, to): &(i32, i32)| from <= last.saturating_add(1) && to >= first.saturating_sub(1);
+        let touches = |&(from, to): &(i32, i32)| {
+            from <= last.saturating_add(1) && to >= first.saturating_sub(1)
+        };
         for (from, to) in self.0.iter().copied().filter(touches).collect::<Vec<_>>() {
             first = first.min(from);
             last = last.max(to);
@@ -38,7 +40,9 @@ impl Indexes {
     }
 
     pub(super) fn contains(&self, index: i32) -> bool {
-        self.0.iter().any(|&(from, to)| (from..=to).contains(&index))
+        self.0
+            .iter()
+            .any(|&(from, to)| (from..=to).contains(&index))
     }
 
     pub(super) fn count(&self) -> i32 {

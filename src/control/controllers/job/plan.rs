@@ -15,7 +15,9 @@ use serde_json::json;
 use super::failure_policy::{Meaning, meaning, success};
 use super::indexes::Indexes;
 use super::pods::JobPod;
-use super::status::{COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET, SUSPENDED, Status, condition};
+use super::status::{
+    COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET, SUSPENDED, Status, condition,
+};
 use super::{FINALIZER, JobView};
 use crate::conditions::Condition;
 use crate::ownership::{Claim, claim};
@@ -27,7 +29,9 @@ pub(super) fn release(pods: &[JobPod]) -> Vec<Action> {
     if tracked.is_empty() {
         return Vec::new();
     }
-    vec![Action::Together(tracked.into_iter().map(remove_finalizer).collect())]
+    vec![Action::Together(
+        tracked.into_iter().map(remove_finalizer).collect(),
+    )]
 }
 
 fn remove_finalizer(pod: &JobPod) -> Action {
@@ -55,7 +59,8 @@ pub(super) fn plan(view: &JobView, now: Timestamp) -> Plan {
         Claim::AskFirst(ask) => return Plan::of(vec![ask]),
         Claim::Settled { owned, actions } => (owned, actions),
     };
-    let (active, _): (Vec<JobPod>, Vec<JobPod>) = pods.iter().cloned().partition(|pod| pod.facts.is_active());
+    let (active, _): (Vec<JobPod>, Vec<JobPod>) =
+        pods.iter().cloned().partition(|pod| pod.facts.is_active());
     let mut turn = Turn {
         view,
         now,
@@ -115,9 +120,17 @@ impl Turn<'_> {
             None => self.carry_on(),
         };
         let deleted = number(verdict.deletes.len());
-        let deleted_ready = number(verdict.deletes.iter().filter(|pod| pod.facts.is_ready).count());
+        let deleted_ready = number(
+            verdict
+                .deletes
+                .iter()
+                .filter(|pod| pod.facts.is_ready)
+                .count(),
+        );
         self.status.active = number(self.active.len()) - deleted;
-        self.status.ready = Some(number(self.active.iter().filter(|pod| pod.facts.is_ready).count()) - deleted_ready);
+        self.status.ready = Some(
+            number(self.active.iter().filter(|pod| pod.facts.is_ready).count()) - deleted_ready,
+        );
         self.terminating += deleted;
         self.status.terminating = Some(self.terminating);
         self.finish(verdict);
@@ -133,12 +146,23 @@ impl Turn<'_> {
             return Some(target.clone());
         }
         if let Some(message) = self.failed_by_policy() {
-            return Some(condition(FAILURE_TARGET, true, "PodFailurePolicy", message, now));
+            return Some(condition(
+                FAILURE_TARGET,
+                true,
+                "PodFailurePolicy",
+                message,
+                now,
+            ));
         }
-        let fails = |reason: &str, message: &str| Some(condition(FAILURE_TARGET, true, reason, message, now));
+        let fails = |reason: &str, message: &str| {
+            Some(condition(FAILURE_TARGET, true, reason, message, now))
+        };
         let spec = &self.view.spec;
         if self.failed > spec.backoff_limit() || self.restarts_exceed() {
-            return fails("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+            return fails(
+                "BackoffLimitExceeded",
+                "Job has reached the specified backoff limit",
+            );
         }
         if let (Some(deadline), false) = (spec.active_deadline_seconds, spec.suspend) {
             let start = self
@@ -151,28 +175,45 @@ impl Turn<'_> {
                 .saturating_add(Duration::from_secs(deadline))
                 .saturating_since(now);
             if left.is_zero() {
-                return fails("DeadlineExceeded", "Job was active longer than specified deadline");
+                return fails(
+                    "DeadlineExceeded",
+                    "Job was active longer than specified deadline",
+                );
             }
             self.plan.wake_within(left);
         }
-        if spec.is_indexed() { self.end_of_indexed() } else { None }
+        if spec.is_indexed() {
+            self.end_of_indexed()
+        } else {
+            None
+        }
     }
 
     /// Whether an indexed job is over by what its indexes came to.
     fn end_of_indexed(&self) -> Option<Condition> {
         let spec = &self.view.spec;
-        let fails = |reason: &str, message: &str| Some(condition(FAILURE_TARGET, true, reason, message, self.now));
+        let fails = |reason: &str, message: &str| {
+            Some(condition(FAILURE_TARGET, true, reason, message, self.now))
+        };
         let completions = spec.completions.unwrap_or(0);
         if let Some(failed) = &self.failed_indexes {
-            if spec.max_failed_indexes.is_some_and(|max| failed.count() > max) {
+            if spec
+                .max_failed_indexes
+                .is_some_and(|max| failed.count() > max)
+            {
                 let message = "Job has exceeded the specified maximal number of failed indexes";
                 return fails("MaxFailedIndexesExceeded", message);
             }
-            if failed.count() > 0 && failed.count() + self.succeeded_indexes.count() >= completions {
+            if failed.count() > 0 && failed.count() + self.succeeded_indexes.count() >= completions
+            {
                 return fails("FailedIndexes", "Job has failed indexes");
             }
         }
-        let message = success(spec.success_policy.as_ref(), &self.succeeded_indexes, completions)?;
+        let message = success(
+            spec.success_policy.as_ref(),
+            &self.succeeded_indexes,
+            completions,
+        )?;
         Some(condition(
             SUCCESS_CRITERIA_MET,
             true,
@@ -184,7 +225,10 @@ impl Turn<'_> {
 
     fn failed_by_policy(&self) -> Option<String> {
         let policy = self.view.spec.pod_failure_policy.as_ref();
-        let failed = self.pods.iter().filter(|pod| pod.is_failed(&self.view.spec));
+        let failed = self
+            .pods
+            .iter()
+            .filter(|pod| pod.is_failed(&self.view.spec));
         failed
             .map(|pod| meaning(policy, pod))
             .find_map(|meaning| match meaning {
@@ -206,7 +250,11 @@ impl Turn<'_> {
             .map(|pod| pod.restarts)
             .sum();
         let limit = self.view.spec.backoff_limit();
-        if limit == 0 { restarts > 0 } else { restarts >= limit }
+        if limit == 0 {
+            restarts > 0
+        } else {
+            restarts >= limit
+        }
     }
 
     /// The job goes on: pods are made and removed, unless it turns out to be complete or suspended.
@@ -247,7 +295,10 @@ impl Turn<'_> {
         } else {
             (false, "JobResumed", "Job resumed", "Resumed")
         };
-        if !self.status.set(condition(SUSPENDED, status, reason, message, now)) {
+        if !self
+            .status
+            .set(condition(SUSPENDED, status, reason, message, now))
+        {
             return;
         }
         self.status.start_time = (!status).then(|| now.to_seconds_string());
@@ -279,16 +330,22 @@ impl Turn<'_> {
             // A pod that is not needed any more must not be counted when it ends: it is untracked before it goes.
             let surplus = |pod: &JobPod| match is_over {
                 true => delete(pod),
-                false if pod.has_finalizer => Action::Sequence(vec![remove_finalizer(pod), delete(pod)]),
+                false if pod.has_finalizer => {
+                    Action::Sequence(vec![remove_finalizer(pod), delete(pod)])
+                }
                 false => delete(pod),
             };
-            steps.push(Action::Together(verdict.deletes.iter().map(surplus).collect()));
+            steps.push(Action::Together(
+                verdict.deletes.iter().map(surplus).collect(),
+            ));
         }
         if !self.status.says_as(&self.view.status) {
             steps.push(self.write_status());
         }
         if !untracked.is_empty() {
-            steps.push(Action::Together(untracked.iter().map(remove_finalizer).collect()));
+            steps.push(Action::Together(
+                untracked.iter().map(remove_finalizer).collect(),
+            ));
         }
         if !steps.is_empty() {
             self.plan.push(Action::Sequence(steps));
@@ -300,15 +357,24 @@ impl Turn<'_> {
 
     /// Adds the last condition once everything is counted and no pod is on its way out.
     fn conclude(&mut self, end: &Condition) {
-        let uncounted = self.status.uncounted_terminated_pods.clone().unwrap_or_default();
+        let uncounted = self
+            .status
+            .uncounted_terminated_pods
+            .clone()
+            .unwrap_or_default();
         let is_counted = uncounted.succeeded.is_empty() && uncounted.failed.is_empty();
         if !is_counted || self.terminating > 0 {
             return;
         }
         let is_success = end.kind == SUCCESS_CRITERIA_MET;
         let kind = if is_success { COMPLETE } else { FAILED };
-        self.status
-            .set(condition(kind, true, &end.reason, end.message.clone(), self.now));
+        self.status.set(condition(
+            kind,
+            true,
+            &end.reason,
+            end.message.clone(),
+            self.now,
+        ));
         if is_success {
             self.status.completion_time = Some(self.now.to_seconds_string());
             let completions = self.view.spec.completions;
@@ -318,7 +384,11 @@ impl Turn<'_> {
             }
             self.emit(EventType::Normal, "Completed", "Job completed");
         } else {
-            self.emit(EventType::Warning, &end.reason.clone(), &end.message.clone());
+            self.emit(
+                EventType::Warning,
+                &end.reason.clone(),
+                &end.message.clone(),
+            );
         }
     }
 

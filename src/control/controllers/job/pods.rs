@@ -11,7 +11,8 @@ use crate::pods::{Phase, PodFacts};
 
 pub(super) const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 pub(super) const FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
-pub(super) const IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+pub(super) const IGNORED_FAILURE_COUNT: &str =
+    "batch.kubernetes.io/job-index-ignored-failure-count";
 
 #[derive(Clone, Debug)]
 pub(crate) struct JobPod {
@@ -36,7 +37,11 @@ impl JobPod {
         let facts = PodFacts::of(stored)?;
         let pod: Pod = stored.decode().ok()?;
         let annotations = pod.metadata.annotations.unwrap_or_default();
-        let number = |key: &str| annotations.get(key).and_then(|text| text.parse::<i32>().ok());
+        let number = |key: &str| {
+            annotations
+                .get(key)
+                .and_then(|text| text.parse::<i32>().ok())
+        };
         let grace = pod
             .metadata
             .deletion_grace_period_seconds
@@ -46,7 +51,11 @@ impl JobPod {
         let init_containers = status.init_container_statuses.unwrap_or_default();
         let all = || containers.iter().chain(&init_containers);
         Some(Self {
-            has_finalizer: facts.index.finalizers.iter().any(|finalizer| **finalizer == *FINALIZER),
+            has_finalizer: facts
+                .index
+                .finalizers
+                .iter()
+                .any(|finalizer| **finalizer == *FINALIZER),
             index: number(COMPLETION_INDEX).filter(|index| *index >= 0),
             failure_count: number(FAILURE_COUNT).unwrap_or(0),
             ignored_failure_count: number(IGNORED_FAILURE_COUNT).unwrap_or(0),
@@ -96,7 +105,13 @@ fn finished_at(facts: &PodFacts, containers: &[ContainerStatus], grace: Option<u
     let ends: Option<Vec<Timestamp>> = containers
         .iter()
         .map(|status| {
-            let end = status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?;
+            let end = status
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .finished_at
+                .as_ref()?;
             Some(Timestamp::from_jiff(end.0))
         })
         .collect();

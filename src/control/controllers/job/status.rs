@@ -50,7 +50,8 @@ impl Status {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        conditions::is_true(&self.conditions, COMPLETE) || conditions::is_true(&self.conditions, FAILED)
+        conditions::is_true(&self.conditions, COMPLETE)
+            || conditions::is_true(&self.conditions, FAILED)
     }
 
     pub(super) fn standing(&self, kind: &str) -> Option<&Condition> {
@@ -59,7 +60,11 @@ impl Status {
 
     /// Sets a condition; one that is false from the start says nothing. True if something changed.
     pub(super) fn set(&mut self, wanted: Condition) -> bool {
-        match self.conditions.iter_mut().find(|standing| standing.kind == wanted.kind) {
+        match self
+            .conditions
+            .iter_mut()
+            .find(|standing| standing.kind == wanted.kind)
+        {
             Some(standing) => {
                 let is_same = standing.status == wanted.status
                     && standing.reason == wanted.reason

@@ -26,7 +26,11 @@ const WELL: [(&str, &str, &str); 5] = [
         "ContentDeleted",
         "All content successfully deleted, may be waiting on finalization",
     ),
-    (REMAINING, "ContentRemoved", "All content successfully removed"),
+    (
+        REMAINING,
+        "ContentRemoved",
+        "All content successfully removed",
+    ),
     (
         FINALIZERS,
         "ContentHasNoFinalizers",
@@ -41,7 +45,10 @@ const FINALIZERS: &str = "NamespaceFinalizersRemaining";
 
 /// The namespace's conditions, brought up to date; those of others stay.
 pub(super) fn updated(namespace: &Object, content: &Content, now: Timestamp) -> Value {
-    let standing = namespace.at(&["status", "conditions"]).cloned().unwrap_or_default();
+    let standing = namespace
+        .at(&["status", "conditions"])
+        .cloned()
+        .unwrap_or_default();
     let mut conditions: Vec<Condition> = serde_json::from_value(standing).unwrap_or_default();
     let problems = problems(content);
     for (kind, reason, message) in WELL {
@@ -119,10 +126,15 @@ fn problems(content: &Content) -> Vec<(&'static str, &'static str, String)> {
 
 /// A status that stays keeps its transition time; unlike with other kinds, a new message alone is written.
 fn replace(conditions: &mut Vec<Condition>, mut wanted: Condition) {
-    match conditions.iter_mut().find(|standing| standing.kind == wanted.kind) {
+    match conditions
+        .iter_mut()
+        .find(|standing| standing.kind == wanted.kind)
+    {
         Some(standing) => {
             if standing.status == wanted.status {
-                wanted.last_transition_time.clone_from(&standing.last_transition_time);
+                wanted
+                    .last_transition_time
+                    .clone_from(&standing.last_transition_time);
             }
             *standing = wanted;
         }

@@ -33,14 +33,20 @@ impl Content {
         let found = match discover(client).await {
             Ok(found) => found,
             Err(error) => {
-                content.undiscovered.push((String::new(), error.to_string()));
+                content
+                    .undiscovered
+                    .push((String::new(), error.to_string()));
                 return content;
             }
         };
         content.undiscovered = found.failures;
-        let namespaced = found.resources.into_iter().filter(|resource| resource.is_namespaced);
-        let (pods, others): (Vec<Discovered>, Vec<Discovered>) =
-            namespaced.partition(|found| found.resource.group.is_empty() && found.resource.resource == "pods");
+        let namespaced = found
+            .resources
+            .into_iter()
+            .filter(|resource| resource.is_namespaced);
+        let (pods, others): (Vec<Discovered>, Vec<Discovered>) = namespaced.partition(|found| {
+            found.resource.group.is_empty() && found.resource.resource == "pods"
+        });
         content.delete_all(client, namespace, &pods).await;
         content.is_waiting_for_pods = !content.remaining.is_empty();
         if !content.is_waiting_for_pods {
@@ -84,7 +90,10 @@ async fn delete_resource(
     if found.can("deletecollection") {
         match api.delete_collection(&background, "", "").await {
             // The resource has just gone, or does not allow it after all.
-            Err(error) if error.api().is_some_and(|error| matches!(error.code, 404 | 405)) => {}
+            Err(error)
+                if error
+                    .api()
+                    .is_some_and(|error| matches!(error.code, 404 | 405)) => {}
             other => other?,
         }
     }
@@ -92,7 +101,11 @@ async fn delete_resource(
         return Ok(None);
     }
     let list = match api.list("", "").await {
-        Err(error) if error.api().is_some_and(|error| matches!(error.code, 404 | 405)) => {
+        Err(error)
+            if error
+                .api()
+                .is_some_and(|error| matches!(error.code, 404 | 405)) =>
+        {
             return Ok(None);
         }
         other => other?,
@@ -109,7 +122,11 @@ async fn delete_resource(
         return Ok(None);
     }
     let mut finalizers = BTreeMap::new();
-    for finalizer in list.items.iter().flat_map(|object| object.index.finalizers.iter()) {
+    for finalizer in list
+        .items
+        .iter()
+        .flat_map(|object| object.index.finalizers.iter())
+    {
         *finalizers.entry(finalizer.to_string()).or_insert(0) += 1;
     }
     Ok(Some(Remaining {

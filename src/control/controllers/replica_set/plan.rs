@@ -17,7 +17,11 @@ const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let selector = view.set.selector();
-    let (active, rest): (Vec<PodFacts>, Vec<PodFacts>) = view.candidates.iter().cloned().partition(PodFacts::is_active);
+    let (active, rest): (Vec<PodFacts>, Vec<PodFacts>) = view
+        .candidates
+        .iter()
+        .cloned()
+        .partition(PodFacts::is_active);
     let claimed = claim(
         &view.owner,
         &selector,
@@ -32,7 +36,9 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         Claim::Settled { owned, actions } => (owned, actions),
     };
     let is_terminating = |pod: &&PodFacts| {
-        pod.is_terminating() && view.owner.owns(&pod.index) && selector.matches_with(|key| pod.index.label(key))
+        pod.is_terminating()
+            && view.owner.owns(&pod.index)
+            && selector.matches_with(|key| pod.index.label(key))
     };
     let terminating = rest.iter().filter(is_terminating).count();
     let status = status(view, &active, terminating, now);
@@ -65,7 +71,9 @@ fn scale(view: &View, active: &mut [PodFacts], now: Timestamp) -> Option<Action>
         return None;
     }
     active.sort_by(|one, other| by_deletion(one, other, &view.related_on_node, now));
-    let given_up = active[..surplus].iter().map(|pod| delete_pod(pod, &view.owner));
+    let given_up = active[..surplus]
+        .iter()
+        .map(|pod| delete_pod(pod, &view.owner));
     Some(Action::Together(given_up.collect()))
 }
 
@@ -119,7 +127,8 @@ fn conditions(view: &View, active: usize, now: Timestamp) -> Vec<Condition> {
 }
 
 fn update_status(view: &View, status: &Status) -> Action {
-    let patch = json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
+    let patch =
+        json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
     Action::Patch {
         resource: view.owner.resource.clone(),
         key: view.owner.key.clone(),

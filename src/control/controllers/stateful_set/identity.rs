@@ -41,7 +41,10 @@ pub(super) fn pod(view: &View, ordinal: i32, revision: &Revision) -> Object {
         pod.set_at(&["metadata", "labels", label], value.into());
     }
     pod.set_at(&["spec", "hostname"], name.clone().into());
-    pod.set_at(&["spec", "subdomain"], view.spec.service_name.clone().into());
+    pod.set_at(
+        &["spec", "subdomain"],
+        view.spec.service_name.clone().into(),
+    );
     if !view.spec.volume_claim_templates.is_empty() {
         let volumes = volumes(view, &pod, &name);
         pod.set_at(&["spec", "volumes"], volumes.into());
@@ -88,8 +91,11 @@ fn volumes(view: &View, pod: &Object, name: &str) -> Vec<Value> {
 pub(super) fn missing_claims(view: &View, ordinal: i32) -> Vec<Action> {
     let pod = pod_name(view, ordinal);
     let templates = view.spec.volume_claim_templates.iter();
-    let missing = templates.filter(|template| !view.claims.contains_key(&claim_name(template, &pod)));
-    missing.map(|template| create_claim(view, template, &pod)).collect()
+    let missing =
+        templates.filter(|template| !view.claims.contains_key(&claim_name(template, &pod)));
+    missing
+        .map(|template| create_claim(view, template, &pod))
+        .collect()
 }
 
 fn create_claim(view: &View, template: &Value, pod: &str) -> Action {
@@ -155,13 +161,22 @@ pub(super) fn own_claims(view: &View, ordinal: i32, condemned: Option<&str>) -> 
     let templates = view.spec.volume_claim_templates.iter();
     let claims = templates.filter_map(|template| {
         let name = claim_name(template, &pod);
-        let claim = view.claims.get(&name).filter(|claim| !claim.is_being_deleted)?;
+        let claim = view
+            .claims
+            .get(&name)
+            .filter(|claim| !claim.is_being_deleted)?;
         own_claim(view, name, claim, &pod, condemned)
     });
     claims.collect()
 }
 
-fn own_claim(view: &View, name: String, claim: &Claimed, pod: &str, condemned: Option<&str>) -> Option<Action> {
+fn own_claim(
+    view: &View,
+    name: String,
+    claim: &Claimed,
+    pod: &str,
+    condemned: Option<&str>,
+) -> Option<Action> {
     let is_ours = |kind: &str, owner: &str| {
         (kind == "StatefulSet" && owner == view.owner.key.name) || (kind == "Pod" && owner == pod)
     };
@@ -183,10 +198,22 @@ fn own_claim(view: &View, name: String, claim: &Claimed, pod: &str, condemned: O
             .map(str::to_owned)
             .collect::<std::collections::BTreeSet<_>>()
     };
-    let standing = uids(claim.owners.iter().map(|owner| owner.uid.as_str()).collect());
-    let planned = uids(wanted.iter().filter_map(|owner| owner["uid"].as_str()).collect());
+    let standing = uids(
+        claim
+            .owners
+            .iter()
+            .map(|owner| owner.uid.as_str())
+            .collect(),
+    );
+    let planned = uids(
+        wanted
+            .iter()
+            .filter_map(|owner| owner["uid"].as_str())
+            .collect(),
+    );
     (standing != planned).then(|| {
-        let metadata = json!({"resourceVersion": claim.revision.to_string(), "ownerReferences": wanted});
+        let metadata =
+            json!({"resourceVersion": claim.revision.to_string(), "ownerReferences": wanted});
         let key = apimachinery::ObjectKey::namespaced(view.owner.key.namespace.clone(), name);
         Action::merge::<PersistentVolumeClaim>(key, json!({"metadata": metadata}))
     })

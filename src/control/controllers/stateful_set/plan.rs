@@ -24,7 +24,11 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
         .history
         .current(&view.owner, &selector, view.adoption, template, collisions);
     let (revisions, update, mut actions) = match current {
-        Current::Known { all, current, actions } => (all, current, actions),
+        Current::Known {
+            all,
+            current,
+            actions,
+        } => (all, current, actions),
         Current::First(_) if view.owner.is_being_deleted => return Plan::nothing(),
         Current::First(actions) => return Plan::of(actions),
         Current::Collision => {
@@ -69,12 +73,18 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     if status != view.status {
         actions.push(update_status(view, &status));
     }
-    let labels = turn.pods.values().filter_map(|pod| pod.index.label(REVISION_HASH));
+    let labels = turn
+        .pods
+        .values()
+        .filter_map(|pod| pod.index.label(REVISION_HASH));
     let mut used: BTreeSet<&str> = labels.collect();
     used.extend([current.name(), update.name()]);
     actions.extend(expired(&revisions, &used, view.spec.revision_history_limit));
     let again_after = next_availability(turn.pods.values(), view.spec.min_ready_seconds, now);
-    Plan { actions, again_after }
+    Plan {
+        actions,
+        again_after,
+    }
 }
 
 struct Turn<'a> {
@@ -88,7 +98,13 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(view: &'a View, current: &'a Revision, update: &'a Revision, pods: Vec<PodFacts>, now: Timestamp) -> Self {
+    fn new(
+        view: &'a View,
+        current: &'a Revision,
+        update: &'a Revision,
+        pods: Vec<PodFacts>,
+        now: Timestamp,
+    ) -> Self {
         let numbered = pods.into_iter().filter_map(|pod| {
             let number = ordinal(&view.owner.key.name, &pod.key().name)?;
             Some((number, pod))
@@ -129,7 +145,9 @@ impl<'a> Turn<'a> {
             observed_generation: self.view.generation,
             replicas: count(&|_| true),
             ready_replicas: count(&runs),
-            available_replicas: count(&|pod| runs(pod) && pod.is_available(self.view.spec.min_ready_seconds, self.now)),
+            available_replicas: count(&|pod| {
+                runs(pod) && pod.is_available(self.view.spec.min_ready_seconds, self.now)
+            }),
             current_replicas: count(&|pod| stays(pod) && Self::is_of(pod, self.current)),
             updated_replicas: count(&|pod| stays(pod) && Self::is_of(pod, self.update)),
             current_revision: Some(self.current.name().to_owned()),
@@ -194,8 +212,14 @@ impl<'a> Turn<'a> {
                 Phase::Failed => ("RecreatingFailedPod", "failed"),
                 _ => ("RecreatingTerminatedPod", "terminated"),
             };
-            let set = format!("{}/{}", self.view.owner.key.namespace, self.view.owner.key.name);
-            let message = format!("StatefulSet {set} is recreating {what} Pod {}", pod.key().name);
+            let set = format!(
+                "{}/{}",
+                self.view.owner.key.namespace, self.view.owner.key.name
+            );
+            let message = format!(
+                "StatefulSet {set} is recreating {what} Pod {}",
+                pod.key().name
+            );
             let kind = if pod.phase == Phase::Failed {
                 EventType::Warning
             } else {
@@ -210,7 +234,11 @@ impl<'a> Turn<'a> {
         self.actions.extend(claims);
         let owned = own_claims(self.view, number, None);
         self.actions.extend(owned);
-        if self.is_healthy(&pod) { Step::GoOn } else { Step::Wait }
+        if self.is_healthy(&pod) {
+            Step::GoOn
+        } else {
+            Step::Wait
+        }
     }
 
     fn create(&mut self, number: i32) {
@@ -228,7 +256,11 @@ impl<'a> Turn<'a> {
                 Some(partition) => position < partition,
                 None => position < self.view.status.current_replicas,
             };
-        let revision = if keeps_current { self.current } else { self.update };
+        let revision = if keeps_current {
+            self.current
+        } else {
+            self.update
+        };
         let mut steps = missing_claims(self.view, number);
         steps.push(Action::Create {
             resource: resource_of::<Pod>(),
@@ -281,8 +313,13 @@ impl<'a> Turn<'a> {
         let max = scaled(max, self.view.spec.replicas(), Rounding::Up).max(1);
         let range = self.range();
         let lowest = range.start.saturating_add(self.view.spec.partition());
-        let unwell = |number: &i32| self.pods.get(number).is_none_or(|pod| !self.is_healthy(pod));
-        let mut unavailable = i32::try_from(range.clone().filter(unwell).count()).unwrap_or(i32::MAX);
+        let unwell = |number: &i32| {
+            self.pods
+                .get(number)
+                .is_none_or(|pod| !self.is_healthy(pod))
+        };
+        let mut unavailable =
+            i32::try_from(range.clone().filter(unwell).count()).unwrap_or(i32::MAX);
         for number in (lowest..range.end).rev() {
             let Some(pod) = self.pods.get(&number).cloned() else {
                 return;
@@ -321,6 +358,7 @@ enum Step {
 }
 
 fn update_status(view: &View, status: &Status) -> Action {
-    let patch = json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
+    let patch =
+        json!({"metadata": {"resourceVersion": view.revision.to_string()}, "status": status});
     Action::merge_status::<StatefulSet>(view.owner.key.clone(), patch)
 }

@@ -3,7 +3,9 @@
 mod support;
 
 use apimachinery::GroupVersionResource;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube_client::fake::FakeResource;
@@ -31,9 +33,13 @@ async fn a_namespace_has_its_account_and_certificates_and_takes_all_with_it() {
         "root-ca-certificate-publisher-controller",
         "namespace-controller",
     ]);
-    cluster
-        .api
-        .serve(FakeResource::new("example.com", "v1", "things", "Thing", true));
+    cluster.api.serve(FakeResource::new(
+        "example.com",
+        "v1",
+        "things",
+        "Thing",
+        true,
+    ));
     let things = GroupVersionResource::new("example.com", "v1", "things");
     cluster.create_namespace("a").await;
     cluster
@@ -51,13 +57,14 @@ async fn a_namespace_has_its_account_and_certificates_and_takes_all_with_it() {
         })
         .await;
 
-    let thing =
-        json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "finalizers": ["x/y"]}});
+    let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "finalizers": ["x/y"]}});
     let api = cluster.client.dynamic(things.clone(), "a");
     api.create(&apimachinery::Object::from_value(thing).expect("an object"))
         .await
         .expect("created");
-    cluster.delete::<Namespace>("", "a", DeleteOptions::default()).await;
+    cluster
+        .delete::<Namespace>("", "a", DeleteOptions::default())
+        .await;
     cluster
         .until("it says what remains", |cluster| {
             let namespace = cluster.get::<Namespace>("", "a").expect("it waits");
@@ -74,7 +81,9 @@ async fn a_namespace_has_its_account_and_certificates_and_takes_all_with_it() {
     .await
     .expect("patched");
     cluster
-        .until("it is gone", |cluster| cluster.get::<Namespace>("", "a").is_none())
+        .until("it is gone", |cluster| {
+            cluster.get::<Namespace>("", "a").is_none()
+        })
         .await;
     assert!(cluster.all::<ServiceAccount>().is_empty() && cluster.all_of(&things).is_empty());
 }
@@ -88,10 +97,15 @@ async fn pods_go_before_anything_else_in_their_namespace() {
     cluster
         .create::<ConfigMap>("a", json!({"metadata": {"name": "m"}}))
         .await;
-    cluster.delete::<Namespace>("", "a", DeleteOptions::default()).await;
+    cluster
+        .delete::<Namespace>("", "a", DeleteOptions::default())
+        .await;
     cluster
         .until("the pod is told to go", |cluster| {
-            cluster.get::<Pod>("a", "p").expect("it waits").is_being_deleted()
+            cluster
+                .get::<Pod>("a", "p")
+                .expect("it waits")
+                .is_being_deleted()
         })
         .await;
     assert!(cluster.get::<ConfigMap>("a", "m").is_some());
@@ -99,7 +113,9 @@ async fn pods_go_before_anything_else_in_their_namespace() {
         .merge::<Pod>("a", "p", json!({"metadata": {"finalizers": null}}))
         .await;
     cluster
-        .until("it is gone", |cluster| cluster.get::<Namespace>("", "a").is_none())
+        .until("it is gone", |cluster| {
+            cluster.get::<Namespace>("", "a").is_none()
+        })
         .await;
 }
 
@@ -121,13 +137,19 @@ async fn dependents_follow_their_last_owner_and_orphans_stay() {
         .expect("a list")
         .push(more);
     cluster.create::<Pod>("a", both).await;
-    let child = cluster.create::<Pod>("a", owned("child", "ConfigMap", &first)).await;
-    cluster.create::<Pod>("a", owned("grandchild", "Pod", &child)).await;
+    let child = cluster
+        .create::<Pod>("a", owned("child", "ConfigMap", &first))
+        .await;
+    cluster
+        .create::<Pod>("a", owned("grandchild", "Pod", &child))
+        .await;
     cluster
         .delete::<ConfigMap>("a", "first", with(Propagation::Background))
         .await;
     cluster
-        .until("the line is gone", |cluster| cluster.all::<Pod>().len() == 1)
+        .until("the line is gone", |cluster| {
+            cluster.all::<Pod>().len() == 1
+        })
         .await;
     cluster
         .until("the survivor has one owner", |cluster| {
@@ -170,7 +192,10 @@ async fn a_foreground_deletion_waits_for_what_blocks_it_even_in_a_circle() {
         .await;
     cluster
         .until("the dependent is told to go", |cluster| {
-            cluster.get::<Pod>("a", "held").expect("held").is_being_deleted()
+            cluster
+                .get::<Pod>("a", "held")
+                .expect("held")
+                .is_being_deleted()
         })
         .await;
     assert!(cluster.get::<ConfigMap>("a", "owner").is_some());
@@ -185,17 +210,30 @@ async fn a_foreground_deletion_waits_for_what_blocks_it_even_in_a_circle() {
 
     let mut pods = Vec::new();
     for name in ["one", "two", "three"] {
-        pods.push(cluster.create::<Pod>("a", json!({"metadata": {"name": name}})).await);
+        pods.push(
+            cluster
+                .create::<Pod>("a", json!({"metadata": {"name": name}}))
+                .await,
+        );
     }
     for (at, pod) in pods.iter().enumerate() {
-        let references = owned("", "Pod", &pods[(at + 1) % 3])["metadata"]["ownerReferences"].clone();
+        let references =
+            owned("", "Pod", &pods[(at + 1) % 3])["metadata"]["ownerReferences"].clone();
         cluster
-            .merge::<Pod>("a", pod.name(), json!({"metadata": {"ownerReferences": references}}))
+            .merge::<Pod>(
+                "a",
+                pod.name(),
+                json!({"metadata": {"ownerReferences": references}}),
+            )
             .await;
     }
-    cluster.delete::<Pod>("a", "one", with(Propagation::Foreground)).await;
     cluster
-        .until("the circle is gone", |cluster| cluster.all::<Pod>().is_empty())
+        .delete::<Pod>("a", "one", with(Propagation::Foreground))
+        .await;
+    cluster
+        .until("the circle is gone", |cluster| {
+            cluster.all::<Pod>().is_empty()
+        })
         .await;
 }
 
@@ -203,8 +241,11 @@ async fn a_foreground_deletion_waits_for_what_blocks_it_even_in_a_circle() {
 async fn an_owner_that_never_was_takes_its_dependent_along() {
     let cluster = Cluster::start(COLLECTOR);
     let ghost =
-        apimachinery::Object::from_value(json!({"metadata": {"name": "ghost", "uid": "none"}})).expect("an object");
-    cluster.create::<Pod>("a", owned("p", "ConfigMap", &ghost)).await;
+        apimachinery::Object::from_value(json!({"metadata": {"name": "ghost", "uid": "none"}}))
+            .expect("an object");
+    cluster
+        .create::<Pod>("a", owned("p", "ConfigMap", &ghost))
+        .await;
     cluster
         .until("it is gone", |cluster| cluster.all::<Pod>().is_empty())
         .await;
@@ -232,8 +273,12 @@ async fn a_service_publishes_its_pods_in_both_forms() {
             cluster.all::<EndpointSlice>().len() == 1 && cluster.all::<Endpoints>().len() == 1
         })
         .await;
-    cluster.create::<Pod>("a", web_pod("p", "10.1.0.1", true)).await;
-    cluster.create::<Pod>("a", web_pod("q", "10.1.0.2", false)).await;
+    cluster
+        .create::<Pod>("a", web_pod("p", "10.1.0.1", true))
+        .await;
+    cluster
+        .create::<Pod>("a", web_pod("q", "10.1.0.2", false))
+        .await;
     cluster
         .until("both pods", |cluster| {
             let slices = cluster.all::<EndpointSlice>();
@@ -248,16 +293,22 @@ async fn a_service_publishes_its_pods_in_both_forms() {
                             && all[0]["conditions"]["ready"] == true
                             && all[1]["conditions"]["ready"] == false
                     })
-                && slices[0].at(&["ports"]).is_some_and(|ports| ports[0]["port"] == 8080)
+                && slices[0]
+                    .at(&["ports"])
+                    .is_some_and(|ports| ports[0]["port"] == 8080)
                 && endpoints.at(&["subsets"]).is_some_and(|subsets| {
                     subsets[0]["addresses"][0]["ip"] == "10.1.0.1"
                         && subsets[0]["notReadyAddresses"][0]["ip"] == "10.1.0.2"
                 })
         })
         .await;
-    cluster.delete::<Service>("a", "web", DeleteOptions::default()).await;
     cluster
-        .until("its endpoints go", |cluster| cluster.all::<Endpoints>().is_empty())
+        .delete::<Service>("a", "web", DeleteOptions::default())
+        .await;
+    cluster
+        .until("its endpoints go", |cluster| {
+            cluster.all::<Endpoints>().is_empty()
+        })
         .await;
 }
 
@@ -323,10 +374,16 @@ async fn a_node_that_is_not_ready_loses_pods_that_do_not_tolerate_it() {
             let goes = cluster.get::<Pod>("a", "goes").expect("a pod");
             taints.as_array().is_some_and(|taints| taints.len() == 2)
                 && goes.is_being_deleted()
-                && condition(&goes, "DisruptionTarget").is_some_and(|one| one["reason"] == "DeletionByTaintManager")
+                && condition(&goes, "DisruptionTarget")
+                    .is_some_and(|one| one["reason"] == "DeletionByTaintManager")
         })
         .await;
-    assert!(!cluster.get::<Pod>("a", "stays").expect("a pod").is_being_deleted());
+    assert!(
+        !cluster
+            .get::<Pod>("a", "stays")
+            .expect("a pod")
+            .is_being_deleted()
+    );
     cluster
         .merge_status::<Node>(
             "",
@@ -358,7 +415,10 @@ async fn an_aggregated_role_has_the_rules_of_its_parts() {
         .await;
     cluster
         .until("filled", |cluster| {
-            cluster.get::<ClusterRole>("", "whole").expect("a role").at(&["rules"])
+            cluster
+                .get::<ClusterRole>("", "whole")
+                .expect("a role")
+                .at(&["rules"])
                 == Some(&json!([{"verbs": ["get"]}]))
         })
         .await;
@@ -368,20 +428,25 @@ async fn an_aggregated_role_has_the_rules_of_its_parts() {
 async fn a_disruption_budget_counts_the_pods_it_can_spare() {
     use k8s_openapi::api::policy::v1::PodDisruptionBudget;
     let cluster = Cluster::start(&["disruption-controller"]);
-    let budget =
-        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
     cluster.create::<PodDisruptionBudget>("a", budget).await;
     let allowed = |cluster: &Cluster| {
-        let budget = cluster.get::<PodDisruptionBudget>("a", "b").expect("a budget");
+        let budget = cluster
+            .get::<PodDisruptionBudget>("a", "b")
+            .expect("a budget");
         (
             support::number(&budget, &["status", "disruptionsAllowed"]),
             support::number(&budget, &["status", "currentHealthy"]),
         )
     };
     for name in ["p", "q", "r"] {
-        cluster.create::<Pod>("a", web_pod(name, "10.1.0.1", true)).await;
+        cluster
+            .create::<Pod>("a", web_pod(name, "10.1.0.1", true))
+            .await;
     }
-    cluster.until("two can go", |cluster| allowed(cluster) == (2, 3)).await;
+    cluster
+        .until("two can go", |cluster| allowed(cluster) == (2, 3))
+        .await;
     cluster
         .merge_status::<Pod>(
             "a",
@@ -389,7 +454,9 @@ async fn a_disruption_budget_counts_the_pods_it_can_spare() {
             json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
         )
         .await;
-    cluster.until("one can go", |cluster| allowed(cluster) == (1, 2)).await;
+    cluster
+        .until("one can go", |cluster| allowed(cluster) == (1, 2))
+        .await;
 }
 
 #[tokio::test]
@@ -398,7 +465,10 @@ async fn a_quota_says_what_its_namespace_uses() {
     let cluster = Cluster::start(&["resourcequota-controller"]);
     let hard = json!({"pods": "5", "requests.cpu": "2", "configmaps": "3", "services.nodeports": "1", "count/deployments.apps": "1"});
     cluster
-        .create::<ResourceQuota>("a", json!({"metadata": {"name": "q"}, "spec": {"hard": hard}}))
+        .create::<ResourceQuota>(
+            "a",
+            json!({"metadata": {"name": "q"}, "spec": {"hard": hard}}),
+        )
         .await;
     let used = |cluster: &Cluster, name: &str| {
         cluster
@@ -423,7 +493,9 @@ async fn a_quota_says_what_its_namespace_uses() {
                 && used(cluster, "configmaps") == "1"
         })
         .await;
-    cluster.delete::<Pod>("a", "p", DeleteOptions::default()).await;
+    cluster
+        .delete::<Pod>("a", "p", DeleteOptions::default())
+        .await;
     cluster
         .until("released", |cluster| {
             used(cluster, "pods") == "0" && used(cluster, "requests.cpu") == "0"

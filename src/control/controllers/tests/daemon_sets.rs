@@ -37,9 +37,10 @@ fn images(cluster: &Cluster) -> Vec<(String, String)> {
         .map(|pod| {
             (
                 target(pod),
-                pod.at(&["spec", "containers"]).map_or(String::new(), |all| {
-                    all[0]["image"].as_str().unwrap_or_default().to_owned()
-                }),
+                pod.at(&["spec", "containers"])
+                    .map_or(String::new(), |all| {
+                        all[0]["image"].as_str().unwrap_or_default().to_owned()
+                    }),
             )
         })
         .collect();
@@ -136,9 +137,15 @@ async fn a_failed_pod_is_replaced_and_labels_decide_where_pods_are() {
         .await;
     assert!(cluster.all::<Pod>().is_empty());
     cluster
-        .merge::<Node>("", "one", json!({"metadata": {"labels": {"color": "blue"}}}))
+        .merge::<Node>(
+            "",
+            "one",
+            json!({"metadata": {"labels": {"color": "blue"}}}),
+        )
         .await;
-    cluster.until("a pod", |cluster| images(cluster).len() == 1).await;
+    cluster
+        .until("a pod", |cluster| images(cluster).len() == 1)
+        .await;
     let first = cluster.all::<Pod>()[0].name().to_owned();
     cluster
         .merge_status::<Pod>("a", &first, json!({"status": {"phase": "Failed"}}))
@@ -150,7 +157,13 @@ async fn a_failed_pod_is_replaced_and_labels_decide_where_pods_are() {
         })
         .await;
     cluster
-        .merge::<Node>("", "one", json!({"metadata": {"labels": {"color": "green"}}}))
+        .merge::<Node>(
+            "",
+            "one",
+            json!({"metadata": {"labels": {"color": "green"}}}),
+        )
         .await;
-    cluster.until("no pod", |cluster| images(cluster).is_empty()).await;
+    cluster
+        .until("no pod", |cluster| images(cluster).is_empty())
+        .await;
 }

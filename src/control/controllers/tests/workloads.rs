@@ -43,33 +43,42 @@ fn is_rolled_out(cluster: &Cluster, image: &str, replicas: i64) -> bool {
         && number(&web, &["status", "replicas"]) == replicas
         && number(&web, &["status", "observedGeneration"]) == web.generation()
         && i64::try_from(updated) == Ok(replicas)
-        && condition(&web, "Progressing").is_some_and(|progressing| progressing["reason"] == "NewReplicaSetAvailable")
+        && condition(&web, "Progressing")
+            .is_some_and(|progressing| progressing["reason"] == "NewReplicaSetAvailable")
 }
 
 #[tokio::test]
 async fn a_deployment_rolls_out_updates_and_cleans_up() {
     let cluster = Cluster::start(WORKLOADS);
     cluster.run_pods();
-    cluster.create::<Deployment>("a", deployment(4, "one")).await;
+    cluster
+        .create::<Deployment>("a", deployment(4, "one"))
+        .await;
     cluster
         .until("first rollout", |cluster| is_rolled_out(cluster, "one", 4))
         .await;
     for (revision, name) in [("2", "two"), ("3", "three")] {
         cluster.merge::<Deployment>("a", "web", image(name)).await;
-        cluster.until(name, |cluster| is_rolled_out(cluster, name, 4)).await;
+        cluster
+            .until(name, |cluster| is_rolled_out(cluster, name, 4))
+            .await;
         cluster
             .until("its revision", |cluster| {
-                cluster
-                    .get::<Deployment>("a", "web")
-                    .is_some_and(|web| web.annotation("deployment.kubernetes.io/revision") == Some(revision))
+                cluster.get::<Deployment>("a", "web").is_some_and(|web| {
+                    web.annotation("deployment.kubernetes.io/revision") == Some(revision)
+                })
             })
             .await;
     }
     cluster
-        .until("one old set", |cluster| cluster.all::<ReplicaSet>().len() == 2)
+        .until("one old set", |cluster| {
+            cluster.all::<ReplicaSet>().len() == 2
+        })
         .await;
     cluster
-        .until("no pod but those wanted", |cluster| cluster.all::<Pod>().len() == 4)
+        .until("no pod but those wanted", |cluster| {
+            cluster.all::<Pod>().len() == 4
+        })
         .await;
     let scaled = |event: &apimachinery::Object| event.text_at(&["reason"]) == "ScalingReplicaSet";
     assert!(cluster.all::<Event>().iter().any(scaled));
@@ -79,10 +88,16 @@ async fn a_deployment_rolls_out_updates_and_cleans_up() {
 async fn a_rollback_takes_the_old_set_up_again() {
     let cluster = Cluster::start(WORKLOADS);
     cluster.run_pods();
-    cluster.create::<Deployment>("a", deployment(2, "one")).await;
-    cluster.until("one", |cluster| is_rolled_out(cluster, "one", 2)).await;
+    cluster
+        .create::<Deployment>("a", deployment(2, "one"))
+        .await;
+    cluster
+        .until("one", |cluster| is_rolled_out(cluster, "one", 2))
+        .await;
     cluster.merge::<Deployment>("a", "web", image("two")).await;
-    cluster.until("two", |cluster| is_rolled_out(cluster, "two", 2)).await;
+    cluster
+        .until("two", |cluster| is_rolled_out(cluster, "two", 2))
+        .await;
     cluster.merge::<Deployment>("a", "web", image("one")).await;
     cluster
         .until("one again", |cluster| is_rolled_out(cluster, "one", 2))
@@ -103,7 +118,9 @@ async fn scaling_in_the_middle_of_a_rollout_is_shared_in_proportion() {
     let mut first = deployment(10, "one");
     first["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 3, "maxUnavailable": 2});
     cluster.create::<Deployment>("a", first).await;
-    cluster.until("ten", |cluster| is_rolled_out(cluster, "one", 10)).await;
+    cluster
+        .until("ten", |cluster| is_rolled_out(cluster, "one", 10))
+        .await;
     let mut stuck = image("two");
     stuck["spec"]["template"]["metadata"] = json!({"labels": {"app": "web", "stuck": "yes"}});
     cluster.merge::<Deployment>("a", "web", stuck).await;
@@ -123,7 +140,9 @@ async fn scaling_in_the_middle_of_a_rollout_is_shared_in_proportion() {
         .merge::<Deployment>("a", "web", json!({"spec": {"replicas": 30}}))
         .await;
     cluster
-        .until("twenty old and thirteen new", |cluster| sizes(cluster) == [13, 20])
+        .until("twenty old and thirteen new", |cluster| {
+            sizes(cluster) == [13, 20]
+        })
         .await;
 }
 
@@ -134,9 +153,13 @@ async fn recreate_waits_until_the_old_pods_are_gone() {
     let mut first = deployment(3, "one");
     first["spec"]["strategy"] = json!({"type": "Recreate"});
     cluster.create::<Deployment>("a", first).await;
-    cluster.until("one", |cluster| is_rolled_out(cluster, "one", 3)).await;
+    cluster
+        .until("one", |cluster| is_rolled_out(cluster, "one", 3))
+        .await;
     cluster.merge::<Deployment>("a", "web", image("two")).await;
-    cluster.until("two", |cluster| is_rolled_out(cluster, "two", 3)).await;
+    cluster
+        .until("two", |cluster| is_rolled_out(cluster, "two", 3))
+        .await;
 }
 
 #[tokio::test]
@@ -178,12 +201,18 @@ async fn a_refused_pod_becomes_a_condition_until_it_is_made() {
     }));
     let controller = json!({"metadata": {"name": "rc"}, "spec": {"replicas": 2, "selector": {"app": "x"},
         "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c"}]}}}});
-    cluster.create::<ReplicationController>("a", controller).await;
+    cluster
+        .create::<ReplicationController>("a", controller)
+        .await;
     let failure = |cluster: &Cluster| {
-        let set = cluster.get::<ReplicationController>("a", "rc").expect("it is there");
+        let set = cluster
+            .get::<ReplicationController>("a", "rc")
+            .expect("it is there");
         condition(&set, "ReplicaFailure").cloned()
     };
-    cluster.until("told", |cluster| failure(cluster).is_some()).await;
+    cluster
+        .until("told", |cluster| failure(cluster).is_some())
+        .await;
     let told = failure(&cluster).expect("told");
     assert_eq!(
         (&told["reason"], &told["status"]),

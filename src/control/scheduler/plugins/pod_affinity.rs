@@ -84,12 +84,16 @@ impl Prepared {
 
     fn is_near(&self, pod: &PodInfo, facts: &NodeFacts) -> bool {
         let terms = &pod.affinity.required;
-        let has_keys = terms.iter().all(|term| facts.label(&term.topology_key).is_some());
+        let has_keys = terms
+            .iter()
+            .all(|term| facts.label(&term.topology_key).is_some());
         let near = |(term, domains): (&AffinityTerm, &BTreeMap<Domain, usize>)| {
             domain(term, facts).is_some_and(|domain| domains.contains_key(&domain))
         };
         terms.is_empty()
-            || (has_keys && (terms.iter().zip(&self.wanted).all(near) || (!self.is_anywhere && self.matches_itself)))
+            || (has_keys
+                && (terms.iter().zip(&self.wanted).all(near)
+                    || (!self.is_anywhere && self.matches_itself)))
     }
 
     pub(super) fn score(
@@ -130,7 +134,9 @@ fn in_domain<'a>(
 ) -> impl Iterator<Item = &'a Arc<PodInfo>> {
     let value = facts.label(&term.topology_key);
     let others = snapshot.cluster.nodes().filter(move |(other, _)| {
-        value.is_some() && other.label(&term.topology_key) == value && other.index.key != facts.index.key
+        value.is_some()
+            && other.label(&term.topology_key) == value
+            && other.index.key != facts.index.key
     });
     let own = value.is_some().then_some(node);
     own.into_iter()
@@ -148,12 +154,15 @@ fn is_repelled(pod: &PodInfo, facts: &NodeFacts, node: &NodeInfo, snapshot: &Sna
             (&**other, info)
         }
     });
-    let mut repelling = others.flat_map(|(other, info)| info.pods.values().map(move |pod| (other, pod)));
+    let mut repelling =
+        others.flat_map(|(other, info)| info.pods.values().map(move |pod| (other, pod)));
     repelling.any(|(other, existing)| {
         existing.key() != pod.key()
             && existing.anti_affinity.required.iter().any(|term| {
                 let shared = other.label(&term.topology_key);
-                shared.is_some() && shared == facts.label(&term.topology_key) && term.matches(pod, &namespaces)
+                shared.is_some()
+                    && shared == facts.label(&term.topology_key)
+                    && term.matches(pod, &namespaces)
             })
     })
 }

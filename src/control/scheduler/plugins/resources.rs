@@ -35,10 +35,17 @@ pub(super) fn filter(pod: &PodInfo, facts: &NodeFacts, node: &NodeInfo) -> Resul
 
 /// Used fractions of cpu and memory with the pod on the node, in thousandths.
 fn used(pod: &PodInfo, facts: &NodeFacts, node: &NodeInfo) -> [Option<i64>; 2] {
-    let fraction = |used: i64, total: i64| (total > 0).then(|| (used.saturating_mul(1000) / total).min(1000));
+    let fraction =
+        |used: i64, total: i64| (total > 0).then(|| (used.saturating_mul(1000) / total).min(1000));
     [
-        fraction(node.weighed.0 + pod.weighed.0, facts.allocatable("cpu").millis()),
-        fraction(node.weighed.1 + pod.weighed.1, facts.allocatable("memory").units()),
+        fraction(
+            node.weighed.0 + pod.weighed.0,
+            facts.allocatable("cpu").millis(),
+        ),
+        fraction(
+            node.weighed.1 + pod.weighed.1,
+            facts.allocatable("memory").units(),
+        ),
     ]
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PodSpec, Taint};
-use semantics::taints::{NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, UNSCHEDULABLE, first_untolerated, is_tolerated};
+use semantics::taints::{
+    NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, UNSCHEDULABLE, first_untolerated, is_tolerated,
+};
 
 use super::{Plugin, Rejection, normalize};
 use crate::node::{NodeFacts, NodeInfo};
@@ -46,8 +48,13 @@ pub(super) fn score(spec: &PodSpec, nodes: &[(&Arc<NodeFacts>, &NodeInfo)]) -> V
         .cloned()
         .collect();
     let avoided = |node: &NodeFacts| {
-        let avoided = node.taints.iter().filter(|taint| taint.effect == PREFER_NO_SCHEDULE);
-        avoided.filter(|taint| !is_tolerated(&tolerations, taint)).count()
+        let avoided = node
+            .taints
+            .iter()
+            .filter(|taint| taint.effect == PREFER_NO_SCHEDULE);
+        avoided
+            .filter(|taint| !is_tolerated(&tolerations, taint))
+            .count()
     };
     let counts = nodes
         .iter()

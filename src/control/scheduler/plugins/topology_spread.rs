@@ -41,7 +41,8 @@ impl Constraint {
     }
 
     fn matching(&self, namespace: &str, node: &NodeInfo) -> i64 {
-        let pods = staying(node).filter(|pod| pod.index.key.namespace == namespace && self.matches(&pod.index));
+        let pods = staying(node)
+            .filter(|pod| pod.index.key.namespace == namespace && self.matches(&pod.index));
         i64::try_from(pods.count()).unwrap_or(i64::MAX)
     }
 
@@ -71,7 +72,8 @@ pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Prepared {
             .iter()
             .map(|constraint| {
                 let is_eligible = |facts: &NodeFacts| {
-                    keys.iter().all(|key| facts.label(key).is_some()) && is_included(pod, constraint, facts)
+                    keys.iter().all(|key| facts.label(key).is_some())
+                        && is_included(pod, constraint, facts)
                 };
                 let bare = bare(constraint, &pod.info.index);
                 counted(bare, &namespace, snapshot, &is_eligible)
@@ -91,12 +93,16 @@ pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Prepared {
 }
 
 fn bare(constraint: &TopologySpreadConstraint, pod: &ObjectIndex) -> Constraint {
-    let mut selectors =
-        vec![label_selector(constraint.label_selector.as_ref()).unwrap_or_else(|_| LabelSelector::nothing())];
+    let mut selectors = vec![
+        label_selector(constraint.label_selector.as_ref())
+            .unwrap_or_else(|_| LabelSelector::nothing()),
+    ];
     let keys = constraint.match_label_keys.as_deref().unwrap_or_default();
     let labels = labels_of(pod, keys);
     if !labels.is_empty() {
-        let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
         selectors.push(LabelSelector::from_labels(labels));
     }
     Constraint {
@@ -122,7 +128,9 @@ fn defaults(pod: &PendingPod, namespace: &str, snapshot: &Snapshot<'_>) -> Vec<C
             min_domains: 1,
             counts: BTreeMap::new(),
         };
-        counted(bare, namespace, snapshot, &|facts| required_matches(&pod.spec, facts))
+        counted(bare, namespace, snapshot, &|facts| {
+            required_matches(&pod.spec, facts)
+        })
     };
     [(HOSTNAME, 3), (ZONE, 5)]
         .map(constraint)
@@ -137,7 +145,11 @@ fn counted(
     snapshot: &Snapshot<'_>,
     is_eligible: &dyn Fn(&NodeFacts) -> bool,
 ) -> Constraint {
-    for (facts, node) in snapshot.cluster.nodes().filter(|(facts, _)| is_eligible(facts)) {
+    for (facts, node) in snapshot
+        .cluster
+        .nodes()
+        .filter(|(facts, _)| is_eligible(facts))
+    {
         if let Some(domain) = facts.label(&constraint.topology_key) {
             let count = constraint.matching(namespace, node);
             *constraint.counts.entry(domain.to_owned()).or_insert(0) += count;
@@ -152,11 +164,17 @@ fn is_included(pod: &PendingPod, constraint: &TopologySpreadConstraint, node: &N
     let honours_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
     let tolerations = pod.spec.tolerations.as_deref().unwrap_or_default();
     (!honours_affinity || required_matches(&pod.spec, node))
-        && (!honours_taints || first_untolerated(&node.taints, tolerations, &[NO_SCHEDULE, NO_EXECUTE]).is_none())
+        && (!honours_taints
+            || first_untolerated(&node.taints, tolerations, &[NO_SCHEDULE, NO_EXECUTE]).is_none())
 }
 
 impl Prepared {
-    pub(super) fn filter(&self, pod: &PodInfo, facts: &NodeFacts, node: &NodeInfo) -> Result<(), Rejection> {
+    pub(super) fn filter(
+        &self,
+        pod: &PodInfo,
+        facts: &NodeFacts,
+        node: &NodeInfo,
+    ) -> Result<(), Rejection> {
         const REASON: &str = "node(s) didn't match pod topology spread constraints";
         for constraint in &self.required {
             let Some(domain) = facts.label(&constraint.topology_key) else {
@@ -194,7 +212,11 @@ impl Prepared {
         let max = raw.iter().copied().fold(0.0_f64, f64::max);
         let min = raw.iter().copied().fold(f64::MAX, f64::min);
         let score = |score: f64| {
-            let stretched = if max == 0.0 { 1.0 } else { (max + min - score) / max };
+            let stretched = if max == 0.0 {
+                1.0
+            } else {
+                (max + min - score) / max
+            };
             to_score(stretched)
         };
         raw.into_iter().map(score).collect()
@@ -216,7 +238,10 @@ impl Prepared {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the value is between 0 and 100")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the value is between 0 and 100"
+)]
 fn to_score(stretched: f64) -> i64 {
     (stretched.clamp(0.0, 1.0) * f64::from(u32::try_from(SCORE_MAX).unwrap_or(100))) as i64
 }

@@ -1,7 +1,9 @@
 //! A pod goes where its volumes can be: bound ones by their node affinity, others where one is free or can be made.
 
 use apimachinery::{ObjectKey, Quantity};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use k8s_openapi::api::core::v1::{
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+};
 use k8s_openapi::api::storage::v1::StorageClass;
 use semantics::node_affinity::selector_matches;
 use semantics::selectors::label_selector;
@@ -43,7 +45,10 @@ pub(crate) enum ClaimPlan {
     Provision { claim: ObjectKey },
 }
 
-pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Result<Prepared, (Plugin, String)> {
+pub(super) fn prepare(
+    pod: &PendingPod,
+    snapshot: &Snapshot<'_>,
+) -> Result<Prepared, (Plugin, String)> {
     let namespace = pod.info.index.key.namespace.clone();
     let mut claims = Vec::new();
     let mut exclusive = Vec::new();
@@ -52,7 +57,9 @@ pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Result<Prepa
         let claim = claim(&key, snapshot, &mut exclusive)?;
         claims.push((key, claim));
     }
-    let needs_free = claims.iter().any(|(_, claim)| matches!(claim, Claim::Open { .. }));
+    let needs_free = claims
+        .iter()
+        .any(|(_, claim)| matches!(claim, Claim::Open { .. }));
     let volumes = if needs_free {
         snapshot.workloads.volumes.list()
     } else {
@@ -60,7 +67,10 @@ pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Result<Prepa
     };
     let is_free = |volume: &PersistentVolume| {
         let spec = volume.spec.as_ref();
-        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = volume
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         spec.is_some_and(|spec| spec.claim_ref.is_none()) && matches!(phase, Some("Available"))
     };
     let free = volumes
@@ -76,7 +86,11 @@ pub(super) fn prepare(pod: &PendingPod, snapshot: &Snapshot<'_>) -> Result<Prepa
     })
 }
 
-fn claim(key: &ObjectKey, snapshot: &Snapshot<'_>, exclusive: &mut Vec<String>) -> Result<Claim, (Plugin, String)> {
+fn claim(
+    key: &ObjectKey,
+    snapshot: &Snapshot<'_>,
+    exclusive: &mut Vec<String>,
+) -> Result<Claim, (Plugin, String)> {
     let refuse = |why: String| (Plugin::VolumeBinding, why);
     let stored = snapshot.workloads.claims.get(key);
     let missing = || refuse(format!("persistentvolumeclaim {:?} not found", key.name));
@@ -85,9 +99,16 @@ fn claim(key: &ObjectKey, snapshot: &Snapshot<'_>, exclusive: &mut Vec<String>) 
         .and_then(|stored| stored.decode().ok())
         .ok_or_else(missing)?;
     if stored.is_some_and(|stored| stored.index.is_being_deleted) {
-        return Err(refuse(format!("persistentvolumeclaim {:?} is being deleted", key.name)));
+        return Err(refuse(format!(
+            "persistentvolumeclaim {:?} is being deleted",
+            key.name
+        )));
     }
-    let lost = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost");
+    let lost = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        == Some("Lost");
     let spec = claim.spec.unwrap_or_default();
     let annotations = claim.metadata.annotations.unwrap_or_default();
     if lost {
@@ -116,7 +137,9 @@ fn claim(key: &ObjectKey, snapshot: &Snapshot<'_>, exclusive: &mut Vec<String>) 
         .as_ref()
         .is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
     if !waits || !volume_name.is_empty() {
-        return Err(refuse("pod has unbound immediate PersistentVolumeClaims".into()));
+        return Err(refuse(
+            "pod has unbound immediate PersistentVolumeClaims".into(),
+        ));
     }
     Ok(Claim::Open {
         spec: Box::new(spec),
@@ -131,7 +154,9 @@ fn bound(name: String, snapshot: &Snapshot<'_>) -> Result<Claim, String> {
     let volume = volume.and_then(|volume| volume.decode().ok());
     volume
         .map(|volume| Claim::Bound(Box::new(volume)))
-        .ok_or_else(|| "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)".into())
+        .ok_or_else(|| {
+            "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)".into()
+        })
 }
 
 impl Prepared {
@@ -179,29 +204,47 @@ impl Prepared {
     }
 
     /// The smallest free volume that suits the claim and can be reached from the node.
-    fn free_volume(&self, claim: &PersistentVolumeClaimSpec, facts: &NodeFacts, taken: &[String]) -> Option<String> {
+    fn free_volume(
+        &self,
+        claim: &PersistentVolumeClaimSpec,
+        facts: &NodeFacts,
+        taken: &[String],
+    ) -> Option<String> {
         let wanted = claim
             .resources
             .as_ref()
             .and_then(|resources| resources.requests.as_ref());
-        let wanted = wanted.and_then(|requests| Quantity::parse(&requests.get("storage")?.0).ok())?;
-        let selector = claim.selector.as_ref().map(|selector| label_selector(Some(selector)));
+        let wanted =
+            wanted.and_then(|requests| Quantity::parse(&requests.get("storage")?.0).ok())?;
+        let selector = claim
+            .selector
+            .as_ref()
+            .map(|selector| label_selector(Some(selector)));
         let suits = |volume: &&PersistentVolume| {
             let Some(spec) = &volume.spec else {
                 return false;
             };
             let modes = spec.access_modes.as_deref().unwrap_or_default();
             let labels = volume.metadata.labels.clone().unwrap_or_default();
-            spec.storage_class_name.clone().unwrap_or_default() == claim.storage_class_name.clone().unwrap_or_default()
+            spec.storage_class_name.clone().unwrap_or_default()
+                == claim.storage_class_name.clone().unwrap_or_default()
                 && spec.volume_mode.as_deref().unwrap_or("Filesystem")
                     == claim.volume_mode.as_deref().unwrap_or("Filesystem")
-                && claim.access_modes.iter().flatten().all(|mode| modes.contains(mode))
+                && claim
+                    .access_modes
+                    .iter()
+                    .flatten()
+                    .all(|mode| modes.contains(mode))
                 && selector
                     .as_ref()
                     .is_none_or(|selector| selector.as_ref().is_ok_and(|one| one.matches(&labels)))
                 && size(volume) >= wanted
                 && is_reachable(volume, facts)
-                && !volume.metadata.name.as_ref().is_some_and(|name| taken.contains(name))
+                && !volume
+                    .metadata
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| taken.contains(name))
         };
         self.free
             .iter()
@@ -217,7 +260,9 @@ impl Prepared {
         let mut plans = Vec::new();
         for (key, claim) in &self.claims {
             let Claim::Open {
-                spec, selected_node, ..
+                spec,
+                selected_node,
+                ..
             } = claim
             else {
                 continue;
@@ -252,7 +297,10 @@ fn size(volume: &PersistentVolume) -> Quantity {
 }
 
 fn is_reachable(volume: &PersistentVolume, facts: &NodeFacts) -> bool {
-    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
+    let affinity = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required.as_ref());
     required.is_none_or(|selector| selector_matches(selector, facts))
 }

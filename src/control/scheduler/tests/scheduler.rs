@@ -26,7 +26,12 @@ impl World {
         let api = FakeApi::new(SystemClock::shared());
         let (end, shutdown) = Shutdown::new();
         let factory = Factory::new(api.client(), SeededRng::shared(3));
-        let scheduler = Scheduler::new(&api.client(), &factory, SystemClock::shared(), SeededRng::shared(4));
+        let scheduler = Scheduler::new(
+            &api.client(),
+            &factory,
+            SystemClock::shared(),
+            SeededRng::shared(4),
+        );
         env::spawn(scheduler.run(shutdown));
         Self { api, _end: end }
     }
@@ -74,7 +79,10 @@ impl World {
 
     fn message(&self, name: &str) -> String {
         let pod = self.get(name).unwrap_or_default();
-        let conditions = pod.at(&["status", "conditions"]).cloned().unwrap_or_default();
+        let conditions = pod
+            .at(&["status", "conditions"])
+            .cloned()
+            .unwrap_or_default();
         let scheduled = conditions
             .as_array()
             .into_iter()
@@ -116,7 +124,9 @@ async fn pods_spread_over_nodes_and_wait_for_room_with_upstreams_words() {
     assert_ne!(world.node_of("a"), world.node_of("b"));
 
     world.pod("c", cpu("1")).await;
-    world.until("told why", |world| !world.message("c").is_empty()).await;
+    world
+        .until("told why", |world| !world.message("c").is_empty())
+        .await;
     assert_eq!(
         world.message("c"),
         "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
@@ -138,9 +148,11 @@ async fn pods_spread_over_nodes_and_wait_for_room_with_upstreams_words() {
     world
         .until("events tell", |world| {
             let events = world.api.objects(&resource_of::<Event>());
-            events
-                .iter()
-                .any(|event| event.text_at(&["message"]).starts_with("Successfully assigned a/c to"))
+            events.iter().any(|event| {
+                event
+                    .text_at(&["message"])
+                    .starts_with("Successfully assigned a/c to")
+            })
         })
         .await;
 }
@@ -148,7 +160,9 @@ async fn pods_spread_over_nodes_and_wait_for_room_with_upstreams_words() {
 #[tokio::test]
 async fn taints_selectors_and_closed_nodes_rule_nodes_out() {
     let world = World::start();
-    world.node("closed", json!({"spec": {"unschedulable": true}})).await;
+    world
+        .node("closed", json!({"spec": {"unschedulable": true}}))
+        .await;
     world
         .node(
             "tainted",
@@ -156,8 +170,12 @@ async fn taints_selectors_and_closed_nodes_rule_nodes_out() {
         )
         .await;
     world.node("other", json!({})).await;
-    world.pod("p", json!({"nodeSelector": {"disk": "ssd"}})).await;
-    world.until("told why", |world| !world.message("p").is_empty()).await;
+    world
+        .pod("p", json!({"nodeSelector": {"disk": "ssd"}}))
+        .await;
+    world
+        .until("told why", |world| !world.message("p").is_empty())
+        .await;
     assert!(world.message("p").starts_with(
         "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."
     ));
@@ -181,14 +199,19 @@ async fn an_important_pod_takes_the_place_of_another() {
     let mut low = cpu("2");
     low["priority"] = 1.into();
     world.pod("low", low).await;
-    world.until("low runs", |world| world.node_of("low") == "one").await;
+    world
+        .until("low runs", |world| world.node_of("low") == "one")
+        .await;
     let mut high = cpu("1");
     high["priority"] = 100.into();
     world.pod("high", high).await;
     world
         .until("low is told to go", |world| {
             let low = world.get("low").expect("it has grace");
-            let conditions = low.at(&["status", "conditions"]).cloned().unwrap_or_default();
+            let conditions = low
+                .at(&["status", "conditions"])
+                .cloned()
+                .unwrap_or_default();
             let told = conditions
                 .as_array()
                 .into_iter()
@@ -217,7 +240,9 @@ async fn an_important_pod_takes_the_place_of_another() {
         .delete("low", &gone)
         .await
         .expect("deleted");
-    world.until("high runs", |world| world.node_of("high") == "one").await;
+    world
+        .until("high runs", |world| world.node_of("high") == "one")
+        .await;
 }
 
 #[tokio::test]
@@ -227,11 +252,12 @@ async fn pods_repel_attract_and_share_no_port() {
         world.node(name, json!({})).await;
     }
     world.pod("first", json!({})).await;
-    world.until("first", |world| !world.node_of("first").is_empty()).await;
+    world
+        .until("first", |world| !world.node_of("first").is_empty())
+        .await;
     let term = |name: &str| json!([{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"name": name}}}]);
     let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term("first")}}});
-    let far =
-        json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term("first")}}});
+    let far = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term("first")}}});
     world.pod("near", near).await;
     world.pod("far", far).await;
     world
@@ -242,7 +268,8 @@ async fn pods_repel_attract_and_share_no_port() {
     assert_eq!(world.node_of("near"), world.node_of("first"));
     assert_ne!(world.node_of("far"), world.node_of("first"));
 
-    let port = json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+    let port =
+        json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
     for name in ["p", "q", "r"] {
         world.pod(name, port.clone()).await;
     }
@@ -261,7 +288,9 @@ async fn pods_repel_attract_and_share_no_port() {
 async fn a_spread_constraint_is_kept_and_a_gate_holds() {
     let world = World::start();
     for (name, zone) in [("one", "x"), ("two", "y")] {
-        world.node(name, json!({"metadata": {"labels": {"zone": zone}}})).await;
+        world
+            .node(name, json!({"metadata": {"labels": {"zone": zone}}}))
+            .await;
     }
     let spread = json!({
         "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
@@ -272,7 +301,9 @@ async fn a_spread_constraint_is_kept_and_a_gate_holds() {
     }
     world
         .until("all run", |world| {
-            ["a", "b", "c", "d"].iter().all(|name| !world.node_of(name).is_empty())
+            ["a", "b", "c", "d"]
+                .iter()
+                .all(|name| !world.node_of(name).is_empty())
         })
         .await;
     let on_one = ["a", "b", "c", "d"]
@@ -281,10 +312,14 @@ async fn a_spread_constraint_is_kept_and_a_gate_holds() {
         .count();
     assert_eq!(on_one, 2);
 
-    world.pod("gated", json!({"schedulingGates": [{"name": "g"}]})).await;
+    world
+        .pod("gated", json!({"schedulingGates": [{"name": "g"}]}))
+        .await;
     world.pod("later", json!({})).await;
     world
-        .until("a later one runs", |world| !world.node_of("later").is_empty())
+        .until("a later one runs", |world| {
+            !world.node_of("later").is_empty()
+        })
         .await;
     assert_eq!(world.node_of("gated"), "");
     let open = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
@@ -296,7 +331,9 @@ async fn a_spread_constraint_is_kept_and_a_gate_holds() {
         .await
         .expect("patched");
     world
-        .until("the gate is open", |world| !world.node_of("gated").is_empty())
+        .until("the gate is open", |world| {
+            !world.node_of("gated").is_empty()
+        })
         .await;
 }
 
@@ -334,5 +371,7 @@ async fn a_claim_that_waits_for_its_pod_is_told_the_node_first() {
         .patch("data", &bound)
         .await
         .expect("patched");
-    world.until("the pod runs", |world| world.node_of("p") == "one").await;
+    world
+        .until("the pod runs", |world| world.node_of("p") == "one")
+        .await;
 }

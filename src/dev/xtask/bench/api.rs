@@ -31,16 +31,24 @@ impl Subject {
 
     async fn warm_up(&self) -> anyhow::Result<()> {
         for (number, connection) in self.connections.iter().enumerate() {
-            create_config_maps(std::slice::from_ref(connection), &format!("warm-{number}"), 5).await?;
+            create_config_maps(
+                std::slice::from_ref(connection),
+                &format!("warm-{number}"),
+                5,
+            )
+            .await?;
         }
         Ok(())
     }
 
     async fn round(&mut self, round: usize) -> anyhow::Result<()> {
-        self.one
-            .push(create_config_maps(&self.connections[..1], &format!("one-{round}"), CREATES_ONE).await?);
-        self.many
-            .push(create_config_maps(&self.connections, &format!("many-{round}"), CREATES_MANY).await?);
+        self.one.push(
+            create_config_maps(&self.connections[..1], &format!("one-{round}"), CREATES_ONE)
+                .await?,
+        );
+        self.many.push(
+            create_config_maps(&self.connections, &format!("many-{round}"), CREATES_MANY).await?,
+        );
         Ok(())
     }
 
@@ -74,7 +82,9 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     let upstream = if let Some(binaries) = &bench.upstream {
         Some(Upstream::start(binaries, &bench.folder.path().join("upstream")).await?)
     } else {
-        report.say("COMBO_UPSTREAM_BIN names no folder with etcd and kube-apiserver: nothing is compared");
+        report.say(
+            "COMBO_UPSTREAM_BIN names no folder with etcd and kube-apiserver: nothing is compared",
+        );
         None
     };
     if let Some(upstream) = &upstream {
@@ -91,10 +101,19 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
             subject.round(round).await?;
         }
     }
-    let median_of =
-        |of: fn(&Subject) -> &Vec<f64>| -> Vec<f64> { subjects.iter().map(|one| median(of(one).clone())).collect() };
-    let (one, many) = (median_of(|subject| &subject.one), median_of(|subject| &subject.many));
-    report.rate("create 1 KB ConfigMaps, 1 connection", one[0], one.get(1).copied(), 2.0);
+    let median_of = |of: fn(&Subject) -> &Vec<f64>| -> Vec<f64> {
+        subjects.iter().map(|one| median(of(one).clone())).collect()
+    };
+    let (one, many) = (
+        median_of(|subject| &subject.one),
+        median_of(|subject| &subject.many),
+    );
+    report.rate(
+        "create 1 KB ConfigMaps, 1 connection",
+        one[0],
+        one.get(1).copied(),
+        2.0,
+    );
     report.rate(
         "create 1 KB ConfigMaps, 32 connections",
         many[0],

@@ -40,7 +40,11 @@ impl Connection {
         };
         let answer = self.0.call_accepting(request, accept).await?;
         if answer.code >= 400 {
-            bail!("{path}: {}: {}", answer.code, String::from_utf8_lossy(&answer.body));
+            bail!(
+                "{path}: {}: {}",
+                answer.code,
+                String::from_utf8_lossy(&answer.body)
+            );
         }
         Ok(answer)
     }
@@ -63,20 +67,31 @@ impl Connection {
     }
 
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.call(Method::Delete, path, Bytes::new(), JSON).await.map(drop)
+        self.call(Method::Delete, path, Bytes::new(), JSON)
+            .await
+            .map(drop)
     }
 
     /// The time of one list, and its size in bytes.
-    pub(crate) async fn time_list(&self, accept: &'static str) -> anyhow::Result<(Duration, usize)> {
+    pub(crate) async fn time_list(
+        &self,
+        accept: &'static str,
+    ) -> anyhow::Result<(Duration, usize)> {
         let begun = Instant::now();
-        let answer = self.call(Method::Get, CONFIG_MAPS, Bytes::new(), accept).await?;
+        let answer = self
+            .call(Method::Get, CONFIG_MAPS, Bytes::new(), accept)
+            .await?;
         Ok((begun.elapsed(), answer.body.len()))
     }
 }
 
 /// Creates `count` ConfigMaps of 1 KB, named `<prefix>-<n>`, over the connections; returns the rate a second.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-pub(crate) async fn create_config_maps(connections: &[Connection], prefix: &str, count: usize) -> anyhow::Result<f64> {
+pub(crate) async fn create_config_maps(
+    connections: &[Connection],
+    prefix: &str,
+    count: usize,
+) -> anyhow::Result<f64> {
     let next = Arc::new(AtomicUsize::new(0));
     let value = Arc::new("x".repeat(DATA_BYTES));
     let begun = Instant::now();

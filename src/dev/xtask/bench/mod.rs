@@ -37,14 +37,19 @@ pub(crate) struct Bench {
 
 /// Measures the parts named (`binary`, `start`, `node`, `api`); all of them if none is.
 pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
-    let release = root.join(format!("target/{}-unknown-linux-musl/release", std::env::consts::ARCH));
+    let release = root.join(format!(
+        "target/{}-unknown-linux-musl/release",
+        std::env::consts::ARCH
+    ));
     let folder = std::env::var_os(DATA).map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
     let bench = Bench {
         binary: release.join("combo"),
         webserver: release.join("webserver"),
         manifest: root.join("packaging/sample.yaml"),
         upstream: std::env::var_os(UPSTREAM).map(PathBuf::from),
-        folder: tempfile::Builder::new().prefix("combo-bench-").tempdir_in(folder)?,
+        folder: tempfile::Builder::new()
+            .prefix("combo-bench-")
+            .tempdir_in(folder)?,
         idle_seconds: std::env::var(IDLE)
             .ok()
             .and_then(|text| text.parse().ok())
@@ -58,7 +63,10 @@ pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
     let mut report = Report::default();
     report.say(&format!("load before: {}", process::load_average()?));
     if wanted("binary") {
-        let size = bench.binary.metadata().context("build it first: cargo xtask release")?;
+        let size = bench
+            .binary
+            .metadata()
+            .context("build it first: cargo xtask release")?;
         report.figure(
             "static binary",
             report::megabytes(size.len()),

@@ -38,7 +38,12 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
         &data_dir,
         &archive.display().to_string(),
     ])?;
-    server.combo(&["kubectl", "apply", "-f", &bench.manifest.display().to_string()])?;
+    server.combo(&[
+        "kubectl",
+        "apply",
+        "-f",
+        &bench.manifest.display().to_string(),
+    ])?;
     let connection = server.connect().await?;
     until("the sample runs", || async {
         let deployment = connection
@@ -55,7 +60,10 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     objects(&server, report).await
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) -> anyhow::Result<Duration> {
+async fn until<F: Future<Output = bool>>(
+    what: &str,
+    condition: impl Fn() -> F,
+) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     while !condition().await {
         if begun.elapsed() > POD_LIMIT {
@@ -96,7 +104,8 @@ async fn idle(bench: &Bench, server: &Server, report: &mut Report) -> anyhow::Re
     let before = process::processor_time(server.pid())?;
     env::sleep(Duration::from_secs(PROCESSOR_SECONDS)).await;
     let spent = process::processor_time(server.pid())?.saturating_sub(before);
-    let percent = 100.0 * spent.as_secs_f64() / Duration::from_secs(PROCESSOR_SECONDS).as_secs_f64();
+    let percent =
+        100.0 * spent.as_secs_f64() / Duration::from_secs(PROCESSOR_SECONDS).as_secs_f64();
     report.figure("idle processor time", percent, "% of a core", AtMost(1.0));
     Ok(())
 }
@@ -121,7 +130,10 @@ async fn pod_starts(connection: &Connection, report: &mut Report) -> anyhow::Res
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         // An answer that the pod is gone already is as good; the next line is what counts.
         drop(connection.delete(&path).await);
-        until("the pod is gone", || async { connection.get(&path).await.is_err() }).await?;
+        until("the pod is gone", || async {
+            connection.get(&path).await.is_err()
+        })
+        .await?;
     }
     report.say(&format!("create → running on {NODE}, ms: {times:.0?}"));
     report.figure(
@@ -134,7 +146,10 @@ async fn pod_starts(connection: &Connection, report: &mut Report) -> anyhow::Res
 }
 
 /// What stored objects cost while they are there, and what stays of them.
-#[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of memory are far below 2^52"
+)]
 async fn objects(server: &Server, report: &mut Report) -> anyhow::Result<()> {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -151,7 +166,12 @@ async fn objects(server: &Server, report: &mut Report) -> anyhow::Result<()> {
     report.say(&format!(
         "an object has {size:.0} bytes of JSON and takes {each:.0} bytes of memory"
     ));
-    report.figure("RSS growth per stored object", each / size, "× its JSON", AtMost(2.5));
+    report.figure(
+        "RSS growth per stored object",
+        each / size,
+        "× its JSON",
+        AtMost(2.5),
+    );
     connections[0].delete(CONFIG_MAPS).await?;
     drop(connections);
     env::sleep(SETTLE).await;

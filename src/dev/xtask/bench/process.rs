@@ -10,7 +10,11 @@ const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 
 pub(crate) fn load_average() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+    Ok(text
+        .split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" "))
 }
 
 /// Resident memory in bytes.
@@ -47,7 +51,9 @@ fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
 /// Time on a processor so far.
 pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = text.rsplit_once(')').context("/proc/<pid>/stat has a name")?;
+    let (_, fields) = text
+        .rsplit_once(')')
+        .context("/proc/<pid>/stat has a name")?;
     let ticks: f64 = fields
         .split_whitespace()
         .skip(11)

@@ -71,7 +71,10 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sizes of files and memory are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of files and memory are far below 2^52"
+)]
 pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

@@ -54,10 +54,19 @@ impl Server {
             "--node-name",
             NODE,
         ]);
-        command.args(["--cluster-cidr", "10.66.0.0/16", "--service-cidr", "10.67.0.0/16"]);
+        command.args([
+            "--cluster-cidr",
+            "10.66.0.0/16",
+            "--service-cidr",
+            "10.67.0.0/16",
+        ]);
         command.args(["--service-node-port-range", "32100-32199"]);
         if parts == Parts::ApiServer {
-            command.args(["--disable-agent", "--disable-controller-manager", "--disable-scheduler"]);
+            command.args([
+                "--disable-agent",
+                "--disable-controller-manager",
+                "--disable-scheduler",
+            ]);
         }
         let started = Instant::now();
         let child = command
@@ -97,7 +106,8 @@ impl Server {
     /// The time from exec until /readyz says ok.
     pub(crate) async fn ready(&self) -> anyhow::Result<Duration> {
         let connection = self.connect().await?;
-        self.until(|| async { connection.get("/readyz").await.is_ok() }).await
+        self.until(|| async { connection.get("/readyz").await.is_ok() })
+            .await
     }
 
     /// The time from exec until the node is Ready.
@@ -107,12 +117,18 @@ impl Server {
         self.until(|| async {
             let node = connection.get_json(&path).await.unwrap_or_default();
             let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            conditions.is_some_and(|all| {
+                all.iter()
+                    .any(|one| one["type"] == "Ready" && one["status"] == "True")
+            })
         })
         .await
     }
 
-    async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) -> anyhow::Result<Duration> {
+    async fn until<F: Future<Output = bool>>(
+        &self,
+        condition: impl Fn() -> F,
+    ) -> anyhow::Result<Duration> {
         while !condition().await {
             if self.started.elapsed() > START_LIMIT {
                 bail!("the server did not start in {START_LIMIT:?}");
@@ -161,8 +177,18 @@ pub(crate) async fn measure_start(bench: &Bench, report: &mut Report) -> anyhow:
             node.push(server.node_ready().await?.as_secs_f64());
         }
     }
-    report.figure("exec → /readyz, empty data folder", median(first), "s", AtMost(1.0));
-    report.figure("exec → /readyz, existing data folder", median(again), "s", AtMost(1.0));
+    report.figure(
+        "exec → /readyz, empty data folder",
+        median(first),
+        "s",
+        AtMost(1.0),
+    );
+    report.figure(
+        "exec → /readyz, existing data folder",
+        median(again),
+        "s",
+        AtMost(1.0),
+    );
     report.figure("exec → node Ready", median(node), "s", AtMost(3.0));
     Ok(())
 }

@@ -35,9 +35,11 @@ impl Upstream {
             config,
             processes: Vec::new(),
         };
-        upstream
-            .processes
-            .push(launch(&binaries.join("etcd"), &folder.join("etcd.log"), &etcd(folder))?);
+        upstream.processes.push(launch(
+            &binaries.join("etcd"),
+            &folder.join("etcd.log"),
+            &etcd(folder),
+        )?);
         upstream.processes.push(launch(
             &binaries.join("kube-apiserver"),
             &folder.join("apiserver.log"),
@@ -46,7 +48,9 @@ impl Upstream {
         let connection = upstream.connect()?;
         let begun = Instant::now();
         // The namespace that the objects are made in is the last thing that a new server makes.
-        while connection.get("/readyz").await.is_err() || connection.get("/api/v1/namespaces/default").await.is_err() {
+        while connection.get("/readyz").await.is_err()
+            || connection.get("/api/v1/namespaces/default").await.is_err()
+        {
             if begun.elapsed() > START_LIMIT {
                 let log = fs::read_to_string(folder.join("apiserver.log")).unwrap_or_default();
                 bail!(
@@ -78,28 +82,49 @@ fn credentials(folder: &Path) -> anyhow::Result<HttpConfig> {
     let (now, rng) = (SystemClock::shared().now(), SystemRng::shared());
     let authority = CertificateAuthority::generate("upstream", now, LIFE, &*rng)?;
     fs::write(folder.join("ca.crt"), authority.certificate_pem())?;
-    let issue = |subject: &Subject, names: &SubjectNames, profile: Profile| -> anyhow::Result<(String, String)> {
+    let issue = |subject: &Subject,
+                 names: &SubjectNames,
+                 profile: Profile|
+     -> anyhow::Result<(String, String)> {
         let key = KeyPair::generate()?;
-        let certificate = authority.issue(subject, names, &key.public_key_info(), profile, (now, LIFE), &*rng)?;
+        let certificate = authority.issue(
+            subject,
+            names,
+            &key.public_key_info(),
+            profile,
+            (now, LIFE),
+            &*rng,
+        )?;
         Ok((encode_pem("CERTIFICATE", &certificate), key.to_pem()))
     };
     let names = SubjectNames {
         dns_names: vec!["localhost".to_owned()],
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
     };
-    let (certificate, key) = issue(&Subject::new("kube-apiserver", &[]), &names, Profile::Server)?;
+    let (certificate, key) = issue(
+        &Subject::new("kube-apiserver", &[]),
+        &names,
+        Profile::Server,
+    )?;
     fs::write(folder.join("server.crt"), certificate)?;
     fs::write(folder.join("server.key"), key)?;
     let none = SubjectNames {
         dns_names: Vec::new(),
         addresses: Vec::new(),
     };
-    let (certificate, key) = issue(&Subject::new("admin", &["system:masters"]), &none, Profile::Client)?;
+    let (certificate, key) = issue(
+        &Subject::new("admin", &["system:masters"]),
+        &none,
+        Profile::Client,
+    )?;
     Ok(HttpConfig {
         server: format!("https://127.0.0.1:{PORT}"),
         certificate_authority: authority.certificate_pem().into_bytes(),
         server_name: None,
-        credentials: Credentials::Certificate(ClientCertificate::from_pem(certificate.as_bytes(), key.as_bytes())?),
+        credentials: Credentials::Certificate(ClientCertificate::from_pem(
+            certificate.as_bytes(),
+            key.as_bytes(),
+        )?),
         user_agent: "combo-bench".to_owned(),
     })
 }
@@ -135,7 +160,10 @@ fn api_server(folder: &Path) -> Vec<String> {
             "https://kubernetes.default.svc.cluster.local",
         ),
         ("--service-account-key-file", &path(folder, "server.crt")),
-        ("--service-account-signing-key-file", &path(folder, "server.key")),
+        (
+            "--service-account-signing-key-file",
+            &path(folder, "server.key"),
+        ),
         ("--service-cluster-ip-range", "10.96.0.0/16"),
     ])
 }
@@ -145,7 +173,10 @@ fn path(folder: &Path, name: &str) -> String {
 }
 
 fn words(flags: &[(&str, &str)]) -> Vec<String> {
-    flags.iter().map(|(flag, value)| format!("{flag}={value}")).collect()
+    flags
+        .iter()
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect()
 }
 
 fn launch(binary: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
@@ -156,5 +187,7 @@ fn launch(binary: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Chi
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
-    command.spawn().with_context(|| format!("start {}", binary.display()))
+    command
+        .spawn()
+        .with_context(|| format!("start {}", binary.display()))
 }

@@ -44,13 +44,21 @@ fn config(instance: &str, ranges: &[&str]) -> Config {
 /// All that the kernel has of links, addresses and routes, for comparison; without what it adds by itself when it likes.
 fn snapshot() -> String {
     let mut socket = RouteSocket::open().unwrap();
-    let names: Vec<_> = socket.links().unwrap().into_iter().map(|link| link.name).collect();
+    let names: Vec<_> = socket
+        .links()
+        .unwrap()
+        .into_iter()
+        .map(|link| link.name)
+        .collect();
     let by_itself = |address: IpAddr| address.to_string().starts_with("fe80");
     let mut addresses = socket.addresses().unwrap();
     addresses.retain(|found| !by_itself(found.address));
     let mut routes = socket.routes().unwrap();
     routes.retain(|route| !by_itself(route.destination));
-    format!("{names:?} {addresses:?} {routes:?} {:?}", socket.neighbours().unwrap())
+    format!(
+        "{names:?} {addresses:?} {routes:?} {:?}",
+        socket.neighbours().unwrap()
+    )
 }
 
 async fn pod(network: &PodNetwork, uid: &str) -> (NetworkNamespace, Vec<IpAddr>) {
@@ -63,7 +71,9 @@ async fn pod(network: &PodNetwork, uid: &str) -> (NetworkNamespace, Vec<IpAddr>)
 fn answer_once(listener: TcpListener) {
     std::thread::spawn(move || {
         let (mut stream, client) = listener.accept().unwrap();
-        stream.write_all(client.ip().to_string().as_bytes()).unwrap();
+        stream
+            .write_all(client.ip().to_string().as_bytes())
+            .unwrap();
     });
 }
 
@@ -77,7 +87,9 @@ fn ask(server: SocketAddr) -> String {
 }
 
 fn serve(namespace: &NetworkNamespace, address: IpAddr) -> SocketAddr {
-    let listener = namespace.run(|| TcpListener::bind((address, 0)).unwrap()).unwrap();
+    let listener = namespace
+        .run(|| TcpListener::bind((address, 0)).unwrap())
+        .unwrap();
     let server = listener.local_addr().unwrap();
     answer_once(listener);
     server
@@ -99,18 +111,27 @@ fn pods_and_node_reach_each_other_in_both_families() {
         let (b, b_addresses) = pod(&network, "b").await;
         assert_eq!(
             a_addresses,
-            ["10.42.0.2".parse::<IpAddr>().unwrap(), "fd42::2".parse().unwrap()]
+            [
+                "10.42.0.2".parse::<IpAddr>().unwrap(),
+                "fd42::2".parse().unwrap()
+            ]
         );
         for family in 0..2 {
             let node = network.node_link().addresses[family];
             let server = serve(&b, b_addresses[family]);
-            assert_eq!(a.run(|| ask(server)).unwrap(), a_addresses[family].to_string());
+            assert_eq!(
+                a.run(|| ask(server)).unwrap(),
+                a_addresses[family].to_string()
+            );
             let server = serve(&b, b_addresses[family]);
             assert_eq!(ask(server), node.to_string());
             let listener = TcpListener::bind((node, 0)).unwrap();
             let server = listener.local_addr().unwrap();
             answer_once(listener);
-            assert_eq!(a.run(|| ask(server)).unwrap(), a_addresses[family].to_string());
+            assert_eq!(
+                a.run(|| ask(server)).unwrap(),
+                a_addresses[family].to_string()
+            );
         }
     });
 }
@@ -225,7 +246,9 @@ fn two_instances_with_the_same_range_leave_each_other_alone() {
         let server = serve(&a, a_addresses[0]);
         ask(server);
         assert_eq!(
-            PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap().existing(),
+            PodNetwork::open(&config("one", &["10.42.0.0/24"]))
+                .unwrap()
+                .existing(),
             one.existing()
         );
     });
@@ -271,8 +294,14 @@ fn a_machine_with_only_lo_reports_its_pod_network_address() {
         assert_eq!(node_addresses().unwrap(), [] as [IpAddr; 0]);
         let config = NodeLinkConfig {
             instance: "one".to_owned(),
-            pod_cidrs: vec!["10.42.0.0/24".parse().unwrap(), "fd42::/64".parse().unwrap()],
-            service_cidrs: vec!["10.43.0.0/16".parse().unwrap(), "fd43::/112".parse().unwrap()],
+            pod_cidrs: vec![
+                "10.42.0.0/24".parse().unwrap(),
+                "fd42::/64".parse().unwrap(),
+            ],
+            service_cidrs: vec![
+                "10.43.0.0/16".parse().unwrap(),
+                "fd43::/112".parse().unwrap(),
+            ],
             mtu: 1450,
         };
         let link = NodeLink::ensure(&config).unwrap();
@@ -282,8 +311,14 @@ fn a_machine_with_only_lo_reports_its_pod_network_address() {
         assert_eq!(node_addresses().unwrap(), [] as [IpAddr; 0]);
         // A connect to a Service address finds a way, and leaves with the node's address.
         let mut socket = RouteSocket::open().unwrap();
-        for (service, node) in [("10.43.0.1", link.addresses[0]), ("fd43::1", link.addresses[1])] {
-            assert_eq!(socket.source_towards(service.parse().unwrap()).unwrap(), Some(node));
+        for (service, node) in [
+            ("10.43.0.1", link.addresses[0]),
+            ("fd43::1", link.addresses[1]),
+        ] {
+            assert_eq!(
+                socket.source_towards(service.parse().unwrap()).unwrap(),
+                Some(node)
+            );
         }
         let listener = TcpListener::bind((link.addresses[1], 0)).unwrap();
         let server = listener.local_addr().unwrap();
@@ -320,7 +355,10 @@ fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_networ
                 })
                 .unwrap();
         }
-        assert_eq!(node_addresses().unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            node_addresses().unwrap(),
+            ["192.0.2.1".parse::<IpAddr>().unwrap()]
+        );
         assert_eq!(uplink_mtu().unwrap(), 1400);
         // Whatever addresses the machine has, its pods know it by the one in their own network.
         let (a, addresses) = pod(&network, "a").await;

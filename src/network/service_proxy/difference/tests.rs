@@ -1,7 +1,7 @@
 use super::*;
 use crate::facts::{
-    Desired, EndpointFacts, EndpointState, Hint, Locality, NodeFacts, PortFacts, Protocol, ServiceFacts, ServiceName,
-    SliceFacts, SlicePort, TrafficPolicy,
+    Desired, EndpointFacts, EndpointState, Hint, Locality, NodeFacts, PortFacts, Protocol,
+    ServiceFacts, ServiceName, SliceFacts, SlicePort, TrafficPolicy,
 };
 use crate::plan::plan;
 

@@ -8,7 +8,9 @@ mod privileges;
 
 use crate::plan::ProcessPlan;
 use libcontainer::oci_spec::runtime::Spec;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::RawFd;
@@ -57,7 +59,10 @@ impl Executor for LastMile {
     }
 
     /// libcontainer's environment is a map without order and with root's HOME; ours goes to execve as it is.
-    fn setup_envs(&self, _environment: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+    fn setup_envs(
+        &self,
+        _environment: HashMap<String, String>,
+    ) -> Result<(), ExecutorSetEnvsError> {
         Ok(())
     }
 }
@@ -72,7 +77,8 @@ impl LastMile {
     fn enter_working_directory(&self) -> Result<(), String> {
         let directory = &self.plan.working_dir;
         if self.role == Role::First && !directory.is_dir() {
-            std::fs::create_dir_all(directory).map_err(|error| format!("mkdir {}: {error}", directory.display()))?;
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("mkdir {}: {error}", directory.display()))?;
         }
         std::env::set_current_dir(directory).map_err(|error| {
             format!(
@@ -95,10 +101,14 @@ impl LastMile {
             return Ok(());
         }
         if !command.contains('/') {
-            return Err(format!("exec: {command:?}: executable file not found in $PATH"));
+            return Err(format!(
+                "exec: {command:?}: executable file not found in $PATH"
+            ));
         }
         match Path::new(command).metadata() {
-            Err(_) => Err(format!("exec: {command:?}: stat {command}: no such file or directory")),
+            Err(_) => Err(format!(
+                "exec: {command:?}: stat {command}: no such file or directory"
+            )),
             Ok(found) if found.is_dir() => Err(format!("exec: {command:?}: is a directory")),
             Ok(_) => Err(format!("exec: {command:?}: permission denied")),
         }
@@ -114,7 +124,11 @@ impl LastMile {
             Ok((paths, argv, envp)) => {
                 let errno = privileges::execute(&self.plan, &paths, &argv, &envp);
                 let command = self.plan.args.first().map_or("", String::as_str);
-                let code = if errno == libc::ENOENT { NOT_FOUND } else { CANNOT_RUN };
+                let code = if errno == libc::ENOENT {
+                    NOT_FOUND
+                } else {
+                    CANNOT_RUN
+                };
                 let error = std::io::Error::from_raw_os_error(errno);
                 Failure {
                     message: format!("exec {command}: {}", reason(&error)),
@@ -139,8 +153,12 @@ impl LastMile {
                 .map_err(|_| "NUL in an argument".to_owned())
         };
         let paths = self.plan.candidates();
-        let paths = paths.iter().map(|path| CString::new(path.as_os_str().as_bytes()));
-        let paths = paths.collect::<Result<_, _>>().map_err(|_| "NUL in PATH".to_owned())?;
+        let paths = paths
+            .iter()
+            .map(|path| CString::new(path.as_os_str().as_bytes()));
+        let paths = paths
+            .collect::<Result<_, _>>()
+            .map_err(|_| "NUL in PATH".to_owned())?;
         Ok((paths, c_strings(&self.plan.args)?, c_strings(&env)?))
     }
 }
@@ -148,7 +166,11 @@ impl LastMile {
 /// The kernel's words for an error, as runc shows them: without Rust's "(os error N)".
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
-    let short = text.split(" (os error").next().unwrap_or_default().to_owned();
+    let short = text
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     match error.raw_os_error() {
         Some(libc::ENOENT) => "no such file or directory".to_owned(),
         Some(libc::EACCES) => "permission denied".to_owned(),
@@ -159,8 +181,8 @@ fn reason(error: &std::io::Error) -> String {
 
 /// From the container's own /etc/passwd; the process is in its root already, so no symlink leads out.
 fn home_of(uid: u32) -> String {
-    let is_small =
-        std::fs::metadata("/etc/passwd").is_ok_and(|found| found.is_file() && found.len() <= PASSWD_BYTES_MAX);
+    let is_small = std::fs::metadata("/etc/passwd")
+        .is_ok_and(|found| found.is_file() && found.len() <= PASSWD_BYTES_MAX);
     let text = if is_small {
         std::fs::read_to_string("/etc/passwd").unwrap_or_default()
     } else {
@@ -170,5 +192,6 @@ fn home_of(uid: u32) -> String {
         let fields: Vec<&str> = line.split(':').collect();
         (fields.len() > 5 && fields[2].parse() == Ok(uid)).then(|| fields[5].to_owned())
     });
-    home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
+    home.filter(|home| !home.is_empty())
+        .unwrap_or_else(|| "/".to_owned())
 }

@@ -34,7 +34,10 @@ struct CapabilityData {
 /// The order: join the user namespace; groups; give stdio to the user; bounding set; gid; keep capabilities over
 /// the change of uid; uid; all capabilities again; without `no_new_privileges` the filter now, as loading it
 /// needs `CAP_SYS_ADMIN`; final capabilities; ambient ones; with `no_new_privileges` the filter in [`execute`].
-pub(super) fn drop_privileges(plan: &ProcessPlan, user_namespace: Option<RawFd>) -> Result<(), String> {
+pub(super) fn drop_privileges(
+    plan: &ProcessPlan,
+    user_namespace: Option<RawFd>,
+) -> Result<(), String> {
     if let Some(namespace) = user_namespace {
         // SAFETY: only enters a namespace; a wrong descriptor is an error.
         check(
@@ -45,7 +48,8 @@ pub(super) fn drop_privileges(plan: &ProcessPlan, user_namespace: Option<RawFd>)
     let all = permitted()?;
     // Raw calls: the C library's wrappers signal every thread, and there is only this one.
     // SAFETY: the pointer and the length are those of one slice.
-    let result = unsafe { libc::syscall(libc::SYS_setgroups, plan.groups.len(), plan.groups.as_ptr()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_setgroups, plan.groups.len(), plan.groups.as_ptr()) };
     check("set groups", result)?;
     give_stdio_to(plan.uid);
     if let Some(capabilities) = plan.capabilities {
@@ -81,7 +85,12 @@ pub(super) fn drop_privileges(plan: &ProcessPlan, user_namespace: Option<RawFd>)
 }
 
 /// Tries the paths in order; returns the errno that matters when none could be run.
-pub(super) fn execute(plan: &ProcessPlan, paths: &[CString], argv: &[CString], envp: &[CString]) -> i32 {
+pub(super) fn execute(
+    plan: &ProcessPlan,
+    paths: &[CString],
+    argv: &[CString],
+    envp: &[CString],
+) -> i32 {
     let pointers = |texts: &[CString]| -> Vec<*const c_char> {
         texts
             .iter()
@@ -118,7 +127,9 @@ pub(super) fn report_and_exit(report: RawFd, message: &str, code: i32) -> ! {
 fn execve(path: &CStr, argv: &[*const c_char], envp: &[*const c_char]) -> i32 {
     // SAFETY: both arrays end with a null pointer, and the texts they point to are alive in the caller.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
-    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
 }
 
 /// So that the user can open /dev/stdout, /dev/stderr and its terminal again. Best effort: a stream may be a file
@@ -129,7 +140,8 @@ fn give_stdio_to(uid: u32) {
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: the structure is ours to be filled.
         let known = unsafe { libc::fstat(fd, &raw mut stat) } == 0;
-        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
+        let is_null =
+            stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
         if known && !is_null {
             // SAFETY: numbers only.
             unsafe { libc::fchown(fd, uid, u32::MAX) };
@@ -140,12 +152,18 @@ fn give_stdio_to(uid: u32) {
 fn drop_bounding(keep: CapabilitySet) -> Result<(), String> {
     for number in 0..CAPABILITY_BITS {
         // SAFETY: numbers only; fails for the first number that the kernel does not know.
-        let known = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) };
+        let known =
+            unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(number), 0, 0, 0) };
         if known < 0 {
             break;
         }
         if keep.0 & (1 << number) == 0 {
-            prctl("drop a bounding capability", libc::PR_CAPBSET_DROP, number.into(), 0)?;
+            prctl(
+                "drop a bounding capability",
+                libc::PR_CAPBSET_DROP,
+                number.into(),
+                0,
+            )?;
         }
     }
     Ok(())
@@ -190,7 +208,9 @@ fn set_capabilities(wanted: CapabilitySet, inheritable: CapabilitySet) -> Result
         version: CAPABILITY_VERSION,
         pid: 0,
     };
-    let half = |set: CapabilitySet, shift: u32| u32::try_from(set.0 >> shift & 0xffff_ffff).expect("masked to 32 bits");
+    let half = |set: CapabilitySet, shift: u32| {
+        u32::try_from(set.0 >> shift & 0xffff_ffff).expect("masked to 32 bits")
+    };
     let data = [0, 32].map(|shift| CapabilityData {
         effective: half(wanted, shift),
         permitted: half(wanted, shift),
@@ -230,9 +250,17 @@ fn load_filter(filter: &Filter) -> Result<(), String> {
     check("load the seccomp filter", result)
 }
 
-fn prctl(what: &str, option: i32, first: libc::c_ulong, second: libc::c_ulong) -> Result<(), String> {
+fn prctl(
+    what: &str,
+    option: i32,
+    first: libc::c_ulong,
+    second: libc::c_ulong,
+) -> Result<(), String> {
     // SAFETY: the options used here take numbers only.
-    check(what, unsafe { libc::prctl(option, first, second, 0, 0) }.into())
+    check(
+        what,
+        unsafe { libc::prctl(option, first, second, 0, 0) }.into(),
+    )
 }
 
 fn check(what: &str, result: libc::c_long) -> Result<(), String> {

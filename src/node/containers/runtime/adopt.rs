@@ -46,7 +46,9 @@ async fn adopt_sandbox(inner: &Arc<Inner>, dir: SandboxDir, record: SandboxRecor
     let containers = read_containers(&entry.dir);
     inner.state().sandboxes.insert(id.clone(), entry);
     for container in containers {
-        let view = views.as_ref().and_then(|views| views.get(&container.record.id.0));
+        let view = views
+            .as_ref()
+            .and_then(|views| views.get(&container.record.id.0));
         adopt_container(inner, container, view);
     }
     if is_alive {
@@ -69,7 +71,12 @@ fn adopt_container(inner: &Inner, entry: ContainerEntry, view: Option<&Container
     let recorded = containers::recorded_exit(&entry);
     let phase = match (recorded, view) {
         (Some(exit), _) => Phase::Exited(exit),
-        (None, Some(ContainerView { exit: Some(exit), .. })) => Phase::Exited(exit.clone()),
+        (
+            None,
+            Some(ContainerView {
+                exit: Some(exit), ..
+            }),
+        ) => Phase::Exited(exit.clone()),
         (
             None,
             Some(ContainerView {
@@ -84,13 +91,19 @@ fn adopt_container(inner: &Inner, entry: ContainerEntry, view: Option<&Container
         (None, None) => Phase::Created,
     };
     entry.phase.send_replace(phase);
-    inner.state().containers.insert(entry.record.id.clone(), entry);
+    inner
+        .state()
+        .containers
+        .insert(entry.record.id.clone(), entry);
 }
 
 fn read_containers(dir: &SandboxDir) -> Vec<ContainerEntry> {
     let mut out = Vec::new();
     for path in subdirectories(&dir.containers()) {
-        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+        let Some(name) = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+        else {
             continue;
         };
         let container = dir.container(&cri::ContainerId(name));
@@ -111,7 +124,9 @@ fn read_containers(dir: &SandboxDir) -> Vec<ContainerEntry> {
 async fn remove_leftover(inner: &Arc<Inner>, dir: &SandboxDir) {
     let (inner, dir) = (inner.clone(), dir.clone());
     let removed = super::blocking(move || {
-        if let Some(Ok(Some(process))) = sandboxes::read_ready(&dir).map(|ready| ready.identity().open()) {
+        if let Some(Ok(Some(process))) =
+            sandboxes::read_ready(&dir).map(|ready| ready.identity().open())
+        {
             process.signal(libc::SIGKILL).map_err(internal)?;
         }
         if let Some(record) = read_record::<SandboxRecord>(&dir.record()) {
@@ -144,11 +159,22 @@ async fn remove_unknown_groups(inner: &Arc<Inner>) {
     };
     let root = inner.cgroup_root();
     let work = move || {
-        for parent in [root.clone(), root.child("burstable"), root.child("besteffort")] {
-            for name in parent.children().iter().filter(|name| name.starts_with("pod")) {
+        for parent in [
+            root.clone(),
+            root.child("burstable"),
+            root.child("besteffort"),
+        ] {
+            for name in parent
+                .children()
+                .iter()
+                .filter(|name| name.starts_with("pod"))
+            {
                 let group = parent.child(name);
                 if !known.contains(group.path()) {
-                    group.kill_all().and_then(|()| group.remove()).map_err(internal)?;
+                    group
+                        .kill_all()
+                        .and_then(|()| group.remove())
+                        .map_err(internal)?;
                 }
             }
         }
@@ -164,8 +190,13 @@ async fn detach_unknown_pods(inner: &Arc<Inner>) {
     let existing = network.existing().await.unwrap_or_default();
     let known: BTreeSet<String> = {
         let state = inner.state();
-        let living = state.sandboxes.values().filter(|entry| !entry.record.is_stopped);
-        living.map(|entry| entry.record.config.pod.uid.clone()).collect()
+        let living = state
+            .sandboxes
+            .values()
+            .filter(|entry| !entry.record.is_stopped);
+        living
+            .map(|entry| entry.record.config.pod.uid.clone())
+            .collect()
     };
     for uid in existing.iter().filter(|uid| !known.contains(*uid)) {
         if let Err(error) = network.detach(uid).await {

@@ -52,7 +52,8 @@ async fn start_in_shim(
         .await
         .map_err(|error| error.to_string())?;
     let config = &entry.record.config;
-    let has_own_pids = sandbox.record.config.namespaces.pid == PidMode::Container && config.target_container.is_none();
+    let has_own_pids = sandbox.record.config.namespaces.pid == PidMode::Container
+        && config.target_container.is_none();
     let request = Request::Start {
         container: entry.record.id.0.clone(),
         io: ContainerIo {
@@ -91,7 +92,13 @@ fn prepare_group(group: &Cgroup, config: &cri::ContainerConfig) -> Result<()> {
 }
 
 /// Remembers that the program never ran.
-async fn fail_start(inner: &Arc<Inner>, entry: &ContainerEntry, sandbox: &SandboxEntry, group: Cgroup, message: &str) {
+async fn fail_start(
+    inner: &Arc<Inner>,
+    entry: &ContainerEntry,
+    sandbox: &SandboxEntry,
+    group: Cgroup,
+    message: &str,
+) {
     let exit = ExitRecord {
         code: START_ERROR_CODE,
         oom_killed: false,
@@ -101,7 +108,10 @@ async fn fail_start(inner: &Arc<Inner>, entry: &ContainerEntry, sandbox: &Sandbo
         unknown: false,
     };
     let bytes = serde_json::to_vec(&exit).expect("plain data becomes JSON");
-    let (path, state) = (entry.dir.exit(), sandbox.dir.state().join(&entry.record.id.0));
+    let (path, state) = (
+        entry.dir.exit(),
+        sandbox.dir.state().join(&entry.record.id.0),
+    );
     let cleaned = blocking(move || {
         AtomicFile::private(path).write(&bytes).map_err(internal)?;
         group.kill_all().map_err(internal)?;
@@ -135,7 +145,12 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &ContainerId, grace: Duration) 
         return Ok(());
     }
     let group = group_of(inner, &entry, &sandbox);
-    blocking(move || group.kill_all().map_err(|error| Error::Kill(error.to_string()))).await?;
+    blocking(move || {
+        group
+            .kill_all()
+            .map_err(|error| Error::Kill(error.to_string()))
+    })
+    .await?;
     if ended_within(&entry, KILL_WAIT_MAX).await {
         return Ok(());
     }
@@ -177,7 +192,9 @@ pub(super) async fn remove(inner: &Arc<Inner>, id: &ContainerId) -> Result<()> {
     let group = group_of(inner, &entry, &sandbox);
     let (state, dir) = (sandbox.dir.state().join(&id.0), entry.dir.clone());
     blocking(move || {
-        group.kill_all().map_err(|error| Error::Kill(error.to_string()))?;
+        group
+            .kill_all()
+            .map_err(|error| Error::Kill(error.to_string()))?;
         group.remove().map_err(internal)?;
         remove_state(&state)?;
         create::remove_bundle(&dir)
@@ -190,7 +207,11 @@ pub(super) async fn remove(inner: &Arc<Inner>, id: &ContainerId) -> Result<()> {
 }
 
 /// Changes limits in place, and remembers them.
-pub(super) async fn update(inner: &Arc<Inner>, id: &ContainerId, resources: &LinuxResources) -> Result<()> {
+pub(super) async fn update(
+    inner: &Arc<Inner>,
+    id: &ContainerId,
+    resources: &LinuxResources,
+) -> Result<()> {
     let (entry, sandbox) = inner.container_and_sandbox(id)?;
     if let Phase::Exited(_) = entry.phase() {
         return Err(Error::ContainerState {
@@ -237,7 +258,9 @@ fn merge(current: &mut LinuxResources, change: &LinuxResources) {
 }
 
 pub(super) fn group_of(inner: &Inner, entry: &ContainerEntry, sandbox: &SandboxEntry) -> Cgroup {
-    inner.pod_group(&sandbox.record.config).child(&entry.record.id.0)
+    inner
+        .pod_group(&sandbox.record.config)
+        .child(&entry.record.id.0)
 }
 
 /// How a container ended, if its shim wrote that down.

@@ -8,11 +8,12 @@ use crate::layout::ContainerDir;
 use crate::plan::{Launch, ProcessPlan};
 use crate::seccomp::{self, Filter, Profile};
 use crate::spec::{
-    self, HostDevice, Namespaces, PidNamespace, ResolvedUser, SandboxFiles, SpecInputs, oci_configuration,
+    self, HostDevice, Namespaces, PidNamespace, ResolvedUser, SandboxFiles, SpecInputs,
+    oci_configuration,
 };
 use cri::{
-    ContainerConfig, ContainerEventKind, ContainerId, Error, Mount, MountPropagation, NamespaceMode, PidMode,
-    PodSandboxId, Privilege, Result, RootFs, SeccompProfile, UserNamespace,
+    ContainerConfig, ContainerEventKind, ContainerId, Error, Mount, MountPropagation,
+    NamespaceMode, PidMode, PodSandboxId, Privilege, Result, RootFs, SeccompProfile, UserNamespace,
 };
 use linux::namespaces::{Namespace, NamespaceKind};
 use linux::safe_path::Root;
@@ -47,13 +48,19 @@ pub(super) async fn create(
     sandboxes::to_the_end(async move { create_whole(&inner, &sandbox_id, config).await }).await
 }
 
-async fn create_whole(inner: &Arc<Inner>, sandbox_id: &PodSandboxId, config: ContainerConfig) -> Result<ContainerId> {
+async fn create_whole(
+    inner: &Arc<Inner>,
+    sandbox_id: &PodSandboxId,
+    config: ContainerConfig,
+) -> Result<ContainerId> {
     // Nothing is put into a sandbox that is being stopped.
     let turn = inner.sandbox(sandbox_id)?.turn;
     let _turn = turn.lock().await;
     let sandbox = inner.sandbox(sandbox_id)?;
     if sandbox.ready.is_none() {
-        return Err(Error::CreateContainer(format!("pod sandbox {sandbox_id} is not ready")));
+        return Err(Error::CreateContainer(format!(
+            "pod sandbox {sandbox_id} is not ready"
+        )));
     }
     let target_pid = target_pid(inner, &config)?;
     let user_namespace = match sandbox.record.config.namespaces.user {
@@ -62,7 +69,16 @@ async fn create_whole(inner: &Arc<Inner>, sandbox_id: &PodSandboxId, config: Con
     };
     let id = ContainerId(inner.new_id());
     let rootfs = rootfs(inner, &config, &id, user_namespace.as_ref()).await?;
-    let made = prepare(inner, &id, sandbox, config, rootfs, user_namespace, target_pid).await;
+    let made = prepare(
+        inner,
+        &id,
+        sandbox,
+        config,
+        rootfs,
+        user_namespace,
+        target_pid,
+    )
+    .await;
     match made {
         Ok(entry) => {
             inner.state().containers.insert(id.clone(), entry.clone());
@@ -124,12 +140,15 @@ async fn prepare(
     user_namespace: Option<Namespace>,
     target_pid: Option<i32>,
 ) -> Result<ContainerEntry> {
-    let stop_signal = [config.stop_signal.as_deref(), Some(rootfs.config.stop_signal.as_str())]
-        .into_iter()
-        .flatten()
-        .find(|signal| !signal.is_empty())
-        .unwrap_or(DEFAULT_STOP_SIGNAL)
-        .to_owned();
+    let stop_signal = [
+        config.stop_signal.as_deref(),
+        Some(rootfs.config.stop_signal.as_str()),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|signal| !signal.is_empty())
+    .unwrap_or(DEFAULT_STOP_SIGNAL)
+    .to_owned();
     if spec::stop_signal_number(&stop_signal).is_none() {
         return Err(Error::CreateContainerConfig(format!(
             "unknown stop signal {stop_signal:?}"
@@ -236,7 +255,10 @@ fn process_plan(draft: &mut Draft) -> Result<ProcessPlan> {
     let filter = filter(config, granted)?;
     let hostname = match draft.sandbox.record.config.namespaces.network {
         NamespaceMode::Pod => draft.sandbox.record.config.hostname.clone(),
-        NamespaceMode::Node => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        NamespaceMode::Node => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
     };
     spec::process_plan(config, image, &hostname, &record.user, capabilities, filter)
         .ok_or_else(|| Error::CreateContainer("no command specified".to_owned()))
@@ -246,13 +268,18 @@ fn process_plan(draft: &mut Draft) -> Result<ProcessPlan> {
 fn read_image_file(root: &Root, path: &str) -> Result<String> {
     match root.read_to_string(Path::new(path), FILE_BYTES_MAX) {
         Ok(text) => Ok(text),
-        Err(error) if error.is_not_found() || error.raw_os_error() == Some(libc::ENOTDIR) => Ok(String::new()),
+        Err(error) if error.is_not_found() || error.raw_os_error() == Some(libc::ENOTDIR) => {
+            Ok(String::new())
+        }
         Err(error) => Err(Error::CreateContainer(error.to_string())),
     }
 }
 
 /// The compiled filter. A profile that cannot be applied fails the container.
-fn filter(config: &ContainerConfig, granted: capabilities::CapabilitySet) -> Result<Option<Filter>> {
+fn filter(
+    config: &ContainerConfig,
+    granted: capabilities::CapabilitySet,
+) -> Result<Option<Filter>> {
     if config.security.privilege == Privilege::Privileged {
         return Ok(None);
     }
@@ -275,14 +302,20 @@ fn filter(config: &ContainerConfig, granted: capabilities::CapabilitySet) -> Res
             Profile::parse(&json).map_err(|error| described(&error))?
         }
     };
-    Ok(Some(seccomp::compile(&profile).map_err(|error| failed(&error))?))
+    Ok(Some(
+        seccomp::compile(&profile).map_err(|error| failed(&error))?,
+    ))
 }
 
 pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<HostDevice>> {
     let named = files::named_devices(&config.devices).map_err(Error::CreateContainer)?;
     if config.security.privilege == Privilege::Privileged {
         let mut all = files::all_devices();
-        all.retain(|device| named.iter().all(|other| other.container_path != device.container_path));
+        all.retain(|device| {
+            named
+                .iter()
+                .all(|other| other.container_path != device.container_path)
+        });
         all.extend(named);
         return Ok(all);
     }
@@ -296,9 +329,12 @@ fn check_mount(mount: &Mount) -> Result<()> {
             "stat {path}: no such file or directory"
         )));
     }
-    if mount.propagation == MountPropagation::Bidirectional && !is_on_shared_mount(&mount.host_path) {
+    if mount.propagation == MountPropagation::Bidirectional && !is_on_shared_mount(&mount.host_path)
+    {
         let path = mount.host_path.display();
-        return Err(Error::CreateContainer(format!("path {path} is not on a shared mount")));
+        return Err(Error::CreateContainer(format!(
+            "path {path} is not on a shared mount"
+        )));
     }
     Ok(())
 }
@@ -306,7 +342,9 @@ fn check_mount(mount: &Mount) -> Result<()> {
 fn is_on_shared_mount(path: &Path) -> bool {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let table = mounts::table().unwrap_or_default();
-    let under = table.iter().filter(|entry| path.starts_with(&entry.mount_point));
+    let under = table
+        .iter()
+        .filter(|entry| path.starts_with(&entry.mount_point));
     under
         .max_by_key(|entry| entry.mount_point.components().count())
         .is_some_and(|entry| entry.shared)
@@ -346,12 +384,14 @@ fn stage(source: &Path, target: &Path, namespace: &Namespace) -> Result<()> {
             .and_then(|()| std::fs::File::create(target).map(drop))
     };
     made.map_err(|error| Error::CreateContainer(format!("make {}: {error}", target.display())))?;
-    mounts::bind_id_mapped(source, target, namespace.as_fd()).map_err(|error| match error.raw_os_error() {
-        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM) => Error::Unsupported(format!(
-            "a user namespace for {}, because its filesystem cannot map ids ({error}),",
-            source.display()
-        )),
-        _ => Error::CreateContainer(error.to_string()),
+    mounts::bind_id_mapped(source, target, namespace.as_fd()).map_err(|error| {
+        match error.raw_os_error() {
+            Some(libc::EINVAL | libc::ENOSYS | libc::EPERM) => Error::Unsupported(format!(
+                "a user namespace for {}, because its filesystem cannot map ids ({error}),",
+                source.display()
+            )),
+            _ => Error::CreateContainer(error.to_string()),
+        }
     })
 }
 
@@ -403,7 +443,10 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 
 /// Takes away what a bundle mounted, and the bundle.
 pub(super) fn remove_bundle(dir: &ContainerDir) -> Result<()> {
-    let path = dir.path().canonicalize().unwrap_or_else(|_| dir.path().to_owned());
+    let path = dir
+        .path()
+        .canonicalize()
+        .unwrap_or_else(|_| dir.path().to_owned());
     mounts::unmount_below(&path).map_err(internal)?;
     match std::fs::remove_dir_all(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(internal(error)),

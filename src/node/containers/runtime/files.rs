@@ -40,7 +40,10 @@ pub(super) fn named_devices(wanted: &[Device]) -> Result<Vec<HostDevice>, String
         )
         .map_err(|error| format!("device {}: {error}", device.host_path.display()))?;
         if out.len() == before {
-            return Err(format!("{} is not a device node", device.host_path.display()));
+            return Err(format!(
+                "{} is not a device node",
+                device.host_path.display()
+            ));
         }
     }
     Ok(out)

@@ -71,9 +71,11 @@ impl ShimBinary {
     fn path(&self) -> PathBuf {
         match self {
             ShimBinary::ReadOnlyMount(path) => path.clone(),
-            ShimBinary::SealedMemory(fd) => {
-                PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()))
-            }
+            ShimBinary::SealedMemory(fd) => PathBuf::from(format!(
+                "/proc/{}/fd/{}",
+                std::process::id(),
+                fd.as_raw_fd()
+            )),
         }
     }
 }
@@ -81,7 +83,12 @@ impl ShimBinary {
 fn mount_binary(layout: &Layout) -> linux::Result<PathBuf> {
     let own = std::env::current_exe().doing(|| "find the own binary".to_owned())?;
     let metadata = own.metadata().doing(|| format!("stat {}", own.display()))?;
-    let name = format!("{:x}-{:x}-{:x}", metadata.dev(), metadata.ino(), metadata.ctime());
+    let name = format!(
+        "{:x}-{:x}-{:x}",
+        metadata.dev(),
+        metadata.ino(),
+        metadata.ctime()
+    );
     let target = layout.binaries().join(name);
     let target = match target.parent().map(Path::canonicalize) {
         Some(Ok(parent)) => parent.join(target.file_name().unwrap_or_default()),

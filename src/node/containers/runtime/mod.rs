@@ -120,7 +120,8 @@ impl Inner {
     /// The group that everything of this installation is below.
     fn cgroup_root(&self) -> Cgroup {
         let parent = self.options.cgroup_parent.trim_end_matches('/');
-        self.cgroups.group(&format!("{parent}/{}", self.options.instance))
+        self.cgroups
+            .group(&format!("{parent}/{}", self.options.instance))
     }
 
     /// The group that shims live in, apart from pods so that no pod's limit meets them.
@@ -140,6 +141,8 @@ impl Inner {
 }
 
 /// Runs blocking work on its own thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> cri::Result<T> + Send + 'static) -> cri::Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> cri::Result<T> + Send + 'static,
+) -> cri::Result<T> {
     env::spawn_blocking(work).await.map_err(internal)?
 }

@@ -9,8 +9,8 @@ use crate::shim::Ready;
 use crate::shim::protocol::{Answer, ExitRecord, Request};
 use crate::shim::sandbox::ShimConfiguration;
 use cri::{
-    ContainerEventKind, ContainerId, Error, NamespaceMode, NetworkAttachment, PidMode, PodSandboxConfig, PodSandboxId,
-    Result, UserNamespace,
+    ContainerEventKind, ContainerId, Error, NamespaceMode, NetworkAttachment, PidMode,
+    PodSandboxConfig, PodSandboxId, Result, UserNamespace,
 };
 use linux::cgroup::CgroupLimits;
 use linux::mounts;
@@ -33,7 +33,9 @@ pub(super) async fn run(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<
 }
 
 /// Work that is not cut off with its caller.
-pub(super) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     env::spawn(work).await.map_err(internal)?
 }
 
@@ -70,7 +72,9 @@ async fn make(inner: &Arc<Inner>, entry: &mut SandboxEntry) -> Result<()> {
     let (work, prepared) = (inner.clone(), entry.clone());
     entry.ready = Some(blocking(move || make_local(&work, &prepared)).await?);
     entry.record.addresses = attach_network(inner, entry).await?;
-    entry.save().map_err(|error| Error::CreatePodSandbox(error.to_string()))
+    entry
+        .save()
+        .map_err(|error| Error::CreatePodSandbox(error.to_string()))
 }
 
 /// Everything but the network: directory, files, cgroup, shim.
@@ -108,7 +112,8 @@ fn write_files(dir: &SandboxDir, config: &PodSandboxConfig) -> linux::Result<()>
     AtomicFile::with_mode(dir.resolv_conf(), 0o644).write(&resolv)?;
     if config.namespaces.ipc == NamespaceMode::Pod {
         let shm = dir.shm();
-        std::fs::create_dir_all(&shm).map_err(|error| linux::Error::other("make /dev/shm", error.to_string()))?;
+        std::fs::create_dir_all(&shm)
+            .map_err(|error| linux::Error::other("make /dev/shm", error.to_string()))?;
         mounts::tmpfs(&shm, "mode=1777,size=65536k")?;
     }
     Ok(())
@@ -170,7 +175,9 @@ pub(super) async fn namespace(dir: &SandboxDir, kind: NamespaceKind) -> Result<O
         return Err(internal("the shim did not hand out its namespaces"));
     };
     let named = kinds.iter().zip(connection.take_descriptors());
-    let found = named.into_iter().find(|(name, _)| *name == kind.file_name());
+    let found = named
+        .into_iter()
+        .find(|(name, _)| *name == kind.file_name());
     Ok(found.map(|(_, fd)| Namespace::from_fd(kind, fd)))
 }
 
@@ -195,7 +202,11 @@ async fn stop_whole(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
     for container in inner.containers_of(id) {
         containers::stop(inner, &container.record.id, Duration::ZERO).await?;
     }
-    inner.options.network.detach(&entry.record.config.pod.uid).await?;
+    inner
+        .options
+        .network
+        .detach(&entry.record.config.pod.uid)
+        .await?;
     if let Some(entry) = inner.state().sandboxes.get_mut(id) {
         // Before the shim goes: its end is no loss then.
         entry.record.is_stopped = true;
@@ -270,7 +281,13 @@ async fn remove_directory(dir: &SandboxDir) -> Result<()> {
 
 /// Takes back what a sandbox that could not be made left. The reason why it could not is what the caller hears.
 async fn undo(inner: &Arc<Inner>, entry: &SandboxEntry) {
-    drop(inner.options.network.detach(&entry.record.config.pod.uid).await);
+    drop(
+        inner
+            .options
+            .network
+            .detach(&entry.record.config.pod.uid)
+            .await,
+    );
     let found = SandboxEntry {
         ready: read_ready(&entry.dir),
         ..entry.clone()
@@ -294,7 +311,9 @@ pub(super) fn listen(inner: &Arc<Inner>, id: &PodSandboxId) {
         if let Err(error) = hear(&inner, &entry).await {
             tracing::debug!(sandbox = %id, %error, "the connection to a shim broke");
         }
-        let stopped = inner.sandbox(&id).is_ok_and(|entry| entry.record.is_stopped);
+        let stopped = inner
+            .sandbox(&id)
+            .is_ok_and(|entry| entry.record.is_stopped);
         if !stopped {
             lose(&inner, &id).await;
         }
@@ -353,8 +372,8 @@ pub(super) async fn lose(inner: &Arc<Inner>, id: &PodSandboxId) {
     }
     for container in inner.containers_of(id) {
         if matches!(container.phase(), Phase::Running { .. }) {
-            let exit =
-                containers::recorded_exit(&container).unwrap_or_else(|| unknown_exit(&container.phase(), inner.now()));
+            let exit = containers::recorded_exit(&container)
+                .unwrap_or_else(|| unknown_exit(&container.phase(), inner.now()));
             inner.mark_exited(&container, &exit);
         }
     }

@@ -1,13 +1,16 @@
 //! CRI's face of the runtime.
 
-use super::{Inner, Runtime, blocking, containers, create, sandboxes, sessions, shim_client, stats};
+use super::{
+    Inner, Runtime, blocking, containers, create, sandboxes, sessions, shim_client, stats,
+};
 use crate::error::internal;
 use crate::shim::protocol::Request;
 use async_trait::async_trait;
 use cri::{
-    Attachment, ByteStream, ContainerConfig, ContainerEvents, ContainerFilter, ContainerId, ContainerStats,
-    ContainerStatus, ExecOutput, ExecRequest, ExecSession, LinuxResources, PodSandbox, PodSandboxConfig, PodSandboxId,
-    PodSandboxState, PodSandboxStats, ReopenLog, Result, RuntimeService, RuntimeVersion,
+    Attachment, ByteStream, ContainerConfig, ContainerEvents, ContainerFilter, ContainerId,
+    ContainerStats, ContainerStatus, ExecOutput, ExecRequest, ExecSession, LinuxResources,
+    PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxState, PodSandboxStats, ReopenLog,
+    Result, RuntimeService, RuntimeVersion,
 };
 use std::time::Duration;
 
@@ -49,14 +52,22 @@ impl RuntimeService for Runtime {
         Ok(self.inner.sandbox(sandbox)?.view())
     }
 
-    async fn update_pod_sandbox_resources(&self, sandbox: &PodSandboxId, resources: &LinuxResources) -> Result<()> {
+    async fn update_pod_sandbox_resources(
+        &self,
+        sandbox: &PodSandboxId,
+        resources: &LinuxResources,
+    ) -> Result<()> {
         let entry = self.inner.sandbox(sandbox)?;
         let group = self.inner.pod_group(&entry.record.config);
         let limits = sandboxes::limits(resources);
         blocking(move || group.write_limits(&limits).map_err(internal)).await
     }
 
-    async fn create_container(&self, sandbox: &PodSandboxId, config: ContainerConfig) -> Result<ContainerId> {
+    async fn create_container(
+        &self,
+        sandbox: &PodSandboxId,
+        config: ContainerConfig,
+    ) -> Result<ContainerId> {
         create::create(&self.inner, sandbox, config).await
     }
 
@@ -84,7 +95,11 @@ impl RuntimeService for Runtime {
         Ok(entry.view(&sandbox.record))
     }
 
-    async fn update_container_resources(&self, container: &ContainerId, resources: &LinuxResources) -> Result<()> {
+    async fn update_container_resources(
+        &self,
+        container: &ContainerId,
+        resources: &LinuxResources,
+    ) -> Result<()> {
         containers::update(&self.inner, container, resources).await
     }
 

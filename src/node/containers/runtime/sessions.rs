@@ -7,8 +7,8 @@ use super::{Inner, blocking, sandboxes};
 use crate::error::internal;
 use crate::shim::protocol::{Answer, Failure, Request, Stream};
 use cri::{
-    Attachment, ByteStream, ContainerId, Error, ExecOutput, ExecRequest, ExecSession, NamespaceMode, PodSandboxId,
-    Resize, Result, Stdio,
+    Attachment, ByteStream, ContainerId, Error, ExecOutput, ExecRequest, ExecSession,
+    NamespaceMode, PodSandboxId, Resize, Result, Stdio,
 };
 use linux::namespaces::{NamespaceKind, in_namespace};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,7 +21,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Starts a command in a running container.
-pub(super) async fn exec(inner: &Inner, id: &ContainerId, request: ExecRequest) -> Result<ExecSession> {
+pub(super) async fn exec(
+    inner: &Inner,
+    id: &ContainerId,
+    request: ExecRequest,
+) -> Result<ExecSession> {
     let mut connection = connect_to(inner, id)?;
     let call = Request::Exec {
         container: id.0.clone(),
@@ -38,7 +42,10 @@ pub(super) async fn exec(inner: &Inner, id: &ContainerId, request: ExecRequest) 
     answer.map_err(|failure| exec_error(id, failure))?;
     let mut session = if request.tty {
         let terminal = connection.take_descriptors().pop();
-        terminal_session(terminal.ok_or_else(|| internal("no terminal came"))?, request.stdio)?
+        terminal_session(
+            terminal.ok_or_else(|| internal("no terminal came"))?,
+            request.stdio,
+        )?
     } else {
         Session {
             stdin: ends.stdin,
@@ -78,7 +85,9 @@ pub(super) async fn exec_sync(
     };
     match timeout {
         // Dropping the session kills the command.
-        Some(limit) => env::timeout(limit, run).await.map_err(|_| Error::Timeout(what))?,
+        Some(limit) => env::timeout(limit, run)
+            .await
+            .map_err(|_| Error::Timeout(what))?,
         None => run.await,
     }
 }
@@ -89,7 +98,9 @@ async fn collect(session: ExecSession) -> Result<ExecOutput> {
     let mut exit = session.exit;
     let code = {
         let (out, err) = (session.stdout, session.stderr);
-        let mut reading = Box::pin(async { tokio::join!(read_all(out, &mut stdout), read_all(err, &mut stderr)) });
+        let mut reading = Box::pin(async {
+            tokio::join!(read_all(out, &mut stdout), read_all(err, &mut stderr))
+        });
         tokio::select! {
             biased;
             code = &mut exit => {
@@ -118,7 +129,11 @@ async fn read_all(reader: Option<cri::ByteReader>, out: &mut Vec<u8>) {
 }
 
 /// Copies streams of the first process from now on.
-pub(super) async fn attach(inner: &Inner, id: &ContainerId, attachment: Attachment) -> Result<ExecSession> {
+pub(super) async fn attach(
+    inner: &Inner,
+    id: &ContainerId,
+    attachment: Attachment,
+) -> Result<ExecSession> {
     let mut connection = connect_to(inner, id)?;
     let entry = inner.container(id)?;
     let mut stdio = attachment.stdio;
@@ -161,7 +176,11 @@ pub(super) async fn attach(inner: &Inner, id: &ContainerId, attachment: Attachme
 }
 
 /// Connects to a port inside the sandbox's network namespace, over IPv4 first.
-pub(super) async fn port_forward(inner: &Arc<Inner>, id: &PodSandboxId, port: u16) -> Result<Box<dyn ByteStream>> {
+pub(super) async fn port_forward(
+    inner: &Arc<Inner>,
+    id: &PodSandboxId,
+    port: u16,
+) -> Result<Box<dyn ByteStream>> {
     let sandbox = inner.sandbox(id)?;
     let netns = match sandbox.record.config.namespaces.network {
         NamespaceMode::Node => None,
@@ -180,7 +199,9 @@ pub(super) async fn port_forward(inner: &Arc<Inner>, id: &PodSandboxId, port: u1
     })
     .await?;
     stream.set_nonblocking(true).map_err(internal)?;
-    Ok(Box::new(tokio::net::TcpStream::from_std(stream).map_err(internal)?))
+    Ok(Box::new(
+        tokio::net::TcpStream::from_std(stream).map_err(internal)?,
+    ))
 }
 
 fn connect_local(port: u16) -> std::io::Result<TcpStream> {
@@ -240,7 +261,10 @@ impl Ends {
         } else {
             ends.inside.push(std::fs::File::open("/dev/null")?.into());
         }
-        for (is_wanted, ours) in [(wanted.stdout, &mut ends.stdout), (wanted.stderr, &mut ends.stderr)] {
+        for (is_wanted, ours) in [
+            (wanted.stdout, &mut ends.stdout),
+            (wanted.stderr, &mut ends.stderr),
+        ] {
             if is_wanted {
                 let (reader, inside) = std::io::pipe()?;
                 ends.inside.push(inside.into());
@@ -256,7 +280,10 @@ impl Ends {
     /// One end inside for each stream that is wanted.
     fn outputs(wanted: Stdio) -> std::io::Result<Ends> {
         let mut ends = Ends::none();
-        for (is_wanted, ours) in [(wanted.stdout, &mut ends.stdout), (wanted.stderr, &mut ends.stderr)] {
+        for (is_wanted, ours) in [
+            (wanted.stdout, &mut ends.stdout),
+            (wanted.stderr, &mut ends.stderr),
+        ] {
             if is_wanted {
                 let (reader, inside) = std::io::pipe()?;
                 ends.inside.push(inside.into());
@@ -280,7 +307,10 @@ impl Session {
             Box::new(reader)
         }
         ExecSession {
-            stdin: self.stdin.take().map(|stdin| Box::new(stdin) as cri::ByteWriter),
+            stdin: self
+                .stdin
+                .take()
+                .map(|stdin| Box::new(stdin) as cri::ByteWriter),
             stdout: self.stdout.take().map(boxed),
             stderr: self.stderr.take().map(boxed),
             resize: self.resize.take(),

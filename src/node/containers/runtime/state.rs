@@ -6,8 +6,9 @@ use crate::shim::Ready;
 use crate::shim::protocol::ExitRecord;
 use crate::spec::ResolvedUser;
 use cri::{
-    ContainerConfig, ContainerEvent, ContainerEventKind, ContainerId, ContainerState, ContainerStatus, Error,
-    ExitReason, PodSandbox, PodSandboxConfig, PodSandboxId, PodSandboxState, Result,
+    ContainerConfig, ContainerEvent, ContainerEventKind, ContainerId, ContainerState,
+    ContainerStatus, Error, ExitReason, PodSandbox, PodSandboxConfig, PodSandboxId,
+    PodSandboxState, Result,
 };
 use env::Timestamp;
 use linux::AtomicFile;
@@ -203,7 +204,10 @@ impl Inner {
     }
 
     /// A container with the sandbox it is in.
-    pub(super) fn container_and_sandbox(&self, id: &ContainerId) -> Result<(ContainerEntry, SandboxEntry)> {
+    pub(super) fn container_and_sandbox(
+        &self,
+        id: &ContainerId,
+    ) -> Result<(ContainerEntry, SandboxEntry)> {
         let container = self.container(id)?;
         let sandbox = self.sandbox(&container.record.sandbox)?;
         Ok((container, sandbox))
@@ -263,8 +267,15 @@ impl Inner {
         self.emit_of(sandbox, Some(entry.record.id.clone()), kind);
     }
 
-    pub(super) fn emit_of(&self, sandbox: &PodSandboxId, container: Option<ContainerId>, kind: ContainerEventKind) {
-        let pod_uid = self.sandbox(sandbox).map(|entry| entry.record.config.pod.uid);
+    pub(super) fn emit_of(
+        &self,
+        sandbox: &PodSandboxId,
+        container: Option<ContainerId>,
+        kind: ContainerEventKind,
+    ) {
+        let pod_uid = self
+            .sandbox(sandbox)
+            .map(|entry| entry.record.config.pod.uid);
         let event = ContainerEvent {
             sandbox: sandbox.clone(),
             pod_uid: pod_uid.unwrap_or_default(),

@@ -5,8 +5,8 @@ use super::state::{ContainerEntry, Phase, SandboxEntry};
 use super::{Inner, blocking, sandboxes};
 use crate::error::internal;
 use cri::{
-    ContainerId, ContainerStats, CpuUsage, Error, MemoryUsage, NamespaceMode, NetworkUsage, PodSandboxId,
-    PodSandboxStats, ProcessUsage, Result,
+    ContainerId, ContainerStats, CpuUsage, Error, MemoryUsage, NamespaceMode, NetworkUsage,
+    PodSandboxId, PodSandboxStats, ProcessUsage, Result,
 };
 use linux::cgroup::{Cgroup, CgroupStats};
 use linux::namespaces::{NamespaceKind, in_namespace};
@@ -44,7 +44,11 @@ pub(super) async fn of_sandbox(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<
     })
 }
 
-async fn read(inner: &Arc<Inner>, entry: &ContainerEntry, sandbox: &SandboxEntry) -> Result<ContainerStats> {
+async fn read(
+    inner: &Arc<Inner>,
+    entry: &ContainerEntry,
+    sandbox: &SandboxEntry,
+) -> Result<ContainerStats> {
     let (cpu, memory, processes) = usage(&read_group(group_of(inner, entry, sandbox)).await?);
     Ok(ContainerStats {
         id: entry.record.id.clone(),
@@ -86,7 +90,9 @@ async fn network(sandbox: &SandboxEntry) -> Result<Vec<NetworkUsage>> {
         return Ok(Vec::new());
     };
     blocking(move || {
-        let text = in_namespace(&netns, || std::fs::read_to_string("/proc/thread-self/net/dev"));
+        let text = in_namespace(&netns, || {
+            std::fs::read_to_string("/proc/thread-self/net/dev")
+        });
         Ok(parse_links(&text.map_err(internal)?.map_err(internal)?))
     })
     .await
@@ -96,7 +102,10 @@ async fn network(sandbox: &SandboxEntry) -> Result<Vec<NetworkUsage>> {
 fn parse_links(text: &str) -> Vec<NetworkUsage> {
     let link = |line: &str| {
         let (name, counters) = line.split_once(':')?;
-        let numbers: Vec<u64> = counters.split_whitespace().filter_map(|one| one.parse().ok()).collect();
+        let numbers: Vec<u64> = counters
+            .split_whitespace()
+            .filter_map(|one| one.parse().ok())
+            .collect();
         let at = |index: usize| numbers.get(index).copied();
         Some(NetworkUsage {
             name: name.trim().to_owned(),

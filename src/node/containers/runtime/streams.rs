@@ -27,7 +27,11 @@ impl DescriptorStream {
 }
 
 impl AsyncRead for DescriptorStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(context))?;
             let room = buffer.initialize_unfilled();
@@ -49,7 +53,11 @@ impl AsyncRead for DescriptorStream {
 }
 
 impl AsyncWrite for DescriptorStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.fd.poll_write_ready(context))?;
             match guard.try_io(|fd| fd.get_ref().write(bytes)) {

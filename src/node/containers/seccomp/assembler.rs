@@ -56,11 +56,17 @@ impl Assembler {
     }
 
     pub(super) fn and(&mut self, mask: u32) {
-        self.items.push(Item::Plain { code: AND, value: mask });
+        self.items.push(Item::Plain {
+            code: AND,
+            value: mask,
+        });
     }
 
     pub(super) fn return_value(&mut self, value: u32) {
-        self.items.push(Item::Plain { code: RETURN, value });
+        self.items.push(Item::Plain {
+            code: RETURN,
+            value,
+        });
     }
 
     pub(super) fn if_equal(&mut self, value: u32, yes: Label, no: Label) {
@@ -101,9 +107,15 @@ impl Assembler {
             match item {
                 Item::Mark(label) => positions[label.0] = Some(reversed.len()),
                 Item::Plain { code, value } => reversed.push(pack(code, 0, 0, value)),
-                Item::Branch { code, value, yes, no } => {
-                    let place =
-                        |label: Label| positions[label.0].expect("jumps go forward: the label is behind the jump");
+                Item::Branch {
+                    code,
+                    value,
+                    yes,
+                    no,
+                } => {
+                    let place = |label: Label| {
+                        positions[label.0].expect("jumps go forward: the label is behind the jump")
+                    };
                     let (yes, no) = (place(yes), place(no));
                     // Distances from a branch that stands right in front of what is there now, plus two jumps at most.
                     let far = |target: usize| reversed.len() - target + 2 > 255;
@@ -117,7 +129,9 @@ impl Assembler {
                             *target = reversed.len();
                         }
                     }
-                    let near = |target: usize| u8::try_from(reversed.len() - target).expect("made near just now");
+                    let near = |target: usize| {
+                        u8::try_from(reversed.len() - target).expect("made near just now")
+                    };
                     let branch = pack(code, near(targets[0]), near(targets[1]), value);
                     reversed.push(branch);
                 }

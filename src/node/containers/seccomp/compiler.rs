@@ -109,7 +109,11 @@ fn runs<'a>(by_number: &BTreeMap<u32, Verdict<'a>>, default: Action) -> Vec<Run<
 }
 
 /// A binary search: about nine comparisons for four hundred calls.
-fn search(assembler: &mut Assembler, runs: &[Run<'_>], default: Action) -> Result<(), ProfileError> {
+fn search(
+    assembler: &mut Assembler,
+    runs: &[Run<'_>],
+    default: Action,
+) -> Result<(), ProfileError> {
     if let [run] = runs {
         return match run.verdict {
             Verdict::Plain(action) => {
@@ -128,7 +132,11 @@ fn search(assembler: &mut Assembler, runs: &[Run<'_>], default: Action) -> Resul
     search(assembler, upper, default)
 }
 
-fn conditional(assembler: &mut Assembler, rules: &[Rule], default: Action) -> Result<(), ProfileError> {
+fn conditional(
+    assembler: &mut Assembler,
+    rules: &[Rule],
+    default: Action,
+) -> Result<(), ProfileError> {
     for rule in rules {
         let fails = assembler.label();
         for condition in &rule.conditions {
@@ -146,7 +154,13 @@ fn test(assembler: &mut Assembler, condition: Condition, fails: Label) {
     let low_offset = OFFSET_ARGUMENTS + condition.argument * 8;
     let (low, high) = halves(condition.value);
     match condition.test {
-        Test::Equal => equal(assembler, low_offset, (u32::MAX, u32::MAX), (low, high), fails),
+        Test::Equal => equal(
+            assembler,
+            low_offset,
+            (u32::MAX, u32::MAX),
+            (low, high),
+            fails,
+        ),
         Test::MaskedEqual(mask) => {
             equal(assembler, low_offset, halves(mask), (low, high), fails);
         }
@@ -181,7 +195,10 @@ fn equal(
     (low, high): (u32, u32),
     fails: Label,
 ) {
-    for (offset, mask, value) in [(low_offset + 4, high_mask, high), (low_offset, low_mask, low)] {
+    for (offset, mask, value) in [
+        (low_offset + 4, high_mask, high),
+        (low_offset, low_mask, low),
+    ] {
         let holds = assembler.label();
         assembler.load(offset);
         if mask != u32::MAX {
@@ -192,7 +209,13 @@ fn equal(
     }
 }
 
-fn order(assembler: &mut Assembler, low_offset: u32, (low, high): (u32, u32), order: Order, fails: Label) {
+fn order(
+    assembler: &mut Assembler,
+    low_offset: u32,
+    (low, high): (u32, u32),
+    order: Order,
+    fails: Label,
+) {
     let (holds, same, not_above, compare) = (
         assembler.label(),
         assembler.label(),
@@ -200,7 +223,11 @@ fn order(assembler: &mut Assembler, low_offset: u32, (low, high): (u32, u32), or
         assembler.label(),
     );
     let upward = matches!(order, Order::Above | Order::AtLeast);
-    let (above, below) = if upward { (holds, fails) } else { (fails, holds) };
+    let (above, below) = if upward {
+        (holds, fails)
+    } else {
+        (fails, holds)
+    };
     assembler.load(low_offset + 4);
     assembler.if_greater(high, above, not_above);
     assembler.mark(not_above);

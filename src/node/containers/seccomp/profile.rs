@@ -109,7 +109,8 @@ impl Profile {
 
     /// A profile of the node's administrator, in OCI's form.
     pub(crate) fn parse(json: &[u8]) -> Result<Profile, ProfileError> {
-        let oci: LinuxSeccomp = serde_json::from_slice(json).map_err(|error| ProfileError::Parse(error.to_string()))?;
+        let oci: LinuxSeccomp =
+            serde_json::from_slice(json).map_err(|error| ProfileError::Parse(error.to_string()))?;
         let native = Architecture::native();
         let listed: Vec<Architecture> = match oci.architectures() {
             Some(names) if !names.is_empty() => {
@@ -168,7 +169,9 @@ impl Profile {
 
 impl MobyConditions {
     fn hold(&self, capabilities: CapabilitySet, architecture: Architecture) -> bool {
-        let has = |name: &String| CapabilitySet::named(name).is_some_and(|one| capabilities.contains(one));
+        let has = |name: &String| {
+            CapabilitySet::named(name).is_some_and(|one| capabilities.contains(one))
+        };
         let is = |name: &String| name == architecture.go_name();
         // Rules for arm are meant for a 64-bit kernel's 32-bit programs too, and those of amd64 for i386 only when named.
         let included = self.includes.caps.iter().all(has)

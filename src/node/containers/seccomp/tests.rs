@@ -20,7 +20,10 @@ fn run(filter: &Filter, architecture: u32, number: u32, arguments: [u64; 6]) -> 
     let (mut accumulator, mut at) = (0u32, 0usize);
     loop {
         let instruction = filter.program[at];
-        let (yes, no) = ((instruction >> 40 & 0xff) as usize, (instruction >> 32 & 0xff) as usize);
+        let (yes, no) = (
+            (instruction >> 40 & 0xff) as usize,
+            (instruction >> 32 & 0xff) as usize,
+        );
         let value = (instruction & 0xffff_ffff) as u32;
         at += 1;
         let holds = match instruction >> 48 {
@@ -56,8 +59,19 @@ fn ask(filter: &Filter, architecture: Architecture, name: &str, first: u64) -> u
 fn the_default_profile_allows_ordinary_calls_and_refuses_dangerous_ones_on_both_architectures() {
     let filter = compile(&Profile::runtime_default(DEFAULT_CAPABILITIES)).unwrap();
     for architecture in Architecture::native() {
-        for name in ["read", "openat", "execve", "futex", "ptrace", "io_uring_setup"] {
-            let wanted = if name == "io_uring_setup" { EPERM } else { ALLOW };
+        for name in [
+            "read",
+            "openat",
+            "execve",
+            "futex",
+            "ptrace",
+            "io_uring_setup",
+        ] {
+            let wanted = if name == "io_uring_setup" {
+                EPERM
+            } else {
+                ALLOW
+            };
             assert_eq!(
                 ask(&filter, *architecture, name, 0),
                 wanted,
@@ -91,11 +105,16 @@ fn the_default_profile_allows_ordinary_calls_and_refuses_dangerous_ones_on_both_
         assert_eq!(ask(&filter, *architecture, "personality", 8), ALLOW);
         assert_eq!(ask(&filter, *architecture, "personality", 9), EPERM);
     }
-    assert!(filter.program.len() < 1500, "{} instructions", filter.program.len());
+    assert!(
+        filter.program.len() < 1500,
+        "{} instructions",
+        filter.program.len()
+    );
 }
 
 #[test]
-fn numbers_that_no_table_has_and_the_x32_interface_are_refused_and_a_foreign_architecture_is_killed() {
+fn numbers_that_no_table_has_and_the_x32_interface_are_refused_and_a_foreign_architecture_is_killed()
+ {
     let filter = compile(&Profile::runtime_default(DEFAULT_CAPABILITIES)).unwrap();
     let native = Architecture::native()[0];
     assert_eq!(run(&filter, native.audit(), 5000, [0; 6]), EPERM);
@@ -148,7 +167,11 @@ fn a_profile_of_the_administrator_with_every_operator_is_followed() {
         ("fsync", 4_294_967_296, ALLOW),
     ];
     for (name, argument, wanted) in cases {
-        assert_eq!(ask(&filter, native, name, *argument), *wanted, "{name}({argument})");
+        assert_eq!(
+            ask(&filter, native, name, *argument),
+            *wanted,
+            "{name}({argument})"
+        );
     }
     // i386 is not listed: its calls are unknown.
     assert_eq!(run(&filter, Architecture::I386.audit(), 3, [0; 6]), KILL);
@@ -158,7 +181,10 @@ fn a_profile_of_the_administrator_with_every_operator_is_followed() {
 fn what_cannot_be_applied_is_an_error() {
     assert!(matches!(Profile::parse(b"{"), Err(ProfileError::Parse(_))));
     let notify = br#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#;
-    assert!(matches!(Profile::parse(notify), Err(ProfileError::Action(_))));
+    assert!(matches!(
+        Profile::parse(notify),
+        Err(ProfileError::Action(_))
+    ));
     let index = br#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO",
         "args":[{"index":6,"value":1,"op":"SCMP_CMP_EQ"}]}]}"#;
     assert_eq!(Profile::parse(index), Err(ProfileError::ArgumentIndex(6)));

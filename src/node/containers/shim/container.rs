@@ -141,7 +141,13 @@ impl Container {
         self.sinks.retain(Sink::is_stuck);
     }
 
-    fn pump_chunks(&mut self, index: usize, chunks_max: usize, now: Timestamp, monotonic: Duration) {
+    fn pump_chunks(
+        &mut self,
+        index: usize,
+        chunks_max: usize,
+        now: Timestamp,
+        monotonic: Duration,
+    ) {
         let Some(output) = self.outputs.get_mut(index) else {
             return;
         };

@@ -36,7 +36,10 @@ impl Diagnostics {
         self.file.seek(SeekFrom::Start(0)).ok()?;
         self.file.take(BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        text.lines().next().map(str::to_owned).filter(|line| !line.is_empty())
+        text.lines()
+            .next()
+            .map(str::to_owned)
+            .filter(|line| !line.is_empty())
     }
 }
 

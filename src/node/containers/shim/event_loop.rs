@@ -92,7 +92,8 @@ impl Shim {
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals = SignalFd::with_flags(&children, flags).doing(|| "make a signalfd".to_owned())?;
+        let signals =
+            SignalFd::with_flags(&children, flags).doing(|| "make a signalfd".to_owned())?;
         listener
             .set_nonblocking(true)
             .doing(|| "make the socket non-blocking".to_owned())?;
@@ -168,7 +169,11 @@ impl Shim {
             // Higher indexes first: a stream that ends does not move those that are still to be handled.
             for (index, output) in container.outputs.iter().enumerate().rev() {
                 if container.wants(output) {
-                    all.push((Token::Output(id.clone(), index), output.fd.as_fd(), PollFlags::IN));
+                    all.push((
+                        Token::Output(id.clone(), index),
+                        output.fd.as_fd(),
+                        PollFlags::IN,
+                    ));
                 }
             }
             for sink in container.sinks.iter().filter(|sink| sink.is_stuck()) {
@@ -370,7 +375,9 @@ impl Shim {
         };
         if container.kill_leftovers {
             // The worker's own end is reaped like any other.
-            drop(linux::process::fork_child(|| i32::from(group.kill_all().is_err())));
+            drop(linux::process::fork_child(|| {
+                i32::from(group.kill_all().is_err())
+            }));
         }
         let path = self.dir.container(&ContainerId(id.to_owned())).exit();
         let bytes = serde_json::to_vec(&exit).expect("plain data becomes JSON");

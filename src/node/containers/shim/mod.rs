@@ -116,13 +116,18 @@ fn prepare(dir: SandboxDir) -> linux::Result<Shim> {
 fn become_daemon() -> linux::Result<()> {
     rustix::process::setsid().doing(|| "start a session".to_owned())?;
     std::env::set_current_dir("/").doing(|| "change to /".to_owned())?;
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
     let null = null.doing(|| "open /dev/null".to_owned())?;
     nix::unistd::dup2_stdin(&null).doing(|| "close standard input".to_owned())?;
     nix::unistd::dup2_stdout(&null).doing(|| "close standard output".to_owned())?;
     nix::unistd::dup2_stderr(&null).doing(|| "close standard error".to_owned())?;
     // Nobody stops a shim but the runtime, over its socket. Workers take the signals back.
-    SigSet::all().thread_block().doing(|| "block signals".to_owned())?;
+    SigSet::all()
+        .thread_block()
+        .doing(|| "block signals".to_owned())?;
     prctl::set_child_subreaper(true).doing(|| "become a subreaper".to_owned())?;
     prctl::set_name(c"combo-shim").doing(|| "set the name".to_owned())?;
     // The shim should be the last of the pod to die for lack of memory; a restricted host does not allow it.

@@ -51,7 +51,9 @@ pub(super) fn create(configuration: &ShimConfiguration) -> linux::Result<Sandbox
     }
     let mut pid_holder = None;
     if configuration.shared_pid {
-        let user = held.iter().find(|namespace| namespace.kind == NamespaceKind::User);
+        let user = held
+            .iter()
+            .find(|namespace| namespace.kind == NamespaceKind::User);
         let pid = start_pid_holder(user)?;
         pid_holder = Some(pid);
         held.push(Namespace::of_process(pid, NamespaceKind::Pid)?);
@@ -116,7 +118,16 @@ fn clone_pid_holder(user: Option<&Namespace>) -> linux::Result<i32> {
     let flags = nix::sched::CloneFlags::CLONE_NEWPID;
     nix::sched::unshare(flags).doing(|| "make a pid namespace".to_owned())?;
     // SAFETY: like fork: no stack is given and the process has one thread, so both go on with their own copy.
-    let result = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::CLONE_PARENT | libc::SIGCHLD,
+            0,
+            0,
+            0,
+            0,
+        )
+    };
     match i32::try_from(result) {
         Ok(0) => hold_pid_namespace(),
         Ok(pid) if pid > 0 => Ok(pid),

@@ -30,8 +30,12 @@ impl Shim {
                 stdin,
                 streams,
             } => self.attach(client, &container, stdin, &streams, descriptors),
-            Request::Signal { container, number } => self.signal(&container, number).map(|()| Some(Answer::Done)),
-            Request::ReopenLog { container, how } => self.reopen_log(&container, how).map(|()| Some(Answer::Done)),
+            Request::Signal { container, number } => {
+                self.signal(&container, number).map(|()| Some(Answer::Done))
+            }
+            Request::ReopenLog { container, how } => self
+                .reopen_log(&container, how)
+                .map(|()| Some(Answer::Done)),
             Request::Forget { container } => {
                 self.forget(&container);
                 Ok(Some(Answer::Done))
@@ -62,7 +66,13 @@ impl Shim {
             .collect();
         match copies {
             Ok(copies) => self.send(client, &Answer::Namespaces { kinds }, &borrow(&copies)),
-            Err(error) => self.send(client, &Answer::Failed { failure: other(error) }, &[]),
+            Err(error) => self.send(
+                client,
+                &Answer::Failed {
+                    failure: other(error),
+                },
+                &[],
+            ),
         }
     }
 
@@ -115,10 +125,17 @@ impl Shim {
         self.running_pid(&container)?;
         let io = match (terminal, <[OwnedFd; 3]>::try_from(descriptors)) {
             (true, _) => ProcessIo::Terminal,
-            (false, Ok([stdin, stdout, stderr])) => ProcessIo::Pipes { stdin, stdout, stderr },
+            (false, Ok([stdin, stdout, stderr])) => ProcessIo::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            },
             (false, Err(_)) => return Err(other("an exec needs three descriptors")),
         };
-        let user = self.namespaces.iter().find(|one| one.kind == NamespaceKind::User);
+        let user = self
+            .namespaces
+            .iter()
+            .find(|one| one.kind == NamespaceKind::User);
         let user = user.map(|one| one.as_fd().as_raw_fd());
         let worker = worker::exec(&self.dir, &container, args, io, user).map_err(other)?;
         self.add_job(client, JobKind::Exec { container }, worker);
@@ -134,9 +151,14 @@ impl Shim {
         descriptors: Vec<OwnedFd>,
     ) -> Result<Option<Answer>, Failure> {
         self.running_pid(id)?;
-        let container = self.containers.get_mut(id).ok_or(Failure::UnknownContainer)?;
+        let container = self
+            .containers
+            .get_mut(id)
+            .ok_or(Failure::UnknownContainer)?;
         for (stream, fd) in streams.iter().zip(descriptors) {
-            container.sinks.push(Sink::new(client, *stream, fd).map_err(other)?);
+            container
+                .sinks
+                .push(Sink::new(client, *stream, fd).map_err(other)?);
         }
         let stdin = if wants_stdin {
             container.stdin_for_client()?
@@ -168,7 +190,10 @@ impl Shim {
 
     fn reopen_log(&mut self, id: &str, how: ReopenLog) -> Result<(), Failure> {
         let now = self.clock.now();
-        let container = self.containers.get_mut(id).ok_or(Failure::UnknownContainer)?;
+        let container = self
+            .containers
+            .get_mut(id)
+            .ok_or(Failure::UnknownContainer)?;
         match how {
             ReopenLog::Reopen => container.log.reopen().map_err(other),
             ReopenLog::Rotate => container.log.rotate(now).map_err(other),
@@ -229,7 +254,13 @@ impl Shim {
     }
 
     /// A worker has said how it went.
-    pub(super) fn finish_job(&mut self, client: u64, kind: JobKind, reply: Reply, terminal: Option<OwnedFd>) {
+    pub(super) fn finish_job(
+        &mut self,
+        client: u64,
+        kind: JobKind,
+        reply: Reply,
+        terminal: Option<OwnedFd>,
+    ) {
         match kind {
             JobKind::Start { container } => self.finish_start(client, &container, reply, terminal),
             JobKind::Exec { container } => {
@@ -298,12 +329,19 @@ impl Container {
         if self.io.stdin_once && !self.io.terminal {
             return Ok(self.stdin.take());
         }
-        self.stdin.as_ref().map(OwnedFd::try_clone).transpose().map_err(other)
+        self.stdin
+            .as_ref()
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .map_err(other)
     }
 
     fn copy_of_terminal(&self) -> Result<Option<OwnedFd>, Failure> {
         let output = self.outputs.first();
-        output.map(|output| output.fd.try_clone()).transpose().map_err(other)
+        output
+            .map(|output| output.fd.try_clone())
+            .transpose()
+            .map_err(other)
     }
 
     /// Reads from the terminal as standard output, and writes to it as standard input.
@@ -337,7 +375,10 @@ impl Streams {
             let (inside, ours) = io::pipe().map_err(other)?;
             (OwnedFd::from(inside), Some(OwnedFd::from(ours)))
         } else {
-            (OwnedFd::from(std::fs::File::open("/dev/null").map_err(other)?), None)
+            (
+                OwnedFd::from(std::fs::File::open("/dev/null").map_err(other)?),
+                None,
+            )
         };
         Ok(Streams {
             inside: ProcessIo::Pipes {

@@ -79,7 +79,8 @@ pub(super) fn remove_exec_sockets(dir: &SandboxDir, container: &str) {
     let Ok(entries) = std::fs::read_dir(dir.state().join(container)) else {
         return;
     };
-    let left = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("tenant-");
+    let left =
+        |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("tenant-");
     for entry in entries.flatten().filter(left) {
         drop(std::fs::remove_file(entry.path()));
     }
@@ -129,12 +130,20 @@ impl Bundle {
         })
     }
 
-    fn exec(self, args: Vec<String>, io: ProcessIo, user_namespace: Option<RawFd>) -> Result<Running, Failure> {
+    fn exec(
+        self,
+        args: Vec<String>,
+        io: ProcessIo,
+        user_namespace: Option<RawFd>,
+    ) -> Result<Running, Failure> {
         let launch = self.launch()?;
         set_oom_score(launch.oom_score_adj);
         let (report, report_end) = Report::new()?;
         let executor = LastMile {
-            plan: Rc::new(ProcessPlan { args, ..launch.plan }),
+            plan: Rc::new(ProcessPlan {
+                args,
+                ..launch.plan
+            }),
             user_namespace,
             role: Role::Exec,
             report: report_end.as_raw_fd(),
@@ -160,18 +169,33 @@ impl Bundle {
         serde_json::from_slice(&bytes).map_err(other)
     }
 
-    fn builder(&self, executor: LastMile, io: ProcessIo) -> Result<(ContainerBuilder, Option<Console>), Failure> {
+    fn builder(
+        &self,
+        executor: LastMile,
+        io: ProcessIo,
+    ) -> Result<(ContainerBuilder, Option<Console>), Failure> {
         let builder = ContainerBuilder::new(self.id.0.clone(), SyscallType::default())
             .with_root_path(self.dir.state())
             .map_err(other)?
             .with_executor(executor);
         match io {
-            ProcessIo::Pipes { stdin, stdout, stderr } => {
-                Ok((builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr), None))
-            }
+            ProcessIo::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => Ok((
+                builder
+                    .with_stdin(stdin)
+                    .with_stdout(stdout)
+                    .with_stderr(stderr),
+                None,
+            )),
             ProcessIo::Terminal => {
                 let console = Console::listen(&self.dir)?;
-                Ok((builder.with_console_socket(Some(console.path.clone())), Some(console)))
+                Ok((
+                    builder.with_console_socket(Some(console.path.clone())),
+                    Some(console),
+                ))
             }
         }
     }
@@ -214,7 +238,11 @@ impl Report {
         if message.is_empty() {
             return Ok(());
         }
-        let code = if message.contains("no such file") { 127 } else { 126 };
+        let code = if message.contains("no such file") {
+            127
+        } else {
+            126
+        };
         Err(Failure::CannotRun { code, message })
     }
 }
@@ -237,7 +265,8 @@ impl Console {
         let (socket, _) = self.listener.accept().map_err(other)?;
         drop(std::fs::remove_file(&self.path));
         let mut descriptors = Vec::new();
-        linux::unix_socket::receive(socket.as_fd(), &mut [0; 64], &mut descriptors).map_err(other)?;
+        linux::unix_socket::receive(socket.as_fd(), &mut [0; 64], &mut descriptors)
+            .map_err(other)?;
         descriptors.pop().ok_or_else(|| other("no terminal came"))
     }
 }
@@ -292,7 +321,15 @@ fn reset_signals() {
     // The C library keeps the first real-time signals for itself and refuses to touch them; a parent may have ignored them.
     for signal in FIRST_REAL_TIME_SIGNAL..=LAST_SIGNAL {
         // SAFETY: the kernel reads 32 bytes of zeros: the default action, no flags, no restorer, an empty mask.
-        let _ = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), 0, MASK_BYTES) };
+        let _ = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT_ACTION.as_ptr(),
+                0,
+                MASK_BYTES,
+            )
+        };
     }
 }
 
@@ -323,8 +360,12 @@ fn cannot_run(error: &dyn std::error::Error) -> Failure {
         cause = inner.source();
     }
     let message = texts.join(": ");
-    let found = message.find("exec: \"").or_else(|| message.find("chdir to cwd"));
-    let message = found.map_or(message.as_str(), |at| &message[at..]).to_owned();
+    let found = message
+        .find("exec: \"")
+        .or_else(|| message.find("chdir to cwd"));
+    let message = found
+        .map_or(message.as_str(), |at| &message[at..])
+        .to_owned();
     let code = if message.contains("not found") || message.contains("no such file") {
         127
     } else {

@@ -47,11 +47,14 @@ pub(crate) fn device_rules(is_privileged: bool, devices: &[HostDevice]) -> Vec<D
             .iter()
             .map(|(major, minor)| rule(DeviceKind::Character, Some(*major), *minor, "rwm")),
     );
-    rules.extend(
-        devices
-            .iter()
-            .map(|device| rule(device.kind, Some(device.major), Some(device.minor), &device.permissions)),
-    );
+    rules.extend(devices.iter().map(|device| {
+        rule(
+            device.kind,
+            Some(device.major),
+            Some(device.minor),
+            &device.permissions,
+        )
+    }));
     rules
 }
 

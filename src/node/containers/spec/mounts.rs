@@ -50,15 +50,29 @@ pub(crate) fn mounts(
     planned.into_iter().map(|planned| planned.mount).collect()
 }
 
-fn kernel_mounts(is_privileged: bool, cgroup_directories: &BTreeMap<String, PathBuf>) -> Vec<Planned> {
+fn kernel_mounts(
+    is_privileged: bool,
+    cgroup_directories: &BTreeMap<String, PathBuf>,
+) -> Vec<Planned> {
     let access = if is_privileged { "rw" } else { "ro" };
     let mut out = vec![
         filesystem("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        filesystem("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        filesystem(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         filesystem(
             "/dev/pts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
         filesystem("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         filesystem("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
@@ -125,7 +139,11 @@ fn pod_mount(mount: &Mount) -> Planned {
         MountReadOnly::Yes => "ro",
         MountReadOnly::Recursive => "rro",
     };
-    bind(&mount.container_path, &mount.host_path, &["rbind", propagation, access])
+    bind(
+        &mount.container_path,
+        &mount.host_path,
+        &["rbind", propagation, access],
+    )
 }
 
 /// How the root mount must propagate for the mounts below it to be able to.
@@ -158,9 +176,20 @@ mod tests {
         };
         let pod = [mount("/data/deep"), mount("/dev/shm"), mount("/data")];
         let planned = mounts(&ContainerConfig::default(), &pod, &files, &BTreeMap::new());
-        let at = |path: &str| planned.iter().position(|one| one["destination"] == path).unwrap();
+        let at = |path: &str| {
+            planned
+                .iter()
+                .position(|one| one["destination"] == path)
+                .unwrap()
+        };
         assert_eq!(planned[at("/dev/shm")]["source"], "/h");
-        assert_eq!(planned.iter().filter(|one| one["destination"] == "/dev/shm").count(), 1);
+        assert_eq!(
+            planned
+                .iter()
+                .filter(|one| one["destination"] == "/dev/shm")
+                .count(),
+            1
+        );
         assert!(at("/data") < at("/data/deep"));
         assert!(at("/dev") < at("/dev/shm"));
     }

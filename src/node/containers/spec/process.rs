@@ -23,7 +23,10 @@ pub(crate) fn process_plan(
         return None;
     }
     let image_dir = Some(image.working_dir.as_str()).filter(|directory| !directory.is_empty());
-    let working_dir = config.working_dir.as_deref().filter(|directory| !directory.is_empty());
+    let working_dir = config
+        .working_dir
+        .as_deref()
+        .filter(|directory| !directory.is_empty());
     let mut absolute = PathBuf::from("/");
     absolute.push(working_dir.or(image_dir).unwrap_or("/"));
     Some(ProcessPlan {
@@ -70,7 +73,9 @@ fn environment(config: &ContainerConfig, image: &ImageConfig, hostname: &str) ->
     for (name, value) in &config.env {
         set(name, value);
     }
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    env.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// The number of a signal by its name (with or without `SIG`, `SIGRTMIN+3` too) or number; `None` if unknown.
@@ -106,7 +111,12 @@ mod tests {
 
     #[test]
     fn the_pods_command_hides_the_images_and_arguments_alone_hide_its_cmd() {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let texts = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         let image = ImageConfig {
             entrypoint: texts(&["e"]),
             cmd: texts(&["c"]),

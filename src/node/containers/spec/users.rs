@@ -58,9 +58,13 @@ pub(crate) fn resolve_user(
         (None, Ok(uid)) => uid,
         (None, Err(_)) => return Err(UserError::UnknownUser(user.to_owned())),
     };
-    let named_gid = group_part.map(|group| databases.group_id(group)).transpose()?;
+    let named_gid = group_part
+        .map(|group| databases.group_id(group))
+        .transpose()?;
     let gid = security.run_as_group.or(named_gid);
-    let gid = gid.or(account.as_ref().map(|account| account.gid)).unwrap_or(0);
+    let gid = gid
+        .or(account.as_ref().map(|account| account.gid))
+        .unwrap_or(0);
     let mut groups = vec![gid];
     if security.supplemental_groups_policy == SupplementalGroupsPolicy::Merge
         && let Some(account) = &account
@@ -151,7 +155,10 @@ mod tests {
             })
         };
         assert_eq!(resolved(RunAsUser::Image, "", |_| {}), ids(0, 0, &[0]));
-        assert_eq!(resolved(RunAsUser::Image, "app", |_| {}), ids(1000, 1001, &[1001, 50]));
+        assert_eq!(
+            resolved(RunAsUser::Image, "app", |_| {}),
+            ids(1000, 1001, &[1001, 50])
+        );
         assert_eq!(
             resolved(RunAsUser::Image, "app:named", |_| {}),
             ids(1000, 60, &[60, 50])
@@ -162,8 +169,14 @@ mod tests {
             security.supplemental_groups = vec![9, 9];
             security.run_as_group = Some(8);
         };
-        assert_eq!(resolved(RunAsUser::Uid(1000), "", strict), ids(1000, 8, &[8, 9]));
+        assert_eq!(
+            resolved(RunAsUser::Uid(1000), "", strict),
+            ids(1000, 8, &[8, 9])
+        );
         let unknown = Err(UserError::UnknownUser("nobody".to_owned()));
-        assert_eq!(resolved(RunAsUser::Name("nobody".to_owned()), "", |_| {}), unknown);
+        assert_eq!(
+            resolved(RunAsUser::Name("nobody".to_owned()), "", |_| {}),
+            unknown
+        );
     }
 }

@@ -20,7 +20,12 @@ pub(crate) struct PodDns {
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
-pub(crate) fn pod_dns(pod: &Pod, node: &DnsConfig, cluster_dns: &[IpAddr], cluster_domain: &str) -> PodDns {
+pub(crate) fn pod_dns(
+    pod: &Pod,
+    node: &DnsConfig,
+    cluster_dns: &[IpAddr],
+    cluster_domain: &str,
+) -> PodDns {
     let mut warnings = Vec::new();
     let mut config = match policy(pod) {
         Policy::None => DnsConfig::default(),
@@ -84,13 +89,15 @@ fn merge(config: &mut DnsConfig, own: &PodDNSConfig) {
     );
     for option in own.options.iter().flatten() {
         let name = option.name.as_deref().unwrap_or_default();
-        config.options.retain(|old| old.split(':').next() != Some(name));
         config
             .options
-            .push(match option.value.as_deref().filter(|value| !value.is_empty()) {
+            .retain(|old| old.split(':').next() != Some(name));
+        config.options.push(
+            match option.value.as_deref().filter(|value| !value.is_empty()) {
                 Some(value) => format!("{name}:{value}"),
                 None => name.to_owned(),
-            });
+            },
+        );
     }
 }
 
@@ -102,7 +109,9 @@ fn fit(config: &mut DnsConfig, warnings: &mut Vec<(&'static str, String)>) {
     }
     let before = config.searches.len();
     config.searches.truncate(SEARCHES_MAX);
-    config.searches.retain(|search| search.len() <= NAME_BYTES_MAX);
+    config
+        .searches
+        .retain(|search| search.len() <= NAME_BYTES_MAX);
     while config.searches.join(" ").len() > SEARCH_BYTES_MAX {
         config.searches.pop();
     }
@@ -135,7 +144,14 @@ pub(crate) fn parse_resolv_conf(text: &str) -> DnsConfig {
             // Later lines replace earlier ones; a final dot means nothing here.
             Some("search" | "domain") => {
                 config.searches = words
-                    .map(|word| if word == "." { word } else { word.trim_end_matches('.') }.to_owned())
+                    .map(|word| {
+                        if word == "." {
+                            word
+                        } else {
+                            word.trim_end_matches('.')
+                        }
+                        .to_owned()
+                    })
                     .collect();
             }
             Some("options") => config.options = words.map(str::to_owned).collect(),
@@ -151,9 +167,16 @@ mod tests {
     use serde_json::json;
 
     fn made(spec: serde_json::Value) -> DnsConfig {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"namespace": "n"}, "spec": spec})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"namespace": "n"}, "spec": spec})).unwrap();
         let node = parse_resolv_conf("nameserver 9.9.9.9\nsearch example.org.\noptions edns0\n");
-        pod_dns(&pod, &node, &[IpAddr::from([10, 43, 0, 10])], "cluster.local").config
+        pod_dns(
+            &pod,
+            &node,
+            &[IpAddr::from([10, 43, 0, 10])],
+            "cluster.local",
+        )
+        .config
     }
 
     #[test]

@@ -61,7 +61,11 @@ pub(crate) fn references(container: &Container) -> BTreeSet<Reference> {
 }
 
 /// Variables in the order they are declared, those of `envFrom` and of Services around them; each name once.
-pub(crate) fn environment(pod: &Pod, container: &Container, sources: &Sources) -> Result<Vec<(String, String)>> {
+pub(crate) fn environment(
+    pod: &Pod,
+    container: &Container,
+    sources: &Sources,
+) -> Result<Vec<(String, String)>> {
     let mut made = Environment::default();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
@@ -138,7 +142,12 @@ fn value_of(
     made: &Environment,
 ) -> Result<Option<String>> {
     if let Some(value) = variable.value.as_deref().filter(|value| !value.is_empty()) {
-        let known = |name: &str| made.values.get(name).or_else(|| sources.services.get(name)).cloned();
+        let known = |name: &str| {
+            made.values
+                .get(name)
+                .or_else(|| sources.services.get(name))
+                .cloned()
+        };
         return Ok(Some(expand(value, known)));
     }
     let Some(from) = &variable.value_from else {
@@ -220,7 +229,8 @@ mod tests {
 
     fn make(container: serde_json::Value) -> Result<Vec<(String, String)>> {
         let container: Container = serde_json::from_value(container).unwrap();
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}})).unwrap();
         let map: ConfigMap = serde_json::from_value(json!({"data": {"a": "1", "b": "2"}})).unwrap();
         let sources = Sources {
             config_maps: [("m".to_owned(), map)].into(),
@@ -257,7 +267,10 @@ mod tests {
             json!({"name": "c", "env": [{"name": "v", "valueFrom":
             {"configMapKeyRef": {"name": "m", "key": "z", "optional": optional}}}]})
         };
-        assert_eq!(make(key(false)).unwrap_err().0, "couldn't find key z in ConfigMap n/m");
+        assert_eq!(
+            make(key(false)).unwrap_err().0,
+            "couldn't find key z in ConfigMap n/m"
+        );
         assert_eq!(make(key(true)).unwrap(), [pair("S_HOST", "10.0.0.1")]);
     }
 }

@@ -30,21 +30,28 @@ pub(crate) fn pod_names(pod: &Pod, cluster_domain: &str) -> Result<PodNames> {
             domain: String::new(),
         });
     }
-    let hostname = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty());
+    let hostname = spec
+        .hostname
+        .as_deref()
+        .filter(|hostname| !hostname.is_empty());
     if let Some(why) = hostname.and_then(dns1123_label_error) {
         return refuse(format!(
             "pod Hostname {:?} is not a valid DNS label: {why}",
             hostname.unwrap_or_default()
         ));
     }
-    let subdomain = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty());
+    let subdomain = spec
+        .subdomain
+        .as_deref()
+        .filter(|subdomain| !subdomain.is_empty());
     if let Some(why) = subdomain.and_then(dns1123_label_error) {
         return refuse(format!(
             "pod Subdomain {:?} is not a valid DNS label: {why}",
             subdomain.unwrap_or_default()
         ));
     }
-    let domain = subdomain.map(|subdomain| format!("{subdomain}.{}.svc.{cluster_domain}", namespace(pod)));
+    let domain =
+        subdomain.map(|subdomain| format!("{subdomain}.{}.svc.{cluster_domain}", namespace(pod)));
     Ok(PodNames {
         hostname: truncate(hostname.unwrap_or(name(pod))),
         domain: domain.unwrap_or_default(),
@@ -68,7 +75,11 @@ pub(crate) fn kernel_hostname(pod: &Pod, names: &PodNames) -> Result<String> {
 }
 
 /// The file for a pod with a network of its own.
-pub(crate) fn pod_hosts_file(addresses: &[IpAddr], names: &PodNames, aliases: &[HostAlias]) -> String {
+pub(crate) fn pod_hosts_file(
+    addresses: &[IpAddr],
+    names: &PodNames,
+    aliases: &[HostAlias],
+) -> String {
     let mut file = format!("{HEADER}{LOCAL}");
     for address in addresses {
         let PodNames { hostname, domain } = names;

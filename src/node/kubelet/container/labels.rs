@@ -62,11 +62,17 @@ pub(crate) fn container_annotations(
         (RESTART_COUNT, attempt.to_string()),
         (
             TERMINATION_MESSAGE_PATH,
-            container.termination_message_path.clone().unwrap_or_default(),
+            container
+                .termination_message_path
+                .clone()
+                .unwrap_or_default(),
         ),
         (
             TERMINATION_MESSAGE_POLICY,
-            container.termination_message_policy.clone().unwrap_or_default(),
+            container
+                .termination_message_policy
+                .clone()
+                .unwrap_or_default(),
         ),
         (GRACE_PERIOD, grace.to_string()),
         (IMAGE_REFERENCE, image_reference.to_owned()),
@@ -78,7 +84,10 @@ pub(crate) fn container_annotations(
         .as_ref()
         .and_then(|lifecycle| lifecycle.pre_stop.as_ref())
     {
-        annotations.insert(PRE_STOP.to_owned(), serde_json::to_string(hook).unwrap_or_default());
+        annotations.insert(
+            PRE_STOP.to_owned(),
+            serde_json::to_string(hook).unwrap_or_default(),
+        );
     }
     annotations
 }

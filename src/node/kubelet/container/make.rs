@@ -29,7 +29,12 @@ pub(crate) fn container_config(
     made: Made<'_>,
     config: &Config,
 ) -> Result<ContainerConfig> {
-    let reference = made.image.repo_digests.first().unwrap_or(&made.image.id.0).clone();
+    let reference = made
+        .image
+        .repo_digests
+        .first()
+        .unwrap_or(&made.image.id.0)
+        .clone();
     let expand_all = |texts: Option<&Vec<String>>| -> Vec<String> {
         let known = |name: &str| {
             made.environment
@@ -38,7 +43,11 @@ pub(crate) fn container_config(
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.clone())
         };
-        texts.into_iter().flatten().map(|text| expand(text, known)).collect()
+        texts
+            .into_iter()
+            .flatten()
+            .map(|text| expand(text, known))
+            .collect()
     };
     Ok(ContainerConfig {
         name: container.name.clone(),
@@ -47,7 +56,10 @@ pub(crate) fn container_config(
         image_id: made.image.id.clone(),
         command: expand_all(container.command.as_ref()),
         args: expand_all(container.args.as_ref()),
-        working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),
+        working_dir: container
+            .working_dir
+            .clone()
+            .filter(|path| !path.is_empty()),
         devices: Vec::new(),
         security: security_context(pod, container, made.image, &config.seccomp_profiles)?,
         resources: container_resources(pod, container, made.memory_capacity),

@@ -86,7 +86,11 @@ fn plan_mount(
 }
 
 fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Option<PathBuf>> {
-    let text = match mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) {
+    let text = match mount
+        .sub_path_expr
+        .as_deref()
+        .filter(|text| !text.is_empty())
+    {
         Some(expression) => expand_all(expression, environment)?,
         None => mount.sub_path.clone().unwrap_or_default(),
     };
@@ -95,10 +99,14 @@ fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Opt
     }
     let path = PathBuf::from(&text);
     if path.is_absolute() {
-        return refuse(format!("error SubPath `{text}` must not be an absolute path"));
+        return refuse(format!(
+            "error SubPath `{text}` must not be an absolute path"
+        ));
     }
     if path.components().any(|part| part == Component::ParentDir) {
-        return refuse(format!("unable to provision SubPath `{text}`: must not contain '..'"));
+        return refuse(format!(
+            "unable to provision SubPath `{text}`: must not contain '..'"
+        ));
     }
     Ok(Some(path))
 }
@@ -120,7 +128,10 @@ fn expand_all(expression: &str, environment: &[(String, String)]) -> Result<Stri
     if missing.borrow().is_empty() {
         Ok(expanded)
     } else {
-        refuse(format!("missing value for {:?}", missing.borrow().join(", ")))
+        refuse(format!(
+            "missing value for {:?}",
+            missing.borrow().join(", ")
+        ))
     }
 }
 
@@ -143,7 +154,10 @@ mod tests {
         let mount: VolumeMount = serde_json::from_value(mount).unwrap();
         sub_path(
             &mount,
-            &[("A".to_owned(), "x".to_owned()), ("B".to_owned(), "/y".to_owned())],
+            &[
+                ("A".to_owned(), "x".to_owned()),
+                ("B".to_owned(), "/y".to_owned()),
+            ],
         )
     }
 
@@ -155,7 +169,12 @@ mod tests {
             expression("$(B)").unwrap_err().0,
             "error SubPath `/y` must not be an absolute path"
         );
-        assert!(expression("$(C)").unwrap_err().0.starts_with("missing value for"));
+        assert!(
+            expression("$(C)")
+                .unwrap_err()
+                .0
+                .starts_with("missing value for")
+        );
         assert!(plan(json!({"name": "v", "mountPath": "/m", "subPath": "../x"})).is_err());
     }
 }

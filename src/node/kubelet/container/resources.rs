@@ -5,8 +5,8 @@ use cri::{ContainerId, ContainerStatus, HugepageLimit, LinuxResources};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use semantics::qos::{QosClass, qos_class};
 use semantics::resources::{
-    Amounts, amounts, container_limits, container_requests, has_pod_level_resources, is_sidecar, pod_limits,
-    pod_requests,
+    Amounts, amounts, container_limits, container_requests, has_pod_level_resources, is_sidecar,
+    pod_limits, pod_requests,
 };
 
 use crate::pods::facts::{containers, init_containers, is_critical, spec};
@@ -44,7 +44,11 @@ pub(crate) fn cri_qos(pod: &Pod) -> cri::QosClass {
 }
 
 /// Settings of a container's cgroup. `memory_capacity`: bytes of the node.
-pub(crate) fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64) -> LinuxResources {
+pub(crate) fn container_resources(
+    pod: &Pod,
+    container: &Container,
+    memory_capacity: i64,
+) -> LinuxResources {
     let requests = container_requests(container);
     let limits = limits_with_pod(pod, container);
     let limit = |name: &str| limits.get(name).copied().unwrap_or(Quantity::ZERO);
@@ -69,11 +73,14 @@ pub(crate) fn pod_resources(pod: &Pod, pids_max: Option<i64>) -> LinuxResources 
     let limits = pod_limits(spec(pod));
     let limited = |name: &str| -> Option<Quantity> {
         let limit = limits.get(name).copied().filter(|limit| !limit.is_zero())?;
-        let everybody = containers(pod).iter().chain(init_containers(pod)).all(|container| {
-            container_limits(container)
-                .get(name)
-                .is_some_and(|limit| !limit.is_zero())
-        });
+        let everybody = containers(pod)
+            .iter()
+            .chain(init_containers(pod))
+            .all(|container| {
+                container_limits(container)
+                    .get(name)
+                    .is_some_and(|limit| !limit.is_zero())
+            });
         (everybody || pod_level_limit(pod, name).is_some()).then_some(limit)
     };
     let cpu_request = requests.get("cpu").copied().unwrap_or(Quantity::ZERO);
@@ -94,21 +101,26 @@ pub(crate) fn pod_resources(pod: &Pod, pids_max: Option<i64>) -> LinuxResources 
 }
 
 /// The change that brings a running container to its spec; `None` when there is none.
-pub(crate) fn container_resize(pod: &Pod, container: &Container, status: &ContainerStatus) -> Option<Resize> {
+pub(crate) fn container_resize(
+    pod: &Pod,
+    container: &Container,
+    status: &ContainerStatus,
+) -> Option<Resize> {
     let wanted = container_resources(pod, container, i64::MAX);
     let has = &status.resources;
     // A runtime that does not tell shares tells nothing.
     has.cpu_shares?;
-    let cpu = wanted.cpu_shares != has.cpu_shares || unlimited(wanted.cpu_quota) != unlimited(has.cpu_quota);
+    let cpu = wanted.cpu_shares != has.cpu_shares
+        || unlimited(wanted.cpu_quota) != unlimited(has.cpu_quota);
     let memory = wanted.memory_limit != has.memory_limit;
     if !cpu && !memory {
         return None;
     }
     let restarts_for = |resource: &str| {
         let policies = container.resize_policy.iter().flatten();
-        policies
-            .into_iter()
-            .any(|policy| policy.resource_name == resource && policy.restart_policy == "RestartContainer")
+        policies.into_iter().any(|policy| {
+            policy.resource_name == resource && policy.restart_policy == "RestartContainer"
+        })
     };
     let restarts = (cpu && restarts_for("cpu")) || (memory && restarts_for("memory"));
     let resources = LinuxResources {
@@ -164,7 +176,9 @@ fn hugepages(limits: &Amounts) -> Vec<HugepageLimit> {
     limits
         .iter()
         .filter_map(|(name, limit)| {
-            let size = Quantity::parse(name.strip_prefix("hugepages-")?).ok()?.units();
+            let size = Quantity::parse(name.strip_prefix("hugepages-")?)
+                .ok()?
+                .units();
             Some(HugepageLimit {
                 page_size: page_size(size),
                 limit_bytes: u64::try_from(limit.units()).unwrap_or(0),
@@ -176,8 +190,13 @@ fn hugepages(limits: &Amounts) -> Vec<HugepageLimit> {
 /// `2MB`, `1GB`: as in the controller's file names.
 fn page_size(bytes: i64) -> String {
     const UNITS: [(&str, i64); 3] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)];
-    let unit = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
-    unit.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+    let unit = UNITS
+        .iter()
+        .find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    unit.map_or_else(
+        || format!("{bytes}B"),
+        |(name, unit)| format!("{}{name}", bytes / unit),
+    )
 }
 
 /// The less of its memory request a burstable container may exceed before others, the higher the score.
@@ -203,7 +222,9 @@ fn burstable_score(pod: &Pod, container: &Container, memory_capacity: i64) -> i6
     };
     let extra = extra_of_pod(pod, request_of);
     let mut score = share(request_of(container).saturating_add(extra));
-    let is_init = init_containers(pod).iter().any(|init| init.name == container.name);
+    let is_init = init_containers(pod)
+        .iter()
+        .any(|init| init.name == container.name);
     if is_init && is_sidecar(container) {
         let least = containers(pod).iter().map(request_of).min().unwrap_or(0);
         score = score.min(share(least.saturating_add(extra)));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cri::{
-    CgroupParent, DnsConfig, IdMapping, NamespaceMode, NamespaceOptions, PidMode, PodIdentity, PodSandboxConfig,
-    PortMapping, Protocol, UserNamespace,
+    CgroupParent, DnsConfig, IdMapping, NamespaceMode, NamespaceOptions, PidMode, PodIdentity,
+    PodSandboxConfig, PortMapping, Protocol, UserNamespace,
 };
 use k8s_openapi::api::core::v1::Pod;
 
@@ -14,7 +14,9 @@ use crate::container::hosts_file::{kernel_hostname, pod_names};
 use crate::container::labels::{sandbox_annotations, sandbox_labels};
 use crate::container::resources::{cri_qos, pod_resources};
 use crate::container::{Result, refuse};
-use crate::pods::facts::{containers, init_containers, is_host_network, name, namespace, spec, uid};
+use crate::pods::facts::{
+    containers, init_containers, is_host_network, name, namespace, spec, uid,
+};
 
 /// Sysctls that are namespaced and cannot harm other pods.
 pub(crate) const SAFE_SYSCTLS: [&str; 12] = [
@@ -98,7 +100,9 @@ fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
         .chain(init_containers(pod))
         .flat_map(|container| container.ports.iter().flatten());
     all.filter_map(|port| {
-        let host_port = u16::try_from(port.host_port?).ok().filter(|port| *port != 0)?;
+        let host_port = u16::try_from(port.host_port?)
+            .ok()
+            .filter(|port| *port != 0)?;
         let host_ip = port
             .host_ip
             .as_deref()
@@ -150,22 +154,28 @@ fn dotted(name: &str) -> String {
 pub(crate) fn check_sysctls(pod: &Pod, allowed_unsafe: &[String]) -> Result<()> {
     for (name, _) in sysctls(pod) {
         let safe = SAFE_SYSCTLS.contains(&name.as_str());
-        let allowed = allowed_unsafe.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => *pattern == name,
-        });
+        let allowed = allowed_unsafe
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => *pattern == name,
+            });
         if !safe && !allowed {
             return refuse(format!("forbidden sysctl: {name:?} not allowlisted"));
         }
         if is_host_network(pod) && name.starts_with("net.") {
-            return refuse(format!("forbidden sysctl: {name:?} not allowed with host net enabled"));
+            return refuse(format!(
+                "forbidden sysctl: {name:?} not allowed with host net enabled"
+            ));
         }
         let of_ipc = name.starts_with("kernel.shm")
             || name.starts_with("kernel.msg")
             || name == "kernel.sem"
             || name.starts_with("fs.mqueue.");
         if spec(pod).host_ipc == Some(true) && of_ipc {
-            return refuse(format!("forbidden sysctl: {name:?} not allowed with host ipc enabled"));
+            return refuse(format!(
+                "forbidden sysctl: {name:?} not allowed with host ipc enabled"
+            ));
         }
     }
     Ok(())

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use cri::{
-    Capabilities, Image, LinuxContainerSecurityContext, Privilege, ProcMount, RunAsUser, SeccompProfile,
-    SupplementalGroupsPolicy,
+    Capabilities, Image, LinuxContainerSecurityContext, Privilege, ProcMount, RunAsUser,
+    SeccompProfile, SupplementalGroupsPolicy,
 };
-use k8s_openapi::api::core::v1::{self as core, Container, Pod, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    self as core, Container, Pod, PodSecurityContext, SecurityContext,
+};
 
 use crate::container::{Result, refuse};
 use crate::pods::facts::{spec, title};
@@ -83,8 +85,16 @@ fn capabilities(own: Option<&core::Capabilities>) -> Capabilities {
 }
 
 /// The runtime's default filter, unless the container or else the pod says otherwise.
-fn seccomp(pod: &PodSecurityContext, own: &SecurityContext, profiles: &Path) -> Result<SeccompProfile> {
-    let Some(profile) = own.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref()) else {
+fn seccomp(
+    pod: &PodSecurityContext,
+    own: &SecurityContext,
+    profiles: &Path,
+) -> Result<SeccompProfile> {
+    let Some(profile) = own
+        .seccomp_profile
+        .as_ref()
+        .or(pod.seccomp_profile.as_ref())
+    else {
         return Ok(SeccompProfile::RuntimeDefault);
     };
     match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
@@ -93,7 +103,9 @@ fn seccomp(pod: &PodSecurityContext, own: &SecurityContext, profiles: &Path) -> 
         ("Localhost", Some(name)) if !name.is_empty() && is_inside(name) => {
             Ok(SeccompProfile::Localhost(profiles.join(name)))
         }
-        ("Localhost", _) => refuse("localhostProfile must be set if seccompProfile type is Localhost."),
+        ("Localhost", _) => {
+            refuse("localhostProfile must be set if seccompProfile type is Localhost.")
+        }
         (other, _) => refuse(format!("seccompProfile type {other} is not supported")),
     }
 }
@@ -117,15 +129,21 @@ fn verify_non_root(
     let whose = format!("(pod: {:?}, container: {})", title(pod), container.name);
     if let Some(user) = own.run_as_user.or(pod_context.run_as_user) {
         return match user {
-            0 => refuse(format!("container's runAsUser breaks non-root policy {whose}")),
+            0 => refuse(format!(
+                "container's runAsUser breaks non-root policy {whose}"
+            )),
             _ => Ok(()),
         };
     }
     let user = image.config.user.split(':').next().unwrap_or_default();
     match user.parse::<u32>() {
-        Ok(0) => refuse(format!("container has runAsNonRoot and image will run as root {whose}")),
+        Ok(0) => refuse(format!(
+            "container has runAsNonRoot and image will run as root {whose}"
+        )),
         Ok(_) => Ok(()),
-        Err(_) if user.is_empty() => refuse(format!("container has runAsNonRoot and image will run as root {whose}")),
+        Err(_) if user.is_empty() => refuse(format!(
+            "container has runAsNonRoot and image will run as root {whose}"
+        )),
         Err(_) => refuse(format!(
             "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {whose}"
         )),
@@ -137,11 +155,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn make(pod: serde_json::Value, own: serde_json::Value, user: &str) -> Result<LinuxContainerSecurityContext> {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
-            "spec": {"containers": [], "securityContext": pod}}))
+    fn make(
+        pod: serde_json::Value,
+        own: serde_json::Value,
+        user: &str,
+    ) -> Result<LinuxContainerSecurityContext> {
+        let pod: Pod = serde_json::from_value(
+            json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"containers": [], "securityContext": pod}}),
+        )
         .unwrap();
-        let container: Container = serde_json::from_value(json!({"name": "c", "securityContext": own})).unwrap();
+        let container: Container =
+            serde_json::from_value(json!({"name": "c", "securityContext": own})).unwrap();
         let image = Image {
             id: cri::ImageId::default(),
             repo_tags: vec![],
@@ -179,7 +204,10 @@ mod tests {
             text(""),
             "container has runAsNonRoot and image will run as root (pod: \"p_n(u)\", container: c)"
         );
-        assert!(text("nginx").contains("image has non-numeric user (nginx), cannot verify user is non-root"));
+        assert!(
+            text("nginx")
+                .contains("image has non-numeric user (nginx), cannot verify user is non-root")
+        );
         assert!(make(non_root.clone(), json!({}), "1000:0").is_ok());
         assert!(
             make(non_root, json!({"runAsUser": 0}), "1000")

@@ -6,9 +6,16 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service;
 
 /// The variables of `default/kubernetes` and, with service links, of the Services in the pod's namespace.
-pub(crate) fn service_variables(services: &[Service], namespace: &str, links: bool) -> BTreeMap<String, String> {
+pub(crate) fn service_variables(
+    services: &[Service],
+    namespace: &str,
+    links: bool,
+) -> BTreeMap<String, String> {
     let mut chosen: BTreeMap<&str, &Service> = BTreeMap::new();
-    for service in services.iter().filter(|service| cluster_ip(service).is_some()) {
+    for service in services
+        .iter()
+        .filter(|service| cluster_ip(service).is_some())
+    {
         let name = service.metadata.name.as_deref().unwrap_or_default();
         let in_namespace = service.metadata.namespace.as_deref().unwrap_or_default();
         if in_namespace == "default" && name == "kubernetes" {
@@ -49,7 +56,11 @@ fn variables_of(name: &str, service: &Service) -> Vec<(String, String)> {
             ));
         }
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
-        let url = format!("{}://{}", protocol.to_lowercase(), host_port(address, port.port));
+        let url = format!(
+            "{}://{}",
+            protocol.to_lowercase(),
+            host_port(address, port.port)
+        );
         if index == 0 {
             all.push((format!("{prefix}_PORT"), url.clone()));
         }

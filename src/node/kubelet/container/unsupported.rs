@@ -9,7 +9,11 @@ use crate::pods::facts::{containers, init_containers, spec};
 pub(crate) fn check(pod: &Pod) -> Result<()> {
     let spec = spec(pod);
     let unsupported = |what: &str| refuse(format!("{what} is not supported by this node"));
-    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+    if spec
+        .resource_claims
+        .as_ref()
+        .is_some_and(|claims| !claims.is_empty())
+    {
         return unsupported("spec.resourceClaims (dynamic resource allocation)");
     }
     if let Some(profile) = spec

@@ -93,7 +93,8 @@ impl EvictionManager {
         for shortage in found {
             self.seen.insert(shortage.pressure, now);
         }
-        self.seen.retain(|_, at| now.saturating_sub(*at) < PRESSURE_KEPT);
+        self.seen
+            .retain(|_, at| now.saturating_sub(*at) < PRESSURE_KEPT);
         let pressure: BTreeSet<Pressure> = self.seen.keys().copied().collect();
         self.pressure.set(pressure);
     }
@@ -102,7 +103,11 @@ impl EvictionManager {
         let Some((uid, at)) = &self.evicted else {
             return false;
         };
-        let is_active = self.services.pods_table.get(uid).is_some_and(|pod| pod.is_active());
+        let is_active = self
+            .services
+            .pods_table
+            .get(uid)
+            .is_some_and(|pod| pod.is_active());
         is_active && self.services.clock.monotonic().saturating_sub(*at) < EVICTED_GOES_IN
     }
 
@@ -141,10 +146,13 @@ impl EvictionManager {
     async fn usage(&self) -> Vec<(Pod, PodUsage)> {
         let runtime = &self.services.runtime;
         let sandboxes = runtime.list_pod_sandboxes().await.unwrap_or_default();
-        let stats = runtime.list_pod_sandbox_stats().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the runtime does not tell what pods use");
-            Vec::new()
-        });
+        let stats = runtime
+            .list_pod_sandbox_stats()
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "the runtime does not tell what pods use");
+                Vec::new()
+            });
         let usage_of = |uid: &str| {
             let own = sandboxes.iter().filter(|sandbox| sandbox.pod.uid == uid);
             let own = own.filter_map(|sandbox| stats.iter().find(|stats| stats.id == sandbox.id));
@@ -162,7 +170,12 @@ impl EvictionManager {
                 usage
             })
         };
-        let active = self.services.pods_table.all().into_iter().filter(PodHandle::is_active);
+        let active = self
+            .services
+            .pods_table
+            .all()
+            .into_iter()
+            .filter(PodHandle::is_active);
         active
             .filter_map(|pod| pod.pod())
             .map(|pod| {
@@ -173,8 +186,18 @@ impl EvictionManager {
     }
 
     async fn images_in_use(&self) -> Option<BTreeSet<ImageId>> {
-        match self.services.runtime.list_containers(&ContainerFilter::default()).await {
-            Ok(containers) => Some(containers.into_iter().map(|container| container.image_id).collect()),
+        match self
+            .services
+            .runtime
+            .list_containers(&ContainerFilter::default())
+            .await
+        {
+            Ok(containers) => Some(
+                containers
+                    .into_iter()
+                    .map(|container| container.image_id)
+                    .collect(),
+            ),
             Err(error) => {
                 // Without the list nothing may be removed.
                 tracing::warn!(%error, "the runtime does not tell which images are in use");
@@ -192,7 +215,10 @@ impl EvictionManager {
             return;
         }
         self.images_checked = Some(now);
-        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else {
+        let (Some(used), Ok(images)) = (
+            self.images_in_use().await,
+            self.services.images.list_images().await,
+        ) else {
             return;
         };
         let wall = self.services.clock.now();
@@ -216,7 +242,10 @@ impl EvictionManager {
     }
 
     async fn free_disk(&self) {
-        let (Some(used), Ok(images)) = (self.images_in_use().await, self.services.images.list_images().await) else {
+        let (Some(used), Ok(images)) = (
+            self.images_in_use().await,
+            self.services.images.list_images().await,
+        ) else {
             return;
         };
         self.remove(unused_images(&images, &used)).await;

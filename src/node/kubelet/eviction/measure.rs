@@ -49,7 +49,8 @@ impl Measures {
         };
         Self {
             // Unknown memory counts as enough.
-            memory_available: linux::system::memory_info().map_or(u64::MAX, |memory| memory.available_bytes),
+            memory_available: linux::system::memory_info()
+                .map_or(u64::MAX, |memory| memory.available_bytes),
             node_disk: disk(root),
             image_disk: if images.as_os_str().is_empty() {
                 None
@@ -69,13 +70,20 @@ fn pids() -> Option<(u64, u64)> {
         .ok()?;
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
     // The fourth field: running/all.
-    let now: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
+    let now: u64 = load
+        .split_whitespace()
+        .nth(3)?
+        .split_once('/')?
+        .1
+        .parse()
+        .ok()?;
     Some((most.saturating_sub(now), most))
 }
 
 /// Thresholds that are passed, in the order they are acted on.
 pub(crate) fn shortages(measures: &Measures, thresholds: &Thresholds) -> Vec<Shortage> {
-    let bytes = |bytes: u64| Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX)).to_string();
+    let bytes =
+        |bytes: u64| Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX)).to_string();
     let mut found = Vec::new();
     let memory_min = u64::try_from(thresholds.memory_available_bytes).unwrap_or(0);
     if measures.memory_available < memory_min {

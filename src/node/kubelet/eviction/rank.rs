@@ -20,7 +20,8 @@ pub(crate) struct PodUsage {
 
 /// The pods in the order they are evicted in; critical ones are never among them.
 pub(crate) fn rank(pressure: Pressure, pods: &[(Pod, PodUsage)]) -> Vec<&(Pod, PodUsage)> {
-    let mut ranked: Vec<&(Pod, PodUsage)> = pods.iter().filter(|(pod, _)| !is_critical(pod)).collect();
+    let mut ranked: Vec<&(Pod, PodUsage)> =
+        pods.iter().filter(|(pod, _)| !is_critical(pod)).collect();
     ranked.sort_by(|left, right| key(pressure, left).cmp(&key(pressure, right)));
     ranked
 }
@@ -58,7 +59,11 @@ pub(crate) fn explain(pressure: Pressure, pod: &Pod, usage: &PodUsage) -> String
     };
     let mut text = String::new();
     for (name, memory, disk) in &usage.containers {
-        let used = if pressure == Pressure::Memory { *memory } else { *disk };
+        let used = if pressure == Pressure::Memory {
+            *memory
+        } else {
+            *disk
+        };
         let spec = containers(pod)
             .iter()
             .chain(init_containers(pod))
@@ -67,7 +72,9 @@ pub(crate) fn explain(pressure: Pressure, pod: &Pod, usage: &PodUsage) -> String
             .and_then(|container| container_requests(container).get(resource).copied())
             .unwrap_or(apimachinery::Quantity::ZERO);
         if i128::from(used) > i128::from(request.units()) {
-            let used = apimachinery::Quantity::from_bytes(i64::try_from(used / 1024 * 1024).unwrap_or(i64::MAX));
+            let used = apimachinery::Quantity::from_bytes(
+                i64::try_from(used / 1024 * 1024).unwrap_or(i64::MAX),
+            );
             // Writing to a String cannot fail.
             let _written = write!(
                 text,
@@ -105,7 +112,10 @@ mod tests {
             pod("over-much", 0, "100", 300),
             pod("critical", 2_000_000_000, "0", 900),
         ];
-        let order: Vec<&str> = rank(Pressure::Memory, &pods).iter().map(|(pod, _)| uid(pod)).collect();
+        let order: Vec<&str> = rank(Pressure::Memory, &pods)
+            .iter()
+            .map(|(pod, _)| uid(pod))
+            .collect();
         assert_eq!(order, ["over-much", "over-little", "over-high", "within"]);
     }
 

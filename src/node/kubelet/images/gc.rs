@@ -42,7 +42,8 @@ struct Seen {
 impl ImageGc {
     /// Notes what is there and what is in use now.
     pub(crate) fn observe(&mut self, images: &[Image], used: &BTreeSet<ImageId>, now: Timestamp) {
-        self.seen.retain(|id, _| images.iter().any(|image| image.id == *id));
+        self.seen
+            .retain(|id, _| images.iter().any(|image| image.id == *id));
         for image in images {
             let seen = self.seen.entry(image.id.clone()).or_insert(Seen {
                 first: now,
@@ -76,7 +77,8 @@ pub(crate) fn plan_image_gc(
     now: Timestamp,
 ) -> Vec<ImageId> {
     if disk.capacity == 0
-        || (disk.capacity - disk.available.min(disk.capacity)) * 100 < disk.capacity * policy.high_percent
+        || (disk.capacity - disk.available.min(disk.capacity)) * 100
+            < disk.capacity * policy.high_percent
     {
         return Vec::new();
     }

@@ -73,14 +73,18 @@ fn entries_of(secret: &Secret) -> BTreeMap<String, Entry> {
         Some("kubernetes.io/dockerconfigjson") => data(".dockerconfigjson")
             .and_then(|bytes| serde_json::from_slice::<DockerConfigJson>(bytes).ok())
             .map(|config| config.auths),
-        Some("kubernetes.io/dockercfg") => data(".dockercfg").and_then(|bytes| serde_json::from_slice(bytes).ok()),
+        Some("kubernetes.io/dockercfg") => {
+            data(".dockercfg").and_then(|bytes| serde_json::from_slice(bytes).ok())
+        }
         _ => None,
     }
     .unwrap_or_default()
 }
 
 fn auth(entry: Entry) -> PullAuth {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(&entry.auth).ok();
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(&entry.auth)
+        .ok();
     let decoded = decoded
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .unwrap_or_default();
@@ -102,7 +106,9 @@ fn auth(entry: Entry) -> PullAuth {
 
 /// `https://index.docker.io/v1/` → `index.docker.io`.
 fn normalise(registry: &str) -> String {
-    let bare = registry.trim_start_matches("https://").trim_start_matches("http://");
+    let bare = registry
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
     let bare = bare.trim_end_matches('/');
     let bare = bare
         .strip_suffix("/v1")
@@ -134,15 +140,22 @@ fn full_name(image: &str) -> String {
 
 /// `*` in a part of the entry stands for any one part of the host name.
 fn host_fits(pattern: &str, host: &str) -> bool {
-    let (left, right): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), host.split('.').collect());
-    left.len() == right.len() && left.iter().zip(&right).all(|(pattern, part)| part_fits(pattern, part))
+    let (left, right): (Vec<&str>, Vec<&str>) =
+        (pattern.split('.').collect(), host.split('.').collect());
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(&right)
+            .all(|(pattern, part)| part_fits(pattern, part))
 }
 
 fn part_fits(pattern: &str, part: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == part,
         Some((before, after)) => {
-            part.len() >= before.len() + after.len() && part.starts_with(before) && part.ends_with(after)
+            part.len() >= before.len() + after.len()
+                && part.starts_with(before)
+                && part.ends_with(after)
         }
     }
 }
@@ -161,9 +174,10 @@ mod tests {
             "https://index.docker.io/v1/": {"auth": encode("hub:3")},
             "*.wild.example": {"auth": encode("wild:4")}
         }});
-        let secret: Secret = serde_json::from_value(json!({"type": "kubernetes.io/dockerconfigjson",
+        let secret: Secret =
+            serde_json::from_value(json!({"type": "kubernetes.io/dockerconfigjson",
             "data": {".dockerconfigjson": encode(&config.to_string())}}))
-        .unwrap();
+            .unwrap();
         let keyring = Keyring::from_secrets([&secret]);
         let users = |image: &str| -> Vec<String> {
             keyring

@@ -70,7 +70,11 @@ enum Pull {
 }
 
 impl ImagePuller {
-    pub(crate) fn new(images: Arc<dyn ImageService>, events: EventRecorder, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        images: Arc<dyn ImageService>,
+        events: EventRecorder,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let state = Mutex::new(State::default());
         Arc::new(Self {
             images,
@@ -104,7 +108,11 @@ impl ImagePuller {
                 Ok(None) => {}
                 Err(error) => return inspect_failed(&image, &error),
             },
-            Some(Finished::Failed { reason, message, left }) => {
+            Some(Finished::Failed {
+                reason,
+                message,
+                left,
+            }) => {
                 return ImageState::Failed {
                     reason,
                     message,
@@ -113,7 +121,11 @@ impl ImagePuller {
             }
             None => {}
         }
-        let policy = need.container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let policy = need
+            .container
+            .image_pull_policy
+            .as_deref()
+            .unwrap_or("IfNotPresent");
         if policy != "Always" {
             match self.present(&need, &named, &image, policy).await {
                 Present::Answer(state) => return state,
@@ -130,18 +142,31 @@ impl ImagePuller {
         state.back_offs.remove(pod_uid);
     }
 
-    async fn present(&self, need: &ImageNeed<'_>, named: &str, image: &str, policy: &str) -> Present {
+    async fn present(
+        &self,
+        need: &ImageNeed<'_>,
+        named: &str,
+        image: &str,
+        policy: &str,
+    ) -> Present {
         match self.images.image_status(image).await {
             Err(error) => Present::Answer(inspect_failed(image, &error)),
             Ok(Some(found)) => {
-                let message =
-                    format!("Container image {named:?} already present on machine and can be accessed by the pod");
+                let message = format!(
+                    "Container image {named:?} already present on machine and can be accessed by the pod"
+                );
                 self.tell(need, Severity::Normal, "Pulled", message);
                 Present::Answer(ImageState::Ready(Box::new(found)))
             }
             Ok(None) if policy == "Never" => {
-                let message = format!("Container image {named:?} is not present with pull policy of Never");
-                self.tell(need, Severity::Warning, "ErrImageNeverPull", message.clone());
+                let message =
+                    format!("Container image {named:?} is not present with pull policy of Never");
+                self.tell(
+                    need,
+                    Severity::Warning,
+                    "ErrImageNeverPull",
+                    message.clone(),
+                );
                 let again_after = Some(crate::worker::BACK_OFF_FIRST);
                 Present::Answer(ImageState::Failed {
                     reason: "ErrImageNeverPull",
@@ -163,7 +188,11 @@ impl ImagePuller {
                 state.pulls.remove(key);
                 Some(Finished::Pulled(id))
             }
-            Pull::Failed { at, reason, message } => {
+            Pull::Failed {
+                at,
+                reason,
+                message,
+            } => {
                 let shown = self.clock.now().saturating_since(*at);
                 let left = TELL_FOR.checked_sub(shown).filter(|left| !left.is_zero())?;
                 Some(Finished::Failed {
@@ -175,12 +204,21 @@ impl ImagePuller {
         }
     }
 
-    fn pull_or_back_off(self: &Arc<Self>, need: ImageNeed<'_>, key: (String, String), image: String) -> ImageState {
+    fn pull_or_back_off(
+        self: &Arc<Self>,
+        need: ImageNeed<'_>,
+        key: (String, String),
+        image: String,
+    ) -> ImageState {
         let now = self.clock.now();
         let waiting = {
             let mut state = self.state.lock();
             let waiting = match state.pulls.get(&key) {
-                Some(Pull::Failed { at, reason, message }) => {
+                Some(Pull::Failed {
+                    at,
+                    reason,
+                    message,
+                }) => {
                     let back_off = state.back_offs.get(&key.0);
                     let wait = back_off.and_then(|back_off| back_off.wait(&image, *at, now));
                     wait.map(|(_, left)| (left, format!("{reason}: {message}")))
@@ -201,7 +239,12 @@ impl ImagePuller {
                 again_after: Some(left),
             };
         }
-        self.tell(&need, Severity::Normal, "Pulling", format!("Pulling image {image:?}"));
+        self.tell(
+            &need,
+            Severity::Normal,
+            "Pulling",
+            format!("Pulling image {image:?}"),
+        );
         let pull = Arc::clone(self).pull(
             need.pod.clone(),
             need.kind,
@@ -228,7 +271,11 @@ impl ImagePuller {
         image: String,
     ) {
         let asked = self.clock.monotonic();
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let began = self.clock.monotonic();
         let result = self.pull_with(&image, &pod, &keyring).await;
         let now = self.clock.monotonic();
@@ -241,7 +288,10 @@ impl ImagePuller {
                 };
                 let span = |since: Duration| {
                     go_duration(Duration::from_millis(
-                        now.saturating_sub(since).as_millis().try_into().unwrap_or(u64::MAX),
+                        now.saturating_sub(since)
+                            .as_millis()
+                            .try_into()
+                            .unwrap_or(u64::MAX),
                     ))
                 };
                 let text = format!(
@@ -249,12 +299,14 @@ impl ImagePuller {
                     span(began),
                     span(asked)
                 );
-                self.events.container(&pod, about, Severity::Normal, "Pulled", text);
+                self.events
+                    .container(&pod, about, Severity::Normal, "Pulled", text);
                 Pull::Done(id)
             }
             Err(error) => {
                 let text = format!("Failed to pull image {image:?}: {error}");
-                self.events.container(&pod, about, Severity::Warning, "Failed", text);
+                self.events
+                    .container(&pod, about, Severity::Warning, "Failed", text);
                 let (reason, message) = pull_error(&image, &error);
                 let at = self.clock.now();
                 self.state
@@ -263,7 +315,11 @@ impl ImagePuller {
                     .entry(key.0.clone())
                     .or_default()
                     .started_again(&image, at);
-                Pull::Failed { at, reason, message }
+                Pull::Failed {
+                    at,
+                    reason,
+                    message,
+                }
             }
         };
         let mut state = self.state.lock();
@@ -295,8 +351,13 @@ impl ImagePuller {
     }
 
     fn tell(&self, need: &ImageNeed<'_>, severity: Severity, reason: &str, message: String) {
-        self.events
-            .container(need.pod, (need.kind, &need.container.name), severity, reason, message);
+        self.events.container(
+            need.pod,
+            (need.kind, &need.container.name),
+            severity,
+            reason,
+            message,
+        );
     }
 }
 
@@ -351,7 +412,11 @@ pub(crate) fn with_default_tag(image: &str) -> Result<String, String> {
         None => (without_digest, None),
     };
     let is_tag = |tag: &str| {
-        !tag.is_empty() && tag.len() <= 128 && tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        !tag.is_empty()
+            && tag.len() <= 128
+            && tag
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
     };
     if path.is_empty() || path.ends_with('/') || tag.is_some_and(|tag| !is_tag(tag)) {
         return Err(invalid());

@@ -14,20 +14,31 @@ const LOG_LINES_MAX: usize = 80;
 pub(crate) async fn last_words(container: &ContainerStatus) -> String {
     let container = container.clone();
     // Reading files blocks.
-    env::spawn_blocking(move || read(&container)).await.unwrap_or_default()
+    env::spawn_blocking(move || read(&container))
+        .await
+        .unwrap_or_default()
 }
 
 fn read(container: &ContainerStatus) -> String {
-    let ContainerState::Exited { exit_code, reason, .. } = &container.state else {
+    let ContainerState::Exited {
+        exit_code, reason, ..
+    } = &container.state
+    else {
         return String::new();
     };
     let path = std::path::Path::new("/").join(termination_message_path_of(container));
-    let mount = container.mounts.iter().find(|mount| mount.container_path == path);
+    let mount = container
+        .mounts
+        .iter()
+        .find(|mount| mount.container_path == path);
     let words = match mount.map(|mount| read_end(&mount.host_path, MESSAGE_BYTES_MAX)) {
         Some(Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Some(Err(error)) => {
-            return format!("Error on reading termination log {}: {error}", path.display());
+            return format!(
+                "Error on reading termination log {}: {error}",
+                path.display()
+            );
         }
         None => String::new(),
     };
@@ -49,7 +60,10 @@ fn end_of_log(path: &std::path::Path) -> String {
     let mut words = String::new();
     for line in last {
         let mut parts = line.splitn(4, ' ');
-        let (tag, content) = (parts.nth(2).unwrap_or("F"), parts.next().unwrap_or_default());
+        let (tag, content) = (
+            parts.nth(2).unwrap_or("F"),
+            parts.next().unwrap_or_default(),
+        );
         words.push_str(content);
         if tag != "P" {
             words.push('\n');

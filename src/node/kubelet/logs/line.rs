@@ -52,7 +52,9 @@ impl Renderer {
 
     /// Nothing more may be sent.
     pub(crate) fn is_full(&self) -> bool {
-        self.options.limit_bytes.is_some_and(|limit| self.sent >= limit)
+        self.options
+            .limit_bytes
+            .is_some_and(|limit| self.sent >= limit)
     }
 
     /// Appends what is to be sent of one line (without its newline).

@@ -30,8 +30,13 @@ impl LogOptions {
     pub(crate) fn parse(query: &[(String, String)], now: Timestamp) -> Result<Self, String> {
         let mut options = Self::default();
         for (name, value) in query {
-            let invalid = |why: &str| format!("invalid log option {name}: Invalid value: {value:?}: {why}");
-            let number = || value.parse::<i64>().map_err(|_| invalid("must be a number"));
+            let invalid =
+                |why: &str| format!("invalid log option {name}: Invalid value: {value:?}: {why}");
+            let number = || {
+                value
+                    .parse::<i64>()
+                    .map_err(|_| invalid("must be a number"))
+            };
             match name.as_str() {
                 "follow" => options.follow = flag(value),
                 "previous" => options.previous = flag(value),
@@ -42,15 +47,21 @@ impl LogOptions {
                     options.since = Some(now.saturating_sub(Duration::from_secs(seconds)));
                 }
                 "sinceTime" => {
-                    options.since = Some(Timestamp::parse(value).ok_or_else(|| invalid("must be a RFC 3339 time"))?);
+                    options.since = Some(
+                        Timestamp::parse(value)
+                            .ok_or_else(|| invalid("must be a RFC 3339 time"))?,
+                    );
                 }
                 "tailLines" => {
-                    options.tail_lines =
-                        Some(u64::try_from(number()?).map_err(|_| invalid("must be greater than or equal to 0"))?);
+                    options.tail_lines = Some(
+                        u64::try_from(number()?)
+                            .map_err(|_| invalid("must be greater than or equal to 0"))?,
+                    );
                 }
                 "limitBytes" => {
                     let bytes = u64::try_from(number()?).ok().filter(|bytes| *bytes > 0);
-                    options.limit_bytes = Some(bytes.ok_or_else(|| invalid("must be greater than 0"))?);
+                    options.limit_bytes =
+                        Some(bytes.ok_or_else(|| invalid("must be greater than 0"))?);
                 }
                 "stream" => {
                     options.stream = match value.as_str() {
@@ -58,7 +69,9 @@ impl LogOptions {
                         "Stdout" => StreamSelection::Stdout,
                         "Stderr" => StreamSelection::Stderr,
                         _ => {
-                            return Err(invalid("supported values: \"All\", \"Stderr\", \"Stdout\""));
+                            return Err(invalid(
+                                "supported values: \"All\", \"Stderr\", \"Stdout\"",
+                            ));
                         }
                     }
                 }
@@ -66,7 +79,9 @@ impl LogOptions {
             }
         }
         if options.stream != StreamSelection::All && options.tail_lines.is_some() {
-            return Err("`tailLines` and specific `stream` are mutually exclusive for now".to_owned());
+            return Err(
+                "`tailLines` and specific `stream` are mutually exclusive for now".to_owned(),
+            );
         }
         Ok(options)
     }

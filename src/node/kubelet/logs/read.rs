@@ -52,7 +52,10 @@ pub(crate) async fn read_log(
         if let Some(next) = rotated(path, &file).await {
             reader.drain(&mut file).await?;
             file = next;
-            watches.get_ref().watch_file(path).map_err(std::io::Error::other)?;
+            watches
+                .get_ref()
+                .watch_file(path)
+                .map_err(std::io::Error::other)?;
             continue;
         }
         if !was_alive {
@@ -81,7 +84,9 @@ fn watch_log(path: &Path) -> std::io::Result<AsyncFd<Watches>> {
     let watches = Watches::new().map_err(std::io::Error::other)?;
     watches.watch_file(path).map_err(std::io::Error::other)?;
     if let Some(directory) = path.parent() {
-        watches.watch_directory(directory).map_err(std::io::Error::other)?;
+        watches
+            .watch_directory(directory)
+            .map_err(std::io::Error::other)?;
     }
     AsyncFd::new(watches)
 }

@@ -21,14 +21,19 @@ impl Capacity {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let bytes = |bytes: u64| Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
         let mut capacity: Amounts = [
-            ("cpu", Quantity::from_units(i64::try_from(cores).unwrap_or(i64::MAX))),
+            (
+                "cpu",
+                Quantity::from_units(i64::try_from(cores).unwrap_or(i64::MAX)),
+            ),
             (
                 "memory",
-                Quantity::parse(&format!("{}Ki", memory.total_bytes / 1024)).unwrap_or(bytes(memory.total_bytes)),
+                Quantity::parse(&format!("{}Ki", memory.total_bytes / 1024))
+                    .unwrap_or(bytes(memory.total_bytes)),
             ),
             (
                 "ephemeral-storage",
-                Quantity::parse(&format!("{}Ki", disk.total_bytes / 1024)).unwrap_or(bytes(disk.total_bytes)),
+                Quantity::parse(&format!("{}Ki", disk.total_bytes / 1024))
+                    .unwrap_or(bytes(disk.total_bytes)),
             ),
             ("pods", Quantity::from_units(i64::from(config.pods_max))),
         ]
@@ -42,7 +47,9 @@ impl Capacity {
     }
 
     pub(crate) fn memory_capacity(&self) -> i64 {
-        self.capacity.get("memory").map_or(i64::MAX, |bytes| bytes.units())
+        self.capacity
+            .get("memory")
+            .map_or(i64::MAX, |bytes| bytes.units())
     }
 }
 
@@ -65,10 +72,15 @@ fn allocatable(capacity: &Amounts, config: &Config) -> Amounts {
     // Huge pages are taken from memory and cannot be used as such.
     keep_back(
         "memory",
-        Quantity::from_bytes(config.reserved_memory_bytes + huge + config.eviction.memory_available_bytes),
+        Quantity::from_bytes(
+            config.reserved_memory_bytes + huge + config.eviction.memory_available_bytes,
+        ),
     );
-    let disk = capacity.get("ephemeral-storage").map_or(0, |bytes| bytes.units());
-    let evicted_at = disk / 100 * i64::try_from(config.eviction.nodefs_available_percent).unwrap_or(0);
+    let disk = capacity
+        .get("ephemeral-storage")
+        .map_or(0, |bytes| bytes.units());
+    let evicted_at =
+        disk / 100 * i64::try_from(config.eviction.nodefs_available_percent).unwrap_or(0);
     keep_back("ephemeral-storage", Quantity::from_bytes(evicted_at));
     allocatable
 }

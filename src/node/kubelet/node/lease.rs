@@ -21,7 +21,9 @@ pub(crate) async fn renew(
     let spec = json!({"spec": wanted["spec"]});
     match api.patch(node_name, &kube_client::Patch::Merge(spec)).await {
         Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => api.dynamic().create_as::<_, Value>(&wanted).await.map(drop),
+        Err(error) if error.is_not_found() => {
+            api.dynamic().create_as::<_, Value>(&wanted).await.map(drop)
+        }
         Err(error) => Err(error),
     }
 }

@@ -51,8 +51,13 @@ impl NodeFacts {
 }
 
 fn os_image(os_release: &str) -> String {
-    let line = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    line.map_or_else(|| "Unknown".to_owned(), |name| name.trim_matches('"').to_owned())
+    let line = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    line.map_or_else(
+        || "Unknown".to_owned(),
+        |name| name.trim_matches('"').to_owned(),
+    )
 }
 
 /// Go's name of this machine's architecture.
@@ -200,7 +205,10 @@ const CONDITIONS: [(Pressure, &str, [&str; 2], [&str; 2]); 3] = [
             "KubeletHasInsufficientMemory",
             "kubelet has insufficient memory available",
         ],
-        ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
+        [
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ],
     ),
     (
         Pressure::Disk,
@@ -211,8 +219,14 @@ const CONDITIONS: [(Pressure, &str, [&str; 2], [&str; 2]); 3] = [
     (
         Pressure::Pid,
         "PIDPressure",
-        ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
-        ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+        [
+            "KubeletHasInsufficientPID",
+            "kubelet has insufficient PID available",
+        ],
+        [
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ],
     ),
 ];
 
@@ -236,7 +250,12 @@ fn conditions(inputs: &StatusInputs<'_>, old: &Value) -> Value {
             make(kind, if is_bad { "True" } else { "False" }, reason, message)
         })
         .collect();
-    all.push(make("Ready", "True", "KubeletReady", "kubelet is posting ready status"));
+    all.push(make(
+        "Ready",
+        "True",
+        "KubeletReady",
+        "kubelet is posting ready status",
+    ));
     all.into()
 }
 
@@ -247,7 +266,8 @@ pub(crate) fn status_patch(old: &Value, wanted: &Value) -> Option<Value> {
     for (field, value) in wanted.as_object().into_iter().flatten() {
         match field.as_str() {
             "conditions" => {
-                changed |= without_heartbeats(&old[field], value) != without_heartbeats(value, value);
+                changed |=
+                    without_heartbeats(&old[field], value) != without_heartbeats(value, value);
                 patch.insert(field.clone(), value.clone());
             }
             "capacity" | "allocatable" => {
@@ -292,7 +312,9 @@ fn without_heartbeats(list: &Value, ours: &Value) -> BTreeMap<String, Value> {
         .collect();
     let all = list.as_array().into_iter().flatten();
     all.filter_map(|condition| {
-        let kind = condition["type"].as_str().filter(|kind| kinds.contains(kind))?;
+        let kind = condition["type"]
+            .as_str()
+            .filter(|kind| kinds.contains(kind))?;
         let mut condition = condition.clone();
         condition.as_object_mut()?.remove("lastHeartbeatTime");
         Some((kind.to_owned(), condition))

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::admission::node_key;
 use crate::events::Severity;
-use crate::node::object::{NodeFacts, StatusInputs, heartbeat_patch, label_patch, new_node, status, status_patch};
+use crate::node::object::{
+    NodeFacts, StatusInputs, heartbeat_patch, label_patch, new_node, status, status_patch,
+};
 use crate::node::{PressureState, lease};
 use crate::services::Services;
 
@@ -63,7 +65,8 @@ impl NodeRegistrar {
             },
             Some(node) => {
                 if let Some(patch) = label_patch(config, &node) {
-                    api.patch(&config.node_name, &Patch::Strategic(patch)).await?;
+                    api.patch(&config.node_name, &Patch::Strategic(patch))
+                        .await?;
                 }
             }
         }
@@ -81,7 +84,8 @@ impl NodeRegistrar {
                 .unwrap_or_default();
             let now = self.services.clock.now();
             let seconds = config.lease_duration.as_secs();
-            let renewed = lease::renew(&self.services.client, &config.node_name, &uid, seconds, now).await;
+            let renewed =
+                lease::renew(&self.services.client, &config.node_name, &uid, seconds, now).await;
             let wait = match renewed {
                 Ok(()) => every,
                 Err(error) => {
@@ -121,10 +125,15 @@ impl NodeRegistrar {
         let Some(node) = self.current().await? else {
             return Ok(());
         };
-        let images = self.services.images.list_images().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the images are not told");
-            Vec::new()
-        });
+        let images = self
+            .services
+            .images
+            .list_images()
+            .await
+            .unwrap_or_else(|error| {
+                tracing::debug!(%error, "the images are not told");
+                Vec::new()
+            });
         let pressure = self.pressure.get();
         let inputs = StatusInputs {
             config: &self.services.config,

@@ -19,7 +19,9 @@ pub(crate) const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
 pub(crate) fn spec(pod: &Pod) -> &PodSpec {
     static EMPTY: std::sync::OnceLock<PodSpec> = std::sync::OnceLock::new();
-    pod.spec.as_ref().unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
+    pod.spec
+        .as_ref()
+        .unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
 }
 
 pub(crate) fn uid(pod: &Pod) -> &str {
@@ -40,7 +42,11 @@ pub(crate) fn title(pod: &Pod) -> String {
 }
 
 pub(crate) fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
-    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    pod.metadata
+        .annotations
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
 }
 
 pub(crate) fn is_static(pod: &Pod) -> bool {
@@ -53,7 +59,10 @@ pub(crate) fn is_host_network(pod: &Pod) -> bool {
 
 pub(crate) fn is_critical(pod: &Pod) -> bool {
     const SYSTEM_CRITICAL: i32 = 2_000_000_000;
-    is_static(pod) || spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL)
+    is_static(pod)
+        || spec(pod)
+            .priority
+            .is_some_and(|priority| priority >= SYSTEM_CRITICAL)
 }
 
 pub(crate) fn init_containers(pod: &Pod) -> &[Container] {
@@ -65,7 +74,10 @@ pub(crate) fn containers(pod: &Pod) -> &[Container] {
 }
 
 pub(crate) fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
-    spec(pod).ephemeral_containers.as_deref().unwrap_or_default()
+    spec(pod)
+        .ephemeral_containers
+        .as_deref()
+        .unwrap_or_default()
 }
 
 /// The container of a name, wherever it stands.
@@ -73,12 +85,16 @@ pub(crate) fn find_container(pod: &Pod, name: &str) -> Option<(ContainerKind, Co
     let named = |kind, found: Option<&Container>| found.map(|container| (kind, container.clone()));
     named(
         ContainerKind::Regular,
-        containers(pod).iter().find(|container| container.name == name),
+        containers(pod)
+            .iter()
+            .find(|container| container.name == name),
     )
     .or_else(|| {
         named(
             ContainerKind::Init,
-            init_containers(pod).iter().find(|container| container.name == name),
+            init_containers(pod)
+                .iter()
+                .find(|container| container.name == name),
         )
     })
     .or_else(|| {
@@ -134,22 +150,32 @@ pub(crate) fn restarts_after(container: &Container, spec: &PodSpec, code: i32) -
 
 /// The action of the first `restartPolicyRules` entry that matches the exit code.
 pub(crate) fn matching_rule(container: &Container, code: i32) -> Option<&str> {
-    let rule = container.restart_policy_rules.iter().flatten().find(|rule| {
-        rule.exit_codes.as_ref().is_some_and(|codes| {
-            let named = codes.values.as_ref().is_some_and(|values| values.contains(&code));
-            match codes.operator.as_str() {
-                "In" => named,
-                "NotIn" => !named,
-                _ => false,
-            }
-        })
-    })?;
+    let rule = container
+        .restart_policy_rules
+        .iter()
+        .flatten()
+        .find(|rule| {
+            rule.exit_codes.as_ref().is_some_and(|codes| {
+                let named = codes
+                    .values
+                    .as_ref()
+                    .is_some_and(|values| values.contains(&code));
+                match codes.operator.as_str() {
+                    "In" => named,
+                    "NotIn" => !named,
+                    _ => false,
+                }
+            })
+        })?;
     Some(&rule.action)
 }
 
 /// Whether a running container that is killed because it is unhealthy is started again.
 pub(crate) fn restarts_when_killed(container: &Container, spec: &PodSpec) -> bool {
-    let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
+    let policy = container
+        .restart_policy
+        .as_deref()
+        .or(spec.restart_policy.as_deref());
     policy != Some("Never")
 }
 
@@ -177,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_containers_own_rules_overrule_its_policy_which_overrules_the_pods() {
-        let spec: PodSpec = serde_json::from_value(json!({"restartPolicy": "Always", "containers": []})).unwrap();
+        let spec: PodSpec =
+            serde_json::from_value(json!({"restartPolicy": "Always", "containers": []})).unwrap();
         let container: Container = serde_json::from_value(json!({"name": "a", "restartPolicy": "Never",
             "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]}))
         .unwrap();

@@ -110,7 +110,8 @@ impl Inputs {
         let ends = wanted.object.index.is_being_deleted;
         {
             let mut state = self.state.lock();
-            if wanted.origin == Origin::Api && wanted.object.revision < state.wanted.object.revision {
+            if wanted.origin == Origin::Api && wanted.object.revision < state.wanted.object.revision
+            {
                 return;
             }
             state.wanted = wanted;
@@ -130,11 +131,19 @@ impl Inputs {
     }
 
     pub(crate) fn probe(&self, container: &ContainerId, kind: ProbeKind) -> Option<ProbeResult> {
-        self.state.lock().probes.get(&(container.clone(), kind)).copied()
+        self.state
+            .lock()
+            .probes
+            .get(&(container.clone(), kind))
+            .copied()
     }
 
     pub(crate) fn set_probe(&self, container: &ContainerId, kind: ProbeKind, result: ProbeResult) {
-        let before = self.state.lock().probes.insert((container.clone(), kind), result);
+        let before = self
+            .state
+            .lock()
+            .probes
+            .insert((container.clone(), kind), result);
         if before != Some(result) {
             self.poke();
         }
@@ -142,7 +151,10 @@ impl Inputs {
 
     /// Forgets results of containers that are not among `kept`.
     pub(crate) fn keep_probes(&self, kept: impl Fn(&ContainerId) -> bool) {
-        self.state.lock().probes.retain(|(container, _), _| kept(container));
+        self.state
+            .lock()
+            .probes
+            .retain(|(container, _), _| kept(container));
     }
 
     /// Contents of the pod's volumes may have changed.

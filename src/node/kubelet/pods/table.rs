@@ -34,7 +34,10 @@ impl PodHandle {
 
     /// Whether the pod still uses, or will use, what it asks for.
     pub(crate) fn is_active(&self) -> bool {
-        self.view.lock().phase.is_none_or(|phase| phase < Phase::Terminated)
+        self.view
+            .lock()
+            .phase
+            .is_none_or(|phase| phase < Phase::Terminated)
     }
 }
 
@@ -51,7 +54,9 @@ impl PodTable {
 
     pub(crate) fn find(&self, key: &ObjectKey) -> Option<PodHandle> {
         let pods = self.pods.lock();
-        let named = pods.values().filter(|pod| pod.inputs.wanted().object.index.key == *key);
+        let named = pods
+            .values()
+            .filter(|pod| pod.inputs.wanted().object.index.key == *key);
         // Of two pods of one name, one is going away.
         named.max_by_key(|pod| pod.is_active()).cloned()
     }

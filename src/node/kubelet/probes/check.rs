@@ -51,7 +51,13 @@ pub(crate) async fn check(
     }
     if let Some(action) = &probe.grpc {
         let port = u16::try_from(action.port).unwrap_or(0);
-        return grpc::check(pod_ip, port, action.service.as_deref().unwrap_or_default(), limit).await;
+        return grpc::check(
+            pod_ip,
+            port,
+            action.service.as_deref().unwrap_or_default(),
+            limit,
+        )
+        .await;
     }
     Seen::Unknown(format!("missing probe handler for {}", container.name))
 }
@@ -64,7 +70,12 @@ pub(crate) fn seconds(value: Option<i32>, default: u64) -> Duration {
     Duration::from_secs(value.map_or(default, |value| u64::try_from(value).unwrap_or(0)))
 }
 
-async fn check_exec(runtime: &dyn RuntimeService, id: &ContainerId, command: Vec<String>, limit: Duration) -> Seen {
+async fn check_exec(
+    runtime: &dyn RuntimeService,
+    id: &ContainerId,
+    command: Vec<String>,
+    limit: Duration,
+) -> Seen {
     match runtime.exec_sync(id, command, Some(limit)).await {
         Ok(output) => {
             let mut text = [output.stdout, output.stderr].concat();
@@ -88,11 +99,15 @@ async fn check_http(request: Get, limit: Duration) -> Seen {
             "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         )),
         Ok(Err(why)) => Seen::Failure(why),
-        Ok(Ok(answer)) if answer.redirects_away => {
-            Seen::Warning(format!("Probe terminated redirects, Response body: {}", answer.body))
-        }
+        Ok(Ok(answer)) if answer.redirects_away => Seen::Warning(format!(
+            "Probe terminated redirects, Response body: {}",
+            answer.body
+        )),
         Ok(Ok(answer)) if (200..400).contains(&answer.code) => Seen::Success,
-        Ok(Ok(answer)) => Seen::Failure(format!("HTTP probe failed with statuscode: {}", answer.code)),
+        Ok(Ok(answer)) => Seen::Failure(format!(
+            "HTTP probe failed with statuscode: {}",
+            answer.code
+        )),
     }
 }
 

@@ -31,7 +31,11 @@ pub(crate) async fn check(host: &str, port: u16, service: &str, limit: Duration)
 }
 
 async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
-    let refused = |why: String| Seen::Failure(format!("error: failed to connect service {address:?}: {why}"));
+    let refused = |why: String| {
+        Seen::Failure(format!(
+            "error: failed to connect service {address:?}: {why}"
+        ))
+    };
     let stream = match TcpStream::connect((host, port)).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -41,7 +45,8 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
             ));
         }
     };
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = match handshake {
         Ok(made) => made,
         Err(error) => return refused(error.to_string()),
@@ -59,7 +64,9 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
     let answer = async move {
         let response = sender.send_request(request).await?;
         let head = response.headers().clone();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
         Ok::<_, hyper::Error>((head, body))
     };
     tokio::pin!(connection);
@@ -81,7 +88,11 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
                     .unwrap_or_default()
                     .to_owned()
             };
-            judge(&find("grpc-status"), &find("grpc-message"), &body.to_bytes())
+            judge(
+                &find("grpc-status"),
+                &find("grpc-message"),
+                &body.to_bytes(),
+            )
         }
     }
 }
@@ -164,7 +175,9 @@ mod tests {
             judge("0", "", &body(2)),
             Seen::Failure("service unhealthy (responded with \"NOT_SERVING\")".into())
         );
-        assert!(matches!(judge("12", "no", &[]), Seen::Failure(text) if text.contains("does not implement")));
+        assert!(
+            matches!(judge("12", "no", &[]), Seen::Failure(text) if text.contains("does not implement"))
+        );
         assert_eq!(&frame("a")[..], [0, 0, 0, 0, 3, 0x0a, 1, b'a']);
     }
 }

@@ -58,7 +58,9 @@ impl Get {
             .map(|header| (header.name.clone(), header.value.clone()))
             .collect();
         let has = |headers: &[(String, String)], name: &str| {
-            headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+            headers
+                .iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name))
         };
         if !has(&headers, "user-agent") {
             headers.push(("User-Agent".to_owned(), user_agent.to_owned()));
@@ -68,7 +70,8 @@ impl Get {
         }
         // An empty value means: do not send it.
         headers.retain(|(name, value)| {
-            !(value.is_empty() && (name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("accept")))
+            !(value.is_empty()
+                && (name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("accept")))
         });
         Ok(Self {
             tls: action
@@ -183,7 +186,10 @@ async fn send(request: &Get) -> Result<(Answer, Option<String>), String> {
         .map_err(|error| format!("dial tcp {}: {}", request.authority(), describe(&error)))?;
     if request.tls {
         let name = ServerName::try_from(request.host.clone()).map_err(|error| error.to_string())?;
-        let stream = tls().connect(name, stream).await.map_err(|error| error.to_string())?;
+        let stream = tls()
+            .connect(name, stream)
+            .await
+            .map_err(|error| error.to_string())?;
         exchange(request, stream).await
     } else {
         exchange(request, stream).await
@@ -222,7 +228,9 @@ where
     for (name, value) in &request.headers {
         built = built.header(name, value);
     }
-    let built = built.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let built = built
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
     let answer = async move {
         let response = sender.send_request(built).await.map_err(text)?;
         let code = response.status().as_u16();
@@ -232,7 +240,9 @@ where
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         // A body that is longer counts as read.
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await;
         let body = body
             .map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned())
             .unwrap_or_default();
@@ -294,7 +304,12 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -303,7 +318,12 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {

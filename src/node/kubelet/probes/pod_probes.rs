@@ -39,9 +39,19 @@ impl PodProbes {
     }
 
     /// Starts and ends tasks so that they fit what runs.
-    pub(crate) fn reconcile(&mut self, pod: &Pod, observed: &Observed, phase: Phase, old: Option<&PodStatus>) {
-        self.inputs
-            .keep_probes(|id| observed.containers.iter().any(|container| container.id == *id));
+    pub(crate) fn reconcile(
+        &mut self,
+        pod: &Pod,
+        observed: &Observed,
+        phase: Phase,
+        old: Option<&PodStatus>,
+    ) {
+        self.inputs.keep_probes(|id| {
+            observed
+                .containers
+                .iter()
+                .any(|container| container.id == *id)
+        });
         let mut wanted = Vec::new();
         for (kind, container) in probed(pod) {
             let Some(status) = observed.newest(&container.name) else {
@@ -51,7 +61,9 @@ impl PodProbes {
                 continue;
             };
             self.adopt(status, started_at, container, old);
-            let kinds = kinds_now(container, phase, |which| self.inputs.probe(&status.id, which));
+            let kinds = kinds_now(container, phase, |which| {
+                self.inputs.probe(&status.id, which)
+            });
             wanted.extend(
                 kinds
                     .into_iter()
@@ -65,7 +77,10 @@ impl PodProbes {
         });
         for (kind, container, status, started_at, which) in wanted {
             let key = (status.id.clone(), which);
-            let Some(probe) = which.of(container).filter(|_| !self.tasks.contains_key(&key)) else {
+            let Some(probe) = which
+                .of(container)
+                .filter(|_| !self.tasks.contains_key(&key))
+            else {
                 continue;
             };
             let task = ProbeTask {
@@ -107,12 +122,19 @@ impl PodProbes {
             .flat_map(|old| [&old.container_statuses, &old.init_container_statuses]);
         let all: Vec<&ApiStatus> = lists.flatten().flatten().collect();
         let id = crate::status::container_id(&self.services.runtime_name, status);
-        let Some(known) = all.into_iter().find(|known| known.container_id.as_deref() == Some(&id)) else {
+        let Some(known) = all
+            .into_iter()
+            .find(|known| known.container_id.as_deref() == Some(&id))
+        else {
             return;
         };
         let keep = |which: ProbeKind, holds: bool| {
-            if holds && which.of(container).is_some() && self.inputs.probe(&status.id, which).is_none() {
-                self.inputs.set_probe(&status.id, which, ProbeResult::Success);
+            if holds
+                && which.of(container).is_some()
+                && self.inputs.probe(&status.id, which).is_none()
+            {
+                self.inputs
+                    .set_probe(&status.id, which, ProbeResult::Success);
             }
         };
         keep(ProbeKind::Startup, known.started == Some(true));
@@ -129,7 +151,10 @@ impl PodProbes {
                 .map(ToString::to_string)
                 .unwrap_or_default();
         }
-        let newest = observed.sandboxes.first().and_then(|sandbox| sandbox.addresses.first());
+        let newest = observed
+            .sandboxes
+            .first()
+            .and_then(|sandbox| sandbox.addresses.first());
         newest.map(ToString::to_string).unwrap_or_default()
     }
 }
@@ -144,7 +169,11 @@ fn probed(pod: &Pod) -> impl Iterator<Item = (ContainerKind, &Container)> {
     )
 }
 
-fn kinds_now(container: &Container, phase: Phase, result: impl Fn(ProbeKind) -> Option<ProbeResult>) -> Vec<ProbeKind> {
+fn kinds_now(
+    container: &Container,
+    phase: Phase,
+    result: impl Fn(ProbeKind) -> Option<ProbeResult>,
+) -> Vec<ProbeKind> {
     if phase >= Phase::Terminated {
         return Vec::new();
     }
@@ -187,7 +216,10 @@ mod tests {
             readiness_probe: probe,
             ..Container::default()
         };
-        assert_eq!(kinds_now(&container, Phase::Syncing, |_| None), [ProbeKind::Startup]);
+        assert_eq!(
+            kinds_now(&container, Phase::Syncing, |_| None),
+            [ProbeKind::Startup]
+        );
         let started = |which| (which == ProbeKind::Startup).then_some(ProbeResult::Success);
         assert_eq!(
             kinds_now(&container, Phase::Syncing, started),

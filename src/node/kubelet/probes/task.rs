@@ -129,8 +129,14 @@ mod tests {
         };
         let mut run = Run::default();
         assert_eq!(run.add(ProbeResult::Failure, &probe), None);
-        assert_eq!(run.add(ProbeResult::Success, &probe), Some(ProbeResult::Success));
+        assert_eq!(
+            run.add(ProbeResult::Success, &probe),
+            Some(ProbeResult::Success)
+        );
         assert_eq!(run.add(ProbeResult::Failure, &probe), None);
-        assert_eq!(run.add(ProbeResult::Failure, &probe), Some(ProbeResult::Failure));
+        assert_eq!(
+            run.add(ProbeResult::Failure, &probe),
+            Some(ProbeResult::Failure)
+        );
     }
 }

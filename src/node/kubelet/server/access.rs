@@ -100,9 +100,19 @@ impl ApiAuthorizer {
         }
     }
 
-    async fn review(&self, group: &'static str, resource: &'static str, review: &Value) -> Option<Value> {
+    async fn review(
+        &self,
+        group: &'static str,
+        resource: &'static str,
+        review: &Value,
+    ) -> Option<Value> {
         let resource = apimachinery::GroupVersionResource::new(group, "v1", resource);
-        match self.client.dynamic(resource, "").create_as::<_, Value>(review).await {
+        match self
+            .client
+            .dynamic(resource, "")
+            .create_as::<_, Value>(review)
+            .await
+        {
             Ok(answer) => Some(answer),
             Err(error) => {
                 tracing::warn!(%error, "the API server does not review a request to the kubelet");
@@ -120,10 +130,15 @@ impl KubeletAuthorizer for ApiAuthorizer {
             return known;
         }
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
-        let answer = self.review("authentication.k8s.io", "tokenreviews", &review).await?;
+        let answer = self
+            .review("authentication.k8s.io", "tokenreviews", &review)
+            .await?;
         let status = &answer["status"];
         let identity = (status["authenticated"] == true).then(|| Identity {
-            user: status["user"]["username"].as_str().unwrap_or_default().to_owned(),
+            user: status["user"]["username"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             groups: serde_json::from_value(status["user"]["groups"].clone()).unwrap_or_default(),
         });
         let until = now
@@ -132,7 +147,9 @@ impl KubeletAuthorizer for ApiAuthorizer {
             } else {
                 DENIED_FOR
             };
-        self.tokens.lock().put(token.to_owned(), identity.clone(), until, now);
+        self.tokens
+            .lock()
+            .put(token.to_owned(), identity.clone(), until, now);
         identity
     }
 

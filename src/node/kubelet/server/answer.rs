@@ -12,11 +12,19 @@ pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
 pub(crate) type Answer = Response<Body>;
 
 pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Answer {
-    with_type(status, "text/plain; charset=utf-8", text.into().into_bytes())
+    with_type(
+        status,
+        "text/plain; charset=utf-8",
+        text.into().into_bytes(),
+    )
 }
 
 pub(crate) fn json(value: &serde_json::Value) -> Answer {
-    with_type(StatusCode::OK, "application/json", value.to_string().into_bytes())
+    with_type(
+        StatusCode::OK,
+        "application/json",
+        value.to_string().into_bytes(),
+    )
 }
 
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
@@ -30,7 +38,9 @@ pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Ve
 
 /// A body that grows as chunks arrive, and ends when their sender goes.
 pub(crate) fn stream(chunks: mpsc::Receiver<Bytes>) -> Answer {
-    let frames = futures_util::stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
+    let frames = futures_util::stream::unfold(chunks, |mut chunks| async move {
+        Some((chunks.recv().await?, chunks))
+    });
     let body = StreamBody::new(frames.map(|chunk| Ok(Frame::data(chunk))));
     let mut answer = Response::new(BodyExt::boxed(body));
     answer

@@ -15,7 +15,11 @@ use crate::server::route::ContainerPath;
 /// Chunks that wait for a slow client.
 const CHUNKS_MAX: usize = 4;
 
-pub(crate) async fn container_logs(kubelet: &Kubelet, path: &ContainerPath, query: &[(String, String)]) -> Answer {
+pub(crate) async fn container_logs(
+    kubelet: &Kubelet,
+    path: &ContainerPath,
+    query: &[(String, String)],
+) -> Answer {
     let options = match LogOptions::parse(query, kubelet.services.clock.now()) {
         Ok(options) => options,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
@@ -36,12 +40,19 @@ pub(crate) async fn container_logs(kubelet: &Kubelet, path: &ContainerPath, quer
 }
 
 /// The container whose log is wanted; it has been started, and its log is there.
-async fn open(kubelet: &Kubelet, path: &ContainerPath, options: &LogOptions) -> Result<ContainerStatus, NotThere> {
+async fn open(
+    kubelet: &Kubelet,
+    path: &ContainerPath,
+    options: &LogOptions,
+) -> Result<ContainerStatus, NotThere> {
     let (_, pod) = kubelet.find_pod(&path.pod)?;
     if find_container(&pod, &path.container).is_none() {
         return Err((
             StatusCode::NOT_FOUND,
-            format!("container {:?} not found in pod {:?}", path.container, path.pod.name),
+            format!(
+                "container {:?} not found in pod {:?}",
+                path.container, path.pod.name
+            ),
         ));
     }
     let observed = kubelet.observe(&pod).await?;
@@ -49,7 +60,10 @@ async fn open(kubelet: &Kubelet, path: &ContainerPath, options: &LogOptions) -> 
     if options.previous {
         let previous = match all.next() {
             // A container that waits to be restarted is itself the one that ran before.
-            Some(newest) if matches!(newest.state, ContainerState::Exited { .. }) && waits(&pod, &path.container) => {
+            Some(newest)
+                if matches!(newest.state, ContainerState::Exited { .. })
+                    && waits(&pod, &path.container) =>
+            {
                 Some(newest)
             }
             _ => all.next(),
@@ -68,7 +82,10 @@ async fn open(kubelet: &Kubelet, path: &ContainerPath, options: &LogOptions) -> 
     newest.ok_or_else(|| (StatusCode::BAD_REQUEST, waiting_text(&pod, &path.container)))
 }
 
-fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a k8s_openapi::api::core::v1::ContainerStatus> {
+fn status_of<'a>(
+    pod: &'a Pod,
+    container: &str,
+) -> Option<&'a k8s_openapi::api::core::v1::ContainerStatus> {
     let status = pod.status.as_ref()?;
     let lists = [
         &status.container_statuses,
@@ -92,7 +109,10 @@ fn waiting_text(pod: &Pod, container: &str) -> String {
     let state = status_of(pod, container)
         .and_then(|status| status.state.clone())
         .unwrap_or_default();
-    let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
+    let reason = state
+        .waiting
+        .and_then(|waiting| waiting.reason)
+        .unwrap_or_default();
     match reason.as_str() {
         "ErrImagePull" => format!(
             "container {container:?} in pod {:?} is waiting to start: image can't be pulled",
@@ -102,7 +122,10 @@ fn waiting_text(pod: &Pod, container: &str) -> String {
             "container {container:?} in pod {:?} is waiting to start: trying and failing to pull image",
             name(pod)
         ),
-        "" => format!("container {container:?} in pod {:?} is not available", name(pod)),
+        "" => format!(
+            "container {container:?} in pod {:?} is not available",
+            name(pod)
+        ),
         reason => format!(
             "container {container:?} in pod {:?} is waiting to start: {reason}",
             name(pod)
@@ -113,7 +136,8 @@ fn waiting_text(pod: &Pod, container: &str) -> String {
 /// Turns false when the container ends.
 fn liveness(kubelet: &Kubelet, container: &ContainerStatus) -> watch::Receiver<bool> {
     let mut events = kubelet.services.runtime.events();
-    let (alive, liveness) = watch::channel(matches!(container.state, ContainerState::Running { .. }));
+    let (alive, liveness) =
+        watch::channel(matches!(container.state, ContainerState::Running { .. }));
     let (runtime, id) = (kubelet.services.runtime.clone(), container.id.clone());
     env::spawn(async move {
         loop {
@@ -135,7 +159,10 @@ fn liveness(kubelet: &Kubelet, container: &ContainerStatus) -> watch::Receiver<b
                 match event {
                     Ok(event)
                         if event.container.as_ref() == Some(&id)
-                            && !matches!(event.kind, ContainerEventKind::Started | ContainerEventKind::Created) =>
+                            && !matches!(
+                                event.kind,
+                                ContainerEventKind::Started | ContainerEventKind::Created
+                            ) =>
                     {
                         break;
                     }

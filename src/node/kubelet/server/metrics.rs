@@ -21,7 +21,10 @@ impl Text {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value:?}")).collect();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value:?}"))
+            .collect();
         let labels = if labels.is_empty() {
             String::new()
         } else {
@@ -37,7 +40,12 @@ pub(crate) fn own(kubelet: &Kubelet) -> String {
     let pods = services.pods_table.all();
     let running = pods
         .iter()
-        .filter(|pod| pod.view.lock().phase.is_some_and(|phase| phase < Phase::Terminated))
+        .filter(|pod| {
+            pod.view
+                .lock()
+                .phase
+                .is_some_and(|phase| phase < Phase::Terminated)
+        })
         .count();
     let mut text = Text(String::new());
     text.family(
@@ -45,7 +53,11 @@ pub(crate) fn own(kubelet: &Kubelet) -> String {
         "gauge",
         "[ALPHA] The node's name. The count is always 1.",
     );
-    text.sample("kubelet_node_name", &[("node", &services.config.node_name)], 1);
+    text.sample(
+        "kubelet_node_name",
+        &[("node", &services.config.node_name)],
+        1,
+    );
     text.family(
         "kubelet_running_pods",
         "gauge",
@@ -91,14 +103,19 @@ pub(crate) async fn resources(kubelet: &Kubelet) -> Result<String, String> {
         "counter",
         "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
     );
-    text.sample("node_cpu_usage_seconds_total", &[], seconds(cpu_of_node().unwrap_or(0)));
+    text.sample(
+        "node_cpu_usage_seconds_total",
+        &[],
+        seconds(cpu_of_node().unwrap_or(0)),
+    );
     text.family(
         "node_memory_working_set_bytes",
         "gauge",
         "[STABLE] Current working set of the node in bytes",
     );
-    let memory =
-        linux::system::memory_info().map_or(0, |memory| memory.total_bytes.saturating_sub(memory.available_bytes));
+    let memory = linux::system::memory_info().map_or(0, |memory| {
+        memory.total_bytes.saturating_sub(memory.available_bytes)
+    });
     text.sample("node_memory_working_set_bytes", &[], memory);
     let of_pod: [(&str, &str, &str, Value); 2] = [
         (
@@ -122,7 +139,10 @@ pub(crate) async fn resources(kubelet: &Kubelet) -> Result<String, String> {
             };
             text.sample(
                 name,
-                &[("namespace", &sandbox.pod.namespace), ("pod", &sandbox.pod.name)],
+                &[
+                    ("namespace", &sandbox.pod.namespace),
+                    ("pod", &sandbox.pod.name),
+                ],
                 value(stats),
             );
         }
@@ -198,12 +218,20 @@ pub(crate) async fn probes(kubelet: &Kubelet) -> Result<String, String> {
                 ("pod", &key.name),
                 ("namespace", &key.namespace),
             ];
-            text.sample("prober_probe_result", &labels, u8::from(result == ProbeResult::Success));
+            text.sample(
+                "prober_probe_result",
+                &labels,
+                u8::from(result == ProbeResult::Success),
+            );
         }
     }
     Ok(text.0)
 }
 
 fn seconds(nanoseconds: u64) -> String {
-    format!("{}.{:09}", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000)
+    format!(
+        "{}.{:09}",
+        nanoseconds / 1_000_000_000,
+        nanoseconds % 1_000_000_000
+    )
 }

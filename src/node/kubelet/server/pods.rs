@@ -20,7 +20,9 @@ pub(crate) fn list(kubelet: &Kubelet) -> Value {
         .all()
         .into_iter()
         .filter_map(|handle| handle.pod());
-    let items: Vec<Value> = pods.filter_map(|pod| serde_json::to_value(pod).ok()).collect();
+    let items: Vec<Value> = pods
+        .filter_map(|pod| serde_json::to_value(pod).ok())
+        .collect();
     json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 }
 
@@ -47,17 +49,23 @@ impl Kubelet {
     }
 
     pub(crate) async fn observe(&self, pod: &Pod) -> Result<Observed, NotThere> {
-        let observed = Observed::read(self.services.runtime.as_ref(), crate::pods::facts::uid(pod)).await;
+        let observed =
+            Observed::read(self.services.runtime.as_ref(), crate::pods::facts::uid(pod)).await;
         observed.map_err(|error| (http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
     /// The running container a path names.
-    pub(crate) async fn find_running(&self, path: &ContainerPath) -> Result<(Pod, ContainerStatus), NotThere> {
+    pub(crate) async fn find_running(
+        &self,
+        path: &ContainerPath,
+    ) -> Result<(Pod, ContainerStatus), NotThere> {
         let (_, pod) = self.find_pod(&path.pod)?;
         let observed = self.observe(&pod).await?;
         let newest = observed.newest(&path.container).cloned();
         match newest {
-            Some(container) if matches!(container.state, ContainerState::Running { .. }) => Ok((pod, container)),
+            Some(container) if matches!(container.state, ContainerState::Running { .. }) => {
+                Ok((pod, container))
+            }
             Some(_) => Err((
                 http::StatusCode::INTERNAL_SERVER_ERROR,
                 format!("container {:?} is not running", path.container),

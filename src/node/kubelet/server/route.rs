@@ -40,7 +40,11 @@ pub(crate) struct ContainerPath {
 
 impl Route {
     pub(crate) fn parse(path: &str) -> Option<Self> {
-        let parts: Vec<Cow<'_, str>> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
+        let parts: Vec<Cow<'_, str>> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(decode)
+            .collect();
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
         Some(match parts.as_slice() {
             ["healthz" | "livez" | "readyz", ..] => Self::Health,
@@ -58,7 +62,9 @@ impl Route {
             ["metrics", "cadvisor"] => Self::ContainerMetrics,
             ["configz"] => Self::Configz,
             ["logs", ..] => Self::Refused("logs of the node are not served"),
-            ["checkpoint", ..] => Self::Refused("checkpoints of containers are not supported by this node"),
+            ["checkpoint", ..] => {
+                Self::Refused("checkpoints of containers are not supported by this node")
+            }
             _ => return None,
         })
     }
@@ -98,8 +104,13 @@ pub(crate) fn percent_decode(text: &str, is_query: bool) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (bytes[at], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|hex| std::str::from_utf8(hex).ok());
+        match (
+            bytes[at],
+            hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()),
+        ) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
                 at += 3;
@@ -133,7 +144,10 @@ pub(crate) fn needed(node_name: &str, method: &http::Method, path: &str) -> Vec<
         "DELETE" => "delete",
         _ => "get",
     };
-    let first = path.split('/').find(|part| !part.is_empty()).unwrap_or_default();
+    let first = path
+        .split('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or_default();
     let subresources: &[&'static str] = match first {
         "stats" => &["stats"],
         "metrics" => &["metrics"],
@@ -163,17 +177,29 @@ mod tests {
         let Some(Route::Exec(path)) = Route::parse("/exec/ns/pod/uid/app") else {
             panic!("an exec")
         };
-        assert_eq!((path.pod.uid.as_deref(), path.container.as_str()), (Some("uid"), "app"));
+        assert_eq!(
+            (path.pod.uid.as_deref(), path.container.as_str()),
+            (Some("uid"), "app")
+        );
         assert_eq!(Route::parse("/exec/ns"), None);
         let rights = needed("n", &http::Method::GET, "/pods");
         assert_eq!(
-            rights.iter().map(|right| right.subresource).collect::<Vec<_>>(),
+            rights
+                .iter()
+                .map(|right| right.subresource)
+                .collect::<Vec<_>>(),
             ["pods", "proxy"]
         );
-        assert_eq!(needed("n", &http::Method::POST, "/exec/a/b/c")[0].verb, "create");
+        assert_eq!(
+            needed("n", &http::Method::POST, "/exec/a/b/c")[0].verb,
+            "create"
+        );
         assert_eq!(
             parameters("command=a+b&command=%2Fc"),
-            [("command".into(), "a b".into()), ("command".into(), "/c".into())]
+            [
+                ("command".into(), "a b".into()),
+                ("command".into(), "/c".into())
+            ]
         );
     }
 }

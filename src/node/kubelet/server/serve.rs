@@ -48,15 +48,18 @@ pub struct KubeletServer {
 impl KubeletServer {
     pub fn new(kubelet: Kubelet, parts: ServerParts) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
         let builder = if parts.client_authorities.is_empty() {
             builder.with_no_client_auth()
         } else {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(parts.client_authorities), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                Arc::new(parts.client_authorities),
+                provider,
+            )
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         };
         let mut tls = builder.with_cert_resolver(parts.certificate);
@@ -121,7 +124,11 @@ impl KubeletServer {
     }
 
     /// One connection of HTTP/1.1 whose peer is known already (in process, or through a tunnel).
-    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, who: Option<Identity>) {
+    pub async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        who: Option<Identity>,
+    ) {
         let service = service_fn(|request| {
             let server = self.clone();
             let who = who.clone();
@@ -129,7 +136,9 @@ impl KubeletServer {
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let connection = http
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to the kubelet ended with an error");
         }
@@ -160,7 +169,11 @@ impl KubeletServer {
         text(StatusCode::FORBIDDEN, message)
     }
 
-    async fn identify(&self, who: Option<Identity>, request: &Request<Incoming>) -> Option<Identity> {
+    async fn identify(
+        &self,
+        who: Option<Identity>,
+        request: &Request<Incoming>,
+    ) -> Option<Identity> {
         if who.is_some() {
             return who;
         }
@@ -184,14 +197,22 @@ impl KubeletServer {
         let query = parameters(request.uri().query().unwrap_or_default());
         let kubelet = &self.kubelet;
         let failed = |why: String| text(StatusCode::INTERNAL_SERVER_ERROR, why);
-        let plain = |body: String| with_type(StatusCode::OK, "text/plain; version=0.0.4", body.into_bytes());
+        let plain = |body: String| {
+            with_type(
+                StatusCode::OK,
+                "text/plain; version=0.0.4",
+                body.into_bytes(),
+            )
+        };
         match route {
             Route::Health => text(StatusCode::OK, "ok"),
             Route::Pods | Route::RunningPods => json_answer(&pods::list(kubelet)),
             Route::ContainerLogs(path) => logs::container_logs(kubelet, &path, &query).await,
             Route::Exec(path) => streaming::exec(kubelet, &path, &query, request).await,
             Route::Attach(path) => streaming::attach(kubelet, &path, &query, request).await,
-            Route::PortForward(path) => streaming::port_forward(kubelet, &path, &query, request).await,
+            Route::PortForward(path) => {
+                streaming::port_forward(kubelet, &path, &query, request).await
+            }
             Route::Run(path) => streaming::run(kubelet, &path, &query).await,
             Route::StatsSummary => stats::summary(kubelet)
                 .await

@@ -37,8 +37,12 @@ impl StreamOptions {
     /// Both spellings are in use: the API server's (`stdin=true`) and the kubelet's (`input=1`).
     pub(crate) fn parse(query: &[(String, String)]) -> Result<Self, String> {
         let flag = |names: [&str; 2]| {
-            let found = query.iter().find(|(name, _)| names.contains(&name.as_str()));
-            found.is_some_and(|(_, value)| matches!(value.as_str(), "1" | "true" | "t" | "T" | "TRUE" | "True"))
+            let found = query
+                .iter()
+                .find(|(name, _)| names.contains(&name.as_str()));
+            found.is_some_and(|(_, value)| {
+                matches!(value.as_str(), "1" | "true" | "t" | "T" | "TRUE" | "True")
+            })
         };
         let tty = flag(["tty", "tty"]);
         let wanted = WantedStreams {
@@ -126,13 +130,21 @@ pub(crate) async fn attach(
     let runtime = Arc::clone(&kubelet.services.runtime);
     let wanted = options.wanted;
     upgrade(request, wanted, move |streams| async move {
-        let session = runtime.attach(&container.id, Attachment { stdio: stdio(wanted) }).await;
+        let session = runtime
+            .attach(
+                &container.id,
+                Attachment {
+                    stdio: stdio(wanted),
+                },
+            )
+            .await;
         serve_session(session, streams).await;
     })
 }
 
 fn has_terminal(pod: &Pod, container: &str) -> bool {
-    crate::pods::facts::find_container(pod, container).is_some_and(|(_, container)| container.tty == Some(true))
+    crate::pods::facts::find_container(pod, container)
+        .is_some_and(|(_, container)| container.tty == Some(true))
 }
 
 /// Answers 101 and serves the streams on the connection then.
@@ -197,7 +209,12 @@ async fn serve_session(session: cri::Result<ExecSession>, streams: RemoteCommand
                     }
                 }
             });
-            let output = async { tokio::join!(copy_output(from_process, stdout), copy_output(errors, stderr)) };
+            let output = async {
+                tokio::join!(
+                    copy_output(from_process, stdout),
+                    copy_output(errors, stderr)
+                )
+            };
             let work = async {
                 tokio::pin!(output, exit);
                 let mut is_copied = false;
@@ -284,7 +301,9 @@ impl Ended {
                 failure: None,
             };
         }
-        let message = format!("command terminated with non-zero exit code: error executing command, exit code {code}");
+        let message = format!(
+            "command terminated with non-zero exit code: error executing command, exit code {code}"
+        );
         let status = json!({"metadata": {}, "status": "Failure", "message": message, "reason": "NonZeroExitCode",
             "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}});
         Self {
@@ -294,7 +313,8 @@ impl Ended {
     }
 
     fn of_error(error: &cri::Error) -> Self {
-        let message = format!("Internal error occurred: error executing command in container: {error}");
+        let message =
+            format!("Internal error occurred: error executing command in container: {error}");
         let status = ApiError::new(500, Reason::InternalError, message.clone()).to_status();
         Self {
             status,
@@ -347,7 +367,10 @@ fn named_ports(query: &[(String, String)]) -> Result<Vec<u16>, String> {
         .collect()
 }
 
-async fn sandbox_of(kubelet: &Kubelet, path: &PodPath) -> Result<cri::PodSandboxId, (StatusCode, String)> {
+async fn sandbox_of(
+    kubelet: &Kubelet,
+    path: &PodPath,
+) -> Result<cri::PodSandboxId, (StatusCode, String)> {
     let (_, pod) = kubelet.find_pod(path)?;
     let observed = kubelet.observe(&pod).await?;
     let sandbox = observed.ready_sandbox().map(|sandbox| sandbox.id.clone());
@@ -378,7 +401,11 @@ async fn forward(
     Ok(())
 }
 
-async fn forward_one(request: ForwardRequest, runtime: Arc<dyn cri::RuntimeService>, sandbox: &cri::PodSandboxId) {
+async fn forward_one(
+    request: ForwardRequest,
+    runtime: Arc<dyn cri::RuntimeService>,
+    sandbox: &cri::PodSandboxId,
+) {
     let ForwardRequest {
         port,
         mut reader,
@@ -416,7 +443,11 @@ async fn forward_one(request: ForwardRequest, runtime: Arc<dyn cri::RuntimeServi
 }
 
 /// `/run`: a command without streams, for old tools.
-pub(crate) async fn run(kubelet: &Kubelet, path: &ContainerPath, query: &[(String, String)]) -> Answer {
+pub(crate) async fn run(
+    kubelet: &Kubelet,
+    path: &ContainerPath,
+    query: &[(String, String)],
+) -> Answer {
     let command = query
         .iter()
         .find(|(name, _)| name == "cmd")
@@ -428,14 +459,23 @@ pub(crate) async fn run(kubelet: &Kubelet, path: &ContainerPath, query: &[(Strin
         Ok((_, container)) => container,
         Err((status, why)) => return text(status, why),
     };
-    match kubelet.services.runtime.exec_sync(&container.id, command, None).await {
+    match kubelet
+        .services
+        .runtime
+        .exec_sync(&container.id, command, None)
+        .await
+    {
         Ok(output) => {
             let status = if output.exit_code == 0 {
                 StatusCode::OK
             } else {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
-            with_type(status, "text/plain", [output.stdout, output.stderr].concat())
+            with_type(
+                status,
+                "text/plain",
+                [output.stdout, output.stderr].concat(),
+            )
         }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }

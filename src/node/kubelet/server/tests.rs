@@ -59,7 +59,9 @@ async fn connect(world: &World, who: Option<&str>) -> Connection {
         groups: Vec::new(),
     });
     env::spawn(async move { server.serve(theirs, who).await });
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
+        .await
+        .unwrap();
     env::spawn(connection.with_upgrades());
     Connection(sender)
 }
@@ -70,7 +72,11 @@ impl Connection {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.0.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+        let response = self
+            .0
+            .send_request(request.body(Empty::new()).unwrap())
+            .await
+            .unwrap();
         let code = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (code, String::from_utf8_lossy(&body).into_owned())
@@ -79,9 +85,14 @@ impl Connection {
 
 async fn running_pod(world: &World) -> String {
     let uid = world
-        .create("p", json!({"containers": [{"name": "app", "image": "busybox"}]}))
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "busybox"}]}),
+        )
         .await;
-    world.until("p", |pod| pod["status"]["phase"] == "Running").await;
+    world
+        .until("p", |pod| pod["status"]["phase"] == "Running")
+        .await;
     uid
 }
 
@@ -135,29 +146,55 @@ async fn logs_are_read_by_tail_previous_and_while_they_grow() {
     .unwrap();
     let mut connection = connect(&world, Some("admin")).await;
     assert_eq!(
-        connection.get("/containerLogs/d/p/app?tailLines=1", &[]).await,
+        connection
+            .get("/containerLogs/d/p/app?tailLines=1", &[])
+            .await,
         (200, "two\n".to_owned())
     );
-    assert_eq!(connection.get("/containerLogs/d/p/app?previous=true", &[]).await.0, 400);
+    assert_eq!(
+        connection
+            .get("/containerLogs/d/p/app?previous=true", &[])
+            .await
+            .0,
+        400
+    );
     assert_eq!(connection.get("/containerLogs/d/p/none", &[]).await.0, 404);
-    assert_eq!(connection.get("/containerLogs/d/p/app?tailLines=-1", &[]).await.0, 400);
+    assert_eq!(
+        connection
+            .get("/containerLogs/d/p/app?tailLines=-1", &[])
+            .await
+            .0,
+        400
+    );
     let mut following = connect(&world, Some("admin")).await;
-    let (answer, ()) = tokio::join!(following.get("/containerLogs/d/p/app?follow=true", &[]), async {
-        world.runtime.exit(&uid, "app", 1);
-    });
+    let (answer, ()) = tokio::join!(
+        following.get("/containerLogs/d/p/app?follow=true", &[]),
+        async {
+            world.runtime.exit(&uid, "app", 1);
+        }
+    );
     assert_eq!(answer, (200, "one\ntwo\n".to_owned()));
     world
-        .until("p", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .until("p", |pod| {
+            pod["status"]["containerStatuses"][0]["restartCount"] == 1
+        })
         .await;
     assert_eq!(
-        connection.get("/containerLogs/d/p/app?previous=true", &[]).await,
+        connection
+            .get("/containerLogs/d/p/app?previous=true", &[])
+            .await,
         (200, "one\ntwo\n".to_owned())
     );
 }
 
-async fn exec(world: &World, request: UpgradeRequest, protocol: RemoteCommandProtocol) -> (String, Value) {
+async fn exec(
+    world: &World,
+    request: UpgradeRequest,
+    protocol: RemoteCommandProtocol,
+) -> (String, Value) {
     let mut connection = connect(world, Some("admin")).await;
-    let mut built = http::Request::get("/exec/d/p/app?command=say&output=1&error=1").header("host", "n");
+    let mut built =
+        http::Request::get("/exec/d/p/app?command=say&output=1&error=1").header("host", "n");
     built.headers_mut().unwrap().extend(request.headers.clone());
     let response = connection
         .0
@@ -171,9 +208,16 @@ async fn exec(world: &World, request: UpgradeRequest, protocol: RemoteCommandPro
         stderr: true,
         ..WantedStreams::default()
     };
-    let client = remote_command::connect(upgraded, protocol, wanted, None).await.unwrap();
+    let client = remote_command::connect(upgraded, protocol, wanted, None)
+        .await
+        .unwrap();
     let mut output = String::new();
-    client.stdout.unwrap().read_to_string(&mut output).await.unwrap();
+    client
+        .stdout
+        .unwrap()
+        .read_to_string(&mut output)
+        .await
+        .unwrap();
     let outcome = client.outcome.read().await.unwrap();
     (output, serde_json::from_slice(&outcome).unwrap())
 }

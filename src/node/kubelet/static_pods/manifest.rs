@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{Pod, Toleration};
 use registry::Strategy;
 use registry::core::pod::Pods;
 
-use crate::pods::facts::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, containers, init_containers, spec};
+use crate::pods::facts::{
+    CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE, containers, init_containers, spec,
+};
 use env::Timestamp;
 
 /// A longer file is no manifest: bytes.
@@ -35,7 +37,11 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
     !is_hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-pub(crate) fn read(path: &Path, node_name: &str, now: Timestamp) -> Result<StoredObject, ManifestError> {
+pub(crate) fn read(
+    path: &Path,
+    node_name: &str,
+    now: Timestamp,
+) -> Result<StoredObject, ManifestError> {
     let metadata = std::fs::metadata(path).map_err(ManifestError::Read)?;
     if metadata.len() > MANIFEST_BYTES_MAX {
         return Err(ManifestError::TooLarge);
@@ -44,7 +50,12 @@ pub(crate) fn read(path: &Path, node_name: &str, now: Timestamp) -> Result<Store
     parse(&bytes, path, node_name, now)
 }
 
-fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<StoredObject, ManifestError> {
+fn parse(
+    bytes: &[u8],
+    path: &Path,
+    node_name: &str,
+    now: Timestamp,
+) -> Result<StoredObject, ManifestError> {
     let syntax = |error: &dyn std::fmt::Display| ManifestError::Syntax(error.to_string());
     let yaml = codec::parse_yaml(bytes).map_err(|error| syntax(&error))?;
     if let Some(error) = yaml.strict_error() {
@@ -62,9 +73,12 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
     let hash = hash(bytes, path, node_name);
     let metadata = &mut pod.metadata;
     let name = metadata.name.clone().filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| ManifestError::Invalid("metadata.name is required".to_owned()))?;
+    let name =
+        name.ok_or_else(|| ManifestError::Invalid("metadata.name is required".to_owned()))?;
     metadata.name = Some(format!("{name}-{}", node_name.to_lowercase()));
-    metadata.namespace.get_or_insert_with(|| "default".to_owned());
+    metadata
+        .namespace
+        .get_or_insert_with(|| "default".to_owned());
     metadata.uid = Some(
         metadata
             .uid
@@ -98,7 +112,11 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str, now: Timestamp) -> Result<S
 
 /// A pod without the API cannot use objects of the API.
 fn check_references(pod: &Pod) -> Result<(), ManifestError> {
-    let refuse = |what: &str| Err(ManifestError::Invalid(format!("static pods may not reference {what}")));
+    let refuse = |what: &str| {
+        Err(ManifestError::Invalid(format!(
+            "static pods may not reference {what}"
+        )))
+    };
     let spec = spec(pod);
     if spec
         .service_account_name
@@ -140,7 +158,9 @@ fn hash(bytes: &[u8], path: &Path, node_name: &str) -> String {
         .chain(path.bytes())
         .chain([0])
         .chain(node_name.bytes());
-    let hash = all.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    let hash = all.fold(OFFSET, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(PRIME)
+    });
     format!("{hash:032x}")
 }
 
@@ -149,7 +169,12 @@ mod tests {
     use super::*;
 
     fn made(text: &str) -> Result<Pod, ManifestError> {
-        let object = parse(text.as_bytes(), Path::new("/m/a.yaml"), "node", Timestamp::UNIX_EPOCH)?;
+        let object = parse(
+            text.as_bytes(),
+            Path::new("/m/a.yaml"),
+            "node",
+            Timestamp::UNIX_EPOCH,
+        )?;
         Ok(object.decode().unwrap())
     }
 
@@ -162,7 +187,10 @@ mod tests {
         assert!(crate::pods::facts::is_static(&pod));
         assert_eq!(spec(&pod).restart_policy.as_deref(), Some("Always"));
         assert_ne!(
-            made(&text.replace("image: i", "image: j")).unwrap().metadata.uid,
+            made(&text.replace("image: i", "image: j"))
+                .unwrap()
+                .metadata
+                .uid,
             pod.metadata.uid
         );
     }

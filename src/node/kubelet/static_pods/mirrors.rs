@@ -67,7 +67,9 @@ impl Mirrors {
         for (key, step) in plan(pods, &known, &services.config.node_name, node_uid) {
             let api = services.client.api::<Pod>(&key.namespace);
             let done = match step {
-                Step::Create(mirror) => api.dynamic().create_as::<_, Value>(&mirror).await.map(drop),
+                Step::Create(mirror) => {
+                    api.dynamic().create_as::<_, Value>(&mirror).await.map(drop)
+                }
                 Step::Delete { uid } => {
                     let options = DeleteOptions {
                         grace_period_seconds: Some(0),
@@ -79,7 +81,9 @@ impl Mirrors {
             match done {
                 Ok(()) => {}
                 // Somebody was faster; the watch tells.
-                Err(error) if error.is_already_exists() || error.is_not_found() || error.is_conflict() => {}
+                Err(error)
+                    if error.is_already_exists() || error.is_not_found() || error.is_conflict() => {
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -108,13 +112,17 @@ fn plan(
         }
     }
     for pod in pods.iter().filter(|pod| !known.contains_key(pod.key())) {
-        steps.extend(mirror_of(pod, node_name, node_uid).map(|mirror| (pod.key().clone(), Step::Create(mirror))));
+        steps.extend(
+            mirror_of(pod, node_name, node_uid)
+                .map(|mirror| (pod.key().clone(), Step::Create(mirror))),
+        );
     }
     steps
 }
 
 fn is_current(pod: &StoredObject, mirror: &StoredObject) -> bool {
-    annotation(pod, CONFIG_HASH).is_some() && annotation(pod, CONFIG_HASH) == annotation(mirror, CONFIG_MIRROR)
+    annotation(pod, CONFIG_HASH).is_some()
+        && annotation(pod, CONFIG_HASH) == annotation(mirror, CONFIG_MIRROR)
 }
 
 fn annotation(object: &StoredObject, key: &str) -> Option<String> {

@@ -91,7 +91,9 @@ impl StaticPods {
                         .get(object.key())
                         .filter(|known| known.index.uid == object.index.uid)
                         .cloned();
-                    found.entry(object.key().clone()).or_insert(known.unwrap_or(object));
+                    found
+                        .entry(object.key().clone())
+                        .or_insert(known.unwrap_or(object));
                 }
                 Err(error) => {
                     is_whole = false;
@@ -125,9 +127,9 @@ impl StaticPods {
         }
         let mut settled = true;
         for object in wanted.values() {
-            let is_held = running
-                .iter()
-                .any(|known| known.object.key() == object.key() && known.object.index.uid != object.index.uid);
+            let is_held = running.iter().any(|known| {
+                known.object.key() == object.key() && known.object.index.uid != object.index.uid
+            });
             if is_held {
                 settled = false;
                 continue;
@@ -139,7 +141,8 @@ impl StaticPods {
                         .as_ref()
                         .map(|object| (object.index.uid.clone(), object.revision))
                 };
-                known.object.index.uid == object.index.uid && revision(&known.mirror) == revision(&mirror)
+                known.object.index.uid == object.index.uid
+                    && revision(&known.mirror) == revision(&mirror)
             });
             if !is_known {
                 self.kubelet.want(
@@ -168,7 +171,11 @@ impl StaticPods {
             .get(&node_key(node_name))
             .map(|node| node.index.uid.clone())
             .unwrap_or_default();
-        match self.mirrors.reconcile(&pods, &self.kubelet.services, &node).await {
+        match self
+            .mirrors
+            .reconcile(&pods, &self.kubelet.services, &node)
+            .await
+        {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(%error, "the mirrors of static pods are not current");
@@ -184,6 +191,8 @@ impl StaticPods {
 )]
 fn watch(folder: &Path) -> std::io::Result<AsyncFd<Watches>> {
     let watches = Watches::new().map_err(std::io::Error::other)?;
-    watches.watch_directory(folder).map_err(std::io::Error::other)?;
+    watches
+        .watch_directory(folder)
+        .map_err(std::io::Error::other)?;
     AsyncFd::new(watches)
 }

@@ -49,7 +49,10 @@ fn not(reason: &'static str, message: String) -> Judgement {
 }
 
 /// The conditions that every pod has, without times.
-pub(crate) fn pod_conditions(inputs: &ConditionInputs<'_>, others: &[PodCondition]) -> Vec<PodCondition> {
+pub(crate) fn pod_conditions(
+    inputs: &ConditionInputs<'_>,
+    others: &[PodCondition],
+) -> Vec<PodCondition> {
     let containers_ready = containers_ready(inputs);
     let ready = if containers_ready.status == "True" {
         readiness_gates(inputs.pod, others)
@@ -69,11 +72,25 @@ pub(crate) fn pod_conditions(inputs: &ConditionInputs<'_>, others: &[PodConditio
         ("PodScheduled", TRUE),
     ];
     made.into_iter()
-        .map(|(kind, judgement)| condition(inputs.pod, kind, judgement.status, judgement.reason, &judgement.message))
+        .map(|(kind, judgement)| {
+            condition(
+                inputs.pod,
+                kind,
+                judgement.status,
+                judgement.reason,
+                &judgement.message,
+            )
+        })
         .collect()
 }
 
-pub(crate) fn condition(pod: &Pod, kind: &str, status: &str, reason: &str, message: &str) -> PodCondition {
+pub(crate) fn condition(
+    pod: &Pod,
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+) -> PodCondition {
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     PodCondition {
         type_: kind.to_owned(),
@@ -94,7 +111,9 @@ fn clone(judgement: &Judgement) -> Judgement {
 }
 
 fn containers_ready(inputs: &ConditionInputs<'_>) -> Judgement {
-    let sidecars = init_containers(inputs.pod).iter().filter(|init| is_sidecar(init));
+    let sidecars = init_containers(inputs.pod)
+        .iter()
+        .filter(|init| is_sidecar(init));
     let all = sidecars.map(|sidecar| (&sidecar.name, inputs.init_containers));
     let all = all.chain(
         containers(inputs.pod)
@@ -128,7 +147,11 @@ fn containers_ready(inputs: &ConditionInputs<'_>) -> Judgement {
 fn initialized(inputs: &ConditionInputs<'_>) -> Judgement {
     let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
     for init in init_containers(inputs.pod) {
-        match inputs.init_containers.iter().find(|status| status.name == init.name) {
+        match inputs
+            .init_containers
+            .iter()
+            .find(|status| status.name == init.name)
+        {
             None => unknown.push(init.name.as_str()),
             Some(status) => {
                 let passed = if is_sidecar(init) {
@@ -177,7 +200,10 @@ fn initialized(inputs: &ConditionInputs<'_>) -> Judgement {
 fn readiness_gates(pod: &Pod, others: &[PodCondition]) -> Judgement {
     let mut messages = Vec::new();
     for gate in spec(pod).readiness_gates.iter().flatten() {
-        match others.iter().find(|condition| condition.type_ == gate.condition_type) {
+        match others
+            .iter()
+            .find(|condition| condition.type_ == gate.condition_type)
+        {
             None => messages.push(format!(
                 "corresponding condition of pod readiness gate {:?} does not exist.",
                 gate.condition_type
@@ -207,7 +233,9 @@ fn joined(lists: &[(&str, &Vec<&str>)]) -> String {
 
 /// Times: a condition keeps its transition time while its status stays.
 pub(crate) fn with_times(conditions: &mut [PodCondition], old: Option<&PodStatus>, now: Timestamp) {
-    let before = old.and_then(|old| old.conditions.as_deref()).unwrap_or_default();
+    let before = old
+        .and_then(|old| old.conditions.as_deref())
+        .unwrap_or_default();
     for condition in conditions {
         let same = before
             .iter()

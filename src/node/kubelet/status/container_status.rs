@@ -2,8 +2,8 @@
 
 use cri::{ContainerState as Running, ContainerStatus as Observation};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, LinuxContainerUser, VolumeMountStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
 };
 use semantics::resources::is_sidecar;
 
@@ -38,7 +38,8 @@ pub(crate) fn container_status(
     };
     status.name.clone_from(&container.name);
     status.volume_mounts = volume_mounts(container);
-    if kind == ContainerKind::Init && initialised_without_record(inputs, container, &status, newest) {
+    if kind == ContainerKind::Init && initialised_without_record(inputs, container, &status, newest)
+    {
         status.state = Some(terminated(ContainerStateTerminated {
             reason: Some("Completed".to_owned()),
             message: Some("Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally".to_owned()),
@@ -55,7 +56,11 @@ pub(crate) fn container_status(
     status
 }
 
-fn observed(inputs: &StatusInputs<'_>, observation: &Observation, old: Option<&ContainerStatus>) -> ContainerStatus {
+fn observed(
+    inputs: &StatusInputs<'_>,
+    observation: &Observation,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
     let id = container_id(inputs.runtime_name, observation);
     let attempt = i32::try_from(observation.attempt).unwrap_or(i32::MAX);
     let previous = inputs
@@ -78,13 +83,18 @@ fn observed(inputs: &StatusInputs<'_>, observation: &Observation, old: Option<&C
         restart_count: old.map_or(0, |old| old.restart_count).max(attempt),
         state: Some(state_of(inputs, observation)),
         last_state: Some(previous.or(known_before).unwrap_or_default()),
-        user: observation.user.as_ref().map(|(uid, gid, groups)| ContainerUser {
-            linux: Some(LinuxContainerUser {
-                uid: i64::from(*uid),
-                gid: i64::from(*gid),
-                supplemental_groups: Some(groups.iter().map(|group| i64::from(*group)).collect()),
+        user: observation
+            .user
+            .as_ref()
+            .map(|(uid, gid, groups)| ContainerUser {
+                linux: Some(LinuxContainerUser {
+                    uid: i64::from(*uid),
+                    gid: i64::from(*gid),
+                    supplemental_groups: Some(
+                        groups.iter().map(|group| i64::from(*group)).collect(),
+                    ),
+                }),
             }),
-        }),
         ..ContainerStatus::default()
     }
 }
@@ -109,7 +119,11 @@ fn state_of(inputs: &StatusInputs<'_>, observation: &Observation) -> ContainerSt
             reason,
             message,
         } => {
-            let last_words = inputs.observed.messages.get(&observation.id).map_or("", String::as_str);
+            let last_words = inputs
+                .observed
+                .messages
+                .get(&observation.id)
+                .map_or("", String::as_str);
             let texts: Vec<&str> = [message.as_str(), last_words]
                 .into_iter()
                 .filter(|text| !text.is_empty())
@@ -129,7 +143,11 @@ fn state_of(inputs: &StatusInputs<'_>, observation: &Observation) -> ContainerSt
 }
 
 /// The runtime has no record: not made yet, or lost (a reboot, somebody removed it).
-fn missing(inputs: &StatusInputs<'_>, container: &Container, old: Option<&ContainerStatus>) -> ContainerStatus {
+fn missing(
+    inputs: &StatusInputs<'_>,
+    container: &Container,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
     let reason = if crate::pods::facts::init_containers(inputs.pod).is_empty() {
         "ContainerCreating"
     } else {
@@ -183,7 +201,10 @@ fn initialised_without_record(
     status: &ContainerStatus,
     newest: Option<&Observation>,
 ) -> bool {
-    let waits = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    let waits = status
+        .state
+        .as_ref()
+        .is_some_and(|state| state.waiting.is_some());
     newest.is_none()
         && waits
         && !is_sidecar(container)
@@ -216,7 +237,11 @@ fn should_start(
 }
 
 fn wait_with(status: &mut ContainerStatus, error: &StartError) {
-    if status.state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+    if status
+        .state
+        .as_ref()
+        .is_some_and(|state| state.terminated.is_some())
+    {
         status.last_state = status.state.take();
     }
     status.state = Some(waiting(&error.reason, &error.message));
@@ -232,7 +257,10 @@ fn set_resources(
 ) {
     let Some(newest) = newest else { return };
     let is_running = matches!(newest.state, Running::Running { .. });
-    let is_accepted = !matches!(inputs.resize, ResizeState::Deferred(_) | ResizeState::Infeasible(_));
+    let is_accepted = !matches!(
+        inputs.resize,
+        ResizeState::Deferred(_) | ResizeState::Infeasible(_)
+    );
     let is_in_force = !is_running || container_resize(inputs.pod, container, newest).is_none();
     let wanted = container.resources.clone().unwrap_or_default();
     status.allocated_resources = if is_accepted {
@@ -258,10 +286,15 @@ fn set_started_and_ready(
     if kind == ContainerKind::Ephemeral {
         return;
     }
-    let is_running = status.state.as_ref().is_some_and(|state| state.running.is_some());
+    let is_running = status
+        .state
+        .as_ref()
+        .is_some_and(|state| state.running.is_some());
     let passed = |probe: ProbeKind| {
         probe.of(container).is_none()
-            || newest.is_some_and(|newest| (inputs.probe)(&newest.id, probe) == Some(ProbeResult::Success))
+            || newest.is_some_and(|newest| {
+                (inputs.probe)(&newest.id, probe) == Some(ProbeResult::Success)
+            })
     };
     let started = is_running && passed(ProbeKind::Startup);
     status.started = Some(started);
@@ -277,7 +310,10 @@ fn set_started_and_ready(
 }
 
 fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
-    let mounts = container.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
+    let mounts = container
+        .volume_mounts
+        .as_ref()
+        .filter(|mounts| !mounts.is_empty())?;
     let status = |mount: &k8s_openapi::api::core::v1::VolumeMount| {
         let recursive = match mount.recursive_read_only.as_deref() {
             Some("Enabled" | "IfPossible") => "Enabled",
@@ -296,10 +332,16 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
 
 /// A container of a pod that has ended has ended, whatever is known of it.
 pub(crate) fn end_for_good(status: &mut ContainerStatus) {
-    if status.state.as_ref().is_none_or(|state| state.terminated.is_none()) {
+    if status
+        .state
+        .as_ref()
+        .is_none_or(|state| state.terminated.is_none())
+    {
         status.state = Some(terminated(ContainerStateTerminated {
             reason: Some(UNKNOWN.to_owned()),
-            message: Some("The container could not be located when the pod was terminated".to_owned()),
+            message: Some(
+                "The container could not be located when the pod was terminated".to_owned(),
+            ),
             exit_code: UNKNOWN_CODE,
             ..ContainerStateTerminated::default()
         }));

@@ -13,7 +13,12 @@ const FOREIGN: [&str; 4] = [
 ];
 
 /// `None`: the API has it already. `owned` says which conditions may be removed.
-pub(crate) fn status_patch(uid: &str, api: &Value, wanted: &Value, owned: &[&str]) -> Option<Value> {
+pub(crate) fn status_patch(
+    uid: &str,
+    api: &Value,
+    wanted: &Value,
+    owned: &[&str],
+) -> Option<Value> {
     let empty = Map::new();
     let api = api.as_object().unwrap_or(&empty);
     let wanted = wanted.as_object().unwrap_or(&empty);
@@ -48,7 +53,8 @@ pub(crate) fn status_patch(uid: &str, api: &Value, wanted: &Value, owned: &[&str
 fn list_patch(key: &str, old: Option<&Value>, new: &Value, owned: &[&str]) -> Option<Value> {
     let items = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
     let (old, new) = (items(old), items(Some(new)));
-    let find = |list: &[Value], item: &Value| list.iter().find(|other| other[key] == item[key]).cloned();
+    let find =
+        |list: &[Value], item: &Value| list.iter().find(|other| other[key] == item[key]).cloned();
     let mut changes: Vec<Value> = Vec::new();
     for item in &new {
         match find(&old, item) {
@@ -104,7 +110,8 @@ mod tests {
     #[test]
     fn what_is_gone_is_removed_by_key_or_with_null() {
         let api = json!({"reason": "x", "podIPs": [{"ip": "1"}], "conditions": [{"type": "Ready", "status": "False", "reason": "r"}]});
-        let wanted = json!({"podIPs": [{"ip": "2"}], "conditions": [{"type": "Ready", "status": "True"}]});
+        let wanted =
+            json!({"podIPs": [{"ip": "2"}], "conditions": [{"type": "Ready", "status": "True"}]});
         let patch = status_patch("u", &api, &wanted, &["Ready"]).unwrap();
         assert_eq!(patch["metadata"]["uid"], "u");
         assert_eq!(

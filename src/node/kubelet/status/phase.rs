@@ -37,14 +37,14 @@ enum Standing {
 
 pub(crate) fn pod_phase(inputs: &PhaseInputs<'_>) -> &'static str {
     let pod = inputs.pod;
-    let (sidecars, plain): (Vec<&Container>, Vec<&Container>) =
-        init_containers(pod).iter().partition(|init| is_sidecar(init));
+    let (sidecars, plain): (Vec<&Container>, Vec<&Container>) = init_containers(pod)
+        .iter()
+        .partition(|init| is_sidecar(init));
     let plain: Vec<Standing> = plain
         .iter()
         .map(|init| standing(inputs, init, inputs.init_containers))
         .collect();
-    let failed_for_good =
-        |standing: &Standing| matches!(standing, Standing::Stopped { code, again: false } if *code != 0);
+    let failed_for_good = |standing: &Standing| matches!(standing, Standing::Stopped { code, again: false } if *code != 0);
     if plain.iter().any(failed_for_good) {
         return "Failed";
     }
@@ -57,9 +57,12 @@ pub(crate) fn pod_phase(inputs: &PhaseInputs<'_>) -> &'static str {
         .iter()
         .map(|sidecar| sidecar_standing(sidecar, inputs.init_containers))
         .collect();
-    let sidecar_pends = sidecars
-        .iter()
-        .any(|sidecar| matches!(sidecar, Sidecar::Waiting | Sidecar::Starting | Sidecar::Unknown));
+    let sidecar_pends = sidecars.iter().any(|sidecar| {
+        matches!(
+            sidecar,
+            Sidecar::Waiting | Sidecar::Starting | Sidecar::Unknown
+        )
+    });
     if plain.iter().any(is_pending) || (sidecar_pends && !inputs.is_initialised) {
         return "Pending";
     }

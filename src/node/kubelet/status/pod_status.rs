@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodCondition, Pod
 use semantics::qos::qos_class;
 
 use crate::pods::facts::{
-    ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, is_terminal, spec,
+    ContainerKind, as_container, containers, ephemeral_containers, init_containers,
+    is_host_network, is_terminal, spec,
 };
 use crate::pods::{Eviction, Rejection};
 use crate::probes::{ProbeKind, ProbeResult};
@@ -146,7 +147,11 @@ fn statuses(inputs: &StatusInputs<'_>, kind: ContainerKind) -> Vec<ContainerStat
         ContainerKind::Regular => old.container_statuses.as_deref(),
         ContainerKind::Ephemeral => old.ephemeral_container_statuses.as_deref(),
     });
-    let old_of = |name: &str| old.unwrap_or_default().iter().find(|status| status.name == name);
+    let old_of = |name: &str| {
+        old.unwrap_or_default()
+            .iter()
+            .find(|status| status.name == name)
+    };
     let mut made: Vec<ContainerStatus> = specs
         .iter()
         .map(|container| container_status(inputs, kind, container, old_of(&container.name)))
@@ -161,7 +166,12 @@ fn statuses(inputs: &StatusInputs<'_>, kind: ContainerKind) -> Vec<ContainerStat
 fn end_init(pod: &Pod, statuses: &mut [ContainerStatus]) {
     for (status, container) in statuses.iter_mut().zip(init_containers(pod)) {
         let passed = has_passed(status, container);
-        if status.container_id.is_none() && status.state.as_ref().is_none_or(|state| state.terminated.is_none()) {
+        if status.container_id.is_none()
+            && status
+                .state
+                .as_ref()
+                .is_none_or(|state| state.terminated.is_none())
+        {
             return;
         }
         end_for_good(status);
@@ -171,11 +181,23 @@ fn end_init(pod: &Pod, statuses: &mut [ContainerStatus]) {
     }
 }
 
-fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[ContainerStatus]) -> String {
-    let api = inputs.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+fn phase(
+    inputs: &StatusInputs<'_>,
+    containers: &[ContainerStatus],
+    init: &[ContainerStatus],
+) -> String {
+    let api = inputs
+        .pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     let old = inputs.old.and_then(|old| old.phase.as_deref());
     // A pod that has ended stays as it ended.
-    if let Some(ended) = [api, old].into_iter().flatten().find(|phase| is_terminal(Some(phase))) {
+    if let Some(ended) = [api, old]
+        .into_iter()
+        .flatten()
+        .find(|phase| is_terminal(Some(phase)))
+    {
         return ended.to_owned();
     }
     // How the containers of an evicted pod end says nothing; it is reported once none of them runs.
@@ -183,12 +205,14 @@ fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[Cont
         return "Failed".to_owned();
     }
     let current = inputs.observed.sandboxes.first().map(|sandbox| &sandbox.id);
-    let is_initialised = crate::pods::facts::containers(inputs.pod).iter().any(|container| {
-        inputs
-            .observed
-            .newest(&container.name)
-            .is_some_and(|status| Some(&status.sandbox) == current)
-    });
+    let is_initialised = crate::pods::facts::containers(inputs.pod)
+        .iter()
+        .any(|container| {
+            inputs
+                .observed
+                .newest(&container.name)
+                .is_some_and(|status| Some(&status.sandbox) == current)
+        });
     let is_ending = inputs.worker_phase >= Phase::Terminating;
     let phase = pod_phase(&PhaseInputs {
         pod: inputs.pod,
@@ -207,7 +231,11 @@ fn phase(inputs: &StatusInputs<'_>, containers: &[ContainerStatus], init: &[Cont
 
 /// A pod is reported as ended only when nothing of it runs any more.
 fn reported_phase(inputs: &StatusInputs<'_>, actual: String) -> String {
-    let api = inputs.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let api = inputs
+        .pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     let old = inputs.old.and_then(|old| old.phase.as_deref());
     let said_already = is_terminal(api) || is_terminal(old);
     if is_terminal(Some(&actual)) && !said_already && inputs.observed.is_anything_running() {
@@ -229,15 +257,25 @@ fn set_reason(inputs: &StatusInputs<'_>, phase: &str, status: &mut PodStatus) {
 fn set_addresses(inputs: &StatusInputs<'_>, status: &mut PodStatus) {
     let hosts: Vec<String> = inputs.host_ips.iter().map(ToString::to_string).collect();
     status.host_ip = hosts.first().cloned();
-    status.host_ips =
-        Some(hosts.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty());
+    status.host_ips = Some(
+        hosts
+            .iter()
+            .map(|ip| HostIP { ip: ip.clone() })
+            .collect::<Vec<_>>(),
+    )
+    .filter(|ips| !ips.is_empty());
     let newest = inputs.observed.sandboxes.first();
     let observed: Vec<String> = newest
         .into_iter()
         .flat_map(|sandbox| &sandbox.addresses)
         .map(ToString::to_string)
         .collect();
-    let old = || inputs.old.and_then(|old| old.pod_ips.clone()).unwrap_or_default();
+    let old = || {
+        inputs
+            .old
+            .and_then(|old| old.pod_ips.clone())
+            .unwrap_or_default()
+    };
     let ips: Vec<PodIP> = if is_host_network(inputs.pod) {
         if newest.is_some() {
             hosts.into_iter().map(|ip| PodIP { ip }).collect()
@@ -253,7 +291,11 @@ fn set_addresses(inputs: &StatusInputs<'_>, status: &mut PodStatus) {
     status.pod_ips = Some(ips).filter(|ips| !ips.is_empty());
 }
 
-fn all_conditions(inputs: &StatusInputs<'_>, from: &ConditionInputs<'_>, is_over: bool) -> Vec<PodCondition> {
+fn all_conditions(
+    inputs: &StatusInputs<'_>,
+    from: &ConditionInputs<'_>,
+    is_over: bool,
+) -> Vec<PodCondition> {
     let api = inputs
         .pod
         .status
@@ -268,9 +310,23 @@ fn all_conditions(inputs: &StatusInputs<'_>, from: &ConditionInputs<'_>, is_over
     let mut own = pod_conditions(from, &others);
     match inputs.resize {
         ResizeState::None => {}
-        ResizeState::InProgress => own.push(condition(inputs.pod, "PodResizeInProgress", "True", "", "")),
-        ResizeState::Deferred(why) => own.push(condition(inputs.pod, "PodResizePending", "True", "Deferred", why)),
-        ResizeState::Infeasible(why) => own.push(condition(inputs.pod, "PodResizePending", "True", "Infeasible", why)),
+        ResizeState::InProgress => {
+            own.push(condition(inputs.pod, "PodResizeInProgress", "True", "", ""))
+        }
+        ResizeState::Deferred(why) => own.push(condition(
+            inputs.pod,
+            "PodResizePending",
+            "True",
+            "Deferred",
+            why,
+        )),
+        ResizeState::Infeasible(why) => own.push(condition(
+            inputs.pod,
+            "PodResizePending",
+            "True",
+            "Infeasible",
+            why,
+        )),
     }
     if let Some((eviction, reason)) = inputs
         .eviction
@@ -285,7 +341,11 @@ fn all_conditions(inputs: &StatusInputs<'_>, from: &ConditionInputs<'_>, is_over
             &eviction.message,
         ));
     }
-    with_times(&mut own, inputs.old.or(inputs.pod.status.as_ref()), inputs.now);
+    with_times(
+        &mut own,
+        inputs.old.or(inputs.pod.status.as_ref()),
+        inputs.now,
+    );
     let mut all: Vec<PodCondition> = others
         .into_iter()
         .filter(|other| own.iter().all(|own| own.type_ != other.type_))
@@ -303,7 +363,11 @@ fn rejected(inputs: &StatusInputs<'_>, rejection: &Rejection) -> PodStatus {
         message: Some(format!("Pod was rejected: {}", rejection.message)),
         qos_class: Some(qos_class(spec(inputs.pod)).as_str().to_owned()),
         observed_generation: inputs.pod.metadata.generation,
-        start_time: Some(api.start_time.clone().unwrap_or_else(|| api_time(inputs.now))),
+        start_time: Some(
+            api.start_time
+                .clone()
+                .unwrap_or_else(|| api_time(inputs.now)),
+        ),
         conditions: api.conditions,
         ..PodStatus::default()
     }

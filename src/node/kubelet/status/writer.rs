@@ -109,10 +109,9 @@ impl Drop for StatusWriter {
 impl Shared {
     fn learn(&self, object: StoredObject) {
         let mut slot = self.slot.lock();
-        let is_newer = slot
-            .known
-            .as_ref()
-            .is_none_or(|known| known.index.uid != object.index.uid || known.revision <= object.revision);
+        let is_newer = slot.known.as_ref().is_none_or(|known| {
+            known.index.uid != object.index.uid || known.revision <= object.revision
+        });
         if is_newer {
             slot.known = Some(object);
         }
@@ -169,22 +168,31 @@ impl Task {
 
     /// The revision of the write.
     async fn patch(&self, known: &StoredObject, patch: Value) -> Result<i64, ClientError> {
-        let _slot = self.writes.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .writes
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let api = self.client.api::<Pod>(&known.key().namespace);
         let written: Object = api
             .dynamic()
             .patch_status(&known.key().name, &Patch::Strategic(patch))
             .await?;
         let revision = written.resource_version().parse().unwrap_or(known.revision);
-        let bytes = serde_json::to_vec(&written).map_err(|error| ClientError::Malformed(error.to_string()))?;
-        let object =
-            StoredObject::new(bytes.into(), revision).map_err(|error| ClientError::Malformed(error.to_string()))?;
+        let bytes = serde_json::to_vec(&written)
+            .map_err(|error| ClientError::Malformed(error.to_string()))?;
+        let object = StoredObject::new(bytes.into(), revision)
+            .map_err(|error| ClientError::Malformed(error.to_string()))?;
         self.shared.learn(object);
         Ok(revision)
     }
 
     async fn delete(&self, known: &StoredObject) -> Result<(), ClientError> {
-        let _slot = self.writes.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .writes
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let options = DeleteOptions {
             grace_period_seconds: Some(0),
             ..DeleteOptions::only(known.index.uid.clone())
@@ -205,8 +213,12 @@ fn next_step(report: &Report, known: &StoredObject, sent: Option<&(Value, i64)>)
     let none = Value::Null;
     let api = object.at(&["status"]).unwrap_or(&none);
     // A terminal phase is final, whoever wrote it.
-    let mut wanted: Value = serde_json::from_slice(&report.status).expect("it was made of a status");
-    if let Some(phase) = api["phase"].as_str().filter(|phase| is_terminal(Some(phase))) {
+    let mut wanted: Value =
+        serde_json::from_slice(&report.status).expect("it was made of a status");
+    if let Some(phase) = api["phase"]
+        .as_str()
+        .filter(|phase| is_terminal(Some(phase)))
+    {
         wanted["phase"] = phase.into();
     }
     if let Some(conditions) = wanted["conditions"].as_array_mut() {
@@ -222,7 +234,9 @@ fn next_step(report: &Report, known: &StoredObject, sent: Option<&(Value, i64)>)
             return Step::Patch(patch);
         }
     }
-    let is_mirror = object.annotation(crate::pods::facts::CONFIG_MIRROR).is_some();
+    let is_mirror = object
+        .annotation(crate::pods::facts::CONFIG_MIRROR)
+        .is_some();
     if report.is_finished && known.index.is_being_deleted && !is_mirror {
         return Step::Delete;
     }

@@ -23,7 +23,12 @@ struct Entry {
 
 impl BackOff {
     /// How long to wait still before the container that ended at `ended` may start; `None`: it may start now.
-    pub(crate) fn wait(&self, key: &str, ended: Timestamp, now: Timestamp) -> Option<(Duration, Duration)> {
+    pub(crate) fn wait(
+        &self,
+        key: &str,
+        ended: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Duration, Duration)> {
         let entry = self.entries.get(key)?;
         if is_forgotten(entry, ended) {
             return None;
@@ -42,7 +47,8 @@ impl BackOff {
             Some(entry) if !is_forgotten(entry, ended) => (entry.wait * 2).min(BACK_OFF_MAX),
             _ => BACK_OFF_FIRST,
         };
-        self.entries.insert(key.to_owned(), Entry { wait, since: ended });
+        self.entries
+            .insert(key.to_owned(), Entry { wait, since: ended });
     }
 }
 
@@ -80,7 +86,9 @@ fn decimal(nanos: u128, unit: u128) -> String {
         return whole.to_string();
     }
     let width = unit.ilog10() as usize;
-    format!("{whole}.{part:0width$}").trim_end_matches('0').to_owned()
+    format!("{whole}.{part:0width$}")
+        .trim_end_matches('0')
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -121,7 +129,8 @@ mod tests {
 
     #[test]
     fn durations_read_as_go_prints_them() {
-        let texts = [10_000, 80_000, 1_500, 250, 3_600_000].map(|millis| go_duration(Duration::from_millis(millis)));
+        let texts = [10_000, 80_000, 1_500, 250, 3_600_000]
+            .map(|millis| go_duration(Duration::from_millis(millis)));
         assert_eq!(texts, ["10s", "1m20s", "1.5s", "250ms", "1h0m0s"]);
     }
 }

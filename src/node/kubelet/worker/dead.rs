@@ -18,7 +18,10 @@ pub(crate) fn surplus(observed: &Observed) -> Surplus {
     let mut kept: Vec<&ContainerStatus> = Vec::new();
     let mut containers = Vec::new();
     for container in &observed.containers {
-        let newer = kept.iter().filter(|kept| kept.name == container.name).count();
+        let newer = kept
+            .iter()
+            .filter(|kept| kept.name == container.name)
+            .count();
         let has_ended = matches!(container.state, ContainerState::Exited { .. });
         if newer >= KEPT && has_ended {
             containers.push(container.id.clone());
@@ -59,7 +62,11 @@ mod tests {
             status
         };
         let observed = Observed::new(Vec::new(), (0..4).map(make).collect());
-        let ids: Vec<String> = surplus(&observed).containers.into_iter().map(|id| id.0).collect();
+        let ids: Vec<String> = surplus(&observed)
+            .containers
+            .into_iter()
+            .map(|id| id.0)
+            .collect();
         assert_eq!(ids, ["1", "0"]);
     }
 }

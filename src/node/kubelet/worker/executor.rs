@@ -126,8 +126,12 @@ impl Executor {
             let any = observed.is_anything_running() || observed.ready_sandbox().is_some();
             if any {
                 let grace = crate::pods::facts::spec(pod).termination_grace_period_seconds;
-                self.stop_pod(pod, observed, grace.unwrap_or(crate::worker_defaults::GRACE_SECONDS))
-                    .await?;
+                self.stop_pod(
+                    pod,
+                    observed,
+                    grace.unwrap_or(crate::worker_defaults::GRACE_SECONDS),
+                )
+                .await?;
                 outcome.changed = true;
             }
         }
@@ -158,10 +162,12 @@ impl Executor {
             }
         }
         if let Some(attempt) = actions.create_sandbox {
-            let age = observed
-                .sandboxes
-                .first()
-                .map(|newest| self.services.clock.now().saturating_since(newest.created_at));
+            let age = observed.sandboxes.first().map(|newest| {
+                self.services
+                    .clock
+                    .now()
+                    .saturating_since(newest.created_at)
+            });
             if let Some(left) = age
                 .and_then(|age| SANDBOX_AGE_MIN.checked_sub(age))
                 .filter(|left| !left.is_zero())
@@ -173,16 +179,20 @@ impl Executor {
             outcome.changed = true;
             return Ok(());
         }
-        self.resize(pod, observed, &actions.resize, memory, outcome).await?;
+        self.resize(pod, observed, &actions.resize, memory, outcome)
+            .await?;
         if actions.start.is_empty() || actions.kill_pod {
             return Ok(());
         }
         if actions.kill.is_empty() && actions.remove.is_empty() {
-            return self.start_all(pod, observed, &actions.start, memory, outcome).await;
+            return self
+                .start_all(pod, observed, &actions.start, memory, outcome)
+                .await;
         }
         // What was killed in this plan is started in this plan: seen alone, its end could mean that it should not run again.
         let now = Observed::read(runtime.as_ref(), uid(pod)).await?;
-        self.start_all(pod, &now, &actions.start, memory, outcome).await
+        self.start_all(pod, &now, &actions.start, memory, outcome)
+            .await
     }
 
     async fn resize(
@@ -209,10 +219,9 @@ impl Executor {
                 .and_then(|container| container.resources.cpu_quota)
         };
         let grows = |resize: &&Resize| {
-            resize
-                .resources
-                .cpu_quota
-                .is_some_and(|quota| quota < 0 || quota_of(&resize.id).is_some_and(|old| old > 0 && old < quota))
+            resize.resources.cpu_quota.is_some_and(|quota| {
+                quota < 0 || quota_of(&resize.id).is_some_and(|old| old > 0 && old < quota)
+            })
         };
         let (growing, shrinking): (Vec<&Resize>, Vec<&Resize>) = due.into_iter().partition(grows);
         // A child's quota may never exceed its parent's: first what shrinks, then the pod, then what grows.
@@ -226,12 +235,19 @@ impl Executor {
         Ok(())
     }
 
-    async fn resize_container(&self, resize: &Resize, memory: &mut Memory, outcome: &mut Outcome) -> cri::Result<()> {
+    async fn resize_container(
+        &self,
+        resize: &Resize,
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) -> cri::Result<()> {
         self.services
             .runtime
             .update_container_resources(&resize.id, &resize.resources)
             .await?;
-        memory.resized.insert(resize.id.clone(), resize.resources.clone());
+        memory
+            .resized
+            .insert(resize.id.clone(), resize.resources.clone());
         outcome.changed = true;
         Ok(())
     }
@@ -240,14 +256,22 @@ impl Executor {
         let Some(sandbox) = observed.ready_sandbox() else {
             return Ok(());
         };
-        let resources = crate::container::resources::pod_resources(pod, self.services.config.pod_pids_max);
+        let resources =
+            crate::container::resources::pod_resources(pod, self.services.config.pod_pids_max);
         self.services
             .runtime
             .update_pod_sandbox_resources(&sandbox.id, &resources)
             .await
     }
 
-    fn hold_all(&self, pod: &Pod, actions: &PodActions, memory: &mut Memory, reason: &str, message: &str) {
+    fn hold_all(
+        &self,
+        pod: &Pod,
+        actions: &PodActions,
+        memory: &mut Memory,
+        reason: &str,
+        message: &str,
+    ) {
         let names = actions
             .start
             .iter()
@@ -261,7 +285,9 @@ impl Executor {
                 .is_some_and(|error| error.message == message)
         });
         if !is_known {
-            self.services.events.pod(pod, Severity::Warning, reason, message);
+            self.services
+                .events
+                .pod(pod, Severity::Warning, reason, message);
         }
         for name in names {
             memory.start_errors.insert(
@@ -277,13 +303,24 @@ impl Executor {
     /// Makes the pod's volumes ready and their contents current, once per version of them.
     pub(crate) async fn volumes_ready(&self, pod: &Pod, memory: &mut Memory) -> bool {
         let version = self.volumes_version(pod);
-        if !version.due && memory.volumes.as_ref().is_some_and(|(known, _)| *known == version) {
+        if !version.due
+            && memory
+                .volumes
+                .as_ref()
+                .is_some_and(|(known, _)| *known == version)
+        {
             return true;
         }
         self.services.objects.follow(pod);
         match self.services.volumes.set_up(pod).await {
             Ok(volumes) => {
-                memory.volumes = Some((VolumesVersion { due: false, ..version }, volumes));
+                memory.volumes = Some((
+                    VolumesVersion {
+                        due: false,
+                        ..version
+                    },
+                    volumes,
+                ));
                 true
             }
             Err(error) => {
@@ -334,11 +371,19 @@ impl Executor {
             outcome.again_in(memory.failed());
         }
         if let Some(due) = self.services.volumes.next_refresh(uid(pod)) {
-            outcome.again_in(due.saturating_since(self.services.clock.now()).max(RETRY_FIRST));
+            outcome.again_in(
+                due.saturating_since(self.services.clock.now())
+                    .max(RETRY_FIRST),
+            );
         }
     }
 
-    async fn create_sandbox(&self, pod: &Pod, attempt: u32, observed: &Observed) -> cri::Result<PodSandboxId> {
+    async fn create_sandbox(
+        &self,
+        pod: &Pod,
+        attempt: u32,
+        observed: &Observed,
+    ) -> cri::Result<PodSandboxId> {
         let events = &self.services.events;
         if !observed.sandboxes.is_empty() {
             let text = "Pod sandbox changed, it will be killed and re-created.";
@@ -356,7 +401,8 @@ impl Executor {
             error
         };
         let config = &self.services.config;
-        let node_dns = parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+        let node_dns =
+            parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
         let dns = pod_dns(pod, &node_dns, &config.cluster_dns, &config.cluster_domain);
         for (reason, text) in dns.warnings {
             events.pod(pod, Severity::Warning, reason, text);
@@ -364,10 +410,17 @@ impl Executor {
         let mapping = self.services.user_namespace_of(pod).map_err(fail)?;
         let made = sandbox_config(pod, attempt, Some(dns.config), mapping, config);
         let made = made.map_err(|error| fail(cri::Error::CreatePodSandbox(error.0)))?;
-        std::fs::create_dir_all(&made.log_directory)
-            .map_err(|error| fail(cri::Error::CreatePodSandbox(format!("make the log directory: {error}"))))?;
+        std::fs::create_dir_all(&made.log_directory).map_err(|error| {
+            fail(cri::Error::CreatePodSandbox(format!(
+                "make the log directory: {error}"
+            )))
+        })?;
         // Old sandboxes are kept until the pod goes, as long as their containers tell how they ended.
-        self.services.runtime.run_pod_sandbox(made).await.map_err(fail)
+        self.services
+            .runtime
+            .run_pod_sandbox(made)
+            .await
+            .map_err(fail)
     }
 
     /// Removes records that nobody needs any more. What cannot be removed is tried again in a later turn.
@@ -380,7 +433,9 @@ impl Executor {
             .filter(|container| surplus.containers.contains(&container.id))
         {
             match runtime.remove_container(&container.id).await {
-                Ok(()) => crate::cleanup::remove_container_logs(&self.services.config, pod, container),
+                Ok(()) => {
+                    crate::cleanup::remove_container_logs(&self.services.config, pod, container)
+                }
                 Err(error) => tracing::debug!(%error, "an ended container is not removed yet"),
             }
         }

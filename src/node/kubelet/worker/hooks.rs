@@ -39,7 +39,8 @@ pub(crate) async fn run(
         return match runtime.exec_sync(id, command.clone(), None).await {
             Ok(output) if output.exit_code == 0 => Ok(()),
             Ok(output) => {
-                let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+                let text =
+                    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
                 fail(
                     format!(
                         "command '{}' exited with {}: {text}",
@@ -67,8 +68,14 @@ pub(crate) async fn run(
             .map_err(|error| format!("HTTP lifecycle hook ({path}) {}: {error}", whose()));
     }
     if let Some(sleep) = &hook.sleep {
-        env::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+        env::sleep(Duration::from_secs(
+            u64::try_from(sleep.seconds).unwrap_or(0),
+        ))
+        .await;
         return Ok(());
     }
-    Err("Cannot run handler: invalid handler: only exec, httpGet and sleep are supported".to_owned())
+    Err(
+        "Cannot run handler: invalid handler: only exec, httpGet and sleep are supported"
+            .to_owned(),
+    )
 }

@@ -56,7 +56,12 @@ fn seconds(count: i64) -> Duration {
 
 impl Executor {
     /// Stops every container of the pod, and then its sandboxes. `grace`: seconds.
-    pub(crate) async fn stop_pod(&self, pod: &Pod, observed: &Observed, grace: i64) -> cri::Result<()> {
+    pub(crate) async fn stop_pod(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        grace: i64,
+    ) -> cri::Result<()> {
         let groups = stop_groups(pod, observed);
         let (ended, _) = watch::channel(0_usize);
         let mut before = 0;
@@ -90,31 +95,47 @@ impl Executor {
         let found = find_container(pod, &status.name);
         if let Some((kind, container)) = &found {
             let text = format!("Stopping container {}", container.name);
-            self.services
-                .events
-                .container(pod, (*kind, &container.name), Severity::Normal, "Killing", text);
+            self.services.events.container(
+                pod,
+                (*kind, &container.name),
+                Severity::Normal,
+                "Killing",
+                text,
+            );
             if is_running(status) {
-                self.pre_stop(pod, *kind, container, observed, id, grace).await;
+                self.pre_stop(pod, *kind, container, observed, id, grace)
+                    .await;
             }
         }
         let mut turn = ended.subscribe();
         let left = deadline.saturating_sub(clock.monotonic());
         // Whoever does not end in time does not hold up the others.
         drop(env::timeout(left, turn.wait_for(|ended| *ended >= before)).await);
-        let left = deadline.saturating_sub(clock.monotonic()).max(if grace.is_zero() {
-            Duration::ZERO
-        } else {
-            GRACE_MIN.min(grace)
-        });
+        let left = deadline
+            .saturating_sub(clock.monotonic())
+            .max(if grace.is_zero() {
+                Duration::ZERO
+            } else {
+                GRACE_MIN.min(grace)
+            });
         let stopped = self.services.runtime.stop_container(id, left).await;
         ended.send_modify(|ended| *ended += 1);
         stopped
     }
 
     /// Stops one container while the pod goes on.
-    pub(crate) async fn kill_container(&self, pod: &Pod, observed: &Observed, kill: &Kill) -> cri::Result<()> {
+    pub(crate) async fn kill_container(
+        &self,
+        pod: &Pod,
+        observed: &Observed,
+        kill: &Kill,
+    ) -> cri::Result<()> {
         let Some((kind, container)) = find_container(pod, &kill.name) else {
-            return self.services.runtime.stop_container(&kill.id, GRACE_MIN).await;
+            return self
+                .services
+                .runtime
+                .stop_container(&kill.id, GRACE_MIN)
+                .await;
         };
         self.services.events.container(
             pod,
@@ -125,7 +146,8 @@ impl Executor {
         );
         let grace = seconds(grace_of_kill(pod, &container, kill.because_of));
         let deadline = self.services.clock.monotonic() + grace;
-        self.pre_stop(pod, kind, &container, observed, &kill.id, grace).await;
+        self.pre_stop(pod, kind, &container, observed, &kill.id, grace)
+            .await;
         let left = deadline
             .saturating_sub(self.services.clock.monotonic())
             .max(GRACE_MIN.min(grace));
@@ -149,7 +171,14 @@ impl Executor {
             return;
         };
         let ip = self.pod_ip(pod, observed);
-        let run = hooks::run(self.services.runtime.as_ref(), pod, container, id, &ip, hook);
+        let run = hooks::run(
+            self.services.runtime.as_ref(),
+            pod,
+            container,
+            id,
+            &ip,
+            hook,
+        );
         if let Ok(Err(error)) = env::timeout(grace, run).await {
             tracing::debug!(container = container.name, error, "a preStop hook failed");
             // The text may hold secrets of the hook's answer: it is not told.
@@ -175,7 +204,10 @@ mod tests {
             {"name": "s1", "restartPolicy": "Always"}, {"name": "s2", "restartPolicy": "Always"}]}}))
         .unwrap();
         let running = crate::worker::tests::running;
-        let observed = Observed::new(Vec::new(), vec![running("s1"), running("s2"), running("app")]);
+        let observed = Observed::new(
+            Vec::new(),
+            vec![running("s1"), running("s2"), running("app")],
+        );
         let names: Vec<Vec<String>> = stop_groups(&pod, &observed)
             .iter()
             .map(|group| group.iter().map(|id| id.0.clone()).collect())

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cri::{ContainerFilter, ContainerId, ContainerState, ContainerStatus, PodSandbox, PodSandboxState, RuntimeService};
+use cri::{
+    ContainerFilter, ContainerId, ContainerState, ContainerStatus, PodSandbox, PodSandboxState,
+    RuntimeService,
+};
 
 /// A snapshot of one pod in the runtime.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +30,23 @@ impl Observed {
         Ok(Self::new(sandboxes, containers))
     }
 
-    pub(crate) fn new(mut sandboxes: Vec<PodSandbox>, mut containers: Vec<ContainerStatus>) -> Self {
+    pub(crate) fn new(
+        mut sandboxes: Vec<PodSandbox>,
+        mut containers: Vec<ContainerStatus>,
+    ) -> Self {
         sandboxes.sort_by(|left, right| {
-            (right.created_at, right.attempt, &right.id).cmp(&(left.created_at, left.attempt, &left.id))
+            (right.created_at, right.attempt, &right.id).cmp(&(
+                left.created_at,
+                left.attempt,
+                &left.id,
+            ))
         });
         containers.sort_by(|left, right| {
-            (right.attempt, right.created_at, &right.id).cmp(&(left.attempt, left.created_at, &left.id))
+            (right.attempt, right.created_at, &right.id).cmp(&(
+                left.attempt,
+                left.created_at,
+                &left.id,
+            ))
         });
         Self {
             sandboxes,
@@ -43,12 +57,16 @@ impl Observed {
 
     /// The newest container of a name.
     pub(crate) fn newest(&self, name: &str) -> Option<&ContainerStatus> {
-        self.containers.iter().find(|container| container.name == name)
+        self.containers
+            .iter()
+            .find(|container| container.name == name)
     }
 
     /// The containers of a name, newest first.
     pub(crate) fn all_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ContainerStatus> {
-        self.containers.iter().filter(move |container| container.name == name)
+        self.containers
+            .iter()
+            .filter(move |container| container.name == name)
     }
 
     /// The newest sandbox if it is ready.
@@ -59,18 +77,22 @@ impl Observed {
     }
 
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerStatus> {
-        self.containers.iter().filter(|container| is_running(container))
+        self.containers
+            .iter()
+            .filter(|container| is_running(container))
     }
 
     /// A container runs, or could start any moment.
     pub(crate) fn is_anything_running(&self) -> bool {
         // What was made but not begun cannot begin once its sandbox is stopped.
         let can_begin = self.ready_sandbox().is_some();
-        self.containers.iter().any(|container| match container.state {
-            ContainerState::Exited { .. } => false,
-            ContainerState::Created => can_begin,
-            ContainerState::Running { .. } => true,
-        })
+        self.containers
+            .iter()
+            .any(|container| match container.state {
+                ContainerState::Exited { .. } => false,
+                ContainerState::Created => can_begin,
+                ContainerState::Running { .. } => true,
+            })
     }
 }
 

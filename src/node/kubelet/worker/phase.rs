@@ -31,7 +31,9 @@ pub(crate) struct PhaseInputs<'a> {
 pub(crate) fn next_phase(current: Phase, inputs: PhaseInputs<'_>) -> Phase {
     let next = match current {
         Phase::Syncing if inputs.must_end => Phase::Terminating,
-        Phase::Terminating if inputs.stopped && !inputs.observed.is_anything_running() => Phase::Terminated,
+        Phase::Terminating if inputs.stopped && !inputs.observed.is_anything_running() => {
+            Phase::Terminated
+        }
         Phase::Terminated if inputs.cleaned => Phase::Finished,
         _ => current,
     };

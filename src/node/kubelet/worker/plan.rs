@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use cri::{ContainerId, ContainerState, ContainerStatus, NamespaceMode, PodSandboxId, PodSandboxState};
+use cri::{
+    ContainerId, ContainerState, ContainerStatus, NamespaceMode, PodSandboxId, PodSandboxState,
+};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::container::labels::container_hash;
 use crate::container::resources::{Resize, container_resize};
 use crate::pods::facts::{
-    ContainerKind, containers, ephemeral_containers, init_containers, is_host_network, restarts_after,
-    restarts_when_killed, spec,
+    ContainerKind, containers, ephemeral_containers, init_containers, is_host_network,
+    restarts_after, restarts_when_killed, spec,
 };
 use crate::probes::{ProbeKind, ProbeResult};
 use crate::status::ResizeState;
@@ -82,7 +84,9 @@ pub(crate) fn plan(inputs: &PlanInputs<'_>) -> PodActions {
         Initialisation::Done => plan_regular(inputs, &mut actions),
         Initialisation::Pending => {}
         Initialisation::Failed => {
-            actions.start.retain(|start| start.kind != ContainerKind::Init);
+            actions
+                .start
+                .retain(|start| start.kind != ContainerKind::Init);
             actions.kill_pod = true;
         }
     }
@@ -157,7 +161,11 @@ fn plan_new_sandbox(inputs: &PlanInputs<'_>, attempt: u32) -> PodActions {
             kind: ContainerKind::Init,
             index: 0,
         }];
-        let is_init = |status: &&ContainerStatus| init_containers(pod).iter().any(|init| init.name == status.name);
+        let is_init = |status: &&ContainerStatus| {
+            init_containers(pod)
+                .iter()
+                .any(|init| init.name == status.name)
+        };
         // Initialisation starts over in a new sandbox, so its traces go.
         actions.remove = observed
             .containers
@@ -176,26 +184,30 @@ fn has_succeeded_for_good(pod: &Pod, container: &Container, observed: &Observed)
         .as_deref()
         .or(spec(pod).restart_policy.as_deref());
     policy == Some("OnFailure")
-        && observed
-            .newest(&container.name)
-            .is_some_and(|status| matches!(status.state, ContainerState::Exited { exit_code: 0, .. }))
+        && observed.newest(&container.name).is_some_and(|status| {
+            matches!(status.state, ContainerState::Exited { exit_code: 0, .. })
+        })
 }
 
 /// A container ended with a code whose rule says that all containers start over, initialisation too.
 fn plan_restart_of_all(inputs: &PlanInputs<'_>) -> Option<PodActions> {
-    let all = init_containers(inputs.pod).iter().chain(containers(inputs.pod));
+    let all = init_containers(inputs.pod)
+        .iter()
+        .chain(containers(inputs.pod));
     let asks = |container: &Container| {
         inputs
             .observed
             .newest(&container.name)
             .is_some_and(|status| match status.state {
                 ContainerState::Exited { exit_code, .. } => {
-                    crate::pods::facts::matching_rule(container, exit_code) == Some("RestartAllContainers")
+                    crate::pods::facts::matching_rule(container, exit_code)
+                        == Some("RestartAllContainers")
                 }
                 _ => false,
             })
     };
-    let (sources, victims): (Vec<&Container>, Vec<&Container>) = all.partition(|container| asks(container));
+    let (sources, victims): (Vec<&Container>, Vec<&Container>) =
+        all.partition(|container| asks(container));
     if sources.is_empty() {
         return None;
     }
@@ -254,7 +266,9 @@ fn plan_regular(inputs: &PlanInputs<'_>, actions: &mut PodActions) {
     if kept == 0 && starts == 0 {
         actions.kill_pod = true;
         // Sidecars must not keep a pod alive whose work is done.
-        actions.start.retain(|start| start.kind != ContainerKind::Init);
+        actions
+            .start
+            .retain(|start| start.kind != ContainerKind::Init);
     }
 }
 
@@ -270,7 +284,11 @@ pub(crate) enum Verdict {
     Kill { kill: Kill, restart: bool },
 }
 
-pub(crate) fn verdict(inputs: &PlanInputs<'_>, kind: ContainerKind, container: &Container) -> Verdict {
+pub(crate) fn verdict(
+    inputs: &PlanInputs<'_>,
+    kind: ContainerKind,
+    container: &Container,
+) -> Verdict {
     let Some(status) = inputs.observed.newest(&container.name) else {
         return Verdict::Start { remove: None };
     };
@@ -297,32 +315,45 @@ fn verdict_of_running(
     container: &Container,
     status: &ContainerStatus,
 ) -> Verdict {
-    debug_assert!(is_running(status), "only running containers are judged here");
+    debug_assert!(
+        is_running(status),
+        "only running containers are judged here"
+    );
     let title = if kind == ContainerKind::Init {
         "Init container"
     } else {
         "Container"
     };
     let failed = |probe| (inputs.probe)(&status.id, probe) == Some(ProbeResult::Failure);
-    let may_resize = !matches!(inputs.resize, ResizeState::Deferred(_) | ResizeState::Infeasible(_));
+    let may_resize = !matches!(
+        inputs.resize,
+        ResizeState::Deferred(_) | ResizeState::Infeasible(_)
+    );
     let resize = container_resize(inputs.pod, container, status).filter(|_| may_resize);
-    let (message, because_of) = if crate::container::labels::hash_of(status) != Some(container_hash(container)) {
-        (format!("{title} {} definition changed", container.name), None)
-    } else if failed(ProbeKind::Liveness) {
-        (
-            format!("{title} {} failed liveness probe", container.name),
-            Some(ProbeKind::Liveness),
-        )
-    } else if failed(ProbeKind::Startup) {
-        (
-            format!("{title} {} failed startup probe", container.name),
-            Some(ProbeKind::Startup),
-        )
-    } else if resize.as_ref().is_some_and(|resize| resize.restarts) {
-        (format!("{title} {} resize requires restart", container.name), None)
-    } else {
-        return Verdict::Keep(resize);
-    };
+    let (message, because_of) =
+        if crate::container::labels::hash_of(status) != Some(container_hash(container)) {
+            (
+                format!("{title} {} definition changed", container.name),
+                None,
+            )
+        } else if failed(ProbeKind::Liveness) {
+            (
+                format!("{title} {} failed liveness probe", container.name),
+                Some(ProbeKind::Liveness),
+            )
+        } else if failed(ProbeKind::Startup) {
+            (
+                format!("{title} {} failed startup probe", container.name),
+                Some(ProbeKind::Startup),
+            )
+        } else if resize.as_ref().is_some_and(|resize| resize.restarts) {
+            (
+                format!("{title} {} resize requires restart", container.name),
+                None,
+            )
+        } else {
+            return Verdict::Keep(resize);
+        };
     let restart = because_of.is_none()
         || crate::pods::facts::is_accompanying(kind, container)
         || restarts_when_killed(container, spec(inputs.pod));

@@ -70,7 +70,12 @@ enum Progress {
 }
 
 /// The furthest init container: has it let the next one pass?
-fn progress(inputs: &PlanInputs<'_>, index: usize, container: &Container, actions: &mut PodActions) -> Progress {
+fn progress(
+    inputs: &PlanInputs<'_>,
+    index: usize,
+    container: &Container,
+    actions: &mut PodActions,
+) -> Progress {
     let status = inputs
         .observed
         .newest(&container.name)
@@ -108,16 +113,26 @@ fn may_retry(inputs: &PlanInputs<'_>, container: &Container, code: i32) -> bool 
 }
 
 /// A sidecar lets the next container pass once it runs and its startup probe, if any, succeeded.
-fn sidecar_has_started(inputs: &PlanInputs<'_>, container: &Container, status: &ContainerStatus) -> bool {
+fn sidecar_has_started(
+    inputs: &PlanInputs<'_>,
+    container: &Container,
+    status: &ContainerStatus,
+) -> bool {
     let runs = matches!(status.state, ContainerState::Running { .. });
-    runs && (container.startup_probe.is_none() || startup(inputs, &status.id) == Some(ProbeResult::Success))
+    runs && (container.startup_probe.is_none()
+        || startup(inputs, &status.id) == Some(ProbeResult::Success))
 }
 
 fn startup(inputs: &PlanInputs<'_>, id: &ContainerId) -> Option<ProbeResult> {
     (inputs.probe)(id, ProbeKind::Startup)
 }
 
-fn keep_sidecar(inputs: &PlanInputs<'_>, index: usize, container: &Container, actions: &mut PodActions) {
+fn keep_sidecar(
+    inputs: &PlanInputs<'_>,
+    index: usize,
+    container: &Container,
+    actions: &mut PodActions,
+) {
     if !is_sidecar(container) {
         return;
     }

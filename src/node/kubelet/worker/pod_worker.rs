@@ -68,12 +68,17 @@ enum Next {
 }
 
 impl PodWorker {
-    pub(crate) fn new(services: Arc<Services>, inputs: Arc<Inputs>, view: Arc<Mutex<WorkerView>>) -> Self {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        inputs: Arc<Inputs>,
+        view: Arc<Mutex<WorkerView>>,
+    ) -> Self {
         let executor = Arc::new(Executor {
             services: Arc::clone(&services),
             inputs: Arc::clone(&inputs),
         });
-        let writer = StatusWriter::spawn(services.client.clone(), Arc::clone(&services.status_writes));
+        let writer =
+            StatusWriter::spawn(services.client.clone(), Arc::clone(&services.status_writes));
         let probes = crate::probes::PodProbes::new(Arc::clone(&services), Arc::clone(&inputs));
         let uid = inputs.wanted().object.index.uid.clone();
         Self {
@@ -138,8 +143,10 @@ impl PodWorker {
         let old = self.old_status(&pod);
         let computed = self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize);
         let again_after = self.enforce_deadline(&pod, old.as_ref());
-        let must_end =
-            computed.has_ended || self.inputs.must_end() || snapshot.rejection.is_some() || ended_in_api(&pod);
+        let must_end = computed.has_ended
+            || self.inputs.must_end()
+            || snapshot.rejection.is_some()
+            || ended_in_api(&pod);
         let stopped = self.is_stopped(&observed);
         let inputs = PhaseInputs {
             must_end,
@@ -156,7 +163,8 @@ impl PodWorker {
             computed
         };
         self.tell(&snapshot, &computed);
-        self.probes.reconcile(&pod, &observed, self.phase, old.as_ref());
+        self.probes
+            .reconcile(&pod, &observed, self.phase, old.as_ref());
         let next = match self.act(&pod, &snapshot, &observed, &resize).await {
             Next::Tell(after) => {
                 let old = self.old_status(&pod);
@@ -172,7 +180,9 @@ impl PodWorker {
     /// The last status of this kubelet; before there is one, the API's.
     fn old_status(&self, pod: &Pod) -> Option<PodStatus> {
         let own = Arc::clone(&self.view.lock().status);
-        serde_json::from_slice(&own).ok().or_else(|| pod.status.clone())
+        serde_json::from_slice(&own)
+            .ok()
+            .or_else(|| pod.status.clone())
     }
 
     fn compute(
@@ -222,7 +232,13 @@ impl PodWorker {
         self.writer.report(report);
     }
 
-    async fn act(&mut self, pod: &Pod, snapshot: &Snapshot, observed: &Observed, resize: &ResizeState) -> Next {
+    async fn act(
+        &mut self,
+        pod: &Pod,
+        snapshot: &Snapshot,
+        observed: &Observed,
+        resize: &ResizeState,
+    ) -> Next {
         match self.phase {
             Phase::Syncing => self.sync(pod, observed, resize).await,
             Phase::Terminating => self.terminate(pod, snapshot, observed),
@@ -283,9 +299,12 @@ impl PodWorker {
                 Some(Ok(())) => again_after = Some(self.memory.failed()),
                 Some(Err(error)) => {
                     let text = format!("error killing pod: {error}");
-                    self.services
-                        .events
-                        .pod(pod, crate::events::Severity::Warning, "FailedKillPod", text);
+                    self.services.events.pod(
+                        pod,
+                        crate::events::Severity::Warning,
+                        "FailedKillPod",
+                        text,
+                    );
                     again_after = Some(self.memory.failed());
                 }
             }
@@ -308,7 +327,11 @@ impl PodWorker {
                 inputs.poke();
             })
         };
-        self.stop = Some(Stop { deadline, task, result });
+        self.stop = Some(Stop {
+            deadline,
+            task,
+            result,
+        });
         Next::Wait(None)
     }
 
@@ -361,7 +384,8 @@ impl PodWorker {
         let passed = self.services.clock.now().saturating_since(started);
         let left = Duration::from_secs(seconds).saturating_sub(passed);
         if left.is_zero() {
-            let message = "Pod was active on the node longer than the specified deadline".to_owned();
+            let message =
+                "Pod was active on the node longer than the specified deadline".to_owned();
             self.services.events.pod(
                 pod,
                 crate::events::Severity::Normal,
@@ -380,9 +404,12 @@ impl PodWorker {
     }
 
     async fn read_last_words(&mut self, observed: &mut Observed) {
-        self.memory
-            .messages
-            .retain(|id, _| observed.containers.iter().any(|container| container.id == *id));
+        self.memory.messages.retain(|id, _| {
+            observed
+                .containers
+                .iter()
+                .any(|container| container.id == *id)
+        });
         for container in &observed.containers {
             let has_ended = matches!(container.state, cri::ContainerState::Exited { .. });
             if has_ended && !self.memory.messages.contains_key(&container.id) {
@@ -395,7 +422,11 @@ impl PodWorker {
 }
 
 fn ended_in_api(pod: &Pod) -> bool {
-    is_terminal(pod.status.as_ref().and_then(|status| status.phase.as_deref()))
+    is_terminal(
+        pod.status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref()),
+    )
 }
 
 /// Seconds from signal to kill.
@@ -408,8 +439,15 @@ fn grace_seconds(pod: &Pod, snapshot: &Snapshot) -> i64 {
         .deletion_timestamp
         .as_ref()
         .and(pod.metadata.deletion_grace_period_seconds);
-    let evicted = snapshot.eviction.as_ref().and_then(|eviction| eviction.grace_seconds);
-    let wanted = [deleted, evicted].into_iter().flatten().min().unwrap_or(own);
+    let evicted = snapshot
+        .eviction
+        .as_ref()
+        .and_then(|eviction| eviction.grace_seconds);
+    let wanted = [deleted, evicted]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(own);
     // An object that was removed by force leaves no time.
     let wanted = if snapshot.gone && deleted.is_none() {
         wanted.min(own)
@@ -432,7 +470,10 @@ fn decode(wanted: &Wanted) -> Option<Pod> {
         Ok(mut pod) => {
             if wanted.origin == Origin::Manifest {
                 // What the API knows of a static pod is the status of its mirror.
-                let mirror = wanted.mirror.as_ref().and_then(|mirror| mirror.decode::<Pod>().ok());
+                let mirror = wanted
+                    .mirror
+                    .as_ref()
+                    .and_then(|mirror| mirror.decode::<Pod>().ok());
                 pod.status = mirror.and_then(|mirror| mirror.status);
             }
             Some(pod)

@@ -19,8 +19,8 @@ use crate::events::Severity;
 use crate::images::{ImageNeed, ImageState};
 use crate::objects::SYNC_MAX;
 use crate::pods::facts::{
-    ContainerKind, as_container, containers, ephemeral_containers, init_containers, is_host_network, name, namespace,
-    spec, title, uid,
+    ContainerKind, as_container, containers, ephemeral_containers, init_containers,
+    is_host_network, name, namespace, spec, title, uid,
 };
 use crate::status::StartError;
 use crate::worker::Observed;
@@ -105,7 +105,13 @@ impl Executor {
             .config(pod, observed, start, container, &image, attempt, memory)
             .await;
         let config = made.map_err(|ConfigError(text)| {
-            events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {text}"));
+            events.container(
+                pod,
+                whose,
+                Severity::Warning,
+                "Failed",
+                format!("Error: {text}"),
+            );
             failed("CreateContainerConfigError", text)
         })?;
         let sandbox = current_sandbox(observed).ok_or(Held::Waiting)?;
@@ -115,7 +121,13 @@ impl Executor {
             .create_container(sandbox, config)
             .await
             .map_err(|error| {
-                events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {error}"));
+                events.container(
+                    pod,
+                    whose,
+                    Severity::Warning,
+                    "Failed",
+                    format!("Error: {error}"),
+                );
                 let reason = if matches!(error.reason(), "CreateContainerConfigError") {
                     error.reason()
                 } else {
@@ -125,15 +137,28 @@ impl Executor {
             })?;
         events.container(pod, whose, Severity::Normal, "Created", "Container created");
         if let Some(ended) = newest.and_then(|newest| ended_at(&newest.state)) {
-            memory.back_off.started_again(&back_off_key(container), ended);
+            memory
+                .back_off
+                .started_again(&back_off_key(container), ended);
         }
-        self.services.runtime.start_container(&id).await.map_err(|error| {
-            events.container(pod, whose, Severity::Warning, "Failed", format!("Error: {error}"));
-            failed("RunContainerError", error.to_string())
-        })?;
+        self.services
+            .runtime
+            .start_container(&id)
+            .await
+            .map_err(|error| {
+                events.container(
+                    pod,
+                    whose,
+                    Severity::Warning,
+                    "Failed",
+                    format!("Error: {error}"),
+                );
+                failed("RunContainerError", error.to_string())
+            })?;
         events.container(pod, whose, Severity::Normal, "Started", "Container started");
         self.link_log(pod, container, &id, attempt);
-        self.post_start(pod, observed, start.kind, container, &id).await
+        self.post_start(pod, observed, start.kind, container, &id)
+            .await
     }
 
     fn check_back_off(
@@ -159,9 +184,13 @@ impl Executor {
             container.name,
             title(pod)
         );
-        self.services
-            .events
-            .container(pod, (kind, &container.name), Severity::Warning, "BackOff", text);
+        self.services.events.container(
+            pod,
+            (kind, &container.name),
+            Severity::Warning,
+            "BackOff",
+            text,
+        );
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
             go_duration(wait),
@@ -204,9 +233,13 @@ impl Executor {
                     .is_some_and(|error| error.reason == reason);
                 if !is_told {
                     let text = format!("Error: {reason}");
-                    self.services
-                        .events
-                        .container(pod, (kind, &container.name), Severity::Warning, "Failed", text);
+                    self.services.events.container(
+                        pod,
+                        (kind, &container.name),
+                        Severity::Warning,
+                        "Failed",
+                        text,
+                    );
                 }
                 Err(Held::Failed(
                     StartError {
@@ -269,7 +302,9 @@ impl Executor {
             .as_ref()
             .map(|(_, volumes)| volumes.clone())
             .unwrap_or_default();
-        let mounts = self.mounts(pod, container, observed, &volumes, &environment).await?;
+        let mounts = self
+            .mounts(pod, container, observed, &volumes, &environment)
+            .await?;
         let target = target(pod, observed, start)?;
         let memory_capacity = self.services.node.memory_capacity();
         let directory = self
@@ -294,7 +329,12 @@ impl Executor {
         container_config(pod, container, made, &self.services.config)
     }
 
-    async fn sources(&self, pod: &Pod, container: &Container, observed: &Observed) -> Result<Sources, ConfigError> {
+    async fn sources(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        observed: &Observed,
+    ) -> Result<Sources, ConfigError> {
         let mut sources = Sources {
             facts: self.services.node_facts(self.pod_ips(pod, observed)),
             ..Sources::default()
@@ -308,7 +348,9 @@ impl Executor {
                         .config_map(namespace(pod), &wanted)
                         .await
                         .map_err(ConfigError)?;
-                    sources.config_maps.extend(found.map(|found| (wanted, found)));
+                    sources
+                        .config_maps
+                        .extend(found.map(|found| (wanted, found)));
                 }
                 Reference::Secret(wanted) => {
                     let found = self
@@ -325,12 +367,20 @@ impl Executor {
         let is_static = crate::pods::facts::is_static(pod);
         // A static pod waits for nobody: it may be what the API server needs.
         let patience = if is_static { Duration::ZERO } else { SYNC_MAX };
-        match self.services.objects.services(namespace(pod), patience).await {
-            Some(services) => sources.services = service_variables(&services, namespace(pod), links),
+        match self
+            .services
+            .objects
+            .services(namespace(pod), patience)
+            .await
+        {
+            Some(services) => {
+                sources.services = service_variables(&services, namespace(pod), links)
+            }
             None if is_static => {}
             None => {
                 return Err(ConfigError(
-                    "services have not yet been read at least once, cannot construct envvars".to_owned(),
+                    "services have not yet been read at least once, cannot construct envvars"
+                        .to_owned(),
                 ));
             }
         }
@@ -352,7 +402,13 @@ impl Executor {
                 Some(sub_path) => {
                     let volumes = &self.services.volumes;
                     let found = volumes
-                        .sub_path(uid(pod), &container.name, planned.index, &planned.volume, sub_path)
+                        .sub_path(
+                            uid(pod),
+                            &container.name,
+                            planned.index,
+                            &planned.volume,
+                            sub_path,
+                        )
                         .await;
                     found.map_err(|error| {
                         tracing::debug!(%error, "a sub-path is not ready");
@@ -374,27 +430,44 @@ impl Executor {
         }
         let addresses = self.pod_ips(pod, observed);
         if manages_hosts_file(pod, container, !addresses.is_empty()) {
-            mounts.push(plain_mount(self.write_hosts_file(pod, &addresses)?, ETC_HOSTS));
+            mounts.push(plain_mount(
+                self.write_hosts_file(pod, &addresses)?,
+                ETC_HOSTS,
+            ));
         }
         if let Some(path) = container
             .termination_message_path
             .as_deref()
             .filter(|path| !path.is_empty())
         {
-            mounts.push(plain_mount(self.make_termination_log(pod, container)?, path));
+            mounts.push(plain_mount(
+                self.make_termination_log(pod, container)?,
+                path,
+            ));
         }
         Ok(mounts)
     }
 
-    fn write_hosts_file(&self, pod: &Pod, addresses: &[std::net::IpAddr]) -> Result<PathBuf, ConfigError> {
+    fn write_hosts_file(
+        &self,
+        pod: &Pod,
+        addresses: &[std::net::IpAddr],
+    ) -> Result<PathBuf, ConfigError> {
         let names = pod_names(pod, &self.services.config.cluster_domain)?;
         let aliases = spec(pod).host_aliases.as_deref().unwrap_or_default();
         let text = if is_host_network(pod) {
-            host_network_hosts_file(&std::fs::read_to_string(ETC_HOSTS).unwrap_or_default(), aliases)
+            host_network_hosts_file(
+                &std::fs::read_to_string(ETC_HOSTS).unwrap_or_default(),
+                aliases,
+            )
         } else {
             pod_hosts_file(addresses, &names, aliases)
         };
-        let path = self.services.config.pod_directory(uid(pod)).join("etc-hosts");
+        let path = self
+            .services
+            .config
+            .pod_directory(uid(pod))
+            .join("etc-hosts");
         let is_same = std::fs::read_to_string(&path).is_ok_and(|known| known == text);
         // The file is bind-mounted into containers: it is written in place, so that they all see the change.
         if !is_same {
@@ -404,7 +477,11 @@ impl Executor {
         Ok(path)
     }
 
-    fn make_termination_log(&self, pod: &Pod, container: &Container) -> Result<PathBuf, ConfigError> {
+    fn make_termination_log(
+        &self,
+        pod: &Pod,
+        container: &Container,
+    ) -> Result<PathBuf, ConfigError> {
         let directory = self
             .services
             .config
@@ -437,7 +514,8 @@ impl Executor {
             &container.name,
             id,
         ));
-        let made = std::fs::create_dir_all(directory).and_then(|()| std::os::unix::fs::symlink(&log, &link));
+        let made = std::fs::create_dir_all(directory)
+            .and_then(|()| std::os::unix::fs::symlink(&log, &link));
         if let Err(error) = made {
             tracing::debug!(%error, link = %link.display(), "the link to a log cannot be made");
         }
@@ -457,7 +535,14 @@ impl Executor {
             .and_then(|lifecycle| lifecycle.post_start.as_ref());
         let Some(hook) = hook else { return Ok(()) };
         let ip = self.pod_ip(pod, observed);
-        let run = crate::worker::hooks::run(self.services.runtime.as_ref(), pod, container, id, &ip, hook);
+        let run = crate::worker::hooks::run(
+            self.services.runtime.as_ref(),
+            pod,
+            container,
+            id,
+            &ip,
+            hook,
+        );
         let Err(message) = run.await else {
             return Ok(());
         };
@@ -496,7 +581,11 @@ fn back_off_key(container: &Container) -> String {
 }
 
 /// The container whose processes an ephemeral container sees.
-fn target(pod: &Pod, observed: &Observed, start: Start) -> Result<Option<ContainerId>, ConfigError> {
+fn target(
+    pod: &Pod,
+    observed: &Observed,
+    start: Start,
+) -> Result<Option<ContainerId>, ConfigError> {
     if start.kind != ContainerKind::Ephemeral {
         return Ok(None);
     }
@@ -509,7 +598,9 @@ fn target(pod: &Pod, observed: &Observed, start: Start) -> Result<Option<Contain
     };
     match observed.newest(wanted) {
         Some(found) => Ok(Some(found.id.clone())),
-        None => Err(ConfigError(format!("unable to find target container {wanted}"))),
+        None => Err(ConfigError(format!(
+            "unable to find target container {wanted}"
+        ))),
     }
 }
 

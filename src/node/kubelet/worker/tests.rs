@@ -93,7 +93,8 @@ impl World {
     /// The kubelet ends and another one begins; runtime and API stay.
     pub(crate) fn restart(&mut self) {
         self.trigger = None;
-        let (kubelet, trigger) = start(&self.api, &self.runtime, &self.clock, self.directory.path());
+        let (kubelet, trigger) =
+            start(&self.api, &self.runtime, &self.clock, self.directory.path());
         self.kubelet = kubelet;
         self.trigger = Some(trigger);
     }
@@ -103,20 +104,32 @@ impl World {
         spec["nodeName"] = "n".into();
         let pod = json!({"metadata": {"name": name, "namespace": "d"}, "spec": spec, "status": {"phase": "Pending"}});
         let pod: Pod = serde_json::from_value(pod).expect("a pod");
-        let made = self.api.client().api::<Pod>("d").create(&pod).await.expect("created");
+        let made = self
+            .api
+            .client()
+            .api::<Pod>("d")
+            .create(&pod)
+            .await
+            .expect("created");
         made.metadata.uid.expect("a uid")
     }
 
     pub(crate) fn pod(&self, name: &str) -> Option<Value> {
-        let object = self.api.object(&pods(), &ObjectKey::namespaced("d", name))?;
+        let object = self
+            .api
+            .object(&pods(), &ObjectKey::namespaced("d", name))?;
         Some(object.into_value())
     }
 
     /// Waits until the API shows a pod for which `holds`; fails after an hour of paused time.
     pub(crate) async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let reached = self.api.until(|_| self.pod(name).is_some_and(|pod| holds(&pod)));
+        let reached = self
+            .api
+            .until(|_| self.pod(name).is_some_and(|pod| holds(&pod)));
         assert!(
-            env::timeout(Duration::from_secs(3600), reached).await.is_ok(),
+            env::timeout(Duration::from_secs(3600), reached)
+                .await
+                .is_ok(),
             "the pod stays as it is: {:#}\nevents: {:#?}",
             self.pod(name).unwrap_or_default()["status"],
             self.events()
@@ -155,9 +168,17 @@ impl World {
 
     /// `reason: message` of the events so far.
     pub(crate) fn events(&self) -> Vec<String> {
-        let all = self.api.objects(&GroupVersionResource::new("", "v1", "events"));
+        let all = self
+            .api
+            .objects(&GroupVersionResource::new("", "v1", "events"));
         all.iter()
-            .map(|event| format!("{}: {}", event.text_at(&["reason"]), event.text_at(&["message"])))
+            .map(|event| {
+                format!(
+                    "{}: {}",
+                    event.text_at(&["reason"]),
+                    event.text_at(&["message"])
+                )
+            })
             .collect()
     }
 
@@ -193,7 +214,12 @@ fn start(
     config.cluster_dns = vec!["10.43.0.10".parse().expect("an address")];
     let amounts = |list: &[(&str, &str)]| -> semantics::resources::Amounts {
         list.iter()
-            .map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity")))
+            .map(|(name, amount)| {
+                (
+                    (*name).to_owned(),
+                    Quantity::parse(amount).expect("a quantity"),
+                )
+            })
             .collect()
     };
     let has = amounts(&[("cpu", "4"), ("memory", "8Gi"), ("pods", "110")]);
@@ -254,7 +280,10 @@ async fn a_pod_runs_and_its_status_says_so() {
     world.create("a", one("Always")).await;
     let pod = world.until("a", |pod| phase(pod) == "Running").await;
     assert_eq!(condition(&pod, "Ready")["status"], "True");
-    assert_eq!(condition(&pod, "PodReadyToStartContainers")["status"], "True");
+    assert_eq!(
+        condition(&pod, "PodReadyToStartContainers")["status"],
+        "True"
+    );
     assert!(
         pod["status"]["podIP"]
             .as_str()
@@ -263,13 +292,20 @@ async fn a_pod_runs_and_its_status_says_so() {
     assert_eq!(pod["status"]["hostIP"], "192.168.0.1");
     assert_eq!(pod["status"]["qosClass"], "BestEffort");
     let app = container(&pod, "app");
-    assert!(app["containerID"].as_str().is_some_and(|id| id.starts_with("fake://")));
+    assert!(
+        app["containerID"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("fake://"))
+    );
     assert_eq!(
         (&app["ready"], &app["started"], &app["restartCount"]),
         (&json!(true), &json!(true), &json!(0))
     );
     for reason in ["Pulled", "Created", "Started"] {
-        assert!(world.events().iter().any(|event| event.starts_with(reason)), "{reason}");
+        assert!(
+            world.events().iter().any(|event| event.starts_with(reason)),
+            "{reason}"
+        );
     }
 }
 
@@ -281,7 +317,10 @@ async fn never_ends_succeeded_or_failed_by_the_exit_code() {
         world.until(name, |pod| phase(pod) == "Running").await;
         world.runtime.exit(&uid, "app", code);
         let pod = world.until(name, |pod| phase(pod) == expected).await;
-        assert_eq!(container(&pod, "app")["state"]["terminated"]["exitCode"], code);
+        assert_eq!(
+            container(&pod, "app")["state"]["terminated"]["exitCode"],
+            code
+        );
         assert_eq!(condition(&pod, "Ready")["status"], "False");
     }
 }
@@ -296,11 +335,15 @@ async fn on_failure_restarts_only_what_failed() {
     world.runtime.exit(&uid, "b", 1);
     let pod = world
         .until("p", |pod| {
-            container(pod, "b")["restartCount"] == 1 && !container(pod, "b")["state"]["running"].is_null()
+            container(pod, "b")["restartCount"] == 1
+                && !container(pod, "b")["state"]["running"].is_null()
         })
         .await;
     assert_eq!(container(&pod, "a")["state"]["terminated"]["exitCode"], 0);
-    assert_eq!(container(&pod, "b")["lastState"]["terminated"]["exitCode"], 1);
+    assert_eq!(
+        container(&pod, "b")["lastState"]["terminated"]["exitCode"],
+        1
+    );
     world.runtime.exit(&uid, "b", 0);
     world.until("p", |pod| phase(pod) == "Succeeded").await;
 }
@@ -331,7 +374,9 @@ async fn a_container_that_keeps_ending_waits_longer_each_time() {
         "{message}"
     );
     world
-        .until("p", |pod| !container(pod, "app")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "app")["state"]["running"].is_null()
+        })
         .await;
     world.runtime.exit(&uid, "app", 1);
     world
@@ -341,7 +386,10 @@ async fn a_container_that_keeps_ending_waits_longer_each_time() {
                 .is_some_and(|text| text.starts_with("back-off 20s"))
         })
         .await;
-    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 1);
+    assert_eq!(
+        container(&pod, "app")["lastState"]["terminated"]["exitCode"],
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,17 +399,24 @@ async fn init_containers_run_one_after_the_other_before_the_rest() {
         "containers": [{"name": "app", "image": "busybox"}]});
     let uid = world.create("p", spec).await;
     let pod = world
-        .until("p", |pod| !container(pod, "i1")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "i1")["state"]["running"].is_null()
+        })
         .await;
     assert_eq!(phase(&pod), "Pending");
-    assert_eq!(container(&pod, "app")["state"]["waiting"]["reason"], "PodInitializing");
+    assert_eq!(
+        container(&pod, "app")["state"]["waiting"]["reason"],
+        "PodInitializing"
+    );
     assert_eq!(
         condition(&pod, "Initialized")["message"],
         "containers with incomplete status: [i1 i2]"
     );
     world.runtime.exit(&uid, "i1", 0);
     world
-        .until("p", |pod| !container(pod, "i2")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "i2")["state"]["running"].is_null()
+        })
         .await;
     world.runtime.exit(&uid, "i2", 0);
     let pod = world.until("p", |pod| phase(pod) == "Running").await;
@@ -375,11 +430,16 @@ async fn a_failed_init_container_fails_a_pod_that_never_restarts() {
     let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox"}], "containers": [{"name": "app", "image": "busybox"}]});
     let uid = world.create("p", spec).await;
     world
-        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "i")["state"]["running"].is_null()
+        })
         .await;
     world.runtime.exit(&uid, "i", 1);
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
-    assert_eq!(container(&pod, "app")["state"]["waiting"]["reason"], "PodInitializing");
+    assert_eq!(
+        container(&pod, "app")["state"]["waiting"]["reason"],
+        "PodInitializing"
+    );
     assert_eq!(world.starts(), ["i"]);
 }
 
@@ -410,7 +470,12 @@ async fn a_deleted_pod_goes_once_its_containers_have_ended() {
             .iter()
             .any(|event| event == "Killing: Stopping container app")
     );
-    let methods: Vec<&str> = world.runtime.take_calls().iter().map(|call| call.method).collect();
+    let methods: Vec<&str> = world
+        .runtime
+        .take_calls()
+        .iter()
+        .map(|call| call.method)
+        .collect();
     let at = |method: &str| methods.iter().position(|known| *known == method);
     assert!(at("stop_container") < at("stop_pod_sandbox"));
 }
@@ -425,10 +490,14 @@ async fn a_new_kubelet_adopts_what_runs_and_starts_nothing_twice() {
     world.runtime.exit(&uid, "app", 7);
     let pod = world
         .until("p", |pod| {
-            container(pod, "app")["restartCount"] == 1 && !container(pod, "app")["state"]["running"].is_null()
+            container(pod, "app")["restartCount"] == 1
+                && !container(pod, "app")["state"]["running"].is_null()
         })
         .await;
-    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 7);
+    assert_eq!(
+        container(&pod, "app")["lastState"]["terminated"]["exitCode"],
+        7
+    );
     assert_eq!(pod["status"]["podIP"], before["status"]["podIP"]);
     assert_eq!(world.starts(), ["app"]);
 }
@@ -458,14 +527,22 @@ async fn a_lost_sandbox_is_made_anew_with_the_containers_in_it() {
     let world = World::new();
     world.create("p", one("Always")).await;
     world.until("p", |pod| phase(pod) == "Running").await;
-    let sandbox = world.runtime.list_pod_sandboxes().await.unwrap()[0].id.clone();
+    let sandbox = world.runtime.list_pod_sandboxes().await.unwrap()[0]
+        .id
+        .clone();
     world.runtime.lose_sandbox(&sandbox);
     world
         .until("p", |pod| {
-            container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True"
+            container(pod, "app")["restartCount"] == 1
+                && condition(pod, "Ready")["status"] == "True"
         })
         .await;
-    assert!(world.events().iter().any(|event| event.starts_with("SandboxChanged")));
+    assert!(
+        world
+            .events()
+            .iter()
+            .any(|event| event.starts_with("SandboxChanged"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -481,7 +558,8 @@ async fn a_changed_image_replaces_the_running_container() {
         .await;
     let pod = world
         .until("p", |pod| {
-            container(pod, "app")["image"] == "other:1" && !container(pod, "app")["state"]["running"].is_null()
+            container(pod, "app")["image"] == "other:1"
+                && !container(pod, "app")["state"]["running"].is_null()
         })
         .await;
     assert_eq!(container(&pod, "app")["restartCount"], 1);
@@ -528,14 +606,20 @@ async fn a_pull_that_fails_backs_off_and_says_why() {
             .fail_next("pull_image", cri::Error::ImagePull("no such image".into()));
     }
     world
-        .create("p", json!({"containers": [{"name": "app", "image": "missing"}]}))
+        .create(
+            "p",
+            json!({"containers": [{"name": "app", "image": "missing"}]}),
+        )
         .await;
     let pod = world
         .until("p", |pod| {
             container(pod, "app")["state"]["waiting"]["reason"] == "ErrImagePull"
         })
         .await;
-    assert_eq!(container(&pod, "app")["state"]["waiting"]["message"], "no such image");
+    assert_eq!(
+        container(&pod, "app")["state"]["waiting"]["message"],
+        "no such image"
+    );
     let pod = world
         .until("p", |pod| {
             container(pod, "app")["state"]["waiting"]["reason"] == "ImagePullBackOff"
@@ -606,7 +690,9 @@ async fn readiness_follows_its_probe_and_liveness_restarts() {
             ..Default::default()
         })
     }));
-    world.until("p", |pod| container(pod, "app")["restartCount"] == 1).await;
+    world
+        .until("p", |pod| container(pod, "app")["restartCount"] == 1)
+        .await;
     assert!(
         world
             .events()
@@ -621,7 +707,9 @@ async fn resources_change_in_place_without_a_restart() {
     let with = |cpu: &str| json!([{"name": "app", "image": "busybox", "resources": {"requests": {"cpu": cpu}}}]);
     world.create("p", json!({"containers": with("100m")})).await;
     world.until("p", |pod| phase(pod) == "Running").await;
-    world.patch("p", json!({"spec": {"containers": with("200m")}})).await;
+    world
+        .patch("p", json!({"spec": {"containers": with("200m")}}))
+        .await;
     let pod = world
         .until("p", |pod| {
             container(pod, "app")["resources"]["requests"]["cpu"] == "200m"
@@ -630,11 +718,18 @@ async fn resources_change_in_place_without_a_restart() {
         .await;
     assert_eq!(container(&pod, "app")["restartCount"], 0);
     assert_eq!(container(&pod, "app")["allocatedResources"]["cpu"], "200m");
-    world.patch("p", json!({"spec": {"containers": with("9")}})).await;
-    let pod = world
-        .until("p", |pod| condition(pod, "PodResizePending")["reason"] == "Infeasible")
+    world
+        .patch("p", json!({"spec": {"containers": with("9")}}))
         .await;
-    assert_eq!(container(&pod, "app")["resources"]["requests"]["cpu"], "200m");
+    let pod = world
+        .until("p", |pod| {
+            condition(pod, "PodResizePending")["reason"] == "Infeasible"
+        })
+        .await;
+    assert_eq!(
+        container(&pod, "app")["resources"]["requests"]["cpu"],
+        "200m"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -693,12 +788,19 @@ async fn the_node_registers_with_labels_addresses_and_a_lease_and_keeps_foreign_
         .unwrap();
     env::sleep(Duration::from_secs(700)).await;
     let node = world.api.object(&nodes, &ObjectKey::cluster("n")).unwrap();
-    assert_eq!(node.text_at(&["status", "capacity", "example.com/foo"]), "3");
+    assert_eq!(
+        node.text_at(&["status", "capacity", "example.com/foo"]),
+        "3"
+    );
     let lease = world
         .api
         .object(&leases, &ObjectKey::namespaced("kube-node-lease", "n"))
         .unwrap();
-    assert!(lease.text_at(&["spec", "renewTime"]).starts_with("2027-01-15T08:11:"));
+    assert!(
+        lease
+            .text_at(&["spec", "renewTime"])
+            .starts_with("2027-01-15T08:11:")
+    );
 }
 
 fn manifest(world: &World, image: &str) {
@@ -727,7 +829,11 @@ async fn a_static_pod_runs_has_a_mirror_and_follows_its_file() {
             phase(pod) == "Running" && pod["metadata"]["uid"] != second["metadata"]["uid"]
         })
         .await;
-    assert_eq!(world.starts(), ["app", "app"], "deleting a mirror ends nothing");
+    assert_eq!(
+        world.starts(),
+        ["app", "app"],
+        "deleting a mirror ends nothing"
+    );
     std::fs::remove_file(world.directory.path().join("manifests/web.yaml")).unwrap();
     world.until_gone("web-n").await;
 }
@@ -744,7 +850,9 @@ async fn after_a_reboot_a_pod_that_never_restarts_has_failed_and_another_starts_
     // A reboot leaves nothing of run-time state.
     let now = Arc::clone(&world.clock);
     world.runtime = FakeRuntime::new(Arc::new(move || now.now()));
-    world.runtime.add_image("busybox:latest", ImageConfig::default());
+    world
+        .runtime
+        .add_image("busybox:latest", ImageConfig::default());
     world.restart();
     let pod = world.until("never", |pod| phase(pod) == "Failed").await;
     assert_eq!(
@@ -753,10 +861,14 @@ async fn after_a_reboot_a_pod_that_never_restarts_has_failed_and_another_starts_
     );
     let pod = world
         .until("always", |pod| {
-            container(pod, "app")["restartCount"] == 1 && condition(pod, "Ready")["status"] == "True"
+            container(pod, "app")["restartCount"] == 1
+                && condition(pod, "Ready")["status"] == "True"
         })
         .await;
-    assert_eq!(container(&pod, "app")["lastState"]["terminated"]["exitCode"], 137);
+    assert_eq!(
+        container(&pod, "app")["lastState"]["terminated"]["exitCode"],
+        137
+    );
     assert_eq!(world.starts(), ["app"]);
     assert_ne!(never, always);
 }
@@ -768,7 +880,9 @@ async fn an_ephemeral_container_joins_a_running_pod_and_never_restarts() {
     world.until("p", |pod| phase(pod) == "Running").await;
     world.patch("p", json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox", "targetContainerName": "app"}]}})).await;
     world
-        .until("p", |pod| !container(pod, "debug")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "debug")["state"]["running"].is_null()
+        })
         .await;
     assert!(
         world
@@ -780,7 +894,9 @@ async fn an_ephemeral_container_joins_a_running_pod_and_never_restarts() {
     );
     world.runtime.exit(&uid, "debug", 1);
     let pod = world
-        .until("p", |pod| !container(pod, "debug")["state"]["terminated"].is_null())
+        .until("p", |pod| {
+            !container(pod, "debug")["state"]["terminated"].is_null()
+        })
         .await;
     env::sleep(Duration::from_secs(60)).await;
     assert_eq!(phase(&pod), "Running");
@@ -822,7 +938,8 @@ async fn a_failed_post_start_hook_stops_the_container_which_then_backs_off() {
         )
         .await;
     // The reason itself gives way to the back-off as soon as the container is due again.
-    let waits = |pod: &Value| container(pod, "app")["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    let waits =
+        |pod: &Value| container(pod, "app")["state"]["waiting"]["reason"] == "CrashLoopBackOff";
     world.until("p", waits).await;
     assert!(
         world
@@ -845,14 +962,18 @@ async fn a_rule_for_an_exit_code_restarts_all_containers_from_the_beginning() {
     let uid = world.create("p", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "busybox"}],
         "containers": [{"name": "a", "image": "busybox", "restartPolicy": "Never", "restartPolicyRules": rule}, {"name": "b", "image": "busybox"}]})).await;
     world
-        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "i")["state"]["running"].is_null()
+        })
         .await;
     world.runtime.exit(&uid, "i", 0);
     world.until("p", |pod| phase(pod) == "Running").await;
     world.starts();
     world.runtime.exit(&uid, "a", 42);
     world
-        .until("p", |pod| !container(pod, "i")["state"]["running"].is_null())
+        .until("p", |pod| {
+            !container(pod, "i")["state"]["running"].is_null()
+        })
         .await;
     world.runtime.exit(&uid, "i", 0);
     world
@@ -866,9 +987,15 @@ async fn a_rule_for_an_exit_code_restarts_all_containers_from_the_beginning() {
 #[tokio::test(start_paused = true)]
 async fn a_config_map_reaches_variables_and_volumes_and_a_change_reaches_the_volume() {
     let world = World::new();
-    let maps = world.api.client().api::<k8s_openapi::api::core::v1::ConfigMap>("d");
+    let maps = world
+        .api
+        .client()
+        .api::<k8s_openapi::api::core::v1::ConfigMap>("d");
     let map = |value: &str| {
-        serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": value}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": value}}),
+        )
+        .unwrap()
     };
     maps.create(&map("one")).await.unwrap();
     let uid = world
@@ -922,7 +1049,10 @@ async fn a_missing_config_map_holds_the_container_until_it_is_there() {
         container(&pod, "app")["state"]["waiting"]["message"],
         "configmap \"m\" not found"
     );
-    let map = serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}})).unwrap();
+    let map = serde_json::from_value(
+        json!({"metadata": {"name": "m", "namespace": "d"}, "data": {"k": "v"}}),
+    )
+    .unwrap();
     world
         .api
         .client()
@@ -954,7 +1084,10 @@ async fn an_evicted_pod_fails_with_the_reason_and_is_said_to_be_disrupted() {
         .evict(eviction);
     let pod = world.until("p", |pod| phase(pod) == "Failed").await;
     assert_eq!(pod["status"]["reason"], "Evicted");
-    assert_eq!(condition(&pod, "DisruptionTarget")["reason"], "TerminationByKubelet");
+    assert_eq!(
+        condition(&pod, "DisruptionTarget")["reason"],
+        "TerminationByKubelet"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -984,7 +1117,9 @@ async fn the_sandbox_and_the_container_get_what_the_spec_says() {
     assert!(hosts.ends_with("1.2.3.4\tx\n"));
     std::fs::write(host_path("/dev/termination-log"), "last words").unwrap();
     world.runtime.exit(&uid, "app", 1);
-    let pod = world.until("p", |pod| container(pod, "app")["restartCount"] == 1).await;
+    let pod = world
+        .until("p", |pod| container(pod, "app")["restartCount"] == 1)
+        .await;
     assert_eq!(
         container(&pod, "app")["lastState"]["terminated"]["message"],
         "last words"

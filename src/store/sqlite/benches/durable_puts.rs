@@ -16,8 +16,11 @@ const ROUND: Duration = Duration::from_millis(800);
 const KEYS: usize = 100_000;
 
 fn main() {
-    let argument = std::env::args().skip(1).find(|argument| Path::new(argument).is_dir());
-    let directory = tempfile::tempdir_in(argument.unwrap_or_else(|| ".".into())).expect("a directory");
+    let argument = std::env::args()
+        .skip(1)
+        .find(|argument| Path::new(argument).is_dir());
+    let directory =
+        tempfile::tempdir_in(argument.unwrap_or_else(|| ".".into())).expect("a directory");
     let path = directory.path().join("state.db");
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -38,7 +41,10 @@ fn main() {
             );
         }
         fill(&store).await;
-        println!("idle: {} wake-ups of the store's threads in 3 s", idle_wake_ups().await);
+        println!(
+            "idle: {} wake-ups of the store's threads in 3 s",
+            idle_wake_ups().await
+        );
         store.close().await.expect("the store closes");
         drop(store);
 
@@ -138,7 +144,10 @@ async fn fill(store: &Arc<SqliteKv>) {
     for task in tasks {
         task.await.expect("a caller");
     }
-    store.compact(store.current_revision()).await.expect("a compaction");
+    store
+        .compact(store.current_revision())
+        .await
+        .expect("a compaction");
 }
 
 /// Voluntary switches of the threads `store` and `checkpoint`, after they had time to come to rest.
@@ -151,11 +160,14 @@ async fn idle_wake_ups() -> u64 {
 
 fn switches() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").expect("the process' threads");
-    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap_or_default();
+    let status =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap_or_default();
     tasks
         .flatten()
         .map(status)
-        .filter(|status| status.starts_with("Name:\tstore") || status.starts_with("Name:\tcheckpoint"))
+        .filter(|status| {
+            status.starts_with("Name:\tstore") || status.starts_with("Name:\tcheckpoint")
+        })
         .filter_map(|status| field(&status, "voluntary_ctxt_switches:"))
         .sum()
 }
@@ -166,7 +178,11 @@ fn resident_kib() -> u64 {
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    status.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    })
 }

@@ -155,7 +155,10 @@ fn relaxed_writes_reserve_revisions_once_and_reach_the_disk_after_ten_minutes() 
         writer.put("a", 0, Durability::Relaxed).unwrap();
     }
     assert_eq!(
-        (disk.commits.lock().len(), writer.replica.snapshot().revision()),
+        (
+            disk.commits.lock().len(),
+            writer.replica.snapshot().revision()
+        ),
         (1, 22)
     );
     clock.advance(RELAXED_AGE_MAX);
@@ -182,7 +185,10 @@ fn strict_stores_write_relaxed_writes_like_all_others() {
     writer.put("a", 0, Durability::Relaxed).unwrap();
     assert_eq!(
         *disk.commits.lock(),
-        vec![(1, 0, 0, vec![(meta::CLEAN_SHUTDOWN, 0)]), (1, 0, 0, vec![])]
+        vec![
+            (1, 0, 0, vec![(meta::CLEAN_SHUTDOWN, 0)]),
+            (1, 0, 0, vec![])
+        ]
     );
 }
 
@@ -203,7 +209,12 @@ fn a_store_that_compacted_everything_waits_for_ever() {
     assert_eq!(writer.wait(), None);
     let forgotten: usize = disk.commits.lock().iter().map(|commit| commit.2).sum();
     assert_eq!(forgotten, 1499);
-    assert!(disk.commits.lock().iter().all(|commit| commit.2 <= SWEEP_ROWS_IDLE));
+    assert!(
+        disk.commits
+            .lock()
+            .iter()
+            .all(|commit| commit.2 <= SWEEP_ROWS_IDLE)
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, PodAffinityTerm, WeightedPodAffinityTerm};
+use k8s_openapi::api::core::v1::{
+    Affinity, NodeAffinity, PodAffinityTerm, WeightedPodAffinityTerm,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::validation::selectors::{self, Values};
@@ -18,8 +20,12 @@ pub(super) fn affinity(errors: &mut FieldErrors, affinity: &Affinity, path: &Fie
     }
     if let Some(together) = &affinity.pod_affinity {
         let path = path.child("podAffinity");
-        let required = together.required_during_scheduling_ignored_during_execution.as_deref();
-        let preferred = together.preferred_during_scheduling_ignored_during_execution.as_deref();
+        let required = together
+            .required_during_scheduling_ignored_during_execution
+            .as_deref();
+        let preferred = together
+            .preferred_during_scheduling_ignored_during_execution
+            .as_deref();
         pod_terms(
             errors,
             required.unwrap_or_default(),
@@ -29,8 +35,12 @@ pub(super) fn affinity(errors: &mut FieldErrors, affinity: &Affinity, path: &Fie
     }
     if let Some(apart) = &affinity.pod_anti_affinity {
         let path = path.child("podAntiAffinity");
-        let required = apart.required_during_scheduling_ignored_during_execution.as_deref();
-        let preferred = apart.preferred_during_scheduling_ignored_during_execution.as_deref();
+        let required = apart
+            .required_during_scheduling_ignored_during_execution
+            .as_deref();
+        let preferred = apart
+            .preferred_during_scheduling_ignored_during_execution
+            .as_deref();
         pod_terms(
             errors,
             required.unwrap_or_default(),
@@ -52,7 +62,12 @@ fn node_affinity(errors: &mut FieldErrors, affinity: &NodeAffinity, path: &Field
     {
         let path = path.child(PREFERRED).index(index);
         weight(errors, term.weight, &path);
-        selectors::node_selector_term(errors, &term.preference, Values::Any, &path.child("preference"));
+        selectors::node_selector_term(
+            errors,
+            &term.preference,
+            Values::Any,
+            &path.child("preference"),
+        );
     }
 }
 
@@ -78,12 +93,20 @@ fn pod_terms(
     for (index, term) in preferred.iter().enumerate() {
         let path = path.child(PREFERRED).index(index);
         weight(errors, term.weight, &path);
-        pod_term(errors, &term.pod_affinity_term, &path.child("podAffinityTerm"));
+        pod_term(
+            errors,
+            &term.pod_affinity_term,
+            &path.child("podAffinityTerm"),
+        );
     }
 }
 
 fn pod_term(errors: &mut FieldErrors, term: &PodAffinityTerm, path: &FieldPath) {
-    selectors::label_selector(errors, term.label_selector.as_ref(), &path.child("labelSelector"));
+    selectors::label_selector(
+        errors,
+        term.label_selector.as_ref(),
+        &path.child("labelSelector"),
+    );
     selectors::label_selector(
         errors,
         term.namespace_selector.as_ref(),
@@ -96,7 +119,10 @@ fn pod_term(errors: &mut FieldErrors, term: &PodAffinityTerm, path: &FieldPath) 
     let mismatched = term.mismatch_label_keys.as_deref().unwrap_or_default();
     label_keys(errors, keys, mismatched, term.label_selector.as_ref(), path);
     if term.topology_key.is_empty() {
-        errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
+        errors.push(FieldError::required(
+            &path.child("topologyKey"),
+            "can not be empty",
+        ));
     }
     names::qualified_name(errors, &term.topology_key, &path.child("topologyKey"));
 }
@@ -109,7 +135,10 @@ pub(super) fn label_keys(
     selector: Option<&LabelSelector>,
     path: &FieldPath,
 ) {
-    for (keys, field) in [(matched, "matchLabelKeys"), (mismatched, "mismatchLabelKeys")] {
+    for (keys, field) in [
+        (matched, "matchLabelKeys"),
+        (mismatched, "mismatchLabelKeys"),
+    ] {
         let path = path.child(field);
         if !keys.is_empty() && selector.is_none() {
             errors.push(FieldError::forbidden(
@@ -133,12 +162,20 @@ pub(super) fn label_keys(
             let at = matched.iter().rposition(|key| *key == requirement.key);
             if let Some(index) = at.filter(|_| seen.contains(requirement.key.as_str())) {
                 let why = "exists in both matchLabelKeys and labelSelector";
-                errors.push(FieldError::invalid(&path.index(index), requirement.key.as_str(), why));
+                errors.push(FieldError::invalid(
+                    &path.index(index),
+                    requirement.key.as_str(),
+                    why,
+                ));
             }
             seen.insert(&requirement.key);
         }
     }
-    for (index, key) in matched.iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {
+    for (index, key) in matched
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| mismatched.contains(key))
+    {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
         errors.push(FieldError::invalid(
             &path.child("matchLabelKeys").index(index),
@@ -150,5 +187,10 @@ pub(super) fn label_keys(
 
 /// What a taint does; the empty effect of a toleration is the caller's.
 pub(crate) fn taint_effect(errors: &mut FieldErrors, effect: &str, path: &FieldPath) {
-    one_of(errors, effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], path);
+    one_of(
+        errors,
+        effect,
+        &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+        path,
+    );
 }

@@ -65,10 +65,14 @@ pub(crate) fn pod_annotations(
             exists |= visited.name == container;
         });
         if !exists {
-            errors.push(FieldError::invalid(&path.key(key), container, "container not found"));
+            errors.push(FieldError::invalid(
+                &path.key(key),
+                container,
+                "container not found",
+            ));
         }
-        let is_known =
-            matches!(profile.as_str(), "" | "runtime/default" | "unconfined") || profile.starts_with("localhost/");
+        let is_known = matches!(profile.as_str(), "" | "runtime/default" | "unconfined")
+            || profile.starts_with("localhost/");
         if !is_known {
             let why = format!("invalid AppArmor profile name: {profile:?}");
             errors.push(FieldError::invalid(&path.key(key), profile.as_str(), why));
@@ -82,7 +86,11 @@ fn seccomp(errors: &mut FieldErrors, profile: &str, path: &FieldPath) {
     }
     match profile.strip_prefix("localhost/") {
         Some(file) => local_descending_path(errors, file, path),
-        None => errors.push(FieldError::invalid(path, profile, "must be a valid seccomp profile")),
+        None => errors.push(FieldError::invalid(
+            path,
+            profile,
+            "must be a valid seccomp profile",
+        )),
     }
 }
 
@@ -144,7 +152,12 @@ pub(crate) fn matching_annotations(
     });
 }
 
-fn matching_seccomp(errors: &mut FieldErrors, told: &str, profile: &SeccompProfile, path: &FieldPath) {
+fn matching_seccomp(
+    errors: &mut FieldErrors,
+    told: &str,
+    profile: &SeccompProfile,
+    path: &FieldPath,
+) {
     let type_matches = match profile.type_.as_str() {
         "Unconfined" => told == "unconfined",
         "RuntimeDefault" => matches!(told, "runtime/default" | "docker/default"),
@@ -156,13 +169,20 @@ fn matching_seccomp(errors: &mut FieldErrors, told: &str, profile: &SeccompProfi
             &path.child("type"),
             "seccomp type in annotation and field must match",
         ));
-    } else if profile.type_ == "Localhost" && told.strip_prefix("localhost/") != profile.localhost_profile.as_deref() {
+    } else if profile.type_ == "Localhost"
+        && told.strip_prefix("localhost/") != profile.localhost_profile.as_deref()
+    {
         let why = "seccomp profile in annotation and field must match";
         errors.push(FieldError::forbidden(&path.child("localhostProfile"), why));
     }
 }
 
-fn matching_app_armor(errors: &mut FieldErrors, told: &str, profile: &AppArmorProfile, path: &FieldPath) {
+fn matching_app_armor(
+    errors: &mut FieldErrors,
+    told: &str,
+    profile: &AppArmorProfile,
+    path: &FieldPath,
+) {
     let type_matches = match profile.type_.as_str() {
         "Unconfined" => told == "unconfined",
         "RuntimeDefault" => told == "runtime/default",
@@ -174,7 +194,9 @@ fn matching_app_armor(errors: &mut FieldErrors, told: &str, profile: &AppArmorPr
             &path.child("type"),
             "apparmor type in annotation and field must match",
         ));
-    } else if profile.type_ == "Localhost" && told.strip_prefix("localhost/") != profile.localhost_profile.as_deref() {
+    } else if profile.type_ == "Localhost"
+        && told.strip_prefix("localhost/") != profile.localhost_profile.as_deref()
+    {
         let why = "apparmor profile in annotation and field must match";
         errors.push(FieldError::forbidden(&path.child("localhostProfile"), why));
     }

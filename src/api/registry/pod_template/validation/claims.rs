@@ -6,10 +6,19 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
 use crate::validation::{amounts, found, names, one_of, required, selectors, text};
 
 /// Sorted.
-pub(crate) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+pub(crate) const ACCESS_MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
 pub(crate) const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 
-pub(crate) fn claim_spec(errors: &mut FieldErrors, spec: &PersistentVolumeClaimSpec, path: &FieldPath) {
+pub(crate) fn claim_spec(
+    errors: &mut FieldErrors,
+    spec: &PersistentVolumeClaimSpec,
+    path: &FieldPath,
+) {
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     if modes.is_empty() {
         errors.push(FieldError::required(
@@ -106,7 +115,9 @@ fn data_source(errors: &mut FieldErrors, name: &str, kind: &str, group: &str, pa
         errors.push(FieldError::invalid(path, kind, why));
     }
     if !group.is_empty() {
-        errors
-            .extend(dns1123_subdomain_error(group).map(|why| FieldError::invalid(&path.child("apiGroup"), group, why)));
+        errors.extend(
+            dns1123_subdomain_error(group)
+                .map(|why| FieldError::invalid(&path.child("apiGroup"), group, why)),
+        );
     }
 }

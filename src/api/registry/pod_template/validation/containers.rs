@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
-use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec,
+};
 
 use super::volumes::KnownVolumes;
 use super::{environment, mounts, probes, security};
@@ -22,7 +24,11 @@ struct Surroundings<'a> {
 }
 
 /// Every container of every kind, with the way to it.
-pub(crate) fn visit_containers(spec: &PodSpec, path: &FieldPath, mut visit: impl FnMut(&Container, &FieldPath)) {
+pub(crate) fn visit_containers(
+    spec: &PodSpec,
+    path: &FieldPath,
+    mut visit: impl FnMut(&Container, &FieldPath),
+) {
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         visit(container, &path.child("initContainers").index(index));
     }
@@ -44,7 +50,11 @@ pub(super) fn all(
     claims: &BTreeSet<String>,
     path: &FieldPath,
 ) {
-    let surroundings = Surroundings { spec, volumes, claims };
+    let surroundings = Surroundings {
+        spec,
+        volumes,
+        claims,
+    };
     regular(errors, &surroundings, &path.child("containers"));
     init(errors, &surroundings, &path.child("initContainers"));
     ephemeral(errors, &surroundings, &path.child("ephemeralContainers"));
@@ -61,7 +71,10 @@ fn regular(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &Fie
         let path = path.index(index);
         common(errors, container, surroundings, &path);
         if !seen.insert(container.name.as_str()) {
-            errors.push(FieldError::duplicate(&path.child("name"), container.name.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.child("name"),
+                container.name.as_str(),
+            ));
         }
         probes::lifecycle_and_probes(errors, container, surroundings.spec, &path);
         restart_policy(errors, container, &path);
@@ -86,7 +99,10 @@ fn init(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &FieldP
             restart_policy(errors, container, &item);
         }
         if seen.contains(container.name.as_str()) {
-            errors.push(FieldError::duplicate(&item.child("name"), container.name.as_str()));
+            errors.push(FieldError::duplicate(
+                &item.child("name"),
+                container.name.as_str(),
+            ));
         } else if !container.name.is_empty() {
             seen.insert(&container.name);
         }
@@ -109,9 +125,16 @@ fn init(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &FieldP
         }
         for (index, policy) in container.resize_policy.iter().flatten().enumerate() {
             if policy.restart_policy == "RestartContainer" {
-                let path = item.child("resizePolicy").index(index).child("restartPolicy");
+                let path = item
+                    .child("resizePolicy")
+                    .index(index)
+                    .child("restartPolicy");
                 let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
-                errors.push(FieldError::invalid(&path, policy.restart_policy.as_str(), why));
+                errors.push(FieldError::invalid(
+                    &path,
+                    policy.restart_policy.as_str(),
+                    why,
+                ));
             }
         }
     }
@@ -132,23 +155,39 @@ fn ephemeral(errors: &mut FieldErrors, surroundings: &Surroundings<'_>, path: &F
         common(errors, &container, surroundings, &path);
         untrimmed_image(errors, &container, &path);
         if !seen.insert(&ephemeral.name) {
-            errors.push(FieldError::duplicate(&path.child("name"), ephemeral.name.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.child("name"),
+                ephemeral.name.as_str(),
+            ));
         }
         let target = text(&ephemeral.target_container_name);
         if !target.is_empty() && !others.contains(target) {
-            errors.push(FieldError::not_found(&path.child("targetContainerName"), target));
+            errors.push(FieldError::not_found(
+                &path.child("targetContainerName"),
+                target,
+            ));
         }
         forbidden_for_ephemeral(errors, ephemeral, &path);
     }
 }
 
 /// Nothing may rely on a container that is only there to look around.
-fn forbidden_for_ephemeral(errors: &mut FieldErrors, container: &EphemeralContainer, path: &FieldPath) {
+fn forbidden_for_ephemeral(
+    errors: &mut FieldErrors,
+    container: &EphemeralContainer,
+    path: &FieldPath,
+) {
     let why = "cannot be set for an Ephemeral Container";
     let resources = container.resources.as_ref();
     let has_resources = resources.is_some_and(|resources| *resources != Default::default());
     for (is_set, field) in [
-        (container.ports.as_ref().is_some_and(|ports| !ports.is_empty()), "ports"),
+        (
+            container
+                .ports
+                .as_ref()
+                .is_some_and(|ports| !ports.is_empty()),
+            "ports",
+        ),
         (has_resources, "resources"),
         (
             container
@@ -176,7 +215,10 @@ fn forbidden_for_ephemeral(errors: &mut FieldErrors, container: &EphemeralContai
     }
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let path = path.child("volumeMounts").index(index);
-        for (value, field) in [(&mount.sub_path, "subPath"), (&mount.sub_path_expr, "subPathExpr")] {
+        for (value, field) in [
+            (&mount.sub_path, "subPath"),
+            (&mount.sub_path_expr, "subPathExpr"),
+        ] {
             if !text(value).is_empty() {
                 errors.push(FieldError::forbidden(&path.child(field), why));
             }
@@ -184,7 +226,12 @@ fn forbidden_for_ephemeral(errors: &mut FieldErrors, container: &EphemeralContai
     }
 }
 
-fn common(errors: &mut FieldErrors, container: &Container, surroundings: &Surroundings<'_>, path: &FieldPath) {
+fn common(
+    errors: &mut FieldErrors,
+    container: &Container,
+    surroundings: &Surroundings<'_>,
+    path: &FieldPath,
+) {
     if container.name.is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
     } else {
@@ -195,27 +242,51 @@ fn common(errors: &mut FieldErrors, container: &Container, surroundings: &Surrou
     }
     let policies = ["File", "FallbackToLogsOnError"];
     let policy = text(&container.termination_message_policy);
-    required_one_of(errors, policy, &policies, &path.child("terminationMessagePolicy"));
+    required_one_of(
+        errors,
+        policy,
+        &policies,
+        &path.child("terminationMessagePolicy"),
+    );
     container_ports(
         errors,
         container.ports.as_deref().unwrap_or_default(),
         &path.child("ports"),
     );
-    environment::variables(errors, container.env.as_deref().unwrap_or_default(), &path.child("env"));
+    environment::variables(
+        errors,
+        container.env.as_deref().unwrap_or_default(),
+        &path.child("env"),
+    );
     environment::sources(
         errors,
         container.env_from.as_deref().unwrap_or_default(),
         &path.child("envFrom"),
     );
-    mounts::mounts(errors, container, surroundings.volumes, &path.child("volumeMounts"));
-    mounts::devices(errors, container, surroundings.volumes, &path.child("volumeDevices"));
+    mounts::mounts(
+        errors,
+        container,
+        surroundings.volumes,
+        &path.child("volumeMounts"),
+    );
+    mounts::devices(
+        errors,
+        container,
+        surroundings.volumes,
+        &path.child("volumeDevices"),
+    );
     pull_policy(
         errors,
         text(&container.image_pull_policy),
         &path.child("imagePullPolicy"),
     );
     let resources = container.resources.as_ref();
-    amounts::container_requirements(errors, resources, surroundings.claims, &path.child("resources"));
+    amounts::container_requirements(
+        errors,
+        resources,
+        surroundings.claims,
+        &path.child("resources"),
+    );
     let policies = container.resize_policy.as_deref().unwrap_or_default();
     resize_policy(
         errors,
@@ -224,7 +295,12 @@ fn common(errors: &mut FieldErrors, container: &Container, surroundings: &Surrou
         &path.child("resizePolicy"),
     );
     if let Some(context) = &container.security_context {
-        security::container_context(errors, context, surroundings.spec, &path.child("securityContext"));
+        security::container_context(
+            errors,
+            context,
+            surroundings.spec,
+            &path.child("securityContext"),
+        );
     }
 }
 
@@ -260,11 +336,21 @@ fn container_ports(errors: &mut FieldErrors, listed: &[ContainerPort], path: &Fi
         if let Some(number) = port.host_port.filter(|number| *number != 0) {
             ports::number(errors, number, &path.child("hostPort"));
         }
-        required_one_of(errors, text(&port.protocol), &ports::PROTOCOLS, &path.child("protocol"));
+        required_one_of(
+            errors,
+            text(&port.protocol),
+            &ports::PROTOCOLS,
+            &path.child("protocol"),
+        );
     }
 }
 
-fn host_ports(errors: &mut FieldErrors, container: &Container, taken: &mut BTreeSet<String>, path: &FieldPath) {
+fn host_ports(
+    errors: &mut FieldErrors,
+    container: &Container,
+    taken: &mut BTreeSet<String>,
+    path: &FieldPath,
+) {
     for (index, port) in container.ports.iter().flatten().enumerate() {
         let Some(number) = port.host_port.filter(|number| *number != 0) else {
             continue;
@@ -279,11 +365,19 @@ fn host_ports(errors: &mut FieldErrors, container: &Container, taken: &mut BTree
     }
 }
 
-fn resize_policy(errors: &mut FieldErrors, policies: &[ContainerResizePolicy], pod_restarts: &str, path: &FieldPath) {
+fn resize_policy(
+    errors: &mut FieldErrors,
+    policies: &[ContainerResizePolicy],
+    pod_restarts: &str,
+    path: &FieldPath,
+) {
     let mut seen = BTreeSet::new();
     for (index, policy) in policies.iter().enumerate() {
         if !seen.insert(policy.resource_name.as_str()) {
-            errors.push(FieldError::duplicate(&path.index(index), policy.resource_name.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.index(index),
+                policy.resource_name.as_str(),
+            ));
         }
         required_one_of(errors, &policy.resource_name, &["cpu", "memory"], path);
         required_one_of(
@@ -294,7 +388,11 @@ fn resize_policy(errors: &mut FieldErrors, policies: &[ContainerResizePolicy], p
         );
         if pod_restarts == "Never" && policy.restart_policy != "NotRequired" {
             let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
-            errors.push(FieldError::invalid(path, policy.restart_policy.as_str(), why));
+            errors.push(FieldError::invalid(
+                path,
+                policy.restart_policy.as_str(),
+                why,
+            ));
         }
     }
 }
@@ -308,14 +406,22 @@ fn has_restart_rules(container: &Container) -> bool {
 
 /// A container's own restart policy, and rules by exit code (KEP-5307).
 fn restart_policy(errors: &mut FieldErrors, container: &Container, path: &FieldPath) {
-    let rules = container.restart_policy_rules.as_deref().unwrap_or_default();
+    let rules = container
+        .restart_policy_rules
+        .as_deref()
+        .unwrap_or_default();
     match &container.restart_policy {
         None if rules.is_empty() => return,
         None => errors.push(FieldError::required(
             &path.child("restartPolicy"),
             "must specify restartPolicy when restart rules are used",
         )),
-        Some(policy) => one_of(errors, policy, &RESTART_POLICIES, &path.child("restartPolicy")),
+        Some(policy) => one_of(
+            errors,
+            policy,
+            &RESTART_POLICIES,
+            &path.child("restartPolicy"),
+        ),
     }
     let path = path.child("restartPolicyRules");
     if rules.len() > RESTART_RULES_MAX {
@@ -330,7 +436,10 @@ fn restart_policy(errors: &mut FieldErrors, container: &Container, path: &FieldP
             &path.child("action"),
         );
         let Some(codes) = &rule.exit_codes else {
-            errors.push(FieldError::required(&path.child("exitCodes"), "must be specified"));
+            errors.push(FieldError::required(
+                &path.child("exitCodes"),
+                "must be specified",
+            ));
             continue;
         };
         one_of(

@@ -1,7 +1,9 @@
 //! Environment variables and where their values come from.
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, dns1123_subdomain_error};
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector};
+use k8s_openapi::api::core::v1::{
+    EnvFromSource, EnvVar, FileKeySelector, ObjectFieldSelector, ResourceFieldSelector,
+};
 
 use super::volume_sources::no_backsteps;
 use crate::validation::{amounts, names, text};
@@ -81,7 +83,9 @@ fn value_source(errors: &mut FieldErrors, variable: &EnvVar, path: &FieldPath) {
         file_reference(errors, key, &path.child("fileKeyRef"));
     }
     let why = match sources {
-        0 => "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        0 => {
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        }
         _ if !text(&variable.value).is_empty() => "may not be specified when `value` is not empty",
         1 => return,
         _ => "may not have more than one field specified at a time",
@@ -143,14 +147,28 @@ pub(super) fn field_reference(
         return;
     }
     match (field, subscript) {
-        ("metadata.annotations", Some(key)) => names::qualified_name(errors, &key.to_lowercase(), path),
+        ("metadata.annotations", Some(key)) => {
+            names::qualified_name(errors, &key.to_lowercase(), path)
+        }
         ("metadata.labels", Some(key)) => names::qualified_name(errors, key, path),
-        (_, Some(_)) => errors.push(FieldError::invalid(path, field, "does not support subscript")),
+        (_, Some(_)) => errors.push(FieldError::invalid(
+            path,
+            field,
+            "does not support subscript",
+        )),
         (field, None) => {
             // Older manifests say spec.host.
-            let field = if field == "spec.host" { "spec.nodeName" } else { field };
+            let field = if field == "spec.host" {
+                "spec.nodeName"
+            } else {
+                field
+            };
             if !allowed.contains(&field) {
-                errors.push(FieldError::not_supported(&path.child("fieldPath"), field, allowed));
+                errors.push(FieldError::not_supported(
+                    &path.child("fieldPath"),
+                    field,
+                    allowed,
+                ));
             }
         }
     }
@@ -158,7 +176,10 @@ pub(super) fn field_reference(
 
 /// `path['key']`.
 fn subscripted(path: &str) -> (&str, Option<&str>) {
-    match path.strip_suffix("']").and_then(|path| path.split_once("['")) {
+    match path
+        .strip_suffix("']")
+        .and_then(|path| path.split_once("['"))
+    {
         Some((field, key)) if !field.is_empty() => (field, Some(key)),
         _ => (path, None),
     }
@@ -173,12 +194,20 @@ fn cannot_be_converted(version: &str, field: &str, subscript: Option<&str>) -> O
         return (!is_map).then(|| format!("field label does not support subscript: {field}"));
     }
     let is_known = KNOWN_LABELS.contains(&field)
-        || matches!(field, "status.hostIPs" | "status.podIP" | "status.podIPs" | "spec.host");
+        || matches!(
+            field,
+            "status.hostIPs" | "status.podIP" | "status.podIPs" | "spec.host"
+        );
     (!is_known).then(|| format!("field label not supported: {field}"))
 }
 
-pub(super) fn resource_reference(errors: &mut FieldErrors, reference: &ResourceFieldSelector, path: &FieldPath) {
-    let is_known = RESOURCES.contains(&reference.resource.as_str()) || is_huge_pages(&reference.resource);
+pub(super) fn resource_reference(
+    errors: &mut FieldErrors,
+    reference: &ResourceFieldSelector,
+    path: &FieldPath,
+) {
+    let is_known =
+        RESOURCES.contains(&reference.resource.as_str()) || is_huge_pages(&reference.resource);
     if reference.resource.is_empty() {
         errors.push(FieldError::required(&path.child("resource"), ""));
     } else if !is_known {
@@ -256,7 +285,10 @@ pub(super) fn sources(errors: &mut FieldErrors, sources: &[EnvFromSource], path:
                 "configMapRef",
             ),
             (
-                source.secret_ref.as_ref().map(|secret| secret.name.as_str()),
+                source
+                    .secret_ref
+                    .as_ref()
+                    .map(|secret| secret.name.as_str()),
                 "secretRef",
             ),
         ];
@@ -265,7 +297,9 @@ pub(super) fn sources(errors: &mut FieldErrors, sources: &[EnvFromSource], path:
                 Some("") => errors.push(FieldError::required(&item.child(field).child("name"), "")),
                 Some(name) => {
                     let why = dns1123_subdomain_error(name);
-                    errors.extend(why.map(|why| FieldError::invalid(&item.child(field).child("name"), name, why)));
+                    errors.extend(why.map(|why| {
+                        FieldError::invalid(&item.child(field).child("name"), name, why)
+                    }));
                 }
                 None => {}
             }

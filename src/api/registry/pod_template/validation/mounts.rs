@@ -9,7 +9,12 @@ use super::volume_sources::{has_backsteps, local_descending_path};
 use super::volumes::KnownVolumes;
 use crate::validation::{one_of, text};
 
-pub(super) fn mounts(errors: &mut FieldErrors, container: &Container, volumes: &KnownVolumes, path: &FieldPath) {
+pub(super) fn mounts(
+    errors: &mut FieldErrors,
+    container: &Container,
+    volumes: &KnownVolumes,
+    path: &FieldPath,
+) {
     let devices = container.volume_devices.as_deref().unwrap_or_default();
     let mut points = BTreeSet::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
@@ -18,18 +23,29 @@ pub(super) fn mounts(errors: &mut FieldErrors, container: &Container, volumes: &
             errors.push(FieldError::required(&item.child("name"), ""));
         }
         if !volumes.contains_key(&mount.name) {
-            errors.push(FieldError::not_found(&item.child("name"), mount.name.as_str()));
+            errors.push(FieldError::not_found(
+                &item.child("name"),
+                mount.name.as_str(),
+            ));
         }
         let at = mount.mount_path.as_str();
         if at.is_empty() {
             errors.push(FieldError::required(&item.child("mountPath"), ""));
         }
         if !points.insert(at) {
-            errors.push(FieldError::invalid(&item.child("mountPath"), at, "must be unique"));
+            errors.push(FieldError::invalid(
+                &item.child("mountPath"),
+                at,
+                "must be unique",
+            ));
         }
         if devices.iter().any(|device| device.name == mount.name) {
             let why = "must not already exist in volumeDevices";
-            errors.push(FieldError::invalid(&item.child("name"), mount.name.as_str(), why));
+            errors.push(FieldError::invalid(
+                &item.child("name"),
+                mount.name.as_str(),
+                why,
+            ));
         }
         if devices.iter().any(|device| device.device_path == at) {
             let why = "must not already exist as a path in volumeDevices";
@@ -50,13 +66,22 @@ fn sub_paths(errors: &mut FieldErrors, mount: &VolumeMount, item: &FieldPath, pa
     if !expression.is_empty() {
         if !sub_path.is_empty() {
             let why = "subPathExpr and subPath are mutually exclusive";
-            errors.push(FieldError::invalid(&item.child("subPathExpr"), expression, why));
+            errors.push(FieldError::invalid(
+                &item.child("subPathExpr"),
+                expression,
+                why,
+            ));
         }
         local_descending_path(errors, expression, &path.child("subPathExpr"));
     }
 }
 
-fn propagation(errors: &mut FieldErrors, mount: &VolumeMount, container: &Container, path: &FieldPath) {
+fn propagation(
+    errors: &mut FieldErrors,
+    mount: &VolumeMount,
+    container: &Container,
+    path: &FieldPath,
+) {
     let Some(propagation) = &mount.mount_propagation else {
         return;
     };
@@ -101,7 +126,12 @@ fn recursive_read_only(errors: &mut FieldErrors, mount: &VolumeMount, path: &Fie
     }
 }
 
-pub(super) fn devices(errors: &mut FieldErrors, container: &Container, volumes: &KnownVolumes, path: &FieldPath) {
+pub(super) fn devices(
+    errors: &mut FieldErrors,
+    container: &Container,
+    volumes: &KnownVolumes,
+    path: &FieldPath,
+) {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     let mut names = BTreeSet::new();
     let mut points = BTreeSet::new();
@@ -112,7 +142,11 @@ pub(super) fn devices(errors: &mut FieldErrors, container: &Container, volumes: 
             errors.push(FieldError::required(&item.child("name"), ""));
         }
         if names.contains(name) {
-            errors.push(FieldError::invalid(&item.child("name"), name, "must be unique"));
+            errors.push(FieldError::invalid(
+                &item.child("name"),
+                name,
+                "must be unique",
+            ));
         }
         match volumes.get(name) {
             None => errors.push(FieldError::not_found(&item.child("name"), name)),
@@ -127,7 +161,11 @@ pub(super) fn devices(errors: &mut FieldErrors, container: &Container, volumes: 
             errors.push(FieldError::required(&item.child("devicePath"), ""));
         }
         if points.contains(at) {
-            errors.push(FieldError::invalid(&item.child("devicePath"), at, "must be unique"));
+            errors.push(FieldError::invalid(
+                &item.child("devicePath"),
+                at,
+                "must be unique",
+            ));
         }
         if has_backsteps(at) {
             errors.push(FieldError::invalid(

@@ -2,8 +2,8 @@
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{
-    Container, ExecAction, GRPCAction, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, Probe, SleepAction,
-    TCPSocketAction,
+    Container, ExecAction, GRPCAction, HTTPGetAction, Lifecycle, LifecycleHandler, PodSpec, Probe,
+    SleepAction, TCPSocketAction,
 };
 
 use crate::validation::numbers::non_negative;
@@ -19,7 +19,12 @@ struct Handler<'a> {
     sleep: Option<&'a SleepAction>,
 }
 
-pub(super) fn lifecycle_and_probes(errors: &mut FieldErrors, container: &Container, spec: &PodSpec, path: &FieldPath) {
+pub(super) fn lifecycle_and_probes(
+    errors: &mut FieldErrors,
+    container: &Container,
+    spec: &PodSpec,
+    path: &FieldPath,
+) {
     if let Some(hooks) = &container.lifecycle {
         lifecycle(errors, hooks, spec, &path.child("lifecycle"));
     }
@@ -77,15 +82,25 @@ fn probe(errors: &mut FieldErrors, probe: &Probe, grace: Option<i64>, path: &Fie
     ] {
         non_negative(errors, number.unwrap_or(0), &path.child(field));
     }
-    if let Some(seconds) = probe.termination_grace_period_seconds.filter(|seconds| *seconds <= 0) {
+    if let Some(seconds) = probe
+        .termination_grace_period_seconds
+        .filter(|seconds| *seconds <= 0)
+    {
         let path = path.child("terminationGracePeriodSeconds");
-        errors.push(FieldError::invalid(&path, seconds, "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            &path,
+            seconds,
+            "must be greater than 0",
+        ));
     }
 }
 
 fn lifecycle(errors: &mut FieldErrors, lifecycle: &Lifecycle, spec: &PodSpec, path: &FieldPath) {
     let grace = spec.termination_grace_period_seconds;
-    for (hook, field) in [(&lifecycle.post_start, "postStart"), (&lifecycle.pre_stop, "preStop")] {
+    for (hook, field) in [
+        (&lifecycle.post_start, "postStart"),
+        (&lifecycle.pre_stop, "preStop"),
+    ] {
         if let Some(hook) = hook {
             handler(errors, &of_hook(hook), grace, &path.child(field));
         }
@@ -121,7 +136,10 @@ fn handler(errors: &mut FieldErrors, handler: &Handler<'_>, grace: Option<i64>, 
         && is_first(errors, "exec")
         && exec.command.as_ref().is_none_or(Vec::is_empty)
     {
-        errors.push(FieldError::required(&path.child("exec").child("command"), ""));
+        errors.push(FieldError::required(
+            &path.child("exec").child("command"),
+            "",
+        ));
     }
     if let Some(get) = handler.http_get
         && is_first(errors, "httpGet")
@@ -153,16 +171,27 @@ fn http_get(errors: &mut FieldErrors, get: &HTTPGetAction, path: &FieldPath) {
         errors.push(FieldError::required(&path.child("path"), ""));
     }
     ports::number_or_name(errors, &get.port, &path.child("port"));
-    one_of(errors, text(&get.scheme), &["HTTP", "HTTPS"], &path.child("scheme"));
+    one_of(
+        errors,
+        text(&get.scheme),
+        &["HTTP", "HTTPS"],
+        &path.child("scheme"),
+    );
     for header in get.http_headers.iter().flatten() {
         names::header_name(errors, &header.name, &path.child("httpHeaders"));
     }
 }
 
-fn sleep_within(errors: &mut FieldErrors, sleep: &SleepAction, grace: Option<i64>, path: &FieldPath) {
+fn sleep_within(
+    errors: &mut FieldErrors,
+    sleep: &SleepAction,
+    grace: Option<i64>,
+    path: &FieldPath,
+) {
     let Some(grace) = grace else { return };
     if sleep.seconds < 0 || sleep.seconds > grace {
-        let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        let why =
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(FieldError::invalid(path, sleep.seconds, why));
     }
 }

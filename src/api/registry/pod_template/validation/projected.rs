@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{
-    ClusterTrustBundleProjection, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath, PodCertificateProjection,
-    ProjectedVolumeSource, ServiceAccountTokenProjection,
+    ClusterTrustBundleProjection, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath,
+    PodCertificateProjection, ProjectedVolumeSource, ServiceAccountTokenProjection,
 };
 
 use super::environment::{field_reference, resource_reference_in_volume};
@@ -27,7 +27,11 @@ const CERTIFICATE_SECONDS_MIN: i32 = 3600;
 const CERTIFICATE_SECONDS_MAX: i32 = 91 * 24 * 3600;
 const KUBERNETES_CERTIFICATE_SECONDS_MAX: i32 = 24 * 3600;
 
-pub(super) fn downward_api(errors: &mut FieldErrors, source: &DownwardAPIVolumeSource, path: &FieldPath) {
+pub(super) fn downward_api(
+    errors: &mut FieldErrors,
+    source: &DownwardAPIVolumeSource,
+    path: &FieldPath,
+) {
     numbers::file_mode(errors, source.default_mode, &path.child("defaultMode"));
     for file in source.items.iter().flatten() {
         downward_file(errors, file, path);
@@ -45,7 +49,9 @@ fn downward_file(errors: &mut FieldErrors, file: &DownwardAPIVolumeFile, path: &
                 errors.push(FieldError::invalid(path, "resource", why));
             }
         }
-        (None, Some(resource)) => resource_reference_in_volume(errors, resource, &path.child("resourceFieldRef")),
+        (None, Some(resource)) => {
+            resource_reference_in_volume(errors, resource, &path.child("resourceFieldRef"))
+        }
         (None, None) => errors.push(FieldError::required(
             path,
             "one of fieldRef and resourceFieldRef is required",
@@ -63,11 +69,21 @@ struct Paths<'a> {
 impl Paths<'_> {
     fn take(&mut self, errors: &mut FieldErrors, target: &str, shown: &str) {
         if !self.taken.insert(target.to_owned()) {
-            errors.push(FieldError::invalid(self.volume, shown, "conflicting duplicate paths"));
+            errors.push(FieldError::invalid(
+                self.volume,
+                shown,
+                "conflicting duplicate paths",
+            ));
         }
     }
 
-    fn take_items(&mut self, errors: &mut FieldErrors, items: Option<&Vec<KeyToPath>>, name: &str, path: &FieldPath) {
+    fn take_items(
+        &mut self,
+        errors: &mut FieldErrors,
+        items: Option<&Vec<KeyToPath>>,
+        name: &str,
+        path: &FieldPath,
+    ) {
         for (index, item) in items.into_iter().flatten().enumerate() {
             key_to_path(errors, item, &path.child("items").index(index));
             if !item.path.is_empty() {
@@ -77,7 +93,11 @@ impl Paths<'_> {
     }
 }
 
-pub(super) fn projected(errors: &mut FieldErrors, projected: &ProjectedVolumeSource, path: &FieldPath) {
+pub(super) fn projected(
+    errors: &mut FieldErrors,
+    projected: &ProjectedVolumeSource,
+    path: &FieldPath,
+) {
     numbers::file_mode(errors, projected.default_mode, &path.child("defaultMode"));
     let mut paths = Paths {
         taken: BTreeSet::new(),
@@ -89,12 +109,22 @@ pub(super) fn projected(errors: &mut FieldErrors, projected: &ProjectedVolumeSou
         if let Some(secret) = &source.secret {
             count += 1;
             required(errors, &secret.name, &item.child("secret").child("name"));
-            paths.take_items(errors, secret.items.as_ref(), &secret.name, &item.child("secret"));
+            paths.take_items(
+                errors,
+                secret.items.as_ref(),
+                &secret.name,
+                &item.child("secret"),
+            );
         }
         if let Some(map) = &source.config_map {
             count += 1;
             required(errors, &map.name, &item.child("configMap").child("name"));
-            paths.take_items(errors, map.items.as_ref(), &map.name, &item.child("configMap"));
+            paths.take_items(
+                errors,
+                map.items.as_ref(),
+                &map.name,
+                &item.child("configMap"),
+            );
         }
         if let Some(downward) = &source.downward_api {
             count += 1;
@@ -111,11 +141,21 @@ pub(super) fn projected(errors: &mut FieldErrors, projected: &ProjectedVolumeSou
         }
         if let Some(bundle) = &source.cluster_trust_bundle {
             count += 1;
-            trust_bundle(errors, bundle, &mut paths, &item.child("clusterTrustBundle"));
+            trust_bundle(
+                errors,
+                bundle,
+                &mut paths,
+                &item.child("clusterTrustBundle"),
+            );
         }
         if let Some(certificate) = &source.pod_certificate {
             count += 1;
-            pod_certificate(errors, certificate, &mut paths, &item.child("podCertificate"));
+            pod_certificate(
+                errors,
+                certificate,
+                &mut paths,
+                &item.child("podCertificate"),
+            );
         }
         if count > 1 {
             errors.push(FieldError::forbidden(
@@ -169,13 +209,20 @@ fn trust_bundle(
         }
         (Some(name), None) => {
             if name.is_empty() {
-                errors.push(FieldError::required(&path.child("name"), "must be a valid object name"));
+                errors.push(FieldError::required(
+                    &path.child("name"),
+                    "must be a valid object name",
+                ));
             }
             bundle_name(errors, name, &path.child("name"));
             if bundle.label_selector.is_some() {
                 let why = "labelSelector must be unset if name is specified";
                 let shown = changes::json(&bundle.label_selector);
-                errors.push(FieldError::invalid(&path.child("labelSelector"), shown, why));
+                errors.push(FieldError::invalid(
+                    &path.child("labelSelector"),
+                    shown,
+                    why,
+                ));
             }
         }
         (None, Some(signer)) => {
@@ -186,7 +233,11 @@ fn trust_bundle(
                 ));
             }
             signer_name(errors, signer, &path.child("signerName"));
-            selectors::label_selector(errors, bundle.label_selector.as_ref(), &path.child("labelSelector"));
+            selectors::label_selector(
+                errors,
+                bundle.label_selector.as_ref(),
+                &path.child("labelSelector"),
+            );
         }
         (None, None) => errors.push(FieldError::required(
             path,
@@ -237,8 +288,20 @@ fn pod_certificate(
             errors.push(FieldError::invalid(&path, key, why));
         }
     }
-    let kinds = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
-    one_of(errors, &certificate.key_type, &kinds, &path.child("keyType"));
+    let kinds = [
+        "RSA3072",
+        "RSA4096",
+        "ECDSAP256",
+        "ECDSAP384",
+        "ECDSAP521",
+        "ED25519",
+    ];
+    one_of(
+        errors,
+        &certificate.key_type,
+        &kinds,
+        &path.child("keyType"),
+    );
     if let Some(seconds) = certificate.max_expiration_seconds {
         let path = path.child("maxExpirationSeconds");
         if seconds < CERTIFICATE_SECONDS_MIN {

@@ -28,7 +28,10 @@ pub(crate) fn tolerations(errors: &mut FieldErrors, tolerations: &[Toleration], 
         }
         match operator {
             "Equal" | "" => {
-                errors.extend(label_value_error(value).map(|why| FieldError::invalid(&operator_path, value, why)));
+                errors.extend(
+                    label_value_error(value)
+                        .map(|why| FieldError::invalid(&operator_path, value, why)),
+                );
             }
             "Exists" if !value.is_empty() => {
                 let why = "value must be empty when `operator` is 'Exists'";
@@ -66,12 +69,19 @@ pub(super) fn gates(errors: &mut FieldErrors, gates: &[PodSchedulingGate], path:
     }
 }
 
-pub(super) fn topology_spread(errors: &mut FieldErrors, constraints: &[TopologySpreadConstraint], path: &FieldPath) {
+pub(super) fn topology_spread(
+    errors: &mut FieldErrors,
+    constraints: &[TopologySpreadConstraint],
+    path: &FieldPath,
+) {
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
         positive(errors, constraint.max_skew, &path.child("maxSkew"));
         if constraint.topology_key.is_empty() {
-            errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
+            errors.push(FieldError::required(
+                &path.child("topologyKey"),
+                "can not be empty",
+            ));
         }
         let action = constraint.when_unsatisfiable.as_str();
         one_of(
@@ -81,7 +91,8 @@ pub(super) fn topology_spread(errors: &mut FieldErrors, constraints: &[TopologyS
             &path.child("whenUnsatisfiable"),
         );
         let same = |other: &TopologySpreadConstraint| {
-            other.topology_key == constraint.topology_key && other.when_unsatisfiable == constraint.when_unsatisfiable
+            other.topology_key == constraint.topology_key
+                && other.when_unsatisfiable == constraint.when_unsatisfiable
         };
         if constraints[index + 1..].iter().any(same) {
             let shown = format!("{{{}, {action}}}", constraint.topology_key);
@@ -93,7 +104,9 @@ pub(super) fn topology_spread(errors: &mut FieldErrors, constraints: &[TopologyS
         if let Some(domains) = constraint.min_domains {
             positive(errors, domains, &path.child("minDomains"));
             if action != "DoNotSchedule" {
-                let why = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+                let why = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                );
                 errors.push(FieldError::invalid(&path.child("minDomains"), domains, why));
             }
         }
@@ -107,6 +120,10 @@ pub(super) fn topology_spread(errors: &mut FieldErrors, constraints: &[TopologyS
         }
         let keys = constraint.match_label_keys.as_deref().unwrap_or_default();
         label_keys(errors, keys, &[], constraint.label_selector.as_ref(), &path);
-        selectors::label_selector(errors, constraint.label_selector.as_ref(), &path.child("labelSelector"));
+        selectors::label_selector(
+            errors,
+            constraint.label_selector.as_ref(),
+            &path.child("labelSelector"),
+        );
     }
 }

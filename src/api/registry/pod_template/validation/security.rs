@@ -29,11 +29,19 @@ pub(super) fn pod_context(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
     unix_id(errors, context.run_as_user, &path.child("runAsUser"));
     unix_id(errors, context.run_as_group, &path.child("runAsGroup"));
     for (index, group) in context.supplemental_groups.iter().flatten().enumerate() {
-        unix_id(errors, Some(*group), &path.child("supplementalGroups").index(index));
+        unix_id(
+            errors,
+            Some(*group),
+            &path.child("supplementalGroups").index(index),
+        );
     }
     if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, why));
+        errors.push(FieldError::invalid(
+            &path.child("shareProcessNamespace"),
+            true,
+            why,
+        ));
     }
     sysctls(errors, context, spec, &path.child("sysctls"));
     if let Some(policy) = &context.fs_group_change_policy {
@@ -44,8 +52,16 @@ pub(super) fn pod_context(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
             &path.child("fsGroupChangePolicy"),
         );
     }
-    seccomp(errors, context.seccomp_profile.as_ref(), &path.child("seccompProfile"));
-    windows_options(errors, context.windows_options.as_ref(), &path.child("windowsOptions"));
+    seccomp(
+        errors,
+        context.seccomp_profile.as_ref(),
+        &path.child("seccompProfile"),
+    );
+    windows_options(
+        errors,
+        context.windows_options.as_ref(),
+        &path.child("windowsOptions"),
+    );
     app_armor(
         errors,
         context.app_armor_profile.as_ref(),
@@ -69,7 +85,12 @@ pub(super) fn pod_context(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
     }
 }
 
-fn sysctls(errors: &mut FieldErrors, context: &PodSecurityContext, spec: &PodSpec, path: &FieldPath) {
+fn sysctls(
+    errors: &mut FieldErrors,
+    context: &PodSecurityContext,
+    spec: &PodSpec,
+    path: &FieldPath,
+) {
     static EXPRESSION: Expression = Expression::new(SYSCTL);
     let mut seen = BTreeSet::new();
     for (index, sysctl) in context.sysctls.iter().flatten().enumerate() {
@@ -78,7 +99,9 @@ fn sysctls(errors: &mut FieldErrors, context: &PodSecurityContext, spec: &PodSpe
         if name.is_empty() {
             errors.push(FieldError::required(&path, ""));
         } else if name.len() > SYSCTL_CHARACTERS_MAX || !EXPRESSION.matches(name) {
-            let why = format!("must have at most {SYSCTL_CHARACTERS_MAX} characters and match regex {SYSCTL}");
+            let why = format!(
+                "must have at most {SYSCTL_CHARACTERS_MAX} characters and match regex {SYSCTL}"
+            );
             errors.push(FieldError::invalid(&path, name, why));
         } else if seen.contains(name) {
             errors.push(FieldError::duplicate(&path, name));
@@ -123,7 +146,12 @@ fn is_of_ipc(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityContext, spec: &PodSpec, path: &FieldPath) {
+pub(super) fn container_context(
+    errors: &mut FieldErrors,
+    context: &SecurityContext,
+    spec: &PodSpec,
+    path: &FieldPath,
+) {
     unix_id(errors, context.run_as_user, &path.child("runAsUser"));
     unix_id(errors, context.run_as_group, &path.child("runAsGroup"));
     if let Some(mount) = &context.proc_mount {
@@ -137,7 +165,11 @@ pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityCont
             ));
         }
     }
-    seccomp(errors, context.seccomp_profile.as_ref(), &path.child("seccompProfile"));
+    seccomp(
+        errors,
+        context.seccomp_profile.as_ref(),
+        &path.child("seccompProfile"),
+    );
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
@@ -156,7 +188,11 @@ pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityCont
             errors.push(FieldError::invalid(path, as_in_go(context), why));
         }
     }
-    windows_options(errors, context.windows_options.as_ref(), &path.child("windowsOptions"));
+    windows_options(
+        errors,
+        context.windows_options.as_ref(),
+        &path.child("windowsOptions"),
+    );
     app_armor(
         errors,
         context.app_armor_profile.as_ref(),
@@ -166,10 +202,9 @@ pub(super) fn container_context(errors: &mut FieldErrors, context: &SecurityCont
 
 /// A context as Go prints it in an error: every field, by its Go name.
 fn as_in_go(context: &SecurityContext) -> serde_json::Value {
-    let capabilities = context
-        .capabilities
-        .as_ref()
-        .map(|capabilities| serde_json::json!({"Add": capabilities.add, "Drop": capabilities.drop}));
+    let capabilities = context.capabilities.as_ref().map(
+        |capabilities| serde_json::json!({"Add": capabilities.add, "Drop": capabilities.drop}),
+    );
     serde_json::json!({
         "Capabilities": capabilities,
         "Privileged": context.privileged,
@@ -223,7 +258,11 @@ fn app_armor(errors: &mut FieldErrors, profile: Option<&AppArmorProfile>, path: 
         "Localhost" => {
             let told = text(&profile.localhost_profile);
             if told.trim() != told {
-                errors.push(FieldError::invalid(&own, told, "must not be padded with whitespace"));
+                errors.push(FieldError::invalid(
+                    &own,
+                    told,
+                    "must not be padded with whitespace",
+                ));
             } else if told.is_empty() {
                 errors.push(FieldError::required(
                     &own,
@@ -249,12 +288,20 @@ fn app_armor(errors: &mut FieldErrors, profile: Option<&AppArmorProfile>, path: 
         )),
         other => {
             let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
-            errors.push(FieldError::not_supported(&path.child("type"), other, &kinds));
+            errors.push(FieldError::not_supported(
+                &path.child("type"),
+                other,
+                &kinds,
+            ));
         }
     }
 }
 
-fn windows_options(errors: &mut FieldErrors, options: Option<&WindowsSecurityContextOptions>, path: &FieldPath) {
+fn windows_options(
+    errors: &mut FieldErrors,
+    options: Option<&WindowsSecurityContextOptions>,
+    path: &FieldPath,
+) {
     let Some(options) = options else { return };
     if let Some(name) = &options.gmsa_credential_spec_name {
         names::dns_subdomain(errors, name, &path.child("gmsaCredentialSpecName"));
@@ -282,7 +329,8 @@ fn windows_options(errors: &mut FieldErrors, options: Option<&WindowsSecurityCon
 
 /// `DOMAIN\user`, by the rules of Active Directory.
 fn windows_user(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
-    static NET_BIOS: Expression = Expression::new("^[^\\\\/:\\*\\?\"<>|\\.][^\\\\/:\\*\\?\"<>|]{0,14}$");
+    static NET_BIOS: Expression =
+        Expression::new("^[^\\\\/:\\*\\?\"<>|\\.][^\\\\/:\\*\\?\"<>|]{0,14}$");
     static DNS: Expression = Expression::new(
         "^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$",
     );
@@ -310,7 +358,9 @@ fn windows_user(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
             ));
         }
         if !NET_BIOS.matches(domain) && !DNS.matches(domain) {
-            refuse("runAsUserName's Domain doesn't match the NetBios nor the DNS format".to_owned());
+            refuse(
+                "runAsUserName's Domain doesn't match the NetBios nor the DNS format".to_owned(),
+            );
         }
     }
     if user.is_empty() {
@@ -326,7 +376,10 @@ fn windows_user(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if user.contains([
         '"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']',
     ]) {
-        refuse("runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]".to_owned());
+        refuse(
+            "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]"
+                .to_owned(),
+        );
     }
 }
 
@@ -349,7 +402,9 @@ pub(super) fn windows_host_processes(errors: &mut FieldErrors, spec: &PodSpec, p
                 .child("securityContext")
                 .child("windowsOptions")
                 .child("hostProcess");
-            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            let why = format!(
+                "pod hostProcess value must be identical if both are specified, was {of_pod}"
+            );
             errors.push(FieldError::invalid(&path, own, why));
         }
         if own.or(of_pod) == Some(true) {
@@ -441,19 +496,31 @@ fn for_windows(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
     let context = spec.security_context.as_ref().unwrap_or(&empty);
     let own = path.child("securityContext");
     for (is_set, path) in [
-        (context.app_armor_profile.is_some(), own.child("appArmorProfile")),
-        (context.se_linux_options.is_some(), own.child("seLinuxOptions")),
+        (
+            context.app_armor_profile.is_some(),
+            own.child("appArmorProfile"),
+        ),
+        (
+            context.se_linux_options.is_some(),
+            own.child("seLinuxOptions"),
+        ),
         (spec.host_users.is_some(), path.child("hostUsers")),
         (spec.host_pid == Some(true), path.child("hostPID")),
         (spec.host_ipc == Some(true), path.child("hostIPC")),
-        (context.seccomp_profile.is_some(), own.child("seccompProfile")),
+        (
+            context.seccomp_profile.is_some(),
+            own.child("seccompProfile"),
+        ),
         (context.fs_group.is_some(), own.child("fsGroup")),
         (
             context.fs_group_change_policy.is_some(),
             own.child("fsGroupChangePolicy"),
         ),
         (
-            context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()),
+            context
+                .sysctls
+                .as_ref()
+                .is_some_and(|sysctls| !sysctls.is_empty()),
             own.child("sysctls"),
         ),
         (
@@ -462,7 +529,10 @@ fn for_windows(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
         ),
         (context.run_as_user.is_some(), own.child("runAsUser")),
         (context.run_as_group.is_some(), own.child("runAsGroup")),
-        (context.supplemental_groups.is_some(), own.child("supplementalGroups")),
+        (
+            context.supplemental_groups.is_some(),
+            own.child("supplementalGroups"),
+        ),
         (
             context.supplemental_groups_policy.is_some(),
             own.child("supplementalGroupsPolicy"),
@@ -491,9 +561,15 @@ fn container_for_windows(errors: &mut FieldErrors, container: &Container, path: 
         (context.se_linux_options.is_some(), "seLinuxOptions"),
         (context.seccomp_profile.is_some(), "seccompProfile"),
         (context.capabilities.is_some(), "capabilities"),
-        (context.read_only_root_filesystem.is_some(), "readOnlyRootFilesystem"),
+        (
+            context.read_only_root_filesystem.is_some(),
+            "readOnlyRootFilesystem",
+        ),
         (context.privileged.is_some(), "privileged"),
-        (context.allow_privilege_escalation.is_some(), "allowPrivilegeEscalation"),
+        (
+            context.allow_privilege_escalation.is_some(),
+            "allowPrivilegeEscalation",
+        ),
         (context.proc_mount.is_some(), "procMount"),
         (context.run_as_user.is_some(), "runAsUser"),
         (context.run_as_group.is_some(), "runAsGroup"),

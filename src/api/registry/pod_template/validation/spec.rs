@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{PodDNSConfig, PodSpec, PodTemplateSpec, Resourc
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{affinity, annotations, containers, scheduling, security, volumes};
-use crate::validation::{addresses, amounts, names, numbers, required_one_of, resource_names, text};
+use crate::validation::{
+    addresses, amounts, names, numbers, required_one_of, resource_names, text,
+};
 
 const NAMESERVERS_MAX: usize = 3;
 const SEARCH_PATHS_MAX: usize = 32;
@@ -28,16 +30,34 @@ impl Holder<'_> {
 }
 
 /// The template of a workload.
-pub(crate) fn template_spec(errors: &mut FieldErrors, template: &PodTemplateSpec, path: &FieldPath) {
+pub(crate) fn template_spec(
+    errors: &mut FieldErrors,
+    template: &PodTemplateSpec,
+    path: &FieldPath,
+) {
     let empty = ObjectMeta::default();
     let metadata = template.metadata.as_ref().unwrap_or(&empty);
     let no_spec = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&no_spec);
     names::labels(errors, metadata.labels.as_ref(), &path.child("labels"));
-    names::annotations(errors, metadata.annotations.as_ref(), &path.child("annotations"));
-    annotations::pod_annotations(errors, metadata.annotations.as_ref(), spec, &path.child("annotations"));
+    names::annotations(
+        errors,
+        metadata.annotations.as_ref(),
+        &path.child("annotations"),
+    );
+    annotations::pod_annotations(
+        errors,
+        metadata.annotations.as_ref(),
+        spec,
+        &path.child("annotations"),
+    );
     pod_spec(errors, spec, Holder::Template, &path.child("spec"));
-    annotations::matching_annotations(errors, metadata.annotations.as_ref(), spec, &path.child("spec"));
+    annotations::matching_annotations(
+        errors,
+        metadata.annotations.as_ref(),
+        spec,
+        &path.child("spec"),
+    );
     if spec
         .ephemeral_containers
         .as_ref()
@@ -51,9 +71,17 @@ pub(crate) fn template_spec(errors: &mut FieldErrors, template: &PodTemplateSpec
     }
 }
 
-pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>, path: &FieldPath) {
+pub(crate) fn pod_spec(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    holder: Holder<'_>,
+    path: &FieldPath,
+) {
     if spec.termination_grace_period_seconds.is_none() {
-        errors.push(FieldError::required(&path.child("terminationGracePeriodSeconds"), ""));
+        errors.push(FieldError::required(
+            &path.child("terminationGracePeriodSeconds"),
+            "",
+        ));
     }
     let volumes = volumes::volumes(
         errors,
@@ -66,7 +94,11 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
     pod_resources(errors, spec, &claims, path);
     host_ports(errors, spec, holder, path);
     restart_and_dns_policy(errors, spec, path);
-    names::labels(errors, spec.node_selector.as_ref(), &path.child("nodeSelector"));
+    names::labels(
+        errors,
+        spec.node_selector.as_ref(),
+        &path.child("nodeSelector"),
+    );
     security::pod_context(errors, spec, &path.child("securityContext"));
     if let Some(affinity) = &spec.affinity {
         affinity::affinity(errors, affinity, &path.child("affinity"));
@@ -78,7 +110,10 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
         &path.child("dnsConfig"),
     );
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
-        let path = path.child("readinessGates").index(index).child("conditionType");
+        let path = path
+            .child("readinessGates")
+            .index(index)
+            .child("conditionType");
         names::qualified_name(errors, &gate.condition_type, &path);
     }
     scheduling::gates(
@@ -86,8 +121,15 @@ pub(crate) fn pod_spec(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<
         spec.scheduling_gates.as_deref().unwrap_or_default(),
         &path.child("schedulingGates"),
     );
-    let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
-    scheduling::topology_spread(errors, constraints, &path.child("topologySpreadConstraints"));
+    let constraints = spec
+        .topology_spread_constraints
+        .as_deref()
+        .unwrap_or_default();
+    scheduling::topology_spread(
+        errors,
+        constraints,
+        &path.child("topologySpreadConstraints"),
+    );
     security::windows_host_processes(errors, spec, path);
     security::user_namespace(errors, spec, path);
     hostname_override(errors, spec, path);
@@ -118,10 +160,20 @@ fn restart_and_dns_policy(errors: &mut FieldErrors, spec: &PodSpec, path: &Field
         &path.child("restartPolicy"),
     );
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-    required_one_of(errors, text(&spec.dns_policy), &dns, &path.child("dnsPolicy"));
+    required_one_of(
+        errors,
+        text(&spec.dns_policy),
+        &dns,
+        &path.child("dnsPolicy"),
+    );
 }
 
-fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>, path: &FieldPath) -> BTreeSet<String> {
+fn resource_claims(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    holder: Holder<'_>,
+    path: &FieldPath,
+) -> BTreeSet<String> {
     let claims = spec.resource_claims.as_deref().unwrap_or_default();
     let is_static = matches!(holder, Holder::Pod(metadata) if annotations::is_mirror(metadata));
     let mut seen = BTreeSet::new();
@@ -137,7 +189,10 @@ fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>,
         if claim.name.is_empty() {
             errors.push(FieldError::required(&path.child("name"), ""));
         } else if !seen.insert(claim.name.clone()) {
-            errors.push(FieldError::duplicate(&path.child("name"), claim.name.as_str()));
+            errors.push(FieldError::duplicate(
+                &path.child("name"),
+                claim.name.as_str(),
+            ));
         } else {
             names::dns_label(errors, &claim.name, &path.child("name"));
         }
@@ -158,7 +213,10 @@ fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>,
         }
         for (name, field) in [
             (&claim.resource_claim_name, "resourceClaimName"),
-            (&claim.resource_claim_template_name, "resourceClaimTemplateName"),
+            (
+                &claim.resource_claim_template_name,
+                "resourceClaimTemplateName",
+            ),
         ] {
             if let Some(name) = name {
                 names::dns_subdomain(errors, name, &path.child(field));
@@ -173,13 +231,21 @@ fn resource_claims(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>,
 }
 
 /// Resources of the pod as a whole must hold those of its containers (KEP-2837).
-fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<String>, path: &FieldPath) {
+fn pod_resources(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    claims: &BTreeSet<String>,
+    path: &FieldPath,
+) {
     let Some(resources) = &spec.resources else {
         return;
     };
     let path = path.child("resources");
     if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
-        errors.push(FieldError::forbidden(&path, "may not be set for a windows pod"));
+        errors.push(FieldError::forbidden(
+            &path,
+            "may not be set for a windows pod",
+        ));
         return;
     }
     if resources.claims.is_some() {
@@ -193,9 +259,13 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
     without.resources = None;
     without.overhead = None;
     for (name, sum) in semantics::resources::pod_requests(&without) {
-        let request = resources.requests.as_ref().and_then(|requests| requests.get(&name));
+        let request = resources
+            .requests
+            .as_ref()
+            .and_then(|requests| requests.get(&name));
         if let Some(request) = request.filter(|request| sum > amounts::amount(request)) {
-            let why = format!("must be greater than or equal to aggregate container requests of {sum}");
+            let why =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
             errors.push(FieldError::invalid(
                 &path.child("requests").key(&name),
                 amounts::shown(request),
@@ -204,10 +274,14 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
         }
     }
     for (name, sum) in semantics::resources::pod_limits(&without) {
-        let limit = resources.limits.as_ref().and_then(|limits| limits.get(&name));
+        let limit = resources
+            .limits
+            .as_ref()
+            .and_then(|limits| limits.get(&name));
         let is_exceeded = resource_names::is_huge_pages(&name);
         if let Some(limit) = limit.filter(|limit| is_exceeded && sum > amounts::amount(limit)) {
-            let why = format!("must be greater than or equal to aggregate container limits of {sum}");
+            let why =
+                format!("must be greater than or equal to aggregate container limits of {sum}");
             errors.push(FieldError::invalid(
                 &path.child("limits").key(&name),
                 amounts::shown(limit),
@@ -218,17 +292,34 @@ fn pod_resources(errors: &mut FieldErrors, spec: &PodSpec, claims: &BTreeSet<Str
     container_limits(errors, spec, resources, &path);
 }
 
-fn container_limits(errors: &mut FieldErrors, spec: &PodSpec, resources: &ResourceRequirements, path: &FieldPath) {
+fn container_limits(
+    errors: &mut FieldErrors,
+    spec: &PodSpec,
+    resources: &ResourceRequirements,
+    path: &FieldPath,
+) {
     for (index, container) in spec.containers.iter().enumerate() {
         let limits = container
             .resources
             .as_ref()
             .and_then(|resources| resources.limits.as_ref());
         for (name, limit) in limits.into_iter().flatten() {
-            let whole = resources.limits.as_ref().and_then(|limits| limits.get(name));
-            if let Some(whole) = whole.filter(|whole| amounts::amount(limit) > amounts::amount(whole)) {
-                let path = path.child("containers").index(index).key(name).child("limits");
-                let why = format!("must be less than or equal to pod limits of {}", amounts::shown(whole));
+            let whole = resources
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.get(name));
+            if let Some(whole) =
+                whole.filter(|whole| amounts::amount(limit) > amounts::amount(whole))
+            {
+                let path = path
+                    .child("containers")
+                    .index(index)
+                    .key(name)
+                    .child("limits");
+                let why = format!(
+                    "must be less than or equal to pod limits of {}",
+                    amounts::shown(whole)
+                );
                 errors.push(FieldError::invalid(&path, amounts::shown(limit), why));
             }
         }
@@ -256,7 +347,12 @@ fn host_ports(errors: &mut FieldErrors, spec: &PodSpec, holder: Holder<'_>, path
     }
 }
 
-fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &str, path: &FieldPath) {
+fn dns_config(
+    errors: &mut FieldErrors,
+    config: Option<&PodDNSConfig>,
+    policy: &str,
+    path: &FieldPath,
+) {
     let nameservers = config
         .and_then(|config| config.nameservers.as_deref())
         .unwrap_or_default();
@@ -282,7 +378,12 @@ fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &
         ));
     }
     for (index, address) in nameservers.iter().enumerate() {
-        addresses::legacy_ip(errors, address, &path.child("nameservers").index(index), &[]);
+        addresses::legacy_ip(
+            errors,
+            address,
+            &path.child("nameservers").index(index),
+            &[],
+        );
     }
     let searches = config.searches.as_deref().unwrap_or_default();
     let searches_path = path.child("searches");
@@ -291,11 +392,16 @@ fn dns_config(errors: &mut FieldErrors, config: Option<&PodDNSConfig>, policy: &
         errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
     }
     if searches.join(" ").len() > SEARCH_CHARACTERS_MAX {
-        let why =
-            format!("must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list");
+        let why = format!(
+            "must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list"
+        );
         errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
     }
-    for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
+    for (index, search) in searches
+        .iter()
+        .enumerate()
+        .filter(|(_, search)| *search != ".")
+    {
         let search = search.strip_suffix('.').unwrap_or(search);
         names::dns_subdomain_with_underscores(errors, search, &searches_path.index(index));
     }
@@ -361,7 +467,8 @@ fn names_and_deadlines(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPat
 
 fn optional_subdomain(errors: &mut FieldErrors, name: &str, path: &FieldPath) {
     if !name.is_empty() {
-        errors.extend(dns1123_subdomain_error(name).map(|why| FieldError::invalid(path, name, why)));
+        errors
+            .extend(dns1123_subdomain_error(name).map(|why| FieldError::invalid(path, name, why)));
     }
 }
 
@@ -387,6 +494,11 @@ fn classes_and_overhead(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPa
             limits: Some(overhead.clone()),
             ..ResourceRequirements::default()
         };
-        amounts::container_requirements(errors, Some(&requirements), &BTreeSet::new(), &path.child("overhead"));
+        amounts::container_requirements(
+            errors,
+            Some(&requirements),
+            &BTreeSet::new(),
+            &path.child("overhead"),
+        );
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{
     AWSElasticBlockStoreVolumeSource, AzureDiskVolumeSource, FCVolumeSource, FlockerVolumeSource,
-    GCEPersistentDiskVolumeSource, GitRepoVolumeSource, HostPathVolumeSource, ISCSIVolumeSource, NFSVolumeSource,
-    PhotonPersistentDiskVolumeSource, PortworxVolumeSource, QuobyteVolumeSource, VsphereVirtualDiskVolumeSource,
+    GCEPersistentDiskVolumeSource, GitRepoVolumeSource, HostPathVolumeSource, ISCSIVolumeSource,
+    NFSVolumeSource, PhotonPersistentDiskVolumeSource, PortworxVolumeSource, QuobyteVolumeSource,
+    VsphereVirtualDiskVolumeSource,
 };
 
 use crate::validation::numbers::{in_range, outside};
@@ -48,7 +49,11 @@ pub(crate) fn local_descending_path(errors: &mut FieldErrors, target: &str, path
 pub(crate) fn local_non_reserved_path(errors: &mut FieldErrors, target: &str, path: &FieldPath) {
     local_descending_path(errors, target, path);
     if target.starts_with("..") && !target.starts_with("../") {
-        errors.push(FieldError::invalid(path, target, "must not start with '..'"));
+        errors.push(FieldError::invalid(
+            path,
+            target,
+            "must not start with '..'",
+        ));
     }
 }
 
@@ -68,12 +73,20 @@ pub(super) fn git_repo(errors: &mut FieldErrors, source: &GitRepoVolumeSource, p
     local_descending_path(errors, text(&source.directory), &path.child("directory"));
 }
 
-pub(crate) fn gce_disk(errors: &mut FieldErrors, disk: &GCEPersistentDiskVolumeSource, path: &FieldPath) {
+pub(crate) fn gce_disk(
+    errors: &mut FieldErrors,
+    disk: &GCEPersistentDiskVolumeSource,
+    path: &FieldPath,
+) {
     required(errors, &disk.pd_name, &path.child("pdName"));
     partition(errors, disk.partition, &path.child("partition"));
 }
 
-pub(crate) fn aws_disk(errors: &mut FieldErrors, disk: &AWSElasticBlockStoreVolumeSource, path: &FieldPath) {
+pub(crate) fn aws_disk(
+    errors: &mut FieldErrors,
+    disk: &AWSElasticBlockStoreVolumeSource,
+    path: &FieldPath,
+) {
     required(errors, &disk.volume_id, &path.child("volumeID"));
     partition(errors, disk.partition, &path.child("partition"));
 }
@@ -96,7 +109,12 @@ pub(crate) fn nfs(errors: &mut FieldErrors, source: &NFSVolumeSource, path: &Fie
     }
 }
 
-pub(super) fn iscsi(errors: &mut FieldErrors, source: &ISCSIVolumeSource, volume: &str, path: &FieldPath) {
+pub(super) fn iscsi(
+    errors: &mut FieldErrors,
+    source: &ISCSIVolumeSource,
+    volume: &str,
+    path: &FieldPath,
+) {
     required(errors, &source.target_portal, &path.child("targetPortal"));
     if source.iqn.is_empty() {
         errors.push(FieldError::required(&path.child("iqn"), ""));
@@ -105,7 +123,8 @@ pub(super) fn iscsi(errors: &mut FieldErrors, source: &ISCSIVolumeSource, volume
         iscsi_initiator(errors, &source.iqn, why, &path.child("iqn"));
     }
     in_range(errors, source.lun, 0, 255, &path.child("lun"));
-    let authenticates = source.chap_auth_discovery == Some(true) || source.chap_auth_session == Some(true);
+    let authenticates =
+        source.chap_auth_discovery == Some(true) || source.chap_auth_session == Some(true);
     if authenticates && source.secret_ref.is_none() {
         errors.push(FieldError::required(&path.child("secretRef"), ""));
     }
@@ -120,8 +139,14 @@ pub(super) fn iscsi(errors: &mut FieldErrors, source: &ISCSIVolumeSource, volume
 }
 
 /// Names of targets and initiators (RFC 3720).
-pub(crate) fn iscsi_initiator(errors: &mut FieldErrors, name: &str, unknown: &str, path: &FieldPath) {
-    static QUALIFIED: Expression = Expression::new(r"iqn\.\d{4}-\d{2}\.([[:alnum:]\-.]+)(:[^,;*&$|\s]+)$");
+pub(crate) fn iscsi_initiator(
+    errors: &mut FieldErrors,
+    name: &str,
+    unknown: &str,
+    path: &FieldPath,
+) {
+    static QUALIFIED: Expression =
+        Expression::new(r"iqn\.\d{4}-\d{2}\.([[:alnum:]\-.]+)(:[^,;*&$|\s]+)$");
     static EUI: Expression = Expression::new("^eui.[[:alnum:]]{16}$");
     static NAA: Expression = Expression::new("^naa.[[:alnum:]]{32}$");
     let why = match name.get(..3) {
@@ -188,7 +213,12 @@ pub(crate) fn image_of_rbd(errors: &mut FieldErrors, image: &str, path: &FieldPa
     required(errors, image, &path.child("image"));
 }
 
-pub(crate) fn cinder(errors: &mut FieldErrors, volume: &str, secret: Option<&str>, path: &FieldPath) {
+pub(crate) fn cinder(
+    errors: &mut FieldErrors,
+    volume: &str,
+    secret: Option<&str>,
+    path: &FieldPath,
+) {
     required(errors, volume, &path.child("volumeID"));
     if let Some(secret) = secret {
         required(errors, secret, &path.child("secretRef").child("name"));
@@ -235,7 +265,11 @@ pub(crate) fn flex(
         );
         if namespace.ends_with(".kubernetes.io") || namespace.ends_with(".k8s.io") {
             let why = "kubernetes.io and k8s.io namespaces are reserved";
-            errors.push(FieldError::invalid(&path.child("options").key(key), key, why));
+            errors.push(FieldError::invalid(
+                &path.child("options").key(key),
+                key,
+                why,
+            ));
         }
     }
 }
@@ -246,9 +280,9 @@ pub(crate) fn azure_file(errors: &mut FieldErrors, secret: &str, share: &str, pa
 }
 
 pub(crate) fn azure_disk(errors: &mut FieldErrors, disk: &AzureDiskVolumeSource, path: &FieldPath) {
-    const MANAGED: &str =
-        "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
-    const BLOB: &str = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
+    const MANAGED: &str = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
+    const BLOB: &str =
+        "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
     required(errors, &disk.disk_name, &path.child("diskName"));
     required(errors, &disk.disk_uri, &path.child("diskURI"));
     if let Some(mode) = &disk.caching_mode {
@@ -260,22 +294,43 @@ pub(crate) fn azure_disk(errors: &mut FieldErrors, disk: &AzureDiskVolumeSource,
         );
     }
     if let Some(kind) = &disk.kind {
-        one_of(errors, kind, &["Dedicated", "Managed", "Shared"], &path.child("kind"));
+        one_of(
+            errors,
+            kind,
+            &["Dedicated", "Managed", "Shared"],
+            &path.child("kind"),
+        );
         let path = path.child("diskURI");
         if kind == "Managed" && !disk.disk_uri.starts_with("/subscriptions/") {
-            errors.push(FieldError::not_supported(&path, disk.disk_uri.as_str(), &[MANAGED]));
+            errors.push(FieldError::not_supported(
+                &path,
+                disk.disk_uri.as_str(),
+                &[MANAGED],
+            ));
         }
         if kind != "Managed" && !disk.disk_uri.starts_with("https://") {
-            errors.push(FieldError::not_supported(&path, disk.disk_uri.as_str(), &[BLOB]));
+            errors.push(FieldError::not_supported(
+                &path,
+                disk.disk_uri.as_str(),
+                &[BLOB],
+            ));
         }
     }
 }
 
-pub(crate) fn vsphere(errors: &mut FieldErrors, disk: &VsphereVirtualDiskVolumeSource, path: &FieldPath) {
+pub(crate) fn vsphere(
+    errors: &mut FieldErrors,
+    disk: &VsphereVirtualDiskVolumeSource,
+    path: &FieldPath,
+) {
     required(errors, &disk.volume_path, &path.child("volumePath"));
 }
 
-pub(crate) fn photon(errors: &mut FieldErrors, disk: &PhotonPersistentDiskVolumeSource, path: &FieldPath) {
+pub(crate) fn photon(
+    errors: &mut FieldErrors,
+    disk: &PhotonPersistentDiskVolumeSource,
+    path: &FieldPath,
+) {
     required(errors, &disk.pd_id, &path.child("pdID"));
 }
 
@@ -283,7 +338,13 @@ pub(crate) fn portworx(errors: &mut FieldErrors, volume: &PortworxVolumeSource, 
     required(errors, &volume.volume_id, &path.child("volumeID"));
 }
 
-pub(crate) fn scale_io(errors: &mut FieldErrors, gateway: &str, system: &str, volume: &str, path: &FieldPath) {
+pub(crate) fn scale_io(
+    errors: &mut FieldErrors,
+    gateway: &str,
+    system: &str,
+    volume: &str,
+    path: &FieldPath,
+) {
     required(errors, gateway, &path.child("gateway"));
     required(errors, system, &path.child("system"));
     required(errors, volume, &path.child("volumeName"));

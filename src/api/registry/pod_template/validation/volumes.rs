@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, Quantity, dns1123_subdomain_error};
 use k8s_openapi::api::core::v1::{
-    CSIVolumeSource, ConfigMapVolumeSource, EphemeralVolumeSource, KeyToPath, SecretVolumeSource, Volume,
+    CSIVolumeSource, ConfigMapVolumeSource, EphemeralVolumeSource, KeyToPath, SecretVolumeSource,
+    Volume,
 };
 
 use super::claims::claim_spec;
@@ -42,7 +43,10 @@ pub(super) fn volumes(
                 names::dns_label(errors, &volume.name, &path.child("name"));
             }
             if known.contains_key(&volume.name) {
-                errors.push(FieldError::duplicate(&path.child("name"), volume.name.as_str()));
+                errors.push(FieldError::duplicate(
+                    &path.child("name"),
+                    volume.name.as_str(),
+                ));
             }
         });
         if own.is_empty() {
@@ -73,7 +77,12 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn check<T>(&mut self, source: Option<&T>, field: &str, check: impl FnOnce(&mut FieldErrors, &T, &FieldPath)) {
+    fn check<T>(
+        &mut self,
+        source: Option<&T>,
+        field: &str,
+        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
+    ) {
         self.check_at(source, field, field, check);
     }
 
@@ -88,7 +97,8 @@ impl Sources<'_> {
         let Some(source) = source else { return };
         if self.count > 0 {
             let why = "may not specify more than 1 volume type";
-            self.errors.push(FieldError::forbidden(&self.path.child(second), why));
+            self.errors
+                .push(FieldError::forbidden(&self.path.child(second), why));
             return;
         }
         self.count += 1;
@@ -97,18 +107,32 @@ impl Sources<'_> {
 }
 
 // tidy: allow(function-length): one arm a volume source
-fn source(errors: &mut FieldErrors, volume: &Volume, pod_name: Option<&str>, holder: Holder<'_>, path: &FieldPath) {
-    let mut all = Sources { errors, path, count: 0 };
-    all.check(volume.empty_dir.as_ref(), "emptyDir", |errors, directory, path| {
-        if directory
-            .size_limit
-            .as_ref()
-            .is_some_and(|limit| amounts::amount(limit) < Quantity::ZERO)
-        {
-            let why = "SizeLimit field must be a valid resource quantity";
-            errors.push(FieldError::forbidden(&path.child("sizeLimit"), why));
-        }
-    });
+fn source(
+    errors: &mut FieldErrors,
+    volume: &Volume,
+    pod_name: Option<&str>,
+    holder: Holder<'_>,
+    path: &FieldPath,
+) {
+    let mut all = Sources {
+        errors,
+        path,
+        count: 0,
+    };
+    all.check(
+        volume.empty_dir.as_ref(),
+        "emptyDir",
+        |errors, directory, path| {
+            if directory
+                .size_limit
+                .as_ref()
+                .is_some_and(|limit| amounts::amount(limit) < Quantity::ZERO)
+            {
+                let why = "SizeLimit field must be a valid resource quantity";
+                errors.push(FieldError::forbidden(&path.child("sizeLimit"), why));
+            }
+        },
+    );
     all.check(volume.host_path.as_ref(), "hostPath", sources::host_path);
     all.check(volume.git_repo.as_ref(), "gitRepo", sources::git_repo);
     all.check_at(
@@ -127,10 +151,14 @@ fn source(errors: &mut FieldErrors, volume: &Volume, pod_name: Option<&str>, hol
     all.check(volume.iscsi.as_ref(), "iscsi", |errors, iscsi, path| {
         sources::iscsi(errors, iscsi, &volume.name, path);
     });
-    all.check(volume.glusterfs.as_ref(), "glusterfs", |errors, gluster, path| {
-        required(errors, &gluster.endpoints, &path.child("endpoints"));
-        required(errors, &gluster.path, &path.child("path"));
-    });
+    all.check(
+        volume.glusterfs.as_ref(),
+        "glusterfs",
+        |errors, gluster, path| {
+            required(errors, &gluster.endpoints, &path.child("endpoints"));
+            required(errors, &gluster.path, &path.child("path"));
+        },
+    );
     all.check(volume.flocker.as_ref(), "flocker", sources::flocker);
     all.check(
         volume.persistent_volume_claim.as_ref(),
@@ -147,20 +175,38 @@ fn source(errors: &mut FieldErrors, volume: &Volume, pod_name: Option<&str>, hol
         projected::downward_api,
     );
     all.check(volume.fc.as_ref(), "fc", sources::fibre_channel);
-    all.check(volume.flex_volume.as_ref(), "flexVolume", |errors, flex, path| {
-        sources::flex(errors, &flex.driver, flex.options.as_ref(), path);
-    });
+    all.check(
+        volume.flex_volume.as_ref(),
+        "flexVolume",
+        |errors, flex, path| {
+            sources::flex(errors, &flex.driver, flex.options.as_ref(), path);
+        },
+    );
     all.check(volume.config_map.as_ref(), "configMap", config_map);
     cloud_sources(&mut all, volume);
     all.check(volume.projected.as_ref(), "projected", projected::projected);
-    all.check(volume.scale_io.as_ref(), "scaleIO", |errors, scale, path| {
-        sources::scale_io(errors, &scale.gateway, &scale.system, text(&scale.volume_name), path);
-    });
+    all.check(
+        volume.scale_io.as_ref(),
+        "scaleIO",
+        |errors, scale, path| {
+            sources::scale_io(
+                errors,
+                &scale.gateway,
+                &scale.system,
+                text(&scale.volume_name),
+                path,
+            );
+        },
+    );
     all.check(volume.csi.as_ref(), "csi", csi);
-    all.check(volume.ephemeral.as_ref(), "ephemeral", |errors, source, own| {
-        ephemeral(errors, source, own);
-        generated_claim(errors, pod_name, &volume.name, path);
-    });
+    all.check(
+        volume.ephemeral.as_ref(),
+        "ephemeral",
+        |errors, source, own| {
+            ephemeral(errors, source, own);
+            generated_claim(errors, pod_name, &volume.name, path);
+        },
+    );
     all.check(volume.image.as_ref(), "image", |errors, image, path| {
         if holder.is_pod() {
             required(errors, text(&image.reference), &path.child("reference"));
@@ -178,37 +224,64 @@ fn network_sources(all: &mut Sources<'_>, volume: &Volume) {
         sources::image_of_rbd(errors, &rbd.image, path);
     });
     all.check(volume.cinder.as_ref(), "cinder", |errors, cinder, path| {
-        let secret = cinder.secret_ref.as_ref().map(|secret| secret.name.as_str());
+        let secret = cinder
+            .secret_ref
+            .as_ref()
+            .map(|secret| secret.name.as_str());
         sources::cinder(errors, &cinder.volume_id, secret, path);
     });
-    all.check_at(volume.cephfs.as_ref(), "cephFS", "cephfs", |errors, ceph, path| {
-        sources::ceph_monitors(errors, &ceph.monitors, path);
-    });
+    all.check_at(
+        volume.cephfs.as_ref(),
+        "cephFS",
+        "cephfs",
+        |errors, ceph, path| {
+            sources::ceph_monitors(errors, &ceph.monitors, path);
+        },
+    );
     all.check(volume.quobyte.as_ref(), "quobyte", sources::quobyte);
 }
 
 fn cloud_sources(all: &mut Sources<'_>, volume: &Volume) {
-    all.check(volume.azure_file.as_ref(), "azureFile", |errors, file, path| {
-        sources::azure_file(errors, &file.secret_name, &file.share_name, path);
-    });
-    all.check(volume.vsphere_volume.as_ref(), "vsphereVolume", sources::vsphere);
+    all.check(
+        volume.azure_file.as_ref(),
+        "azureFile",
+        |errors, file, path| {
+            sources::azure_file(errors, &file.secret_name, &file.share_name, path);
+        },
+    );
+    all.check(
+        volume.vsphere_volume.as_ref(),
+        "vsphereVolume",
+        sources::vsphere,
+    );
     all.check(
         volume.photon_persistent_disk.as_ref(),
         "photonPersistentDisk",
         sources::photon,
     );
-    all.check(volume.portworx_volume.as_ref(), "portworxVolume", sources::portworx);
+    all.check(
+        volume.portworx_volume.as_ref(),
+        "portworxVolume",
+        sources::portworx,
+    );
     all.check(volume.azure_disk.as_ref(), "azureDisk", sources::azure_disk);
-    all.check(volume.storageos.as_ref(), "storageos", |errors, storage, path| {
-        let secret = storage.secret_ref.as_ref().map(|secret| secret.name.as_str());
-        sources::storage_os(
-            errors,
-            text(&storage.volume_name),
-            text(&storage.volume_namespace),
-            secret,
-            path,
-        );
-    });
+    all.check(
+        volume.storageos.as_ref(),
+        "storageos",
+        |errors, storage, path| {
+            let secret = storage
+                .secret_ref
+                .as_ref()
+                .map(|secret| secret.name.as_str());
+            sources::storage_os(
+                errors,
+                text(&storage.volume_name),
+                text(&storage.volume_namespace),
+                secret,
+                path,
+            );
+        },
+    );
 }
 
 pub(super) fn key_to_path(errors: &mut FieldErrors, item: &KeyToPath, path: &FieldPath) {
@@ -236,7 +309,11 @@ fn config_map(errors: &mut FieldErrors, map: &ConfigMapVolumeSource, path: &Fiel
 
 fn csi(errors: &mut FieldErrors, csi: &CSIVolumeSource, path: &FieldPath) {
     names::csi_driver(errors, &csi.driver, &path.child("driver"));
-    match csi.node_publish_secret_ref.as_ref().map(|secret| secret.name.as_str()) {
+    match csi
+        .node_publish_secret_ref
+        .as_ref()
+        .map(|secret| secret.name.as_str())
+    {
         Some("") => errors.push(FieldError::required(
             &path.child("nodePublishSecretRef").child("name"),
             "",
@@ -255,7 +332,11 @@ fn ephemeral(errors: &mut FieldErrors, ephemeral: &EphemeralVolumeSource, path: 
     };
     if let Some(metadata) = &template.metadata {
         let path = path.child("metadata");
-        names::annotations(errors, metadata.annotations.as_ref(), &path.child("annotations"));
+        names::annotations(
+            errors,
+            metadata.annotations.as_ref(),
+            &path.child("annotations"),
+        );
         names::labels(errors, metadata.labels.as_ref(), &path.child("labels"));
         let rest = serde_json::to_value(metadata).unwrap_or_default();
         for (field, _) in rest.as_object().into_iter().flatten() {
@@ -268,7 +349,12 @@ fn ephemeral(errors: &mut FieldErrors, ephemeral: &EphemeralVolumeSource, path: 
 }
 
 /// The claim's name is made of the pod's and the volume's.
-fn generated_claim(errors: &mut FieldErrors, pod_name: Option<&str>, volume: &str, path: &FieldPath) {
+fn generated_claim(
+    errors: &mut FieldErrors,
+    pod_name: Option<&str>,
+    volume: &str,
+    path: &FieldPath,
+) {
     if let Some(pod) = pod_name.filter(|_| !volume.is_empty()) {
         let claim = format!("{pod}-{volume}");
         if let Some(why) = dns1123_subdomain_error(&claim) {

@@ -9,12 +9,14 @@ use std::time::Duration;
 use apimachinery::ApiError;
 use async_trait::async_trait;
 use auth::{
-    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, Credentials, MastersAuthorizer, NodeAuthorizer,
-    RbacAuthorizer, ServiceAccountTokens, User,
+    Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, Credentials, MastersAuthorizer,
+    NodeAuthorizer, RbacAuthorizer, ServiceAccountTokens, User,
 };
 use env::{Rng, Shutdown, ShutdownTrigger, SystemClock, SystemRng, Timestamp};
 use kv::{Kv, MemoryKv};
-use pki::{CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, encode_pem};
+use pki::{
+    CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, encode_pem,
+};
 use rest::{ApiServer, Config, StoreObjects};
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -31,8 +33,14 @@ impl Authenticator for ByCertificate {
         let Some(leaf) = credentials.peer_certificates.first() else {
             return Ok(None);
         };
-        let info = CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
-        let groups: Vec<&str> = info.subject.organizations.iter().map(String::as_str).collect();
+        let info =
+            CertificateInfo::from_der(leaf).map_err(|_unreadable| ApiError::unauthorized())?;
+        let groups: Vec<&str> = info
+            .subject
+            .organizations
+            .iter()
+            .map(String::as_str)
+            .collect();
         Ok(Some(User::named(&info.subject.common_name, &groups)))
     }
 }
@@ -47,17 +55,34 @@ pub struct Pki {
 impl Pki {
     pub fn generate() -> Self {
         let (rng, now) = (SystemRng::shared(), SystemClock::shared().now());
-        let authority = CertificateAuthority::generate("test", now, LIFE, &*rng).expect("an authority");
-        Self { authority, rng, now }
+        let authority =
+            CertificateAuthority::generate("test", now, LIFE, &*rng).expect("an authority");
+        Self {
+            authority,
+            rng,
+            now,
+        }
     }
 
     /// A certificate in DER and its key.
-    pub fn issue(&self, subject: &Subject, names: &SubjectNames, profile: Profile) -> (Vec<u8>, KeyPair) {
+    pub fn issue(
+        &self,
+        subject: &Subject,
+        names: &SubjectNames,
+        profile: Profile,
+    ) -> (Vec<u8>, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let times = (self.now, LIFE);
         let certificate = self
             .authority
-            .issue(subject, names, &key.public_key_info(), profile, times, &*self.rng)
+            .issue(
+                subject,
+                names,
+                &key.public_key_info(),
+                profile,
+                times,
+                &*self.rng,
+            )
             .expect("a certificate");
         (certificate, key)
     }
@@ -70,7 +95,9 @@ impl Pki {
         let (certificate, key) = self.issue(&Subject::new("server", &[]), &names, Profile::Server);
         let mut roots = rustls::RootCertStore::empty();
         roots
-            .add(CertificateDer::from(self.authority.certificate_der().to_vec()))
+            .add(CertificateDer::from(
+                self.authority.certificate_der().to_vec(),
+            ))
             .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
@@ -138,13 +165,19 @@ impl Cluster {
         let key = KeyPair::generate().expect("a key");
         let times = (SystemClock::shared(), SystemRng::shared());
         let issuer = "https://kubernetes.default.svc.cluster.local";
-        let tokens = Arc::new(ServiceAccountTokens::new(issuer, &key, objects.clone(), times));
+        let tokens = Arc::new(ServiceAccountTokens::new(
+            issuer,
+            &key,
+            objects.clone(),
+            times,
+        ));
         let context = admission::Context {
             objects,
             rbac: rbac.clone(),
             authorizer: authorizer.clone(),
         };
-        let authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(ByCertificate), tokens.clone()];
+        let authenticators: Vec<Arc<dyn Authenticator>> =
+            vec![Arc::new(ByCertificate), tokens.clone()];
         let server = ApiServer::new(Config {
             kv,
             authenticator: Arc::new(AuthenticatorChain(authenticators)),
@@ -186,7 +219,9 @@ impl Cluster {
     pub async fn connect(&self, subject: Option<Subject>) -> Client {
         let mut roots = rustls::RootCertStore::empty();
         roots
-            .add(CertificateDer::from(self.pki.authority.certificate_der().to_vec()))
+            .add(CertificateDer::from(
+                self.pki.authority.certificate_der().to_vec(),
+            ))
             .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -195,7 +230,9 @@ impl Cluster {
             .with_root_certificates(roots);
         let config = match subject {
             Some(subject) => {
-                let (certificate, key) = self.pki.issue(&subject, &SubjectNames::default(), Profile::Client);
+                let (certificate, key) =
+                    self.pki
+                        .issue(&subject, &SubjectNames::default(), Profile::Client);
                 let chain = vec![CertificateDer::from(certificate)];
                 builder
                     .with_client_auth_cert(chain, private_key(&key))
@@ -210,13 +247,16 @@ impl Cluster {
         let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
         let stream = connector.connect(name, stream).await.expect("a handshake");
         let io = hyper_util::rt::TokioIo::new(stream);
-        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("HTTP");
+        let (sender, connection) = hyper::client::conn::http1::handshake(io)
+            .await
+            .expect("HTTP");
         env::spawn(connection.with_upgrades());
         Client { sender }
     }
 
     pub async fn connect_as_admin(&self) -> Client {
-        self.connect(Some(Subject::new("admin", &["system:masters"]))).await
+        self.connect(Some(Subject::new("admin", &["system:masters"])))
+            .await
     }
 }
 
@@ -260,7 +300,12 @@ impl Client {
     }
 
     /// The code and the document of an answer.
-    pub async fn call(&mut self, method: &str, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+    pub async fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: serde_json::Value,
+    ) -> (u16, serde_json::Value) {
         read(self.send(method, path, body).await).await
     }
 }
@@ -268,8 +313,14 @@ impl Client {
 pub async fn read(response: http::Response<hyper::body::Incoming>) -> (u16, serde_json::Value) {
     use http_body_util::BodyExt as _;
     let code = response.status().as_u16();
-    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-    let value = serde_json::from_slice(&bytes)
-        .unwrap_or_else(|_no_json| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    let value = serde_json::from_slice(&bytes).unwrap_or_else(|_no_json| {
+        serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned())
+    });
     (code, value)
 }

@@ -117,7 +117,11 @@ impl Expression {
             Self::Load(field, register) => put_load(list, *field, *register),
             Self::Equal(register, value) => put_comparison(list, *register, 0, value),
             Self::NotEqual(register, value) => put_comparison(list, *register, 1, value),
-            Self::Bits { register, mask, flip } => put_bits(list, *register, mask, flip),
+            Self::Bits {
+                register,
+                mask,
+                flip,
+            } => put_bits(list, *register, mask, flip),
             Self::Among { set, key } => put_lookup(list, set, *key, None),
             Self::Map { set, key, value } => put_lookup(list, set, *key, Some(wire(*value))),
             Self::VerdictMap { set, key } => put_lookup(list, set, *key, Some(VERDICT_REGISTER)),
@@ -138,12 +142,20 @@ impl Expression {
                 const MARK: u32 = 3;
                 data.be32(2, MARK).be32(3, wire(*register));
             }),
-            Self::Remember { set, key, timeout_ms } => put(list, "dynset", |data| {
+            Self::Remember {
+                set,
+                key,
+                timeout_ms,
+            } => put(list, "dynset", |data| {
                 const UPDATE: u32 = 1;
                 data.text(1, set).be32(3, UPDATE).be32(4, wire(*key));
                 data.attribute(6, &timeout_ms.to_be_bytes());
             }),
-            Self::DestinationNat { family, address, port } => put_nat(list, *family, *address, *port),
+            Self::DestinationNat {
+                family,
+                address,
+                port,
+            } => put_nat(list, *family, *address, *port),
             Self::Masquerade { random_ports } => put(list, "masq", |data| {
                 const FULLY_RANDOM: u32 = 0x10;
                 if *random_ports {
@@ -168,7 +180,9 @@ impl Expression {
 fn put_bits(list: &mut Request, register: Register, mask: &[u8], flip: &[u8]) {
     let length = u32::try_from(mask.len()).expect("a register mask is at most 16 bytes");
     put(list, "bitwise", |data| {
-        data.be32(1, wire(register)).be32(2, wire(register)).be32(3, length);
+        data.be32(1, wire(register))
+            .be32(2, wire(register))
+            .be32(3, length);
         put_value(data, 4, mask);
         put_value(data, 5, flip);
     });
@@ -190,7 +204,9 @@ fn put_nat(list: &mut Request, family: Nat, address: Register, port: Register) {
     let number = if family == Nat::V4 { 2 } else { 10 };
     put(list, "nat", |data| {
         data.be32(1, TO_DESTINATION).be32(2, number);
-        data.be32(3, wire(address)).be32(5, wire(port)).be32(7, WITH_PORT);
+        data.be32(3, wire(address))
+            .be32(5, wire(port))
+            .be32(7, WITH_PORT);
     });
 }
 
@@ -255,7 +271,9 @@ fn put_keyed(list: &mut Request, name: &str, key: u32, register: Register) {
 fn put_address_type(list: &mut Request, whose: u32, register: Register) {
     const ADDRESS_TYPE: u32 = 3;
     put(list, "fib", |data| {
-        data.be32(1, wire(register)).be32(2, ADDRESS_TYPE).be32(3, whose);
+        data.be32(1, wire(register))
+            .be32(2, ADDRESS_TYPE)
+            .be32(3, whose);
     });
 }
 
@@ -267,8 +285,12 @@ pub(super) fn put_verdict(data: &mut Request, verdict: &Verdict) {
         match verdict {
             Verdict::Drop => inner.be32(CODE, 0),
             Verdict::Accept => inner.be32(CODE, 1),
-            Verdict::Jump(chain) => inner.be32(CODE, (-3_i32).cast_unsigned()).text(CHAIN, chain),
-            Verdict::Goto(chain) => inner.be32(CODE, (-4_i32).cast_unsigned()).text(CHAIN, chain),
+            Verdict::Jump(chain) => inner
+                .be32(CODE, (-3_i32).cast_unsigned())
+                .text(CHAIN, chain),
+            Verdict::Goto(chain) => inner
+                .be32(CODE, (-4_i32).cast_unsigned())
+                .text(CHAIN, chain),
             Verdict::Return => inner.be32(CODE, (-5_i32).cast_unsigned()),
         };
     });

@@ -21,7 +21,11 @@ impl Turn<'_> {
             .filter(|pod| pod.has_finalizer)
             .map(JobPod::uid)
             .collect();
-        let mut uncounted = self.status.uncounted_terminated_pods.take().unwrap_or_default();
+        let mut uncounted = self
+            .status
+            .uncounted_terminated_pods
+            .take()
+            .unwrap_or_default();
         let settle = |list: &mut Vec<String>| {
             let before = list.len();
             list.retain(|uid| tracked.contains(uid.as_str()));
@@ -41,19 +45,28 @@ impl Turn<'_> {
     /// Does the pod work on an index of the job, if the job has indexes?
     fn is_valid(&self, pod: &JobPod) -> bool {
         let spec = &self.view.spec;
-        !spec.is_indexed() || pod.index.is_some_and(|index| index < spec.completions.unwrap_or(0))
+        !spec.is_indexed()
+            || pod
+                .index
+                .is_some_and(|index| index < spec.completions.unwrap_or(0))
     }
 
     fn new_ends(&self, uncounted: &Uncounted) -> (i32, i32) {
         let spec = &self.view.spec;
-        let tracked = || self.pods.iter().filter(|pod| pod.has_finalizer && self.is_valid(pod));
+        let tracked = || {
+            self.pods
+                .iter()
+                .filter(|pod| pod.has_finalizer && self.is_valid(pod))
+        };
         let knows = |list: &[String], pod: &JobPod| list.iter().any(|uid| uid == pod.uid());
         let succeeded = tracked()
             .filter(|pod| pod.has_succeeded() && !knows(&uncounted.succeeded, pod))
             .count();
         let policy = spec.pod_failure_policy.as_ref();
         let failed = tracked().filter(|pod| {
-            pod.is_failed(spec) && !knows(&uncounted.failed, pod) && meaning(policy, pod) != Meaning::Ignored
+            pod.is_failed(spec)
+                && !knows(&uncounted.failed, pod)
+                && meaning(policy, pod) != Meaning::Ignored
         });
         (number(succeeded), number(failed.count()))
     }
@@ -100,7 +113,11 @@ impl Turn<'_> {
     pub(super) fn note_uncounted(&mut self, end: Option<&Condition>) -> Vec<JobPod> {
         let spec = &self.view.spec;
         let is_failing = end.is_some_and(|end| end.kind != SUCCESS_CRITERIA_MET);
-        let mut uncounted = self.status.uncounted_terminated_pods.take().unwrap_or_default();
+        let mut uncounted = self
+            .status
+            .uncounted_terminated_pods
+            .take()
+            .unwrap_or_default();
         let mut untracked = Vec::new();
         let mut completed = self.succeeded_before.clone();
         let mut noted = 0;
@@ -150,7 +167,8 @@ impl Turn<'_> {
 
     fn is_last_of_its_index(&self, pod: &JobPod) -> bool {
         let Some(index) = pod.index else { return false };
-        self.last_failed_of(index).is_some_and(|last| last.uid() == pod.uid())
+        self.last_failed_of(index)
+            .is_some_and(|last| last.uid() == pod.uid())
     }
 
     /// The failed pod of an index that is to be tried again.
@@ -166,10 +184,12 @@ impl Turn<'_> {
         if is_settled {
             return None;
         }
-        let failed = self
-            .pods
-            .iter()
-            .filter(|pod| pod.has_finalizer && pod.index == Some(index) && self.is_valid(pod) && pod.is_failed(spec));
+        let failed = self.pods.iter().filter(|pod| {
+            pod.has_finalizer
+                && pod.index == Some(index)
+                && self.is_valid(pod)
+                && pod.is_failed(spec)
+        });
         failed.max_by_key(|pod| (pod.failures_of_index(), pod.finished_at))
     }
 }

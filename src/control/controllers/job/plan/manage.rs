@@ -30,7 +30,9 @@ impl Turn<'_> {
             // Once a pod has succeeded no other is started.
             None if self.succeeded > 0 => active,
             None => spec.parallelism(),
-            Some(completions) => (completions - self.succeeded).min(spec.parallelism()).max(0),
+            Some(completions) => (completions - self.succeeded)
+                .min(spec.parallelism())
+                .max(0),
         };
         let surplus = usize::try_from(active - wanted).unwrap_or(0);
         verdict.deletes = self.surplus(surplus);
@@ -43,7 +45,9 @@ impl Turn<'_> {
         } else {
             0
         };
-        let missing = usize::try_from(wanted - leaving - active).unwrap_or(0).min(BURST_PODS);
+        let missing = usize::try_from(wanted - leaving - active)
+            .unwrap_or(0)
+            .min(BURST_PODS);
         if missing == 0 {
             return;
         }
@@ -56,7 +60,10 @@ impl Turn<'_> {
         }
         verdict.creates = if spec.is_indexed() {
             let indexes = self.due_indexes(missing);
-            indexes.into_iter().map(|index| self.indexed_pod(index)).collect()
+            indexes
+                .into_iter()
+                .map(|index| self.indexed_pod(index))
+                .collect()
         } else {
             (0..missing).map(|_| self.plain_pod()).collect()
         };
@@ -76,7 +83,10 @@ impl Turn<'_> {
                 }
             }
             let kept: Vec<usize> = best.into_values().collect();
-            let (keep, go): (Vec<_>, Vec<_>) = left.into_iter().enumerate().partition(|(at, _)| kept.contains(at));
+            let (keep, go): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .enumerate()
+                .partition(|(at, _)| kept.contains(at));
             surplus = go.into_iter().map(|(_, pod)| pod).collect();
             left = keep.into_iter().map(|(_, pod)| pod).collect();
         }
@@ -94,7 +104,8 @@ impl Turn<'_> {
             .pods
             .iter()
             .filter(|pod| pod.facts.is_active() || (leaving && pod.facts.is_terminating()));
-        busy.filter_map(|pod| pod.index).for_each(|index| taken.insert(index));
+        busy.filter_map(|pod| pod.index)
+            .for_each(|index| taken.insert(index));
         let taken = taken.union(self.failed_indexes.as_ref().unwrap_or(&Indexes::default()));
         let mut due = Vec::new();
         let mut shortest: Option<Duration> = None;
@@ -135,19 +146,33 @@ impl Turn<'_> {
             let containers = template
                 .pointer_mut(&format!("/spec/{field}"))
                 .and_then(Value::as_array_mut);
-            containers.into_iter().flatten().for_each(add_index_variable);
+            containers
+                .into_iter()
+                .flatten()
+                .for_each(add_index_variable);
         }
         let name = &self.view.owner.key.name;
         let mut pod = self.tracked_pod(&template);
-        pod.set_at(&["metadata", "annotations", COMPLETION_INDEX], index.to_string().into());
-        pod.set_at(&["metadata", "labels", COMPLETION_INDEX], index.to_string().into());
+        pod.set_at(
+            &["metadata", "annotations", COMPLETION_INDEX],
+            index.to_string().into(),
+        );
+        pod.set_at(
+            &["metadata", "labels", COMPLETION_INDEX],
+            index.to_string().into(),
+        );
         pod.set_at(&["spec", "hostname"], format!("{name}-{index}").into());
         let suffix = format!("-{index}-");
-        let base = name.get(..GENERATED_BASE_MAX - suffix.len()).unwrap_or(name);
+        let base = name
+            .get(..GENERATED_BASE_MAX - suffix.len())
+            .unwrap_or(name);
         pod.set_metadata_text("generateName", format!("{base}{suffix}"));
         if self.view.spec.backoff_limit_per_index.is_some() {
             let (failures, ignored) = self.inherited_failures(index);
-            pod.set_at(&["metadata", "annotations", FAILURE_COUNT], failures.to_string().into());
+            pod.set_at(
+                &["metadata", "annotations", FAILURE_COUNT],
+                failures.to_string().into(),
+            );
             if ignored > 0 {
                 pod.set_at(
                     &["metadata", "annotations", IGNORED_FAILURE_COUNT],
@@ -191,7 +216,9 @@ fn add_index_variable(container: &mut Value) {
     };
     let variables = container.entry("env").or_insert_with(|| json!([]));
     if let Some(variables) = variables.as_array_mut()
-        && !variables.iter().any(|known| known["name"] == INDEX_VARIABLE)
+        && !variables
+            .iter()
+            .any(|known| known["name"] == INDEX_VARIABLE)
     {
         variables.push(variable);
     }

@@ -36,7 +36,10 @@ impl Cluster {
             SeededRng::shared(7),
             shutdown,
         );
-        for entry in CONTROLLERS.iter().filter(|entry| names.contains(&entry.name)) {
+        for entry in CONTROLLERS
+            .iter()
+            .filter(|entry| names.contains(&entry.name))
+        {
             (entry.start)(
                 &manager,
                 &Options {
@@ -45,7 +48,11 @@ impl Cluster {
                 },
             );
         }
-        Self { api, client, _end: end }
+        Self {
+            api,
+            client,
+            _end: end,
+        }
     }
 
     /// Plays the kubelet: pods run and are ready as soon as they exist, and go as soon as they are told to. Pods labelled
@@ -68,11 +75,14 @@ impl Cluster {
                         ..DeleteOptions::default()
                     };
                     let _gone_already = api.delete(&pod.key().name, &now).await;
-                } else if tree.text_at(&["status", "phase"]).is_empty() && pod.index.label("stuck").is_none() {
-                    let ready =
-                        json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+                } else if tree.text_at(&["status", "phase"]).is_empty()
+                    && pod.index.label("stuck").is_none()
+                {
+                    let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
                     let status = json!({"status": {"phase": "Running", "conditions": [ready], "podIP": "10.0.0.1"}});
-                    let _gone_already = api.patch_status(&pod.key().name, &Patch::Merge(status)).await;
+                    let _gone_already = api
+                        .patch_status(&pod.key().name, &Patch::Merge(status))
+                        .await;
                 }
             }
         });
@@ -90,20 +100,40 @@ impl Cluster {
     }
 
     pub(crate) async fn create_namespace(&self, name: &str) -> Object {
-        self.create::<Namespace>("", json!({"metadata": {"name": name}})).await
+        self.create::<Namespace>("", json!({"metadata": {"name": name}}))
+            .await
     }
 
-    pub(crate) async fn merge<K: Resource>(&self, namespace: &str, name: &str, patch: Value) -> Object {
+    pub(crate) async fn merge<K: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+    ) -> Object {
         let api = self.client.dynamic(resource_of::<K>(), namespace);
-        api.patch(name, &Patch::Merge(patch)).await.expect("patched")
+        api.patch(name, &Patch::Merge(patch))
+            .await
+            .expect("patched")
     }
 
-    pub(crate) async fn merge_status<K: Resource>(&self, namespace: &str, name: &str, patch: Value) -> Object {
+    pub(crate) async fn merge_status<K: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: Value,
+    ) -> Object {
         let api = self.client.dynamic(resource_of::<K>(), namespace);
-        api.patch_status(name, &Patch::Merge(patch)).await.expect("patched")
+        api.patch_status(name, &Patch::Merge(patch))
+            .await
+            .expect("patched")
     }
 
-    pub(crate) async fn delete<K: Resource>(&self, namespace: &str, name: &str, options: DeleteOptions) {
+    pub(crate) async fn delete<K: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: DeleteOptions,
+    ) {
         self.client
             .dynamic(resource_of::<K>(), namespace)
             .delete(name, &options)
@@ -136,5 +166,7 @@ pub(crate) fn number(object: &Object, path: &[&str]) -> i64 {
 
 pub(crate) fn condition<'a>(object: &'a Object, kind: &str) -> Option<&'a Value> {
     let conditions = object.at(&["status", "conditions"])?.as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind)
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }

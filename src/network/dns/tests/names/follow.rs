@@ -65,7 +65,9 @@ fn names_come_and_go_with_their_objects_and_nothing_is_denied_before_all_are_rea
             &api.client().dynamic(resource_of::<Service>(), "default"),
             "web",
         );
-        until("the name is gone", || machine.ask(web, RecordType::A).code == NXDomain);
+        until("the name is gone", || {
+            machine.ask(web, RecordType::A).code == NXDomain
+        });
     });
 }
 

@@ -64,7 +64,9 @@ impl Machine {
             service_addresses: vec!["10.43.0.2".parse().unwrap()],
             resolv_conf: resolv_conf.clone(),
         };
-        let dns = runtime.block_on(Dns::bind(config, SystemClock::shared())).unwrap();
+        let dns = runtime
+            .block_on(Dns::bind(config, SystemClock::shared()))
+            .unwrap();
         let (server, records) = (dns.local_addresses()[0], dns.records());
         let (trigger, shutdown) = Shutdown::new();
         records.write().complete();
@@ -110,9 +112,10 @@ impl Machine {
     pub(crate) fn put_slice(&self, service: &str, name: &str, slice: &Value) {
         let mut object = slice.clone();
         object["addressType"] = json!("IPv4");
-        object["metadata"] =
-            json!({"namespace": "default", "name": name, "labels": {"kubernetes.io/service-name": service}});
-        self.records.write().put_slice(&serde_json::from_value(object).unwrap());
+        object["metadata"] = json!({"namespace": "default", "name": name, "labels": {"kubernetes.io/service-name": service}});
+        self.records
+            .write()
+            .put_slice(&serde_json::from_value(object).unwrap());
     }
 
     pub(crate) fn remove_slice(&self, name: &str) {
@@ -130,7 +133,8 @@ impl Machine {
     }
 
     pub(crate) fn ask(&self, name: &str, kind: RecordType) -> Response {
-        self.send(&self.query(name, kind).to_vec().unwrap()).expect("an answer")
+        self.send(&self.query(name, kind).to_vec().unwrap())
+            .expect("an answer")
     }
 
     pub(crate) fn ask_with_limit(&self, name: &str, kind: RecordType, limit: u16) -> Response {
@@ -181,7 +185,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let placeholder = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let placeholder = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         std::mem::replace(&mut self.runtime, placeholder).shutdown_background();
     }
 }
@@ -198,7 +204,12 @@ pub(crate) fn update() -> Vec<u8> {
 
 fn read(bytes: &[u8]) -> Response {
     let message = Message::from_vec(bytes).unwrap();
-    let texts = |records: &[Record]| records.iter().map(|record| record.data.to_string()).collect();
+    let texts = |records: &[Record]| {
+        records
+            .iter()
+            .map(|record| record.data.to_string())
+            .collect()
+    };
     Response {
         code: message.metadata.response_code,
         question: message
@@ -222,7 +233,12 @@ impl Upstream {
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
         let names: Vec<(Name, RData)> = names
             .iter()
-            .map(|(name, address)| (Name::from_ascii(name).unwrap(), RData::A(A(address.parse().unwrap()))))
+            .map(|(name, address)| {
+                (
+                    Name::from_ascii(name).unwrap(),
+                    RData::A(A(address.parse().unwrap())),
+                )
+            })
             .collect();
         let questions = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&questions);

@@ -40,11 +40,16 @@ fn a_service_with_a_cluster_ip_has_addresses_and_targets() {
         assert_eq!(machine.ask(web, RecordType::A).answers, ["10.43.0.10"]);
         assert_eq!(machine.ask(web, RecordType::AAAA).answers, ["fd43::10"]);
         let response = machine.ask("_http._tcp.web.default.svc.cluster.local.", RecordType::SRV);
-        assert_eq!(response.answers, ["0 100 80 web.default.svc.cluster.local."]);
+        assert_eq!(
+            response.answers,
+            ["0 100 80 web.default.svc.cluster.local."]
+        );
         assert_eq!(response.additionals, ["10.43.0.10", "fd43::10"]);
         assert_eq!(machine.ask(web, RecordType::SRV).answers.len(), 2);
         assert_eq!(
-            machine.ask("10.0.43.10.in-addr.arpa.", RecordType::PTR).answers,
+            machine
+                .ask("10.0.43.10.in-addr.arpa.", RecordType::PTR)
+                .answers,
             ["web.default.svc.cluster.local."]
         );
     });
@@ -54,10 +59,16 @@ fn a_service_with_a_cluster_ip_has_addresses_and_targets() {
 fn a_headless_service_has_its_ready_endpoints() {
     on_a_machine(|machine| {
         a_cluster(machine);
-        let mut all = machine.ask("db.default.svc.cluster.local.", RecordType::A).answers;
+        let mut all = machine
+            .ask("db.default.svc.cluster.local.", RecordType::A)
+            .answers;
         all.sort();
         assert_eq!(all, ["10.42.0.5", "10.42.0.6"]);
-        for (name, answer) in [("db-0", "10.42.0.5"), ("10-42-0-6", "10.42.0.6"), ("DB-0", "10.42.0.5")] {
+        for (name, answer) in [
+            ("db-0", "10.42.0.5"),
+            ("10-42-0-6", "10.42.0.6"),
+            ("DB-0", "10.42.0.5"),
+        ] {
             let name = format!("{name}.db.default.svc.cluster.local.");
             assert_eq!(machine.ask(&name, RecordType::A).answers, [answer]);
         }
@@ -70,12 +81,16 @@ fn a_headless_service_has_its_ready_endpoints() {
             ]
         );
         assert_eq!(
-            machine.ask("5.0.42.10.in-addr.arpa.", RecordType::PTR).answers,
+            machine
+                .ask("5.0.42.10.in-addr.arpa.", RecordType::PTR)
+                .answers,
             ["db-0.db.default.svc.cluster.local."]
         );
         machine.remove_slice("db-1");
         assert_eq!(
-            machine.ask("db.default.svc.cluster.local.", RecordType::A).code,
+            machine
+                .ask("db.default.svc.cluster.local.", RecordType::A)
+                .code,
             NXDomain
         );
         assert_eq!(
@@ -113,13 +128,20 @@ fn no_such_name_and_no_such_record_are_told_apart() {
         ];
         for (name, kind) in no_record {
             let response = machine.ask(name, kind);
-            assert_eq!((response.code, response.answers.len()), (NoError, 0), "{name} {kind}");
+            assert_eq!(
+                (response.code, response.answers.len()),
+                (NoError, 0),
+                "{name} {kind}"
+            );
             assert_eq!(response.authorities.len(), 1, "{name}");
         }
         for name in no_name {
             let response = machine.ask(name, RecordType::A);
             assert_eq!(response.code, NXDomain, "{name}");
-            assert!(response.authorities[0].starts_with("ns.dns.cluster.local. hostmaster.cluster.local."));
+            assert!(
+                response.authorities[0]
+                    .starts_with("ns.dns.cluster.local. hostmaster.cluster.local.")
+            );
         }
     });
 }
@@ -128,7 +150,9 @@ fn no_such_name_and_no_such_record_are_told_apart() {
 fn the_zone_tells_its_version_server_and_authority() {
     on_a_machine(|machine| {
         assert_eq!(
-            machine.ask("dns-version.cluster.local.", RecordType::TXT).answers,
+            machine
+                .ask("dns-version.cluster.local.", RecordType::TXT)
+                .answers,
             ["1.1.0"]
         );
         assert_eq!(
@@ -139,7 +163,10 @@ fn the_zone_tells_its_version_server_and_authority() {
             machine.ask("ns.dns.cluster.local.", RecordType::A).answers,
             ["10.43.0.2"]
         );
-        assert_eq!(machine.ask("cluster.local.", RecordType::SOA).answers.len(), 1);
+        assert_eq!(
+            machine.ask("cluster.local.", RecordType::SOA).answers.len(),
+            1
+        );
     });
 }
 
@@ -190,7 +217,10 @@ fn an_external_name_is_an_alias_that_is_followed_inside_and_outside_of_the_clust
             &json!({"type": "ExternalName", "externalName": "nobody.example"}),
         );
         let inside = machine.ask("inside.default.svc.cluster.local.", RecordType::A);
-        assert_eq!(inside.answers, ["web.default.svc.cluster.local.", "10.43.0.10"]);
+        assert_eq!(
+            inside.answers,
+            ["web.default.svc.cluster.local.", "10.43.0.10"]
+        );
         let outside = machine.ask("outside.default.svc.cluster.local.", RecordType::A);
         assert_eq!(outside.answers, ["target.example.", "203.0.113.7"]);
         let only = machine.ask("outside.default.svc.cluster.local.", RecordType::CNAME);
@@ -213,12 +243,21 @@ fn other_names_are_asked_of_the_machines_resolver_once() {
         let upstream = Upstream::start(&[("www.example.", "203.0.113.8")]);
         machine.use_resolver("127.0.0.1");
         for _ in 0..3 {
-            assert_eq!(machine.ask("www.example.", RecordType::A).answers, ["203.0.113.8"]);
+            assert_eq!(
+                machine.ask("www.example.", RecordType::A).answers,
+                ["203.0.113.8"]
+            );
             assert_eq!(machine.ask("nobody.example.", RecordType::A).code, NXDomain);
         }
-        assert_eq!(machine.ask_tcp("www.example.", RecordType::A).answers, ["203.0.113.8"]);
+        assert_eq!(
+            machine.ask_tcp("www.example.", RecordType::A).answers,
+            ["203.0.113.8"]
+        );
         assert_eq!(upstream.questions(), 2);
-        assert_eq!(machine.ask("5.0.42.10.in-addr.arpa.", RecordType::PTR).code, NXDomain);
+        assert_eq!(
+            machine.ask("5.0.42.10.in-addr.arpa.", RecordType::PTR).code,
+            NXDomain
+        );
     });
 }
 
@@ -328,7 +367,10 @@ fn what_is_no_question_is_refused_or_ignored() {
         garbage[2] |= 0x80;
         assert!(machine.send(&garbage).is_none(), "a response");
         assert!(machine.send(&[1, 2, 3]).is_none(), "too short for an id");
-        assert_eq!(machine.ask("cluster.local.", RecordType::AXFR).code, Refused);
+        assert_eq!(
+            machine.ask("cluster.local.", RecordType::AXFR).code,
+            Refused
+        );
         assert_eq!(machine.send(&machine::update()).unwrap().code, NotImp);
     });
 }

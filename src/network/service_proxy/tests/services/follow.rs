@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::fake::FakeApi;
 use kube_client::{
-    Client, ClientError, DeleteOptions, ListRequest, ObjectList, Request, Response, Transport, WatchRequest,
-    WatchStream, resource_of,
+    Client, ClientError, DeleteOptions, ListRequest, ObjectList, Request, Response, Transport,
+    WatchRequest, WatchStream, resource_of,
 };
 use linux::netlink::nf_tables::Ownership;
 use serde_json::{Value, json};
@@ -60,7 +60,11 @@ impl Followed {
     }
 }
 
-fn run_proxy(machine: &Machine, ownership: Ownership, client: Client) -> (tokio::runtime::Runtime, ShutdownTrigger) {
+fn run_proxy(
+    machine: &Machine,
+    ownership: Ownership,
+    client: Client,
+) -> (tokio::runtime::Runtime, ShutdownTrigger) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -149,7 +153,11 @@ fn pods_reach_the_world_before_the_api_is_there_and_a_restart_changes_no_service
         machine.serve_outside(8080);
         let node = machine.outer_ip();
         let from_node = Outcome::answered("outside", &node);
-        let first = run_proxy(machine, Ownership::Exclusive, Client::new(Arc::new(Silence)));
+        let first = run_proxy(
+            machine,
+            Ownership::Exclusive,
+            Client::new(Arc::new(Silence)),
+        );
         until("the table is there", || {
             machine.from_pod(0, "192.0.2.9", 8080) == from_node
         });
@@ -161,9 +169,16 @@ fn pods_reach_the_world_before_the_api_is_there_and_a_restart_changes_no_service
         machine.apply();
         machine.proxy = ServiceProxy::open("unused").unwrap();
         let handle = machine.nft(&["-a", "list", "table", "inet", "combo-one"]);
-        let _second = run_proxy(machine, Ownership::Exclusive, Client::new(Arc::new(Silence)));
+        let _second = run_proxy(
+            machine,
+            Ownership::Exclusive,
+            Client::new(Arc::new(Silence)),
+        );
         assert_eq!(machine.from_pod(1, VIP, 80).server(), Some("pod0"));
-        assert_eq!(machine.nft(&["-a", "list", "table", "inet", "combo-one"]), handle);
+        assert_eq!(
+            machine.nft(&["-a", "list", "table", "inet", "combo-one"]),
+            handle
+        );
     });
 }
 

@@ -8,7 +8,8 @@ use linux::netlink::route::{Address, NewLink, NewLinkKind, Route, RouteSocket};
 use pod_network::{Config, PodNetwork};
 use serde_json::{Value, json};
 use service_proxy::{
-    Applied, Change, Desired, HostPort, NodeFacts, Protocol, ServiceFacts, ServiceName, ServiceProxy, SliceFacts,
+    Applied, Change, Desired, HostPort, NodeFacts, Protocol, ServiceFacts, ServiceName,
+    ServiceProxy, SliceFacts,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -86,8 +87,14 @@ impl Machine {
         connect(&outside);
         let network = PodNetwork::open(&Config {
             instance: "one".to_owned(),
-            pod_cidrs: vec!["10.42.0.0/24".parse().unwrap(), "fd42::/64".parse().unwrap()],
-            service_cidrs: vec!["10.43.0.0/16".parse().unwrap(), "fd43::/112".parse().unwrap()],
+            pod_cidrs: vec![
+                "10.42.0.0/24".parse().unwrap(),
+                "fd42::/64".parse().unwrap(),
+            ],
+            service_cidrs: vec![
+                "10.43.0.0/16".parse().unwrap(),
+                "fd43::/112".parse().unwrap(),
+            ],
             mtu: 1450,
         })
         .unwrap();
@@ -100,7 +107,10 @@ impl Machine {
         let node = NodeFacts {
             name: "node".to_owned(),
             zone: None,
-            cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap(), "fd42::/56".parse().unwrap()],
+            cluster_cidrs: vec![
+                "10.42.0.0/16".parse().unwrap(),
+                "fd42::/56".parse().unwrap(),
+            ],
         };
         let proxy = ServiceProxy::open("one").unwrap();
         Self {
@@ -139,7 +149,11 @@ impl Machine {
     pub(crate) fn is_own_address(&self, address: &str) -> bool {
         let address: IpAddr = address.parse().unwrap();
         let mut socket = RouteSocket::open().unwrap();
-        socket.addresses().unwrap().iter().any(|found| found.address == address)
+        socket
+            .addresses()
+            .unwrap()
+            .iter()
+            .any(|found| found.address == address)
     }
 
     pub(crate) fn apply(&mut self) -> Change {
@@ -158,7 +172,8 @@ impl Machine {
     }
 
     pub(crate) fn put_load_balancer(&mut self, name: &str, address: &str, ranges: &[&str]) {
-        let mut object = object(&json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ranges}));
+        let mut object =
+            object(&json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ranges}));
         object["status"] = json!({"loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]}});
         self.desired
             .services
@@ -180,17 +195,32 @@ impl Machine {
     }
 
     /// Some of the endpoints are said to be on another node.
-    pub(crate) fn put_slice_with_remote(&mut self, name: &str, port: u16, pods: &[usize], remote: &[usize]) {
+    pub(crate) fn put_slice_with_remote(
+        &mut self,
+        name: &str,
+        port: u16,
+        pods: &[usize],
+        remote: &[usize],
+    ) {
         let addresses: Vec<String> = pods.iter().map(|pod| self.pod_ip(*pod)).collect();
         let remote: Vec<String> = remote.iter().map(|pod| self.pod_ip(*pod)).collect();
-        self.insert_slice(name, slice(name, &[("http", "TCP", port)], &addresses, &remote));
+        self.insert_slice(
+            name,
+            slice(name, &[("http", "TCP", port)], &addresses, &remote),
+        );
     }
 
     fn insert_slice(&mut self, name: &str, (owner, facts): (ServiceName, SliceFacts)) {
         self.desired.slices.insert((owner, name.to_owned()), facts);
     }
 
-    pub(crate) fn put_host_port(&mut self, pod: usize, host_ip: Option<&str>, protocol: Protocol, host_port: u16) {
+    pub(crate) fn put_host_port(
+        &mut self,
+        pod: usize,
+        host_ip: Option<&str>,
+        protocol: Protocol,
+        host_port: u16,
+    ) {
         let port = HostPort {
             host_ip: host_ip.map(|address| address.parse().unwrap()),
             protocol,
@@ -252,7 +282,9 @@ impl Machine {
             .unwrap();
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+            socket
+                .bind(SocketAddr::new(source.parse().unwrap(), 0))
+                .unwrap();
             let server = SocketAddr::new(address.parse().unwrap(), port);
             env::timeout(SILENCE, socket.connect(server))
                 .await
@@ -267,7 +299,10 @@ impl Machine {
 
     pub(crate) fn serve_udp(&self, pod: usize, port: u16) {
         let address = SocketAddr::from((self.pods[pod].1[0], port));
-        let socket = self.pods[pod].0.run(|| UdpSocket::bind(address).unwrap()).unwrap();
+        let socket = self.pods[pod]
+            .0
+            .run(|| UdpSocket::bind(address).unwrap())
+            .unwrap();
         answer_udp(socket, &format!("pod{pod}"));
     }
 
@@ -288,7 +323,12 @@ impl Machine {
     }
 
     pub(crate) fn udp_flow(&self, pod: usize) -> UdpFlow {
-        UdpFlow(self.pods[pod].0.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap())
+        UdpFlow(
+            self.pods[pod]
+                .0
+                .run(|| UdpSocket::bind("0.0.0.0:0").unwrap())
+                .unwrap(),
+        )
     }
 
     /// How many UDP flows the machine knows.
@@ -299,8 +339,15 @@ impl Machine {
 
     /// Runs `nft` on the machine and returns what it prints.
     pub(crate) fn nft(&self, arguments: &[&str]) -> String {
-        let output = std::process::Command::new("nft").args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = std::process::Command::new("nft")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -317,14 +364,18 @@ impl UdpFlow {
         match self.0.send(b"who").and_then(|_| self.0.recv(&mut buffer)) {
             Ok(length) => read_answer(std::str::from_utf8(&buffer[..length]).unwrap()),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Outcome::Refused,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Outcome::TimedOut,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Outcome::TimedOut
+            }
             Err(error) => panic!("{error}"),
         }
     }
 }
 
 fn serve_tcp(namespace: &NetworkNamespace, address: SocketAddr, name: &str) {
-    let listener = namespace.run(|| TcpListener::bind(address).unwrap()).unwrap();
+    let listener = namespace
+        .run(|| TcpListener::bind(address).unwrap())
+        .unwrap();
     answer_tcp(listener, name);
 }
 
@@ -356,7 +407,12 @@ fn ask(address: &str, port: u16) -> Outcome {
         Ok(stream) => stream,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Outcome::Refused,
         Err(error) if error.kind() == ErrorKind::TimedOut => return Outcome::TimedOut,
-        Err(error) if matches!(error.kind(), ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ) =>
+        {
             return Outcome::Unreachable;
         }
         Err(error) => panic!("{server}: {error}"),
@@ -368,7 +424,11 @@ fn read_from(mut stream: TcpStream) -> Outcome {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
     if let Err(error) = stream.read_to_string(&mut answer) {
-        panic!("{:?} to {:?}: {error}", stream.local_addr(), stream.peer_addr());
+        panic!(
+            "{:?} to {:?}: {error}",
+            stream.local_addr(),
+            stream.peer_addr()
+        );
     }
     read_answer(&answer)
 }
@@ -400,7 +460,12 @@ fn connect(outside: &NetworkNamespace) {
     outside
         .run(|| {
             let mut socket = RouteSocket::open().unwrap();
-            set_up(&mut socket, "eth0", &["192.0.2.9", "2001:db8::9"], Some("192.0.2.1"));
+            set_up(
+                &mut socket,
+                "eth0",
+                &["192.0.2.9", "2001:db8::9"],
+                Some("192.0.2.1"),
+            );
         })
         .unwrap();
     let uplink = socket.link_named("uplink").unwrap().unwrap().index;
@@ -472,9 +537,13 @@ pub(crate) fn slice(
     SliceFacts::of(&serde_json::from_value(slice).unwrap(), &node).unwrap()
 }
 
-pub(crate) fn slice_object(service: &str, ports: &[(&str, &str, u16)], here: &[String], elsewhere: &[String]) -> Value {
-    let endpoint =
-        |address: &String, node: &str| json!({"addresses": [address], "nodeName": node, "conditions": {"ready": true}});
+pub(crate) fn slice_object(
+    service: &str,
+    ports: &[(&str, &str, u16)],
+    here: &[String],
+    elsewhere: &[String],
+) -> Value {
+    let endpoint = |address: &String, node: &str| json!({"addresses": [address], "nodeName": node, "conditions": {"ready": true}});
     let endpoints: Vec<Value> = here
         .iter()
         .map(|address| endpoint(address, "node"))

@@ -23,7 +23,10 @@ fn a_cluster_ip_spreads_over_all_endpoints_and_keeps_the_pods_address() {
         let answers: BTreeSet<Outcome> = (0..40).map(|_| machine.from_pod(2, VIP, 80)).collect();
         assert_eq!(
             answers,
-            BTreeSet::from([Outcome::answered("pod0", &client), Outcome::answered("pod1", &client)])
+            BTreeSet::from([
+                Outcome::answered("pod0", &client),
+                Outcome::answered("pod1", &client)
+            ])
         );
         let node = machine.node_ip();
         assert_eq!(machine.from_node(VIP, 80).client(), Some(node));
@@ -119,7 +122,12 @@ fn external_traffic_policy_local_keeps_the_client_and_never_leaves_the_node() {
             }
         }
         let inside: BTreeSet<_> = (0..40)
-            .filter_map(|_| machine.from_pod(2, &outer, 30080).server().map(str::to_owned))
+            .filter_map(|_| {
+                machine
+                    .from_pod(2, &outer, 30080)
+                    .server()
+                    .map(str::to_owned)
+            })
             .collect();
         assert_eq!(inside.len(), 2, "the cluster's own traffic goes everywhere");
 
@@ -153,7 +161,10 @@ fn a_load_balancers_address_lets_only_the_allowed_sources_in() {
         machine.put_load_balancer("web", "198.51.100.8", &["192.0.2.0/24"]);
         machine.put_slice("web", 8080, &[0]);
         machine.apply();
-        assert_eq!(machine.from_outside("198.51.100.8", 80).server(), Some("pod0"));
+        assert_eq!(
+            machine.from_outside("198.51.100.8", 80).server(),
+            Some("pod0")
+        );
         machine.put_load_balancer("web", "198.51.100.8", &["203.0.113.0/24"]);
         machine.apply();
         assert_eq!(machine.from_outside("198.51.100.8", 80), Outcome::TimedOut);
@@ -166,7 +177,10 @@ fn affinity_holds_a_client_on_all_addresses_until_its_endpoint_is_gone() {
         for pod in 0..3 {
             machine.serve(pod, 8080);
         }
-        machine.put_service("web", &json!({"type": "NodePort", "sessionAffinity": "ClientIP"}));
+        machine.put_service(
+            "web",
+            &json!({"type": "NodePort", "sessionAffinity": "ClientIP"}),
+        );
         machine.put_slice("web", 8080, &[0, 1, 2]);
         machine.apply();
         let (first, outer) = (machine.from_pod(0, VIP, 80), machine.outer_ip());
@@ -275,7 +289,10 @@ fn a_udp_flow_that_began_before_the_service_is_translated_once_it_is_there() {
         // An address on the neighbour's network that nobody has.
         assert_eq!(flow.ask("192.0.2.77", 80), Outcome::TimedOut);
         let ports = json!([{"name": "udp", "port": 80, "protocol": "UDP"}]);
-        machine.put_service("web", &json!({"externalIPs": ["192.0.2.77"], "ports": ports}));
+        machine.put_service(
+            "web",
+            &json!({"externalIPs": ["192.0.2.77"], "ports": ports}),
+        );
         machine.put_slices("web", &[("udp", "UDP", 8080)], &[0]);
         machine.apply();
         assert_eq!(flow.ask("192.0.2.77", 80).server(), Some("pod0"));
@@ -300,8 +317,15 @@ fn host_ports_differ_by_address_and_protocol() {
             machine.from_outside(&outer, 54321),
             Outcome::answered("pod1", "192.0.2.9")
         );
-        assert_eq!(machine.udp_from_pod(0, &outer, 54321).server(), Some("pod2"));
-        assert_eq!(machine.from_pod(1, &outer, 54321).server(), Some("pod1"), "hairpin");
+        assert_eq!(
+            machine.udp_from_pod(0, &outer, 54321).server(),
+            Some("pod2")
+        );
+        assert_eq!(
+            machine.from_pod(1, &outer, 54321).server(),
+            Some("pod1"),
+            "hairpin"
+        );
         for node in [inner.as_str(), outer.as_str()] {
             assert_eq!(machine.from_pod(2, node, 54322).server(), Some("pod0"));
         }
@@ -330,14 +354,22 @@ fn a_host_port_on_a_loopback_address_answers_a_client_with_another_source() {
 fn a_service_can_lead_to_the_node_itself() {
     on_a_machine(|machine| {
         machine.serve_on_node(5353);
-        let ports =
-            json!([{"name": "tcp", "port": 53, "protocol": "TCP"}, {"name": "udp", "port": 53, "protocol": "UDP"}]);
-        machine.put_service("kube-dns", &json!({"ports": ports, "internalTrafficPolicy": "Local"}));
+        let ports = json!([{"name": "tcp", "port": 53, "protocol": "TCP"}, {"name": "udp", "port": 53, "protocol": "UDP"}]);
+        machine.put_service(
+            "kube-dns",
+            &json!({"ports": ports, "internalTrafficPolicy": "Local"}),
+        );
         machine.put_slice_of_node("kube-dns", 5353);
         machine.apply();
         let client = machine.pod_ip(0);
-        assert_eq!(machine.from_pod(0, VIP, 53), Outcome::answered("node", &client));
-        assert_eq!(machine.udp_from_pod(0, VIP, 53), Outcome::answered("node", &client));
+        assert_eq!(
+            machine.from_pod(0, VIP, 53),
+            Outcome::answered("node", &client)
+        );
+        assert_eq!(
+            machine.udp_from_pod(0, VIP, 53),
+            Outcome::answered("node", &client)
+        );
         assert_eq!(machine.from_node(VIP, 53).server(), Some("node"));
         assert_eq!(machine.udp_from_node(VIP, 53).server(), Some("node"));
     });
@@ -361,15 +393,21 @@ fn ipv6_is_served_like_ipv4() {
     on_a_machine(|machine| {
         machine.serve_v6(0, 8080);
         machine.serve_v6(1, 8080);
-        let service = json!({"type": "NodePort", "clusterIP": "fd43::10", "clusterIPs": ["fd43::10"]});
+        let service =
+            json!({"type": "NodePort", "clusterIP": "fd43::10", "clusterIPs": ["fd43::10"]});
         machine.put_service("web", &service);
         machine.put_slice_v6("web", 8080, &[0, 1]);
         machine.apply();
         let client = machine.pod_ip_v6(2);
-        let answers: BTreeSet<Outcome> = (0..40).map(|_| machine.from_pod(2, "fd43::10", 80)).collect();
+        let answers: BTreeSet<Outcome> = (0..40)
+            .map(|_| machine.from_pod(2, "fd43::10", 80))
+            .collect();
         assert_eq!(
             answers,
-            BTreeSet::from([Outcome::answered("pod0", &client), Outcome::answered("pod1", &client)])
+            BTreeSet::from([
+                Outcome::answered("pod0", &client),
+                Outcome::answered("pod1", &client)
+            ])
         );
         assert!(machine.from_node("fd43::10", 80).server().is_some());
         let outer = "2001:db8::1";
@@ -411,7 +449,12 @@ fn a_change_of_one_endpoint_sends_only_what_changed() {
             let spec = json!({"clusterIP": address, "clusterIPs": [address]});
             let key = service_proxy::ServiceName::new("default", &name);
             machine.desired.services.insert(key, service(&spec));
-            let (owner, facts) = slice(&name, &[("http", "TCP", 8080)], &["10.42.0.2".to_owned()], &[]);
+            let (owner, facts) = slice(
+                &name,
+                &[("http", "TCP", 8080)],
+                &["10.42.0.2".to_owned()],
+                &[],
+            );
             machine.desired.slices.insert((owner, name), facts);
         }
         assert_eq!(machine.apply_and_count().change, Change::Everything);
@@ -433,7 +476,10 @@ fn a_change_of_one_endpoint_sends_only_what_changed() {
 fn the_table_survives_a_flush_by_others_and_an_administrator_can_list_it() {
     on_a_machine(|machine| {
         machine.serve(0, 8080);
-        machine.put_service("web", &json!({"type": "NodePort", "sessionAffinity": "ClientIP"}));
+        machine.put_service(
+            "web",
+            &json!({"type": "NodePort", "sessionAffinity": "ClientIP"}),
+        );
         machine.put_slice("web", 8080, &[0]);
         machine.put_host_port(0, None, Protocol::Tcp, 54322);
         machine.apply();
@@ -450,7 +496,11 @@ fn the_table_survives_a_flush_by_others_and_an_administrator_can_list_it() {
         assert_eq!(machine.apply(), Change::Difference);
         assert_eq!(machine.from_pod(1, VIP, 80), Outcome::Refused);
         machine.proxy.distrust();
-        assert_eq!(machine.apply(), Change::Everything, "the owner can make its table anew");
+        assert_eq!(
+            machine.apply(),
+            Change::Everything,
+            "the owner can make its table anew"
+        );
         assert!(machine.proxy.is_intact().unwrap());
     });
 }
@@ -482,7 +532,9 @@ fn a_restarted_proxy_takes_its_table_over_and_clean_up_leaves_others_alone() {
         machine.apply();
         machine.nft(&["add", "table", "inet", "somebody"]);
         let mut other = ServiceProxy::open("other").unwrap();
-        other.apply(&service_proxy::Desired::default(), &machine.node).unwrap();
+        other
+            .apply(&service_proxy::Desired::default(), &machine.node)
+            .unwrap();
         assert!(
             ServiceProxy::clean_up("one").is_err(),
             "the running proxy owns the table"
@@ -501,13 +553,19 @@ fn a_restarted_proxy_takes_its_table_over_and_clean_up_leaves_others_alone() {
         ServiceProxy::clean_up("one").unwrap();
         let tables = machine.nft(&["list", "tables"]);
         assert_eq!(
-            tables.split_whitespace().filter(|word| *word == "table").count(),
+            tables
+                .split_whitespace()
+                .filter(|word| *word == "table")
+                .count(),
             2,
             "{tables}"
         );
         drop(other);
         ServiceProxy::clean_up("other").unwrap();
-        assert_eq!(machine.nft(&["list", "tables"]).trim(), "table inet somebody");
+        assert_eq!(
+            machine.nft(&["list", "tables"]).trim(),
+            "table inet somebody"
+        );
     });
 }
 

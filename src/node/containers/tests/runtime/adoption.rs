@@ -12,7 +12,10 @@ pub(crate) const TESTS: &[Test] = &[
         "pods_outlive_a_killed_server_and_their_exits_are_known_to_the_next",
         survives_kill,
     ),
-    ("a_second_runtime_of_one_data_directory_is_refused", one_runtime),
+    (
+        "a_second_runtime_of_one_data_directory_is_refused",
+        one_runtime,
+    ),
 ];
 
 /// The first argument of a child that plays the server.
@@ -34,8 +37,11 @@ pub(crate) fn serve_as_child(args: &[String]) -> Option<ExitCode> {
             config.log_path = format!("{name}/0.log").into();
             config
         };
-        node.start(&sandbox, named("stays", "while :; do echo tick; sleep 0.1; done"))
-            .await;
+        node.start(
+            &sandbox,
+            named("stays", "while :; do echo tick; sleep 0.1; done"),
+        )
+        .await;
         node.start(
             &sandbox,
             named("ends", "while ! test -e /end; do sleep 0.05; done; exit 42"),
@@ -69,9 +75,16 @@ fn survives_kill() {
 
         let node = Node::open_at(data_dir, NAME).await;
         let sandboxes = node.runtime.list_pod_sandboxes().await.unwrap();
-        assert_eq!((sandboxes.len(), sandboxes[0].state), (1, PodSandboxState::Ready));
+        assert_eq!(
+            (sandboxes.len(), sandboxes[0].state),
+            (1, PodSandboxState::Ready)
+        );
         assert_eq!(sandboxes[0].addresses.len(), 1);
-        let all = node.runtime.list_containers(&ContainerFilter::default()).await.unwrap();
+        let all = node
+            .runtime
+            .list_containers(&ContainerFilter::default())
+            .await
+            .unwrap();
         let named = |name: &str| all.iter().find(|one| one.name == name).unwrap().clone();
         assert!(matches!(named("created").state, ContainerState::Created));
         let ContainerState::Exited {
@@ -83,7 +96,10 @@ fn survives_kill() {
         else {
             panic!("{:?}", named("ends").state);
         };
-        assert_eq!((exit_code, reason, started_at.is_some()), (42, ExitReason::Error, true));
+        assert_eq!(
+            (exit_code, reason, started_at.is_some()),
+            (42, ExitReason::Error, true)
+        );
         let stays = named("stays");
         assert!(
             matches!(stays.state, ContainerState::Running { .. }),
@@ -94,9 +110,15 @@ fn survives_kill() {
         let length = || std::fs::metadata(&stays.log_path).unwrap().len();
         let before = length();
         eventually(|| async { (length() > before).then_some(()) }).await;
-        node.runtime.start_container(&named("created").id).await.unwrap();
+        node.runtime
+            .start_container(&named("created").id)
+            .await
+            .unwrap();
         assert_eq!(node.exit(&named("created").id).await.0, 6);
-        node.runtime.stop_container(&stays.id, Duration::ZERO).await.unwrap();
+        node.runtime
+            .stop_container(&stays.id, Duration::ZERO)
+            .await
+            .unwrap();
         assert_eq!(node.exit(&stays.id).await.0, 137);
         node.close().await;
     });
@@ -104,15 +126,25 @@ fn survives_kill() {
 
 /// Lets the second container exit while no server is there, and waits until its shim wrote that down.
 async fn end_the_second(data_dir: &std::path::Path) {
-    for rootfs in std::fs::read_dir(data_dir.join("rootfs")).unwrap().flatten() {
+    for rootfs in std::fs::read_dir(data_dir.join("rootfs"))
+        .unwrap()
+        .flatten()
+    {
         if rootfs.path().is_dir() {
             std::fs::write(rootfs.path().join("end"), "").unwrap();
         }
     }
     let sandboxes = data_dir.join("run/sandboxes");
     eventually(|| async {
-        let sandbox = std::fs::read_dir(&sandboxes).unwrap().next().unwrap().unwrap().path();
-        let containers = std::fs::read_dir(sandbox.join("containers")).unwrap().flatten();
+        let sandbox = std::fs::read_dir(&sandboxes)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let containers = std::fs::read_dir(sandbox.join("containers"))
+            .unwrap()
+            .flatten();
         containers
             .map(|one| one.path().join("exit.json"))
             .any(|path| path.exists())

@@ -3,30 +3,51 @@
 use super::Test;
 use super::support::{Node, Outcome, block_on, command, script};
 use cri::{
-    Capabilities, ContainerConfig, Error, IdMapping, Mount, MountPropagation, MountReadOnly, Privilege, RunAsUser,
-    RuntimeService, SeccompProfile, UserNamespace,
+    Capabilities, ContainerConfig, Error, IdMapping, Mount, MountPropagation, MountReadOnly,
+    Privilege, RunAsUser, RuntimeService, SeccompProfile, UserNamespace,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("the_default_container_has_a_filter_and_fourteen_capabilities", defaults),
-    ("a_user_without_new_privileges_has_no_capability_and_its_groups", users),
-    ("added_dropped_and_ambient_capabilities_are_followed", capabilities),
-    ("refused_calls_say_eperm_also_to_32_bit_programs", refused_calls),
+    (
+        "the_default_container_has_a_filter_and_fourteen_capabilities",
+        defaults,
+    ),
+    (
+        "a_user_without_new_privileges_has_no_capability_and_its_groups",
+        users,
+    ),
+    (
+        "added_dropped_and_ambient_capabilities_are_followed",
+        capabilities,
+    ),
+    (
+        "refused_calls_say_eperm_also_to_32_bit_programs",
+        refused_calls,
+    ),
     ("a_privileged_container_keeps_everything", privileged),
     (
         "a_profile_of_the_node_is_applied_and_a_broken_one_fails_the_create",
         localhost_profiles,
     ),
-    ("an_exec_is_confined_like_the_first_process", exec_is_confined),
+    (
+        "an_exec_is_confined_like_the_first_process",
+        exec_is_confined,
+    ),
     ("devices_that_were_not_given_cannot_be_opened", devices),
     ("root_and_mounts_are_read_only_where_asked", read_only),
     (
         "masked_paths_are_hidden_and_sysctls_are_the_pods_own",
         masked_and_sysctls,
     ),
-    ("root_of_a_user_namespace_is_not_the_hosts_root", user_namespaces),
-    ("a_container_cannot_write_the_binary_that_runs_it", own_binary),
+    (
+        "root_of_a_user_namespace_is_not_the_hosts_root",
+        user_namespaces,
+    ),
+    (
+        "a_container_cannot_write_the_binary_that_runs_it",
+        own_binary,
+    ),
 ];
 
 fn status() -> ContainerConfig {
@@ -36,7 +57,10 @@ fn status() -> ContainerConfig {
 }
 
 fn fields(outcome: &Outcome, names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| outcome.status_field(name)).collect()
+    names
+        .iter()
+        .map(|name| outcome.status_field(name))
+        .collect()
 }
 
 fn defaults() {
@@ -55,10 +79,17 @@ fn defaults() {
         ];
         let some = "00000000a80425fb";
         let none = "0000000000000000";
-        assert_eq!(fields(&outcome, &names), ["2", some, some, some, none, none, "0"]);
+        assert_eq!(
+            fields(&outcome, &names),
+            ["2", some, some, some, none, none, "0"]
+        );
         assert_eq!(fields(&outcome, &["SigBlk", "SigIgn"]), [none, none]);
         let listing = node.run(&sandbox, command(&["ls", "/proc/self/fd"])).await;
-        assert_eq!(listing.lines, ["0", "1", "2", "3"], "3 is the directory itself");
+        assert_eq!(
+            listing.lines,
+            ["0", "1", "2", "3"],
+            "3 is the directory itself"
+        );
         node.close().await;
     });
 }
@@ -73,7 +104,15 @@ fn users() {
         config.security.supplemental_groups = vec![3000, 4000];
         config.security.no_new_privileges = true;
         let outcome = node.run(&sandbox, config).await;
-        let names = ["Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp", "CapEff", "CapBnd"];
+        let names = [
+            "Uid",
+            "Gid",
+            "Groups",
+            "NoNewPrivs",
+            "Seccomp",
+            "CapEff",
+            "CapBnd",
+        ];
         let wanted = [
             "1000 1000 1000 1000",
             "2000 2000 2000 2000",
@@ -90,13 +129,22 @@ fn users() {
         let outcome = node.run(&sandbox, named).await;
         assert_eq!(outcome.code, 0);
         for line in ["1000", "/home/app", "/made/for/it", "again"] {
-            assert!(outcome.lines.iter().any(|one| one == line), "{line}: {outcome:?}");
+            assert!(
+                outcome.lines.iter().any(|one| one == line),
+                "{line}: {outcome:?}"
+            );
         }
         let mut unknown = status();
         unknown.security.user = RunAsUser::Name("nobody-here".to_owned());
-        let error = node.runtime.create_container(&sandbox, unknown).await.unwrap_err();
+        let error = node
+            .runtime
+            .create_container(&sandbox, unknown)
+            .await
+            .unwrap_err();
         assert!(
-            error.to_string().contains("no matching entries in passwd file"),
+            error
+                .to_string()
+                .contains("no matching entries in passwd file"),
             "{error}"
         );
         node.close().await;
@@ -116,12 +164,18 @@ fn capabilities() {
                 drop: names(drop),
                 add_ambient: names(ambient),
             });
-            fields(&node.run(&sandbox, config).await, &["CapEff", "CapBnd", "CapAmb"])
+            fields(
+                &node.run(&sandbox, config).await,
+                &["CapEff", "CapBnd", "CapAmb"],
+            )
         };
         let none = "0000000000000000";
         assert_eq!(run(0, &[], &["ALL"], &[]).await, [none, none, none]);
         let bind = "0000000000000400";
-        assert_eq!(run(0, &["NET_BIND_SERVICE"], &["ALL"], &[]).await, [bind, bind, none]);
+        assert_eq!(
+            run(0, &["NET_BIND_SERVICE"], &["ALL"], &[]).await,
+            [bind, bind, none]
+        );
         assert_eq!(
             run(1000, &[], &["ALL"], &["NET_BIND_SERVICE"]).await,
             [bind, bind, bind]
@@ -207,8 +261,12 @@ fn privileged() {
             .unwrap()
             .trim()
             .to_owned();
-        assert_eq!(fields(&outcome, &["Seccomp", "CapEff"]), ["0".to_owned(), own]);
-        let mut config = script("mount -t tmpfs none /tmp && hostname changed && test -e /dev/kmsg");
+        assert_eq!(
+            fields(&outcome, &["Seccomp", "CapEff"]),
+            ["0".to_owned(), own]
+        );
+        let mut config =
+            script("mount -t tmpfs none /tmp && hostname changed && test -e /dev/kmsg");
         config.security.privilege = Privilege::Privileged;
         assert_eq!(node.run(&sandbox, config).await.code, 0);
         node.close().await;
@@ -226,7 +284,10 @@ fn localhost_profiles() {
         let mut config = script("mkdir /tmp/x");
         config.security.seccomp = SeccompProfile::Localhost(path.clone());
         let outcome = node.run(&sandbox, config.clone()).await;
-        assert!(outcome.lines.join("").contains("No space left"), "{outcome:?}");
+        assert!(
+            outcome.lines.join("").contains("No space left"),
+            "{outcome:?}"
+        );
         for text in ["{", r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#] {
             std::fs::write(&path, text).unwrap();
             let error = node
@@ -307,7 +368,11 @@ fn read_only() {
         let mut config = script(text);
         config.security.read_only_root_filesystem = true;
         // A read-only root takes no mount points: they must be there.
-        let id = node.runtime.create_container(&sandbox, config.clone()).await.unwrap();
+        let id = node
+            .runtime
+            .create_container(&sandbox, config.clone())
+            .await
+            .unwrap();
         node.runtime.remove_container(&id).await.unwrap();
         config.mounts = vec![
             mount("/rw", MountReadOnly::No),
@@ -315,7 +380,11 @@ fn read_only() {
             mount("/rro", MountReadOnly::Recursive),
         ];
         let outcome = node.run(&sandbox, config).await;
-        let written: Vec<&String> = outcome.lines.iter().filter(|line| !line.contains(' ')).collect();
+        let written: Vec<&String> = outcome
+            .lines
+            .iter()
+            .filter(|line| !line.contains(' '))
+            .collect();
         assert_eq!(written, ["rw", "shm"], "{outcome:?}");
         assert!(volume.join("a").exists());
         let mut shared = script("true");
@@ -329,7 +398,12 @@ fn read_only() {
             host_path: "/nonexistent".into(),
             ..mount("/rw", MountReadOnly::No)
         }];
-        assert!(node.runtime.create_container(&sandbox, missing).await.is_err());
+        assert!(
+            node.runtime
+                .create_container(&sandbox, missing)
+                .await
+                .is_err()
+        );
         node.close().await;
     });
 }
@@ -338,9 +412,12 @@ fn masked_and_sysctls() {
     block_on(async {
         let node = Node::open("masked").await;
         let mut pod = node.pod();
+        pod.sysctls.insert(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        );
         pod.sysctls
-            .insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        pod.sysctls.insert("kernel.shm_rmid_forced".to_owned(), "1".to_owned());
+            .insert("kernel.shm_rmid_forced".to_owned(), "1".to_owned());
         let sandbox = node.runtime.run_pod_sandbox(pod).await.unwrap();
         let text = "head -c 1 /proc/kcore | wc -c; echo 1 >/proc/sys/kernel/domainname; \
             sysctl -n net.ipv4.ip_unprivileged_port_start; sysctl -n kernel.shm_rmid_forced; ls /sys/fs/cgroup | wc -l";
@@ -351,7 +428,9 @@ fn masked_and_sysctls() {
             "{lines:?}"
         );
         assert!(
-            lines.iter().any(|line| line.contains("Read-only file system")),
+            lines
+                .iter()
+                .any(|line| line.contains("Read-only file system")),
             "{lines:?}"
         );
         node.close().await;
@@ -391,8 +470,17 @@ fn user_namespaces() {
         for line in ["Seccomp:\t2", "CapEff:\t00000000a80425fb"] {
             assert!(map.contains(line), "{line}: {map}");
         }
-        let pid = node.runtime.container_status(&id).await.unwrap().pid.unwrap();
-        assert_eq!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), 200_000);
+        let pid = node
+            .runtime
+            .container_status(&id)
+            .await
+            .unwrap()
+            .pid
+            .unwrap();
+        assert_eq!(
+            std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(),
+            200_000
+        );
         // A file that root inside makes in an id-mapped volume is root's outside.
         super::support::eventually(|| async { volume.join("made").exists().then_some(()) }).await;
         assert_eq!(volume.join("made").metadata().unwrap().uid(), 0);
@@ -406,11 +494,15 @@ fn own_binary() {
     block_on(async {
         let node = Node::open("own-binary").await;
         let sandbox = node.sandbox().await;
-        let text = "printf '#!/proc/self/exe\\n' >/evil; chmod 755 /evil; echo ready >/ready; sleep 1000";
+        let text =
+            "printf '#!/proc/self/exe\\n' >/evil; chmod 755 /evil; echo ready >/ready; sleep 1000";
         let mut config = script(text);
         config.security.seccomp = SeccompProfile::RuntimeDefault;
         let id = node.start(&sandbox, config).await;
-        super::support::eventually(|| async { (node.sh(&id, "cat /ready").await == "ready").then_some(()) }).await;
+        super::support::eventually(|| async {
+            (node.sh(&id, "cat /ready").await == "ready").then_some(())
+        })
+        .await;
         let binary = std::env::current_exe().unwrap();
         let before = binary.metadata().unwrap().mtime();
         // The shim's descendant in the container before it runs /evil is our binary, too: look at every process.
@@ -420,7 +512,12 @@ fn own_binary() {
         assert!(!output.contains("WRITTEN"), "{output}");
         assert_eq!(binary.metadata().unwrap().mtime(), before);
         let shim = node.data_dir.join("run/binaries");
-        let mounted = std::fs::read_dir(shim).unwrap().next().unwrap().unwrap().path();
+        let mounted = std::fs::read_dir(shim)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         // While it runs the kernel says "text file busy"; afterwards only the mount protects it.
         let flags = rustix::fs::statvfs(&mounted).unwrap().f_flag;
         assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));

@@ -3,8 +3,8 @@
 use super::Test;
 use super::support::{Node, block_on, command, eventually, script};
 use cri::{
-    ContainerEventKind, ContainerState, Error, ExitReason, LinuxResources, NamespaceMode, NamespaceOptions, PidMode,
-    PodSandboxState, RuntimeService,
+    ContainerEventKind, ContainerState, Error, ExitReason, LinuxResources, NamespaceMode,
+    NamespaceOptions, PidMode, PodSandboxState, RuntimeService,
 };
 use std::time::Duration;
 
@@ -13,23 +13,38 @@ pub(crate) const TESTS: &[Test] = &[
         "a_container_runs_and_its_lines_are_in_the_log_in_cri_form",
         runs_and_logs,
     ),
-    ("exit_codes_and_signals_are_reported_as_a_shell_would", exit_codes),
+    (
+        "exit_codes_and_signals_are_reported_as_a_shell_would",
+        exit_codes,
+    ),
     (
         "a_program_that_cannot_be_started_ends_its_container_with_128",
         start_errors,
     ),
-    ("stopping_sends_the_stop_signal_and_kills_after_the_grace", stopping),
-    ("a_container_that_uses_too_much_memory_is_reported_as_oom_killed", oom),
+    (
+        "stopping_sends_the_stop_signal_and_kills_after_the_grace",
+        stopping,
+    ),
+    (
+        "a_container_that_uses_too_much_memory_is_reported_as_oom_killed",
+        oom,
+    ),
     ("limits_are_written_and_changed_in_place", limits),
     ("containers_of_a_pod_share_network_ipc_and_name", sharing),
-    ("a_shared_pid_namespace_outlives_each_container", shared_pids),
+    (
+        "a_shared_pid_namespace_outlives_each_container",
+        shared_pids,
+    ),
     ("cleaning_up_leaves_no_cgroup_mount_or_process", cleaning_up),
     (
         "callers_that_go_away_leave_nothing_that_cannot_be_removed",
         callers_that_go_away,
     ),
     ("a_shim_stays_small", shim_memory),
-    ("a_lost_shim_is_told_and_its_containers_are_killed", lost_shim),
+    (
+        "a_lost_shim_is_told_and_its_containers_are_killed",
+        lost_shim,
+    ),
 ];
 
 fn runs_and_logs() {
@@ -46,10 +61,16 @@ fn runs_and_logs() {
         let log = std::fs::read_to_string(path).unwrap();
         let mut lines: Vec<&str> = log.lines().collect();
         lines.sort_by_key(|line| line.split_once(' ').unwrap().1);
-        let tails: Vec<&str> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        let tails: Vec<&str> = lines
+            .iter()
+            .map(|line| line.split_once(' ').unwrap().1)
+            .collect();
         assert_eq!(tails, ["stderr F err", "stdout F out", "stdout P rest"]);
         let stamp = lines[0].split(' ').next().unwrap();
-        assert!(env::Timestamp::parse(stamp).is_some() && stamp.len() == 30, "{stamp}");
+        assert!(
+            env::Timestamp::parse(stamp).is_some() && stamp.len() == 30,
+            "{stamp}"
+        );
         let mut kinds = Vec::new();
         while let Ok(event) = events.try_recv() {
             kinds.push(event.kind);
@@ -60,7 +81,11 @@ fn runs_and_logs() {
         };
         assert_eq!(
             kinds,
-            [ContainerEventKind::Created, ContainerEventKind::Started, exited]
+            [
+                ContainerEventKind::Created,
+                ContainerEventKind::Started,
+                exited
+            ]
         );
         node.close().await;
     });
@@ -88,12 +113,22 @@ fn start_errors() {
         let sandbox = node.sandbox().await;
         for (word, wanted) in [
             ("nope", "exec: \"nope\": executable file not found in $PATH"),
-            ("/nope", "exec: \"/nope\": stat /nope: no such file or directory"),
+            (
+                "/nope",
+                "exec: \"/nope\": stat /nope: no such file or directory",
+            ),
             ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
         ] {
-            let id = node.runtime.create_container(&sandbox, command(&[word])).await.unwrap();
+            let id = node
+                .runtime
+                .create_container(&sandbox, command(&[word]))
+                .await
+                .unwrap();
             let error = node.runtime.start_container(&id).await.unwrap_err();
-            assert!(matches!(&error, Error::RunContainer(text) if text == wanted), "{error}");
+            assert!(
+                matches!(&error, Error::RunContainer(text) if text == wanted),
+                "{error}"
+            );
             let status = node.runtime.container_status(&id).await.unwrap();
             let ContainerState::Exited {
                 exit_code,
@@ -105,7 +140,10 @@ fn start_errors() {
             else {
                 panic!("{word}: {:?}", status.state);
             };
-            assert_eq!((exit_code, reason, started_at), (128, ExitReason::StartError, None));
+            assert_eq!(
+                (exit_code, reason, started_at),
+                (128, ExitReason::StartError, None)
+            );
             assert_eq!(message, wanted);
         }
         node.close().await;
@@ -120,7 +158,12 @@ fn stopping() {
         let kind = script("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done");
         let id = node.start(&sandbox, kind).await;
         let log = node.runtime.container_status(&id).await.unwrap().log_path;
-        eventually(|| async { std::fs::read_to_string(&log).ok().filter(|log| log.contains("ready")) }).await;
+        eventually(|| async {
+            std::fs::read_to_string(&log)
+                .ok()
+                .filter(|log| log.contains("ready"))
+        })
+        .await;
         node.runtime.stop_container(&id, long).await.unwrap();
         assert_eq!(node.exit(&id).await.0, 7);
         // The first process of a pid namespace ignores signals it does not handle.
@@ -130,7 +173,8 @@ fn stopping() {
             .await
             .unwrap();
         assert_eq!(node.exit(&id).await.0, 137);
-        let mut usr1 = script("trap 'exit 9' USR1; echo ready >/tmp/r; while :; do sleep 0.05; done");
+        let mut usr1 =
+            script("trap 'exit 9' USR1; echo ready >/tmp/r; while :; do sleep 0.05; done");
         usr1.stop_signal = Some("SIGUSR1".to_owned());
         let id = node.start(&sandbox, usr1).await;
         eventually(|| async { (node.sh(&id, "cat /tmp/r").await == "ready").then_some(()) }).await;
@@ -177,7 +221,10 @@ fn limits() {
         let read = |file: &str| {
             let (controller, _) = file.split_once('.').unwrap();
             let v1 = format!("/sys/fs/cgroup/{controller}/{path}/{file}");
-            std::fs::read_to_string(v1).unwrap_or_default().trim().to_owned()
+            std::fs::read_to_string(v1)
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
         };
         let is_v1 = std::path::Path::new("/sys/fs/cgroup/memory").exists();
         let change = LinuxResources {
@@ -186,16 +233,30 @@ fn limits() {
             ..Default::default()
         };
         if is_v1 {
-            let files = ["memory.limit_in_bytes", "cpu.shares", "cpu.cfs_quota_us", "pids.max"];
+            let files = [
+                "memory.limit_in_bytes",
+                "cpu.shares",
+                "cpu.cfs_quota_us",
+                "pids.max",
+            ];
             assert_eq!(files.map(read), ["67108864", "512", "50000", "20"]);
-            node.runtime.update_container_resources(&id, &change).await.unwrap();
+            node.runtime
+                .update_container_resources(&id, &change)
+                .await
+                .unwrap();
             assert_eq!(files.map(read), ["134217728", "512", "-1", "20"]);
         } else {
-            node.runtime.update_container_resources(&id, &change).await.unwrap();
+            node.runtime
+                .update_container_resources(&id, &change)
+                .await
+                .unwrap();
         }
         assert_eq!(node.sh(&id, "cat /proc/1/oom_score_adj").await, "500");
         let stats = node.runtime.container_stats(&id).await.unwrap();
-        assert!(stats.memory.usage_bytes > 0 && stats.processes.count == 1, "{stats:?}");
+        assert!(
+            stats.memory.usage_bytes > 0 && stats.processes.count == 1,
+            "{stats:?}"
+        );
         assert_eq!(stats.memory.limit_bytes, Some(128 << 20));
         let stats = node.runtime.pod_sandbox_stats(&sandbox).await.unwrap();
         assert_eq!(stats.containers.len(), 1);
@@ -219,7 +280,8 @@ fn sharing() {
         let pid = "readlink /proc/self/ns/pid";
         assert_ne!(node.sh(&first, pid).await, node.sh(&second, pid).await);
         assert_eq!(
-            node.sh(&first, "hostname; cat /etc/hostname; echo $HOSTNAME").await,
+            node.sh(&first, "hostname; cat /etc/hostname; echo $HOSTNAME")
+                .await,
             "host-0\nhost-0\nhost-0"
         );
         assert!(node.sh(&first, "ip link show lo").await.contains("UP"));
@@ -236,7 +298,9 @@ fn sharing() {
         let id = node.start(&on_host, command(&["sleep", "1000"])).await;
         for kind in ["net", "ipc", "uts", "pid"] {
             let host = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-            let inside = node.sh(&id, &format!("readlink /proc/self/ns/{kind}")).await;
+            let inside = node
+                .sh(&id, &format!("readlink /proc/self/ns/{kind}"))
+                .await;
             assert_eq!(inside, host.to_string_lossy(), "{kind}");
         }
         node.close().await;
@@ -250,15 +314,24 @@ fn shared_pids() {
         pod.namespaces.pid = PidMode::Pod;
         let sandbox = node.runtime.run_pod_sandbox(pod).await.unwrap();
         let first = node.start(&sandbox, command(&["sleep", "1000"])).await;
-        let second = node.start(&sandbox, script("sleep 2000 & sleep 1000")).await;
+        let second = node
+            .start(&sandbox, script("sleep 2000 & sleep 1000"))
+            .await;
         assert!(node.sh(&first, "ps").await.contains("sleep 2000"));
         assert_eq!(
-            node.sh(&first, "cat /proc/1/comm; kill -9 1; echo $?").await,
+            node.sh(&first, "cat /proc/1/comm; kill -9 1; echo $?")
+                .await,
             "pause\n0"
         );
-        node.runtime.stop_container(&second, Duration::ZERO).await.unwrap();
+        node.runtime
+            .stop_container(&second, Duration::ZERO)
+            .await
+            .unwrap();
         // What the first process left in the shared namespace is killed with it.
-        eventually(|| async { (!node.sh(&first, "ps").await.contains("sleep 2000")).then_some(()) }).await;
+        eventually(|| async {
+            (!node.sh(&first, "ps").await.contains("sleep 2000")).then_some(())
+        })
+        .await;
         let third = node.start(&sandbox, command(&["sleep", "3000"])).await;
         assert!(node.sh(&first, "ps").await.contains("sleep 3000"));
         node.runtime.remove_container(&third).await.unwrap();
@@ -270,8 +343,16 @@ fn cleaning_up() {
     block_on(async {
         let node = Node::open("cleaning").await;
         let sandbox = node.sandbox().await;
-        let id = node.start(&sandbox, script("sleep 1000 & sleep 1000")).await;
-        let pid = node.runtime.container_status(&id).await.unwrap().pid.unwrap();
+        let id = node
+            .start(&sandbox, script("sleep 1000 & sleep 1000"))
+            .await;
+        let pid = node
+            .runtime
+            .container_status(&id)
+            .await
+            .unwrap()
+            .pid
+            .unwrap();
         node.runtime.stop_pod_sandbox(&sandbox).await.unwrap();
         let status = node.runtime.pod_sandbox_status(&sandbox).await.unwrap();
         assert_eq!(status.state, PodSandboxState::NotReady);

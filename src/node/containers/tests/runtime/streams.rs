@@ -7,14 +7,20 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("exec_gives_output_and_exit_code_and_says_what_cannot_be_run", exec_sync),
+    (
+        "exec_gives_output_and_exit_code_and_says_what_cannot_be_run",
+        exec_sync,
+    ),
     ("an_exec_that_takes_too_long_is_killed", exec_timeout),
     ("an_exec_has_streams_both_ways", exec_streams),
     (
         "an_exec_with_a_terminal_has_its_size_and_control_characters",
         exec_terminal,
     ),
-    ("attached_clients_get_copies_and_write_to_standard_input", attach),
+    (
+        "attached_clients_get_copies_and_write_to_standard_input",
+        attach,
+    ),
     (
         "a_container_with_a_terminal_is_attached_resized_and_logged",
         attach_terminal,
@@ -32,25 +38,41 @@ fn exec_sync() {
         let node = Node::open("exec").await;
         let sandbox = node.sandbox().await;
         let id = node.start(&sandbox, command(&["sleep", "1000"])).await;
-        let run = node
-            .runtime
-            .exec_sync(&id, words(&["sh", "-c", "echo out; echo err >&2; exit 3"]), None);
+        let run = node.runtime.exec_sync(
+            &id,
+            words(&["sh", "-c", "echo out; echo err >&2; exit 3"]),
+            None,
+        );
         let output = run.await.unwrap();
         assert_eq!(
             (output.stdout, output.stderr, output.exit_code),
             (b"out\n".to_vec(), b"err\n".to_vec(), 3)
         );
-        let error = node.runtime.exec_sync(&id, words(&["nope"]), None).await.unwrap_err();
+        let error = node
+            .runtime
+            .exec_sync(&id, words(&["nope"]), None)
+            .await
+            .unwrap_err();
         assert!(
             matches!(&error, Error::Exec { code: 127, message } if message.contains("not found in $PATH")),
             "{error:?}"
         );
-        let many = (0..10).map(|_| node.runtime.exec_sync(&id, words(&["echo", "x"]), Some(PATIENCE)));
+        let many = (0..10).map(|_| {
+            node.runtime
+                .exec_sync(&id, words(&["echo", "x"]), Some(PATIENCE))
+        });
         for output in futures_util::future::join_all(many).await {
             assert_eq!(output.unwrap().stdout, b"x\n");
         }
-        node.runtime.stop_container(&id, Duration::ZERO).await.unwrap();
-        let error = node.runtime.exec_sync(&id, words(&["true"]), None).await.unwrap_err();
+        node.runtime
+            .stop_container(&id, Duration::ZERO)
+            .await
+            .unwrap();
+        let error = node
+            .runtime
+            .exec_sync(&id, words(&["true"]), None)
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::ContainerState { .. }), "{error:?}");
         node.close().await;
     });
@@ -68,7 +90,8 @@ fn exec_timeout() {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Timeout(_)), "{error:?}");
-        eventually(|| async { (!node.sh(&id, "ps").await.contains("sleep 2222")).then_some(()) }).await;
+        eventually(|| async { (!node.sh(&id, "ps").await.contains("sleep 2222")).then_some(()) })
+            .await;
         node.close().await;
     });
 }
@@ -94,7 +117,13 @@ fn exec_streams() {
         stdin.write_all(&big).await.unwrap();
         drop(stdin);
         let mut text = String::new();
-        session.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+        session
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text.trim(), "300000");
         assert_eq!(session.exit.await.unwrap(), 0);
         node.close().await;
@@ -117,9 +146,15 @@ fn exec_terminal() {
             stdio,
         };
         let mut session = node.runtime.exec(&id, request).await.unwrap();
-        let size = TerminalSize { width: 99, height: 33 };
+        let size = TerminalSize {
+            width: 99,
+            height: 33,
+        };
         (session.resize.as_ref().unwrap())(size).unwrap();
-        let (mut stdin, mut stdout) = (session.stdin.take().unwrap(), session.stdout.take().unwrap());
+        let (mut stdin, mut stdout) = (
+            session.stdin.take().unwrap(),
+            session.stdout.take().unwrap(),
+        );
         stdin.write_all(b"go\n").await.unwrap();
         let seen = read_until(&mut stdout, "33 99").await;
         assert!(seen.contains("/dev/pts/"), "{seen}");
@@ -134,7 +169,9 @@ async fn read_until(reader: &mut cri::ByteReader, wanted: &str) -> String {
     let mut buffer = [0; 1024];
     while !seen.contains(wanted) {
         let read = tokio::time::timeout(PATIENCE, reader.read(&mut buffer)).await;
-        let count = read.unwrap_or_else(|_| panic!("no {wanted:?} in {seen:?}")).unwrap();
+        let count = read
+            .unwrap_or_else(|_| panic!("no {wanted:?} in {seen:?}"))
+            .unwrap();
         assert!(count > 0, "ended after {seen:?}");
         seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
@@ -154,13 +191,21 @@ fn attach() {
             stdout: true,
             stderr: true,
         };
-        let mut first = node.runtime.attach(&id, Attachment { stdio: all }).await.unwrap();
+        let mut first = node
+            .runtime
+            .attach(&id, Attachment { stdio: all })
+            .await
+            .unwrap();
         let only = Stdio {
             stdin: false,
             stdout: true,
             stderr: false,
         };
-        let mut second = node.runtime.attach(&id, Attachment { stdio: only }).await.unwrap();
+        let mut second = node
+            .runtime
+            .attach(&id, Attachment { stdio: only })
+            .await
+            .unwrap();
         let mut stdin = first.stdin.take().unwrap();
         stdin.write_all(b"one\n").await.unwrap();
         read_until(first.stdout.as_mut().unwrap(), "got one\n").await;
@@ -186,15 +231,32 @@ fn attach_terminal() {
             stdout: true,
             stderr: true,
         };
-        let mut session = node.runtime.attach(&id, Attachment { stdio }).await.unwrap();
+        let mut session = node
+            .runtime
+            .attach(&id, Attachment { stdio })
+            .await
+            .unwrap();
         assert!(session.stderr.is_none());
-        (session.resize.as_ref().unwrap())(TerminalSize { width: 80, height: 25 }).unwrap();
-        session.stdin.as_mut().unwrap().write_all(b"it\n").await.unwrap();
+        (session.resize.as_ref().unwrap())(TerminalSize {
+            width: 80,
+            height: 25,
+        })
+        .unwrap();
+        session
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"it\n")
+            .await
+            .unwrap();
         let seen = read_until(session.stdout.as_mut().unwrap(), "got it").await;
         assert!(seen.contains("25 80"), "{seen}");
         let outcome = node.outcome(&id).await;
         assert_eq!(outcome.code, 5);
-        assert!(outcome.lines.iter().any(|line| line.trim() == "got it"), "{outcome:?}");
+        assert!(
+            outcome.lines.iter().any(|line| line.trim() == "got it"),
+            "{outcome:?}"
+        );
         node.close().await;
     });
 }
@@ -205,7 +267,8 @@ fn port_forward() {
         let sandbox = node.sandbox().await;
         node.start(&sandbox, command(&["nc", "-ll", "-p", "8080", "-e", "cat"]))
             .await;
-        let mut stream = eventually(|| async { node.runtime.port_forward(&sandbox, 8080).await.ok() }).await;
+        let mut stream =
+            eventually(|| async { node.runtime.port_forward(&sandbox, 8080).await.ok() }).await;
         stream.write_all(b"echo").await.unwrap();
         let mut back = [0; 4];
         stream.read_exact(&mut back).await.unwrap();
@@ -220,7 +283,9 @@ fn rotation() {
     block_on(async {
         let node = Node::open("rotation").await;
         let sandbox = node.sandbox().await;
-        let id = node.start(&sandbox, script("seq 1 20000; sleep 1000")).await;
+        let id = node
+            .start(&sandbox, script("seq 1 20000; sleep 1000"))
+            .await;
         let path = node.runtime.container_status(&id).await.unwrap().log_path;
         let directory = path.parent().unwrap().to_owned();
         let last = || async {
@@ -235,7 +300,10 @@ fn rotation() {
         assert!((2..=3).contains(&count()), "{}", count());
         let moved = directory.join("moved");
         std::fs::rename(&path, &moved).unwrap();
-        node.runtime.reopen_container_log(&id, ReopenLog::Reopen).await.unwrap();
+        node.runtime
+            .reopen_container_log(&id, ReopenLog::Reopen)
+            .await
+            .unwrap();
         assert!(path.exists());
         node.close().await;
     });

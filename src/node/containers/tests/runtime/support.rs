@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{
-    ContainerConfig, ContainerId, ContainerState, ExitReason, FilesystemUsage, Image, ImageConfig, ImageFilesystems,
-    ImageId, ImageService, ImageSpec, NetworkAttachment, PodIdentity, PodSandboxConfig, PodSandboxId, PullAuth, Result,
-    RootFs, RuntimeService, SandboxNetwork,
+    ContainerConfig, ContainerId, ContainerState, ExitReason, FilesystemUsage, Image, ImageConfig,
+    ImageFilesystems, ImageId, ImageService, ImageSpec, NetworkAttachment, PodIdentity,
+    PodSandboxConfig, PodSandboxId, PullAuth, Result, RootFs, RuntimeService, SandboxNetwork,
 };
 use env::{SystemClock, SystemRng};
 use std::future::Future;
@@ -100,10 +100,18 @@ impl Node {
     }
 
     /// Creates and starts a container.
-    pub(crate) async fn start(&self, sandbox: &PodSandboxId, mut config: ContainerConfig) -> ContainerId {
+    pub(crate) async fn start(
+        &self,
+        sandbox: &PodSandboxId,
+        mut config: ContainerConfig,
+    ) -> ContainerId {
         config.attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         config.log_path = PathBuf::from(format!("{}/{}.log", config.name, config.attempt));
-        let id = self.runtime.create_container(sandbox, config).await.unwrap();
+        let id = self
+            .runtime
+            .create_container(sandbox, config)
+            .await
+            .unwrap();
         self.runtime.start_container(&id).await.unwrap();
         id
     }
@@ -129,7 +137,9 @@ impl Node {
     pub(crate) async fn exit(&self, id: &ContainerId) -> (i32, ExitReason) {
         eventually(|| async {
             match self.runtime.container_status(id).await.unwrap().state {
-                ContainerState::Exited { exit_code, reason, .. } => Some((exit_code, reason)),
+                ContainerState::Exited {
+                    exit_code, reason, ..
+                } => Some((exit_code, reason)),
                 _ => None,
             }
         })
@@ -139,7 +149,11 @@ impl Node {
     /// Runs a command in a container: exit code and standard output, trimmed.
     pub(crate) async fn exec(&self, id: &ContainerId, command: &[&str]) -> (i32, String) {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        let output = self.runtime.exec_sync(id, command, Some(PATIENCE)).await.unwrap();
+        let output = self
+            .runtime
+            .exec_sync(id, command, Some(PATIENCE))
+            .await
+            .unwrap();
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         (output.exit_code, text.trim().to_owned())
@@ -147,8 +161,13 @@ impl Node {
 
     /// The shim of a sandbox, as it says itself.
     pub(crate) fn shim_pid(&self, sandbox: &PodSandboxId) -> i32 {
-        let ready = self.data_dir.join("run/sandboxes").join(&sandbox.0).join("ready.json");
-        let ready: serde_json::Value = serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
+        let ready = self
+            .data_dir
+            .join("run/sandboxes")
+            .join(&sandbox.0)
+            .join("ready.json");
+        let ready: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
         i32::try_from(ready["pid"].as_i64().unwrap()).unwrap()
     }
 
@@ -180,7 +199,9 @@ impl Outcome {
 }
 
 /// Waits until a condition gives something.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut condition: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    mut condition: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {
@@ -214,7 +235,9 @@ struct Busybox {
 
 impl Busybox {
     fn unpack(&self, path: &Path) -> std::io::Result<()> {
-        for directory in ["bin", "etc", "tmp", "root", "proc", "sys", "dev", "home/app"] {
+        for directory in [
+            "bin", "etc", "tmp", "root", "proc", "sys", "dev", "home/app",
+        ] {
             std::fs::create_dir_all(path.join(directory))?;
         }
         let shared = self.root.join("busybox");
@@ -229,7 +252,10 @@ impl Busybox {
             path.join("etc/passwd"),
             "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:App:/home/app:/bin/sh\n",
         )?;
-        std::fs::write(path.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:50:app\n")
+        std::fs::write(
+            path.join("etc/group"),
+            "root:x:0:\napp:x:1000:\nextra:x:50:app\n",
+        )
     }
 }
 

@@ -45,7 +45,11 @@ impl Running {
     fn kill(mut self) {
         self.0.kill().expect("the child can be killed");
         let status = self.0.wait().expect("the child ends");
-        assert_eq!(status.signal(), Some(9), "the child ended by itself: {status}");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "the child ended by itself: {status}"
+        );
     }
 }
 
@@ -71,7 +75,9 @@ fn command(role: &str, store: &Path, seed: u64, first: usize) -> Command {
 
 /// Runs `role` on a store, kills it at a random moment, and returns the lines that it acknowledged.
 fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String> {
-    let mut child = command(role, store, seed, first).spawn().expect("the test runs itself");
+    let mut child = command(role, store, seed, first)
+        .spawn()
+        .expect("the test runs itself");
     let output = BufReader::new(child.stdout.take().expect("a pipe"));
     let child = Running(child);
     let (opened, is_open) = std::sync::mpsc::channel();
@@ -79,7 +85,10 @@ fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String
         let mut lines = Vec::new();
         for line in output.lines().map_while(Result::ok) {
             // The line that was being written when the child was killed lacks its end mark.
-            let Some(line) = line.strip_prefix("ack ").and_then(|line| line.strip_suffix(" end")) else {
+            let Some(line) = line
+                .strip_prefix("ack ")
+                .and_then(|line| line.strip_suffix(" end"))
+            else {
                 continue;
             };
             if lines.is_empty() {
@@ -94,7 +103,9 @@ fn run_and_kill(role: &str, store: &Path, seed: u64, first: usize) -> Vec<String
         .expect("the child acknowledges something");
     // The moment of death is the point of the test; there is no condition to wait for.
     #[allow(clippy::disallowed_methods)]
-    std::thread::sleep(Duration::from_micros(SystemRng::shared().below(LIFE_MAX_MICROS)));
+    std::thread::sleep(Duration::from_micros(
+        SystemRng::shared().below(LIFE_MAX_MICROS),
+    ));
     child.kill();
     reader.join().expect("the child's output")
 }
@@ -157,7 +168,8 @@ fn a_killed_store_answers_like_a_model_that_was_not() {
         let model = MemoryKv::new();
         let mut done = 0;
         for kill in 0..kills() {
-            let acknowledged = run_and_kill("crash::child_that_makes_random_steps", &path, seed, done);
+            let acknowledged =
+                run_and_kill("crash::child_that_makes_random_steps", &path, seed, done);
             for line in acknowledged {
                 let step = durable_step(seed, done, model.current_revision());
                 assert_eq!(
@@ -175,7 +187,11 @@ fn a_killed_store_answers_like_a_model_that_was_not() {
                 let step = durable_step(seed, done, model.current_revision());
                 let _unacknowledged = answer(&*model, &step).await;
                 done += 1;
-                assert_eq!(after, everything(&*model).await, "seed {seed}, kill {kill}, {step:?}");
+                assert_eq!(
+                    after,
+                    everything(&*model).await,
+                    "seed {seed}, kill {kill}, {step:?}"
+                );
             }
         }
         assert!(done > kills() as usize);
@@ -231,9 +247,13 @@ fn acknowledged_writes_survive_and_no_revision_is_used_twice() {
             let before = newest;
             for line in run_and_kill("crash::child_that_counts_up", &path, 0, first) {
                 let fields: Vec<&str> = line.split(' ').collect();
-                let (writer, number): (usize, usize) = (fields[0].parse().unwrap(), fields[1].parse().unwrap());
+                let (writer, number): (usize, usize) =
+                    (fields[0].parse().unwrap(), fields[1].parse().unwrap());
                 let revision: Revision = fields[2].parse().unwrap();
-                assert!(revision > before, "kill {kill}: revision {revision} was used before");
+                assert!(
+                    revision > before,
+                    "kill {kill}: revision {revision} was used before"
+                );
                 newest = newest.max(revision);
                 if fields[3] == "Durable" {
                     durable[writer] = (number, revision);
@@ -251,8 +271,13 @@ fn acknowledged_writes_survive_and_no_revision_is_used_twice() {
                 .expect("everything");
             for (writer, (number, revision)) in durable.iter().enumerate() {
                 let key = format!("w/{writer}");
-                let entry = all.entries.iter().find(|entry| *entry.key == *key.as_bytes());
-                let found: usize = entry.map_or(0, |entry| String::from_utf8_lossy(&entry.value).parse().unwrap());
+                let entry = all
+                    .entries
+                    .iter()
+                    .find(|entry| *entry.key == *key.as_bytes());
+                let found: usize = entry.map_or(0, |entry| {
+                    String::from_utf8_lossy(&entry.value).parse().unwrap()
+                });
                 assert!(
                     found >= *number,
                     "kill {kill}: writer {writer} lost {number} of revision {revision}"

@@ -75,7 +75,10 @@ fn a_full_disk_stops_writes_and_nothing_else() {
         let revision = store.current_revision();
         assert_eq!(revision, 1 + written);
         assert_eq!(get(&*store, "k/0", Some(2)).await.unwrap().unwrap(), value);
-        assert_eq!(get(&*store, &format!("k/{written}"), None).await.unwrap(), None);
+        assert_eq!(
+            get(&*store, &format!("k/{written}"), None).await.unwrap(),
+            None
+        );
 
         fs::remove_file(&ballast).unwrap();
         assert_eq!(put(&*store, "k/x", b"again").await.unwrap(), revision + 1);
@@ -97,7 +100,9 @@ fn a_disk_too_small_for_the_log_in_advance_still_works() {
         };
         let store = open(&disk.file("state.db"));
         for number in 0..20 {
-            put(&*store, "a", number.to_string().as_bytes()).await.unwrap();
+            put(&*store, "a", number.to_string().as_bytes())
+                .await
+                .unwrap();
         }
         store.close().await.unwrap();
     });

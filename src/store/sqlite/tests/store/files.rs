@@ -13,7 +13,11 @@ use crate::support::{directory, drain, file, get, open, put, quiet, run, watch};
 
 #[test]
 fn sqlite_has_no_bug_that_loses_writes_of_a_reset_log() {
-    assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
+    assert!(
+        rusqlite::version_number() >= 3_051_003,
+        "{}",
+        rusqlite::version()
+    );
 }
 
 #[test]
@@ -50,7 +54,14 @@ fn a_newer_format_is_refused() {
         drop(connection);
         let error = SqliteKv::open(&path, quiet()).unwrap_err();
         assert!(
-            matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }),
+            matches!(
+                error,
+                OpenError::NewerFormat {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
             "{error}"
         );
     });
@@ -61,7 +72,9 @@ fn somebody_elses_database_is_refused_and_not_touched() {
     let directory = directory();
     let path = file(&directory);
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("CREATE TABLE kine(id INTEGER)").unwrap();
+    connection
+        .execute_batch("CREATE TABLE kine(id INTEGER)")
+        .unwrap();
     drop(connection);
     let before = fs::read(&path).unwrap();
     let error = SqliteKv::open(&path, quiet()).unwrap_err();
@@ -79,7 +92,10 @@ fn a_store_is_open_once_and_private() {
         let error = SqliteKv::open(&path, quiet()).unwrap_err();
         assert!(matches!(error, OpenError::InUse { .. }), "{error}");
         for name in ["state.db", "state.db-wal", "state.db-shm"] {
-            let mode = fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(directory.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         store.close().await.unwrap();
@@ -92,7 +108,8 @@ fn sealed_values_are_not_on_disk_in_plain_and_read_back_at_every_revision() {
     run(async {
         let directory = directory();
         let path = file(&directory);
-        let keys = SealingKeys::load_or_create(&directory.path().join("keys"), SystemRng::shared()).unwrap();
+        let keys = SealingKeys::load_or_create(&directory.path().join("keys"), SystemRng::shared())
+            .unwrap();
         let options = || {
             let sealers = vec![SealedPrefix {
                 prefix: b"/secrets/".to_vec(),
@@ -101,11 +118,16 @@ fn sealed_values_are_not_on_disk_in_plain_and_read_back_at_every_revision() {
             Options { sealers, ..quiet() }
         };
         let store = SqliteKv::open(&path, options()).unwrap();
-        let first = put(&*store, "/secrets/a", b"hidden treasure").await.unwrap();
+        let first = put(&*store, "/secrets/a", b"hidden treasure")
+            .await
+            .unwrap();
         put(&*store, "/secrets/a", b"hidden chest").await.unwrap();
         put(&*store, "/plain/a", b"seen by all").await.unwrap();
         assert_eq!(
-            get(&*store, "/secrets/a", Some(first)).await.unwrap().unwrap(),
+            get(&*store, "/secrets/a", Some(first))
+                .await
+                .unwrap()
+                .unwrap(),
             b"hidden treasure"
         );
         store.close().await.unwrap();
@@ -122,7 +144,8 @@ fn sealed_values_are_not_on_disk_in_plain_and_read_back_at_every_revision() {
             get(&*store, "/secrets/a", None).await.unwrap().unwrap(),
             b"hidden chest"
         );
-        let events = drain(&mut watch(&*store, KeyRange::prefix("/secrets/"), Some(first)).await).await;
+        let events =
+            drain(&mut watch(&*store, KeyRange::prefix("/secrets/"), Some(first)).await).await;
         assert!(
             events[0].contains("hidden treasure") && events[1].contains("hidden chest"),
             "{events:?}"
@@ -148,11 +171,17 @@ fn compaction_gives_the_space_back_to_later_writes() {
                 put(&*store, "a", &value).await.unwrap();
             }
             store.compact(store.current_revision()).await.unwrap();
-            crate::support::until(|| async { store.status().await.unwrap().size_in_use_bytes < 1_000_000 }).await;
+            crate::support::until(|| async {
+                store.status().await.unwrap().size_in_use_bytes < 1_000_000
+            })
+            .await;
         }
         let status = store.status().await.unwrap();
         assert!(status.size_bytes < 30_000_000, "{status:?}");
-        assert_eq!(get(&*store, "a", None).await.unwrap().unwrap().len(), value.len());
+        assert_eq!(
+            get(&*store, "a", None).await.unwrap().unwrap().len(),
+            value.len()
+        );
     });
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kv::{Compare, CompareOperator, CompareTarget, KeyRange, Operation, RangeContent, RangeRequest, Txn};
+use kv::{
+    Compare, CompareOperator, CompareTarget, KeyRange, Operation, RangeContent, RangeRequest, Txn,
+};
 
 use crate::steps::Step;
 
@@ -57,7 +59,10 @@ impl Oracle {
             Step::Txn(txn, _) => self.txn(txn).unwrap_or_else(|error| error),
             Step::Range(request) => match self.check(request) {
                 Err(error) => format!("Err({error})"),
-                Ok(()) => format!("Ok({:?})", self.range(request, self.newest(), self.revision())),
+                Ok(()) => format!(
+                    "Ok({:?})",
+                    self.range(request, self.newest(), self.revision())
+                ),
             },
             Step::Compact(revision) => self.compact(*revision),
             Step::Grant(id) if self.leases.insert(*id) => format!("Ok(({id}, 3600s))"),
@@ -65,8 +70,14 @@ impl Oracle {
             Step::Revoke(id) => self.revoke(*id),
             Step::Watch(range, revision) => self.watch(range, *revision),
             Step::LeaseStatus(id) if self.leases.contains(id) => {
-                let keys = self.newest().iter().filter(|(_, stored)| stored.lease == *id);
-                format!("Ok((3600s, {:?}))", keys.map(|(key, _)| key).collect::<Vec<_>>())
+                let keys = self
+                    .newest()
+                    .iter()
+                    .filter(|(_, stored)| stored.lease == *id);
+                format!(
+                    "Ok((3600s, {:?}))",
+                    keys.map(|(key, _)| key).collect::<Vec<_>>()
+                )
             }
             Step::LeaseStatus(_) => "Err(LeaseNotFound)".into(),
             Step::Leases => format!("Ok({:?})", self.leases),
@@ -78,7 +89,9 @@ impl Oracle {
     fn check(&self, request: &RangeRequest) -> Result<(), String> {
         match request.revision {
             Some(revision) if revision > self.revision() => Err("FutureRevision".into()),
-            Some(revision) if revision > 0 && revision < self.compacted => Err(self.compacted_error()),
+            Some(revision) if revision > 0 && revision < self.compacted => {
+                Err(self.compacted_error())
+            }
             _ => Ok(()),
         }
     }
@@ -92,13 +105,19 @@ impl Oracle {
             Some(revision) if revision > 0 => &self.maps[usize::try_from(revision).unwrap() - 1],
             _ => newest,
         };
-        let found: Vec<_> = map.iter().filter(|(key, _)| request.range.contains(key)).collect();
+        let found: Vec<_> = map
+            .iter()
+            .filter(|(key, _)| request.range.contains(key))
+            .collect();
         let shown = match (request.content, request.limit) {
             (RangeContent::CountOnly, _) => 0,
             (RangeContent::KeysAndValues, 0) => found.len(),
             (RangeContent::KeysAndValues, limit) => limit.min(found.len()),
         };
-        let entries: Vec<_> = found[..shown].iter().map(|(key, stored)| text(key, stored)).collect();
+        let entries: Vec<_> = found[..shown]
+            .iter()
+            .map(|(key, stored)| text(key, stored))
+            .collect();
         format!("{header} {} {entries:?}", found.len())
     }
 
@@ -139,14 +158,21 @@ impl Oracle {
         if start != 0 && start < self.compacted {
             return format!("{:?}", vec![format!("compacted {}", self.compacted)]);
         }
-        let first = if start == 0 { self.revision() + 1 } else { start };
+        let first = if start == 0 {
+            self.revision() + 1
+        } else {
+            start
+        };
         let seen = self
             .events
             .iter()
             .filter(|event| event.revision >= first && range.contains(&event.key));
         let mut lines: Vec<_> = seen
             .map(|event| {
-                let previous = event.previous.as_ref().filter(|_| event.revision > self.compacted);
+                let previous = event
+                    .previous
+                    .as_ref()
+                    .filter(|_| event.revision > self.compacted);
                 format!("{} was {previous:?}", event.what)
             })
             .collect();
@@ -157,8 +183,15 @@ impl Oracle {
     fn txn(&mut self, txn: &Txn) -> Result<String, String> {
         duplicates(&txn.success)?;
         duplicates(&txn.failure)?;
-        let succeeded = txn.compares.iter().all(|compare| holds(self.newest(), compare));
-        let operations = if succeeded { &txn.success } else { &txn.failure };
+        let succeeded = txn
+            .compares
+            .iter()
+            .all(|compare| holds(self.newest(), compare));
+        let operations = if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        };
         for operation in operations {
             match operation {
                 Operation::Range(request) => self.check(request)?,
@@ -177,8 +210,13 @@ impl Oracle {
                 Operation::Range(request) => self.range(request, &map, header),
                 Operation::Put { key, value, lease } => self.put(&mut map, key, value, *lease),
                 Operation::DeleteRange(range) => {
-                    let keys: Vec<_> = map.keys().filter(|key| range.contains(key)).cloned().collect();
-                    let deleted: Vec<_> = keys.iter().map(|key| self.delete(&mut map, key)).collect();
+                    let keys: Vec<_> = map
+                        .keys()
+                        .filter(|key| range.contains(key))
+                        .cloned()
+                        .collect();
+                    let deleted: Vec<_> =
+                        keys.iter().map(|key| self.delete(&mut map, key)).collect();
                     format!("deleted {deleted:?}")
                 }
             });
@@ -206,7 +244,11 @@ impl Oracle {
             what,
             previous: old.map(|old| long_text(key, old)),
         });
-        let answer = format!("{} was {:?}", text(key, &stored), old.map(|old| text(key, old)));
+        let answer = format!(
+            "{} was {:?}",
+            text(key, &stored),
+            old.map(|old| text(key, old))
+        );
         map.insert(key.to_vec(), stored);
         answer
     }
@@ -226,7 +268,10 @@ impl Oracle {
 }
 
 fn text(key: &[u8], stored: &Stored) -> String {
-    let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(&stored.value));
+    let (key, value) = (
+        String::from_utf8_lossy(key),
+        String::from_utf8_lossy(&stored.value),
+    );
     format!(
         "{key}={value} {} {} {} {}",
         stored.create, stored.modified, stored.version, stored.lease
@@ -234,7 +279,10 @@ fn text(key: &[u8], stored: &Stored) -> String {
 }
 
 fn long_text(key: &[u8], stored: &Stored) -> String {
-    let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(&stored.value));
+    let (key, value) = (
+        String::from_utf8_lossy(key),
+        String::from_utf8_lossy(&stored.value),
+    );
     let Stored {
         create,
         modified,
@@ -275,8 +323,12 @@ fn holds(map: &Map, compare: &Compare) -> bool {
         CompareOperator::Less => number < wanted,
     };
     match &compare.target {
-        CompareTarget::CreateRevision(wanted) => is(stored.map_or(0, |stored| stored.create), *wanted),
-        CompareTarget::ModRevision(wanted) => is(stored.map_or(0, |stored| stored.modified), *wanted),
+        CompareTarget::CreateRevision(wanted) => {
+            is(stored.map_or(0, |stored| stored.create), *wanted)
+        }
+        CompareTarget::ModRevision(wanted) => {
+            is(stored.map_or(0, |stored| stored.modified), *wanted)
+        }
         CompareTarget::Version(wanted) => is(stored.map_or(0, |stored| stored.version), *wanted),
         CompareTarget::Lease(wanted) => is(stored.map_or(0, |stored| stored.lease), *wanted),
         CompareTarget::Value(wanted) => stored.is_some_and(|stored| match compare.operator {

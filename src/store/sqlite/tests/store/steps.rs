@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::{
-    Compare, CompareOperator, CompareTarget, Durability, Entry, KeyRange, Kv, Operation, OperationResult, RangeContent,
-    RangeRequest, RangeResponse, Revision, Txn,
+    Compare, CompareOperator, CompareTarget, Durability, Entry, KeyRange, Kv, Operation,
+    OperationResult, RangeContent, RangeRequest, RangeResponse, Revision, Txn,
 };
 
 use crate::support::{drain, watch};
@@ -63,7 +63,10 @@ pub(crate) async fn answer(kv: &dyn Kv, step: &Step) -> String {
             }
             Err(error) => format!("{error:?}"),
         },
-        Step::Range(request) => format!("{:?}", kv.range(request.clone()).await.map(|answer| range(&answer))),
+        Step::Range(request) => format!(
+            "{:?}",
+            kv.range(request.clone()).await.map(|answer| range(&answer))
+        ),
         Step::Compact(revision) => format!("{:?}", kv.compact(*revision).await),
         Step::Grant(id) => format!(
             "{:?}",
@@ -83,7 +86,9 @@ pub(crate) async fn answer(kv: &dyn Kv, step: &Step) -> String {
         }
         Step::LeaseStatus(id) => format!(
             "{:?}",
-            kv.lease_status(*id).await.map(|lease| (lease.granted_ttl, lease.keys))
+            kv.lease_status(*id)
+                .await
+                .map(|lease| (lease.granted_ttl, lease.keys))
         ),
         Step::Leases => format!("{:?}", kv.leases().await),
     }
@@ -110,9 +115,22 @@ pub(crate) async fn everything(kv: &dyn Kv) -> String {
             revision: Some(revision),
             ..RangeRequest::newest(KeyRange::prefix(""))
         };
-        lines.push(format!("{:?}", kv.range(request).await.map(|answer| range(&answer))));
+        lines.push(format!(
+            "{:?}",
+            kv.range(request).await.map(|answer| range(&answer))
+        ));
     }
-    lines.extend(drain(&mut watch(kv, KeyRange::prefix(""), Some(status.compact_revision.max(1))).await).await);
+    lines.extend(
+        drain(
+            &mut watch(
+                kv,
+                KeyRange::prefix(""),
+                Some(status.compact_revision.max(1)),
+            )
+            .await,
+        )
+        .await,
+    );
     lines.push(format!("{:?}", kv.leases().await));
     lines.join("\n")
 }
@@ -120,10 +138,16 @@ pub(crate) async fn everything(kv: &dyn Kv) -> String {
 fn result(result: &OperationResult) -> String {
     match result {
         OperationResult::Range(answer) => range(answer),
-        OperationResult::Put { entry: new, previous } => {
+        OperationResult::Put {
+            entry: new,
+            previous,
+        } => {
             format!("{} was {:?}", entry(new), previous.as_ref().map(entry))
         }
-        OperationResult::Delete { previous } => format!("deleted {:?}", previous.iter().map(entry).collect::<Vec<_>>()),
+        OperationResult::Delete { previous } => format!(
+            "deleted {:?}",
+            previous.iter().map(entry).collect::<Vec<_>>()
+        ),
     }
 }
 
@@ -183,7 +207,11 @@ impl Source<'_> {
     fn range_request(&mut self) -> RangeRequest {
         let range = self.range();
         let revision = (self.below(2) == 0).then(|| self.revision());
-        let limit = if self.below(2) == 0 { 0 } else { self.below(6) as usize };
+        let limit = if self.below(2) == 0 {
+            0
+        } else {
+            self.below(6) as usize
+        };
         let content = if self.below(5) == 0 {
             RangeContent::CountOnly
         } else {
@@ -211,7 +239,11 @@ impl Source<'_> {
     fn compare(&mut self) -> Compare {
         let key = self.key();
         let target = match self.below(6) {
-            0 | 5 => CompareTarget::ModRevision(if self.below(2) == 0 { 0 } else { self.revision() }),
+            0 | 5 => CompareTarget::ModRevision(if self.below(2) == 0 {
+                0
+            } else {
+                self.revision()
+            }),
             1 => CompareTarget::CreateRevision(self.revision()),
             2 => CompareTarget::Version(i64::from(self.below(3))),
             3 => CompareTarget::Lease(self.lease()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::{
-    Durability, Event, KeyRange, Kv, Operation, RangeRequest, Revision, Txn, TxnResponse, WatchMessage, WatchRequest,
-    WatchStream,
+    Durability, Event, KeyRange, Kv, Operation, RangeRequest, Revision, Txn, TxnResponse,
+    WatchMessage, WatchRequest, WatchStream,
 };
 use sqlite::{Options, SqliteKv};
 use tempfile::TempDir;
@@ -25,7 +25,11 @@ pub(crate) fn run_within<F: Future>(deadline: Duration, test: F) -> F::Output {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(async { env::timeout(deadline, test).await.expect("the test takes too long") })
+    runtime.block_on(async {
+        env::timeout(deadline, test)
+            .await
+            .expect("the test takes too long")
+    })
 }
 
 /// A directory in memory if there is one: what is tested here is not the disk.
@@ -84,7 +88,11 @@ pub(crate) async fn delete(kv: &dyn Kv, key: &str) -> kv::Result<Revision> {
         .revision)
 }
 
-pub(crate) async fn get(kv: &dyn Kv, key: &str, revision: Option<Revision>) -> kv::Result<Option<Vec<u8>>> {
+pub(crate) async fn get(
+    kv: &dyn Kv,
+    key: &str,
+    revision: Option<Revision>,
+) -> kv::Result<Option<Vec<u8>>> {
     let request = RangeRequest {
         revision,
         ..RangeRequest::newest(KeyRange::key(key))
@@ -97,8 +105,17 @@ pub(crate) async fn get(kv: &dyn Kv, key: &str, revision: Option<Revision>) -> k
         .map(|entry| entry.value.to_vec()))
 }
 
-pub(crate) async fn watch(kv: &dyn Kv, range: KeyRange, start_revision: Option<Revision>) -> WatchStream {
-    kv.watch(WatchRequest { range, start_revision }).await.expect("a watch")
+pub(crate) async fn watch(
+    kv: &dyn Kv,
+    range: KeyRange,
+    start_revision: Option<Revision>,
+) -> WatchStream {
+    kv.watch(WatchRequest {
+        range,
+        start_revision,
+    })
+    .await
+    .expect("a watch")
 }
 
 /// Everything that a watch has to say until it is up to date, one line for each event.
@@ -110,7 +127,10 @@ pub(crate) async fn drain(stream: &mut WatchStream) -> Vec<String> {
     while let Some(message) = stream.messages.recv().await {
         match message {
             WatchMessage::Events(events) => {
-                assert!(events[0].revision() > last, "a revision is split or out of order");
+                assert!(
+                    events[0].revision() > last,
+                    "a revision is split or out of order"
+                );
                 last = events[events.len() - 1].revision();
                 lines.extend(events.iter().map(line));
             }

@@ -79,7 +79,9 @@ fn a_slow_watcher_reads_the_past_from_disk() {
         let mut slow = watch(&*store, KeyRange::prefix("k"), None).await;
         let value = vec![b'x'; 400_000];
         for number in 0..200 {
-            put(&*store, &format!("k{}", number % 3), &value).await.unwrap();
+            put(&*store, &format!("k{}", number % 3), &value)
+                .await
+                .unwrap();
         }
         let events = drain(&mut slow).await;
         assert_eq!(events.len(), 201);
@@ -123,6 +125,9 @@ fn compare_and_set_from_many_callers_loses_no_update_and_readers_never_see_the_p
             caller.await.unwrap();
         }
         let wanted = (CALLERS as u64 * UPDATES).to_string();
-        assert_eq!(get(&*store, "n", None).await.unwrap().unwrap(), wanted.as_bytes());
+        assert_eq!(
+            get(&*store, "n", None).await.unwrap().unwrap(),
+            wanted.as_bytes()
+        );
     });
 }
