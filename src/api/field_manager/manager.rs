@@ -183,47 +183,61 @@ pub fn apply(
     }
     let changes = Comparison::between(&live.0, &merged, node);
     let written = actor.ownable(&changes.written());
-    let mut conflicts = Conflicts::default();
-    for manager in managers
-        .iter_mut()
-        .filter(|manager| manager.identity != identity)
-    {
-        let lost = manager.fields.intersection(&written);
-        if !lost.is_empty() && force == Force::No {
-            conflicts.add(manager, &lost);
-        }
-        manager.fields = manager
-            .fields
-            .difference(&lost)
-            .difference(&changes.removed);
-    }
-    if !conflicts.is_empty() {
-        return Err(conflicts.into_error());
-    }
+    take_from_others(&mut managers, &identity, &written, &changes.removed, force)?;
     managers.drop_empty();
     if without_managers(&live.0) == without_managers(&merged) {
         if same_owners(&managers, &managers_before) {
             return Ok(Applied::Unchanged);
         }
-        // Owning what is there already is no change of the object, so it has no time of its own.
-        let time = managers_before
-            .get(&identity)
-            .map(|manager| manager.time.clone())
-            .unwrap_or_default();
-        if let Some(fields) = managers
-            .get(&identity)
-            .map(|manager| manager.fields.clone())
-        {
-            managers.set(Manager {
-                identity,
-                time,
-                fields,
-            });
-        }
+        keep_time(&mut managers, &managers_before, identity);
     }
     let mut merged = Object(merged);
     managers.write(&mut merged);
     Ok(Applied::Changed(merged))
+}
+
+/// Others lose what the applier writes and what is gone; without force, losing what is written is a conflict.
+fn take_from_others(
+    managers: &mut Managers,
+    applier: &Identity,
+    written: &FieldSet,
+    removed: &FieldSet,
+    force: Force,
+) -> Result<(), ApiError> {
+    let mut conflicts = Conflicts::default();
+    for manager in managers
+        .iter_mut()
+        .filter(|manager| manager.identity != *applier)
+    {
+        let lost = manager.fields.intersection(written);
+        if !lost.is_empty() && force == Force::No {
+            conflicts.add(manager, &lost);
+        }
+        manager.fields = manager.fields.difference(&lost).difference(removed);
+    }
+    if conflicts.is_empty() {
+        Ok(())
+    } else {
+        Err(conflicts.into_error())
+    }
+}
+
+/// Owning what is there already is no change of the object, so it has no time of its own.
+fn keep_time(managers: &mut Managers, before: &Managers, identity: Identity) {
+    let time = before
+        .get(&identity)
+        .map(|manager| manager.time.clone())
+        .unwrap_or_default();
+    if let Some(fields) = managers
+        .get(&identity)
+        .map(|manager| manager.fields.clone())
+    {
+        managers.set(Manager {
+            identity,
+            time,
+            fields,
+        });
+    }
 }
 
 /// The managers of the live object; what nobody tracked belongs to a manager of its own, so that it can be taken over.
