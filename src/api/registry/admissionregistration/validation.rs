@@ -71,13 +71,7 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
             &path.child("matchPolicy"),
         );
     }
-    match webhook.side_effects {
-        "" => {
-            let why = format!("must specify one of {}", SIDE_EFFECTS.join(", "));
-            errors.push(FieldError::required(&path.child("sideEffects"), why));
-        }
-        effects => one_of(errors, effects, &SIDE_EFFECTS, &path.child("sideEffects")),
-    }
+    side_effects(errors, webhook.side_effects, &path.child("sideEffects"));
     if let Some(seconds) = webhook
         .timeout_seconds
         .filter(|seconds| !(1..=TIMEOUT_SECONDS_MAX).contains(seconds))
@@ -107,9 +101,28 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
             &path.child("reinvocationPolicy"),
         );
     }
-    let client_path = path.child("clientConfig");
-    match (&webhook.client_config.url, &webhook.client_config.service) {
-        (Some(target), None) => url(errors, target, &client_path.child("url")),
+    client_config(errors, webhook.client_config, &path.child("clientConfig"));
+    match_conditions(
+        errors,
+        webhook.match_conditions,
+        &path.child("matchConditions"),
+    );
+}
+
+fn side_effects(errors: &mut FieldErrors, effects: &str, path: &FieldPath) {
+    match effects {
+        "" => {
+            let why = format!("must specify one of {}", SIDE_EFFECTS.join(", "));
+            errors.push(FieldError::required(path, why));
+        }
+        effects => one_of(errors, effects, &SIDE_EFFECTS, path),
+    }
+}
+
+/// A webhook is at one URL or behind one Service.
+fn client_config(errors: &mut FieldErrors, config: &WebhookClientConfig, path: &FieldPath) {
+    match (&config.url, &config.service) {
+        (Some(target), None) => url(errors, target, &path.child("url")),
         (None, Some(target)) => {
             let port = target.port.unwrap_or(0);
             service(
@@ -118,19 +131,14 @@ fn one_webhook(errors: &mut FieldErrors, webhook: &Webhook<'_>, path: &FieldPath
                 &target.namespace,
                 target.path.as_deref(),
                 port,
-                &client_path.child("service"),
+                &path.child("service"),
             );
         }
         _ => errors.push(FieldError::required(
-            &client_path,
+            path,
             "exactly one of url or service is required",
         )),
     }
-    match_conditions(
-        errors,
-        webhook.match_conditions,
-        &path.child("matchConditions"),
-    );
 }
 
 pub(super) fn match_conditions(
