@@ -2,8 +2,8 @@
 
 use apimachinery::{FieldError, FieldErrors, FieldPath, NameRule};
 use k8s_openapi::api::autoscaling::v2::{
-    HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec,
-    MetricTarget,
+    ContainerResourceMetricSource, ExternalMetricSource, HPAScalingPolicy, HPAScalingRules,
+    HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget, ObjectMetricSource,
 };
 
 use crate::validation::amounts::{amount, non_negative_quantity, shown};
@@ -243,42 +243,10 @@ fn present(metric: &MetricSpec) -> Vec<&'static str> {
 
 fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &FieldPath) {
     if let ("object", Some(object)) = (field, &metric.object) {
-        let described = &object.described_object;
-        let path_of_object = path.child("describedObject");
-        reference(
-            errors,
-            &described.kind,
-            &described.name,
-            text(&described.api_version),
-            &path_of_object,
-        );
-        identifier(errors, &object.metric, &path.child("metric"));
-        let target_path = target(errors, &object.target, path);
-        if object.target.value.is_none() && object.target.average_value.is_none() {
-            let why = "must set either a target value or averageValue";
-            errors.push(FieldError::required(
-                &target_path.child("averageValue"),
-                why,
-            ));
-        }
+        object_source(errors, object, path);
     }
     if let ("external", Some(external)) = (field, &metric.external) {
-        identifier(errors, &external.metric, &path.child("metric"));
-        let target_path = target(errors, &external.target, path);
-        match (&external.target.value, &external.target.average_value) {
-            (None, None) => {
-                let why = "must set either a target value for metric or a per-pod target";
-                errors.push(FieldError::required(
-                    &target_path.child("averageValue"),
-                    why,
-                ));
-            }
-            (Some(_), Some(_)) => {
-                let why = "may not set both a target value for metric and a per-pod target";
-                errors.push(FieldError::forbidden(&target_path.child("value"), why));
-            }
-            _ => (),
-        }
+        external_source(errors, external, path);
     }
     if let ("pods", Some(pods)) = (field, &metric.pods) {
         identifier(errors, &pods.metric, &path.child("metric"));
@@ -293,30 +261,73 @@ fn source(errors: &mut FieldErrors, metric: &MetricSpec, field: &str, path: &Fie
     }
     if let ("resource", Some(resource)) = (field, &metric.resource) {
         if resource.name.is_empty() {
-            errors.push(FieldError::required(
-                &path.child("name"),
-                "must specify a resource name",
-            ));
+            errors.push(FieldError::required(&path.child("name"), NO_RESOURCE));
         }
         use_target(errors, &resource.target, path);
     }
     if let ("containerResource", Some(resource)) = (field, &metric.container_resource) {
-        match resource.name.as_str() {
-            "" => errors.push(FieldError::required(
-                &path.child("name"),
-                "must specify a resource name",
-            )),
-            name => resource_names::of_container(errors, name, &path.child("name")),
-        }
-        match resource.container.as_str() {
-            "" => errors.push(FieldError::required(
-                &path.child("container"),
-                "must specify a container",
-            )),
-            name => names::dns_label(errors, name, &path.child("container")),
-        }
-        use_target(errors, &resource.target, path);
+        container_source(errors, resource, path);
     }
+}
+
+const NO_RESOURCE: &str = "must specify a resource name";
+
+fn object_source(errors: &mut FieldErrors, object: &ObjectMetricSource, path: &FieldPath) {
+    let described = &object.described_object;
+    reference(
+        errors,
+        &described.kind,
+        &described.name,
+        text(&described.api_version),
+        &path.child("describedObject"),
+    );
+    identifier(errors, &object.metric, &path.child("metric"));
+    let target_path = target(errors, &object.target, path);
+    if object.target.value.is_none() && object.target.average_value.is_none() {
+        let why = "must set either a target value or averageValue";
+        errors.push(FieldError::required(
+            &target_path.child("averageValue"),
+            why,
+        ));
+    }
+}
+
+fn external_source(errors: &mut FieldErrors, external: &ExternalMetricSource, path: &FieldPath) {
+    identifier(errors, &external.metric, &path.child("metric"));
+    let target_path = target(errors, &external.target, path);
+    match (&external.target.value, &external.target.average_value) {
+        (None, None) => {
+            let why = "must set either a target value for metric or a per-pod target";
+            errors.push(FieldError::required(
+                &target_path.child("averageValue"),
+                why,
+            ));
+        }
+        (Some(_), Some(_)) => {
+            let why = "may not set both a target value for metric and a per-pod target";
+            errors.push(FieldError::forbidden(&target_path.child("value"), why));
+        }
+        _ => (),
+    }
+}
+
+fn container_source(
+    errors: &mut FieldErrors,
+    resource: &ContainerResourceMetricSource,
+    path: &FieldPath,
+) {
+    match resource.name.as_str() {
+        "" => errors.push(FieldError::required(&path.child("name"), NO_RESOURCE)),
+        name => resource_names::of_container(errors, name, &path.child("name")),
+    }
+    match resource.container.as_str() {
+        "" => errors.push(FieldError::required(
+            &path.child("container"),
+            "must specify a container",
+        )),
+        name => names::dns_label(errors, name, &path.child("container")),
+    }
+    use_target(errors, &resource.target, path);
 }
 
 fn use_target(errors: &mut FieldErrors, metric_target: &MetricTarget, path: &FieldPath) {
