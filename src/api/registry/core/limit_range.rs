@@ -146,61 +146,32 @@ fn names_of(limit: &LimitRangeItem) -> BTreeSet<&String> {
         .collect()
 }
 
-/// Minimum, default request, default and maximum must not cross.
+/// Minimum, default request, default and maximum of one resource must not cross.
 fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &FieldPath) {
     let of = |amounts: &Option<Amounts>| amounts.as_ref().and_then(|all| all.get(name)).map(amount);
-    let default_of = |amounts: &Option<Amounts>| {
-        if limit.type_ == "Pod" {
-            None
-        } else {
-            of(amounts)
-        }
+    let default_of = |amounts: &Option<Amounts>| match limit.type_.as_str() {
+        "Pod" => None,
+        _ => of(amounts),
     };
     let (min, max) = (of(&limit.min), of(&limit.max));
-    let (default, request) = (
-        default_of(&limit.default),
-        default_of(&limit.default_request),
-    );
-    let limits = [
-        (min, "min value", max, "max value", "min", min),
+    let default = default_of(&limit.default);
+    let request = default_of(&limit.default_request);
+    let (low, high) = (("min value", min), ("max value", max));
+    let middle = ("default request value", request);
+    for (low, high, field, shown) in [
+        (low, high, "min", min),
+        (low, middle, "defaultRequest", request),
+        (middle, high, "defaultRequest", request),
         (
-            min,
-            "min value",
-            request,
-            "default request value",
+            middle,
+            ("default limit value", default),
             "defaultRequest",
             request,
         ),
-        (
-            request,
-            "default request value",
-            max,
-            "max value",
-            "defaultRequest",
-            request,
-        ),
-        (
-            request,
-            "default request value",
-            default,
-            "default limit value",
-            "defaultRequest",
-            request,
-        ),
-        (min, "min value", default, "default value", "default", min),
-        (default, "default value", max, "max value", "default", max),
-    ];
-    for (low, low_name, high, high_name, field, shown) in limits {
-        if let (Some(low), Some(high), Some(shown)) = (low, high, shown)
-            && low > high
-        {
-            let why = format!("{low_name} {low} is greater than {high_name} {high}");
-            errors.push(FieldError::invalid(
-                &path.child(field).key(name),
-                shown.to_string(),
-                why,
-            ));
-        }
+        (low, ("default value", default), "default", default),
+        (("default value", default), high, "default", default),
+    ] {
+        in_order(errors, low, high, shown, &path.child(field).key(name));
     }
     ratio(
         errors,
@@ -220,6 +191,24 @@ fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &F
             request.to_string(),
             why,
         ));
+    }
+}
+
+/// An amount and what errors call it.
+type Named<'a> = (&'a str, Option<apimachinery::Quantity>);
+
+fn in_order(
+    errors: &mut FieldErrors,
+    (low_name, low): Named<'_>,
+    (high_name, high): Named<'_>,
+    shown: Option<apimachinery::Quantity>,
+    path: &FieldPath,
+) {
+    if let (Some(low), Some(high), Some(shown)) = (low, high, shown)
+        && low > high
+    {
+        let why = format!("{low_name} {low} is greater than {high_name} {high}");
+        errors.push(FieldError::invalid(path, shown.to_string(), why));
     }
 }
 
