@@ -186,19 +186,11 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
             );
         }
     }
-    let external = spec.external_ips.as_deref().unwrap_or_default();
     let is_headless = type_of(spec) == "ClusterIP" && without_address;
     if is_headless {
-        if !text(&spec.load_balancer_ip).is_empty() {
-            warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
-        }
-        if !external.is_empty() {
-            warnings.push("spec.externalIPs is ignored for headless services".to_owned());
-        }
-        if text(&spec.session_affinity) != "None" {
-            warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
-        }
+        ignored_without_address(&mut warnings, spec);
     }
+    let external = spec.external_ips.as_deref().unwrap_or_default();
     for (index, address) in external.iter().enumerate() {
         unusual_address(
             &mut warnings,
@@ -213,24 +205,7 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(address) = spec
-        .load_balancer_ip
-        .as_deref()
-        .filter(|address| !address.is_empty())
-    {
-        unusual_address(&mut warnings, address, &path.child("loadBalancerIP"));
-    }
-    for (index, range) in spec
-        .load_balancer_source_ranges
-        .iter()
-        .flatten()
-        .enumerate()
-    {
-        warnings.extend(addresses::unusual_cidr(
-            range,
-            &path.child("loadBalancerSourceRanges").index(index),
-        ));
-    }
+    unusual_load_balancer(&mut warnings, spec, &path);
     if is_alias && !external.is_empty() {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
@@ -245,6 +220,40 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
         );
     }
     warnings
+}
+
+fn ignored_without_address(warnings: &mut Vec<String>, spec: &ServiceSpec) {
+    let external = spec.external_ips.as_deref().unwrap_or_default();
+    for (is_set, field) in [
+        (!text(&spec.load_balancer_ip).is_empty(), "loadBalancerIP"),
+        (!external.is_empty(), "externalIPs"),
+        (text(&spec.session_affinity) != "None", "SessionAffinity"),
+    ] {
+        if is_set {
+            warnings.push(format!("spec.{field} is ignored for headless services"));
+        }
+    }
+}
+
+fn unusual_load_balancer(warnings: &mut Vec<String>, spec: &ServiceSpec, path: &FieldPath) {
+    if let Some(address) = spec
+        .load_balancer_ip
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
+        unusual_address(warnings, address, &path.child("loadBalancerIP"));
+    }
+    for (index, range) in spec
+        .load_balancer_source_ranges
+        .iter()
+        .flatten()
+        .enumerate()
+    {
+        warnings.extend(addresses::unusual_cidr(
+            range,
+            &path.child("loadBalancerSourceRanges").index(index),
+        ));
+    }
 }
 
 fn type_of(spec: &ServiceSpec) -> &str {

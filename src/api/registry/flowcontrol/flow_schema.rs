@@ -4,7 +4,7 @@ use crate::validation::changes::json;
 use crate::validation::{found, names, one_of, required};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
-use k8s_openapi::api::flowcontrol::v1::{PolicyRulesWithSubjects, Subject};
+use k8s_openapi::api::flowcontrol::v1::{PolicyRulesWithSubjects, ResourcePolicyRule, Subject};
 
 use crate::cells;
 use crate::status::keep_metadata;
@@ -149,46 +149,7 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
         errors.push(FieldError::required(path, why));
     }
     for (index, rule) in resource_rules.iter().enumerate() {
-        let path = path.child("resourceRules").index(index);
-        verbs(errors, &rule.verbs, &path.child("verbs"));
-        let why = "resource rules must supply at least one api group";
-        alone(
-            errors,
-            &rule.api_groups,
-            why,
-            "api groups",
-            &path.child("apiGroups"),
-        );
-        let why = "resource rules must supply at least one resource";
-        alone(
-            errors,
-            &rule.resources,
-            why,
-            "resources",
-            &path.child("resources"),
-        );
-        let namespaces = rule.namespaces.as_deref().unwrap_or_default();
-        let path = path.child("namespaces");
-        if namespaces.is_empty() && rule.cluster_scope != Some(true) {
-            let why =
-                "resource rules that are not cluster scoped must supply at least one namespace";
-            errors.push(FieldError::required(&path, why));
-        } else if !namespaces.is_empty() {
-            alone(errors, namespaces, "", "namespaces", &path);
-        }
-        if !namespaces.iter().any(|namespace| namespace == "*") {
-            for (index, namespace) in namespaces.iter().enumerate() {
-                if let Some(why) = apimachinery::dns1123_label_error(namespace) {
-                    let why =
-                        format!("each member of this list must be '*' or a DNS-1123 label; {why}");
-                    errors.push(FieldError::invalid(
-                        &path.index(index),
-                        namespace.as_str(),
-                        why,
-                    ));
-                }
-            }
-        }
+        resource_rule(errors, rule, &path.child("resourceRules").index(index));
     }
     for (index, rule) in other_rules.iter().enumerate() {
         let path = path.child("nonResourceRules").index(index);
@@ -201,6 +162,47 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
             "non-resource URLs",
             &path.child("nonResourceURLs"),
         );
+    }
+}
+
+fn resource_rule(errors: &mut FieldErrors, rule: &ResourcePolicyRule, path: &FieldPath) {
+    verbs(errors, &rule.verbs, &path.child("verbs"));
+    let why = "resource rules must supply at least one api group";
+    alone(
+        errors,
+        &rule.api_groups,
+        why,
+        "api groups",
+        &path.child("apiGroups"),
+    );
+    let why = "resource rules must supply at least one resource";
+    alone(
+        errors,
+        &rule.resources,
+        why,
+        "resources",
+        &path.child("resources"),
+    );
+    let namespaces = rule.namespaces.as_deref().unwrap_or_default();
+    let path = path.child("namespaces");
+    if namespaces.is_empty() && rule.cluster_scope != Some(true) {
+        let why = "resource rules that are not cluster scoped must supply at least one namespace";
+        errors.push(FieldError::required(&path, why));
+    } else if !namespaces.is_empty() {
+        alone(errors, namespaces, "", "namespaces", &path);
+    }
+    if namespaces.iter().any(|namespace| namespace == "*") {
+        return;
+    }
+    for (index, namespace) in namespaces.iter().enumerate() {
+        if let Some(why) = apimachinery::dns1123_label_error(namespace) {
+            let why = format!("each member of this list must be '*' or a DNS-1123 label; {why}");
+            errors.push(FieldError::invalid(
+                &path.index(index),
+                namespace.as_str(),
+                why,
+            ));
+        }
     }
 }
 

@@ -253,28 +253,7 @@ fn common(
         container.ports.as_deref().unwrap_or_default(),
         &path.child("ports"),
     );
-    environment::variables(
-        errors,
-        container.env.as_deref().unwrap_or_default(),
-        &path.child("env"),
-    );
-    environment::sources(
-        errors,
-        container.env_from.as_deref().unwrap_or_default(),
-        &path.child("envFrom"),
-    );
-    mounts::mounts(
-        errors,
-        container,
-        surroundings.volumes,
-        &path.child("volumeMounts"),
-    );
-    mounts::devices(
-        errors,
-        container,
-        surroundings.volumes,
-        &path.child("volumeDevices"),
-    );
+    what_it_sees(errors, container, surroundings, path);
     pull_policy(
         errors,
         text(&container.image_pull_policy),
@@ -302,6 +281,37 @@ fn common(
             &path.child("securityContext"),
         );
     }
+}
+
+/// The variables, files and devices of a container.
+fn what_it_sees(
+    errors: &mut FieldErrors,
+    container: &Container,
+    surroundings: &Surroundings<'_>,
+    path: &FieldPath,
+) {
+    environment::variables(
+        errors,
+        container.env.as_deref().unwrap_or_default(),
+        &path.child("env"),
+    );
+    environment::sources(
+        errors,
+        container.env_from.as_deref().unwrap_or_default(),
+        &path.child("envFrom"),
+    );
+    mounts::mounts(
+        errors,
+        container,
+        surroundings.volumes,
+        &path.child("volumeMounts"),
+    );
+    mounts::devices(
+        errors,
+        container,
+        surroundings.volumes,
+        &path.child("volumeDevices"),
+    );
 }
 
 pub(super) fn pull_policy(errors: &mut FieldErrors, policy: &str, path: &FieldPath) {

@@ -6,6 +6,7 @@ use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::core::v1::{
     ClusterTrustBundleProjection, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath,
     PodCertificateProjection, ProjectedVolumeSource, ServiceAccountTokenProjection,
+    VolumeProjection,
 };
 
 use super::environment::{field_reference, resource_reference_in_volume};
@@ -105,65 +106,59 @@ pub(super) fn projected(
     };
     for (index, source) in projected.sources.iter().flatten().enumerate() {
         let item = path.child("sources").index(index);
-        let mut count = 0;
-        if let Some(secret) = &source.secret {
-            count += 1;
-            required(errors, &secret.name, &item.child("secret").child("name"));
-            paths.take_items(
-                errors,
-                secret.items.as_ref(),
-                &secret.name,
-                &item.child("secret"),
-            );
-        }
-        if let Some(map) = &source.config_map {
-            count += 1;
-            required(errors, &map.name, &item.child("configMap").child("name"));
-            paths.take_items(
-                errors,
-                map.items.as_ref(),
-                &map.name,
-                &item.child("configMap"),
-            );
-        }
-        if let Some(downward) = &source.downward_api {
-            count += 1;
-            for file in downward.items.iter().flatten() {
-                downward_file(errors, file, &item.child("downwardAPI"));
-                if !file.path.is_empty() {
-                    paths.take(errors, &file.path, &file.path);
-                }
-            }
-        }
-        if let Some(token) = &source.service_account_token {
-            count += 1;
-            service_account_token(errors, token, path, &item.child("serviceAccountToken"));
-        }
-        if let Some(bundle) = &source.cluster_trust_bundle {
-            count += 1;
-            trust_bundle(
-                errors,
-                bundle,
-                &mut paths,
-                &item.child("clusterTrustBundle"),
-            );
-        }
-        if let Some(certificate) = &source.pod_certificate {
-            count += 1;
-            pod_certificate(
-                errors,
-                certificate,
-                &mut paths,
-                &item.child("podCertificate"),
-            );
-        }
-        if count > 1 {
+        let given = one_source(errors, source, &mut paths, &item);
+        if given > 1 {
             errors.push(FieldError::forbidden(
                 &item,
                 "may not specify more than 1 volume type per source",
             ));
         }
     }
+}
+
+/// Judges each kind of source that is given, and says how many are.
+fn one_source(
+    errors: &mut FieldErrors,
+    source: &VolumeProjection,
+    paths: &mut Paths<'_>,
+    path: &FieldPath,
+) -> usize {
+    let mut given = 0;
+    if let Some(secret) = &source.secret {
+        given += 1;
+        let path = path.child("secret");
+        required(errors, &secret.name, &path.child("name"));
+        paths.take_items(errors, secret.items.as_ref(), &secret.name, &path);
+    }
+    if let Some(map) = &source.config_map {
+        given += 1;
+        let path = path.child("configMap");
+        required(errors, &map.name, &path.child("name"));
+        paths.take_items(errors, map.items.as_ref(), &map.name, &path);
+    }
+    if let Some(downward) = &source.downward_api {
+        given += 1;
+        for file in downward.items.iter().flatten() {
+            downward_file(errors, file, &path.child("downwardAPI"));
+            if !file.path.is_empty() {
+                paths.take(errors, &file.path, &file.path);
+            }
+        }
+    }
+    if let Some(token) = &source.service_account_token {
+        given += 1;
+        let path = path.child("serviceAccountToken");
+        service_account_token(errors, token, paths.volume, &path);
+    }
+    if let Some(bundle) = &source.cluster_trust_bundle {
+        given += 1;
+        trust_bundle(errors, bundle, paths, &path.child("clusterTrustBundle"));
+    }
+    if let Some(certificate) = &source.pod_certificate {
+        given += 1;
+        pod_certificate(errors, certificate, paths, &path.child("podCertificate"));
+    }
+    given
 }
 
 /// The path of the file is told from the volume, as upstream does.

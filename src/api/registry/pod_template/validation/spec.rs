@@ -109,25 +109,17 @@ pub(crate) fn pod_spec(
         text(&spec.dns_policy),
         &path.child("dnsConfig"),
     );
-    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
-        let path = path
-            .child("readinessGates")
-            .index(index)
-            .child("conditionType");
-        names::qualified_name(errors, &gate.condition_type, &path);
-    }
+    readiness_gates(errors, spec, path);
     scheduling::gates(
         errors,
         spec.scheduling_gates.as_deref().unwrap_or_default(),
         &path.child("schedulingGates"),
     );
-    let constraints = spec
-        .topology_spread_constraints
-        .as_deref()
-        .unwrap_or_default();
     scheduling::topology_spread(
         errors,
-        constraints,
+        spec.topology_spread_constraints
+            .as_deref()
+            .unwrap_or_default(),
         &path.child("topologySpreadConstraints"),
     );
     security::windows_host_processes(errors, spec, path);
@@ -139,6 +131,23 @@ pub(crate) fn pod_spec(
         spec.tolerations.as_deref().unwrap_or_default(),
         &path.child("tolerations"),
     );
+    host_aliases(errors, spec, path);
+    classes_and_overhead(errors, spec, path);
+    security::operating_system(errors, spec, path);
+    containers::file_keys(errors, spec, path);
+}
+
+fn readiness_gates(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let path = path
+            .child("readinessGates")
+            .index(index)
+            .child("conditionType");
+        names::qualified_name(errors, &gate.condition_type, &path);
+    }
+}
+
+fn host_aliases(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
     for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
         let path = path.child("hostAliases").index(index);
         addresses::legacy_ip(errors, &alias.ip, &path.child("ip"), &[]);
@@ -146,9 +155,6 @@ pub(crate) fn pod_spec(
             names::dns_subdomain(errors, name, &path.child("hostnames").index(index));
         }
     }
-    classes_and_overhead(errors, spec, path);
-    security::operating_system(errors, spec, path);
-    containers::file_keys(errors, spec, path);
 }
 
 fn restart_and_dns_policy(errors: &mut FieldErrors, spec: &PodSpec, path: &FieldPath) {
