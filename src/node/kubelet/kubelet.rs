@@ -71,17 +71,16 @@ impl Kubelet {
             rng,
         } = parts;
         let pods_table = Arc::new(PodTable::default());
-        let facts = NodeFactsOfPods {
-            host_ips: config.node_addresses.clone(),
-            pod_ips: Vec::new(),
-            allocatable: capacity.allocatable.clone(),
-        };
         let objects = Arc::new(ApiObjects::new(
             client.clone(),
             factory.clone(),
             Arc::clone(&images),
             Arc::clone(&pods_table),
-            facts,
+            NodeFactsOfPods {
+                host_ips: config.node_addresses.clone(),
+                pod_ips: Vec::new(),
+                allocatable: capacity.allocatable.clone(),
+            },
         ));
         let volumes = NodeVolumes::open(
             &config.root_directory,
@@ -96,14 +95,7 @@ impl Kubelet {
             Arc::clone(&rng),
             &config.node_name,
         );
-        let only = |resource, field: &str| ListRequest {
-            resource,
-            namespace: None,
-            label_selector: String::new(),
-            field_selector: format!("{field}={}", config.node_name),
-        };
-        let pods = factory.cache(only(resource_of::<Pod>(), "spec.nodeName"));
-        let node = factory.cache(only(resource_of::<Node>(), "metadata.name"));
+        let (pods, node) = caches_of_node(&factory, &config.node_name);
         let services = Services {
             puller: ImagePuller::new(Arc::clone(&images), events.clone(), Arc::clone(&clock)),
             runtime_name: runtime.version().name,
@@ -353,6 +345,20 @@ impl Kubelet {
         }
         crate::orphans::remove_files(&self.services).await;
     }
+}
+
+/// The pods of this node, and the node itself.
+fn caches_of_node(factory: &Factory, node_name: &str) -> (Arc<Cache>, Arc<Cache>) {
+    let only = |resource, field: &str| ListRequest {
+        resource,
+        namespace: None,
+        label_selector: String::new(),
+        field_selector: format!("{field}={node_name}"),
+    };
+    (
+        factory.cache(only(resource_of::<Pod>(), "spec.nodeName")),
+        factory.cache(only(resource_of::<Node>(), "metadata.name")),
+    )
 }
 
 fn is_mirror(object: &StoredObject) -> bool {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapKeySelector, Container, EnvVar, Pod, Secret, SecretKeySelector,
+};
 use semantics::downward_api::{self, NodeFacts};
 
 use crate::container::expand::expand;
@@ -164,40 +166,10 @@ fn value_of(
             .map_err(ConfigError);
     }
     if let Some(key) = &from.config_map_key_ref {
-        let optional = key.optional == Some(true);
-        let Some(found) = sources.config_maps.get(&key.name) else {
-            return missing(optional, format!("configmap {:?} not found", key.name));
-        };
-        return match found.data.as_ref().and_then(|data| data.get(&key.key)) {
-            Some(value) => Ok(Some(value.clone())),
-            None => missing(
-                optional,
-                format!(
-                    "couldn't find key {} in ConfigMap {}/{}",
-                    key.key,
-                    namespace(pod),
-                    key.name
-                ),
-            ),
-        };
+        return config_map_value(pod, key, sources);
     }
     if let Some(key) = &from.secret_key_ref {
-        let optional = key.optional == Some(true);
-        let Some(found) = sources.secrets.get(&key.name) else {
-            return missing(optional, format!("secret {:?} not found", key.name));
-        };
-        return match found.data.as_ref().and_then(|data| data.get(&key.key)) {
-            Some(value) => text_of(&value.0, pod, &key.name, &key.key).map(Some),
-            None => missing(
-                optional,
-                format!(
-                    "couldn't find key {} in Secret {}/{}",
-                    key.key,
-                    namespace(pod),
-                    key.name
-                ),
-            ),
-        };
+        return secret_value(pod, key, sources);
     }
     if from.file_key_ref.is_some() {
         return refuse(format!(
@@ -206,6 +178,39 @@ fn value_of(
         ));
     }
     Ok(Some(String::new()))
+}
+
+fn config_map_value(
+    pod: &Pod,
+    key: &ConfigMapKeySelector,
+    sources: &Sources,
+) -> Result<Option<String>> {
+    let optional = key.optional == Some(true);
+    let Some(found) = sources.config_maps.get(&key.name) else {
+        return missing(optional, format!("configmap {:?} not found", key.name));
+    };
+    match found.data.as_ref().and_then(|data| data.get(&key.key)) {
+        Some(value) => Ok(Some(value.clone())),
+        None => missing(optional, no_key(pod, "ConfigMap", &key.name, &key.key)),
+    }
+}
+
+fn secret_value(pod: &Pod, key: &SecretKeySelector, sources: &Sources) -> Result<Option<String>> {
+    let optional = key.optional == Some(true);
+    let Some(found) = sources.secrets.get(&key.name) else {
+        return missing(optional, format!("secret {:?} not found", key.name));
+    };
+    match found.data.as_ref().and_then(|data| data.get(&key.key)) {
+        Some(value) => text_of(&value.0, pod, &key.name, &key.key).map(Some),
+        None => missing(optional, no_key(pod, "Secret", &key.name, &key.key)),
+    }
+}
+
+fn no_key(pod: &Pod, kind: &str, name: &str, key: &str) -> String {
+    format!(
+        "couldn't find key {key} in {kind} {}/{name}",
+        namespace(pod)
+    )
 }
 
 fn missing(optional: bool, text: String) -> Result<Option<String>> {

@@ -215,25 +215,9 @@ async fn serve_session(session: cri::Result<ExecSession>, streams: RemoteCommand
                     copy_output(errors, stderr)
                 )
             };
-            let work = async {
-                tokio::pin!(output, exit);
-                let mut is_copied = false;
-                let code = loop {
-                    tokio::select! {
-                        biased;
-                        _copied = &mut output, if !is_copied => is_copied = true,
-                        code = &mut exit => break code,
-                    }
-                };
-                if !is_copied {
-                    // What the command wrote last is on its way still.
-                    let _late = env::timeout(DRAIN_MAX, &mut output).await;
-                }
-                Some(code)
-            };
             let code = tokio::select! {
                 biased;
-                code = work => code,
+                code = exit_after_output(exit, output) => Some(code),
                 () = disconnected.wait() => None,
             };
             input.abort();
@@ -253,6 +237,27 @@ async fn serve_session(session: cri::Result<ExecSession>, streams: RemoteCommand
     if let Err(error) = error.finish(outcome).await {
         tracing::debug!(%error, "a client is not told how its command ended");
     }
+}
+
+/// The exit of a command once its output is copied, or did not come in time.
+async fn exit_after_output<E, O>(
+    exit: impl Future<Output = E>,
+    output: impl Future<Output = O>,
+) -> E {
+    tokio::pin!(output, exit);
+    let mut is_copied = false;
+    let code = loop {
+        tokio::select! {
+            biased;
+            _copied = &mut output, if !is_copied => is_copied = true,
+            code = &mut exit => break code,
+        }
+    };
+    if !is_copied {
+        // What the command wrote last is on its way still.
+        let _late = env::timeout(DRAIN_MAX, &mut output).await;
+    }
+    code
 }
 
 async fn copy_input(from: Option<streams::ByteReader>, to: Option<cri::ByteWriter>) {

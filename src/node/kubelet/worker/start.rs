@@ -101,39 +101,25 @@ impl Executor {
         );
         let whose = (start.kind, container.name.as_str());
         let events = &self.services.events;
+        let refuse = |reason: &str, why: String| {
+            let text = format!("Error: {why}");
+            events.container(pod, whose, Severity::Warning, "Failed", text);
+            failed(reason, why)
+        };
         let made = self
             .config(pod, observed, start, container, &image, attempt, memory)
             .await;
-        let config = made.map_err(|ConfigError(text)| {
-            events.container(
-                pod,
-                whose,
-                Severity::Warning,
-                "Failed",
-                format!("Error: {text}"),
-            );
-            failed("CreateContainerConfigError", text)
-        })?;
+        let config =
+            made.map_err(|ConfigError(text)| refuse("CreateContainerConfigError", text))?;
         let sandbox = current_sandbox(observed).ok_or(Held::Waiting)?;
         let id = self
             .services
             .runtime
             .create_container(sandbox, config)
             .await
-            .map_err(|error| {
-                events.container(
-                    pod,
-                    whose,
-                    Severity::Warning,
-                    "Failed",
-                    format!("Error: {error}"),
-                );
-                let reason = if matches!(error.reason(), "CreateContainerConfigError") {
-                    error.reason()
-                } else {
-                    "CreateContainerError"
-                };
-                failed(reason, error.to_string())
+            .map_err(|error| match error.reason() {
+                reason @ "CreateContainerConfigError" => refuse(reason, error.to_string()),
+                _ => refuse("CreateContainerError", error.to_string()),
             })?;
         events.container(pod, whose, Severity::Normal, "Created", "Container created");
         if let Some(ended) = newest.and_then(|newest| ended_at(&newest.state)) {
@@ -145,16 +131,7 @@ impl Executor {
             .runtime
             .start_container(&id)
             .await
-            .map_err(|error| {
-                events.container(
-                    pod,
-                    whose,
-                    Severity::Warning,
-                    "Failed",
-                    format!("Error: {error}"),
-                );
-                failed("RunContainerError", error.to_string())
-            })?;
+            .map_err(|error| refuse("RunContainerError", error.to_string()))?;
         events.container(pod, whose, Severity::Normal, "Started", "Container started");
         self.link_log(pod, container, &id, attempt);
         self.post_start(pod, observed, start.kind, container, &id)
