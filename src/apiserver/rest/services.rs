@@ -326,34 +326,7 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
         service.set_at(&["spec", "ipFamilyPolicy"], policy.into());
     }
     let policy = text(service, "ipFamilyPolicy");
-    let mut families: Vec<String> = list(service, "ipFamilies")
-        .iter()
-        .filter_map(Value::as_str)
-        .map(Into::into)
-        .collect();
-    for (at, address) in list(service, "clusterIPs")
-        .iter()
-        .filter_map(Value::as_str)
-        .enumerate()
-    {
-        let Ok(address) = address.parse::<IpAddr>() else {
-            break;
-        };
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        if at >= families.len() {
-            if !has(family) {
-                let path = FieldPath::new("spec").child("clusterIPs").index(at);
-                let value = list(service, "clusterIPs").to_vec();
-                let why = format!("{family} is not configured on this cluster");
-                return Err(invalid(
-                    call,
-                    service,
-                    FieldError::invalid(&path, value, why),
-                ));
-            }
-            families.push(family.to_owned());
-        }
-    }
+    let mut families = named_families(call, service)?;
     let default = ranges.first().map_or("IPv4", family_of).to_owned();
     let other = |family: &str| if family == "IPv4" { "IPv6" } else { "IPv4" }.to_owned();
     if families.is_empty() {
@@ -371,6 +344,40 @@ fn families(call: &Call<'_>, service: &mut Object, old: Option<&Object>) -> Resu
     }
     service.set_at(&["spec", "ipFamilies"], families.into());
     Ok(())
+}
+
+/// The families a Service names, and those of the addresses it asks for beyond them.
+fn named_families(call: &Call<'_>, service: &Object) -> Result<Vec<String>, ApiError> {
+    let ranges = &call.state.config.service_ranges;
+    let mut families: Vec<String> = list(service, "ipFamilies")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect();
+    for (at, address) in list(service, "clusterIPs")
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
+        let Ok(address) = address.parse::<IpAddr>() else {
+            break;
+        };
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        if at >= families.len() {
+            if !ranges.iter().any(|range| family_of(range) == family) {
+                let path = FieldPath::new("spec").child("clusterIPs").index(at);
+                let value = list(service, "clusterIPs").to_vec();
+                let why = format!("{family} is not configured on this cluster");
+                return Err(invalid(
+                    call,
+                    service,
+                    FieldError::invalid(&path, value, why),
+                ));
+            }
+            families.push(family.to_owned());
+        }
+    }
+    Ok(families)
 }
 
 fn check_families(

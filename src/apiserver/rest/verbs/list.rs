@@ -51,42 +51,7 @@ fn revision(
 ) -> Result<Option<(i64, RevisionMatch)>, ApiError> {
     let text = query.text("resourceVersion");
     let how = query.text("resourceVersionMatch");
-    let mut errors = FieldErrors::none();
-    if query.text("sendInitialEvents").is_some() {
-        let path = FieldPath::new("sendInitialEvents");
-        errors.push(FieldError::forbidden(
-            &path,
-            "sendInitialEvents is forbidden for list",
-        ));
-    }
-    let path = FieldPath::new("resourceVersionMatch");
-    if let Some(how) = how {
-        if text.is_none() {
-            errors.push(FieldError::forbidden(
-                &path,
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        if continues {
-            errors.push(FieldError::forbidden(
-                &path,
-                "resourceVersionMatch is forbidden when continue is provided",
-            ));
-        }
-        if !matches!(how, "Exact" | "NotOlderThan") {
-            errors.push(FieldError::not_supported(
-                &path,
-                how,
-                &["Exact", "NotOlderThan", ""],
-            ));
-        }
-        if how == "Exact" && text == Some("0") {
-            errors.push(FieldError::forbidden(
-                &path,
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
-        }
-    }
+    let errors = contradictions(query, continues);
     if !errors.is_empty() {
         return Err(ApiError::invalid(
             &GroupKind::new("meta.k8s.io", "ListOptions"),
@@ -114,6 +79,48 @@ fn revision(
             RevisionMatch::NotOlderThan
         },
     )))
+}
+
+/// What of a list's parameters cannot stand together.
+fn contradictions(query: &Query, continues: bool) -> FieldErrors {
+    let text = query.text("resourceVersion");
+    let mut errors = FieldErrors::none();
+    if query.text("sendInitialEvents").is_some() {
+        let path = FieldPath::new("sendInitialEvents");
+        errors.push(FieldError::forbidden(
+            &path,
+            "sendInitialEvents is forbidden for list",
+        ));
+    }
+    let path = FieldPath::new("resourceVersionMatch");
+    if let Some(how) = query.text("resourceVersionMatch") {
+        if text.is_none() {
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
+        if continues {
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
+        }
+        if !matches!(how, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                &path,
+                how,
+                &["Exact", "NotOlderThan", ""],
+            ));
+        }
+        if how == "Exact" && text == Some("0") {
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
+        }
+    }
+    errors
 }
 
 /// A resourceVersion in a query, or upstream's words for why it is none.
