@@ -28,8 +28,33 @@ const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Makes a sandbox; on an error nothing is left behind. It is listed, not ready, while it is made, and made to the end
 /// when the caller goes away: so it can be removed.
 pub(super) async fn run(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<PodSandboxId> {
+    let entry = new_entry(inner, config)?;
+    // Before anything is waited for: a caller that goes away now finds it in the list, and nobody else would.
+    let turn = entry.turn.clone();
+    let mut turn = turn
+        .try_lock_owned()
+        .expect("nobody else knows the sandbox");
+    let id = entry.record.id.clone();
+    inner.state().sandboxes.insert(id, entry.clone());
     let inner = inner.clone();
-    to_the_end(async move { run_whole(&inner, config).await }).await
+    to_the_end(async move { run_whole(&inner, entry, &mut turn).await }).await
+}
+
+fn new_entry(inner: &Inner, config: PodSandboxConfig) -> Result<SandboxEntry> {
+    let id = PodSandboxId(inner.new_id());
+    Ok(SandboxEntry {
+        dir: inner.layout.sandbox(&id),
+        record: SandboxRecord {
+            id,
+            config,
+            created_at: inner.now(),
+            addresses: Vec::new(),
+            boot_id: linux::process::boot_id().map_err(internal)?,
+            is_stopped: false,
+        },
+        ready: None,
+        turn: SandboxEntry::held(),
+    })
 }
 
 /// Work that is not cut off with its caller.
@@ -39,28 +64,24 @@ pub(super) async fn to_the_end<T: Send + 'static>(
     env::spawn(work).await.map_err(internal)?
 }
 
-async fn run_whole(inner: &Arc<Inner>, config: PodSandboxConfig) -> Result<PodSandboxId> {
-    let id = PodSandboxId(inner.new_id());
-    let mut entry = SandboxEntry {
-        record: SandboxRecord {
-            id: id.clone(),
-            config,
-            created_at: inner.now(),
-            addresses: Vec::new(),
-            boot_id: linux::process::boot_id().map_err(internal)?,
-            is_stopped: false,
-        },
-        dir: inner.layout.sandbox(&id),
-        ready: None,
-        turn: SandboxEntry::held(),
-    };
-    let turn = entry.turn.clone();
-    let _turn = turn.lock().await;
-    inner.state().sandboxes.insert(id.clone(), entry.clone());
+async fn run_whole(
+    inner: &Arc<Inner>,
+    mut entry: SandboxEntry,
+    turn: &mut Turn,
+) -> Result<PodSandboxId> {
+    let id = entry.record.id.clone();
     let made = make(inner, &mut entry).await;
     if let Err(error) = made {
-        undo(inner, &entry).await;
-        inner.state().sandboxes.remove(&id);
+        match undo(inner, &entry).await {
+            Ok(()) => drop(inner.state().sandboxes.remove(&id)),
+            // It stays in the list, as one that is stopped: whoever removes the pod's sandboxes tries again.
+            Err(left) => {
+                entry.record.is_stopped = true;
+                *turn = Turn::Released;
+                inner.state().sandboxes.insert(id.clone(), entry);
+                tracing::warn!(sandbox = %id, error = %left, "a sandbox that could not be made left something");
+            }
+        }
         return Err(error);
     }
     inner.state().sandboxes.insert(id.clone(), entry);
@@ -242,11 +263,15 @@ pub(super) fn release(inner: &Inner, entry: &SandboxEntry) -> linux::Result<()> 
     let group = inner.pod_group(&entry.record.config);
     group.kill_all()?;
     group.remove()?;
-    if entry.dir.path().exists() {
-        let path = entry.dir.path().canonicalize();
-        mounts::unmount_below(&path.unwrap_or_else(|_| entry.dir.path().to_owned()))?;
+    unmount(&entry.dir)
+}
+
+fn unmount(dir: &SandboxDir) -> linux::Result<()> {
+    match dir.path().canonicalize() {
+        Ok(path) => mounts::unmount_below(&path),
+        // Nothing is mounted below what is not there.
+        Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Stops a sandbox and removes it with all its containers.
@@ -268,37 +293,34 @@ async fn remove_whole(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
     Ok(())
 }
 
+/// Also what is mounted in it still, although it was released: it would be in the way each time.
 async fn remove_directory(dir: &SandboxDir) -> Result<()> {
-    let path = dir.path().to_owned();
-    blocking(move || match std::fs::remove_dir_all(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::Kill(format!("remove {}: {error}", path.display())))
+    let dir = dir.clone();
+    blocking(move || {
+        unmount(&dir).map_err(|error| Error::Kill(error.to_string()))?;
+        match std::fs::remove_dir_all(dir.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Kill(
+                format!("remove {}: {error}", dir.path().display()),
+            )),
+            _ => Ok(()),
         }
-        _ => Ok(()),
     })
     .await
 }
 
 /// Takes back what a sandbox that could not be made left. The reason why it could not is what the caller hears.
-async fn undo(inner: &Arc<Inner>, entry: &SandboxEntry) {
-    drop(
-        inner
-            .options
-            .network
-            .detach(&entry.record.config.pod.uid)
-            .await,
-    );
+async fn undo(inner: &Arc<Inner>, entry: &SandboxEntry) -> Result<()> {
+    let uid = &entry.record.config.pod.uid;
+    let detached = inner.options.network.detach(uid).await;
     let found = SandboxEntry {
         ready: read_ready(&entry.dir),
         ..entry.clone()
     };
     end_shim(&found).await;
     let (work, released) = (inner.clone(), entry.clone());
-    let done = blocking(move || release(&work, &released).map_err(internal)).await;
-    if let Err(error) = done {
-        tracing::warn!(sandbox = %entry.record.id, %error, "a sandbox that could not be made left something");
-    }
-    drop(remove_directory(&entry.dir).await);
+    blocking(move || release(&work, &released).map_err(internal)).await?;
+    remove_directory(&entry.dir).await?;
+    detached
 }
 
 /// Starts the task that hears what a sandbox's shim has to say.

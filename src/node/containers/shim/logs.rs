@@ -59,7 +59,8 @@ impl Log {
     /// Moves the file away under a name with the time, removes the oldest, and goes on in a new one.
     pub(super) fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
         let mut name = self.path.file_name().unwrap_or_default().to_os_string();
-        name.push(now.to_jiff().strftime(".%Y%m%d-%H%M%S").to_string());
+        // With the fraction: a program that writes much fills several files in a second.
+        name.push(now.to_jiff().strftime(".%Y%m%d-%H%M%S%.9f").to_string());
         let rotated = self.path.with_file_name(name);
         std::fs::rename(&self.path, &rotated)?;
         self.reopen()?;
@@ -218,8 +219,9 @@ mod tests {
         let path = directory.join("app/0.log");
         let mut log = Log::open(&path, 10, 3).unwrap();
         let mut lines = Lines::new(Stream::Stderr);
-        for second in 0..6 {
-            let now = Timestamp::from_unix_seconds(1_700_000_000 + second);
+        for nanosecond in 0..6 {
+            let moment = format!("2026-01-01T00:00:00.00000000{nanosecond}Z");
+            let now = Timestamp::parse(&moment).unwrap();
             lines.push(b"0123456789\n", &mut log, now);
         }
         let names: Vec<_> = std::fs::read_dir(directory.join("app")).unwrap().collect();

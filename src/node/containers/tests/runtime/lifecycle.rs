@@ -6,6 +6,7 @@ use cri::{
     ContainerEventKind, ContainerState, Error, ExitReason, LinuxResources, NamespaceMode,
     NamespaceOptions, PidMode, PodSandboxState, RuntimeService,
 };
+use futures_util::FutureExt;
 use std::time::Duration;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -39,6 +40,14 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "callers_that_go_away_leave_nothing_that_cannot_be_removed",
         callers_that_go_away,
+    ),
+    (
+        "a_sandbox_is_listed_from_the_moment_that_it_is_asked_for",
+        listed_at_once,
+    ),
+    (
+        "a_mount_that_was_left_in_a_stopped_sandbox_keeps_nothing",
+        left_mount,
     ),
     ("a_shim_stays_small", shim_memory),
     (
@@ -431,6 +440,40 @@ fn lost_shim() {
             async move { lost.then_some(()) }
         })
         .await;
+        node.close().await;
+    });
+}
+
+fn listed_at_once() {
+    block_on(async {
+        let node = Node::open("listed").await;
+        // Many, because the one who makes it is often as quick as the one who goes away.
+        for number in 1..=20 {
+            let asked_once = node.runtime.run_pod_sandbox(node.pod()).now_or_never();
+            assert!(asked_once.is_none());
+            assert_eq!(
+                node.runtime.list_pod_sandboxes().await.unwrap().len(),
+                number
+            );
+        }
+        let directory = node.data_dir.join("run/sandboxes");
+        for sandbox in node.runtime.list_pod_sandboxes().await.unwrap() {
+            node.runtime.remove_pod_sandbox(&sandbox.id).await.unwrap();
+        }
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+        node.close().await;
+    });
+}
+
+fn left_mount() {
+    block_on(async {
+        let node = Node::open("left-mount").await;
+        let sandbox = node.sandbox().await;
+        node.runtime.stop_pod_sandbox(&sandbox).await.unwrap();
+        let directory = node.data_dir.join("run/sandboxes").join(&sandbox.0);
+        linux::mounts::tmpfs(&directory.join("shm"), "mode=700").unwrap();
+        node.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+        assert!(!directory.exists());
         node.close().await;
     });
 }
