@@ -20,6 +20,14 @@ impl FileLock {
         Ok(FileLock { _file: file })
     }
 
+    /// Waits for the lock of a folder that exists; nothing is made for it.
+    pub fn wait_for_folder(path: &Path) -> Result<FileLock> {
+        let file = File::open(path).doing(|| format!("open {}", path.display()))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .doing(|| format!("lock {}", path.display()))?;
+        Ok(FileLock { _file: file })
+    }
+
     /// The lock, or `None` when somebody else holds it.
     pub fn attempt(path: &Path) -> Result<Option<FileLock>> {
         let file = open(path)?;

@@ -3,6 +3,7 @@
 //! This crate knows nothing of Kubernetes. Errors say which call failed on what; nothing here retries without a limit.
 
 pub mod atomic_file;
+mod borrowed_settings;
 pub mod cgroup;
 pub mod error;
 pub mod file_lock;
@@ -20,6 +21,7 @@ pub mod system;
 pub mod unix_socket;
 
 pub use atomic_file::AtomicFile;
+pub use borrowed_settings::{BorrowedSettings, Setting};
 pub use error::{Doing, Error, Result};
 pub use network_namespace::NetworkNamespace;
 pub use pid_fd::PidFd;

@@ -22,6 +22,11 @@ pub enum Error {
         doing: &'static str,
         source: io::Error,
     },
+    #[error("{doing}")]
+    Settings {
+        doing: &'static str,
+        source: linux::Error,
+    },
     #[error("no address is left in {0}")]
     PoolExhausted(IpNet),
     #[error("the pod network needs one range per address family and at least one, but has {0:?}")]

@@ -93,7 +93,8 @@ impl PodNetwork {
             .pod_cidrs
             .iter()
             .any(|range| range.network().is_ipv6());
-        sysctl::enable_forwarding(has_v6).map_err(system("let the node route"))?;
+        sysctl::enable_forwarding(&config.instance, has_v6)
+            .map_err(settings("let the node route"))?;
         let link_config = NodeLinkConfig {
             instance: config.instance.clone(),
             pod_cidrs: config.pod_cidrs.clone(),
@@ -160,19 +161,20 @@ impl PodNetwork {
         .collect()
     }
 
-    /// Removes all links of an instance and with them its routes, whether or not a pod network is open.
+    /// Removes all links of an instance and with them its routes, whether or not a pod network is open, and gives back the
+    /// kernel settings that it borrowed.
     ///
-    /// Works in the network namespace of the calling thread; the kernel's forwarding settings stay as they are.
+    /// Works in the network namespace of the calling thread.
     pub fn clean_up(instance: &str) -> Result<(), Error> {
-        let instance = Instance::new(instance);
+        let owner = Instance::new(instance);
         let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
-        let own = instance.node_link();
+        let own = owner.node_link();
         for link in routes.links().map_err(node("list links"))? {
-            if instance.made(&link) || own == link.name {
+            if owner.made(&link) || own == link.name {
                 delete(&mut routes, link.index)?;
             }
         }
-        Ok(())
+        sysctl::give_back(instance).map_err(settings("give back kernel settings"))
     }
 }
 
@@ -423,6 +425,10 @@ async fn blocking<T: Send + 'static>(
     env::spawn_blocking(work)
         .await
         .map_err(|_stopped| Error::Interrupted)
+}
+
+fn settings(doing: &'static str) -> impl Fn(linux::Error) -> Error {
+    move |source| Error::Settings { doing, source }
 }
 
 fn system(doing: &'static str) -> impl Fn(std::io::Error) -> Error {
