@@ -39,7 +39,7 @@ pub use erased::{
 pub use metadata_columns::human_duration;
 pub use strategy::{
     Column, DefaultCascade, DeleteAnswer, Generation, Permission, Retention, SelectableField,
-    StatusMetadata, StatusOnCreate, StoredAs, Strategy, Subresource, Verbs,
+    StatusMetadata, StatusOnCreate, StoredAs, Strategy, Subresource, Typed, Verbs,
 };
 pub use table::RESOURCES;
 

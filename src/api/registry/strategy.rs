@@ -14,12 +14,7 @@ use serde_json::Value;
 /// Names, versions and scope come from the type. The order of hooks on a write is: `default`, mutating admission, the rules
 /// for status and generation, `prepare_…`, `validate…`, validating admission.
 pub trait Strategy: Debug + Send + Sync + 'static {
-    type Kind: k8s_openapi::Resource
-        + k8s_openapi::Metadata<Ty = ObjectMeta>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + PartialEq;
+    type Kind: Typed;
 
     const SHORT_NAMES: &'static [&'static str] = &[];
     const CATEGORIES: &'static [&'static str] = &[];
@@ -80,6 +75,35 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn warnings_on_update(object: &Self::Kind, _old: &Self::Kind) -> Vec<String> {
         Self::warnings(object)
     }
+}
+
+/// The Rust type of a kind.
+pub trait Typed:
+    k8s_openapi::Resource
+    + k8s_openapi::Metadata<Ty = ObjectMeta>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + PartialEq
+    + Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<T> Typed for T where
+    T: k8s_openapi::Resource
+        + k8s_openapi::Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + PartialEq
+        + Debug
+        + Send
+        + Sync
+        + 'static
+{
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

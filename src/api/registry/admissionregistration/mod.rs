@@ -2,19 +2,14 @@
 
 pub mod mutating_admission_policy;
 pub mod mutating_admission_policy_binding;
-pub mod mutating_webhook_configuration;
 pub mod validating_admission_policy;
 pub mod validating_admission_policy_binding;
-pub mod validating_webhook_configuration;
 mod validation;
+pub(crate) mod webhook_configurations;
 
 use k8s_openapi::api::admissionregistration::v1::{MatchResources, ParamKind, ParamRef};
 
 use crate::cells;
-
-/// How long a webhook may take to answer, by default.
-const TIMEOUT_SECONDS: i32 = 10;
-const HTTPS_PORT: i32 = 443;
 
 /// Which requests a policy or binding is for, with everything left out filled in.
 fn default_match(resources: &mut MatchResources) {

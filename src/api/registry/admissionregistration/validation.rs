@@ -19,7 +19,7 @@ const TIMEOUT_SECONDS_MAX: i32 = 30;
 const CONDITIONS_MAX: usize = 64;
 
 /// What webhooks of both kinds have.
-pub(super) struct Webhook<'a> {
+pub(crate) struct Webhook<'a> {
     pub(super) name: &'a str,
     pub(super) rules: Option<&'a Vec<RuleWithOperations>>,
     pub(super) failure_policy: Option<&'a str>,

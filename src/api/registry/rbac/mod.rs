@@ -1,9 +1,8 @@
 //! Kinds of the group `rbac`, one file each.
 
+pub(crate) mod bindings;
 pub mod cluster_role;
-pub mod cluster_role_binding;
 pub mod role;
-pub mod role_binding;
 mod validation;
 
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
@@ -25,7 +24,7 @@ fn default_references(role: &mut RoleRef, subjects: Option<&mut Vec<Subject>>) {
 }
 
 /// The subjects of one kind, as a cell lists them.
-fn subjects(subjects: Option<&[Subject]>, kind: &str) -> String {
+fn subjects(subjects: Option<&Vec<Subject>>, kind: &str) -> String {
     let names: Vec<String> = subjects
         .into_iter()
         .flatten()
