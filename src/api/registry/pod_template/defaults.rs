@@ -1,14 +1,34 @@
 //! Defaults of pod specs, as `k8s.io/kubernetes/pkg/apis/core/v1` sets them.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, EphemeralContainer, Lifecycle, LifecycleHandler, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements,
+    ContainerPort, EnvVar, Lifecycle, LifecycleHandler, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements,
 };
 
 use super::volume_defaults::default_volume;
 
 const GRACE_SECONDS: i64 = 30;
 const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// Both sorts of containers have these fields, in types of their own.
+macro_rules! choices_of {
+    ($container:expr) => {
+        Choices {
+            image: $container.image.as_deref(),
+            pull_policy: &mut $container.image_pull_policy,
+            termination_message_path: &mut $container.termination_message_path,
+            termination_message_policy: &mut $container.termination_message_policy,
+            ports: $container.ports.as_mut(),
+            env: $container.env.as_mut(),
+            probes: [
+                $container.liveness_probe.as_mut(),
+                $container.readiness_probe.as_mut(),
+                $container.startup_probe.as_mut(),
+            ],
+            lifecycle: $container.lifecycle.as_mut(),
+        }
+    };
+}
 
 /// Sets `field` if it is missing or, as Go sees it, empty.
 pub(crate) fn default_text(field: &mut Option<String>, value: &str) {
@@ -50,10 +70,10 @@ pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
         .iter_mut()
         .chain(spec.init_containers.iter_mut().flatten())
     {
-        default_container(container);
+        default_choices(choices_of!(container));
     }
     for container in spec.ephemeral_containers.iter_mut().flatten() {
-        default_ephemeral_container(container);
+        default_choices(choices_of!(container));
     }
     if spec.host_network == Some(true) {
         for container in spec
@@ -73,52 +93,27 @@ pub(crate) fn default_pod_spec(spec: &mut PodSpec) {
     }
 }
 
-fn default_container(container: &mut Container) {
-    let image = container.image.clone().unwrap_or_default();
-    default_text(&mut container.image_pull_policy, pull_policy_for(&image));
-    default_text(
-        &mut container.termination_message_path,
-        TERMINATION_MESSAGE_PATH,
-    );
-    default_text(&mut container.termination_message_policy, "File");
-    container.ports.iter_mut().flatten().for_each(default_port);
-    container
-        .env
-        .iter_mut()
-        .flatten()
-        .for_each(default_variable);
-    for probe in [
-        &mut container.liveness_probe,
-        &mut container.readiness_probe,
-        &mut container.startup_probe,
-    ] {
-        probe.iter_mut().for_each(default_probe);
-    }
-    container.lifecycle.iter_mut().for_each(default_lifecycle);
+/// What containers of every sort may leave out.
+struct Choices<'a> {
+    image: Option<&'a str>,
+    pull_policy: &'a mut Option<String>,
+    termination_message_path: &'a mut Option<String>,
+    termination_message_policy: &'a mut Option<String>,
+    ports: Option<&'a mut Vec<ContainerPort>>,
+    env: Option<&'a mut Vec<EnvVar>>,
+    probes: [Option<&'a mut Probe>; 3],
+    lifecycle: Option<&'a mut Lifecycle>,
 }
 
-fn default_ephemeral_container(container: &mut EphemeralContainer) {
-    let image = container.image.clone().unwrap_or_default();
-    default_text(&mut container.image_pull_policy, pull_policy_for(&image));
-    default_text(
-        &mut container.termination_message_path,
-        TERMINATION_MESSAGE_PATH,
-    );
-    default_text(&mut container.termination_message_policy, "File");
-    container.ports.iter_mut().flatten().for_each(default_port);
-    container
-        .env
-        .iter_mut()
-        .flatten()
-        .for_each(default_variable);
-    for probe in [
-        &mut container.liveness_probe,
-        &mut container.readiness_probe,
-        &mut container.startup_probe,
-    ] {
-        probe.iter_mut().for_each(default_probe);
-    }
-    container.lifecycle.iter_mut().for_each(default_lifecycle);
+fn default_choices(choices: Choices<'_>) {
+    let image = choices.image.unwrap_or_default();
+    default_text(choices.pull_policy, pull_policy_for(image));
+    default_text(choices.termination_message_path, TERMINATION_MESSAGE_PATH);
+    default_text(choices.termination_message_policy, "File");
+    choices.ports.into_iter().flatten().for_each(default_port);
+    choices.env.into_iter().flatten().for_each(default_variable);
+    choices.probes.into_iter().flatten().for_each(default_probe);
+    choices.lifecycle.into_iter().for_each(default_lifecycle);
 }
 
 fn default_port(port: &mut ContainerPort) {
