@@ -4,5 +4,6 @@ pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
+pub(crate) mod replicas;
 pub mod stateful_set;
 pub(crate) mod workload;

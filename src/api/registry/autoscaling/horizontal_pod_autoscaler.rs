@@ -1,8 +1,8 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v2`.
 
+use super::autoscalers::{Autoscaler, Autoscalers, Scaling, Target};
 use super::validation;
-use crate::validation::numbers::non_negative;
-use crate::validation::{found, text};
+use crate::validation::text;
 use apimachinery::{FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingPolicy, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior, MetricSpec,
@@ -10,8 +10,8 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::StoredAs;
 use crate::cells;
-use crate::{Column, Strategy, Subresource};
 
 const DEFAULT_CPU_PERCENT: i32 = 80;
 
@@ -34,43 +34,39 @@ fn default_behavior(behavior: &mut HorizontalPodAutoscalerBehavior) {
 }
 
 /// Objects of kind `HorizontalPodAutoscaler`.
-#[derive(Debug)]
-pub struct HorizontalPodAutoscalers;
+pub(crate) type HorizontalPodAutoscalers = Autoscalers<HorizontalPodAutoscaler>;
 
-impl Strategy for HorizontalPodAutoscalers {
-    type Kind = HorizontalPodAutoscaler;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::name(),
-        Column::text("Reference", |scaler, _| {
-            format!(
-                "{}/{}",
-                scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name
-            )
-            .into()
-        }),
-        Column::text("Targets", |scaler, _| targets(scaler).into()),
-        Column::text("MinPods", |scaler, _| match scaler.spec.min_replicas {
-            Some(count) => count.to_string().into(),
-            None => cells::UNSET.into(),
-        }),
-        Column::text("MaxPods", |scaler, _| scaler.spec.max_replicas.into()),
-        Column::text("Replicas", |scaler, _| {
-            scaler
-                .status
-                .as_ref()
+impl Autoscaler for HorizontalPodAutoscaler {
+    const STORED_AS: Option<StoredAs> = None;
+
+    fn scaling(&self) -> Scaling<'_> {
+        let spec = &self.spec;
+        let status = self.status.as_ref();
+        Scaling {
+            target: Target {
+                kind: &spec.scale_target_ref.kind,
+                name: &spec.scale_target_ref.name,
+                api_version: text(&spec.scale_target_ref.api_version),
+            },
+            replicas_min: spec.min_replicas,
+            replicas_max: spec.max_replicas,
+            replicas_now: status
                 .and_then(|status| status.current_replicas)
-                .unwrap_or(0)
-                .into()
-        }),
-        Column::age(),
-    ];
-    const SHORT_NAMES: &'static [&'static str] = &["hpa"];
-    const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+                .unwrap_or(0),
+            replicas_desired: status.map_or(0, |status| status.desired_replicas),
+        }
+    }
 
-    fn default(scaler: &mut HorizontalPodAutoscaler) {
-        let spec = &mut scaler.spec;
-        spec.min_replicas.get_or_insert(1);
+    fn targets(&self) -> String {
+        targets(self)
+    }
+
+    fn default_replicas_min(&mut self) -> &mut Option<i32> {
+        &mut self.spec.min_replicas
+    }
+
+    fn default_metrics(&mut self) {
+        let spec = &mut self.spec;
         if let Some(behavior) = &mut spec.behavior {
             default_behavior(behavior);
         }
@@ -92,44 +88,8 @@ impl Strategy for HorizontalPodAutoscalers {
         }
     }
 
-    fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
-        let spec = &scaler.spec;
-        let target = &spec.scale_target_ref;
-        let target = (
-            target.kind.as_str(),
-            target.name.as_str(),
-            text(&target.api_version),
-        );
-        let path = FieldPath::new("spec");
-        found(|errors| {
-            validation::scaling(
-                errors,
-                (spec.min_replicas, spec.max_replicas),
-                target,
-                &path,
-            );
-            validation::metrics_and_behavior(errors, spec, &path);
-        })
-    }
-
-    fn validate_status_update(
-        scaler: &HorizontalPodAutoscaler,
-        _old: &HorizontalPodAutoscaler,
-    ) -> FieldErrors {
-        let status = scaler.status.clone().unwrap_or_default();
-        found(|errors| {
-            let path = FieldPath::new("status");
-            non_negative(
-                errors,
-                status.current_replicas.unwrap_or(0),
-                &path.child("currentReplicas"),
-            );
-            non_negative(
-                errors,
-                status.desired_replicas,
-                &path.child("desiredReplicas"),
-            );
-        })
+    fn validate_metrics(&self, errors: &mut FieldErrors, spec: &FieldPath) {
+        validation::metrics_and_behavior(errors, &self.spec, spec);
     }
 }
 
@@ -137,7 +97,7 @@ impl Strategy for HorizontalPodAutoscalers {
 const TARGETS_MAX: usize = 2;
 
 /// `current/target` of every metric.
-pub(super) fn targets(scaler: &HorizontalPodAutoscaler) -> String {
+fn targets(scaler: &HorizontalPodAutoscaler) -> String {
     let metrics = scaler.spec.metrics.as_deref().unwrap_or_default();
     if metrics.is_empty() {
         return cells::NONE.to_owned();

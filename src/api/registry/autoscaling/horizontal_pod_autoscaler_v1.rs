@@ -1,49 +1,20 @@
 //! Horizontal Pod Autoscalers of `autoscaling/v1`.
 
-use super::validation;
-use crate::validation::numbers::non_negative;
-use crate::validation::{found, text};
+use super::autoscalers::{Autoscaler, Autoscalers, Scaling, Target};
+use crate::validation::text;
 use apimachinery::Object;
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::autoscaling::v2;
 use serde_json::{Value, json};
 
+use crate::StoredAs;
 use crate::cells;
-use crate::{Column, StoredAs, Strategy, Subresource};
 
 /// Objects of kind `HorizontalPodAutoscaler`.
-#[derive(Debug)]
-pub struct HorizontalPodAutoscalers;
+pub(crate) type HorizontalPodAutoscalers = Autoscalers<HorizontalPodAutoscaler>;
 
-impl Strategy for HorizontalPodAutoscalers {
-    type Kind = HorizontalPodAutoscaler;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::name(),
-        Column::text("Reference", |scaler, _| {
-            format!(
-                "{}/{}",
-                scaler.spec.scale_target_ref.kind, scaler.spec.scale_target_ref.name
-            )
-            .into()
-        }),
-        Column::text("Targets", |scaler, _| targets_of_stored(scaler).into()),
-        Column::text("MinPods", |scaler, _| match scaler.spec.min_replicas {
-            Some(count) => count.to_string().into(),
-            None => cells::UNSET.into(),
-        }),
-        Column::text("MaxPods", |scaler, _| scaler.spec.max_replicas.into()),
-        Column::text("Replicas", |scaler, _| {
-            scaler
-                .status
-                .as_ref()
-                .map_or(0, |status| status.current_replicas)
-                .into()
-        }),
-        Column::age(),
-    ];
-    const SHORT_NAMES: &'static [&'static str] = &["hpa"];
-    const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+impl Autoscaler for HorizontalPodAutoscaler {
     const STORED_AS: Option<StoredAs> = Some(StoredAs {
         group: "autoscaling",
         version: "v2",
@@ -53,64 +24,49 @@ impl Strategy for HorizontalPodAutoscalers {
         from_stored,
     });
 
-    fn default(scaler: &mut HorizontalPodAutoscaler) {
-        scaler.spec.min_replicas.get_or_insert(1);
+    fn scaling(&self) -> Scaling<'_> {
+        let spec = &self.spec;
+        let status = self.status.as_ref();
+        Scaling {
+            target: Target {
+                kind: &spec.scale_target_ref.kind,
+                name: &spec.scale_target_ref.name,
+                api_version: text(&spec.scale_target_ref.api_version),
+            },
+            replicas_min: spec.min_replicas,
+            replicas_max: spec.max_replicas,
+            replicas_now: status.map_or(0, |status| status.current_replicas),
+            replicas_desired: status.map_or(0, |status| status.desired_replicas),
+        }
     }
 
-    fn validate(scaler: &HorizontalPodAutoscaler) -> FieldErrors {
-        let spec = &scaler.spec;
-        let target = &spec.scale_target_ref;
-        let target = (
-            target.kind.as_str(),
-            target.name.as_str(),
-            text(&target.api_version),
-        );
-        let path = FieldPath::new("spec");
-        found(|errors| {
-            validation::scaling(
-                errors,
-                (spec.min_replicas, spec.max_replicas),
-                target,
+    fn targets(&self) -> String {
+        targets_of_stored(self)
+    }
+
+    fn default_replicas_min(&mut self) -> &mut Option<i32> {
+        &mut self.spec.min_replicas
+    }
+
+    /// Without a percentage there is no metric, as in upstream.
+    fn default_metrics(&mut self) {}
+
+    /// The percentage is the first metric, as the second version tells it.
+    fn validate_metrics(&self, errors: &mut FieldErrors, spec: &FieldPath) {
+        let percent = self.spec.target_cpu_utilization_percentage;
+        if let Some(percent) = percent.filter(|percent| *percent < 1) {
+            let path = spec
+                .child("metrics")
+                .index(0)
+                .child("resource")
+                .child("target")
+                .child("averageUtilization");
+            errors.push(FieldError::invalid(
                 &path,
-            );
-            // The percentage is the first metric, as the second version tells it.
-            if let Some(percent) = spec
-                .target_cpu_utilization_percentage
-                .filter(|percent| *percent < 1)
-            {
-                let path = path
-                    .child("metrics")
-                    .index(0)
-                    .child("resource")
-                    .child("target")
-                    .child("averageUtilization");
-                errors.push(FieldError::invalid(
-                    &path,
-                    percent,
-                    "must be greater than 0",
-                ));
-            }
-        })
-    }
-
-    fn validate_status_update(
-        scaler: &HorizontalPodAutoscaler,
-        _old: &HorizontalPodAutoscaler,
-    ) -> FieldErrors {
-        let status = scaler.status.clone().unwrap_or_default();
-        found(|errors| {
-            let path = FieldPath::new("status");
-            non_negative(
-                errors,
-                status.current_replicas,
-                &path.child("currentReplicas"),
-            );
-            non_negative(
-                errors,
-                status.desired_replicas,
-                &path.child("desiredReplicas"),
-            );
-        })
+                percent,
+                "must be greater than 0",
+            ));
+        }
     }
 }
 
@@ -124,7 +80,7 @@ fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
     };
     to_stored(&mut object);
     match serde_json::from_value(object.into_value()) {
-        Ok(stored) => super::horizontal_pod_autoscaler::targets(&stored),
+        Ok(stored) => v2::HorizontalPodAutoscaler::targets(&stored),
         Err(_) => cells::NONE.to_owned(),
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget, ObjectMetricSource,
 };
 
+use super::autoscalers::{Scaling, Target};
 use crate::validation::amounts::{amount, non_negative_quantity, shown};
 use crate::validation::{names, one_of, resource_names, selectors, text};
 
@@ -20,12 +21,8 @@ const SOURCES: [&str; 5] = [
 ];
 
 /// Replicas and the target of an autoscaler.
-pub(super) fn scaling(
-    errors: &mut FieldErrors,
-    (min, max): (Option<i32>, i32),
-    (kind, name, api_version): (&str, &str, &str),
-    path: &FieldPath,
-) {
+pub(super) fn scaling(errors: &mut FieldErrors, scaling: &Scaling<'_>, path: &FieldPath) {
+    let (min, max) = (scaling.replicas_min, scaling.replicas_max);
     if let Some(min) = min.filter(|min| *min < 1) {
         errors.push(FieldError::invalid(
             &path.child("minReplicas"),
@@ -54,6 +51,11 @@ pub(super) fn scaling(
         ));
     }
     let path = path.child("scaleTargetRef");
+    let Target {
+        kind,
+        name,
+        api_version,
+    } = scaling.target;
     reference(errors, kind, name, api_version, &path);
     if !api_version.contains('/') {
         let why = "apiVersion must specify API group";

@@ -1,50 +1,15 @@
 //! Events of `v1`.
 
-use super::event_validation::{self, EventFacts};
-use crate::validation::text;
-use apimachinery::FieldErrors;
-use apimachinery::zero_times::is_set;
 use k8s_openapi::api::core::v1::Event;
 
-use crate::cells;
-use crate::{Column, Permission, Retention, SelectableField, Strategy};
-use env::Timestamp;
+use super::event_form::{EventForm, EventView, EventsOf, Series};
+use crate::{SelectableField, StoredAs};
 
 /// Objects of kind `Event`.
-#[derive(Debug)]
-pub struct Events;
+pub(crate) type Events = EventsOf<Event>;
 
-impl Strategy for Events {
-    type Kind = Event;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::text("Last Seen", |event, now| last_seen(event, now).into()),
-        Column::text("Type", |event, _| {
-            event.type_.clone().unwrap_or_default().into()
-        }),
-        Column::text("Reason", |event, _| {
-            event.reason.clone().unwrap_or_default().into()
-        }),
-        Column::text("Object", |event, _| object(event).into()),
-        Column::wide_text("Subobject", |event, _| {
-            event
-                .involved_object
-                .field_path
-                .clone()
-                .unwrap_or_default()
-                .into()
-        }),
-        Column::wide_text("Source", |event, _| source(event).into()),
-        Column::text("Message", |event, _| {
-            event.message.as_deref().unwrap_or_default().trim().into()
-        }),
-        Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
-        Column::wide_text("Count", |event, _| count(event).into()),
-        Column::name().wide(),
-    ];
-    const SHORT_NAMES: &'static [&'static str] = &["ev"];
-    const CREATE_ON_UPDATE: Permission = Permission::Allowed;
-    /// Upstream's `--event-ttl`.
-    const RETENTION: Retention = Retention::Seconds(3600);
+impl EventForm for Event {
+    const CONTROLLER_FIELD: &'static str = "reportingComponent";
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("involvedObject.kind", &["involvedObject.kind"]),
         SelectableField::text("involvedObject.namespace", &["involvedObject.namespace"]),
@@ -61,69 +26,27 @@ impl Strategy for Events {
         SelectableField::text("source", &["source.component", "reportingComponent"]),
         SelectableField::text("type", &["type"]),
     ];
+    const STORED_AS: Option<StoredAs> = None;
 
-    fn validate(event: &Event) -> FieldErrors {
-        event_validation::validate(&EventFacts {
-            namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
-            object_namespace: text(&event.involved_object.namespace),
-            has_event_time: event
-                .event_time
-                .as_ref()
-                .is_some_and(|time| is_set(time.0.as_second())),
-            controller_field: "reportingComponent",
-            controller: text(&event.reporting_component),
-            instance: text(&event.reporting_instance),
-            action: text(&event.action),
-            reason: text(&event.reason),
-            note: text(&event.message),
-        })
+    fn view(&self) -> EventView<'_> {
+        EventView {
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            object: Some(&self.involved_object),
+            kind: self.type_.as_deref(),
+            reason: self.reason.as_deref(),
+            note: self.message.as_deref(),
+            action: self.action.as_deref(),
+            controller: self.reporting_component.as_deref(),
+            instance: self.reporting_instance.as_deref(),
+            source: self.source.as_ref(),
+            time: self.event_time.as_ref(),
+            first: self.first_timestamp.as_ref(),
+            last: self.last_timestamp.as_ref(),
+            count: self.count,
+            series: self.series.as_ref().map(|series| Series {
+                count: series.count.unwrap_or(0),
+                last: series.last_observed_time.as_ref(),
+            }),
+        }
     }
-}
-
-fn first_seen(event: &Event, now: Timestamp) -> String {
-    match &event.first_timestamp {
-        Some(time) => cells::since(Some(time), now),
-        None => cells::since_micro(event.event_time.as_ref(), now),
-    }
-}
-
-fn last_seen(event: &Event, now: Timestamp) -> String {
-    match (&event.series, &event.last_timestamp) {
-        (Some(series), _) => cells::since_micro(series.last_observed_time.as_ref(), now),
-        (None, Some(time)) => cells::since(Some(time), now),
-        (None, None) => first_seen(event, now),
-    }
-}
-
-/// An event of the newer form that happened once carries no count.
-fn count(event: &Event) -> i32 {
-    match &event.series {
-        Some(series) => series.count.unwrap_or(0),
-        None => event.count.filter(|count| *count != 0).unwrap_or(1),
-    }
-}
-
-fn object(event: &Event) -> String {
-    let kind = event
-        .involved_object
-        .kind
-        .clone()
-        .unwrap_or_default()
-        .to_lowercase();
-    match event.involved_object.name.as_deref().unwrap_or_default() {
-        "" => kind,
-        name => format!("{kind}/{name}"),
-    }
-}
-
-fn source(event: &Event) -> String {
-    let source = event.source.as_ref();
-    cells::event_source(
-        source
-            .and_then(|source| source.component.as_deref())
-            .or(event.reporting_component.as_deref()),
-        source
-            .and_then(|source| source.host.as_deref())
-            .or(event.reporting_instance.as_deref()),
-    )
 }

@@ -2,63 +2,53 @@
 
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 
+use super::event_form::EventView;
 use crate::validation::{found, names, path};
 
 const TEXT_CHARACTERS_MAX: usize = 128;
 const NOTE_CHARACTERS_MAX: usize = 1024;
 const DIFFERS: &str = "does not match event.namespace";
 
-/// What both groups call by other names.
-pub(crate) struct EventFacts<'a> {
-    pub(crate) namespace: &'a str,
-    pub(crate) object_namespace: &'a str,
-    pub(crate) has_event_time: bool,
-    /// How the group calls the reporting controller.
-    pub(crate) controller_field: &'a str,
-    pub(crate) controller: &'a str,
-    pub(crate) instance: &'a str,
-    pub(crate) action: &'a str,
-    pub(crate) reason: &'a str,
-    pub(crate) note: &'a str,
-}
-
-pub(crate) fn validate(event: &EventFacts<'_>) -> FieldErrors {
+pub(crate) fn validate(event: &EventView<'_>, controller_field: &str) -> FieldErrors {
+    let object_namespace = event
+        .object
+        .and_then(|object| object.namespace.as_deref())
+        .unwrap_or_default();
     found(|errors| {
-        let object_path = path(&["involvedObject", "namespace"]);
-        let differs = if event.has_event_time {
-            event.object_namespace.is_empty()
-                && !matches!(event.namespace, "default" | "kube-system")
-        } else if event.object_namespace.is_empty() {
+        let differs = if event.has_time() {
+            object_namespace.is_empty() && !matches!(event.namespace, "default" | "kube-system")
+        } else if object_namespace.is_empty() {
             !matches!(event.namespace, "" | "default")
         } else {
-            event.namespace != event.object_namespace
+            event.namespace != object_namespace
         };
         if differs {
             errors.push(FieldError::invalid(
-                &object_path,
-                event.object_namespace,
+                &path(&["involvedObject", "namespace"]),
+                object_namespace,
                 DIFFERS,
             ));
         }
-        if event.has_event_time {
-            newer(errors, event);
+        if event.has_time() {
+            newer(errors, event, &FieldPath::new(controller_field));
         }
         names::dns_subdomain(errors, event.namespace, &FieldPath::new("namespace"));
     })
 }
 
-fn newer(errors: &mut FieldErrors, event: &EventFacts<'_>) {
-    let controller_path = FieldPath::new(event.controller_field);
-    if event.controller.is_empty() {
-        errors.push(FieldError::required(&controller_path, ""));
+fn newer(errors: &mut FieldErrors, event: &EventView<'_>, controller_path: &FieldPath) {
+    let controller = event.controller.unwrap_or_default();
+    if controller.is_empty() {
+        errors.push(FieldError::required(controller_path, ""));
     }
-    names::qualified_name(errors, event.controller, &controller_path);
+    names::qualified_name(errors, controller, controller_path);
     for (field, value) in [
         ("reportingInstance", event.instance),
         ("action", event.action),
         ("reason", event.reason),
     ] {
         let path = FieldPath::new(field);
+        let value = value.unwrap_or_default();
         if value.is_empty() {
             errors.push(FieldError::required(&path, ""));
         }
@@ -67,7 +57,7 @@ fn newer(errors: &mut FieldErrors, event: &EventFacts<'_>) {
             errors.push(FieldError::invalid(&path, "", why));
         }
     }
-    if event.note.len() > NOTE_CHARACTERS_MAX {
+    if event.note.unwrap_or_default().len() > NOTE_CHARACTERS_MAX {
         let why = format!("can have at most {NOTE_CHARACTERS_MAX} characters");
         errors.push(FieldError::invalid(&FieldPath::new("message"), "", why));
     }
@@ -88,6 +78,12 @@ mod tests {
             "involvedObject": {"namespace": "default"}, "eventTime": null,
         }))
         .unwrap();
-        assert!(Events.check_create(&mut event).unwrap().errors.is_empty());
+        assert!(
+            Events::STRATEGY
+                .check_create(&mut event)
+                .unwrap()
+                .errors
+                .is_empty()
+        );
     }
 }

@@ -1,52 +1,20 @@
 //! Events of `events.k8s.io/v1`.
 
-use crate::core::event_validation::{self, EventFacts};
-use crate::validation::changes::immutable;
-use crate::validation::{found, text};
 use apimachinery::Object;
 use apimachinery::zero_times::is_set;
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::events::v1::Event;
 
-use crate::cells;
-use crate::{Column, Permission, Retention, SelectableField, StoredAs, Strategy};
-use env::Timestamp;
+use crate::core::event_form::{EventForm, EventView, EventsOf, Series};
+use crate::validation::changes::immutable;
+use crate::validation::{found, text};
+use crate::{SelectableField, StoredAs};
 
 /// Objects of kind `Event`.
-#[derive(Debug)]
-pub struct Events;
+pub(crate) type Events = EventsOf<Event>;
 
-impl Strategy for Events {
-    type Kind = Event;
-    const COLUMNS: &'static [Column<Self::Kind>] = &[
-        Column::text("Last Seen", |event, now| last_seen(event, now).into()),
-        Column::text("Type", |event, _| {
-            event.type_.clone().unwrap_or_default().into()
-        }),
-        Column::text("Reason", |event, _| {
-            event.reason.clone().unwrap_or_default().into()
-        }),
-        Column::text("Object", |event, _| object(event).into()),
-        Column::wide_text("Subobject", |event, _| {
-            event
-                .regarding
-                .as_ref()
-                .and_then(|object| object.field_path.clone())
-                .unwrap_or_default()
-                .into()
-        }),
-        Column::wide_text("Source", |event, _| source(event).into()),
-        Column::text("Message", |event, _| {
-            event.note.as_deref().unwrap_or_default().trim().into()
-        }),
-        Column::wide_text("First Seen", |event, now| first_seen(event, now).into()),
-        Column::wide_text("Count", |event, _| count(event).into()),
-        Column::name().wide(),
-    ];
-    const SHORT_NAMES: &'static [&'static str] = &["ev"];
-    const CREATE_ON_UPDATE: Permission = Permission::Allowed;
-    /// Upstream's `--event-ttl`.
-    const RETENTION: Retention = Retention::Seconds(3600);
+impl EventForm for Event {
+    const CONTROLLER_FIELD: &'static str = "reportingController";
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[
         SelectableField::text("regarding.kind", &["involvedObject.kind"]),
         SelectableField::text("regarding.namespace", &["involvedObject.namespace"]),
@@ -71,32 +39,33 @@ impl Strategy for Events {
         from_stored,
     });
 
-    fn validate(event: &Event) -> FieldErrors {
-        let regarding = event.regarding.clone().unwrap_or_default();
-        event_validation::validate(&EventFacts {
-            namespace: event.metadata.namespace.as_deref().unwrap_or_default(),
-            object_namespace: text(&regarding.namespace),
-            has_event_time: event
-                .event_time
-                .as_ref()
-                .is_some_and(|time| is_set(time.0.as_second())),
-            controller_field: "reportingController",
-            controller: text(&event.reporting_controller),
-            instance: text(&event.reporting_instance),
-            action: text(&event.action),
-            reason: text(&event.reason),
-            note: text(&event.note),
-        })
+    fn view(&self) -> EventView<'_> {
+        EventView {
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            object: self.regarding.as_ref(),
+            kind: self.type_.as_deref(),
+            reason: self.reason.as_deref(),
+            note: self.note.as_deref(),
+            action: self.action.as_deref(),
+            controller: self.reporting_controller.as_deref(),
+            instance: self.reporting_instance.as_deref(),
+            source: self.deprecated_source.as_ref(),
+            time: self.event_time.as_ref(),
+            first: self.deprecated_first_timestamp.as_ref(),
+            last: self.deprecated_last_timestamp.as_ref(),
+            count: self.deprecated_count,
+            series: self.series.as_ref().map(|series| Series {
+                count: series.count,
+                last: Some(&series.last_observed_time),
+            }),
+        }
     }
 
-    fn validate_create(event: &Event) -> FieldErrors {
+    fn validate_create(&self) -> FieldErrors {
+        let event = self;
         found(|errors| {
             series(errors, event);
-            if !event
-                .event_time
-                .as_ref()
-                .is_some_and(|time| is_set(time.0.as_second()))
-            {
+            if !event.view().has_time() {
                 errors.push(FieldError::required(&FieldPath::new("eventTime"), ""));
             }
             let kind = text(&event.type_);
@@ -137,7 +106,8 @@ impl Strategy for Events {
     }
 
     /// All that may change is how often it happened.
-    fn validate_update(event: &Event, old: &Event) -> FieldErrors {
+    fn validate_update(&self, old: &Self) -> FieldErrors {
+        let event = self;
         let path = FieldPath::new;
         found(|errors| {
             if event.series != old.series {
@@ -223,58 +193,6 @@ fn from_stored(object: &mut Object) {
             object.0.insert(ours.to_owned(), value);
         }
     }
-}
-
-fn first_seen(event: &Event, now: Timestamp) -> String {
-    match &event.deprecated_first_timestamp {
-        Some(time) => cells::since(Some(time), now),
-        None => cells::since_micro(event.event_time.as_ref(), now),
-    }
-}
-
-fn last_seen(event: &Event, now: Timestamp) -> String {
-    match (&event.series, &event.deprecated_last_timestamp) {
-        (Some(series), _) => cells::since_micro(Some(&series.last_observed_time), now),
-        (None, Some(time)) => cells::since(Some(time), now),
-        (None, None) => first_seen(event, now),
-    }
-}
-
-fn count(event: &Event) -> i32 {
-    match &event.series {
-        Some(series) => series.count,
-        None => event
-            .deprecated_count
-            .filter(|count| *count != 0)
-            .unwrap_or(1),
-    }
-}
-
-fn object(event: &Event) -> String {
-    let object = event.regarding.as_ref();
-    let kind = object
-        .and_then(|object| object.kind.as_deref())
-        .unwrap_or_default()
-        .to_lowercase();
-    match object
-        .and_then(|object| object.name.as_deref())
-        .unwrap_or_default()
-    {
-        "" => kind,
-        name => format!("{kind}/{name}"),
-    }
-}
-
-fn source(event: &Event) -> String {
-    let source = event.deprecated_source.as_ref();
-    cells::event_source(
-        source
-            .and_then(|source| source.component.as_deref())
-            .or(event.reporting_controller.as_deref()),
-        source
-            .and_then(|source| source.host.as_deref())
-            .or(event.reporting_instance.as_deref()),
-    )
 }
 
 /// A series is of two at least.
