@@ -5,9 +5,12 @@
 
 mod attributes;
 pub mod conntrack;
+pub mod ethtool;
+mod generic;
 pub mod nf_tables;
 pub mod route;
 mod socket;
+pub mod wireguard;
 
 pub use attributes::{Attributes, Message, Request};
 pub use socket::{Protocol, Reply, Socket};

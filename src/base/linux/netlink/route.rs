@@ -1,7 +1,13 @@
 //! Links, addresses, routes and neighbours: plain values, how they are asked of the kernel and read from it.
 
-use super::attributes::{FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
-use super::{NetlinkError, Protocol, Reply, Socket};
+mod overlay;
+mod watch;
+
+pub use overlay::{Forwarding, Vxlan};
+pub use watch::{RouteWatch, Seen};
+
+use super::attributes::{Attributes, FLAG_CREATE, FLAG_EXCLUSIVE, FLAG_REPLACE, Request};
+use super::{Message, NetlinkError, Protocol, Reply, Socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 
@@ -15,6 +21,7 @@ const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const NEW_NEIGHBOUR: u16 = 28;
+const DELETE_NEIGHBOUR: u16 = 29;
 const GET_NEIGHBOUR: u16 = 30;
 
 const LINK_MAC: u16 = 1;
@@ -73,6 +80,10 @@ pub enum NewLinkKind {
         peer_name: String,
         peer_namespace: RawFd,
     },
+    /// A tunnel that carries frames in UDP; where a frame goes is written with [`RouteSocket::set_forwarding`].
+    Vxlan(Vxlan),
+    /// A tunnel that encrypts; its keys and peers are written with [`WireGuardSocket`](super::wireguard::WireGuardSocket).
+    WireGuard,
 }
 
 /// A link that exists.
@@ -87,6 +98,8 @@ pub struct Link {
     pub up: bool,
     /// `veth`, `bridge`, `vxlan`; nothing for hardware.
     pub kind: Option<String>,
+    /// The settings of a link of kind `vxlan`.
+    pub vxlan: Option<Vxlan>,
 }
 
 /// An address on a link.
@@ -123,6 +136,15 @@ pub struct Neighbour {
     pub link: u32,
     pub address: IpAddr,
     pub mac: Mac,
+}
+
+/// How the machine's own packets to a destination would leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    pub link: u32,
+    /// The next router; nothing when the destination is on the link itself.
+    pub gateway: Option<IpAddr>,
+    pub source: Option<IpAddr>,
 }
 
 /// The calls on links, addresses, routes and neighbours of one network namespace.
@@ -314,8 +336,20 @@ impl RouteSocket {
 
     /// The source address that the machine's own packets to `destination` would have; nothing without a route.
     pub fn source_towards(&mut self, destination: IpAddr) -> Result<Option<IpAddr>, NetlinkError> {
+        Ok(self.way_towards(destination)?.and_then(|way| way.source))
+    }
+
+    /// How the machine's own packets to `destination` would leave it; nothing without a route.
+    pub fn way_towards(&mut self, destination: IpAddr) -> Result<Option<Way>, NetlinkError> {
         let route = self.look_up(destination)?;
-        Ok(route.and_then(|route| route.attributes(12).find(ROUTE_SOURCE).and_then(read_ip)))
+        Ok(route.and_then(|route| {
+            let attributes = route.attributes(12);
+            Some(Way {
+                link: attributes.find_ne32(ROUTE_LINK)?,
+                gateway: attributes.find(ROUTE_GATEWAY).and_then(read_ip),
+                source: attributes.find(ROUTE_SOURCE).and_then(read_ip),
+            })
+        }))
     }
 
     /// The route that the machine's own packets to `destination` would take; nothing without one.
@@ -340,6 +374,15 @@ impl RouteSocket {
         request.attribute(NEIGHBOUR_MAC, &neighbour.mac);
         self.0
             .acknowledge(&format!("the neighbour {}", neighbour.address), request)
+    }
+
+    /// Takes a neighbour away; quiet when there is none.
+    pub fn delete_neighbour(&mut self, link: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let fixed = neighbour_header(family(address), link);
+        let mut request = Request::acknowledged(DELETE_NEIGHBOUR, 0, &fixed);
+        request.attribute(NEIGHBOUR_DESTINATION, &octets(address));
+        let what = format!("to remove the neighbour {address}");
+        absent_is_done(self.0.acknowledge(&what, request))
     }
 
     /// The permanent neighbours of all links.
@@ -370,6 +413,21 @@ fn put_link_kind(info: &mut Request, link: &NewLink) {
                 });
             });
         }
+        NewLinkKind::Vxlan(vxlan) => {
+            info.text(INFO_KIND, "vxlan")
+                .nested(INFO_DATA, |data| overlay::put_vxlan(data, vxlan));
+        }
+        NewLinkKind::WireGuard => {
+            info.text(INFO_KIND, "wireguard");
+        }
+    }
+}
+
+/// Removing what is not there is done.
+fn absent_is_done(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_refusal(libc::ENOENT) || error.is_refusal(libc::ESRCH) => Ok(()),
+        other => other,
     }
 }
 
@@ -390,8 +448,14 @@ fn neighbour_header(family: u8, link: u32) -> [u8; 12] {
 }
 
 fn read_link(reply: &Reply) -> Option<Link> {
-    let header = reply.payload.get(..16)?;
-    let attributes = reply.attributes(16);
+    link_of(&reply.payload)
+}
+
+fn link_of(payload: &[u8]) -> Option<Link> {
+    let header = payload.get(..16)?;
+    let attributes = Attributes(&payload[16..]);
+    let info = attributes.find_nested(LINK_INFO);
+    let kind = info.and_then(|info| info.find_text(INFO_KIND));
     Some(Link {
         index: u32_at(header, 4),
         up: u32_at(header, 8) & LINK_UP != 0,
@@ -402,16 +466,21 @@ fn read_link(reply: &Reply) -> Option<Link> {
             .find(LINK_MAC)
             .and_then(|mac| mac.try_into().ok()),
         mtu: attributes.find_ne32(LINK_MTU).unwrap_or(0),
-        kind: attributes
-            .find_nested(LINK_INFO)
-            .and_then(|info| info.find_text(INFO_KIND))
-            .map(str::to_owned),
+        kind: kind.map(str::to_owned),
+        vxlan: info
+            .filter(|_| kind == Some("vxlan"))
+            .and_then(|info| info.find_nested(INFO_DATA))
+            .and_then(overlay::read_vxlan),
     })
 }
 
 fn read_address(reply: &Reply) -> Option<Address> {
-    let header = reply.payload.get(..8)?;
-    let attributes = reply.attributes(8);
+    address_of(&reply.payload)
+}
+
+fn address_of(payload: &[u8]) -> Option<Address> {
+    let header = payload.get(..8)?;
+    let attributes = Attributes(&payload[8..]);
     let value = attributes
         .find(ADDRESS_LOCAL)
         .or_else(|| attributes.find(ADDRESS_ADDRESS))?;
@@ -424,8 +493,12 @@ fn read_address(reply: &Reply) -> Option<Address> {
 }
 
 fn read_route(reply: &Reply) -> Option<Route> {
-    let header = reply.payload.get(..12)?;
-    let attributes = reply.attributes(12);
+    route_of(&reply.payload)
+}
+
+fn route_of(payload: &[u8]) -> Option<Route> {
+    let header = payload.get(..12)?;
+    let attributes = Attributes(&payload[12..]);
     let in_main = attributes
         .find_ne32(ROUTE_TABLE)
         .unwrap_or(u32::from(header[4]))
@@ -450,11 +523,15 @@ fn read_route(reply: &Reply) -> Option<Route> {
     })
 }
 
-/// Nothing for entries that the kernel learned.
 fn read_neighbour(reply: &Reply) -> Option<Neighbour> {
-    let header = reply.payload.get(..12)?;
+    neighbour_of(&reply.payload)
+}
+
+/// Nothing for entries that the kernel learned.
+fn neighbour_of(payload: &[u8]) -> Option<Neighbour> {
+    let header = payload.get(..12)?;
     let state = u16::from_ne_bytes([header[8], header[9]]);
-    let attributes = reply.attributes(12);
+    let attributes = Attributes(&payload[12..]);
     Some(Neighbour {
         link: u32_at(header, 4),
         address: attributes.find(NEIGHBOUR_DESTINATION).and_then(read_ip)?,

@@ -32,6 +32,8 @@ pub enum Protocol {
     Route,
     /// `nf_tables` and conntrack.
     NetFilter,
+    /// Parts of the kernel that are known by name.
+    Generic,
 }
 
 /// A socket to one part of the kernel, in the network namespace where it was opened.
@@ -61,6 +63,7 @@ impl Socket {
         let wanted = match protocol {
             Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::NetFilter => SockProtocol::NetlinkNetFilter,
+            Protocol::Generic => SockProtocol::NetlinkGeneric,
         };
         let file = socket(
             AddressFamily::Netlink,
