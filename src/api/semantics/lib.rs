@@ -1,5 +1,6 @@
 //! Arithmetic that several components share: one topic a file, all of it pure.
 
+pub mod containers;
 pub mod cron_schedule;
 pub mod downward_api;
 pub mod int_or_percent;

@@ -47,17 +47,12 @@ impl LimitRanger {
         Self { objects }
     }
 
-    /// The ranges of the namespace by name.
-    async fn ranges(&self, namespace: &str) -> Vec<(String, Vec<Limit>)> {
+    /// The limits of every range of the namespace.
+    async fn ranges(&self, namespace: &str) -> Vec<Vec<Limit>> {
         let stored = self.objects.list("", "limitranges", namespace).await;
         stored
             .iter()
-            .filter_map(|range| {
-                Some((
-                    range.key().name.clone(),
-                    range.decode::<RangeView>().ok()?.spec.limits,
-                ))
-            })
+            .filter_map(|range| Some(range.decode::<RangeView>().ok()?.spec.limits))
             .collect()
     }
 }
@@ -69,28 +64,29 @@ impl Plugin for LimitRanger {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
-        if !request.is_for("", "pods") || request.operation != Operation::Create {
+        if !gives_pod_resources(request) {
             return Ok(());
         }
-        for (range, limits) in self.ranges(request.namespace).await {
+        for limits in self.ranges(request.namespace).await {
             let Some(pod) = request.object.as_deref_mut() else {
                 continue;
             };
             for limit in limits.iter().filter(|limit| limit.kind == "Container") {
-                default_containers(pod, &range, limit);
+                default_containers(pod, limit);
             }
         }
         Ok(())
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<Vec<String>, ApiError> {
-        let is_pod = request.is_for("", "pods") && request.operation == Operation::Create;
+        let is_pod = gives_pod_resources(request);
         let is_claim = request.is_for("", "persistentvolumeclaims")
-            && matches!(request.operation, Operation::Create | Operation::Update);
+            && matches!(request.operation, Operation::Create | Operation::Update)
+            && !is_going(request);
         let Some(object) = request.object.as_deref().filter(|_| is_pod || is_claim) else {
             return Ok(Vec::new());
         };
-        for (_, limits) in self.ranges(request.namespace).await {
+        for limits in self.ranges(request.namespace).await {
             let problems: Vec<String> = limits
                 .iter()
                 .flat_map(|limit| violations(object, is_pod, limit))
@@ -105,6 +101,22 @@ impl Plugin for LimitRanger {
     }
 }
 
+/// A pod's resources are told when it is made, and when it is resized.
+fn gives_pod_resources(request: &AdmissionRequest<'_>) -> bool {
+    let is_pod = request.resource.group.is_empty() && request.resource.resource == "pods";
+    let gives = match request.operation {
+        Operation::Create => request.subresource.is_empty(),
+        Operation::Update => request.subresource == "resize" && !is_going(request),
+        Operation::Delete | Operation::Connect => false,
+    };
+    is_pod && gives
+}
+
+/// What is being deleted may finish as it is.
+fn is_going(request: &AdmissionRequest<'_>) -> bool {
+    request.old.is_some_and(Object::is_being_deleted)
+}
+
 fn containers<'a>(pod: &'a Object, list: &str) -> impl Iterator<Item = &'a Value> {
     pod.at(&["spec", list])
         .and_then(Value::as_array)
@@ -112,7 +124,7 @@ fn containers<'a>(pod: &'a Object, list: &str) -> impl Iterator<Item = &'a Value
         .flatten()
 }
 
-fn default_containers(pod: &mut Object, _range: &str, limit: &Limit) {
+fn default_containers(pod: &mut Object, limit: &Limit) {
     let mut notes = Vec::new();
     for (list, word) in [
         ("containers", "container"),
@@ -187,22 +199,11 @@ fn violations(object: &Object, is_pod: bool, limit: &Limit) -> Vec<String> {
                     .at(&["spec", "resources", "requests"])
                     .unwrap_or(&Value::Null),
             );
-            let limit = Limit {
-                max_limit_request_ratio: Amounts::new(),
-                ..clone_bounds(limit)
-            };
-            check_requests(&limit, &requests)
+            bounds(limit, |_, resource| {
+                vec![("request", requests.get(resource))]
+            })
         }
         _ => Vec::new(),
-    }
-}
-
-fn clone_bounds(limit: &Limit) -> Limit {
-    Limit {
-        kind: limit.kind.clone(),
-        max: limit.max.clone(),
-        min: limit.min.clone(),
-        ..Limit::default()
     }
 }
 
@@ -239,68 +240,35 @@ fn pod_total(pod: &Object, field: &str) -> BTreeMap<String, Quantity> {
     total
 }
 
-fn check_requests(limit: &Limit, requests: &BTreeMap<String, Quantity>) -> Vec<String> {
-    let kind = &limit.kind;
-    let mut problems = Vec::new();
-    for (resource, bound) in quantities(&limit.min) {
-        match requests.get(&resource) {
-            None => problems.push(format!(
-                "minimum {resource} usage per {kind} is {bound}.  No request is specified"
-            )),
-            Some(asked) if *asked < bound => {
-                problems.push(format!(
-                    "minimum {resource} usage per {kind} is {bound}, but request is {asked}"
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    for (resource, bound) in quantities(&limit.max) {
-        match requests.get(&resource) {
-            None => problems.push(format!(
-                "maximum {resource} usage per {kind} is {bound}.  No request is specified"
-            )),
-            Some(asked) if *asked > bound => {
-                problems.push(format!(
-                    "maximum {resource} usage per {kind} is {bound}, but request is {asked}"
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    problems
-}
-
 fn quantities(amounts: &Amounts) -> impl Iterator<Item = (String, Quantity)> {
     amounts
         .iter()
         .filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(amount).ok()?)))
 }
 
+/// An edge that amounts stay within.
+#[derive(Clone, Copy)]
+enum Edge {
+    Minimum,
+    Maximum,
+}
+
+/// An amount that was asked for, by the word that says what it is.
+type Asked<'a> = (&'a str, Option<&'a Quantity>);
+
 fn check(
     limit: &Limit,
     requests: &BTreeMap<String, Quantity>,
     limits: &BTreeMap<String, Quantity>,
 ) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (resource, bound) in quantities(&limit.min) {
-        problems.extend(below_min(
-            &limit.kind,
-            &resource,
-            bound,
-            requests.get(&resource),
-            limits.get(&resource),
-        ));
-    }
-    for (resource, bound) in quantities(&limit.max) {
-        problems.extend(above_max(
-            &limit.kind,
-            &resource,
-            bound,
-            requests.get(&resource),
-            limits.get(&resource),
-        ));
-    }
+    let mut problems = bounds(limit, |edge, resource| {
+        let request = ("request", requests.get(resource));
+        let limit = ("limit", limits.get(resource));
+        match edge {
+            Edge::Minimum => vec![request, limit],
+            Edge::Maximum => vec![limit, request],
+        }
+    });
     for (resource, bound) in quantities(&limit.max_limit_request_ratio) {
         problems.extend(above_ratio(
             &limit.kind,
@@ -313,45 +281,43 @@ fn check(
     problems
 }
 
-fn below_min(
-    kind: &str,
-    resource: &str,
-    bound: Quantity,
-    request: Option<&Quantity>,
-    limit: Option<&Quantity>,
-) -> Option<String> {
-    match (request, limit) {
-        (None, _) => Some(format!(
-            "minimum {resource} usage per {kind} is {bound}.  No request is specified"
-        )),
-        (Some(request), _) if *request < bound => Some(format!(
-            "minimum {resource} usage per {kind} is {bound}, but request is {request}"
-        )),
-        (_, Some(limit)) if *limit < bound => Some(format!(
-            "minimum {resource} usage per {kind} is {bound}, but limit is {limit}"
-        )),
-        _ => None,
-    }
+/// What lies outside of minimum and maximum. The first amount of a resource must be there.
+fn bounds<'a>(limit: &Limit, asked: impl Fn(Edge, &str) -> Vec<Asked<'a>>) -> Vec<String> {
+    let minima = quantities(&limit.min).map(|bound| (Edge::Minimum, bound));
+    let maxima = quantities(&limit.max).map(|bound| (Edge::Maximum, bound));
+    minima
+        .chain(maxima)
+        .filter_map(|(edge, (resource, bound))| {
+            let why = edge.broken_by(bound, &asked(edge, &resource))?;
+            let word = edge.word();
+            Some(format!(
+                "{word} {resource} usage per {} is {bound}{why}",
+                limit.kind
+            ))
+        })
+        .collect()
 }
 
-fn above_max(
-    kind: &str,
-    resource: &str,
-    bound: Quantity,
-    request: Option<&Quantity>,
-    limit: Option<&Quantity>,
-) -> Option<String> {
-    match (request, limit) {
-        (_, None) => Some(format!(
-            "maximum {resource} usage per {kind} is {bound}.  No limit is specified"
-        )),
-        (_, Some(limit)) if *limit > bound => Some(format!(
-            "maximum {resource} usage per {kind} is {bound}, but limit is {limit}"
-        )),
-        (Some(request), _) if *request > bound => Some(format!(
-            "maximum {resource} usage per {kind} is {bound}, but request is {request}"
-        )),
-        _ => None,
+impl Edge {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Minimum => "minimum",
+            Self::Maximum => "maximum",
+        }
+    }
+
+    fn broken_by(self, bound: Quantity, asked: &[Asked<'_>]) -> Option<String> {
+        if let Some((what, None)) = asked.first() {
+            return Some(format!(".  No {what} is specified"));
+        }
+        let (what, amount) = asked
+            .iter()
+            .filter_map(|(what, amount)| Some((what, (*amount)?)))
+            .find(|(_, amount)| match self {
+                Self::Minimum => **amount < bound,
+                Self::Maximum => **amount > bound,
+            })?;
+        Some(format!(", but {what} is {amount}"))
     }
 }
 
@@ -381,4 +347,37 @@ fn above_ratio(
     Some(format!(
         "{resource} max limit to request ratio per {kind} is {bound}, but provided ratio is {whole}.{rest:03}000"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outside_of_a_bound_or_missing_is_told() {
+        let amount = |text: &str| BTreeMap::from([("cpu".to_owned(), text.to_owned())]);
+        let limit = Limit {
+            kind: "Container".to_owned(),
+            min: amount("100m"),
+            max: amount("1"),
+            ..Limit::default()
+        };
+        let asks = |text: &str| amounts(&json!({ "cpu": text }));
+        let nothing = BTreeMap::new();
+        assert_eq!(
+            check(&limit, &nothing, &nothing),
+            [
+                "minimum cpu usage per Container is 100m.  No request is specified",
+                "maximum cpu usage per Container is 1.  No limit is specified"
+            ]
+        );
+        assert_eq!(
+            check(&limit, &asks("50m"), &asks("2")),
+            [
+                "minimum cpu usage per Container is 100m, but request is 50m",
+                "maximum cpu usage per Container is 1, but limit is 2"
+            ]
+        );
+        assert!(check(&limit, &asks("100m"), &asks("1")).is_empty());
+    }
 }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use kube_client::{Client, ClientError, ListRequest, resource_of};
 use parking_lot::Mutex;
+use semantics::containers::as_container;
 use semantics::downward_api::NodeFacts;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,9 +23,7 @@ use volumes::{Token, TokenRequest};
 use crate::container::env::{Reference, references};
 use crate::images::Keyring;
 use crate::pods::PodTable;
-use crate::pods::facts::{
-    as_container, containers, ephemeral_containers, init_containers, namespace, spec, uid,
-};
+use crate::pods::facts::{containers, ephemeral_containers, init_containers, namespace, spec, uid};
 
 /// How long a caller waits for the first answer about an object.
 pub(crate) const SYNC_MAX: Duration = Duration::from_secs(10);

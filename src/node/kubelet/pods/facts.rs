@@ -1,6 +1,7 @@
 //! Facts of one pod's spec, each said once.
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
+use semantics::containers::as_container;
 use semantics::resources::is_sidecar;
 
 /// Where a container stands in the spec.
@@ -103,38 +104,6 @@ pub(crate) fn find_container(pod: &Pod, name: &str) -> Option<(ContainerKind, Co
             .find(|container| container.name == name)?;
         Some((ContainerKind::Ephemeral, as_container(found)))
     })
-}
-
-/// An ephemeral container has every field of a container; the few it may not use are empty by validation.
-pub(crate) fn as_container(ephemeral: &EphemeralContainer) -> Container {
-    let ephemeral = ephemeral.clone();
-    Container {
-        args: ephemeral.args,
-        command: ephemeral.command,
-        env: ephemeral.env,
-        env_from: ephemeral.env_from,
-        image: ephemeral.image,
-        image_pull_policy: ephemeral.image_pull_policy,
-        lifecycle: ephemeral.lifecycle,
-        liveness_probe: ephemeral.liveness_probe,
-        name: ephemeral.name,
-        ports: ephemeral.ports,
-        readiness_probe: ephemeral.readiness_probe,
-        resize_policy: ephemeral.resize_policy,
-        resources: ephemeral.resources,
-        restart_policy: ephemeral.restart_policy,
-        restart_policy_rules: ephemeral.restart_policy_rules,
-        security_context: ephemeral.security_context,
-        startup_probe: ephemeral.startup_probe,
-        stdin: ephemeral.stdin,
-        stdin_once: ephemeral.stdin_once,
-        termination_message_path: ephemeral.termination_message_path,
-        termination_message_policy: ephemeral.termination_message_policy,
-        tty: ephemeral.tty,
-        volume_devices: ephemeral.volume_devices,
-        volume_mounts: ephemeral.volume_mounts,
-        working_dir: ephemeral.working_dir,
-    }
 }
 
 /// Whether a container that ended with `code` runs again: its own rules first, then its own policy, then the pod's (KEP-5307).

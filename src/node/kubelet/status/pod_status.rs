@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use cri::ContainerId;
 use env::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus};
+use semantics::containers::as_container;
 use semantics::qos::qos_class;
 
 use crate::pods::facts::{
-    ContainerKind, as_container, containers, ephemeral_containers, init_containers,
-    is_host_network, is_terminal, spec,
+    ContainerKind, containers, ephemeral_containers, init_containers, is_host_network, is_terminal,
+    spec,
 };
 use crate::pods::{Eviction, Rejection};
 use crate::probes::{ProbeKind, ProbeResult};

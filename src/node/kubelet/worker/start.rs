@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cri::{ContainerId, Image, Mount, MountPropagation, MountReadOnly};
 use k8s_openapi::api::core::v1::{Container, Pod};
+use semantics::containers::as_container;
 
 use crate::container::ConfigError;
 use crate::container::env::{Reference, Sources, environment, references};
@@ -19,8 +20,8 @@ use crate::events::Severity;
 use crate::images::{ImageNeed, ImageState};
 use crate::objects::SYNC_MAX;
 use crate::pods::facts::{
-    ContainerKind, as_container, containers, ephemeral_containers, init_containers,
-    is_host_network, name, namespace, spec, title, uid,
+    ContainerKind, containers, ephemeral_containers, init_containers, is_host_network, name,
+    namespace, spec, title, uid,
 };
 use crate::status::StartError;
 use crate::worker::Observed;
