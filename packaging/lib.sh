@@ -32,7 +32,9 @@ need_toolchain() {
     need_packages gcc musl-tools mold libc-bin
     CARGO_BUILD_TARGET=$(build_target)
     export CARGO_BUILD_TARGET
-    rustup target list --installed | grep -q "^$(build_target)\$" || rustup target add "$(build_target)"
+    # The toolchain that rust-toolchain.toml names, with its parts; one that is there already is left as it is.
+    rustup toolchain install >/dev/null 2>&1 || fail "rustup cannot install what rust-toolchain.toml names"
+    rustup target add "$(build_target)" >/dev/null 2>&1 || fail "rustup cannot add the target $(build_target)"
 }
 
 # wait_for SECONDS TEXT COMMAND...: repeats the command until it succeeds.

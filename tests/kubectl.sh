@@ -8,8 +8,8 @@ BINARY=$CACHE/kubectl-$VERSION
 if [ ! -x "$BINARY" ]; then
     export PATH=$PATH:/usr/local/go/bin
     if ! command -v go >/dev/null; then
-        apt-get update -qq >&2
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq golang-go >/dev/null 2>&1
+        GO=$("$(dirname "$0")/tools.sh" go)
+        PATH=$PATH:$(echo "$GO"/lib/python3*/site-packages/go/bin)
     fi
     WORK=$(mktemp -d)
     trap 'rm -rf "$WORK"' EXIT

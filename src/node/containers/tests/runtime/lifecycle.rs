@@ -1,7 +1,7 @@
 //! Starting, ending, stopping, removing; limits; what is left behind.
 
 use super::Test;
-use super::support::{Node, block_on, command, eventually, script};
+use super::support::{Node, PATIENCE, block_on, command, eventually, script};
 use cri::{
     ContainerEventKind, ContainerState, Error, ExitReason, LinuxResources, NamespaceMode,
     NamespaceOptions, PidMode, PodSandboxState, RuntimeService,
@@ -80,9 +80,11 @@ fn runs_and_logs() {
             env::Timestamp::parse(stamp).is_some() && stamp.len() == 30,
             "{stamp}"
         );
+        // The state is told before the event of it.
         let mut kinds = Vec::new();
-        while let Ok(event) = events.try_recv() {
-            kinds.push(event.kind);
+        while kinds.len() < 3 {
+            let event = tokio::time::timeout(PATIENCE, events.recv()).await;
+            kinds.push(event.unwrap().unwrap().kind);
         }
         let exited = ContainerEventKind::Exited {
             code: 0,

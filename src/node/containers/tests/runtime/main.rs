@@ -7,7 +7,7 @@ mod lifecycle;
 mod streams;
 mod support;
 
-use std::panic::AssertUnwindSafe;
+use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
 /// A test and the rule it is named after.
@@ -24,11 +24,9 @@ fn main() -> ExitCode {
     if let Some(code) = adoption::serve_as_child(&args) {
         return code;
     }
-    if !support::can_run() {
-        println!("skipped: needs root and busybox-static (apt-get install busybox-static)");
-        return ExitCode::SUCCESS;
-    }
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let mut arguments = Arguments::from_args();
+    // One after the other: they make and look for things of the whole machine.
+    arguments.test_threads.get_or_insert(1);
     let all = [
         lifecycle::TESTS,
         confinement::TESTS,
@@ -36,23 +34,15 @@ fn main() -> ExitCode {
         adoption::TESTS,
     ]
     .concat();
-    let chosen = all.iter().filter(|(name, _)| {
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    let trials = all.iter().map(|&(name, test)| {
+        Trial::test(name, move || {
+            if support::can_run() {
+                test();
+            } else {
+                println!("skipped: needs root and busybox-static");
+            }
+            Ok(())
+        })
     });
-    let mut failed = Vec::new();
-    for (name, test) in chosen {
-        let result = std::panic::catch_unwind(AssertUnwindSafe(test));
-        println!(
-            "test {name} ... {}",
-            if result.is_ok() { "ok" } else { "FAILED" }
-        );
-        if result.is_err() {
-            failed.push(*name);
-        }
-    }
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
