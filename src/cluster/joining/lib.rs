@@ -1,0 +1,21 @@
+//! How a machine becomes a node, and stays one: tokens, the node's own key, certificates signed for it and renewed.
+//!
+//! An agent makes one key and never sends it. It shows a token (or, later, nothing but the key) and two certificate requests; the server
+//! binds the node's name to the key in a Secret, and signs. Whoever holds another key cannot have the name while its owner lives.
+
+pub mod binding;
+pub mod bootstrap_token;
+mod check;
+mod protocol;
+mod server_tokens;
+mod service;
+mod token;
+
+pub use check::{CheckedRequest, RequestError, check, node_subject};
+pub use protocol::{
+    AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_BODY_BYTES_MAX, JOIN_PATH, JoinAnswer,
+    JoinRequest, TUNNEL_PROTOCOL,
+};
+pub use server_tokens::{ServerTokens, read_password};
+pub use service::{JoinError, JoinService, NodeSigner, Parts, authorization};
+pub use token::{AuthorityHash, JoinToken, Role, Secret, TokenError};
