@@ -5,6 +5,7 @@
 
 mod api;
 mod client;
+mod dial;
 mod dynamic;
 pub mod fake;
 mod http;
@@ -15,6 +16,7 @@ mod transport;
 
 pub use api::{Api, Kind, typed};
 pub use client::{Client, JSON, answer, resource_of};
+pub use dial::Dialer;
 pub use dynamic::DynamicApi;
 pub use http::{BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Upgraded};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
