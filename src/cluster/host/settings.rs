@@ -1,0 +1,175 @@
+//! The settings of a service that its host must know when it does not run: from its arguments, its file of variables, and its
+//! configuration file, the first that says something.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::installation::{Installation, Role};
+
+const DATA_DIR: &str = "/var/lib/combo";
+const KUBECONFIG: &str = "/etc/combo/combo.yaml";
+const CONFIG_FILE: &str = "/etc/combo/config.yaml";
+const HTTPS_PORT: u16 = 6443;
+const KUBELET_PORT: u16 = 10250;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    pub data_dir: PathBuf,
+    pub kubeconfig: PathBuf,
+    pub https_port: u16,
+    pub kubelet_port: u16,
+    pub node_name: String,
+}
+
+impl ServiceSettings {
+    pub fn of(installation: &Installation) -> Self {
+        let environment = fs::read_to_string(&installation.environment).unwrap_or_default();
+        Self::said(&installation.arguments, &variables(&environment))
+    }
+
+    /// What a service with these arguments and variables will do.
+    pub fn said(arguments: &[String], environment: &BTreeMap<String, String>) -> Self {
+        let mut said = Said {
+            arguments,
+            environment,
+            files: Vec::new(),
+        };
+        let config = said.find("config", Some('c'), "COMBO_CONFIG_FILE");
+        said.files = config_files(Path::new(config.as_deref().unwrap_or(CONFIG_FILE)));
+        let port = |name: &str, variable: &str, default: u16| {
+            let text = said.find(name, None, variable);
+            text.and_then(|text| text.parse().ok()).unwrap_or(default)
+        };
+        let path = |text: Option<String>, default: &str| {
+            let path = text.map_or_else(|| PathBuf::from(default), PathBuf::from);
+            std::path::absolute(&path).unwrap_or(path)
+        };
+        Self {
+            data_dir: path(said.find("data-dir", Some('d'), "COMBO_DATA_DIR"), DATA_DIR),
+            kubeconfig: path(
+                said.find("write-kubeconfig", Some('o'), "COMBO_KUBECONFIG_OUTPUT"),
+                KUBECONFIG,
+            ),
+            https_port: port("https-listen-port", "COMBO_HTTPS_LISTEN_PORT", HTTPS_PORT),
+            kubelet_port: port("kubelet-port", "COMBO_KUBELET_PORT", KUBELET_PORT),
+            node_name: said
+                .find("node-name", None, "COMBO_NODE_NAME")
+                .unwrap_or_else(|| linux::system::host_name().to_lowercase()),
+        }
+    }
+
+    /// The TCP ports that a role listens on.
+    pub fn ports(&self, role: Role) -> Vec<u16> {
+        match role {
+            Role::Server => vec![self.https_port, self.kubelet_port],
+            Role::Agent => vec![self.kubelet_port],
+        }
+    }
+}
+
+struct Said<'a> {
+    arguments: &'a [String],
+    environment: &'a BTreeMap<String, String>,
+    /// The last one first.
+    files: Vec<BTreeMap<String, Value>>,
+}
+
+impl Said<'_> {
+    fn find(&self, name: &str, short: Option<char>, variable: &str) -> Option<String> {
+        self.argument(name, short)
+            .or_else(|| self.environment.get(variable).cloned())
+            .or_else(|| {
+                let value = self.files.iter().find_map(|file| file.get(name))?;
+                match value {
+                    Value::String(text) => Some(text.clone()),
+                    Value::Number(number) => Some(number.to_string()),
+                    _ => None,
+                }
+            })
+    }
+
+    fn argument(&self, name: &str, short: Option<char>) -> Option<String> {
+        let long = format!("--{name}");
+        let short = short.map(|letter| format!("-{letter}"));
+        let mut words = self.arguments.iter();
+        while let Some(word) = words.next() {
+            if *word == long || Some(word) == short.as_ref() {
+                return words.next().cloned();
+            }
+            let joined = word
+                .strip_prefix(&long)
+                .and_then(|rest| rest.strip_prefix('='));
+            if let Some(value) = joined {
+                return Some(value.to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// The file and those of its folder; a later one wins.
+fn config_files(path: &Path) -> Vec<BTreeMap<String, Value>> {
+    let mut folder = path.to_owned().into_os_string();
+    folder.push(".d");
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+    });
+    paths.sort();
+    paths.insert(0, path.to_owned());
+    paths.reverse();
+    let texts = paths
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok());
+    texts
+        .filter_map(|text| serde_saphyr::from_str(&text).ok())
+        .collect()
+}
+
+/// The assignments of a file that systemd and shells read alike.
+pub fn variables(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.trim().split_once('='))
+        .map(|(name, value)| {
+            let bare = value
+                .strip_prefix(['\'', '"'])
+                .and_then(|rest| rest.strip_suffix(['\'', '"']));
+            (name.to_owned(), bare.unwrap_or(value).to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_win_over_variables_and_those_over_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.yaml");
+        fs::create_dir(folder.path().join("config.yaml.d")).unwrap();
+        fs::write(&config, "kubelet-port: 1\nnode-name: a\n").unwrap();
+        fs::write(folder.path().join("config.yaml.d/1.yaml"), "node-name: b\n").unwrap();
+        let words = ["server", "-d", "/data", "--https-listen-port=7443", "-c"];
+        let mut arguments = words.map(str::to_owned).to_vec();
+        arguments.push(config.display().to_string());
+        let environment =
+            variables("# text\nCOMBO_DATA_DIR=/other\nCOMBO_KUBECONFIG_OUTPUT='/k y'\n");
+        let settings = ServiceSettings::said(&arguments, &environment);
+        let expected = ServiceSettings {
+            data_dir: "/data".into(),
+            kubeconfig: "/k y".into(),
+            https_port: 7443,
+            kubelet_port: 1,
+            node_name: "b".to_owned(),
+        };
+        assert_eq!(settings, expected);
+        assert_eq!(settings.ports(Role::Agent), [1]);
+    }
+}
