@@ -19,6 +19,7 @@ pub use node::{NodeAuthorizer, node_name};
 pub use rbac::{RbacAuthorizer, Rule};
 pub use service_account::{
     BoundObject, IssueToken, IssuedToken, ServiceAccountTokens, TOKEN_LIFE_MAX, TOKEN_LIFE_MIN,
+    TokenIssuers,
 };
 pub use user::{Authenticator, Credentials, User};
 

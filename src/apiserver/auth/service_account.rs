@@ -1,12 +1,13 @@
 //! Service account tokens: issued bound to an object and an audience, and believed only while what they name exists.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::{ApiError, ObjectKey, StoredObject};
 use async_trait::async_trait;
 use env::{Clock, Rng, Timestamp};
-use pki::{JwtSigner, JwtVerifier, decode_unverified_claims};
+use pki::{JwtSigner, JwtVerifier, SigningKey, VerifyingKey, decode_unverified_claims};
 use serde_json::{Value, json};
 
 use crate::{Authenticator, Credentials, Objects, User};
@@ -47,11 +48,23 @@ pub struct IssuedToken {
     pub audiences: Vec<String>,
 }
 
+/// Who issues tokens, and which are believed.
+#[derive(Clone, Debug)]
+pub struct TokenIssuers {
+    /// The `iss` claim of issued tokens, and by default their audience.
+    pub issuer: String,
+    /// Issuers of old, whose tokens are still believed.
+    pub former_issuers: Vec<String>,
+    pub signing: SigningKey,
+    /// The keys with which tokens are checked, in the order in which they are published.
+    pub accepted: Vec<VerifyingKey>,
+}
+
 /// Issues and believes the cluster's service account tokens.
 #[derive(Debug)]
 pub struct ServiceAccountTokens {
-    issuer: String,
-    api_audiences: Vec<String>,
+    /// Every believed issuer, the present one first; they are the API server's audiences too.
+    issuers: Vec<String>,
     signer: JwtSigner,
     verifier: JwtVerifier,
     objects: Arc<dyn Objects>,
@@ -60,53 +73,55 @@ pub struct ServiceAccountTokens {
 }
 
 impl ServiceAccountTokens {
-    /// `issuer` is the `iss` claim and, by default, the API server's audience.
     pub fn new(
-        issuer: &str,
-        key: &pki::KeyPair,
+        issuers: TokenIssuers,
         objects: Arc<dyn Objects>,
         (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
     ) -> Self {
+        let mut believed = vec![issuers.issuer];
+        believed.extend(issuers.former_issuers);
         Self {
-            issuer: issuer.to_owned(),
-            api_audiences: vec![issuer.to_owned()],
-            signer: JwtSigner::new(key.clone()),
-            verifier: JwtVerifier::default().with_key(key),
+            issuers: believed,
+            signer: JwtSigner::new(issuers.signing),
+            verifier: JwtVerifier::new(issuers.accepted),
             objects,
             clock,
             rng,
         }
     }
 
-    pub fn issuer(&self) -> &str {
-        &self.issuer
+    fn issuer(&self) -> &str {
+        &self.issuers[0]
     }
 
     pub fn api_audiences(&self) -> &[String] {
-        &self.api_audiences
+        &self.issuers
     }
 
-    /// `/openid/v1/jwks`.
-    pub fn key_set(&self) -> Value {
-        self.verifier.key_set()
-    }
-
-    /// `/.well-known/openid-configuration`.
-    pub fn discovery_document(&self) -> Value {
-        json!({
-            "issuer": self.issuer,
-            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer),
+    /// `/openid/v1/jwks`, and `/.well-known/openid-configuration` for who reaches this server at `address`.
+    ///
+    /// `None`: the issuer is no `https` address, so by the rules of `OpenID` discovery there is nothing to be found.
+    pub fn issuer_documents(&self, address: &str) -> Option<(Value, Value)> {
+        if !self.issuer().starts_with("https://") || self.issuer().contains(['?', '#']) {
+            return None;
+        }
+        let keys = self.verifier.keys();
+        let algorithms: BTreeSet<&str> = keys.iter().map(VerifyingKey::algorithm).collect();
+        let discovery = json!({
+            "issuer": self.issuer(),
+            "jwks_uri": format!("https://{address}/openid/v1/jwks"),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-        })
+            "id_token_signing_alg_values_supported": algorithms,
+        });
+        Some((self.verifier.key_set(), discovery))
     }
 
     pub fn issue(&self, request: &IssueToken) -> Result<IssuedToken, ApiError> {
         let now = self.clock.now();
         let expires = now.saturating_add(request.life);
         let audiences = if request.audiences.is_empty() {
-            self.api_audiences.clone()
+            self.issuers.clone()
         } else {
             request.audiences.clone()
         };
@@ -121,7 +136,7 @@ impl ServiceAccountTokens {
             }
         }
         let claims = json!({
-            "aud": audiences, "iss": self.issuer, "jti": self.rng.uuid(),
+            "aud": audiences, "iss": self.issuer(), "jti": self.rng.uuid(),
             "sub": format!("system:serviceaccount:{}:{}", request.namespace, request.service_account),
             "iat": now.unix_seconds(), "nbf": now.unix_seconds(), "exp": expires.unix_seconds(),
             "kubernetes.io": private,
@@ -142,8 +157,10 @@ impl ServiceAccountTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
-        let ours = decode_unverified_claims(token)
-            .is_some_and(|claims| claims["iss"] == self.issuer.as_str());
+        let ours = decode_unverified_claims(token).is_some_and(|claims| {
+            let named = claims["iss"].as_str();
+            named.is_some_and(|named| self.issuers.iter().any(|issuer| issuer == named))
+        });
         if !ours {
             return Ok(None);
         }
@@ -152,7 +169,7 @@ impl ServiceAccountTokens {
             .verify(token)
             .map_err(|error| error.to_string())?;
         let wanted = if audiences.is_empty() {
-            &self.api_audiences
+            &self.issuers
         } else {
             audiences
         };

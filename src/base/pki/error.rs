@@ -4,6 +4,8 @@
 pub enum Error {
     #[error("the private key cannot be used: {0}")]
     Key(String),
+    #[error("no token can be signed or checked with it: {0}")]
+    TokenKey(String),
     #[error("the certificate cannot be read: {0}")]
     Certificate(String),
     #[error("the certificate request cannot be read: {0}")]

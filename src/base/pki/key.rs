@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-};
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::Error;
 use crate::der_writer::{bit_string, oid, sequence};
 use crate::pem::{decode_pem, encode_pem};
 
-const OID_EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
+pub(crate) const OID_EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
 const OID_P256: &str = "1.2.840.10045.3.1.7";
 pub(crate) const OID_ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
 
@@ -82,17 +80,6 @@ impl KeyPair {
     pub(crate) fn sign_asn1(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let signature = self
             .signing
-            .sign(&self.random, message)
-            .map_err(|error| Error::Key(error.to_string()))?;
-        Ok(signature.as_ref().to_vec())
-    }
-
-    /// The signature as r and s of 32 bytes each, as JWTs carry it (RFC 7518 §3.4).
-    pub(crate) fn sign_fixed(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signing =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8, &self.random)
-                .map_err(|error| Error::Key(error.to_string()))?;
-        let signature = signing
             .sign(&self.random, message)
             .map_err(|error| Error::Key(error.to_string()))?;
         Ok(signature.as_ref().to_vec())

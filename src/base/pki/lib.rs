@@ -1,6 +1,6 @@
 //! Keys, certificates, certificate requests and signed tokens: what a cluster's identities are made of.
 //!
-//! Keys are ECDSA P-256. Certificates are read with x509-cert and written by `der_writer`, because a subject must be
+//! Keys are ECDSA P-256; only an operator's keys for tokens may be others. Certificates are read with x509-cert and written by `der_writer`, because a subject must be
 //! able to hold several organizations: they are Kubernetes' groups.
 
 mod authority;
@@ -11,6 +11,7 @@ mod jwt;
 mod key;
 mod pem;
 mod request;
+mod token_key;
 
 pub use authority::{CertificateAuthority, Profile, SubjectNames};
 pub use certificate::{CertificateInfo, Subject};
@@ -19,3 +20,4 @@ pub use jwt::{JwtSigner, JwtVerifier, decode_unverified_claims};
 pub use key::KeyPair;
 pub use pem::{decode_pem, encode_pem};
 pub use request::{CertificateRequest, RequestedUsages};
+pub use token_key::{SigningKey, VerifyingKey};

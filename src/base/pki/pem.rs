@@ -17,23 +17,42 @@ pub fn encode_pem(label: &str, der: &[u8]) -> String {
     pem
 }
 
+/// One block of a PEM text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PemBlock<'a> {
+    pub(crate) label: &'a str,
+    /// `None`: what stands in the block is no base64.
+    pub(crate) der: Option<Vec<u8>>,
+}
+
 /// The contents of every block with this label, in order; text around the blocks is skipped, damaged blocks are left out.
 pub fn decode_pem(label: &str, text: &str) -> Vec<Vec<u8>> {
-    let begin = format!("-----BEGIN {label}-----");
-    let end = format!("-----END {label}-----");
+    pem_blocks(text)
+        .into_iter()
+        .filter(|block| block.label == label)
+        .filter_map(|block| block.der)
+        .collect()
+}
+
+/// Every block that begins and ends, in order; text around the blocks is skipped.
+pub(crate) fn pem_blocks(text: &str) -> Vec<PemBlock<'_>> {
     let mut blocks = Vec::new();
     let mut rest = text;
-    while let Some((_, after)) = rest.split_once(begin.as_str()) {
-        let Some((body, after)) = after.split_once(end.as_str()) else {
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        rest = after;
+        let Some((label, after)) = after.split_once("-----") else {
             break;
+        };
+        let end = format!("-----END {label}-----");
+        let Some((body, after)) = after.split_once(end.as_str()) else {
+            continue;
         };
         let letters: String = body
             .chars()
             .filter(|letter| !letter.is_whitespace())
             .collect();
-        if let Ok(der) = STANDARD.decode(letters) {
-            blocks.push(der);
-        }
+        let der = STANDARD.decode(letters).ok();
+        blocks.push(PemBlock { label, der });
         rest = after;
     }
     blocks

@@ -39,8 +39,6 @@ pub struct Credentials {
     pub server_authority: CertificateAuthority,
     pub client_authority: CertificateAuthority,
     pub request_header_authority: CertificateAuthority,
-    /// Signs service account tokens.
-    pub service_account_key: KeyPair,
     pub api_server: Identity,
     /// The API server as a client of kubelets.
     pub kubelet_client: Identity,
@@ -119,7 +117,6 @@ impl Credentials {
             None => None,
         };
         Ok(Self {
-            service_account_key: maker.key("service")?,
             token: maker.token(&data_dir.token(), token)?,
             server_authority,
             client_authority,
@@ -159,19 +156,6 @@ impl Maker<'_> {
         Ok(authority)
     }
 
-    fn key(&self, name: &str) -> Result<KeyPair, Error> {
-        let path = self.path(name, "key");
-        if let Some(pem) = read(&path)? {
-            return KeyPair::from_pem(&pem).map_err(|source| Error::Damaged { path, source });
-        }
-        let key = KeyPair::generate().map_err(|source| Error::Make {
-            what: "a key",
-            source,
-        })?;
-        write_private(&path, &key.to_pem())?;
-        Ok(key)
-    }
-
     fn identity(
         &self,
         name: &str,
@@ -180,7 +164,7 @@ impl Maker<'_> {
         names: &SubjectNames,
         profile: Profile,
     ) -> Result<Identity, Error> {
-        let key = self.key(name)?;
+        let key = load_or_make_key(&self.path(name, "key"))?;
         let path = self.path(name, "crt");
         if let Some(certificate_pem) = read(&path)? {
             if self.still_serves(&certificate_pem, &key, subject, names) {
@@ -262,6 +246,22 @@ impl Maker<'_> {
         self.rng.fill(&mut bytes);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The key in a file, or a new one written there. A damaged one is an error, never replaced.
+pub(crate) fn load_or_make_key(path: &Path) -> Result<KeyPair, Error> {
+    if let Some(pem) = read(path)? {
+        return KeyPair::from_pem(&pem).map_err(|source| Error::Damaged {
+            path: path.to_owned(),
+            source,
+        });
+    }
+    let key = KeyPair::generate().map_err(|source| Error::Make {
+        what: "a key",
+        source,
+    })?;
+    write_private(path, &key.to_pem())?;
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -18,6 +18,18 @@ pub enum Error {
     Write { path: PathBuf, source: linux::Error },
     #[error("{} is damaged; move it away to have a new one made, or restore it", path.display())]
     Damaged { path: PathBuf, source: pki::Error },
+    #[error("--{flag}: cannot read {}; name a file in PEM that this process may read", path.display())]
+    KeyFile {
+        flag: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("--{flag}: {} cannot be used", path.display())]
+    Key {
+        flag: &'static str,
+        path: PathBuf,
+        source: pki::Error,
+    },
     #[error("cannot make {what}")]
     Make {
         what: &'static str,

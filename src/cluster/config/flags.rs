@@ -86,6 +86,37 @@ pub struct ServerFlags {
     #[arg(long, env = "COMBO_CLUSTER_DOMAIN", value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
 
+    /// Private key that signs service account tokens, in PEM: RSA, or ECDSA on P-256 or P-384
+    /// [default: an ECDSA key made at the first start]
+    #[arg(
+        long,
+        env = "COMBO_SERVICE_ACCOUNT_SIGNING_KEY_FILE",
+        value_name = "FILE"
+    )]
+    pub service_account_signing_key_file: Option<PathBuf>,
+
+    /// Keys that service account tokens are checked with, in PEM; may be repeated, and a file may
+    /// hold several. The key that signs is always among them [default: only that one]
+    #[arg(
+        long,
+        env = "COMBO_SERVICE_ACCOUNT_KEY_FILE",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_many")]
+    pub service_account_key_file: Vec<PathBuf>,
+
+    /// Issuer of service account tokens; of several the first issues, and all are believed
+    /// [default: https://kubernetes.default.svc.<cluster domain>]
+    #[arg(
+        long,
+        env = "COMBO_SERVICE_ACCOUNT_ISSUER",
+        value_name = "ISSUER",
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_many")]
+    pub service_account_issuer: Vec<String>,
+
     /// Name of this node [default: the host's name, in lower case]
     #[arg(long, env = "COMBO_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -140,17 +171,20 @@ pub struct ServerFlags {
 }
 
 /// In the config file a list may be one text; k3s reads it so.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn one_or_many<'de, T: From<String>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {
         One(String),
         Many(Vec<String>),
     }
-    Ok(match OneOrMany::deserialize(deserializer)? {
+    let texts = match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(text) => text.split(',').map(str::to_owned).collect(),
         OneOrMany::Many(texts) => texts,
-    })
+    };
+    Ok(texts.into_iter().map(T::from).collect())
 }
 
 impl ServerFlags {
@@ -172,8 +206,6 @@ impl ServerFlags {
     /// What was said here, and `other`'s word where nothing was said.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        let list =
-            |mine: Vec<String>, theirs: Vec<String>| if mine.is_empty() { theirs } else { mine };
         Self {
             config: self.config.or(other.config),
             data_dir: self.data_dir.or(other.data_dir),
@@ -191,6 +223,14 @@ impl ServerFlags {
                 .or(other.service_node_port_range),
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
+            service_account_signing_key_file: self
+                .service_account_signing_key_file
+                .or(other.service_account_signing_key_file),
+            service_account_key_file: list(
+                self.service_account_key_file,
+                other.service_account_key_file,
+            ),
+            service_account_issuer: list(self.service_account_issuer, other.service_account_issuer),
             node_name: self.node_name.or(other.node_name),
             node_ip: self.node_ip.or(other.node_ip),
             node_label: list(self.node_label, other.node_label),
@@ -204,4 +244,8 @@ impl ServerFlags {
             log_format: self.log_format.or(other.log_format),
         }
     }
+}
+
+fn list<T>(mine: Vec<T>, theirs: Vec<T>) -> Vec<T> {
+    if mine.is_empty() { theirs } else { mine }
 }

@@ -4,6 +4,8 @@
 
 mod flags;
 mod server;
+mod service_accounts;
 
 pub use flags::ServerFlags;
 pub use server::{ConfigError, DEFAULT_CONFIG_FILE, NodeConfig, ServerConfig};
+pub use service_accounts::ServiceAccountConfig;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::ServerFlags;
+use crate::{ServerFlags, ServiceAccountConfig};
 
 pub const DEFAULT_CONFIG_FILE: &str = "/etc/combo/config.yaml";
 const DEFAULT_DATA_DIR: &str = "/var/lib/combo";
@@ -50,6 +50,7 @@ pub struct ServerConfig {
     pub node_ports: RangeInclusive<u16>,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
+    pub service_accounts: ServiceAccountConfig,
     /// `None`: the control plane alone.
     pub node: Option<NodeConfig>,
     pub runs_controllers: bool,
@@ -107,6 +108,8 @@ impl ServerConfig {
         } else {
             Some(node(&said, host_name)?)
         };
+        let cluster_domain = domain(said.cluster_domain.as_deref())?;
+        let service_accounts = ServiceAccountConfig::from_flags(&said, &cluster_domain)?;
         Ok(Self {
             data_dir: absolute(said.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into())),
             kubeconfig: absolute(
@@ -125,7 +128,8 @@ impl ServerConfig {
             service_cidr,
             node_ports: node_ports(said.service_node_port_range.as_deref())?,
             cluster_dns,
-            cluster_domain: domain(said.cluster_domain)?,
+            cluster_domain,
+            service_accounts,
             node,
             runs_controllers: !said.disable_controller_manager,
             runs_scheduler: !said.disable_scheduler,
@@ -133,7 +137,7 @@ impl ServerConfig {
     }
 }
 
-fn invalid(flag: &'static str, value: impl ToString, why: &str) -> ConfigError {
+pub(crate) fn invalid(flag: &'static str, value: impl ToString, why: &str) -> ConfigError {
     ConfigError::Flag {
         flag,
         value: value.to_string(),
@@ -141,7 +145,7 @@ fn invalid(flag: &'static str, value: impl ToString, why: &str) -> ConfigError {
     }
 }
 
-fn absolute(path: PathBuf) -> PathBuf {
+pub(crate) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
@@ -209,8 +213,8 @@ fn node_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, ConfigError> {
     }
 }
 
-fn domain(said: Option<String>) -> Result<String, ConfigError> {
-    let domain = said.unwrap_or_else(|| DEFAULT_CLUSTER_DOMAIN.to_owned());
+fn domain(said: Option<&str>) -> Result<String, ConfigError> {
+    let domain = said.unwrap_or(DEFAULT_CLUSTER_DOMAIN);
     let is_label = |label: &str| {
         !label.is_empty()
             && label
@@ -218,7 +222,7 @@ fn domain(said: Option<String>) -> Result<String, ConfigError> {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     if domain.split('.').all(is_label) {
-        return Ok(domain);
+        return Ok(domain.to_owned());
     }
     Err(invalid(
         "cluster-domain",

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use auth::{
     Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates,
-    MastersAuthorizer, NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens,
+    MastersAuthorizer, NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens, TokenIssuers,
 };
-use bootstrap::{Credentials, DataDir};
+use bootstrap::{Credentials, DataDir, ServiceAccountKeys};
 use config::ServerConfig;
 use env::{Clock, Rng, Shutdown};
 use kv::Kv;
@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use crate::dialer::DirectDialer;
 use crate::tls;
 
-/// What is encrypted on disk.
 /// The largest body the API server reads is 3 MiB; stored forms can be a little larger than what was sent.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is encrypted on disk.
 const SEALED_PREFIX: &str = "/registry/secrets/";
 
 /// A store and an API server over it.
@@ -36,6 +36,30 @@ pub(crate) struct Basics {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) shutdown: Shutdown,
+}
+
+/// What must be there before an API server starts.
+pub(crate) struct Provisions<'a> {
+    pub(crate) store: Arc<SqliteKv>,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) tokens: TokenIssuers,
+    pub(crate) advertised: IpAddr,
+}
+
+/// Who issues service account tokens here, with the keys that the data folder or the operator gives.
+pub(crate) fn token_issuers(
+    config: &ServerConfig,
+    data_dir: &DataDir,
+) -> anyhow::Result<TokenIssuers> {
+    let said = &config.service_accounts;
+    let signing_file = said.signing_key_file.as_deref();
+    let keys = ServiceAccountKeys::load_or_make(data_dir, signing_file, &said.key_files)?;
+    Ok(TokenIssuers {
+        issuer: said.issuer.clone(),
+        former_issuers: said.former_issuers.clone(),
+        signing: keys.signing,
+        accepted: keys.accepted,
+    })
 }
 
 pub(crate) fn open_store(data_dir: &DataDir, basics: &Basics) -> anyhow::Result<Arc<SqliteKv>> {
@@ -61,11 +85,15 @@ impl ControlPlane {
     /// Starts serving; returns when the port is open.
     pub(crate) async fn start(
         config: &ServerConfig,
-        store: Arc<SqliteKv>,
-        credentials: &Credentials,
-        advertised: IpAddr,
+        provisions: Provisions<'_>,
         basics: &Basics,
     ) -> anyhow::Result<Self> {
+        let Provisions {
+            store,
+            credentials,
+            tokens,
+            advertised,
+        } = provisions;
         let kv: Arc<dyn Kv> = store.clone();
         let objects: Arc<dyn Objects> = StoreObjects::new(kv.clone(), basics.clock.clone());
         let rbac = Arc::new(RbacAuthorizer::default());
@@ -77,10 +105,8 @@ impl ControlPlane {
             Arc::new(NodeAuthorizer::new(objects.clone())),
             rbac.clone(),
         ]));
-        let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
         let tokens = Arc::new(ServiceAccountTokens::new(
-            &issuer,
-            &credentials.service_account_key,
+            tokens,
             objects.clone(),
             (basics.clock.clone(), basics.rng.clone()),
         ));

@@ -9,7 +9,7 @@ use env::{Shutdown, SystemClock, SystemRng};
 use linux::AtomicFile;
 
 use crate::components::{start_control, start_custom_resources};
-use crate::control_plane::{Basics, ControlPlane, open_store};
+use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
 use crate::names::serving_names;
 use crate::node::{Node, NodeNetwork};
 
@@ -50,8 +50,13 @@ impl Server {
             Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
         write_kubeconfig(config, &credentials)?;
         let store = open_store(&data_dir, &basics)?;
-        let control_plane =
-            ControlPlane::start(config, store, &credentials, advertised, &basics).await?;
+        let provisions = Provisions {
+            store,
+            credentials: &credentials,
+            tokens: token_issuers(config, &data_dir)?,
+            advertised,
+        };
+        let control_plane = ControlPlane::start(config, provisions, &basics).await?;
         tracing::info!(
             port = config.https_listen_port,
             "the API server is listening"

@@ -72,13 +72,16 @@ fn version() -> serde_json::Value {
 
 /// What verifies service account tokens elsewhere: the issuer's document, or its keys.
 fn issuer(state: &State, keys: bool) -> Answer {
-    let Some(tokens) = &state.config.tokens else {
+    let address = &state.config.advertised_address;
+    let tokens = state.config.tokens.as_ref();
+    let Some((key_set, discovery)) = tokens.and_then(|tokens| tokens.issuer_documents(address))
+    else {
         return not_found();
     };
     let (document, content_type) = if keys {
-        (tokens.key_set(), "application/jwk-set+json")
+        (key_set, "application/jwk-set+json")
     } else {
-        (tokens.discovery_document(), "application/json")
+        (discovery, "application/json")
     };
     let mut answer = response(
         200,

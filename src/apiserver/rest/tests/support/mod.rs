@@ -10,12 +10,13 @@ use apimachinery::ApiError;
 use async_trait::async_trait;
 use auth::{
     Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, Credentials, MastersAuthorizer,
-    NodeAuthorizer, RbacAuthorizer, ServiceAccountTokens, User,
+    NodeAuthorizer, RbacAuthorizer, ServiceAccountTokens, TokenIssuers, User,
 };
 use env::{Rng, Shutdown, ShutdownTrigger, SystemClock, SystemRng, Timestamp};
 use kv::{Kv, MemoryKv};
 use pki::{
-    CertificateAuthority, CertificateInfo, KeyPair, Profile, Subject, SubjectNames, encode_pem,
+    CertificateAuthority, CertificateInfo, KeyPair, Profile, SigningKey, Subject, SubjectNames,
+    encode_pem,
 };
 use rest::{ApiServer, Config, StoreObjects};
 use rustls::server::WebPkiClientVerifier;
@@ -164,13 +165,14 @@ impl Cluster {
         let authorizer: Arc<dyn Authorizer> = Arc::new(AuthorizerChain(authorizers));
         let key = KeyPair::generate().expect("a key");
         let times = (SystemClock::shared(), SystemRng::shared());
-        let issuer = "https://kubernetes.default.svc.cluster.local";
-        let tokens = Arc::new(ServiceAccountTokens::new(
-            issuer,
-            &key,
-            objects.clone(),
-            times,
-        ));
+        let signing = SigningKey::try_from(&key).expect("a signing key");
+        let issuers = TokenIssuers {
+            issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            former_issuers: Vec::new(),
+            accepted: vec![signing.verifying_key().clone()],
+            signing,
+        };
+        let tokens = Arc::new(ServiceAccountTokens::new(issuers, objects.clone(), times));
         let context = admission::Context {
             objects,
             rbac: rbac.clone(),
