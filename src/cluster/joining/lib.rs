@@ -6,12 +6,14 @@
 pub mod binding;
 pub mod bootstrap_token;
 mod check;
+mod identity;
 mod protocol;
 mod server_tokens;
 mod service;
 mod token;
 
 pub use check::{CheckedRequest, RequestError, check, node_subject};
+pub use identity::{IdentityError, IdentityFolder, NodeIdentity, join_request};
 pub use protocol::{
     AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_BODY_BYTES_MAX, JOIN_PATH, JoinAnswer,
     JoinRequest, TUNNEL_PROTOCOL,

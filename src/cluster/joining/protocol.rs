@@ -56,6 +56,8 @@ pub struct ClusterSettings {
     pub service_cidrs: Vec<IpNet>,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// How long a node's certificates live.
+    pub certificate_seconds: u64,
     /// `--flannel-backend`.
     pub overlay: String,
     /// `--disable-network-policy`.
