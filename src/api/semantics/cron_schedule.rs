@@ -1,5 +1,14 @@
 //! Schedules of cron jobs: five fields, or a name for a common one. Errors are those of the parser that upstream uses.
 
+use std::time::Duration;
+
+use env::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// A schedule that names no moment within this many days names none (29 February comes within eight years).
+const DAYS_SEARCHED: u32 = 8 * 366;
+
 /// When a cron job starts: which minutes, hours, days and months, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
@@ -19,6 +28,75 @@ pub struct Fields {
     /// Whether the field was a star. If neither is, a day that fits one of them fits.
     pub any_day_of_month: bool,
     pub any_day_of_week: bool,
+}
+
+impl Schedule {
+    /// The first moment after `after`, by the clocks of `zone`.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Self::Fields(fields) => fields.next(after, zone),
+            Self::Every(seconds) => {
+                let whole = after.to_jiff().as_second();
+                let whole = jiff::Timestamp::from_second(whole).ok()?;
+                Some(Timestamp::from_jiff(whole).saturating_add(Duration::from_secs(*seconds)))
+            }
+        }
+    }
+}
+
+impl Fields {
+    fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let start = after.to_jiff().to_zoned(zone.clone());
+        let mut date = start.date();
+        let mut hour = start.hour();
+        for _ in 0..DAYS_SEARCHED {
+            if self.fits_day(date)
+                && let Some(found) = self.first_in_day(date, hour, after, zone)
+            {
+                return Some(found);
+            }
+            date = date.tomorrow().ok()?;
+            hour = 0;
+        }
+        None
+    }
+
+    fn fits_day(&self, date: Date) -> bool {
+        let day = has(self.days_of_month, date.day());
+        let weekday = has(self.days_of_week, date.weekday().to_sunday_zero_offset());
+        // A restricted day of month and a restricted weekday are alternatives.
+        let fits = if self.any_day_of_month || self.any_day_of_week {
+            day && weekday
+        } else {
+            day || weekday
+        };
+        fits && has(self.months, date.month())
+    }
+
+    fn first_in_day(
+        &self,
+        date: Date,
+        from_hour: i8,
+        after: Timestamp,
+        zone: &TimeZone,
+    ) -> Option<Timestamp> {
+        for hour in (from_hour..24).filter(|hour| has(self.hours, *hour)) {
+            for minute in (0..60).filter(|minute| has(self.minutes, *minute)) {
+                let zoned = date.at(hour, minute, 0, 0).to_zoned(zone.clone()).ok()?;
+                // A time that the clocks skip does not happen; one they repeat happens once.
+                let is_real = zoned.hour() == hour && zoned.minute() == minute;
+                let found = Timestamp::from_jiff(zoned.timestamp());
+                if is_real && found > after {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+}
+
+fn has(bits: u64, value: i8) -> bool {
+    bits & (1 << value) != 0
 }
 
 struct Bounds {
@@ -261,6 +339,63 @@ mod tests {
         assert_eq!(fields.months, 0b1010);
         assert!(!fields.any_day_of_month);
         assert_eq!(parse("@every 90s"), Ok(Schedule::Every(90)));
+    }
+
+    fn next(schedule: &str, zone: &str, after: &str) -> String {
+        let zone = crate::time_zones::find(zone).expect("a zone");
+        let after = Timestamp::parse(after).expect("a time");
+        let next = parse(schedule).expect("a schedule").next(after, &zone);
+        next.expect("a moment").to_seconds_string()
+    }
+
+    #[test]
+    fn schedules_name_moments() {
+        for (schedule, after, expected) in [
+            (
+                "*/1 * * * *",
+                "2026-01-01T00:00:30Z",
+                "2026-01-01T00:01:00Z",
+            ),
+            (
+                "15,45 8-10 * * *",
+                "2026-01-01T08:45:00Z",
+                "2026-01-01T09:15:00Z",
+            ),
+            ("0 0 29 2 *", "2026-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+            (
+                "0 12 * * MON",
+                "2026-01-01T00:00:00Z",
+                "2026-01-05T12:00:00Z",
+            ),
+            ("0 0 13 * 5", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),
+            ("@hourly", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"),
+            ("@every 90s", "2026-01-01T00:00:00Z", "2026-01-01T00:01:30Z"),
+        ] {
+            assert_eq!(next(schedule, "UTC", after), expected, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_follows_the_clocks_of_its_zone() {
+        let berlin = |schedule, after| next(schedule, "Europe/Berlin", after);
+        // Winter and summer time.
+        assert_eq!(
+            berlin("0 8 * * *", "2026-01-01T00:00:00Z"),
+            "2026-01-01T07:00:00Z"
+        );
+        assert_eq!(
+            berlin("0 8 * * *", "2026-07-01T00:00:00Z"),
+            "2026-07-01T06:00:00Z"
+        );
+        // At two o'clock it is three: half past two comes on the day after.
+        assert_eq!(
+            berlin("30 2 * * *", "2026-03-29T00:00:00Z"),
+            "2026-03-30T00:30:00Z"
+        );
+        assert_eq!(
+            next("0 0 * * *", "Asia/Kolkata", "2026-01-01T00:00:00Z"),
+            "2026-01-01T18:30:00Z"
+        );
     }
 
     #[test]

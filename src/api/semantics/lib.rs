@@ -10,3 +10,4 @@ pub mod quota;
 pub mod resources;
 pub mod selectors;
 pub mod taints;
+pub mod time_zones;

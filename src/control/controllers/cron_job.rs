@@ -1,7 +1,6 @@
 //! Makes jobs at the moments a schedule names.
 
 mod plan;
-mod schedule;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

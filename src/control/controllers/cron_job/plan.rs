@@ -8,11 +8,13 @@ use controller::{Action, Event, EventType, Plan};
 use env::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::tz::TimeZone;
 use kube_client::{DeleteOptions, Propagation, resource_of};
+use semantics::cron_schedule::{self, Schedule};
+use semantics::time_zones;
 use serde_json::{Value, json};
 
-use super::schedule::Schedule;
-use super::{End, Made, Status, View};
+use super::{End, Made, Spec, Status, View};
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /// A start is due this much earlier than it is, so that a timer that fires early does not wait once more.
@@ -52,6 +54,42 @@ struct Turn<'a> {
     plan: Plan,
     /// Makes the next job.
     start: Option<Action>,
+}
+
+/// A schedule, and whose clocks it means.
+struct Clock {
+    schedule: Schedule,
+    zone: TimeZone,
+}
+
+/// Why a spec tells no moments, as an event says it.
+#[derive(Debug, PartialEq)]
+struct Unreadable {
+    reason: &'static str,
+    message: String,
+}
+
+impl Clock {
+    fn of(spec: &Spec) -> Result<Self, Unreadable> {
+        let schedule = cron_schedule::parse(&spec.schedule).map_err(|why| Unreadable {
+            reason: "UnparseableSchedule",
+            message: format!("unparseable schedule: {:?} : {why}", spec.schedule),
+        })?;
+        // Without a zone the clock is the control plane's own, which is UTC.
+        let name = Some(spec.time_zone.as_str()).filter(|name| !name.is_empty());
+        let zone = time_zones::find(name.unwrap_or("UTC")).ok_or_else(|| Unreadable {
+            reason: "UnknownTimeZone",
+            message: format!(
+                "invalid timeZone: {:?}: unknown time zone {}",
+                spec.time_zone, spec.time_zone
+            ),
+        })?;
+        Ok(Self { schedule, zone })
+    }
+
+    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.schedule.next(after, &self.zone)
+    }
 }
 
 impl Turn<'_> {
@@ -170,16 +208,15 @@ impl Turn<'_> {
 
     fn start_next(&mut self) {
         let spec = &self.view.spec;
-        let Some(schedule) = Schedule::parse(&spec.schedule, &spec.time_zone) else {
-            let message = format!(
-                "unparseable schedule: {:?} (time zone {:?})",
-                spec.schedule, spec.time_zone
-            );
-            self.emit(EventType::Warning, "UnparseableSchedule", message);
-            return;
+        let clock = match Clock::of(spec) {
+            Ok(clock) => clock,
+            Err(Unreadable { reason, message }) => {
+                self.emit(EventType::Warning, reason, message);
+                return;
+            }
         };
-        let due = self.due(&schedule);
-        if let Some(next) = schedule.next(self.now) {
+        let due = self.due(&clock);
+        if let Some(next) = clock.next(self.now) {
             self.plan
                 .wake_within(next.saturating_since(self.now) + EARLY);
         }
@@ -224,7 +261,7 @@ impl Turn<'_> {
     }
 
     /// The latest moment that has passed since the last start.
-    fn due(&mut self, schedule: &Schedule) -> Option<Timestamp> {
+    fn due(&mut self, clock: &Clock) -> Option<Timestamp> {
         let since = self
             .status
             .last_schedule_time
@@ -238,7 +275,7 @@ impl Turn<'_> {
         let mut due = None;
         let mut at = earliest;
         for count in 0.. {
-            match schedule.next(at).filter(|next| *next <= horizon) {
+            match clock.next(at).filter(|next| *next <= horizon) {
                 Some(next) => at = next,
                 None => return due,
             }
@@ -248,7 +285,7 @@ impl Turn<'_> {
                 let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
                 self.emit(EventType::Warning, "TooManyMissedTimes", message.to_owned());
                 at = at.max(self.now.saturating_sub(Duration::from_hours(1)));
-                while let Some(next) = schedule.next(at).filter(|next| *next <= horizon) {
+                while let Some(next) = clock.next(at).filter(|next| *next <= horizon) {
                     at = next;
                     due = Some(next);
                 }
@@ -350,5 +387,29 @@ mod tests {
         let mut late = view("Allow", Some("2026-01-01T00:05:00Z"));
         late.spec.starting_deadline_seconds = Some(60);
         assert_eq!(created(&plan(&late, now)), None);
+    }
+
+    #[test]
+    fn a_schedule_is_read_by_the_clocks_of_its_zone() {
+        let now = Timestamp::parse("2026-01-01T15:00:01Z").expect("a time");
+        let mut midnight = view("Allow", Some("2026-01-01T14:00:00Z"));
+        midnight.spec.schedule = "0 0 * * *".to_owned();
+        assert_eq!(created(&plan(&midnight, now)), None);
+        midnight.spec.time_zone = "Asia/Tokyo".to_owned();
+        assert!(created(&plan(&midnight, now)).is_some());
+    }
+
+    #[test]
+    fn a_zone_that_nobody_knows_is_told() {
+        let mut lost = view("Allow", None);
+        lost.spec.time_zone = "Mars/Olympus".to_owned();
+        let plan = plan(
+            &lost,
+            Timestamp::parse("2026-01-02T00:00:00Z").expect("a time"),
+        );
+        assert!(matches!(
+            plan.actions.as_slice(),
+            [Action::Emit(event)] if event.reason == "UnknownTimeZone"
+        ));
     }
 }
