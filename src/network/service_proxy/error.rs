@@ -1,7 +1,6 @@
 //! What can go wrong in the service proxy.
 
 use linux::netlink::NetlinkError;
-use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -9,10 +8,5 @@ pub enum Error {
     Netlink {
         doing: &'static str,
         source: NetlinkError,
-    },
-    #[error("{doing}")]
-    System {
-        doing: &'static str,
-        source: io::Error,
     },
 }

@@ -1,7 +1,6 @@
 //! From the API's objects to the kernel, for as long as the node lives. What is desired is kept as small facts; an object is
 //! decoded once for each of its changes and dropped.
 
-use crate::drift::Drift;
 use crate::facts::{
     Desired, HostPort, NodeFacts, SERVICE_NAME_LABEL, ServiceFacts, ServiceName, SliceFacts,
 };
@@ -12,6 +11,7 @@ use informer::{Change, Factory, Subscription};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::{Kind, ListRequest, resource_of};
+use linux::netlink::nf_tables::Drift;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ impl Keeper {
                 Err(_cancelled) => std::future::pending().await,
             },
         };
-        let is_missed = proxy.is_shared() && self.drift.is_none() && self.watch(&mut proxy);
+        let is_missed = proxy.table().is_shared() && self.drift.is_none() && self.watch(&mut proxy);
         self.state = Some((proxy, desired));
         match applied {
             Ok(_) if is_missed => None,
@@ -197,15 +197,15 @@ impl Keeper {
 
     /// Hears of changes by others from now on. Tells whether one came before, so that the table has to be made anew.
     fn watch(&mut self, proxy: &mut ServiceProxy) -> bool {
-        let drift = proxy.watch().and_then(Drift::new);
+        let drift = Drift::watch(proxy.table());
         self.drift = drift
             .inspect_err(
                 |error| tracing::warn!(%error, "changes of the table by others go unnoticed"),
             )
             .ok();
-        let is_intact = proxy.is_intact().unwrap_or(false);
+        let is_intact = proxy.table().is_intact().unwrap_or(false);
         if !is_intact {
-            proxy.distrust();
+            proxy.table().distrust();
         }
         !is_intact
     }
@@ -218,8 +218,8 @@ impl Keeper {
         let Some((proxy, _)) = &mut self.state else {
             return std::future::pending().await;
         };
-        drift.disturbed(proxy).await;
-        proxy.distrust();
+        drift.disturbed(proxy.table()).await;
+        proxy.table().distrust();
     }
 }
 

@@ -1,14 +1,10 @@
 //! The part of the table that is the same whatever Services there are: hooks, lookups, masquerading, refusal.
 
 use crate::facts::NodeFacts;
-use crate::family::{
-    Family, Within, any_bit, from_this_node, jump, load_port, set_masquerade_mark,
-    take_masquerade_mark, within,
-};
-use crate::ruleset::{Chain, Ruleset, Set};
+use crate::steps::{Within, set_masquerade_mark, take_masquerade_mark, within};
 use linux::netlink::nf_tables::{
-    Expression, Field, FieldKind, Hook, HookKind, HookPoint, Rejection, SetShape, SetValues,
-    Verdict,
+    Chain, Expression, Family, Field, FieldKind, Hook, HookKind, HookPoint, Rejection, Ruleset,
+    Set, SetShape, SetValues, Verdict, any_bit, from_this_node, goto, jump, load_port,
 };
 use std::collections::BTreeMap;
 
@@ -305,7 +301,7 @@ fn put_refusals(ruleset: &mut Ruleset) {
             set: family.name(CLUSTER_IPS),
             key: 0,
         });
-        untranslated.push(crate::family::goto(REFUSE));
+        untranslated.push(goto(REFUSE));
         stray.push(untranslated);
     }
     let reset = vec![
@@ -351,12 +347,12 @@ pub(crate) fn insiders_to(node: &NodeFacts, family: Family, chain: &str) -> Vec<
     {
         let mut rule = family.only();
         rule.extend(within(family.source(), *range, Within::Inside));
-        rule.push(crate::family::goto(chain));
+        rule.push(goto(chain));
         rules.push(rule);
     }
     let mut own = from_this_node();
     own.extend(set_masquerade_mark());
-    own.push(crate::family::goto(chain));
+    own.push(goto(chain));
     rules.push(own);
     rules
 }

@@ -9,17 +9,15 @@
 //! Service ranges and node ports, or the older table's Service answers. Rules of others still decide: a firewall that drops
 //! forwarded packets drops those of pods.
 
-mod difference;
-mod drift;
 mod endpoints;
 mod error;
 mod facts;
-mod family;
 mod follow;
 mod frame;
 mod plan;
 mod proxy;
-mod ruleset;
+mod stale_flows;
+mod steps;
 
 pub use error::Error;
 pub use facts::{
@@ -28,5 +26,4 @@ pub use facts::{
 };
 pub use follow::run;
 pub use plan::plan;
-pub use proxy::{Applied, Change, ServiceProxy};
-pub use ruleset::Ruleset;
+pub use proxy::ServiceProxy;

@@ -8,10 +8,12 @@ use crate::endpoints::{self, Endpoint, Endpoints};
 use crate::facts::{
     Desired, HostPort, Locality, NodeFacts, PortFacts, ServiceFacts, ServiceName, TrafficPolicy,
 };
-use crate::family::{Family, Within, goto, octets, set_masquerade_mark, within};
 use crate::frame::{self, DISCARD, REFUSE};
-use crate::ruleset::{Chain, Data, Key, Ruleset, Set, Value};
-use linux::netlink::nf_tables::{Expression, FieldKind, SetShape, SetValues, Verdict};
+use crate::steps::{Within, set_masquerade_mark, within};
+use linux::netlink::nf_tables::{
+    Chain, Data, Expression, Family, FieldKind, Key, Ruleset, Set, SetShape, SetValues, Value,
+    Verdict, goto, load_port, octets,
+};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -342,7 +344,7 @@ impl Builder<'_> {
                 frame::ENDPOINTS,
                 3 + family.registers(),
             ),
-            KeyedBy::NodePort => (crate::family::load_port(1), frame::NODE_ENDPOINTS, 3),
+            KeyedBy::NodePort => (load_port(1), frame::NODE_ENDPOINTS, 3),
         };
         rule.extend(key);
         rule.extend(frame::translate(family, stem, behind));

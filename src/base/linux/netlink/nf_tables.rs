@@ -3,9 +3,19 @@
 //! Everything is by hand on the wire format of `linux/netfilter/nf_tables.h`; integers are big-endian except where a
 //! register holds a value of the machine's order (mark, connection state, random slot, address type).
 
+mod difference;
+mod drift;
 mod expression;
+mod family;
+mod kept_table;
+mod ruleset;
 
+pub use difference::{Elements, element_difference};
+pub use drift::Drift;
 pub use expression::{Expression, Field, Nat, Register, Rejection, Verdict};
+pub use family::{Family, any_bit, bits, from_this_node, goto, jump, load_port, octets};
+pub use kept_table::{Applied, Change, KeptTable};
+pub use ruleset::{Bytes, Chain, Data, Key, Ruleset, Set, Value};
 
 use super::attributes::{ATTRIBUTE_BYTES_MAX, FLAG_APPEND, FLAG_CREATE, Message, Request};
 use super::{NetlinkError, Protocol, Socket};
@@ -83,6 +93,9 @@ pub struct SetShape {
 pub enum SetValues {
     /// A set: keys alone.
     None,
+    /// A set of ranges, for keys of two fields or more: each field has a first and a last value. Elements must not
+    /// overlap.
+    Ranges,
     Verdicts,
     Data(Vec<FieldKind>),
     /// A set that rules fill; an entry dies after this time without a refresh.
@@ -119,6 +132,15 @@ impl FieldKind {
     const fn padded_bytes(self) -> u32 {
         if matches!(self, Self::Ipv6) { 16 } else { 4 }
     }
+
+    const fn bytes(self) -> u32 {
+        match self {
+            Self::Ipv6 => 16,
+            Self::Ipv4 | Self::Number => 4,
+            Self::Port => 2,
+            Self::Protocol => 1,
+        }
+    }
 }
 
 fn type_of(fields: &[FieldKind]) -> u32 {
@@ -129,14 +151,6 @@ fn type_of(fields: &[FieldKind]) -> u32 {
 
 fn bytes_of(fields: &[FieldKind]) -> u32 {
     fields.iter().map(|field| field.padded_bytes()).sum()
-}
-
-/// What an element of a map leads to.
-#[derive(Debug, Clone, Copy)]
-pub enum ElementValue<'a> {
-    None,
-    Data(&'a [u8]),
-    Goto(&'a str),
 }
 
 /// Who may change a table.
@@ -262,6 +276,8 @@ impl Batch {
         const MAP: u32 = 8;
         const TIMEOUT: u32 = 0x10;
         const EVALUATED: u32 = 0x20;
+        const INTERVAL: u32 = 4;
+        const CONCATENATION: u32 = 0x80;
         const VERDICT: u32 = 0xffff_ff00;
         const VERDICT_BYTES: u32 = 16;
         let table = self.table.clone();
@@ -271,6 +287,7 @@ impl Batch {
             .text(2, name);
         let flags = match &shape.values {
             SetValues::None => 0,
+            SetValues::Ranges => INTERVAL | CONCATENATION,
             SetValues::Verdicts | SetValues::Data(_) => MAP,
             SetValues::Remembered { .. } => TIMEOUT | EVALUATED,
         };
@@ -280,6 +297,7 @@ impl Batch {
             .be32(5, bytes_of(&shape.key));
         match &shape.values {
             SetValues::None => {}
+            SetValues::Ranges => put_field_lengths(request, &shape.key),
             SetValues::Verdicts => {
                 request.be32(6, VERDICT).be32(7, VERDICT_BYTES);
             }
@@ -307,19 +325,18 @@ impl Batch {
     pub fn add_elements<'a>(
         &mut self,
         set: &str,
-        elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>,
+        elements: impl Iterator<Item = (&'a Key, &'a Value)>,
     ) {
         self.change_elements(NEW_ELEMENT, FLAG_CREATE, set, elements);
     }
 
     /// Deletes elements; one that is not there refuses the whole batch.
-    pub fn delete_elements<'a>(&mut self, set: &str, keys: impl Iterator<Item = &'a [u8]>) {
-        self.change_elements(
-            DELETE_ELEMENT,
-            0,
-            set,
-            keys.map(|key| (key, ElementValue::None)),
-        );
+    pub fn delete_elements<'a>(
+        &mut self,
+        set: &str,
+        elements: impl Iterator<Item = (&'a Key, &'a Value)>,
+    ) {
+        self.change_elements(DELETE_ELEMENT, 0, set, elements);
     }
 
     fn change_elements<'a>(
@@ -327,7 +344,7 @@ impl Batch {
         kind: u16,
         flags: u16,
         set: &str,
-        elements: impl Iterator<Item = (&'a [u8], ElementValue<'a>)>,
+        elements: impl Iterator<Item = (&'a Key, &'a Value)>,
     ) {
         const ELEMENTS: u16 = 3;
         let table = self.table.clone();
@@ -340,7 +357,9 @@ impl Batch {
                     let Some((key, value)) = elements.next() else {
                         break;
                     };
-                    list.nested(LIST_ELEMENT, |element| put_element(element, key, value));
+                    list.nested(LIST_ELEMENT, |element| {
+                        put_element(element, kind, key, value)
+                    });
                 }
             });
         }
@@ -351,23 +370,45 @@ impl Batch {
     }
 }
 
-fn put_element(element: &mut Request, key: &[u8], value: ElementValue<'_>) {
+/// What an element leads to is not said when it is deleted.
+fn put_element(element: &mut Request, kind: u16, key: &Key, value: &Value) {
+    const KEY_END: u16 = 10;
     element.nested(1, |data| {
-        data.attribute(1, key);
+        data.attribute(1, key.as_slice());
     });
     match value {
-        ElementValue::None => {}
-        ElementValue::Data(bytes) => {
-            element.nested(2, |data| {
-                data.attribute(1, bytes);
+        Value::Through(last) => {
+            element.nested(KEY_END, |data| {
+                data.attribute(1, last.as_slice());
             });
         }
-        ElementValue::Goto(chain) => {
+        Value::Data(bytes) if kind == NEW_ELEMENT => {
             element.nested(2, |data| {
-                expression::put_verdict(data, &Verdict::Goto(chain.to_owned()));
+                data.attribute(1, bytes.as_slice());
             });
         }
+        Value::Goto(chain) if kind == NEW_ELEMENT => {
+            element.nested(2, |data| {
+                expression::put_verdict(data, &Verdict::Goto(chain.to_string()));
+            });
+        }
+        Value::None | Value::Data(_) | Value::Goto(_) => {}
     }
+}
+
+/// The fields' own lengths, which padding hides.
+fn put_field_lengths(request: &mut Request, key: &[FieldKind]) {
+    const DESCRIPTION: u16 = 9;
+    const CONCATENATION: u16 = 2;
+    request.nested(DESCRIPTION, |description| {
+        description.nested(CONCATENATION, |list| {
+            for field in key {
+                list.nested(LIST_ELEMENT, |element| {
+                    element.be32(1, field.bytes());
+                });
+            }
+        });
+    });
 }
 
 fn batch_header() -> [u8; 4] {

@@ -62,6 +62,8 @@ pub enum Expression {
     },
     Reject(Rejection),
     Decide(Verdict),
+    /// Counts the packets that come so far; `nft list` shows it.
+    Count,
 }
 
 /// What can be loaded, and how long it is.
@@ -168,6 +170,10 @@ impl Expression {
                     Rejection::PortUnreachable => (2, 1),
                 };
                 data.be32(1, kind).attribute(2, &[code]);
+            }),
+            Self::Count => put(list, "counter", |data| {
+                data.attribute(1, &0_u64.to_be_bytes());
+                data.attribute(2, &0_u64.to_be_bytes());
             }),
             Self::Decide(verdict) => put(list, "immediate", |data| {
                 data.be32(1, VERDICT_REGISTER)

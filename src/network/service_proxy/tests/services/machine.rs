@@ -4,12 +4,12 @@
 
 use k8s_openapi::api::core::v1::Service;
 use linux::NetworkNamespace;
+use linux::netlink::nf_tables::{Applied, Change};
 use linux::netlink::route::{Address, NewLink, NewLinkKind, Route, RouteSocket};
 use pod_network::{Config, PodNetwork};
 use serde_json::{Value, json};
 use service_proxy::{
-    Applied, Change, Desired, HostPort, NodeFacts, Protocol, ServiceFacts, ServiceName,
-    ServiceProxy, SliceFacts,
+    Desired, HostPort, NodeFacts, Protocol, ServiceFacts, ServiceName, ServiceProxy, SliceFacts,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -5,9 +5,10 @@ mod follow;
 mod machine;
 
 use linux::netlink::conntrack::{ConntrackSocket, FilterPlace, Flows};
+use linux::netlink::nf_tables::Change;
 use machine::{Outcome, VIP, on_a_machine, service, slice};
 use serde_json::json;
-use service_proxy::{Change, HostPort, Protocol, ServiceProxy};
+use service_proxy::{HostPort, Protocol, ServiceProxy};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -495,13 +496,13 @@ fn the_table_survives_a_flush_by_others_and_an_administrator_can_list_it() {
         machine.put_slice("web", 8080, &[]);
         assert_eq!(machine.apply(), Change::Difference);
         assert_eq!(machine.from_pod(1, VIP, 80), Outcome::Refused);
-        machine.proxy.distrust();
+        machine.proxy.table().distrust();
         assert_eq!(
             machine.apply(),
             Change::Everything,
             "the owner can make its table anew"
         );
-        assert!(machine.proxy.is_intact().unwrap());
+        assert!(machine.proxy.table().is_intact().unwrap());
     });
 }
 
@@ -514,7 +515,7 @@ fn a_shared_table_that_somebody_flushed_is_made_anew() {
         machine.put_slice("web", 8080, &[0]);
         machine.apply();
         machine.nft(&["flush", "ruleset"]);
-        assert!(!machine.proxy.is_intact().unwrap());
+        assert!(!machine.proxy.table().is_intact().unwrap());
         machine.put_slice("web", 8080, &[]);
         assert_eq!(machine.apply(), Change::Everything);
         machine.put_slice("web", 8080, &[0]);

@@ -1,50 +1,52 @@
-//! The whole content of the table as one plain value.
+//! The whole content of a table as one plain value.
 
-use linux::netlink::nf_tables::{Expression, Hook, SetShape};
+use super::{Expression, Hook, SetShape};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// All chains, rules, sets and elements of the table. Two equal rulesets do the same with every packet.
+/// All chains, rules, sets and elements of a table. Two equal rulesets do the same with every packet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    pub(crate) chains: BTreeMap<String, Chain>,
-    pub(crate) sets: BTreeMap<String, Set>,
+    pub chains: BTreeMap<String, Chain>,
+    pub sets: BTreeMap<String, Set>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Chain {
-    pub(crate) hook: Option<Hook>,
-    pub(crate) rules: Vec<Vec<Expression>>,
+pub struct Chain {
+    pub hook: Option<Hook>,
+    pub rules: Vec<Vec<Expression>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Set {
-    pub(crate) shape: SetShape,
-    pub(crate) elements: BTreeMap<Key, Value>,
+pub struct Set {
+    pub shape: SetShape,
+    pub elements: BTreeMap<Key, Value>,
 }
 
-/// The longest key: slot, IPv6 address, protocol, port.
+/// The longest key: number, IPv6 address, protocol, port.
 const KEY_BYTES_MAX: usize = 36;
 /// The longest value: IPv6 address and port.
 const DATA_BYTES_MAX: usize = 20;
 
 /// A key of a set, or the data of a map, without a heap allocation: there are tens of thousands.
 #[derive(Clone, Copy)]
-pub(crate) struct Bytes<const MAX: usize> {
+pub struct Bytes<const MAX: usize> {
     length: u8,
     bytes: [u8; MAX],
 }
 
-pub(crate) type Key = Bytes<KEY_BYTES_MAX>;
-pub(crate) type Data = Bytes<DATA_BYTES_MAX>;
+pub type Key = Bytes<KEY_BYTES_MAX>;
+pub type Data = Bytes<DATA_BYTES_MAX>;
 
 /// What an element leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     None,
+    /// In a set of ranges: the last value of each field; the key has the first ones.
+    Through(Key),
     Data(Data),
     Goto(Arc<str>),
 }
@@ -56,16 +58,22 @@ impl Ruleset {
     }
 }
 
-impl<const MAX: usize> Bytes<MAX> {
-    pub(crate) fn new() -> Self {
+impl<const MAX: usize> Default for Bytes<MAX> {
+    fn default() -> Self {
         Self {
             length: 0,
             bytes: [0; MAX],
         }
     }
+}
+
+impl<const MAX: usize> Bytes<MAX> {
+    pub fn new() -> Self {
+        Self::default()
+    }
 
     /// Appends a field, padded to the width of a register.
-    pub(crate) fn field(mut self, bytes: &[u8]) -> Self {
+    pub fn field(mut self, bytes: &[u8]) -> Self {
         let start = usize::from(self.length);
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
         let end = (start + bytes.len() + 3) & !3;
@@ -73,7 +81,7 @@ impl<const MAX: usize> Bytes<MAX> {
         self
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 }

@@ -66,8 +66,8 @@ fn ruleset(desired: &Desired) -> Ruleset {
 #[test]
 fn equal_rulesets_have_no_difference() {
     let ruleset = ruleset(&cluster(&[1, 2]));
-    let mut batch = Batch::new("t");
-    change(&ruleset, &ruleset, &mut batch);
+    let mut batch = linux::netlink::nf_tables::Batch::new("t");
+    batch.change(&ruleset, &ruleset);
     assert!(batch.is_empty());
     assert!(stale_flows(&ruleset, &ruleset).is_empty());
 }

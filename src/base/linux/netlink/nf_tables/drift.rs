@@ -1,15 +1,13 @@
-//! Notices when somebody else changes the table. Needed only where the kernel cannot keep others away from it.
+//! Notices when somebody else changes a table. Needed only where the kernel cannot keep others away from it.
 
-use crate::error::Error;
-use crate::proxy::ServiceProxy;
-use linux::netlink::nf_tables::changed_table;
-use linux::netlink::{NetlinkError, Socket};
+use super::{KeptTable, changed_table};
+use crate::netlink::{NetlinkError, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A socket that hears of every change of every table.
 #[derive(Debug)]
-pub(crate) struct Drift(AsyncFd<Socket>);
+pub struct Drift(AsyncFd<Socket>);
 
 /// What the queued notifications say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,40 +19,40 @@ enum Heard {
 }
 
 impl Drift {
-    /// Must be called within a runtime.
-    pub(crate) fn new(socket: Socket) -> Result<Self, Error> {
+    /// Hears of changes from now on. Must be called within a runtime.
+    pub fn watch(table: &KeptTable) -> Result<Self, NetlinkError> {
         #[expect(
             deprecated,
             reason = "its successor is unsafe; a socket keeps its descriptor for its whole life"
         )]
-        let watched = AsyncFd::with_interest(socket, Interest::READABLE);
-        watched.map(Self).map_err(|source| Error::System {
-            doing: "watch the nf_tables notifications",
-            source,
-        })
+        let watched = AsyncFd::with_interest(table.watch()?, Interest::READABLE);
+        let doing = "watch the nf_tables notifications";
+        watched
+            .map(Self)
+            .map_err(|source| NetlinkError::Socket { doing, source })
     }
 
     /// Returns once somebody else changed the table; cancel safe.
-    pub(crate) async fn disturbed(&mut self, proxy: &mut ServiceProxy) {
+    pub async fn disturbed(&mut self, table: &mut KeptTable) {
         loop {
             let Ok(mut ready) = self.0.readable().await else {
                 return std::future::pending().await;
             };
-            let heard = listen(ready.get_inner(), proxy);
+            let heard = listen(ready.get_inner(), table);
             ready.clear_ready();
             match heard {
                 Heard::NothingOfOurs => {}
-                Heard::TooMuch if proxy.is_intact().unwrap_or(false) => {}
+                Heard::TooMuch if table.is_intact().unwrap_or(false) => {}
                 Heard::OurTable | Heard::TooMuch => return,
             }
         }
     }
 }
 
-fn listen(socket: &Socket, proxy: &ServiceProxy) -> Heard {
+fn listen(socket: &Socket, table: &KeptTable) -> Heard {
     let mut heard = Heard::NothingOfOurs;
     let result = socket.notifications(|message| {
-        if changed_table(message) == Some(proxy.table()) && message.port != proxy.port() {
+        if changed_table(message) == Some(table.name()) && message.port != table.port() {
             heard = Heard::OurTable;
         }
     });

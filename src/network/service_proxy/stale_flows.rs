@@ -1,113 +1,11 @@
-//! From what the kernel has to what it should have: the smallest batch, and the flows that must be forgotten; pure.
+//! The flows that must be forgotten when the ruleset changes; pure.
 
-use crate::family::Family;
 use crate::frame;
 use crate::plan::LOCAL_SLOTS;
-use crate::ruleset::{Key, Ruleset, Set, Value};
 use linux::netlink::conntrack::{self, Flows};
-use linux::netlink::nf_tables::{Batch, ElementValue};
+use linux::netlink::nf_tables::{Family, Key, Ruleset, Value, element_difference};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-/// Puts into the batch what leads from one ruleset to another. Packets see either of the two, nothing between.
-///
-/// The order is that of references: what is referred to exists before, and is removed after, what refers to it.
-pub(crate) fn change(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
-    let mut set_id = 0;
-    for (name, set) in &new.sets {
-        if !is_same_shape(old, name, set) && !old.sets.contains_key(name) {
-            set_id += 1;
-            batch.add_set(name, set_id, &set.shape);
-        }
-    }
-    for (name, chain) in &new.chains {
-        if !old.chains.contains_key(name) {
-            batch.add_chain(name, chain.hook);
-        }
-    }
-    for (name, chain) in &old.chains {
-        if !chain.rules.is_empty()
-            && new
-                .chains
-                .get(name)
-                .is_none_or(|kept| kept.rules != chain.rules)
-        {
-            batch.flush_chain(name);
-        }
-    }
-    // A set of another shape is made anew, which is possible only now that no rule refers to it.
-    for (name, set) in &new.sets {
-        if old.sets.contains_key(name) && !is_same_shape(old, name, set) {
-            set_id += 1;
-            batch.delete_set(name);
-            batch.add_set(name, set_id, &set.shape);
-        }
-    }
-    change_elements(old, new, batch);
-    for (name, chain) in &new.chains {
-        if old
-            .chains
-            .get(name)
-            .is_none_or(|known| known.rules != chain.rules)
-        {
-            for rule in &chain.rules {
-                batch.add_rule(name, rule);
-            }
-        }
-    }
-    for name in old.sets.keys().filter(|name| !new.sets.contains_key(*name)) {
-        batch.delete_set(name);
-    }
-    for name in old
-        .chains
-        .keys()
-        .filter(|name| !new.chains.contains_key(*name))
-    {
-        batch.delete_chain(name);
-    }
-}
-
-fn is_same_shape(old: &Ruleset, name: &str, set: &Set) -> bool {
-    old.sets
-        .get(name)
-        .is_some_and(|known| known.shape == set.shape)
-}
-
-fn change_elements(old: &Ruleset, new: &Ruleset, batch: &mut Batch) {
-    for (name, set) in &new.sets {
-        let before = old.sets.get(name).filter(|known| known.shape == set.shape);
-        let (removed, added) = element_difference(before, Some(set));
-        batch.delete_elements(name, removed.iter().map(|(key, _)| key.as_slice()));
-        let added = added
-            .iter()
-            .map(|(key, value)| (key.as_slice(), element_value(value)));
-        batch.add_elements(name, added);
-    }
-}
-
-type Elements<'a> = Vec<(&'a Key, &'a Value)>;
-
-/// What only the old and what only the new set has; an element with another value is in both.
-fn element_difference<'a>(
-    old: Option<&'a Set>,
-    new: Option<&'a Set>,
-) -> (Elements<'a>, Elements<'a>) {
-    let only = |set: Option<&'a Set>, other: Option<&Set>| -> Elements<'a> {
-        let elements = set.into_iter().flat_map(|set| &set.elements);
-        elements
-            .filter(|(key, value)| other.is_none_or(|set| set.elements.get(*key) != Some(*value)))
-            .collect()
-    };
-    (only(old, new), only(new, old))
-}
-
-fn element_value(value: &Value) -> ElementValue<'_> {
-    match value {
-        Value::None => ElementValue::None,
-        Value::Data(data) => ElementValue::Data(data.as_slice()),
-        Value::Goto(chain) => ElementValue::Goto(chain),
-    }
-}
 
 /// The flows of connectionless protocols that follow a decision which the new ruleset takes back: those to an endpoint
 /// that a Service lost, and those to an address that became a Service's.
