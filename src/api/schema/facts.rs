@@ -155,8 +155,13 @@ impl TypeRef {
         (0..count(Table::Types)).map(|index| Self(u16::try_from(index).expect("indexes are u16")))
     }
 
+    /// The place of the type in the order of [`Self::all`].
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
     fn at(self) -> usize {
-        record(Table::Types, usize::from(self.0))
+        record(Table::Types, self.index())
     }
 
     /// The `OpenAPI` model name, such as `io.k8s.api.core.v1.PodSpec`.

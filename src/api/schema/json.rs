@@ -100,6 +100,16 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Reads a JSON text with its quotes: what it says. There may be something after it.
+pub fn read_text(quoted: &str) -> Result<Cow<'_, str>, SyntaxError> {
+    let mut parser = Parser {
+        text: quoted.as_bytes(),
+        at: 0,
+        depth: 0,
+    };
+    parser.string()
+}
+
 impl<'a> From<&'a Value> for Document<'a> {
     fn from(value: &'a Value) -> Self {
         match value {

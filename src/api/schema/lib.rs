@@ -31,7 +31,7 @@ pub use facts::{
     BuiltInKind, FieldRef, Fields, ListType, Shape, ShapeRef, TypeRef, built_in, built_in_kinds,
     type_named,
 };
-pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError};
+pub use json::{BODY_SIZE_BYTES_MAX, Document, JSON_DEPTH_MAX, SyntaxError, read_text};
 pub use node::{Node, NodeKind, object_meta};
 pub use pattern::Pattern;
 pub use prune::{drop_gated_fields, prune, prune_non_nullable_nulls};

@@ -426,17 +426,22 @@ fn protobuf_list(
     metadata: &ListMetadata<'_>,
     list: &List,
 ) -> Result<Vec<u8>, ApiError> {
-    let mut protobuf = codec::protobuf::ProtobufList::new(metadata, type_of(served)?)
-        .map_err(ApiError::internal)?;
+    let description = &served.description;
+    // Objects are seldom larger in protobuf than in JSON.
+    let size_guess = list.items.iter().map(|item| item.bytes.len()).sum();
+    let mut protobuf = codec::protobuf::ProtobufList::new(
+        (&description.kind.api_version(), &description.list_kind),
+        metadata,
+        type_of(served)?,
+        size_guess,
+    )
+    .map_err(ApiError::internal)?;
     for item in &list.items {
         protobuf
             .push(&served.bytes(item)?, item.revision)
             .map_err(ApiError::internal)?;
     }
-    Ok(protobuf.finish(
-        &served.description.kind.api_version(),
-        &served.description.list_kind,
-    ))
+    Ok(protobuf.finish())
 }
 
 fn type_of(served: &Served) -> Result<TypeRef, ApiError> {

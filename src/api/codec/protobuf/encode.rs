@@ -1,76 +1,93 @@
 //! JSON to protobuf: what Go's generated code would write for the object that this JSON decodes to, byte for byte.
 //!
-//! Values that are no pointers in Go are always written, also when they are empty; map entries go by key.
+//! One pass over the text finds where its values stand, one over the facts of the type writes them. Values that are no
+//! pointers in Go are always written, also when they are empty; map entries go by key.
 
-use std::collections::BTreeMap;
-use std::sync::{LazyLock, OnceLock};
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use schema::{Document, FieldRef, Shape, ShapeRef, TypeRef, UnixTime, parse_duration};
+use schema::{Shape, ShapeRef, TypeRef, UnixTime, parse_duration};
 
 use super::ProtobufError;
+use super::index::{At, Index, Json, Sort};
+use super::message::{Message, Part, is_always_sent};
 use super::wire::Backward;
 
 /// Writes the message of an object that is given as JSON.
 pub fn encode_message(json: &[u8], type_ref: TypeRef) -> Result<Vec<u8>, ProtobufError> {
-    let document =
-        Document::parse(json).map_err(|error| ProtobufError::NoJson(error.to_string()))?;
-    let mut out = Encoder {
-        out: Backward::with_capacity(json.len()),
-    };
-    out.message(&document, type_ref)?;
-    Ok(out.out.finish())
+    let mut out = Backward::with_capacity(json.len());
+    Encoder::default().message(json, type_ref, &mut out)?;
+    Ok(out.finish())
 }
 
-/// Writes the message of a parsed object.
-pub fn encode_document(
-    document: &Document<'_>,
-    type_ref: TypeRef,
-) -> Result<Vec<u8>, ProtobufError> {
-    let mut out = Encoder {
-        out: Backward::with_capacity(512),
-    };
-    out.message(document, type_ref)?;
-    Ok(out.out.finish())
+/// What encoding needs besides the object; to be kept where many objects are encoded.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    index: Index,
+    waiting: Vec<At>,
 }
-
-/// The fields that are sent, the highest number first: they are written backwards. Sorted once for each type.
-fn fields_backwards(type_ref: TypeRef) -> &'static [(u32, FieldRef)] {
-    static SORTED: LazyLock<BTreeMap<TypeRef, OnceLock<Vec<(u32, FieldRef)>>>> =
-        LazyLock::new(|| TypeRef::all().map(|one| (one, OnceLock::new())).collect());
-    SORTED[&type_ref].get_or_init(|| {
-        let mut fields: Vec<_> = type_ref
-            .declared_fields()
-            .filter_map(|field| Some((field.proto_tag()?, field)))
-            .collect();
-        fields.sort_unstable_by_key(|(tag, _)| std::cmp::Reverse(*tag));
-        fields
-    })
-}
-
-struct Encoder {
-    out: Backward,
-}
-
-const NULL: &Document<'static> = &Document::Null;
 
 impl Encoder {
-    fn message(&mut self, object: &Document<'_>, type_ref: TypeRef) -> Result<(), ProtobufError> {
-        for &(tag, field) in fields_backwards(type_ref) {
-            if field.is_inline() {
-                let inner = field
-                    .shape()
-                    .struct_type()
-                    .expect("only structs are embedded");
-                let end = self.out.mark();
-                self.message(object, inner)?;
-                self.out.close(tag, end);
-                continue;
+    /// Puts the message of an object before what is written already.
+    pub(super) fn message(
+        &mut self,
+        json: &[u8],
+        type_ref: TypeRef,
+        out: &mut Backward,
+    ) -> Result<(), ProtobufError> {
+        // What is no UTF-8 becomes U+FFFD, as in Go.
+        let text = String::from_utf8_lossy(json);
+        let json = self.index.read(&text)?;
+        self.waiting.clear();
+        let mut writer = Writer {
+            json,
+            waiting: &mut self.waiting,
+            out,
+        };
+        writer.message(json.root(), type_ref)
+    }
+}
+
+struct Writer<'a> {
+    json: Json<'a>,
+    /// Values whose turn has not come: of each object and list that is being written.
+    waiting: &'a mut Vec<At>,
+    out: &'a mut Backward,
+}
+
+impl<'a> Writer<'a> {
+    fn message(&mut self, object: At, type_ref: TypeRef) -> Result<(), ProtobufError> {
+        let message = Message::of(type_ref);
+        let first = self.waiting.len();
+        self.waiting.resize(first + message.places(), At::ABSENT);
+        if self.json.sort(object) == Sort::Object {
+            for key in self.json.keys(object) {
+                // Of repeated keys the last counts.
+                if let Some(place) = message.place(&self.json.text(key)) {
+                    self.waiting[first + place] = self.json.value_of(key);
+                }
             }
-            let value = object.get(field.json_name()).unwrap_or(NULL);
-            if *value != Document::Null || (!field.is_pointer() && is_always_sent(field.shape())) {
-                self.field(tag, value, field.shape(), field.json_name())?;
+        }
+        self.parts(&message.parts, first)?;
+        self.waiting.truncate(first);
+        Ok(())
+    }
+
+    fn parts(&mut self, parts: &[Part], first: usize) -> Result<(), ProtobufError> {
+        for part in parts {
+            match part {
+                Part::Embedded { tag, parts } => {
+                    let end = self.out.mark();
+                    self.parts(parts, first)?;
+                    self.out.close(*tag, end);
+                }
+                Part::Field(field) => {
+                    let value = self.waiting[first + field.place];
+                    if field.is_always_sent || !self.json.is_null(value) {
+                        self.field(field.tag, value, field.shape, field.name)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -79,38 +96,34 @@ impl Encoder {
     fn field(
         &mut self,
         tag: u32,
-        value: &Document<'_>,
+        value: At,
         shape: ShapeRef,
         name: &'static str,
     ) -> Result<(), ProtobufError> {
-        let invalid = |why: &str| ProtobufError::InvalidValue {
-            field: name,
-            why: why.to_owned(),
-        };
         match shape.shape() {
-            Shape::String => self.out.text(tag, text(value, name)?),
-            Shape::Bool => self
-                .out
-                .integer(tag, i64::from(*value == Document::Bool(true))),
-            Shape::Int32 | Shape::Int64 => self.out.integer(tag, integer(value, name)?),
-            Shape::Float64 => self.out.double(tag, float(value, name)?),
+            Shape::String => self.text(tag, value, name)?,
+            Shape::Bool => {
+                let is_true = self.json.sort(value) == Sort::True;
+                self.out.integer(tag, i64::from(is_true));
+            }
+            Shape::Int32 | Shape::Int64 => {
+                let number = self.integer(value, name)?;
+                self.out.integer(tag, number);
+            }
+            Shape::Float64 => {
+                let number = self.number(value, name, "not a number", 0.0)?;
+                self.out.double(tag, number);
+            }
             Shape::Bytes => {
                 let bytes = STANDARD
-                    .decode(text(value, name)?)
-                    .map_err(|error| invalid(&error.to_string()))?;
+                    .decode(&*self.text_of(value, name)?)
+                    .map_err(|error| invalid(name, error.to_string()))?;
                 self.out.field_bytes(tag, &bytes);
             }
-            Shape::List(element) => {
-                let Document::Array(items) = value else {
-                    return Err(invalid("not an array"));
-                };
-                for item in items.iter().rev() {
-                    self.field(tag, item, element, name)?;
-                }
-            }
+            Shape::List(element) => self.list(tag, value, element, name)?,
             Shape::Map(element) => self.map(tag, value, element, name)?,
-            Shape::Any => return Err(invalid("cannot be sent as protobuf")),
-            _ => {
+            Shape::Any => return Err(invalid(name, "cannot be sent as protobuf")),
+            shape => {
                 let end = self.out.mark();
                 self.content(value, shape, name)?;
                 self.out.close(tag, end);
@@ -119,26 +132,64 @@ impl Encoder {
         Ok(())
     }
 
-    fn map(
+    fn list(
         &mut self,
         tag: u32,
-        value: &Document<'_>,
+        list: At,
         element: ShapeRef,
         name: &'static str,
     ) -> Result<(), ProtobufError> {
-        let Document::Object(members) = value else {
-            let why = "not an object".to_owned();
-            return Err(ProtobufError::InvalidValue { field: name, why });
-        };
-        let sorted: BTreeMap<&str, &Document<'_>> =
-            members.iter().map(|(key, value)| (&**key, value)).collect();
-        for (key, value) in sorted.into_iter().rev() {
+        if self.json.sort(list) != Sort::Array {
+            return Err(invalid(name, "not an array"));
+        }
+        let first = self.waiting.len();
+        self.waiting.extend(self.json.items(list));
+        while let Some(item) = self.next_waiting(first) {
+            self.field(tag, item, element, name)?;
+        }
+        Ok(())
+    }
+
+    /// The last of the values from the `first` on.
+    fn next_waiting(&mut self, first: usize) -> Option<At> {
+        if self.waiting.len() > first {
+            self.waiting.pop()
+        } else {
+            None
+        }
+    }
+
+    fn map(
+        &mut self,
+        tag: u32,
+        map: At,
+        element: ShapeRef,
+        name: &'static str,
+    ) -> Result<(), ProtobufError> {
+        let json = self.json;
+        if json.sort(map) != Sort::Object {
+            return Err(invalid(name, "not an object"));
+        }
+        let first = self.waiting.len();
+        self.waiting.extend(json.keys(map));
+        let keys = &mut self.waiting[first..];
+        if !keys.is_sorted_by(|one, next| json.text(*one) < json.text(*next)) {
+            keys.sort_by(|one, other| json.text(*one).cmp(&json.text(*other)));
+        }
+        let mut written = None;
+        while let Some(key) = self.next_waiting(first) {
+            let (text, value) = (json.text(key), json.value_of(key));
+            // Of repeated keys the last counts.
+            if written.as_ref() == Some(&text) {
+                continue;
+            }
             let end = self.out.mark();
-            if *value != Document::Null || is_always_sent(element) {
+            if !json.is_null(value) || is_always_sent(element) {
                 self.field(2, value, element, name)?;
             }
-            self.out.text(1, key);
+            self.out.text(1, &text);
             self.out.close(tag, end);
+            written = Some(text);
         }
         Ok(())
     }
@@ -146,53 +197,46 @@ impl Encoder {
     /// The inside of what is a message on the wire.
     fn content(
         &mut self,
-        value: &Document<'_>,
-        shape: ShapeRef,
+        value: At,
+        shape: Shape,
         name: &'static str,
     ) -> Result<(), ProtobufError> {
-        match shape.shape() {
+        match shape {
             Shape::Struct(type_ref) => self.message(value, type_ref)?,
-            Shape::Quantity => {
-                let text = match value {
-                    Document::Null => "0",
-                    Document::Number(literal) => literal,
-                    other => text(other, name)?,
-                };
-                self.out.text(1, text);
-            }
-            Shape::Time | Shape::MicroTime => self.time(value, shape.shape(), name)?,
+            Shape::Quantity => match self.json.sort(value) {
+                Sort::Null => self.out.text(1, "0"),
+                Sort::Number => self.out.text(1, self.json.literal(value)),
+                _ => self.text(1, value, name)?,
+            },
+            Shape::Time | Shape::MicroTime => self.time(value, shape, name)?,
             Shape::Duration => {
-                let parsed = match value {
-                    Document::Null => Ok(0),
-                    other => parse_duration(text(other, name)?),
+                let text = self.text_of(value, name)?;
+                let parsed = match self.json.sort(value) {
+                    Sort::Null => Ok(0),
+                    _ => parse_duration(&text),
                 };
-                let nanoseconds =
-                    parsed.map_err(|why| ProtobufError::InvalidValue { field: name, why })?;
-                self.out.integer(1, nanoseconds);
+                self.out
+                    .integer(1, parsed.map_err(|why| invalid(name, why))?);
             }
             Shape::IntOrString => {
-                let (sort, number, text) = match value {
-                    Document::String(text) => (1, 0, &**text),
-                    other => (0, integer(other, name)?, ""),
+                let is_text = self.is_text(value);
+                let (number, text) = if is_text {
+                    (0, self.json.text(value))
+                } else {
+                    (self.integer(value, name)?, Cow::Borrowed(""))
                 };
-                self.out.text(3, text);
+                self.out.text(3, &text);
                 self.out.integer(2, number);
-                self.out.integer(1, sort);
+                self.out.integer(1, i64::from(is_text));
             }
             Shape::RawExtension | Shape::FieldsV1 | Shape::Json => {
-                if *value != Document::Null {
-                    self.out.field_bytes(1, json_text(value).as_bytes());
+                if !self.json.is_null(value) {
+                    self.out.field_bytes(1, self.json.raw(value).as_bytes());
                 }
             }
             Shape::ListMessage(element) => {
-                if *value != Document::Null {
-                    let Document::Array(items) = value else {
-                        let why = "not an array".to_owned();
-                        return Err(ProtobufError::InvalidValue { field: name, why });
-                    };
-                    for item in items.iter().rev() {
-                        self.field(1, item, element, name)?;
-                    }
+                if !self.json.is_null(value) {
+                    self.list(1, value, element, name)?;
                 }
             }
             schema => self.schema_union(value, schema, name)?,
@@ -200,23 +244,18 @@ impl Encoder {
         Ok(())
     }
 
-    fn time(
-        &mut self,
-        value: &Document<'_>,
-        shape: Shape,
-        name: &'static str,
-    ) -> Result<(), ProtobufError> {
-        if *value == Document::Null {
+    fn time(&mut self, value: At, shape: Shape, name: &'static str) -> Result<(), ProtobufError> {
+        if self.json.is_null(value) {
             return Ok(());
         }
-        let text = text(value, name)?;
+        let text = self.text_of(value, name)?;
         let micro = shape == Shape::MicroTime;
         let parsed = if micro {
-            UnixTime::parse_micro(text)
+            UnixTime::parse_micro(&text)
         } else {
-            UnixTime::parse(text)
+            UnixTime::parse(&text)
         };
-        let time = parsed.map_err(|why| ProtobufError::InvalidValue { field: name, why })?;
+        let time = parsed.map_err(|why| invalid(name, why))?;
         if time.is_zero() {
             return Ok(());
         }
@@ -233,129 +272,87 @@ impl Encoder {
 
     fn schema_union(
         &mut self,
-        value: &Document<'_>,
+        value: At,
         shape: Shape,
         name: &'static str,
     ) -> Result<(), ProtobufError> {
-        let nested = |this: &mut Self, tag, value: &Document<'_>, schema| {
-            let end = this.out.mark();
-            this.message(value, schema)?;
-            this.out.close(tag, end);
-            Ok::<_, ProtobufError>(())
-        };
-        match (shape, value) {
-            (Shape::SchemaOrBool(schema), value) => {
-                let is_schema = matches!(value, Document::Object(_));
-                if is_schema {
-                    nested(self, 2, value, schema)?;
+        let first = self.waiting.len();
+        match (shape, self.json.sort(value)) {
+            (Shape::SchemaOrBool(schema), sort) => {
+                if sort == Sort::Object {
+                    self.nested(2, value, schema)?;
                 }
-                let allows = is_schema || *value == Document::Bool(true);
+                let allows = matches!(sort, Sort::Object | Sort::True);
                 self.out.integer(1, i64::from(allows));
             }
-            (Shape::SchemaOrArray(schema), Document::Array(items)) => {
-                for item in items.iter().rev() {
-                    nested(self, 2, item, schema)?;
+            (Shape::SchemaOrArray(schema), Sort::Array) => {
+                self.waiting.extend(self.json.items(value));
+                while let Some(item) = self.next_waiting(first) {
+                    self.nested(2, item, schema)?;
                 }
             }
-            (Shape::SchemaOrStrings(_), Document::Array(items)) => {
-                for item in items.iter().rev() {
-                    self.out.text(2, text(item, name)?);
+            (Shape::SchemaOrStrings(_), Sort::Array) => {
+                self.waiting.extend(self.json.items(value));
+                while let Some(item) = self.next_waiting(first) {
+                    self.text(2, item, name)?;
                 }
             }
-            (
-                Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema),
-                Document::Object(_),
-            ) => {
-                nested(self, 1, value, schema)?;
+            (Shape::SchemaOrArray(schema) | Shape::SchemaOrStrings(schema), Sort::Object) => {
+                self.nested(1, value, schema)?;
             }
             _ => {}
         }
         Ok(())
     }
-}
 
-/// Whether Go writes this although it was never set; lists, maps and what can be nil are not.
-fn is_always_sent(shape: ShapeRef) -> bool {
-    !matches!(
-        shape.shape(),
-        Shape::List(_) | Shape::Map(_) | Shape::ListMessage(_) | Shape::Bytes | Shape::Any
-    )
-}
-
-fn text<'a>(value: &'a Document<'_>, name: &'static str) -> Result<&'a str, ProtobufError> {
-    match value {
-        Document::String(text) => Ok(text),
-        Document::Null => Ok(""),
-        _ => Err(ProtobufError::InvalidValue {
-            field: name,
-            why: "not a string".to_owned(),
-        }),
+    fn nested(&mut self, tag: u32, object: At, type_ref: TypeRef) -> Result<(), ProtobufError> {
+        let end = self.out.mark();
+        self.message(object, type_ref)?;
+        self.out.close(tag, end);
+        Ok(())
     }
-}
 
-fn integer(value: &Document<'_>, name: &'static str) -> Result<i64, ProtobufError> {
-    match value {
-        Document::Number(literal) => literal.parse().ok(),
-        Document::Null => Some(0),
-        _ => None,
+    fn text(&mut self, tag: u32, value: At, name: &'static str) -> Result<(), ProtobufError> {
+        let text = self.text_of(value, name)?;
+        self.out.text(tag, &text);
+        Ok(())
     }
-    .ok_or_else(|| ProtobufError::InvalidValue {
-        field: name,
-        why: "not an integer".to_owned(),
-    })
-}
 
-fn float(value: &Document<'_>, name: &'static str) -> Result<f64, ProtobufError> {
-    match value {
-        Document::Number(literal) => literal.parse().ok(),
-        Document::Null => Some(0.0),
-        _ => None,
+    fn is_text(&self, value: At) -> bool {
+        matches!(self.json.sort(value), Sort::Text | Sort::EscapedText)
     }
-    .ok_or_else(|| ProtobufError::InvalidValue {
-        field: name,
-        why: "not a number".to_owned(),
-    })
-}
 
-/// The JSON text of a value, in the order it was written in.
-fn json_text(value: &Document<'_>) -> String {
-    let mut text = String::new();
-    write_json(value, &mut text);
-    text
-}
-
-fn write_json(value: &Document<'_>, out: &mut String) {
-    match value {
-        Document::Null => out.push_str("null"),
-        Document::Bool(true) => out.push_str("true"),
-        Document::Bool(false) => out.push_str("false"),
-        Document::Number(literal) => out.push_str(literal),
-        Document::String(text) => write_text(text, out),
-        Document::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_json(item, out);
-            }
-            out.push(']');
-        }
-        Document::Object(members) => {
-            out.push('{');
-            for (index, (key, value)) in members.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_text(key, out);
-                out.push(':');
-                write_json(value, out);
-            }
-            out.push('}');
+    fn text_of(&self, value: At, name: &'static str) -> Result<Cow<'a, str>, ProtobufError> {
+        if self.is_text(value) {
+            Ok(self.json.text(value))
+        } else if self.json.is_null(value) {
+            Ok(Cow::Borrowed(""))
+        } else {
+            Err(invalid(name, "not a string"))
         }
     }
+
+    fn integer(&self, value: At, name: &'static str) -> Result<i64, ProtobufError> {
+        self.number(value, name, "not an integer", 0)
+    }
+
+    fn number<N: std::str::FromStr>(
+        &self,
+        value: At,
+        name: &'static str,
+        why_not: &str,
+        zero: N,
+    ) -> Result<N, ProtobufError> {
+        let found = match self.json.sort(value) {
+            Sort::Number => self.json.literal(value).parse().ok(),
+            Sort::Null => Some(zero),
+            _ => None,
+        };
+        found.ok_or_else(|| invalid(name, why_not))
+    }
 }
 
-fn write_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).expect("text is always JSON"));
+fn invalid(field: &'static str, why: impl Into<String>) -> ProtobufError {
+    let why = why.into();
+    ProtobufError::InvalidValue { field, why }
 }

@@ -4,18 +4,20 @@
 
 mod decode;
 mod encode;
+mod index;
 mod list;
+mod message;
 mod wire;
 
 use schema::TypeRef;
 use serde_json::Value;
 
 pub use decode::decode_message;
-pub use encode::{encode_document, encode_message};
+pub use encode::encode_message;
 pub use list::ProtobufList;
 
 pub(crate) use wire::Backward;
-use wire::Reader;
+use wire::{Reader, Varint};
 
 /// What every protobuf body begins with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
@@ -123,18 +125,29 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Puts a message into its envelope.
-pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-    let mut out = Backward::with_capacity(message.len() + api_version.len() + kind.len() + 24);
-    out.text(4, "");
-    out.text(3, "");
-    out.field_bytes(2, message);
+/// What follows the message in an envelope: an encoding and a media type, both empty.
+const ENVELOPE_END: &[u8] = &[3 << 3 | wire::LENGTH, 0, 4 << 3 | wire::LENGTH, 0];
+
+/// A body up to the length of its message.
+fn envelope_start(api_version: &str, kind: &str) -> Vec<u8> {
+    let mut out = Backward::with_capacity(MAGIC.len() + api_version.len() + kind.len() + 16);
+    out.key(2, wire::LENGTH);
     let end = out.mark();
     out.text(2, kind);
     out.text(1, api_version);
     out.close(1, end);
     out.bytes(MAGIC);
     out.finish()
+}
+
+/// Puts a message into its envelope.
+pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut out = envelope_start(api_version, kind);
+    out.reserve_exact(message.len() + 10 + ENVELOPE_END.len());
+    out.extend_from_slice(Varint::new(message.len() as u64).as_bytes());
+    out.extend_from_slice(message);
+    out.extend_from_slice(ENVELOPE_END);
+    out
 }
 
 /// Writes an object that is given as JSON as a whole protobuf body.

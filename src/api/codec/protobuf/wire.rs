@@ -7,57 +7,92 @@ pub(crate) const FIXED64: u8 = 1;
 pub(crate) const LENGTH: u8 = 2;
 pub(crate) const FIXED32: u8 = 5;
 
+/// A number as the wire has it: seven bits in each byte, the lowest first.
+pub(crate) struct Varint {
+    bytes: [u8; 10],
+    length: usize,
+}
+
+impl Varint {
+    pub(crate) fn new(value: u64) -> Self {
+        let (mut bytes, mut length, mut rest) = ([0; 10], 0, value);
+        while rest >= 0x80 {
+            bytes[length] = (rest & 0x7f) as u8 | 0x80;
+            rest >>= 7;
+            length += 1;
+        }
+        bytes[length] = rest as u8;
+        length += 1;
+        Self { bytes, length }
+    }
+
+    /// What a field begins with.
+    pub(crate) fn key(tag: u32, wire_type: u8) -> Self {
+        Self::new(u64::from(tag) << 3 | u64::from(wire_type))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// Collects a message from its end to its beginning.
+#[derive(Debug)]
 pub(crate) struct Backward {
-    reversed: Vec<u8>,
+    /// Filled from its end.
+    buffer: Vec<u8>,
+    start: usize,
 }
 
 impl Backward {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self {
-            reversed: Vec::with_capacity(bytes),
+            buffer: vec![0; bytes],
+            start: bytes,
         }
     }
 
     /// A place to hand to [`Self::close`]: the end of what is written next.
     pub(crate) fn mark(&self) -> usize {
-        self.reversed.len()
+        self.buffer.len() - self.start
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.reversed.extend(bytes.iter().rev());
-    }
-
-    pub(crate) fn varint(&mut self, value: u64) {
-        let mut groups = [0; 10];
-        let mut length = 0;
-        let mut rest = value;
-        loop {
-            let group = u8::try_from(rest & 0x7f).expect("seven bits");
-            rest >>= 7;
-            groups[length] = if rest == 0 { group } else { group | 0x80 };
-            length += 1;
-            if rest == 0 {
-                break;
-            }
+        if bytes.len() > self.start {
+            self.grow(bytes.len());
         }
-        self.bytes(&groups[..length]);
+        let end = self.start;
+        self.start -= bytes.len();
+        self.buffer[self.start..end].copy_from_slice(bytes);
     }
 
-    pub(crate) fn tag(&mut self, tag: u32, wire_type: u8) {
-        self.varint(u64::from(tag) << 3 | u64::from(wire_type));
+    #[cold]
+    fn grow(&mut self, missing: usize) {
+        let larger = (self.buffer.len() * 2).max(self.mark() + missing).max(256);
+        let mut buffer = vec![0; larger];
+        let start = larger - self.mark();
+        buffer[start..].copy_from_slice(self.written());
+        (self.buffer, self.start) = (buffer, start);
+    }
+
+    fn varint(&mut self, value: u64) {
+        self.bytes(Varint::new(value).as_bytes());
+    }
+
+    pub(super) fn key(&mut self, tag: u32, wire_type: u8) {
+        self.bytes(Varint::key(tag, wire_type).as_bytes());
     }
 
     /// Makes what was written since the mark the content of a field.
     pub(crate) fn close(&mut self, tag: u32, end: usize) {
-        self.varint((self.reversed.len() - end) as u64);
-        self.tag(tag, LENGTH);
+        self.varint((self.mark() - end) as u64);
+        self.key(tag, LENGTH);
     }
 
     pub(crate) fn field_bytes(&mut self, tag: u32, bytes: &[u8]) {
         self.bytes(bytes);
         self.varint(bytes.len() as u64);
-        self.tag(tag, LENGTH);
+        self.key(tag, LENGTH);
     }
 
     pub(crate) fn text(&mut self, tag: u32, text: &str) {
@@ -66,17 +101,26 @@ impl Backward {
 
     pub(crate) fn integer(&mut self, tag: u32, value: i64) {
         self.varint(value.cast_unsigned());
-        self.tag(tag, VARINT);
+        self.key(tag, VARINT);
     }
 
     pub(crate) fn double(&mut self, tag: u32, value: f64) {
         self.bytes(&value.to_bits().to_le_bytes());
-        self.tag(tag, FIXED64);
+        self.key(tag, FIXED64);
+    }
+
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Forgets what was written, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.start = self.buffer.len();
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.reversed.reverse();
-        self.reversed
+        self.buffer.drain(..self.start);
+        self.buffer
     }
 }
 

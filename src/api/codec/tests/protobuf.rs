@@ -4,7 +4,10 @@
 
 use std::io::Read as _;
 
-use codec::protobuf::{Envelope, MAGIC, ProtobufError, decode_message, encode_message, seal};
+use codec::ListMetadata;
+use codec::protobuf::{
+    Envelope, MAGIC, ProtobufError, ProtobufList, decode_message, encode_message, seal,
+};
 use serde_json::Value;
 
 struct Pair {
@@ -64,6 +67,56 @@ fn every_kind_is_written_as_go_writes_it() {
             written,
             pair.protobuf
         );
+    }
+}
+
+/// The same JSON with spaces wherever they may be, and letters of its texts as escapes.
+fn written_otherwise(json: &[u8]) -> Vec<u8> {
+    let value: Value = serde_json::from_slice(json).unwrap();
+    let spaced = serde_json::to_string_pretty(&value).unwrap();
+    spaced
+        .replace('e', "\\u0065")
+        .replace("tru\\u0065", "true")
+        .replace("fals\\u0065", "false")
+        .into_bytes()
+}
+
+#[test]
+fn how_json_is_written_makes_no_difference() {
+    for pair in pairs() {
+        let type_ref = type_of(&pair.kind);
+        // Raw JSON within it is sent in the order of the text: both have to have the same.
+        let value: Value = serde_json::from_slice(&pair.json).unwrap();
+        let plain = encode_message(value.to_string().as_bytes(), type_ref);
+        let other = encode_message(&written_otherwise(&pair.json), type_ref);
+        assert!(plain.is_ok() && plain == other, "{}", pair.kind);
+    }
+}
+
+#[test]
+fn a_list_is_what_its_items_make_together() {
+    const ITEMS: [&str; 2] = [
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":"line\nline"}}"#,
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}"#,
+    ];
+    let list_type = type_of("/v1/ConfigMapList");
+    let metadata = ListMetadata {
+        revision: 9,
+        continue_token: Some("token"),
+        remaining_item_count: Some(3),
+    };
+    let json = br#"{"metadata":{"resourceVersion":"9","continue":"token","remainingItemCount":3},
+        "items":[{"metadata":{"name":"a","resourceVersion":"7"},"data":{"k":"line\nline"}},
+                 {"metadata":{"resourceVersion":"8"}}]}"#;
+    let expected = codec::protobuf::encode(json, list_type, "v1", "ConfigMapList").unwrap();
+    for size_guess in [0, 200, 1 << 20] {
+        let names = ("v1", "ConfigMapList");
+        let item_type = type_of("/v1/ConfigMap");
+        let mut list = ProtobufList::new(names, &metadata, item_type, size_guess).unwrap();
+        for (item, revision) in ITEMS.iter().zip([7, 8]) {
+            list.push(item.as_bytes(), revision).unwrap();
+        }
+        assert_eq!(list.finish(), expected);
     }
 }
 
