@@ -11,6 +11,8 @@ mod patch;
 mod quantity;
 mod selector;
 mod stored;
+mod typed;
+pub mod version;
 pub mod zero_times;
 
 pub use error::{ApiError, Cause, Reason, StatusDetails};
@@ -30,3 +32,4 @@ pub use selector::{
     FieldRequirement, FieldSelector, LabelSelector, Operator, Requirement, SelectorError,
 };
 pub use stored::{ObjectIndex, StoredObject};
+pub use typed::{from_json, shared_code, to_json, to_tree};

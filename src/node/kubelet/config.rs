@@ -73,7 +73,7 @@ impl Config {
             image_gc: crate::images::GcPolicy::default(),
             node_status_every: Duration::from_mins(5),
             lease_duration: Duration::from_secs(40),
-            kubelet_version: "v1.36.2+combo.1".to_owned(),
+            kubelet_version: apimachinery::version::GIT.to_owned(),
             boot_id: String::new(),
             root_directory,
         }

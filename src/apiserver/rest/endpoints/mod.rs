@@ -59,12 +59,13 @@ pub(crate) async fn answer(
     }
 }
 
-/// The version that is told: the API is Kubernetes', the build ours.
+/// The version that is told.
 fn version() -> serde_json::Value {
+    use apimachinery::version::{COMPATIBILITY_MINOR_MIN, GIT, MAJOR, MINOR};
     serde_json::json!({
-        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
-        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
-        "gitVersion": "v1.36.2+combo.1", "gitCommit": "unknown", "gitTreeState": "clean",
+        "major": MAJOR, "minor": MINOR, "emulationMajor": MAJOR, "emulationMinor": MINOR,
+        "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": COMPATIBILITY_MINOR_MIN,
+        "gitVersion": GIT, "gitCommit": "unknown", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     })

@@ -33,7 +33,7 @@ pub(crate) async fn check(
         return check_exec(runtime, id, exec.command.clone().unwrap_or_default(), limit).await;
     }
     if let Some(action) = &probe.http_get {
-        return match Get::new(action, container, pod_ip, "kube-probe/1.36") {
+        return match Get::new(action, container, pod_ip, &user_agent()) {
             Ok(request) => check_http(request, limit).await,
             Err(why) => Seen::Unknown(why),
         };
@@ -122,4 +122,9 @@ async fn check_tcp(host: &str, port: u16, limit: Duration) -> Seen {
         Ok(Err(error)) => Seen::Failure(format!("dial tcp {address}: {}", describe(&error))),
         Err(_) => Seen::Failure(format!("dial tcp {address}: i/o timeout")),
     }
+}
+
+/// What probes call themselves by.
+pub(super) fn user_agent() -> String {
+    format!("kube-probe/{}", apimachinery::version::SHORT)
 }

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::probes::check::Seen;
+use crate::probes::check::{Seen, user_agent};
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const SERVING: u64 = 1;
@@ -56,7 +56,7 @@ async fn ask(host: &str, port: u16, address: &str, service: &str) -> Seen {
         .uri(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("user-agent", "kube-probe/1.36")
+        .header("user-agent", user_agent())
         .body(Full::new(frame(service)));
     let Ok(request) = request else {
         return Seen::Unknown("the request cannot be made".to_owned());

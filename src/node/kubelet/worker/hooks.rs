@@ -55,7 +55,8 @@ pub(crate) async fn run(
     }
     if let Some(action) = &hook.http_get {
         let path = action.path.clone().unwrap_or_default();
-        let request = Get::new(action, container, pod_ip, "kube-lifecycle/1.36");
+        let agent = format!("kube-lifecycle/{}", apimachinery::version::SHORT);
+        let request = Get::new(action, container, pod_ip, &agent);
         let answer = match request {
             Ok(request) => env::timeout(HTTP_MAX, Box::pin(http::get(request)))
                 .await
