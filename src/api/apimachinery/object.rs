@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{GroupVersion, GroupVersionKind, ObjectKey};
+use crate::{GroupVersion, GroupVersionKind, ObjectKey, from_json, to_json};
 
 /// An object as a tree, on its way in or changed in place. At rest objects are bytes, never trees.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -43,15 +43,11 @@ impl Object {
 
     /// The object as a tree, from any serializable form; `None` if it is not a JSON object.
     pub fn from_typed<T: Serialize>(typed: &T) -> Option<Self> {
-        serde_json::to_value(typed).ok().and_then(Self::from_value)
+        serde_json::from_slice(&to_json(typed).ok()?).ok()
     }
 
     pub fn to_typed<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        T::deserialize(Value::Object(self.0.clone()))
-    }
-
-    pub fn into_typed<T: DeserializeOwned>(self) -> Result<T, serde_json::Error> {
-        T::deserialize(Value::Object(self.0))
+        from_json(&serde_json::to_vec(&self.0)?)
     }
 
     pub fn api_version(&self) -> &str {

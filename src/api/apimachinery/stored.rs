@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Object, ObjectKey, OwnerReference, zero_times};
+use crate::{Object, ObjectKey, OwnerReference, from_json};
 
 /// One version of one object. Cloning it copies three pointers.
 ///
@@ -106,13 +106,7 @@ impl StoredObject {
 
     /// Reads the object, or the few fields that `T` names, from its bytes. The result has no resourceVersion: that is `revision`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        if let Ok(object) = serde_json::from_slice(&self.bytes) {
-            return Ok(object);
-        }
-        // Rare enough to try the short way first.
-        let mut tree = serde_json::from_slice(&self.bytes)?;
-        zero_times::spell_out(&mut tree);
-        T::deserialize(tree)
+        from_json(&self.bytes)
     }
 
     /// Reads a view that borrows its texts from the bytes.

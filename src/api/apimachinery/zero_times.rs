@@ -29,6 +29,16 @@ pub fn spell_out(value: &mut Value) {
     }
 }
 
+/// Whether [`spell_out`] would find one.
+pub fn is_any<'a>(mut values: impl Iterator<Item = &'a Value>) -> bool {
+    let is_time = |(name, field): (&String, &Value)| field.is_null() && name.ends_with("Time");
+    values.any(|value| match value {
+        Value::Object(fields) => fields.iter().any(is_time) || is_any(fields.values()),
+        Value::Array(items) => is_any(items.iter()),
+        _ => false,
+    })
+}
+
 /// The other way round.
 pub fn fold(value: &mut Value) {
     match value {

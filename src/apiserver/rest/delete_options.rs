@@ -58,8 +58,7 @@ impl DeleteOptions {
     }
 
     pub(crate) fn of_object(object: Object) -> Result<Self, ApiError> {
-        object
-            .into_typed()
+        serde_json::from_value(object.into_value())
             .map_err(|error| ApiError::bad_request(error.to_string()))
     }
 
