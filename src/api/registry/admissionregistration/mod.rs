@@ -2,6 +2,7 @@
 
 pub mod mutating_admission_policy;
 pub mod mutating_admission_policy_binding;
+mod policies;
 pub mod validating_admission_policy;
 pub mod validating_admission_policy_binding;
 mod validation;

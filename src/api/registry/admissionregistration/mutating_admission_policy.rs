@@ -1,9 +1,12 @@
 //! Mutating Admission Policies of `admissionregistration.k8s.io/v1`.
 
+use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicy;
 
 use super::default_match;
 use super::param_kind;
+use super::policies;
+use crate::validation::found;
 use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `MutatingAdmissionPolicy`.
@@ -41,5 +44,10 @@ impl Strategy for MutatingAdmissionPolicies {
         let Some(spec) = &mut policy.spec else { return };
         spec.failure_policy.get_or_insert_with(|| "Fail".to_owned());
         spec.match_constraints.iter_mut().for_each(default_match);
+    }
+
+    fn validate(policy: &MutatingAdmissionPolicy) -> FieldErrors {
+        let spec = policy.spec.clone().unwrap_or_default();
+        found(|errors| policies::mutating(errors, &spec))
     }
 }

@@ -1,9 +1,12 @@
 //! Mutating Admission Policy Bindings of `admissionregistration.k8s.io/v1`.
 
+use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding;
 
 use super::default_match;
 use super::param_ref;
+use super::policies;
+use crate::validation::{found, path, text};
 use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `MutatingAdmissionPolicyBinding`.
@@ -45,5 +48,20 @@ impl Strategy for MutatingAdmissionPolicyBindings {
         {
             default_match(resources);
         }
+    }
+
+    fn validate(binding: &MutatingAdmissionPolicyBinding) -> FieldErrors {
+        let spec = binding.spec.clone().unwrap_or_default();
+        let resources = spec.match_resources.as_ref();
+        found(|errors| {
+            policies::binding(
+                errors,
+                text(&spec.policy_name),
+                spec.param_ref.as_ref(),
+                resources,
+            );
+            let path = path(&["spec", "matchResources"]);
+            policies::mutable_operations(errors, resources, &path);
+        })
     }
 }

@@ -1,10 +1,13 @@
 //! Validating Admission Policies of `admissionregistration.k8s.io/v1`.
 
+use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 
 use super::default_match;
 use super::param_kind;
+use super::policies;
 use crate::status::keep_metadata;
+use crate::validation::found;
 use crate::{Column, Generation, Permission, StatusMetadata, Strategy, Subresource};
 
 /// Objects of kind `ValidatingAdmissionPolicy`.
@@ -51,5 +54,11 @@ impl Strategy for ValidatingAdmissionPolicies {
         old: &ValidatingAdmissionPolicy,
     ) {
         keep_metadata(&mut policy.metadata, &old.metadata);
+    }
+
+    fn validate(policy: &ValidatingAdmissionPolicy) -> FieldErrors {
+        let name = policy.metadata.name.as_deref().unwrap_or_default();
+        let spec = policy.spec.clone().unwrap_or_default();
+        found(|errors| policies::validating(errors, name, &spec))
     }
 }

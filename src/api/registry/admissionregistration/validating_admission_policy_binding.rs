@@ -1,9 +1,12 @@
 //! Validating Admission Policy Bindings of `admissionregistration.k8s.io/v1`.
 
+use apimachinery::FieldErrors;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 
 use super::default_match;
 use super::param_ref;
+use super::policies;
+use crate::validation::found;
 use crate::{Column, Generation, Permission, Strategy};
 
 /// Objects of kind `ValidatingAdmissionPolicyBinding`.
@@ -32,5 +35,18 @@ impl Strategy for ValidatingAdmissionPolicyBindings {
             .match_resources
             .iter_mut()
             .for_each(default_match);
+    }
+
+    fn validate(binding: &ValidatingAdmissionPolicyBinding) -> FieldErrors {
+        let spec = &binding.spec;
+        found(|errors| {
+            policies::binding(
+                errors,
+                &spec.policy_name,
+                spec.param_ref.as_ref(),
+                spec.match_resources.as_ref(),
+            );
+            policies::validation_actions(errors, &spec.validation_actions);
+        })
     }
 }

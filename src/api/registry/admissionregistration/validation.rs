@@ -184,7 +184,11 @@ fn has_wildcard(list: &[String]) -> bool {
     list.iter().any(|item| item == "*")
 }
 
-fn rule_with_operations(errors: &mut FieldErrors, rule: &RuleWithOperations, path: &FieldPath) {
+pub(super) fn rule_with_operations(
+    errors: &mut FieldErrors,
+    rule: &RuleWithOperations,
+    path: &FieldPath,
+) {
     let operations = rule.operations.as_deref().unwrap_or_default();
     let operations_path = path.child("operations");
     if operations.is_empty() {

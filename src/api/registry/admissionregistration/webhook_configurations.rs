@@ -20,7 +20,8 @@ const HTTPS_PORT: i32 = 443;
 /// Objects of kind `MutatingWebhookConfiguration`.
 pub(crate) type MutatingWebhookConfigurations = WebhookConfigurations<MutatingWebhookConfiguration>;
 /// Objects of kind `ValidatingWebhookConfiguration`.
-pub(crate) type ValidatingWebhookConfigurations = WebhookConfigurations<ValidatingWebhookConfiguration>;
+pub(crate) type ValidatingWebhookConfigurations =
+    WebhookConfigurations<ValidatingWebhookConfiguration>;
 
 /// Configurations of one of the two kinds.
 #[derive(Debug)]
