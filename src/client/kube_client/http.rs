@@ -4,22 +4,26 @@ mod connector;
 mod decode;
 mod tls;
 
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::ApiError;
 use async_trait::async_trait;
 use bytes::Bytes;
+use env::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::client::failure;
 use crate::path::{collection_path, with_query};
 use crate::{
-    ClientError, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
+    ClientError, Dialer, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
     WatchRequest, WatchStream,
 };
 use connector::Connector;
@@ -30,7 +34,7 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Objects in one page of a list.
 const LIST_PAGE_OBJECTS: &str = "500";
 /// A call that is not answered in this time failed, with an unknown outcome.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Events read ahead of a slow consumer of a watch.
 const WATCH_EVENTS_AHEAD: usize = 64;
 /// A connection with open streams that answers no ping for twice this long is given up.
@@ -50,18 +54,45 @@ pub enum Credentials {
     Anonymous,
     Certificate(Arc<ClientCertificate>),
     BearerToken(String),
+    /// A whole `Authorization` header.
+    Header(String),
+}
+
+/// Whom a caller believes to be the server.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Whose certificate one of these signed, in PEM. Nothing else is trusted.
+    Authorities(Vec<u8>),
+    /// Whoever answers: for a first contact, whose answer is checked in another way. Nothing secret may be sent.
+    Anybody,
+}
+
+/// Opens the connections of a transport.
+#[async_trait]
+pub trait Route: Send + Sync + fmt::Debug {
+    /// A connection to the server called `host`, or to another that stands in for it.
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream>;
+}
+
+#[async_trait]
+impl Route for Dialer {
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        self.dial(host, port).await
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// `https://host:port`, or `http://…` for a local proxy.
     pub server: String,
-    /// PEM certificates that may sign the server's certificate. Nothing else is trusted.
-    pub certificate_authority: Vec<u8>,
+    pub trust: Trust,
     /// The name in the server's certificate, if it is not the host of `server`.
     pub server_name: Option<String>,
     pub credentials: Credentials,
     pub user_agent: String,
+    pub route: Arc<dyn Route>,
+    /// By which certificates begin and end.
+    pub clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +101,7 @@ pub struct HttpTransport {
     headers: HeaderMap,
     client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
     connector: Connector,
+    answer_limit: Duration,
 }
 
 impl HttpTransport {
@@ -78,8 +110,13 @@ impl HttpTransport {
         let mut headers = HeaderMap::new();
         let agent = HeaderValue::from_str(&config.user_agent).map_err(unusable)?;
         headers.insert(header::USER_AGENT, agent);
-        if let Credentials::BearerToken(token) = &config.credentials {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(unusable)?;
+        let authorization = match &config.credentials {
+            Credentials::Anonymous | Credentials::Certificate(_) => None,
+            Credentials::BearerToken(token) => Some(format!("Bearer {token}")),
+            Credentials::Header(value) => Some(value.clone()),
+        };
+        if let Some(authorization) = authorization {
+            let mut value = HeaderValue::from_str(&authorization).map_err(unusable)?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -97,7 +134,17 @@ impl HttpTransport {
             headers,
             client,
             connector,
+            answer_limit: ANSWER_LIMIT,
         })
+    }
+
+    /// The same with another limit for an answer, or none. What streams, such as a watch or a log, must have begun by then.
+    #[must_use]
+    pub fn with_answer_limit(self, limit: Option<Duration>) -> Self {
+        Self {
+            answer_limit: limit.unwrap_or(Duration::MAX),
+            ..self
+        }
     }
 
     /// The answer's code and its body as it comes, for logs and other long reads.
@@ -187,7 +234,10 @@ impl HttpTransport {
         builder = builder.header(header::ACCEPT, accept);
         let mut outgoing = builder.body(Full::new(request.body)).map_err(unusable)?;
         outgoing.headers_mut().extend(self.headers.clone());
-        self.client.request(outgoing).await.map_err(unreachable)
+        env::timeout(self.answer_limit, self.client.request(outgoing))
+            .await
+            .map_err(unreachable)?
+            .map_err(unreachable)
     }
 
     async fn get_page(&self, path: String) -> Result<Bytes, ClientError> {
@@ -228,7 +278,7 @@ impl Transport for HttpTransport {
                 warnings,
             })
         };
-        env::timeout(CALL_TIMEOUT, exchange)
+        env::timeout(self.answer_limit, exchange)
             .await
             .map_err(unreachable)?
     }
@@ -263,9 +313,7 @@ impl Transport for HttpTransport {
             content_type: "",
             body: Bytes::new(),
         };
-        let answer = env::timeout(CALL_TIMEOUT, self.start(opening, ANY_FORM))
-            .await
-            .map_err(unreachable)??;
+        let answer = self.start(opening, ANY_FORM).await?;
         let code = answer.status().as_u16();
         if code >= 400 {
             return Err(failure(code, &collect(answer.into_body()).await?).into());

@@ -1,12 +1,14 @@
 //! Reads a kubeconfig: where the server is, whom to trust, who one is. What cannot be done is refused, never skipped.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use env::SystemClock;
 use serde::Deserialize;
 
-use crate::{ClientCertificate, ClientError, Credentials, HttpConfig};
+use crate::{ClientCertificate, ClientError, Credentials, Dialer, HttpConfig, Trust};
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
@@ -19,6 +21,8 @@ pub enum KubeconfigError {
     Parse(String),
     #[error("the kubeconfig has no {what} {name:?}")]
     Missing { what: &'static str, name: String },
+    #[error("proxy-url of the kubeconfig cannot be used: {0}")]
+    Proxy(String),
     #[error("{field} of the kubeconfig is not base64")]
     NotBase64 { field: &'static str },
     #[error("the kubeconfig asks for {0}, which is not supported")]
@@ -139,9 +143,10 @@ impl Kubeconfig {
         if cluster.insecure_skip_tls_verify {
             return Err(KubeconfigError::Unsupported("insecure-skip-tls-verify"));
         }
-        if !cluster.proxy_url.is_empty() {
-            return Err(KubeconfigError::Unsupported("proxy-url"));
-        }
+        let dialer = match cluster.proxy_url.as_str() {
+            "" => Dialer::default(),
+            proxy => Dialer::through(proxy, "").map_err(KubeconfigError::Proxy)?,
+        };
         let authority = self.data_or_file(
             "certificate-authority-data",
             &cluster.certificate_authority_data,
@@ -149,10 +154,12 @@ impl Kubeconfig {
         )?;
         Ok(HttpConfig {
             server: cluster.server.clone(),
-            certificate_authority: authority.unwrap_or_default(),
+            trust: Trust::Authorities(authority.unwrap_or_default()),
             server_name: Some(cluster.tls_server_name.clone()).filter(|name| !name.is_empty()),
             credentials: self.credentials(&context.user)?,
             user_agent: user_agent.to_owned(),
+            route: Arc::new(dialer),
+            clock: SystemClock::shared(),
         })
     }
 

@@ -18,7 +18,9 @@ pub use api::{Api, Kind, typed};
 pub use client::{Client, JSON, answer, resource_of};
 pub use dial::Dialer;
 pub use dynamic::DynamicApi;
-pub use http::{BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Upgraded};
+pub use http::{
+    BodyStream, ClientCertificate, Credentials, HttpConfig, HttpTransport, Route, Trust, Upgraded,
+};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use options::{DeleteOptions, Patch, Propagation};
 pub use path::{collection_path, group_version_path, object_path, with_query};

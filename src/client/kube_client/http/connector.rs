@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::tls::{Protocols, client_config};
-use super::{HttpConfig, unusable};
+use super::{HttpConfig, Route, unusable};
 use crate::ClientError;
 
 /// TCP and TLS together must be done in this time.
@@ -28,6 +28,7 @@ pub(super) struct Connector {
     pooled: Arc<rustls::ClientConfig>,
     http1: Arc<rustls::ClientConfig>,
     server_name: Option<String>,
+    route: Arc<dyn Route>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -50,6 +51,7 @@ impl Connector {
             pooled: build(Protocols::Http2OrHttp1)?,
             http1: build(Protocols::Http1)?,
             server_name: config.server_name.clone(),
+            route: Arc::clone(&config.route),
         })
     }
 
@@ -77,8 +79,7 @@ impl Connector {
             .trim_end_matches(']');
         let is_tls = uri.scheme_str() != Some("http");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.route.connect(host, port).await?;
         if !is_tls {
             return Ok(Stream::Plain(TokioIo::new(stream)));
         }

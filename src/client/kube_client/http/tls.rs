@@ -2,15 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use env::Clock;
 use parking_lot::RwLock;
 use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::{Credentials, HttpConfig};
+use super::{Credentials, HttpConfig, Trust};
 use crate::ClientError;
 
 #[derive(Clone, Copy)]
@@ -74,32 +79,100 @@ pub(super) fn client_config(
     config: &HttpConfig,
     protocols: Protocols,
 ) -> Result<ClientConfig, ClientError> {
-    let refuse = |why: String| {
-        ClientError::Malformed(format!("the certificate authority cannot be used: {why}"))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&config.certificate_authority) {
-        let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| refuse(error.to_string()))?;
-    }
-    if roots.is_empty() && !config.server.starts_with("http://") {
-        return Err(refuse("there is no certificate in it".to_owned()));
-    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let time = Arc::new(ClockTime(Arc::clone(&config.clock)));
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), time)
         .with_safe_default_protocol_versions()
-        .map_err(|error| refuse(error.to_string()))?
-        .with_root_certificates(roots);
+        .map_err(|error| refuse_authority(error.to_string()))?;
+    let builder = match &config.trust {
+        Trust::Authorities(pem) => {
+            let roots = roots(pem)?;
+            if roots.is_empty() && !config.server.starts_with("http://") {
+                return Err(refuse_authority("there is no certificate in it".to_owned()));
+            }
+            builder.with_root_certificates(roots)
+        }
+        Trust::Anybody => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+    };
     let mut tls = match &config.credentials {
         Credentials::Certificate(certificate) => builder
             .with_client_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesClientCert>),
-        Credentials::Anonymous | Credentials::BearerToken(_) => builder.with_no_client_auth(),
+        Credentials::Anonymous | Credentials::BearerToken(_) | Credentials::Header(_) => {
+            builder.with_no_client_auth()
+        }
     };
     tls.alpn_protocols = match protocols {
         Protocols::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Protocols::Http1 => vec![b"http/1.1".to_vec()],
     };
     Ok(tls)
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| refuse_authority(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| refuse_authority(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn refuse_authority(why: String) -> ClientError {
+    ClientError::Malformed(format!("the certificate authority cannot be used: {why}"))
+}
+
+/// The process's own idea of time, which can be better than the machine's.
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().unix_seconds()).unwrap_or_default();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Believes every certificate; its holder must still have the key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use env::{SystemClock, SystemRng};
-use kube_client::{ClientCertificate, Credentials, HttpConfig};
+use kube_client::{ClientCertificate, Credentials, Dialer, HttpConfig, Trust};
 use pki::{CertificateAuthority, KeyPair, Profile, Subject, SubjectNames, encode_pem};
 
 use super::load::Connection;
@@ -119,13 +120,15 @@ fn credentials(folder: &Path) -> anyhow::Result<HttpConfig> {
     )?;
     Ok(HttpConfig {
         server: format!("https://127.0.0.1:{PORT}"),
-        certificate_authority: authority.certificate_pem().into_bytes(),
+        trust: Trust::Authorities(authority.certificate_pem().into_bytes()),
         server_name: None,
         credentials: Credentials::Certificate(ClientCertificate::from_pem(
             certificate.as_bytes(),
             key.as_bytes(),
         )?),
         user_agent: "combo-bench".to_owned(),
+        route: Arc::new(Dialer::default()),
+        clock: SystemClock::shared(),
     })
 }
 
