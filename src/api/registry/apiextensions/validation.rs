@@ -83,16 +83,21 @@ pub(super) fn validate_new(definition: &CustomResourceDefinition) -> FieldErrors
             errors.push(FieldError::invalid(&path(&["metadata", "name"]), name, why));
         }
         approval(errors, definition);
-        if definition.spec.preserve_unknown_fields == Some(true) {
-            let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
-                       spec.versions[*].schema instead";
-            errors.push(FieldError::invalid(
-                &path(&["spec", "preserveUnknownFields"]),
-                true,
-                why,
-            ));
-        }
+        preserves_by_schema(errors, &definition.spec);
     })
+}
+
+/// Whole objects that keep what they do not know are of the past.
+fn preserves_by_schema(errors: &mut FieldErrors, spec: &CustomResourceDefinitionSpec) {
+    if spec.preserve_unknown_fields == Some(true) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                   spec.versions[*].schema instead";
+        errors.push(FieldError::invalid(
+            &path(&["spec", "preserveUnknownFields"]),
+            true,
+            why,
+        ));
+    }
 }
 
 pub(super) fn validate_change(
@@ -128,6 +133,9 @@ pub(super) fn validate_change(
         );
         if approval_state(definition) != approval_state(old) {
             approval(errors, definition);
+        }
+        if old_spec.preserve_unknown_fields != Some(true) {
+            preserves_by_schema(errors, new);
         }
     })
 }

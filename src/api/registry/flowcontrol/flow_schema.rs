@@ -1,7 +1,10 @@
 //! Flow Schemas of `flowcontrol.apiserver.k8s.io/v1`.
 
+use super::mandatory;
 use crate::validation::changes::json;
-use crate::validation::{found, names, one_of, required};
+use crate::validation::{found, names, one_of, path, required, text};
+use std::collections::BTreeSet;
+
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use k8s_openapi::api::flowcontrol::v1::{PolicyRulesWithSubjects, ResourcePolicyRule, Subject};
@@ -115,7 +118,17 @@ impl Strategy for FlowSchemas {
             for (index, rule) in spec.rules.iter().flatten().enumerate() {
                 one_rule(errors, rule, &path.child("rules").index(index));
             }
+            let name = flow.metadata.name.as_deref().unwrap_or_default();
+            if mandatory::flow_schema(name).is_some_and(|fixed| fixed != spec) {
+                let why = format!("spec of '{name}' must equal the fixed value");
+                errors.push(FieldError::invalid(&path, json(&spec), why));
+            }
+            conditions(errors, flow);
         })
+    }
+
+    fn validate_status_update(flow: &FlowSchema, _old: &FlowSchema) -> FieldErrors {
+        found(|errors| conditions(errors, flow))
     }
 }
 
@@ -162,7 +175,30 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRulesWithSubjects, path: &Fie
             "non-resource URLs",
             &path.child("nonResourceURLs"),
         );
+        let urls = &rule.non_resource_urls;
+        if !urls.iter().any(|url| url == "*") {
+            for (index, url) in urls.iter().enumerate() {
+                non_resource_url(errors, url, &path.child("nonResourceURLs").index(index));
+            }
+        }
     }
+}
+
+fn non_resource_url(errors: &mut FieldErrors, url: &str, path: &FieldPath) {
+    let why = if url.is_empty() {
+        "must not be empty"
+    } else if !url.starts_with('/') {
+        "must start with slash"
+    } else if url.contains(' ') {
+        "must not contain white-space"
+    } else if url.contains("//") {
+        "must not contain double slash"
+    } else if url.strip_suffix("/*").unwrap_or(url).contains('*') {
+        "wildcard can only do suffix matching"
+    } else {
+        return;
+    };
+    errors.push(FieldError::invalid(path, url, why));
 }
 
 fn resource_rule(errors: &mut FieldErrors, rule: &ResourcePolicyRule, path: &FieldPath) {
@@ -203,6 +239,31 @@ fn resource_rule(errors: &mut FieldErrors, rule: &ResourcePolicyRule, path: &Fie
                 why,
             ));
         }
+    }
+}
+
+fn conditions(errors: &mut FieldErrors, flow: &FlowSchema) {
+    let all = flow
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let kinds = all
+        .unwrap_or_default()
+        .iter()
+        .map(|condition| text(&condition.type_));
+    condition_types(errors, kinds);
+}
+
+/// Every condition of a status has a type of its own.
+pub(super) fn condition_types<'a>(errors: &mut FieldErrors, kinds: impl Iterator<Item = &'a str>) {
+    let path = path(&["status", "conditions"]);
+    let mut taken = BTreeSet::new();
+    for (index, kind) in kinds.enumerate() {
+        let path = path.index(index).child("type");
+        if !taken.insert(kind) {
+            errors.push(FieldError::duplicate(&path, kind));
+        }
+        required(errors, kind, &path);
     }
 }
 

@@ -1,16 +1,24 @@
 //! Priority Level Configurations of `flowcontrol.apiserver.k8s.io/v1`.
 
+use super::flow_schema::condition_types;
+use super::mandatory;
+use crate::validation::changes::json;
 use crate::validation::numbers::in_range;
-use crate::validation::{found, one_of};
+use crate::validation::{found, one_of, text};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::flowcontrol::v1::{
-    LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, QueuingConfiguration,
+    LimitedPriorityLevelConfiguration, PriorityLevelConfiguration, PriorityLevelConfigurationSpec,
+    QueuingConfiguration,
 };
 use serde_json::Value;
 
 use crate::cells;
 use crate::status::keep_metadata;
 use crate::{Column, Generation, StatusMetadata, Strategy, Subresource};
+
+const QUEUES_MAX: i32 = 10_000_000;
+/// Bits of the hash that deals a request its hand of queues.
+const HASH_BITS: f64 = 60.0;
 
 /// Objects of kind `PriorityLevelConfiguration`.
 #[derive(Debug)]
@@ -131,7 +139,76 @@ impl Strategy for PriorityLevelConfigurations {
                 }
                 _ => (),
             }
+            fixed_spec(errors, level, spec);
+            conditions(errors, level);
         })
+    }
+
+    fn validate_status_update(
+        level: &PriorityLevelConfiguration,
+        _old: &PriorityLevelConfiguration,
+    ) -> FieldErrors {
+        found(|errors| conditions(errors, level))
+    }
+}
+
+/// Two levels are as they are; only how much the exempt one lends may be chosen.
+fn fixed_spec(
+    errors: &mut FieldErrors,
+    level: &PriorityLevelConfiguration,
+    spec: &PriorityLevelConfigurationSpec,
+) {
+    let name = level.metadata.name.as_deref().unwrap_or_default();
+    let Some(mut fixed) = mandatory::priority_level(name) else {
+        return;
+    };
+    let mut except = "";
+    if name == "exempt" {
+        fixed.exempt.clone_from(&spec.exempt);
+        except = " except the 'spec.exempt' field";
+    }
+    if fixed != *spec {
+        let why = format!("spec of '{name}'{except} must equal the fixed value");
+        errors.push(FieldError::invalid(
+            &FieldPath::new("spec"),
+            json(spec),
+            why,
+        ));
+    }
+}
+
+fn conditions(errors: &mut FieldErrors, level: &PriorityLevelConfiguration) {
+    let all = level
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let kinds = all
+        .unwrap_or_default()
+        .iter()
+        .map(|condition| text(&condition.type_));
+    condition_types(errors, kinds);
+}
+
+/// Queues that a request may be put into: as many bits as choosing a hand of them needs must be in a hash.
+fn hand(errors: &mut FieldErrors, queuing: &QueuingConfiguration, path: &FieldPath) {
+    let (queues, size) = (queuing.queues.unwrap_or(0), queuing.hand_size.unwrap_or(0));
+    if queues > QUEUES_MAX {
+        let why = format!("must not be greater than {QUEUES_MAX}");
+        errors.push(FieldError::invalid(&path.child("queues"), queues, why));
+    }
+    if size <= 0 {
+        return;
+    }
+    let bits = (f64::from(queues.max(1)).log2() * f64::from(size)).ceil();
+    let path = path.child("handSize");
+    if size > queues {
+        let why = format!("should not be greater than queues ({queues})");
+        errors.push(FieldError::invalid(&path, size, why));
+    } else if bits > HASH_BITS {
+        let why = format!(
+            "required entropy bits of deckSize {queues} and handSize {size} should not be greater than {HASH_BITS}"
+        );
+        errors.push(FieldError::invalid(&path, size, why));
     }
 }
 
@@ -215,8 +292,70 @@ fn one_limit(
                     ));
                 }
             }
+            hand(errors, queuing, &queuing_path);
         }
         ("Reject", None) => (),
         (other, _) => one_of(errors, other, &["Queue", "Reject"], &path.child("type")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apimachinery::Object;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Resource;
+
+    fn refused(name: &str, spec: Value) -> Vec<String> {
+        let object = json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "PriorityLevelConfiguration", "metadata": {"name": name}, "spec": spec});
+        let mut object = Object::from_value(object).expect("an object");
+        PriorityLevelConfigurations
+            .default(&mut object)
+            .expect("an object");
+        let verdict = PriorityLevelConfigurations
+            .check_create(&mut object)
+            .expect("a verdict");
+        verdict.errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn two_levels_are_as_they_are() {
+        let exempt =
+            |shares: i32| json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": shares}});
+        assert_eq!(refused("exempt", exempt(7)), Vec::<String>::new());
+        let catch_all = |shares: i32| {
+            json!({"type": "Limited", "limited": {
+                "nominalConcurrencyShares": shares, "limitResponse": {"type": "Reject"}}})
+        };
+        assert_eq!(refused("catch-all", catch_all(5)), Vec::<String>::new());
+        let errors = refused("catch-all", catch_all(6));
+        assert!(
+            errors[0].ends_with("spec of 'catch-all' must equal the fixed value"),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn a_hand_of_queues_fits_into_a_hash() {
+        let queues = |queues: i32, hand: i32| {
+            json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {
+                "queues": queues, "handSize": hand, "queueLengthLimit": 1}}}})
+        };
+        assert_eq!(refused("a", queues(64, 10)), Vec::<String>::new());
+        assert_eq!(
+            refused("a", queues(64, 11)),
+            [
+                "spec.limited.limitResponse.queuing.handSize: Invalid value: 11: required entropy bits \
+              of deckSize 64 and handSize 11 should not be greater than 60"
+            ]
+        );
+        assert_eq!(
+            refused("a", queues(4, 5)),
+            [
+                "spec.limited.limitResponse.queuing.handSize: Invalid value: 5: should not be greater than queues (4)"
+            ]
+        );
     }
 }

@@ -48,7 +48,7 @@ impl Strategy for ServiceCIDRs {
                     .iter()
                     .map(|range| range.split('/').next().unwrap_or_default());
                 if ranges.len() == 2 && !addresses::is_dual_stack(bare) {
-                    let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+                    let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
                     errors.push(FieldError::invalid(&path, json(&ranges), why));
                 }
             }
@@ -65,8 +65,11 @@ impl Strategy for ServiceCIDRs {
         let (new, old) = (ranges(service_cidr), ranges(old));
         let path = path(&["spec", "cidrs"]);
         found(|errors| {
-            if new.len() > old.len() && old.len() == 1 {
-                immutable(errors, &new[0], &old[0], &path.index(0));
+            let is_extended = (old.len(), new.len()) == (1, 2);
+            if is_extended || old.len() == new.len() {
+                for (index, (new, old)) in new.iter().zip(&old).enumerate() {
+                    immutable(errors, new, old, &path.index(index));
+                }
             } else {
                 immutable(errors, &new, &old, &path);
             }
