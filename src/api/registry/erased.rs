@@ -11,8 +11,8 @@ use apimachinery::{
 };
 use env::Timestamp;
 use schema::Node;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::column_descriptions;
@@ -240,12 +240,20 @@ fn selectable_paths<S: Strategy>() -> Vec<SelectablePath> {
 }
 
 fn read<S: Strategy>(object: &Object) -> Result<S::Kind, HookError> {
-    let mut tree = Value::Object(object.0.clone());
-    zero_times::spell_out(&mut tree);
-    S::Kind::deserialize(tree).map_err(|source| HookError {
+    typed(object).map_err(|source| HookError {
         kind: kind_of::<S>(),
         source,
     })
+}
+
+/// Times that were never set are spelled out also where the type could do without, so that they come back as they were.
+fn typed<K: DeserializeOwned>(object: &Object) -> Result<K, serde_json::Error> {
+    if !zero_times::is_any(object.0.values()) {
+        return object.to_typed();
+    }
+    let mut object = object.clone();
+    object.0.values_mut().for_each(zero_times::spell_out);
+    object.to_typed()
 }
 
 /// Writes a typed object back into the tree, but only if a hook changed it: what no hook touched stays as the client wrote it.
@@ -417,13 +425,7 @@ where
             kind: kind_of::<S>(),
             source,
         };
-        let object: S::Kind = if let Ok(object) = serde_json::from_slice(object) {
-            object
-        } else {
-            let mut tree: Value = serde_json::from_slice(object).map_err(refuse)?;
-            zero_times::spell_out(&mut tree);
-            S::Kind::deserialize(tree).map_err(refuse)?
-        };
+        let object: S::Kind = apimachinery::from_json(object).map_err(refuse)?;
         if S::COLUMNS.is_empty() {
             let metadata = <S::Kind as k8s_openapi::Metadata>::metadata(&object);
             return Ok(vec![

@@ -124,7 +124,7 @@ pub fn answer<T: DeserializeOwned>(answer: &Response) -> Result<T, ClientError> 
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|error| ClientError::Malformed(error.to_string()))
+    apimachinery::from_json(body).map_err(|error| ClientError::Malformed(error.to_string()))
 }
 
 /// The error in an answer: its Status, or what can be told from the code and the text alone.

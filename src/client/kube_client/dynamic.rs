@@ -192,7 +192,7 @@ impl DynamicApi {
 }
 
 fn encode<T: Serialize>(object: &T) -> Result<Bytes, ClientError> {
-    serde_json::to_vec(object)
+    apimachinery::to_json(object)
         .map(Bytes::from)
         .map_err(|error| ClientError::Malformed(error.to_string()))
 }

@@ -28,7 +28,7 @@ impl VolumePlugin for Unsupported {
 
 /// The kind's field in the API: the one member beside the name.
 fn kind_of(volume: &Volume) -> String {
-    let members = serde_json::to_value(volume)
+    let members = apimachinery::to_tree(volume)
         .ok()
         .and_then(|value| value.as_object().cloned())
         .unwrap_or_default();

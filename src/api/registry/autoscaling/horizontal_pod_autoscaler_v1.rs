@@ -72,14 +72,11 @@ impl Autoscaler for HorizontalPodAutoscaler {
 
 /// The targets as version 2 has them: version 1 keeps most in annotations.
 fn targets_of_stored(scaler: &HorizontalPodAutoscaler) -> String {
-    let object = serde_json::to_value(scaler)
-        .ok()
-        .and_then(Object::from_value);
-    let Some(mut object) = object else {
+    let Some(mut object) = Object::from_typed(scaler) else {
         return cells::NONE.to_owned();
     };
     to_stored(&mut object);
-    match serde_json::from_value(object.into_value()) {
+    match object.to_typed() {
         Ok(stored) => v2::HorizontalPodAutoscaler::targets(&stored),
         Err(_) => cells::NONE.to_owned(),
     }

@@ -20,7 +20,7 @@ pub(crate) fn immutable<T: PartialEq + Serialize>(
 
 /// A value as it stands in an error.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
+    apimachinery::to_tree(value).unwrap_or(Value::Null)
 }
 
 /// How two objects differ, line by line of their JSON, each change with three lines around it.

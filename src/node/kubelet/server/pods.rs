@@ -21,7 +21,7 @@ pub(crate) fn list(kubelet: &Kubelet) -> Value {
         .into_iter()
         .filter_map(|handle| handle.pod());
     let items: Vec<Value> = pods
-        .filter_map(|pod| serde_json::to_value(pod).ok())
+        .filter_map(|pod| apimachinery::to_tree(&pod).ok())
         .collect();
     json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 }

@@ -68,7 +68,8 @@ fn parse(
     if value["kind"] != "Pod" || value["apiVersion"] != "v1" {
         return Err(ManifestError::Invalid("it holds no v1 Pod".to_owned()));
     }
-    let mut pod: Pod = serde_json::from_value(value).map_err(|error| syntax(&error))?;
+    let mut pod: Pod =
+        apimachinery::from_json(value.to_string().as_bytes()).map_err(|error| syntax(&error))?;
     check_references(&pod)?;
     let hash = hash(bytes, path, node_name);
     let metadata = &mut pod.metadata;
@@ -106,7 +107,7 @@ fn parse(
         return Err(ManifestError::Invalid(first.to_string()));
     }
     pod.status = None;
-    let bytes = serde_json::to_vec(&pod).map_err(|error| syntax(&error))?;
+    let bytes = apimachinery::to_json(&pod).map_err(|error| syntax(&error))?;
     StoredObject::new(bytes.into(), 0).map_err(|error| syntax(&error))
 }
 

@@ -338,7 +338,7 @@ fn ephemeral(errors: &mut FieldErrors, ephemeral: &EphemeralVolumeSource, path: 
             &path.child("annotations"),
         );
         names::labels(errors, metadata.labels.as_ref(), &path.child("labels"));
-        let rest = serde_json::to_value(metadata).unwrap_or_default();
+        let rest = apimachinery::to_tree(metadata).unwrap_or_default();
         for (field, _) in rest.as_object().into_iter().flatten() {
             if !matches!(field.as_str(), "annotations" | "labels") {
                 errors.push(FieldError::forbidden(&path.child(field), "cannot be set"));
