@@ -8,7 +8,7 @@ use kv::{Compare, Operation};
 use semantics::quota::{claim_usage, count_name, counts_pod, is_scoped, pod_usage, service_usage};
 use semantics::resources::{Amounts, amounts, container_limits, container_requests};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use storage::{Alongside, ListOptions};
 
 use crate::call::{Call, Run};
@@ -181,7 +181,7 @@ fn is_pod(call: &Call<'_>) -> bool {
 }
 
 fn typed<T: DeserializeOwned>(object: &Object) -> Option<T> {
-    T::deserialize(Value::Object(object.0.clone())).ok()
+    object.to_typed().ok()
 }
 
 fn usage(call: &Call<'_>, object: &Object) -> Amounts {
