@@ -16,6 +16,7 @@ mod garbage_collector;
 mod history;
 mod job;
 mod namespace;
+mod node_ipam;
 mod node_lifecycle;
 mod ownership;
 mod pod_garbage;
@@ -35,4 +36,5 @@ mod template_hash;
 mod ttl_after_finished;
 
 pub use certificates::{AuthoritySigner, CertificateSigner, IssuedFor};
+pub use node_ipam::{MaskSizes, NodeCidrs, SharesError};
 pub use table::{CONTROLLERS, Entry, Options, start_all};

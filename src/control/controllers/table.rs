@@ -5,11 +5,12 @@ use std::sync::Arc;
 use controller::Manager;
 
 use crate::certificates::CertificateSigner;
+use crate::node_ipam::NodeCidrs;
 use crate::{
     certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
-    endpoint_slice, endpoints, garbage_collector, job, namespace, node_lifecycle, pod_garbage,
-    replica_set, resource_quota, root_ca, service_account, stateful_set, storage_protection,
-    taint_eviction, ttl_after_finished,
+    endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
+    pod_garbage, replica_set, resource_quota, root_ca, service_account, stateful_set,
+    storage_protection, taint_eviction, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -19,6 +20,8 @@ pub struct Options {
     pub root_certificate_authority: String,
     /// Signs approved certificate requests; without one they stay unsigned.
     pub certificate_signer: Option<Arc<dyn CertificateSigner>>,
+    /// The pod addresses that nodes get shares of; without them nodes get none.
+    pub node_cidrs: Option<NodeCidrs>,
 }
 
 /// One controller: upstream's name for it, and how it starts.
@@ -61,6 +64,14 @@ pub const CONTROLLERS: &[Entry] = &[
         start: |manager, options| {
             let signer = options.certificate_signer.clone();
             manager.start(certificates::Certificates::new(manager.factory(), signer));
+        },
+    },
+    Entry {
+        name: "node-ipam-controller",
+        start: |manager, options| {
+            if let Some(shares) = options.node_cidrs.clone() {
+                manager.start(node_ipam::NodeIpam::new(manager.factory(), shares));
+            }
         },
     },
     Entry {

@@ -26,6 +26,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// With the controllers of these names.
     pub(crate) fn start(names: &[&str]) -> Self {
+        let options = Options {
+            root_certificate_authority: "pem".into(),
+            ..Options::default()
+        };
+        Self::start_with(names, &options)
+    }
+
+    pub(crate) fn start_with(names: &[&str], options: &Options) -> Self {
         let api = FakeApi::new(SystemClock::shared());
         let (end, shutdown) = Shutdown::new();
         let client = api.client();
@@ -40,13 +48,7 @@ impl Cluster {
             .iter()
             .filter(|entry| names.contains(&entry.name))
         {
-            (entry.start)(
-                &manager,
-                &Options {
-                    root_certificate_authority: "pem".into(),
-                    ..Options::default()
-                },
-            );
+            (entry.start)(&manager, options);
         }
         Self {
             api,
