@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::{
     api_resources, apply, auth, config_view, create, delete, describe, exec, get, labels, logs,
-    patch, rollout, scale, version, wait,
+    patch, rollout, scale, times, version, wait,
 };
 
 const USER_AGENT: &str = concat!("kubectl/combo-", env!("CARGO_PKG_VERSION"));
@@ -26,6 +26,9 @@ struct Flags {
     /// Context of the kubeconfig; the current one unless told
     #[arg(long, global = true, default_value = "", value_name = "CONTEXT")]
     context: String,
+    /// How long the server may take to answer a request, such as 30s; 0 for as long as it likes
+    #[arg(long, global = true, value_name = "DURATION")]
+    request_timeout: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -162,7 +165,11 @@ async fn carry_out(flags: Flags, kubeconfigs: &[PathBuf]) -> Result<()> {
         .as_deref()
         .filter(|name| !name.is_empty())
         .unwrap_or(own);
-    let http = HttpTransport::new(&http)?;
+    let mut http = HttpTransport::new(&http)?;
+    if let Some(limit) = &flags.request_timeout {
+        let limit = times::parse_duration(limit)?;
+        http = http.with_answer_limit(Some(limit).filter(|limit| !limit.is_zero()));
+    }
     let client = Client::new(std::sync::Arc::new(http.clone()));
     let mut session = Session::new(&client, namespace, SystemClock::shared());
     session.http = Some(http);

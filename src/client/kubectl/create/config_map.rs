@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::How;
 use super::sources::Sources;
 use crate::error::Result;
 
@@ -14,8 +13,6 @@ pub(super) struct ConfigMap {
     name: String,
     #[command(flatten)]
     sources: Sources,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 impl ConfigMap {

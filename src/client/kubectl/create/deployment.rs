@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::How;
 use crate::error::{Error, Result};
 
 #[derive(Args)]
@@ -20,8 +19,6 @@ pub(super) struct Deployment {
     /// Command of the container
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 impl Deployment {

@@ -4,7 +4,6 @@ use clap::Args;
 use kube_client::object_path;
 use serde_json::{Value, json};
 
-use super::How;
 use crate::arguments::targets;
 use crate::error::{Error, Result};
 use crate::session::{PLAIN, Session};
@@ -20,8 +19,6 @@ pub(super) struct Job {
     /// Command of the container
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 impl Job {

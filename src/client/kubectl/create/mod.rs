@@ -19,8 +19,10 @@ use crate::manifest::{self, Files, Manifest};
 use crate::output::{self, Output};
 use crate::session::{FIELD_MANAGER, Session};
 
+/// Whose fields are those of what `create` makes.
+const CREATOR: &str = "kubectl-create";
+
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct CreateCommand {
     #[command(flatten)]
     files: Files,
@@ -30,21 +32,28 @@ pub(crate) struct CreateCommand {
     kind: Option<CreateKind>,
 }
 
-/// What every form of `create` takes.
+/// What every form of `create` takes, before or after the word for the kind.
 #[derive(Args, Clone)]
 pub(crate) struct How {
     /// none, client: only printed, or server: judged but not kept
-    #[arg(long, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHERE")]
+    #[arg(long, global = true, default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHERE")]
     dry_run: String,
     /// json|yaml|name|jsonpath=...
-    #[arg(long, short = 'o', value_name = "FORM")]
+    #[arg(long, short = 'o', global = true, value_name = "FORM")]
     output: Option<String>,
     /// How unknown fields are met: strict, warn or ignore
-    #[arg(long, default_value = "strict", num_args = 0..=1, require_equals = true, default_missing_value = "strict", value_name = "LEVEL")]
+    #[arg(long, global = true, default_value = "strict", num_args = 0..=1, require_equals = true, default_missing_value = "strict", value_name = "LEVEL")]
     validate: String,
     /// Whose fields these are
-    #[arg(long, default_value = "kubectl-create", value_name = "NAME")]
+    #[arg(long, global = true, default_value = CREATOR, value_name = "NAME")]
     field_manager: String,
+}
+
+impl How {
+    /// Whether nothing but the form of the output is told.
+    fn only_names_output(&self) -> bool {
+        (&*self.dry_run, &*self.validate, &*self.field_manager) == ("none", "strict", CREATOR)
+    }
 }
 
 #[derive(Subcommand)]
@@ -85,8 +94,6 @@ enum CreateKind {
 #[derive(Args)]
 struct Named {
     name: String,
-    #[command(flatten)]
-    how: How,
 }
 
 impl CreateCommand {
@@ -97,24 +104,30 @@ impl CreateCommand {
             }
             return from_files(&self.files, &self.how, names_namespace, session).await;
         };
-        let (object, how) = match kind {
-            CreateKind::Token(token) => return token.run(session).await,
-            CreateKind::Namespace(named) => (plain("Namespace", &named.name), named.how),
-            CreateKind::ServiceAccount(named) => (plain("ServiceAccount", &named.name), named.how),
-            CreateKind::ConfigMap(command) => (command.object()?, command.how),
+        if !self.files.is_empty() {
+            return Err(Error::usage(
+                "-f and -k name objects in files: a kind and a name cannot be told as well",
+            ));
+        }
+        let how = self.how;
+        let object = match kind {
+            CreateKind::Token(token) => return token.run(&how, session).await,
+            CreateKind::Namespace(named) => plain("Namespace", &named.name),
+            CreateKind::ServiceAccount(named) => plain("ServiceAccount", &named.name),
+            CreateKind::ConfigMap(command) => command.object()?,
             CreateKind::Secret(command) => command.object()?,
-            CreateKind::Deployment(command) => (command.object()?, command.how),
-            CreateKind::Job(command) => (command.object(session).await?, command.how),
+            CreateKind::Deployment(command) => command.object()?,
+            CreateKind::Job(command) => command.object(session).await?,
             CreateKind::Role(command) => {
                 let catalogue = session.catalogue().await?;
-                (command.object(&catalogue)?, command.how)
+                command.object(&catalogue)?
             }
             CreateKind::ClusterRole(command) => {
                 let catalogue = session.catalogue().await?;
-                (command.object(&catalogue)?, command.how)
+                command.object(&catalogue)?
             }
-            CreateKind::RoleBinding(command) => (command.object()?, command.how),
-            CreateKind::ClusterRoleBinding(command) => (command.object()?, command.how),
+            CreateKind::RoleBinding(command) => command.object()?,
+            CreateKind::ClusterRoleBinding(command) => command.object()?,
         };
         let object = Object::from_value(object).expect("what is made here is an object");
         let kind = object.kind().to_owned();

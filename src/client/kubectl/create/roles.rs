@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::How;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 
@@ -17,8 +16,6 @@ pub(super) struct Role {
     name: String,
     #[command(flatten)]
     rules: Rules,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 #[derive(Args)]
@@ -29,8 +26,6 @@ pub(super) struct ClusterRole {
     /// Path that is no resource, such as /logs/*
     #[arg(long, value_delimiter = ',', value_name = "PATH")]
     non_resource_url: Vec<String>,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 #[derive(Args)]
@@ -121,8 +116,6 @@ pub(super) struct RoleBinding {
     clusterrole: Option<String>,
     #[command(flatten)]
     subjects: Subjects,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 #[derive(Args)]
@@ -133,8 +126,6 @@ pub(super) struct ClusterRoleBinding {
     clusterrole: String,
     #[command(flatten)]
     subjects: Subjects,
-    #[command(flatten)]
-    pub(super) how: How,
 }
 
 #[derive(Args)]

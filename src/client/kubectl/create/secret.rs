@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::How;
 use super::sources::Sources;
 use crate::error::{Error, Result};
 
@@ -27,8 +26,6 @@ pub(super) struct Generic {
     /// The secret's type
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
-    #[command(flatten)]
-    how: How,
 }
 
 #[derive(Args)]
@@ -40,8 +37,6 @@ pub(super) struct Tls {
     /// File with the key in PEM
     #[arg(long, value_name = "FILE")]
     key: String,
-    #[command(flatten)]
-    how: How,
 }
 
 #[derive(Args)]
@@ -64,12 +59,10 @@ pub(super) struct DockerRegistry {
         value_name = "ADDRESS"
     )]
     docker_email: String,
-    #[command(flatten)]
-    how: How,
 }
 
 impl Secret {
-    pub(super) fn object(self) -> Result<(Value, How)> {
+    pub(super) fn object(self) -> Result<Value> {
         match self {
             Self::Generic(command) => {
                 let data = command.sources.read()?;
@@ -78,7 +71,7 @@ impl Secret {
                     .map(|(key, value)| (key, STANDARD.encode(value).into()))
                     .collect();
                 let kind = command.kind.as_deref().unwrap_or("Opaque");
-                Ok((secret(&command.name, kind, data), command.how))
+                Ok(secret(&command.name, kind, data))
             }
             Self::Tls(command) => {
                 let read = |file: &str| {
@@ -90,10 +83,7 @@ impl Secret {
                     ("tls.crt".to_owned(), read(&command.cert)?),
                     ("tls.key".to_owned(), read(&command.key)?),
                 ]);
-                Ok((
-                    secret(&command.name, "kubernetes.io/tls", data),
-                    command.how,
-                ))
+                Ok(secret(&command.name, "kubernetes.io/tls", data))
             }
             Self::DockerRegistry(command) => {
                 let config = command.config().to_string();
@@ -101,9 +91,10 @@ impl Secret {
                     ".dockerconfigjson".to_owned(),
                     STANDARD.encode(config).into(),
                 )]);
-                Ok((
-                    secret(&command.name, "kubernetes.io/dockerconfigjson", data),
-                    command.how,
+                Ok(secret(
+                    &command.name,
+                    "kubernetes.io/dockerconfigjson",
+                    data,
                 ))
             }
         }

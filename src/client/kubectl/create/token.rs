@@ -4,7 +4,9 @@ use clap::Args;
 use kube_client::{JSON, Method, object_path};
 use serde_json::json;
 
+use super::How;
 use crate::error::{Error, Result};
+use crate::output::{Output, render};
 use crate::session::Session;
 use crate::times;
 
@@ -28,7 +30,13 @@ pub(super) struct Token {
 }
 
 impl Token {
-    pub(super) async fn run(self, session: &mut Session) -> Result<()> {
+    pub(super) async fn run(self, how: &How, session: &mut Session) -> Result<()> {
+        if !how.only_names_output() {
+            return Err(Error::usage(
+                "a token is made by the server and not kept: --dry-run, --validate and --field-manager are not for it",
+            ));
+        }
+        let output = Output::parse(how.output.as_deref())?;
         let mut spec = json!({"audiences": self.audience});
         if let Some(duration) = &self.duration {
             spec["expirationSeconds"] = times::parse_duration(duration)?.as_secs().into();
@@ -47,6 +55,9 @@ impl Token {
         let path = object_path(accounts, Some(&session.namespace), &self.name, "token");
         let body = request.to_string().into_bytes();
         let answer = session.call(Method::Post, path, JSON, body).await?;
+        if !output.is_table() {
+            return session.print(render(&output, &answer, ""));
+        }
         let token = answer["status"]["token"].as_str();
         let token = token
             .ok_or_else(|| Error::usage("failed to create token: no token in server response"))?;
