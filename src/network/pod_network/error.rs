@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use linux::netlink::NetlinkError;
 use std::io;
+use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +34,14 @@ pub enum Error {
     PodCidrs(Vec<IpNet>),
     #[error("pod UID {0:?} cannot be written on a link")]
     PodUid(String),
+    #[error(
+        "this kernel has no WireGuard: choose another --flannel-backend, such as vxlan, or load the module wireguard"
+    )]
+    NoWireGuard { source: NetlinkError },
+    #[error(
+        "the file {} holds no WireGuard key: bring it back from a copy, or remove it, and a key is made", .0.display()
+    )]
+    PrivateKey(PathBuf),
     #[error("the runtime shut down before the work was done")]
     Interrupted,
 }

@@ -1,6 +1,6 @@
 //! Names and marks of links: which instance and which pod a link belongs to can be read from the link itself.
 
-use linux::netlink::route::Link;
+use linux::netlink::route::{Link, Mac};
 
 /// Bytes of a pod UID that fit into a link's alias with room to spare.
 const POD_UID_BYTES_MAX: usize = 128;
@@ -41,6 +41,19 @@ impl Instance {
         format!("cmb{:011x}", hash(&["pod", &self.name, pod_uid]) >> 20)
     }
 
+    /// The tunnels to other nodes.
+    pub(crate) fn vxlan_link(&self) -> String {
+        format!("cmbvx{:08x}", hash(&["vxlan", &self.name]) >> 32)
+    }
+
+    pub(crate) fn wireguard_link(&self) -> String {
+        format!("cmbwg{:08x}", hash(&["wireguard", &self.name]) >> 32)
+    }
+
+    pub(crate) fn overlay_alias(&self) -> String {
+        format!("combo {} overlay", self.name)
+    }
+
     pub(crate) fn alias(&self, pod_uid: &str) -> String {
         format!("combo {} pod {pod_uid}", self.name)
     }
@@ -56,6 +69,11 @@ impl Instance {
         (link.group == self.group() && link.name == self.pod_link(pod_uid)).then_some(pod_uid)
     }
 
+    /// Whether a link leads from this instance to other nodes.
+    pub(crate) fn is_tunnel(&self, link: &Link) -> bool {
+        link.name == self.vxlan_link() || link.name == self.wireguard_link()
+    }
+
     /// Whether a link is a pod's link of this instance, finished or not.
     pub(crate) fn made(&self, link: &Link) -> bool {
         link.group == self.group()
@@ -68,6 +86,22 @@ pub(crate) fn is_writable_pod_uid(pod_uid: &str) -> bool {
     !pod_uid.is_empty()
         && pod_uid.len() <= POD_UID_BYTES_MAX
         && pod_uid.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A node's hardware address in the tunnel: the same after every start, so that other nodes need not change anything.
+pub(crate) fn tunnel_mac(node_name: &str) -> Mac {
+    let bytes = hash(&["mac", node_name]).to_be_bytes();
+    // Of no vendor, and of one machine.
+    const LOCAL: u8 = 0x02;
+    const GROUP: u8 = 0x01;
+    [
+        bytes[0] & !GROUP | LOCAL,
+        bytes[1],
+        bytes[2],
+        bytes[3],
+        bytes[4],
+        bytes[5],
+    ]
 }
 
 /// FNV-1a with a final mix; a name, not a secret.
@@ -89,7 +123,12 @@ mod tests {
     #[test]
     fn names_fit_into_a_link_name_and_differ_between_instances() {
         let (one, other) = (Instance::new("1f2e3d4c"), Instance::new("aaaaaaaa"));
-        for name in [one.pod_link("uid"), one.node_link()] {
+        for name in [
+            one.pod_link("uid"),
+            one.node_link(),
+            one.vxlan_link(),
+            one.wireguard_link(),
+        ] {
             assert!(name.len() <= 15, "{name}");
         }
         assert_ne!(one.pod_link("uid"), other.pod_link("uid"));
@@ -108,6 +147,7 @@ mod tests {
             mtu: 1500,
             up: true,
             kind: Some("veth".to_owned()),
+            vxlan: None,
         };
         assert_eq!(other.pod_of(&link), Some("uid"));
         assert_eq!(one.pod_of(&link), None);

@@ -14,10 +14,12 @@ mod error;
 mod executor;
 mod identity;
 mod node_link;
+mod overlay;
 mod plan;
 mod pod_network;
 mod sysctl;
 
 pub use error::Error;
 pub use node_link::{NodeLink, NodeLinkConfig, node_addresses, uplink_mtu};
+pub use overlay::{Backend, Checksums, Overlay, OverlayConfig, OverlayParts, UnknownBackend};
 pub use pod_network::{AttachedPod, Config, PodNetwork};

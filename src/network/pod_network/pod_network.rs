@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::executor::{self, Failure};
 use crate::identity::{Instance, is_writable_pod_uid};
 use crate::node_link::{self, NodeLink, NodeLinkConfig, node};
-use crate::{plan, sysctl};
+use crate::{overlay, plan, sysctl};
 use ipnet::IpNet;
 use linux::NetworkNamespace;
 use linux::netlink::NetlinkError;
@@ -161,11 +161,12 @@ impl PodNetwork {
         .collect()
     }
 
-    /// Removes all links of an instance and with them its routes, whether or not a pod network is open, and gives back the
+    /// Removes all links of an instance and its routes, whether or not a pod network is open, and gives back the
     /// kernel settings that it borrowed.
     ///
     /// Works in the network namespace of the calling thread.
     pub fn clean_up(instance: &str) -> Result<(), Error> {
+        overlay::clean_up(instance)?;
         let owner = Instance::new(instance);
         let mut routes = RouteSocket::open().map_err(node("open a netlink socket"))?;
         let own = owner.node_link();

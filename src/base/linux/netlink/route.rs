@@ -16,6 +16,7 @@ const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
@@ -274,6 +275,19 @@ impl RouteSocket {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// Takes an address away; quiet when it is not there.
+    pub fn delete_address(&mut self, link: u32, address: IpAddr) -> Result<(), NetlinkError> {
+        let mut fixed = vec![family(address), host_prefix(address), 0, 0];
+        fixed.extend(link.to_ne_bytes());
+        let mut request = Request::acknowledged(DELETE_ADDRESS, 0, &fixed);
+        request.attribute(ADDRESS_LOCAL, &octets(address));
+        let what = format!("to remove the address {address}");
+        match self.0.acknowledge(&what, request) {
+            Err(error) if error.is_refusal(libc::EADDRNOTAVAIL) => Ok(()),
+            other => other,
+        }
     }
 
     pub fn addresses(&mut self) -> Result<Vec<Address>, NetlinkError> {

@@ -1,15 +1,14 @@
 //! Hears what changes of links, addresses, routes and neighbours.
 
 use super::{
-    Address, DELETE_LINK, DELETE_NEIGHBOUR, DELETE_ROUTE, Link, Message, NEW_ADDRESS, NEW_LINK,
-    NEW_NEIGHBOUR, NEW_ROUTE, Neighbour, NetlinkError, Protocol, Route, Socket, address_of,
-    link_of, neighbour_of, route_of,
+    Address, DELETE_ADDRESS, DELETE_LINK, DELETE_NEIGHBOUR, DELETE_ROUTE, Link, Message,
+    NEW_ADDRESS, NEW_LINK, NEW_NEIGHBOUR, NEW_ROUTE, Neighbour, NetlinkError, Protocol, Route,
+    Socket, address_of, link_of, neighbour_of, route_of,
 };
 use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-const DELETE_ADDRESS: u16 = 21;
 /// Links, neighbours, addresses and routes of both families (`RTNLGRP_*`).
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
 
