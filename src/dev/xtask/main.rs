@@ -3,6 +3,7 @@
 mod bench;
 mod descriptions;
 mod facts;
+mod fuzz;
 mod image;
 mod judge;
 mod release;
@@ -21,6 +22,9 @@ cargo xtask <task>
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
+  fuzz [--seconds N] [--seed S] [TARGET]…
+                                        feed hostile input to all that reads what strangers send; N seconds a target
+  fuzz --input FILE TARGET              feed one input again
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         ["conformance", kubeconfig, arguments @ ..] => {
             judge::conformance(&root(), kubeconfig, arguments)
         }
+        ["fuzz", words @ ..] => fuzz::run(&root(), words),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {
             eprint!("{USAGE}");
