@@ -40,12 +40,13 @@ macro_rules! shared {
         /// The code of the kinds. Crates that are compiled for size take generic code from a crate below them where that has
         /// it, and each would compile it for itself where none has.
         pub fn shared_code() -> Vec<*const ()> {
-            use k8s_openapi::api;
-            use k8s_openapi::apiextensions_apiserver::pkg::apis as apiextensions_apis;
-            use k8s_openapi::kube_aggregator::pkg::apis as aggregator_apis;
-            use api::*;
-            use apiextensions_apis::apiextensions;
-            use aggregator_apis::apiregistration;
+            use k8s_openapi::api::{
+                admissionregistration, apps, authentication, authorization, autoscaling, batch,
+                certificates, coordination, core, discovery, events, flowcontrol, networking,
+                node, policy, rbac, resource, scheduling, storage,
+            };
+            use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
+            use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
             vec![$($(
                 from_json::<$module::$version::$kind> as *const (),
                 read::<$module::$version::$kind> as *const (),
@@ -91,4 +92,43 @@ shared! {
         CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
         VolumeAttributesClass,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Event;
+    use k8s_openapi::api::events::v1::Event as NewEvent;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+    use serde_json::json;
+
+    use super::{from_json, to_tree};
+
+    #[test]
+    fn a_time_that_must_be_there_and_is_null_was_never_set() {
+        let json =
+            br#"{"type":"a","status":"b","reason":"c","message":"","lastTransitionTime":null}"#;
+        let condition: Condition = from_json(json).expect("a condition");
+        assert!(!crate::zero_times::is_set(
+            condition.last_transition_time.0.as_second()
+        ));
+    }
+
+    #[test]
+    fn what_does_not_fit_says_where() {
+        let error = from_json::<Event>(br#"{"count":"many"}"#).expect_err("no number");
+        assert!(error.to_string().contains("\"many\""), "{error}");
+    }
+
+    #[test]
+    fn a_typed_value_is_the_tree_that_it_is_written_as() {
+        let event = NewEvent {
+            reason: Some("Started".to_owned()),
+            ..NewEvent::default()
+        };
+        let tree = to_tree(&event).expect("plain data");
+        assert_eq!(
+            (&tree["kind"], &tree["reason"]),
+            (&json!("Event"), &json!("Started"))
+        );
+    }
 }

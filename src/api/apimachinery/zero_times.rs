@@ -53,14 +53,16 @@ pub fn fold(value: &mut Value) {
 mod tests {
     use serde_json::json;
 
-    use super::{fold, spell_out};
+    use super::{fold, is_any, spell_out};
 
     #[test]
     fn a_time_that_was_never_set_survives_the_way_through_a_type() {
         let written =
             json!({"status": {"conditions": [{"type": "Ready", "lastTransitionTime": null}]}});
         let mut value = written.clone();
+        assert!(is_any([&value].into_iter()));
         spell_out(&mut value);
+        assert!(!is_any([&value].into_iter()));
         assert_eq!(
             value["status"]["conditions"][0]["lastTransitionTime"],
             "0001-01-01T00:00:00Z"
