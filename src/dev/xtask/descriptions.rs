@@ -1,4 +1,5 @@
-//! Makes the descriptions of the built-in kinds, which `kubectl explain` shows, from the sources of two crates.
+//! Makes the descriptions of the built-in kinds, which `kubectl explain` shows, from the sources of two crates, and
+//! where Go is installed from Kubernetes' own Go module, which says more.
 //!
 //! The output is not committed: a build with the feature `descriptions` needs it, others do without.
 
@@ -13,17 +14,19 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 
+use crate::upstream_texts;
+
 /// Where the feature `descriptions` of crate `schema` looks for them.
 const OUTPUT: &str = "src/api/schema/descriptions.gz";
 /// Has every kind, but no lists of them.
 const KINDS: (&str, &str) = ("k8s-openapi", "src/v1_36");
-/// Has the lists, as comments of messages.
+/// Has the lists and the options, as comments of messages.
 const LISTS: (&str, &str) = ("k8s-pb", "src");
 /// The model whose `apiVersion` and `kind` are described as those of every list.
 const LIKE_LISTS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// The description of a model ("") and of its fields, by the model's name.
-type Descriptions = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Descriptions = BTreeMap<String, BTreeMap<String, String>>;
 
 pub(crate) fn generate(root: &Path) -> anyhow::Result<()> {
     let mut descriptions = Descriptions::new();
@@ -43,6 +46,9 @@ pub(crate) fn generate(root: &Path) -> anyhow::Result<()> {
         read_lists(&text, place, &mut descriptions);
     }
     complete_lists(&mut descriptions);
+    if let Err(error) = upstream_texts::add(root, &mut descriptions) {
+        eprintln!("texts of enum values and of the parameter `pretty` are left out: {error:#}");
+    }
     if descriptions.len() < 500 {
         bail!(
             "only {} models are described: did the crates change their form?",
@@ -140,7 +146,7 @@ fn read_schema(text: &str, descriptions: &mut Descriptions) {
 }
 
 /// The text of a Rust string literal at the beginning of `source`.
-fn literal(source: &str) -> Option<String> {
+pub(crate) fn literal(source: &str) -> Option<String> {
     let mut letters = source.strip_prefix('"')?.chars();
     let mut text = String::new();
     loop {
@@ -165,7 +171,8 @@ fn literal(source: &str) -> Option<String> {
     }
 }
 
-/// Reads the comments of the messages whose name ends in `List`, and of their fields.
+/// Reads the comments of the messages whose name ends in `List` or `Options`, and of their fields.
+/// What is described already stays.
 fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
     let package: Vec<String> = place
         .iter()
@@ -187,14 +194,16 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
             .strip_prefix("pub struct ")
             .and_then(|rest| rest.strip_suffix(" {"))
         {
-            list = name
-                .ends_with("List")
+            list = ["List", "Options"]
+                .iter()
+                .any(|end| name.ends_with(end))
                 .then(|| format!("io.k8s.{package}.{name}"));
             if let Some(list) = &list {
                 descriptions
                     .entry(list.clone())
                     .or_default()
-                    .insert(String::new(), paragraphs(&comment));
+                    .entry(String::new())
+                    .or_insert_with(|| paragraphs(&comment));
             }
             comment.clear();
         } else if bare == "}" {
@@ -208,11 +217,23 @@ fn read_lists(text: &str, place: &Path, descriptions: &mut Descriptions) {
                 descriptions
                     .entry(list.clone())
                     .or_default()
-                    .insert(name.to_owned(), paragraphs(&comment));
+                    .entry(json_name(name))
+                    .or_insert_with(|| paragraphs(&comment));
             }
             comment.clear();
         }
     }
+}
+
+/// `field_selector` is `fieldSelector`.
+fn json_name(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut name, word| {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        name + letters.as_str()
+    })
 }
 
 /// Joins the lines of a comment as upstream does: a blank line ends a paragraph, markers are no text.

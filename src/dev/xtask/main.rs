@@ -8,6 +8,7 @@ mod image;
 mod judge;
 mod release;
 mod tidy;
+mod upstream_texts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Descriptions, Dialect};
 
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// Collects models; asking for a reference makes sure that the model is there in the end.
 pub(super) struct Components<'a> {

@@ -5,6 +5,8 @@
 mod components;
 mod custom;
 mod gnostic;
+mod operation;
+mod parameters;
 mod paths;
 
 use serde_json::{Map, Value, json};
@@ -12,6 +14,9 @@ use serde_json::{Map, Value, json};
 pub use gnostic::to_protobuf as v2_to_protobuf;
 
 use components::Components;
+
+/// The version of the API that is served.
+const KUBERNETES_VERSION: &str = "1.36";
 
 /// Where descriptions come from; none are in the facts.
 pub trait Descriptions {
@@ -123,7 +128,7 @@ pub fn v3_document(
     }
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
         "paths": paths,
         "components": {
             "schemas": components.finish(),

@@ -2,63 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::components::Components;
+use super::components::{Components, META};
+use super::operation::{Answer, Body, Operation, answers, whole};
+use super::parameters::{in_path, lift_common};
 use super::{Dialect, ResourcePaths, ResourceSchema, SubresourcePaths, Verb, custom, model_name};
 
-/// A parameter of a request: name and type; descriptions come with the option types.
-type Parameter = (&'static str, &'static str);
+/// What a deletion of many objects cannot be: watched.
+const NO_WATCH: &[&str] = &["watch", "allowWatchBookmarks"];
 
-const LIST: &[Parameter] = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
-];
-const WRITE: &[Parameter] = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-];
-const PATCH: &[Parameter] = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-    ("force", "boolean"),
-];
-const DELETE: &[Parameter] = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-    ),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-];
-const DELETE_COLLECTION: &[Parameter] = &[
-    ("continue", "string"),
-    ("dryRun", "string"),
-    ("fieldSelector", "string"),
-    ("gracePeriodSeconds", "integer"),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-    ),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-];
+/// What is said of the paths that only watch.
+const OUTDATED: &str = "deprecated: use the 'watch' parameter with a list operation instead";
 
 const BUILT_IN_PATCHES: &[&str] = &[
     "application/json-patch+json",
@@ -71,8 +24,6 @@ const CUSTOM_PATCHES: &[&str] = &[
     "application/merge-patch+json",
     "application/apply-patch+yaml",
 ];
-
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Adds the path that lists the resources of a group version.
 pub(super) fn group_version(
@@ -88,14 +39,15 @@ pub(super) fn group_version(
         tag: tag(group, version),
         action: None,
         kind: None,
-        parameters: &[],
+        options: Vec::new(),
+        is_pretty: false,
         body: None,
         responses: vec![("200", "OK", Some(resources))],
         is_custom: false,
-        is_list: false,
+        answer: Answer::Object,
     };
     let path = format!("{}/", root(group, version));
-    paths.insert(path, json!({ "get": operation.write(components.dialect) }));
+    paths.insert(path, json!({ "get": operation.write(components) }));
 }
 
 /// Adds all paths of a resource, and its models where it is a custom one.
@@ -108,62 +60,54 @@ pub(super) fn resource(
         custom::models(components, resource, custom);
     }
     let root = root(resource.group, resource.version);
-    let scope = if resource.is_namespaced {
+    let dialect = components.dialect;
+    let (plural, is_namespaced) = (resource.plural, resource.is_namespaced);
+    let scope = if is_namespaced {
         "/namespaces/{namespace}"
     } else {
         ""
     };
-    let collection = format!("{root}{scope}/{}", resource.plural);
     let mut writer = Writer {
         components,
         resource,
     };
-    add(
-        paths,
-        &collection,
-        writer.collection(),
-        resource.is_namespaced,
-        None,
-        writer.dialect(),
-    );
-    if resource.is_namespaced && resource.verbs.contains(&Verb::List) {
-        let all = format!("{root}/{}", resource.plural);
-        let item = writer.all_namespaces();
-        add(paths, &all, item, false, None, writer.dialect());
-    }
+    let mut add = |path: &str, item, kind_of_name: Option<&str>| {
+        add(paths, path, item, kind_of_name, dialect);
+    };
+    let collection = format!("{root}{scope}/{plural}");
     let object = format!("{collection}/{{name}}");
     let name = Some(resource.kind);
-    add(
-        paths,
-        &object,
-        writer.object(),
-        resource.is_namespaced,
-        name,
-        writer.dialect(),
-    );
+    add(&collection, writer.collection(), None);
+    add(&object, writer.object(), name);
+    if is_namespaced && resource.verbs.contains(&Verb::List) {
+        add(&format!("{root}/{plural}"), writer.all_namespaces(), None);
+    }
+    // The paths of old times, beside which a watch is a list that goes on.
+    if resource.verbs.contains(&Verb::Watch) && !writer.is_custom() {
+        let watched = format!("{root}/watch{scope}/{plural}");
+        add(&watched, writer.watch_many(""), None);
+        add(&format!("{watched}/{{name}}"), writer.watch_one(), name);
+        if is_namespaced {
+            let everywhere = writer.watch_many("ForAllNamespaces");
+            add(&format!("{root}/watch/{plural}"), everywhere, None);
+        }
+    }
     for subresource in resource.subresources {
         let path = format!("{object}/{}", subresource.name);
-        let item = writer.subresource(subresource, "");
-        add(
-            paths,
-            &path,
-            item,
-            resource.is_namespaced,
-            name,
-            writer.dialect(),
-        );
+        let name = Some(kind_of_name(resource, subresource));
+        add(&path, writer.subresource(subresource, ""), name);
         if subresource.name == "proxy" {
-            let path = format!("{path}/{{path}}");
             let item = writer.subresource(subresource, "WithPath");
-            add(
-                paths,
-                &path,
-                item,
-                resource.is_namespaced,
-                name,
-                writer.dialect(),
-            );
+            add(&format!("{path}/{{path}}"), item, name);
         }
+    }
+}
+
+/// A name in the path of a subresource is told to be that of the kind that is written there.
+fn kind_of_name<'a>(resource: &ResourcePaths<'a>, subresource: &SubresourcePaths<'a>) -> &'a str {
+    match subresource.name {
+        "log" => resource.kind,
+        _ => subresource.kind,
     }
 }
 
@@ -206,12 +150,11 @@ fn tag(group: &str, version: &str) -> String {
     format!("{}{rest}_{version}", words[0])
 }
 
-/// Puts a path in, with the parameters that are part of it.
+/// Puts a path in, with the parameters that are part of it or that all its operations take.
 fn add(
     paths: &mut Map<String, Value>,
     path: &str,
     mut item: Map<String, Value>,
-    is_namespaced: bool,
     kind_of_name: Option<&str>,
     dialect: Dialect,
 ) {
@@ -220,164 +163,17 @@ fn add(
     }
     let mut parameters = Vec::new();
     if let Some(kind) = kind_of_name {
-        let description = format!("name of the {kind}");
-        parameters.push(path_parameter("name", &description, dialect));
+        parameters.push(in_path("name", &format!("name of the {kind}"), dialect));
     }
-    if is_namespaced {
+    if path.contains("{namespace}") {
         let description = "object name and auth scope, such as for teams and projects";
-        parameters.push(path_parameter("namespace", description, dialect));
+        parameters.push(in_path("namespace", description, dialect));
     }
     if path.ends_with("{path}") {
-        let description = "path to the resource";
-        parameters.push(path_parameter("path", description, dialect));
+        parameters.push(in_path("path", "path to the resource", dialect));
     }
-    parameters.push(query_parameter(("pretty", "string"), dialect));
-    item.insert("parameters".to_owned(), Value::Array(parameters));
+    lift_common(&mut item, parameters);
     paths.insert(path.to_owned(), Value::Object(item));
-}
-
-fn path_parameter(name: &str, description: &str, dialect: Dialect) -> Value {
-    let mut parameter =
-        json!({"name": name, "in": "path", "required": true, "description": description});
-    typed(&mut parameter, "string", dialect);
-    parameter
-}
-
-fn query_parameter((name, type_name): Parameter, dialect: Dialect) -> Value {
-    let mut parameter = json!({"name": name, "in": "query"});
-    typed(&mut parameter, type_name, dialect);
-    parameter
-}
-
-fn typed(parameter: &mut Value, type_name: &str, dialect: Dialect) {
-    let schema = json!({"type": type_name, "uniqueItems": true});
-    match dialect {
-        Dialect::V2 => {
-            parameter["type"] = schema["type"].clone();
-            parameter["uniqueItems"] = Value::from(true);
-        }
-        Dialect::V3 => parameter["schema"] = schema,
-    }
-}
-
-/// One operation before it is written in either dialect.
-struct Operation<'a> {
-    id: String,
-    description: String,
-    tag: String,
-    action: Option<&'static str>,
-    kind: Option<(&'a str, &'a str, &'a str)>,
-    parameters: &'static [Parameter],
-    body: Option<Body>,
-    responses: Vec<(&'static str, &'static str, Option<Value>)>,
-    is_custom: bool,
-    is_list: bool,
-}
-
-struct Body {
-    schema: Value,
-    is_required: bool,
-    media_types: &'static [&'static str],
-}
-
-impl Operation<'_> {
-    fn media_types(&self) -> Vec<&'static str> {
-        let mut types = vec!["application/json", "application/yaml"];
-        if !self.is_custom {
-            types.push(PROTOBUF);
-        }
-        if self.is_list {
-            types.push("application/json;stream=watch");
-            if !self.is_custom {
-                types.push("application/vnd.kubernetes.protobuf;stream=watch");
-            }
-        }
-        types
-    }
-
-    fn write(self, dialect: Dialect) -> Value {
-        let mut out = json!({
-            "description": self.description,
-            "operationId": self.id,
-            "tags": [self.tag],
-        });
-        if let Some(action) = self.action {
-            out["x-kubernetes-action"] = Value::from(action);
-        }
-        if let Some((group, version, kind)) = self.kind {
-            out["x-kubernetes-group-version-kind"] =
-                json!({"group": group, "version": version, "kind": kind});
-        }
-        let parameters: Vec<Value> = self
-            .parameters
-            .iter()
-            .map(|one| query_parameter(*one, dialect))
-            .collect();
-        match dialect {
-            Dialect::V2 => self.finish_v2(&mut out, parameters),
-            Dialect::V3 => self.finish_v3(&mut out, parameters),
-        }
-        out
-    }
-
-    fn finish_v2(&self, out: &mut Value, mut parameters: Vec<Value>) {
-        out["schemes"] = json!(["https"]);
-        out["produces"] = json!(self.media_types());
-        out["consumes"] = json!(["*/*"]);
-        if let Some(body) = &self.body {
-            out["consumes"] = json!(body.media_types);
-            let mut parameter = json!({"name": "body", "in": "body", "schema": body.schema});
-            if body.is_required {
-                parameter["required"] = Value::from(true);
-            }
-            parameters.insert(0, parameter);
-        }
-        if !parameters.is_empty() {
-            out["parameters"] = Value::Array(parameters);
-        }
-        let mut responses = Map::new();
-        for (code, description, schema) in &self.responses {
-            let mut response = json!({ "description": description });
-            if let Some(schema) = schema {
-                response["schema"] = schema.clone();
-            }
-            responses.insert((*code).to_owned(), response);
-        }
-        responses.insert("401".to_owned(), json!({"description": "Unauthorized"}));
-        out["responses"] = Value::Object(responses);
-    }
-
-    fn finish_v3(&self, out: &mut Value, parameters: Vec<Value>) {
-        if !parameters.is_empty() {
-            out["parameters"] = Value::Array(parameters);
-        }
-        if let Some(body) = &self.body {
-            let content: Map<String, Value> = body
-                .media_types
-                .iter()
-                .map(|media_type| ((*media_type).to_owned(), json!({"schema": body.schema})))
-                .collect();
-            out["requestBody"] = json!({ "content": content });
-            if body.is_required {
-                out["requestBody"]["required"] = Value::from(true);
-            }
-        }
-        let mut responses = Map::new();
-        for (code, description, schema) in &self.responses {
-            let mut response = json!({ "description": description });
-            if let Some(schema) = schema {
-                let content: Map<String, Value> = self
-                    .media_types()
-                    .into_iter()
-                    .map(|media_type| (media_type.to_owned(), json!({ "schema": schema })))
-                    .collect();
-                response["content"] = Value::Object(content);
-            }
-            responses.insert((*code).to_owned(), response);
-        }
-        responses.insert("401".to_owned(), json!({"description": "Unauthorized"}));
-        out["responses"] = Value::Object(responses);
-    }
 }
 
 struct Writer<'a, 'b, 'c> {
@@ -386,10 +182,6 @@ struct Writer<'a, 'b, 'c> {
 }
 
 impl<'c> Writer<'_, '_, 'c> {
-    fn dialect(&self) -> Dialect {
-        self.components.dialect
-    }
-
     fn is_custom(&self) -> bool {
         matches!(self.resource.schema, ResourceSchema::Custom(_))
     }
@@ -416,11 +208,12 @@ impl<'c> Writer<'_, '_, 'c> {
             tag: tag(group, version),
             action: None,
             kind: Some((group, version, self.resource.kind)),
-            parameters: &[],
+            options: Vec::new(),
+            is_pretty: true,
             body: None,
             responses: Vec::new(),
             is_custom: self.is_custom(),
-            is_list: false,
+            answer: Answer::Object,
         }
     }
 
@@ -438,21 +231,53 @@ impl<'c> Writer<'_, '_, 'c> {
         let kind = resource.kind;
         let operation = Operation {
             action: Some("list"),
-            parameters: LIST,
+            options: options(&["ListOptions"]),
             responses: vec![("200", "OK", Some(list))],
-            is_list: true,
+            answer: Answer::Watch,
             ..self.operation(
                 "list",
                 rest,
                 format!("list or watch objects of kind {kind}"),
             )
         };
-        operation.write(self.dialect())
+        operation.write(self.components)
     }
 
     fn all_namespaces(&mut self) -> Map<String, Value> {
         let rest = format!("{}ForAllNamespaces", self.resource.kind);
         Map::from_iter([("get".to_owned(), self.list_operation(&rest))])
+    }
+
+    fn watch_many(&mut self, place: &str) -> Map<String, Value> {
+        let kind = self.resource.kind;
+        let description = format!("watch individual changes to a list of {kind}. {OUTDATED}.");
+        let scoped = match place {
+            "" => self.scoped_kind(),
+            _ => kind.to_owned(),
+        };
+        self.watch("watchlist", &format!("{scoped}List{place}"), description)
+    }
+
+    fn watch_one(&mut self) -> Map<String, Value> {
+        let kind = self.resource.kind;
+        let description = format!(
+            "watch changes to an object of kind {kind}. {OUTDATED}, filtered to a single item with \
+             the 'fieldSelector' parameter."
+        );
+        let scoped = self.scoped_kind();
+        self.watch("watch", &scoped, description)
+    }
+
+    fn watch(&mut self, action: &'static str, rest: &str, text: String) -> Map<String, Value> {
+        let event = self.components.meta_reference("WatchEvent");
+        let operation = Operation {
+            action: Some(action),
+            options: options(&["ListOptions"]),
+            responses: vec![("200", "OK", Some(event))],
+            answer: Answer::Watch,
+            ..self.operation("watch", rest, text)
+        };
+        Map::from_iter([("get".to_owned(), operation.write(self.components))])
     }
 
     fn collection(&mut self) -> Map<String, Value> {
@@ -468,7 +293,7 @@ impl<'c> Writer<'_, '_, 'c> {
                     let codes = &["200", "201", "202"];
                     let operation = Operation {
                         action: Some("post"),
-                        parameters: WRITE,
+                        options: options(&["CreateOptions"]),
                         body: Some(whole(model.clone())),
                         responses: answers(codes, &model),
                         ..self.operation(
@@ -477,13 +302,16 @@ impl<'c> Writer<'_, '_, 'c> {
                             format!("create {} {kind}", article(kind)),
                         )
                     };
-                    item.insert("post".to_owned(), operation.write(self.dialect()));
+                    item.insert("post".to_owned(), operation.write(self.components));
                 }
                 Verb::DeleteCollection => {
                     let status = self.components.meta_reference("Status");
                     let operation = Operation {
                         action: Some("deletecollection"),
-                        parameters: DELETE_COLLECTION,
+                        options: vec![
+                            (meta("DeleteOptions"), &[]),
+                            (meta("ListOptions"), NO_WATCH),
+                        ],
                         body: Some(self.delete_options()),
                         responses: answers(&["200"], &status),
                         ..self.operation("delete", "", format!("delete collection of {kind}"))
@@ -492,7 +320,7 @@ impl<'c> Writer<'_, '_, 'c> {
                         id: format!("{}Collection{scoped}", operation.id),
                         ..operation
                     };
-                    item.insert("delete".to_owned(), operation.write(self.dialect()));
+                    item.insert("delete".to_owned(), operation.write(self.components));
                 }
                 _ => {}
             }
@@ -520,12 +348,12 @@ impl<'c> Writer<'_, '_, 'c> {
                 let status = self.components.meta_reference("Status");
                 let operation = Operation {
                     action: Some("delete"),
-                    parameters: DELETE,
+                    options: options(&["DeleteOptions"]),
                     body: Some(self.delete_options()),
                     responses: answers(&["200", "202"], &status),
                     ..self.operation("delete", &rest, format!("delete {} {kind}", article(kind)))
                 };
-                item.insert("delete".to_owned(), operation.write(self.dialect()));
+                item.insert("delete".to_owned(), operation.write(self.components));
             }
         }
         item
@@ -540,7 +368,6 @@ impl<'c> Writer<'_, '_, 'c> {
         model: &Value,
         described: &dyn Fn(&str) -> String,
     ) {
-        let patch = self.components.meta_reference("Patch");
         let patches = if self.is_custom() {
             CUSTOM_PATCHES
         } else {
@@ -563,7 +390,7 @@ impl<'c> Writer<'_, '_, 'c> {
                 "put",
                 Operation {
                     action: Some("put"),
-                    parameters: WRITE,
+                    options: options(&["UpdateOptions"]),
                     body: Some(whole(model.clone())),
                     responses: answers(&["200", "201"], model),
                     ..self.operation("replace", rest, described("replace"))
@@ -573,9 +400,9 @@ impl<'c> Writer<'_, '_, 'c> {
                 "patch",
                 Operation {
                     action: Some("patch"),
-                    parameters: PATCH,
+                    options: options(&["PatchOptions"]),
                     body: Some(Body {
-                        schema: patch,
+                        schema: self.components.meta_reference("Patch"),
                         is_required: true,
                         media_types: patches,
                     }),
@@ -585,7 +412,7 @@ impl<'c> Writer<'_, '_, 'c> {
             ),
             _ => return,
         };
-        item.insert(method.to_owned(), operation.write(self.dialect()));
+        item.insert(method.to_owned(), operation.write(self.components));
     }
 
     fn subresource(
@@ -596,7 +423,11 @@ impl<'c> Writer<'_, '_, 'c> {
         let mut item = Map::new();
         let (name, kind) = (subresource.name, self.resource.kind);
         let rest = format!("{}{}{suffix}", self.scoped_kind(), capitalised(name));
-        let model = self.model(subresource.group, subresource.version, subresource.kind);
+        // Options of a connection stand in the query, so no model of them is told.
+        let model = match subresource.verbs {
+            [Verb::Connect] => Value::Null,
+            _ => self.model(subresource.group, subresource.version, subresource.kind),
+        };
         let model_kind = (subresource.group, subresource.version, subresource.kind);
         for verb in subresource.verbs {
             let described = |what: &str| format!("{what} {name} of the specified {kind}");
@@ -604,7 +435,7 @@ impl<'c> Writer<'_, '_, 'c> {
             if *verb == Verb::Create {
                 let operation = Operation {
                     action: Some("post"),
-                    parameters: WRITE,
+                    options: options(&["CreateOptions"]),
                     body: Some(whole(model.clone())),
                     responses: answers(&["200", "201", "202"], &model),
                     ..self.operation(
@@ -613,13 +444,16 @@ impl<'c> Writer<'_, '_, 'c> {
                         format!("create {name} of {} {kind}", article(kind)),
                     )
                 };
-                item.insert("post".to_owned(), operation.write(self.dialect()));
+                item.insert("post".to_owned(), operation.write(self.components));
+            }
+            if *verb == Verb::Get && name == "log" {
+                let operation = self.operation("read", &rest, described("read"));
+                item.insert("get".to_owned(), self.log(operation));
             }
             if *verb == Verb::Connect {
-                self.connect(&mut item, name, &rest);
+                self.connect(&mut item, subresource, &rest);
             }
         }
-        self.add_options(&mut item, subresource);
         for operation in item.values_mut() {
             let (group, version, kind) = model_kind;
             operation["x-kubernetes-group-version-kind"] =
@@ -628,36 +462,27 @@ impl<'c> Writer<'_, '_, 'c> {
         item
     }
 
-    /// Requests without a body carry the fields of an option kind in the query.
-    fn add_options(&self, item: &mut Map<String, Value>, subresource: &SubresourcePaths<'_>) {
-        let kind = match subresource.name {
-            "log" => "PodLogOptions",
-            _ if subresource.verbs.contains(&Verb::Connect) => subresource.kind,
-            _ => return,
+    /// A log is a text, and what is wanted of it stands in the query.
+    fn log(&self, operation: Operation<'_>) -> Value {
+        let operation = Operation {
+            action: Some("get"),
+            options: vec![(model_name("", "v1", "PodLogOptions"), &[])],
+            responses: vec![("200", "OK", Some(json!({"type": "string"})))],
+            answer: Answer::Log,
+            ..operation
         };
-        let options = schema::built_in(subresource.group, subresource.version, kind);
-        let parameters: Vec<Value> = options
-            .into_iter()
-            .flat_map(schema::TypeRef::fields)
-            .filter(|field| !matches!(field.json_name(), "kind" | "apiVersion"))
-            .filter(|field| !field.is_gated_off())
-            .map(|field| {
-                let type_name = match field.shape().shape() {
-                    schema::Shape::Bool => "boolean",
-                    schema::Shape::Int32 | schema::Shape::Int64 => "integer",
-                    _ => "string",
-                };
-                query_parameter((field.json_name(), type_name), self.dialect())
-            })
-            .collect();
-        if !parameters.is_empty() {
-            for operation in item.values_mut() {
-                operation["parameters"] = Value::Array(parameters.clone());
-            }
-        }
+        operation.write(self.components)
     }
 
-    fn connect(&self, item: &mut Map<String, Value>, name: &str, rest: &str) {
+    /// Requests that become streams carry the fields of an option kind in the query.
+    fn connect(
+        &self,
+        item: &mut Map<String, Value>,
+        subresource: &SubresourcePaths<'_>,
+        rest: &str,
+    ) {
+        let name = subresource.name;
+        let options = model_name(subresource.group, subresource.version, subresource.kind);
         let methods: &[&str] = if name == "proxy" {
             &["get", "put", "post", "delete", "options", "head", "patch"]
         } else {
@@ -672,6 +497,9 @@ impl<'c> Writer<'_, '_, 'c> {
             );
             let operation = Operation {
                 action: Some("connect"),
+                options: vec![(options.clone(), &[])],
+                is_pretty: false,
+                answer: Answer::Stream,
                 responses: vec![("200", "OK", Some(text))],
                 ..self.operation("connect", "", description)
             };
@@ -679,34 +507,18 @@ impl<'c> Writer<'_, '_, 'c> {
                 id: format!("{}{}{rest}", operation.id, capitalised(method)),
                 ..operation
             };
-            item.insert((*method).to_owned(), operation.write(self.dialect()));
+            item.insert((*method).to_owned(), operation.write(self.components));
         }
     }
 }
 
-fn whole(schema: Value) -> Body {
-    Body {
-        schema,
-        is_required: true,
-        media_types: &["*/*"],
-    }
+fn options(kinds: &[&str]) -> Vec<(String, &'static [&'static str])> {
+    let all: &[&str] = &[];
+    kinds.iter().map(|kind| (meta(kind), all)).collect()
 }
 
-fn answers(
-    codes: &[&'static str],
-    model: &Value,
-) -> Vec<(&'static str, &'static str, Option<Value>)> {
-    codes
-        .iter()
-        .map(|code| {
-            let description = match *code {
-                "201" => "Created",
-                "202" => "Accepted",
-                _ => "OK",
-            };
-            (*code, description, Some(model.clone()))
-        })
-        .collect()
+fn meta(kind: &str) -> String {
+    format!("{META}.{kind}")
 }
 
 fn article(kind: &str) -> &'static str {

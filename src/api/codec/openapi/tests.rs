@@ -130,18 +130,74 @@ fn a_proxied_connection_takes_its_options_from_the_query() {
         ..deployments()
     };
     let document = v3_document("", "v1", &[pods], None);
-    let exec = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["get"];
-    assert_eq!(exec["operationId"], "connectCoreV1GetNamespacedPodExec");
-    let names: Vec<_> = exec["parameters"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| &one["name"])
-        .collect();
+    let exec = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
     assert_eq!(
-        names,
-        ["stdin", "stdout", "stderr", "tty", "container", "command"]
+        exec["get"]["operationId"],
+        "connectCoreV1GetNamespacedPodExec"
     );
+    assert_eq!(
+        names(exec),
+        [
+            "command",
+            "container",
+            "name",
+            "namespace",
+            "stderr",
+            "stdin",
+            "stdout",
+            "tty"
+        ]
+    );
+    assert_eq!(names(&exec["post"]), [""; 0]);
+    let models = &document["components"]["schemas"];
+    assert!(models.get("io.k8s.api.core.v1.PodExecOptions").is_none());
+}
+
+/// The names of the parameters of a path or an operation.
+fn names(place: &Value) -> Vec<&str> {
+    let parameters = place["parameters"].as_array().into_iter().flatten();
+    parameters
+        .filter_map(|parameter| parameter["name"].as_str())
+        .collect()
+}
+
+#[test]
+fn what_all_operations_of_a_path_take_is_told_once() {
+    let document = v3_document("apps", "v1", &[deployments()], None);
+    let object = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
+    assert_eq!(names(object), ["name", "namespace", "pretty"]);
+    assert_eq!(names(&object["get"]), [""; 0]);
+    assert_eq!(
+        names(&object["patch"]),
+        ["dryRun", "fieldManager", "fieldValidation", "force"]
+    );
+    let everywhere = &document["paths"]["/apis/apps/v1/deployments"];
+    assert_eq!(names(&everywhere["get"]), [""; 0]);
+    assert!(names(everywhere).contains(&"labelSelector"));
+}
+
+#[test]
+fn built_in_kinds_have_paths_that_watch() {
+    let document = v3_document("apps", "v1", &[deployments()], None);
+    let schema = json!({"type": "object"});
+    let custom = v3_document("stable.example.com", "v1", &[cron_tabs(&schema)], None);
+    let watched = |document: &Value, path: &str| document["paths"][path]["get"].clone();
+    for (path, id) in [
+        ("deployments", "watchAppsV1DeploymentListForAllNamespaces"),
+        (
+            "namespaces/{namespace}/deployments",
+            "watchAppsV1NamespacedDeploymentList",
+        ),
+        (
+            "namespaces/{namespace}/deployments/{name}",
+            "watchAppsV1NamespacedDeployment",
+        ),
+    ] {
+        let path = format!("/apis/apps/v1/watch/{path}");
+        assert_eq!(watched(&document, &path)["operationId"], id);
+    }
+    let path = "/apis/stable.example.com/v1/watch/crontabs";
+    assert_eq!(watched(&custom, path), Value::Null);
 }
 
 #[test]
