@@ -176,8 +176,16 @@ pub(super) fn dns() -> anyhow::Result<(Samples, Judge)> {
     let (trigger, shutdown) = Shutdown::new();
     let thread = std::thread::spawn(move || runtime.block_on(server.run(shutdown)));
     let samples = vec![
-        question(60_001, &["kubernetes", "default", "svc", "cluster", "local"], 1),
-        question(60_002, &["10-0-0-1", "default", "pod", "cluster", "local"], 28),
+        question(
+            60_001,
+            &["kubernetes", "default", "svc", "cluster", "local"],
+            1,
+        ),
+        question(
+            60_002,
+            &["10-0-0-1", "default", "pod", "cluster", "local"],
+            28,
+        ),
         question(60_003, &["1", "0", "0", "127", "in-addr", "arpa"], 12),
     ];
     let mut number = 0_u16;
