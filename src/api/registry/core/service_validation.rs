@@ -236,19 +236,12 @@ fn ignored_without_address(warnings: &mut Vec<String>, spec: &ServiceSpec) {
 }
 
 fn unusual_load_balancer(warnings: &mut Vec<String>, spec: &ServiceSpec, path: &FieldPath) {
-    if let Some(address) = spec
-        .load_balancer_ip
-        .as_deref()
-        .filter(|address| !address.is_empty())
-    {
+    let address = text(&spec.load_balancer_ip);
+    if !address.is_empty() {
         unusual_address(warnings, address, &path.child("loadBalancerIP"));
     }
-    for (index, range) in spec
-        .load_balancer_source_ranges
-        .iter()
-        .flatten()
-        .enumerate()
-    {
+    let ranges = spec.load_balancer_source_ranges.iter().flatten();
+    for (index, range) in ranges.enumerate() {
         warnings.extend(addresses::unusual_cidr(
             range,
             &path.child("loadBalancerSourceRanges").index(index),
