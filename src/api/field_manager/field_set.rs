@@ -81,6 +81,26 @@ impl FieldSet {
         })
     }
 
+    /// Members on one of the paths or below it; `*` stands for any element.
+    pub(crate) fn along(&self, paths: &[&[&str]]) -> Self {
+        let branches = self.0.iter().filter_map(|(element, branch)| {
+            let rest: Vec<&[&str]> = paths
+                .iter()
+                .filter_map(|path| path.split_first())
+                .filter(|(first, _)| **first == "*" || element.strip_prefix("f:") == Some(first))
+                .map(|(_, rest)| rest)
+                .collect();
+            let below = match rest.as_slice() {
+                [] => return None,
+                rest if rest.iter().any(|rest| rest.is_empty()) => branch.below.clone(),
+                rest => branch.below.along(rest),
+            };
+            let kept = Branch { below, ..*branch };
+            (!kept.is_empty()).then(|| (element.clone(), kept))
+        });
+        Self(branches.collect())
+    }
+
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         self.combine(other, &|mine, theirs| match theirs {
             Some(theirs) => Branch {

@@ -8,7 +8,7 @@ mod manager;
 mod managers;
 mod typed;
 
-pub use manager::{Actor, Applied, Force, apply, track};
+pub use manager::{Actor, Applied, Force, Writable, apply, track};
 
 #[cfg(test)]
 mod tests;

@@ -35,8 +35,16 @@ pub struct Actor<'a> {
     pub subresource: &'a str,
     /// Whole seconds, RFC 3339.
     pub now: &'a str,
-    /// Top-level fields that this request cannot write: `status` for the object itself, `spec` for its status.
-    pub reset_fields: &'a [&'a str],
+    pub writable: Writable<'a>,
+}
+
+/// What of an object a request writes. A path is one of field names.
+#[derive(Clone, Copy, Debug)]
+pub enum Writable<'a> {
+    /// Everything but these fields: not `status` for the object itself, not `spec` for its status.
+    AllBut(&'a [&'a [&'a str]]),
+    /// These fields and what is below them; `*` is any item of a list.
+    Only(&'a [&'a [&'a str]]),
 }
 
 /// Whether an applied configuration takes fields from other managers.
@@ -66,16 +74,17 @@ impl Actor<'_> {
 
     /// What of `fields` this actor can own.
     fn ownable(&self, fields: &FieldSet) -> FieldSet {
+        let (fields, reset) = match self.writable {
+            Writable::AllBut(paths) => (fields.clone(), paths),
+            Writable::Only(paths) => (fields.along(paths), [].as_slice()),
+        };
         let system = SYSTEM_METADATA
             .iter()
             .map(|name| FieldSet::of_fields(&["metadata", name]));
         let identity = ["apiVersion", "kind"]
             .into_iter()
             .map(|name| FieldSet::of_fields(&[name]));
-        let reset = self
-            .reset_fields
-            .iter()
-            .map(|name| FieldSet::of_fields(&[name]));
+        let reset = reset.iter().map(|path| FieldSet::of_fields(path));
         let mut metadata = FieldSet::of_fields(&["metadata"]);
         metadata = system
             .chain(identity)

@@ -4,7 +4,7 @@ use apimachinery::Object;
 use schema::{Node, built_in};
 use serde_json::{Value, json};
 
-use crate::{Actor, Applied, Force, apply, track};
+use crate::{Actor, Applied, Force, Writable, apply, track};
 
 fn node() -> Node<'static> {
     Node::from(built_in("apps", "v1", "Deployment").expect("a deployment"))
@@ -16,7 +16,7 @@ fn actor(manager: &str) -> Actor<'_> {
         api_version: "apps/v1",
         subresource: "",
         now: "2026-01-01T00:00:00Z",
-        reset_fields: &["status"],
+        writable: Writable::AllBut(&[&["status"]]),
     }
 }
 
@@ -204,5 +204,28 @@ fn an_update_takes_a_field_from_its_applier() {
     assert_eq!(
         fields_of(&new, "kubectl-edit"),
         json!({"f:spec": {"f:replicas": {}}})
+    );
+}
+
+#[test]
+fn a_narrow_door_gives_ownership_of_what_it_leads_to_only() {
+    let resources = Actor {
+        writable: Writable::Only(&[&["spec", "template", "spec", "containers", "*", "image"]]),
+        ..actor("a")
+    };
+    let live = base();
+    let containers = json!([{"name": "c", "image": "i", "command": ["x"]}]);
+    let spec = json!({"replicas": 2, "template": {"spec": {"containers": containers}}});
+    let wanted = object(configuration(spec));
+    let Applied::Changed(object) =
+        apply(&live, &wanted, node(), &resources, Force::No).expect("no conflict")
+    else {
+        panic!("it changed")
+    };
+    let owned = &object.metadata().expect("metadata")["managedFields"][0]["fieldsV1"];
+    let container = json!({".": {}, "f:image": {}});
+    assert_eq!(
+        owned["f:spec"],
+        json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": container}}}})
     );
 }

@@ -1,7 +1,7 @@
 //! Runs the admission plugins over a write.
 
 use admission::{AdmissionRequest, Operation};
-use apimachinery::{ApiError, Object};
+use apimachinery::{ApiError, GroupVersionKind, Object};
 
 use crate::call::{Call, Run};
 
@@ -57,6 +57,31 @@ pub(crate) async fn admit_delete(
     Ok(())
 }
 
+/// Lets plugins see a connection before it is made, and change its options.
+pub(crate) async fn connect(
+    call: &Call<'_>,
+    kind: &GroupVersionKind,
+    options: &mut Object,
+) -> Result<(), ApiError> {
+    let resource = call.served.description.resource();
+    let admission = Admission {
+        operation: Operation::Connect,
+        name: &call.path.name,
+        namespace: call.namespace(),
+        run: Run::Real,
+    };
+    for plugin in &call.state.config.admission {
+        let mut connection = request(call, &admission, &resource, None);
+        connection.kind = kind;
+        connection.object = Some(&mut *options);
+        plugin.admit(&mut connection).await?;
+    }
+    let mut connection = request(call, &admission, &resource, None);
+    connection.kind = kind;
+    connection.object = Some(options);
+    refuse(call, &connection).await
+}
+
 /// Lets plugins refuse what will be stored.
 pub(crate) async fn validate(
     call: &Call<'_>,
@@ -64,15 +89,15 @@ pub(crate) async fn validate(
     object: Option<&mut Object>,
     old: Option<&Object>,
 ) -> Result<(), ApiError> {
-    let plugins = &call.state.config.admission;
-    if plugins.is_empty() {
-        return Ok(());
-    }
     let resource = call.served.description.resource();
     let mut request = request(call, &admission, &resource, old);
     request.object = object;
-    for plugin in plugins {
-        for warning in plugin.validate(&request).await? {
+    refuse(call, &request).await
+}
+
+async fn refuse(call: &Call<'_>, request: &AdmissionRequest<'_>) -> Result<(), ApiError> {
+    for plugin in &call.state.config.admission {
+        for warning in plugin.validate(request).await? {
             call.warnings.add(warning);
         }
     }

@@ -19,11 +19,21 @@ pub struct Authorities {
     pub request_header_pem: String,
 }
 
+/// What a request without credentials comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnonymousAccess {
+    /// It is that of `system:anonymous`, who may what roles allow.
+    Allowed,
+    /// 401, on every path.
+    Refused,
+}
+
 /// Everything an API server needs from outside.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub kv: Arc<dyn Kv>,
     pub authenticator: Arc<dyn Authenticator>,
+    pub anonymous_access: AnonymousAccess,
     pub authorizer: Arc<dyn Authorizer>,
     /// Answers rules reviews; one of those that `authorizer` asks.
     pub rbac: Option<Arc<RbacAuthorizer>>,

@@ -11,9 +11,12 @@ use http::HeaderMap;
 
 use crate::answer::{Answer, Warnings};
 use crate::body::RequestBody;
+use crate::call::Call;
+use crate::config::AnonymousAccess;
 use crate::impersonation;
 use crate::metrics::Series;
-use crate::request_info::{About, RequestInfo, ResourcePath};
+use crate::query::Query;
+use crate::request_info::{About, RequestInfo, ResourcePath, Verb};
 use crate::state::State;
 use crate::{dispatch, respond};
 
@@ -156,7 +159,12 @@ async fn identified(
             match state.authenticator().authenticate(&credentials).await {
                 Ok(Some(user)) => with_group(user, "system:authenticated"),
                 // Who says nothing of himself is nobody, and may what the roles let nobody do.
-                Ok(None) if credentials.bearer_token.is_none() => anonymous(),
+                Ok(None)
+                    if credentials.bearer_token.is_none()
+                        && state.config.anonymous_access == AnonymousAccess::Allowed =>
+                {
+                    anonymous()
+                }
                 Ok(None) => return Err(ApiError::unauthorized()),
                 Err(error) => {
                     tracing::debug!(%error, "credentials refused");
@@ -173,7 +181,7 @@ async fn identified(
 /// The only door to an [`Authorized`].
 async fn authorize(state: &State, user: User, info: &RequestInfo) -> Result<Authorized, ApiError> {
     let attributes = attributes(user, info);
-    // Whoever can reach the server may ask whether it lives.
+    // Whoever the server knows may ask whether it lives.
     if is_health(info) {
         return Ok(Authorized {
             user: attributes.user,
@@ -191,7 +199,25 @@ async fn authorize(state: &State, user: User, info: &RequestInfo) -> Result<Auth
     }
 }
 
-pub(crate) fn attributes(user: User, info: &RequestInfo) -> Attributes {
+/// For what has to be allowed beside what the request's own verb says.
+pub(crate) async fn authorize_as(call: &Call<'_>, verb: Verb) -> Result<(), ApiError> {
+    if call.path.verb() == verb {
+        return Ok(());
+    }
+    let attributes = Attributes {
+        verb: verb.name().to_owned(),
+        ..resource_attributes(call.user().clone(), call.path, call.query)
+    };
+    match call.state.authorizer().authorize(&attributes).await {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            let about = GroupResource::new(attributes.api_group, attributes.resource);
+            Err(ApiError::forbidden(&about, &attributes.name, &reason))
+        }
+    }
+}
+
+fn attributes(user: User, info: &RequestInfo) -> Attributes {
     match &info.about {
         About::Path => Attributes {
             user,
@@ -199,27 +225,24 @@ pub(crate) fn attributes(user: User, info: &RequestInfo) -> Attributes {
             path: Some(info.path.clone()),
             ..Attributes::default()
         },
-        About::Resource(path) => Attributes {
-            user,
-            verb: path.verb().name().to_owned(),
-            namespace: path.namespace.clone(),
-            api_group: path.group.clone(),
-            api_version: path.version.clone(),
-            resource: path.resource.clone(),
-            subresource: path.subresource.clone(),
-            name: path.name.clone(),
-            path: None,
-            field_selector: info
-                .query
-                .get("fieldSelector")
-                .unwrap_or_default()
-                .to_owned(),
-            label_selector: info
-                .query
-                .get("labelSelector")
-                .unwrap_or_default()
-                .to_owned(),
-        },
+        About::Resource(path) => resource_attributes(user, path, &info.query),
+    }
+}
+
+fn resource_attributes(user: User, path: &ResourcePath, query: &Query) -> Attributes {
+    let selector = |name: &str| query.get(name).unwrap_or_default().to_owned();
+    Attributes {
+        user,
+        verb: path.verb().name().to_owned(),
+        namespace: path.namespace.clone(),
+        api_group: path.group.clone(),
+        api_version: path.version.clone(),
+        resource: path.resource.clone(),
+        subresource: path.subresource.clone(),
+        name: path.name.clone(),
+        path: None,
+        field_selector: selector("fieldSelector"),
+        label_selector: selector("labelSelector"),
     }
 }
 
@@ -254,12 +277,9 @@ pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
     ApiError::forbidden(&about, &attributes.name, &why)
 }
 
+/// What nobody needs a role for; the single checks below need one.
 fn is_health(info: &RequestInfo) -> bool {
-    let path = info.path.as_str();
-    ["/livez", "/readyz", "/healthz"].iter().any(|root| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }) || path == "/version"
+    matches!(info.path.as_str(), "/livez" | "/readyz" | "/healthz")
 }
 
 fn anonymous() -> User {

@@ -45,7 +45,7 @@ mod verbs;
 mod virtual_kinds;
 mod watch_body;
 
-pub use config::{Authorities, Config};
+pub use config::{AnonymousAccess, Authorities, Config};
 pub use kubelet::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 pub use objects::StoreObjects;
 pub use policy_feed::feed_policy;

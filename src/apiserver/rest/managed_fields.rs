@@ -1,7 +1,7 @@
 //! The one place where writes meet the bookkeeping of who owns which field.
 
 use apimachinery::{ApiError, Object};
-use field_manager::Actor;
+use field_manager::{Actor, Writable};
 
 use crate::call::{Call, Ownership, WriteOptions};
 
@@ -18,19 +18,33 @@ pub(crate) fn with_actor<T>(
         call.state.now().to_seconds_string()
     };
     let api_version = call.served.description.kind.api_version();
-    let has_status = call.served.description.has(registry::Subresource::Status);
-    let reset_fields: &[&str] = match call.path.subresource.as_str() {
-        "" if has_status => &["status"],
-        "status" => &["spec"],
-        _ => &[],
-    };
     act(&Actor {
         manager: &options.field_manager,
         api_version: &api_version,
         subresource: &call.path.subresource,
         now: &now,
-        reset_fields,
+        writable: writable(call),
     })
+}
+
+/// What the door that a request came through leads to.
+fn writable(call: &Call<'_>) -> Writable<'static> {
+    match call.path.subresource.as_str() {
+        "" if call.served.description.has(registry::Subresource::Status) => {
+            Writable::AllBut(&[&["status"]])
+        }
+        "status" => Writable::AllBut(&[&["spec"]]),
+        "approval" => Writable::AllBut(&[&["spec"], &["status", "certificate"]]),
+        "finalize" => Writable::AllBut(&[&["status"]]),
+        "ephemeralcontainers" => Writable::Only(&[&["spec", "ephemeralContainers"]]),
+        "resize" => Writable::Only(&[
+            &["spec", "containers", "*", "resources"],
+            &["spec", "containers", "*", "resizePolicy"],
+            &["spec", "initContainers", "*", "resources"],
+            &["spec", "initContainers", "*", "resizePolicy"],
+        ]),
+        _ => Writable::AllBut(&[]),
+    }
 }
 
 /// Notes the manager of a new object's fields.

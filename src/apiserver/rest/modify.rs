@@ -7,7 +7,9 @@ use storage::{Alongside, StorageError};
 
 use crate::admit::{self, Admission};
 use crate::call::{Call, WriteOptions};
+use crate::subresources::special;
 use crate::verbs::create::{Outcome, stored_form, unbuilt};
+use crate::verbs::delete::remove_stamped;
 use crate::{managed_fields, metadata, quota, services};
 
 /// Tries of one change against others that write the same object at the same time.
@@ -19,8 +21,8 @@ pub(crate) enum Part {
     /// Everything but the status.
     Main,
     Status,
-    /// A subresource that checks itself what it changes: binding, finalize, approval …
-    Special,
+    /// What a subresource leads to: finalize, approval, resize …
+    Special(Subresource),
     /// A scheduler's word on where a pod runs: it fills in the spec, and nobody wants anything else than before.
     Placement,
 }
@@ -168,16 +170,15 @@ impl Change<'_, '_> {
             }
             Part::Status => {
                 let status = object.0.remove("status");
-                let managed = object.metadata_mut().remove("managedFields");
-                let version = object.resource_version().to_owned();
                 let metadata = object.metadata().cloned();
-                *object = old.clone();
+                restore(object, old);
                 keep_status_metadata(object, metadata.as_ref(), description.status_metadata);
-                object.set_metadata_text("resourceVersion", version);
                 set_or_remove(&mut object.0, "status", status);
-                set_or_remove(object.metadata_mut(), "managedFields", managed);
             }
-            Part::Special | Part::Placement => {}
+            Part::Special(subresource) => {
+                special::keep(subresource, object, old, self.call.state.now());
+            }
+            Part::Placement => {}
         }
         metadata::keep_from_old(object, old);
     }
@@ -186,7 +187,7 @@ impl Change<'_, '_> {
     fn prepare(&self, object: &mut Object, old: &Object) {
         let description = &self.call.served.description;
         self.reset(object, old);
-        if matches!(self.part, Part::Main | Part::Special)
+        if matches!(self.part, Part::Main | Part::Special(_))
             && grows(description.generation, object, old)
         {
             object.set_generation(old.generation() + 1);
@@ -204,7 +205,10 @@ impl Change<'_, '_> {
         let verdict = match self.part {
             Part::Main => resource.check_update(object, old),
             Part::Status => resource.check_status_update(object, old),
-            Part::Special | Part::Placement => Ok(registry::Verdict::default()),
+            Part::Special(subresource) => {
+                resource.check_subresource_update(subresource, object, old)
+            }
+            Part::Placement => Ok(registry::Verdict::default()),
         };
         let verdict = verdict.map_err(ApiError::internal)?;
         let mut errors = FieldErrors::none();
@@ -212,11 +216,13 @@ impl Change<'_, '_> {
         let update = metadata::validate_update(object, old);
         errors.extend(update.clone());
         // Upstream's kinds validate their metadata once more, after the common part, and clients see both.
-        if matches!(self.part, Part::Main | Part::Status) {
-            errors.extend(update);
-            if self.part == Part::Main {
+        match self.part {
+            Part::Status | Part::Special(Subresource::Finalize) => errors.extend(update),
+            Part::Main | Part::Special(_) => {
+                errors.extend(update);
                 errors.extend(metadata::validate(object, &self.call.served.description));
             }
+            Part::Placement => {}
         }
         errors.extend(verdict.errors);
         if self.part == Part::Main {
@@ -248,6 +254,9 @@ impl Change<'_, '_> {
         let collection = &self.call.served.collection;
         let ends = is_finally_deleted(&object);
         if self.options.run.is_dry() {
+            if !ends {
+                self.charged(&object, old).await?;
+            }
             object.set_metadata_text("resourceVersion", old.resource_version());
             return Ok(Outcome::Imagined(object));
         }
@@ -266,9 +275,7 @@ impl Change<'_, '_> {
                     .await?
             };
             let released = services::alongside(self.call, None, Some(old));
-            let gone = store
-                .delete(collection, self.key, written.revision, released)
-                .await?;
+            let gone = remove_stamped(self.call, self.key, written, &released).await?;
             return Ok(Outcome::Stored(gone));
         }
         let is_same = {
@@ -278,16 +285,22 @@ impl Change<'_, '_> {
         if is_same {
             return Ok(Outcome::Stored(current.clone()));
         }
-        let charged = match self.part {
-            Part::Main => quota::charge(self.call, &object, Some(old), self.options.run).await?,
-            _ => Alongside::default(),
-        };
+        let charged = self.charged(&object, old).await?;
         let claimed = services::alongside(self.call, Some(&object), Some(old)).and(charged);
         Ok(Outcome::Stored(
             store
                 .replace(collection, self.key, bytes, current.revision, claimed)
                 .await?,
         ))
+    }
+
+    async fn charged(&self, object: &Object, old: &Object) -> Result<Alongside, ApiError> {
+        match self.part {
+            Part::Main | Part::Special(Subresource::Resize) => {
+                quota::charge(self.call, object, Some(old), self.options.run).await
+            }
+            _ => Ok(Alongside::default()),
+        }
     }
 }
 
@@ -330,7 +343,16 @@ fn keep_status_metadata(
     }
 }
 
-fn set_or_remove(
+/// Makes the object the old one again, but for the version that the client named and the owners of its fields.
+pub(crate) fn restore(object: &mut Object, old: &Object) {
+    let managed = object.metadata_mut().remove("managedFields");
+    let version = object.resource_version().to_owned();
+    *object = old.clone();
+    object.set_metadata_text("resourceVersion", version);
+    set_or_remove(object.metadata_mut(), "managedFields", managed);
+}
+
+pub(crate) fn set_or_remove(
     map: &mut serde_json::Map<String, serde_json::Value>,
     field: &str,
     value: Option<serde_json::Value>,

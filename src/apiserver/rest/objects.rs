@@ -8,18 +8,23 @@ use auth::Objects;
 use env::Clock;
 use kv::Kv;
 use registry::RESOURCES;
-use storage::{Collection, ListOptions, ObjectStore};
+use storage::{Collection, FieldIndex, ListOptions, ObjectStore};
 
 /// Reads built-in objects of the store.
 #[derive(Debug)]
 pub struct StoreObjects {
     store: ObjectStore,
+    pods_by_node: FieldIndex,
 }
 
 impl StoreObjects {
     pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             store: ObjectStore::new(kv, clock),
+            pods_by_node: FieldIndex::new(
+                collection("", "pods").expect("pods are a kind"),
+                "spec.nodeName",
+            ),
         })
     }
 }
@@ -61,8 +66,9 @@ impl Objects for StoreObjects {
     }
 
     async fn pods_on_node(&self, node: &str) -> Vec<StoredObject> {
-        let mut pods = self.list("", "pods", "").await;
-        pods.retain(|pod| pod.index.field("spec.nodeName") == Some(node));
-        pods
+        self.store
+            .with_field(&self.pods_by_node, node)
+            .await
+            .unwrap_or_default()
     }
 }

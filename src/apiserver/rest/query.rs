@@ -46,7 +46,7 @@ impl Query {
     /// Go's reading of a flag: there and neither `false` nor `0`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.get(name)
-            .is_some_and(|value| value != "false" && value != "0")
+            .is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, ApiError> {

@@ -46,10 +46,7 @@ pub(crate) async fn charge(
 ) -> Result<Alongside, ApiError> {
     let mut alongside = Alongside::default();
     let description = &call.served.description;
-    if !description.is_namespaced()
-        || !call.path.subresource.is_empty()
-        || (old.is_some() && !is_measured(call))
-    {
+    if !description.is_namespaced() || !can_use_more(call, new, old) {
         return Ok(alongside);
     }
     let catalog = call.state.catalog.load_full();
@@ -74,14 +71,24 @@ pub(crate) async fn charge(
     Ok(alongside)
 }
 
-/// Kinds whose use can grow while they live.
-fn is_measured(call: &Call<'_>) -> bool {
+/// New objects use something; few changes make them use more.
+fn can_use_more(call: &Call<'_>, new: &Object, old: Option<&Object>) -> bool {
+    let Some(old) = old else {
+        return call.path.subresource.is_empty();
+    };
     let description = &call.served.description;
-    description.kind.group.is_empty()
-        && matches!(
-            description.plural.as_ref(),
-            "services" | "persistentvolumeclaims"
-        )
+    let is_core = description.kind.group.is_empty();
+    match (description.plural.as_ref(), call.path.subresource.as_str()) {
+        ("services" | "persistentvolumeclaims", "") | ("pods", "resize") => is_core,
+        // A deadline moves a pod from one scope to another.
+        ("pods", "") => is_core && has_deadline(new) != has_deadline(old),
+        _ => false,
+    }
+}
+
+fn has_deadline(pod: &Object) -> bool {
+    pod.at(&["spec", "activeDeadlineSeconds"])
+        .is_some_and(|seconds| !seconds.is_null())
 }
 
 // tidy: allow(function-length): one pass over the quotas whose steps share what was found
@@ -103,7 +110,13 @@ fn judge(
         _ => {}
     }
     let mut delta = usage(call, new);
-    if let Some(old) = old {
+    // What the quota did not count before, it counts as a whole.
+    let counted = |old: &Object| {
+        let pod: Option<Pod> = pod.as_ref().and_then(|_| typed(old));
+        pod.and_then(|pod| pod.spec)
+            .is_none_or(|pod| counts_pod(&spec, &pod))
+    };
+    if let Some(old) = old.filter(|old| counted(old)) {
         for (resource, before) in usage(call, old) {
             let after = delta.entry(resource).or_insert(Quantity::ZERO);
             *after = after.saturating_sub(before);
@@ -254,7 +267,7 @@ fn write(
         api_version: "v1",
         subresource: "status",
         now: &call.state.now().to_seconds_string(),
-        reset_fields: &["spec"],
+        writable: field_manager::Writable::AllBut(&[&["spec"]]),
     };
     field_manager::track(Some(&old), &mut new, quotas.resource.schema(), &actor);
     new.metadata_mut().remove("resourceVersion");

@@ -36,6 +36,18 @@ impl Collection {
         }
     }
 
+    /// The object that a key of the store belongs to.
+    pub(crate) fn object_key(&self, key: &[u8]) -> Option<ObjectKey> {
+        let name = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        match self.scope {
+            Scope::Namespaced => {
+                let (namespace, name) = name.split_once('/')?;
+                Some(ObjectKey::namespaced(namespace, name))
+            }
+            Scope::Cluster => Some(ObjectKey::cluster(name)),
+        }
+    }
+
     /// Every object, or those of one namespace.
     pub(crate) fn range(&self, namespace: Option<&str>) -> KeyRange {
         match (self.scope, namespace) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use apimachinery::{FieldSelector, LabelSelector, ObjectKey};
 use env::SystemClock;
-use kv::MemoryKv;
+use kv::{Kv as _, MemoryKv};
 use registry::RESOURCES;
 use serde_json::json;
 
 use crate::{
-    Alongside, Collection, ContinueToken, ListOptions, Matching, ObjectStore, RevisionMatch,
-    StorageError, WatchEvent, WatchOptions, WatchStart,
+    Alongside, Collection, ContinueToken, FieldIndex, ListOptions, Matching, ObjectStore,
+    RevisionMatch, StorageError, WatchEvent, WatchOptions, WatchStart,
 };
 
 fn collection(plural: &str) -> Collection {
@@ -283,4 +283,42 @@ async fn a_watch_from_a_compacted_revision_is_expired() {
         },
     };
     assert_eq!(answer.code, 410);
+}
+
+#[tokio::test]
+async fn an_index_knows_at_once_what_was_written_before_it_was_asked() {
+    let kv = MemoryKv::new();
+    let store = ObjectStore::new(kv.clone(), SystemClock::shared());
+    let pods = collection("pods");
+    let index = FieldIndex::new(pods.clone(), "spec.nodeName");
+    let on = async |node: &str| -> Vec<String> {
+        let found = store.with_field(&index, node).await.expect("an answer");
+        found.iter().map(|pod| pod.key().name.clone()).collect()
+    };
+    let none = Alongside::default;
+    let add = async |name: &str, node: &str| {
+        let made = pod(name, "x", node);
+        let added = store.create(&pods, &key(name), made, none()).await;
+        added.expect("created").revision
+    };
+    add("a", "n").await;
+    assert_eq!(on("n").await, ["a"]);
+    let waiting = add("b", "").await;
+    assert_eq!(on("n").await, ["a"]);
+    let (b, placed) = (key("b"), pod("b", "x", "n"));
+    let bound = store.replace(&pods, &b, placed, waiting, none()).await;
+    assert_eq!(on("n").await, ["a", "b"]);
+    assert!(on("m").await.is_empty());
+    let bound = bound.expect("replaced").revision;
+    let gone = store.delete(&pods, &b, bound, none()).await;
+    assert!(gone.is_ok());
+    assert_eq!(on("n").await, ["a"]);
+    // More than a watch holds, and then a compaction: what was missed is read again.
+    for number in 0..1000 {
+        add(&format!("c{number}"), "m").await;
+    }
+    let newest = store.current_revision();
+    kv.compact(newest).await.expect("compacted");
+    assert_eq!(on("m").await.len(), 1000);
+    assert_eq!(on("n").await, ["a"]);
 }

@@ -117,6 +117,18 @@ pub struct ServerFlags {
     #[serde(deserialize_with = "one_or_many")]
     pub service_account_issuer: Vec<String>,
 
+    /// Take requests without credentials as those of system:anonymous, who may what roles allow;
+    /// otherwise they are refused on every path [default: false]
+    #[arg(
+        long,
+        env = "COMBO_ANONYMOUS_AUTH",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub anonymous_auth: Option<bool>,
+
     /// Name of this node [default: the host's name, in lower case]
     #[arg(long, env = "COMBO_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -231,6 +243,7 @@ impl ServerFlags {
                 other.service_account_key_file,
             ),
             service_account_issuer: list(self.service_account_issuer, other.service_account_issuer),
+            anonymous_auth: self.anonymous_auth.or(other.anonymous_auth),
             node_name: self.node_name.or(other.node_name),
             node_ip: self.node_ip.or(other.node_ip),
             node_label: list(self.node_label, other.node_label),

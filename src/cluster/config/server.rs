@@ -51,6 +51,8 @@ pub struct ServerConfig {
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
     pub service_accounts: ServiceAccountConfig,
+    /// Whether requests without credentials are answered.
+    pub serves_anonymous: bool,
     /// `None`: the control plane alone.
     pub node: Option<NodeConfig>,
     pub runs_controllers: bool,
@@ -130,6 +132,7 @@ impl ServerConfig {
             cluster_dns,
             cluster_domain,
             service_accounts,
+            serves_anonymous: said.anonymous_auth.unwrap_or(false),
             node,
             runs_controllers: !said.disable_controller_manager,
             runs_scheduler: !said.disable_scheduler,
@@ -314,6 +317,22 @@ mod tests {
         assert_eq!(config.tls_san, ["x", "y"]);
         assert_eq!(config.node.map(|node| node.name), Some("a".to_owned()));
         assert_eq!(config.cluster_dns, IpAddr::from([10, 43, 0, 10]));
+    }
+
+    #[test]
+    fn only_who_asks_for_it_serves_requests_without_credentials() {
+        for (file, serves) in [
+            ("", false),
+            ("anonymous-auth: false", false),
+            ("anonymous-auth: true", true),
+        ] {
+            let said: ServerFlags = match file {
+                "" => ServerFlags::default(),
+                file => serde_saphyr::from_str(file).expect("a file"),
+            };
+            let config = ServerConfig::from_flags(said, "host").expect("a config");
+            assert_eq!(config.serves_anonymous, serves, "{file}");
+        }
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl ControlPlane {
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
+            anonymous_access: if config.serves_anonymous {
+                rest::AnonymousAccess::Allowed
+            } else {
+                rest::AnonymousAccess::Refused
+            },
             authorizer,
             rbac: Some(rbac),
             tokens: Some(tokens),

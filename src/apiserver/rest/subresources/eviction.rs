@@ -82,7 +82,7 @@ async fn evict(
             ownership: Ownership::Tracked,
         };
         let preconditions = delete.preconditions.clone().unwrap_or_default();
-        let outcome = modify(call, key, Part::Special, &options, |pod| {
+        let outcome = modify(call, key, Part::Status, &options, |pod| {
             crate::verbs::delete::check_preconditions(call, Some(&preconditions), pod)?;
             let mut pod = pod.clone();
             let condition = json!({"type": "DisruptionTarget", "status": "True",
@@ -153,7 +153,7 @@ async fn spend_budget(call: &Call<'_>, pod: &Object, run: Run) -> Result<bool, A
         ownership: Ownership::Tracked,
     };
     let now = call.state.now().to_seconds_string();
-    modify(&call, &key, Part::Special, &options, |budget| {
+    modify(&call, &key, Part::Status, &options, |budget| {
         decremented(budget, pod.name(), &now)
     })
     .await?;

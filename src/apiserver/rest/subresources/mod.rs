@@ -1,13 +1,12 @@
 //! What hangs below an object, one file each.
 
-mod approval;
 pub(crate) mod binding;
 mod conditions;
+mod connect;
 mod eviction;
-mod finalize;
 mod log_messages;
-mod pod_parts;
 mod scale;
+pub(crate) mod special;
 mod stream;
 mod token;
 
@@ -65,22 +64,21 @@ pub(crate) async fn dispatch(
         body,
     };
     match (subresource, path.verb()) {
-        (Subresource::Status, Verb::Get) => verbs::get(&call).await,
-        (Subresource::Status, Verb::Update) => {
-            verbs::update::update_part(&call, Part::Status).await
-        }
-        (Subresource::Status, Verb::Patch) => verbs::patch::patch_part(&call, Part::Status).await,
         (Subresource::Scale, _) => scale::answer(&call).await,
-        (Subresource::Finalize, _) => finalize::answer(&call).await,
         (Subresource::Binding, _) => binding::answer(&call).await,
         (Subresource::Eviction, _) => eviction::answer(&call).await,
-        (Subresource::Approval, _) => approval::answer(&call).await,
         (Subresource::Token, _) => token::answer(&call).await,
-        (Subresource::EphemeralContainers, _) => {
-            pod_parts::answer(&call, pod_parts::PodPart::EphemeralContainers).await
-        }
-        (Subresource::Resize, _) => pod_parts::answer(&call, pod_parts::PodPart::Resources).await,
+        (_, Verb::Get) => verbs::get(&call).await,
+        (_, Verb::Update) => verbs::update::update_part(&call, part(subresource)).await,
+        (_, Verb::Patch) => verbs::patch::patch_part(&call, part(subresource)).await,
         _ => Err(method_not_allowed()),
+    }
+}
+
+fn part(subresource: Subresource) -> Part {
+    match subresource {
+        Subresource::Status => Part::Status,
+        special => Part::Special(special),
     }
 }
 

@@ -5,13 +5,15 @@ use registry::Subresource;
 use serde_json::Value;
 
 use crate::answer::Answer;
+use crate::call::Call;
 use crate::catalog::Served;
-use crate::filters::{Authorized, Incoming};
+use crate::filters::{self, Authorized, Incoming};
 use crate::kubelet::KubeletAddress;
 use crate::proxy::{Target, forward};
 use crate::query::{Query, encode};
-use crate::request_info::ResourcePath;
+use crate::request_info::{ResourcePath, Verb};
 use crate::state::State;
+use crate::subresources::connect;
 use crate::subresources::log_messages::forward_log;
 use std::sync::Arc;
 
@@ -21,22 +23,30 @@ const KUBELET_PORT: u16 = 10250;
 pub(crate) async fn answer(
     state: &Arc<State>,
     authorized: &Authorized,
-    served: &Served,
+    served: &Arc<Served>,
     subresource: Subresource,
     request: Incoming,
 ) -> Result<Answer, ApiError> {
-    let path = authorized
-        .resource()
-        .expect("subresources are resources")
-        .clone();
-    let target = match (subresource, served.description.plural.as_ref()) {
-        (Subresource::Proxy, "nodes") => node_target(state, &path).await?,
-        (Subresource::Proxy, "pods") => pod_target(state, &path).await?,
-        (Subresource::Proxy, _) => service_target(state, &path).await?,
-        (subresource, _) => kubelet_target(state, &path, subresource, &request.info.query).await?,
+    let target = {
+        let call = Call {
+            state,
+            authorized,
+            path: authorized.resource().expect("subresources are resources"),
+            served,
+            query: &request.info.query,
+            headers: &request.headers,
+            warnings: &request.warnings,
+            body: bytes::Bytes::new(),
+        };
+        match subresource {
+            Subresource::Log => log_target(&call).await?,
+            _ => connection_target(&call, subresource, &request.info.path).await?,
+        }
     };
     if subresource == Subresource::Proxy
-        && path.rest.is_empty()
+        && authorized
+            .resource()
+            .is_some_and(|path| path.rest.is_empty())
         && !request.info.path.ends_with('/')
     {
         // Links on the page behind the proxy are relative to its root.
@@ -48,6 +58,30 @@ pub(crate) async fn answer(
         return Ok(Answer::Written(forward_log(state, target, request).await?));
     }
     Ok(Answer::Written(forward(state, target, request).await?))
+}
+
+/// Where a connection leads that admission lets through.
+async fn connection_target(
+    call: &Call<'_>,
+    subresource: Subresource,
+    path: &str,
+) -> Result<Target, ApiError> {
+    let options = connect::admitted(call, subresource, path).await?;
+    if subresource != Subresource::Proxy {
+        // A WebSocket begins with GET, and is no reading all the same.
+        filters::authorize_as(call, Verb::Create).await?;
+        return stream_target(call, subresource, &options).await;
+    }
+    let (state, path) = (call.state, call.path);
+    let behind = match options.text_at(&["path"]) {
+        behind if behind.is_empty() => "/".to_owned(),
+        behind => behind,
+    };
+    match call.served.description.plural.as_ref() {
+        "nodes" => node_target(state, path, behind).await,
+        "pods" => pod_target(state, path, behind).await,
+        _ => service_target(state, path, behind).await,
+    }
 }
 
 pub(crate) async fn kubelet_address(state: &State, node: &str) -> Result<KubeletAddress, ApiError> {
@@ -90,12 +124,16 @@ fn split_name(name: &str) -> (bool, &str, &str) {
     }
 }
 
-async fn node_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+async fn node_target(
+    state: &State,
+    path: &ResourcePath,
+    behind: String,
+) -> Result<Target, ApiError> {
     let (_, name, _) = split_name(&path.name);
     let address = kubelet_address(state, name).await?;
     Ok(Target::Kubelet {
         address,
-        path: format!("/{}", path.rest),
+        path: behind,
     })
 }
 
@@ -105,7 +143,11 @@ async fn read_pod(state: &State, namespace: &str, name: &str) -> Result<Object, 
         .await
 }
 
-async fn pod_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+async fn pod_target(
+    state: &State,
+    path: &ResourcePath,
+    behind: String,
+) -> Result<Target, ApiError> {
     let (tls, name, port) = split_name(&path.name);
     let pod = read_pod(state, &path.namespace, name).await?;
     let host = pod.text_at(&["status", "podIP"]);
@@ -128,7 +170,7 @@ async fn pod_target(state: &State, path: &ResourcePath) -> Result<Target, ApiErr
         host,
         port,
         tls,
-        path: format!("/{}", path.rest),
+        path: behind,
     })
 }
 
@@ -159,7 +201,11 @@ fn named_port(pod: &Object, name: &str) -> Option<u16> {
         .and_then(number)
 }
 
-async fn service_target(state: &State, path: &ResourcePath) -> Result<Target, ApiError> {
+async fn service_target(
+    state: &State,
+    path: &ResourcePath,
+    behind: String,
+) -> Result<Target, ApiError> {
     let (tls, name, port) = split_name(&path.name);
     let service = state
         .read(
@@ -200,7 +246,7 @@ async fn service_target(state: &State, path: &ResourcePath) -> Result<Target, Ap
         host,
         port,
         tls,
-        path: format!("/{}", path.rest),
+        path: behind,
     })
 }
 
@@ -251,57 +297,67 @@ async fn endpoints(
     Ok(found)
 }
 
-/// The kubelet's path for a stream of a pod; the container is checked here, in upstream's words.
-async fn kubelet_target(
-    state: &State,
-    path: &ResourcePath,
-    subresource: Subresource,
-    query: &Query,
-) -> Result<Target, ApiError> {
-    if subresource == Subresource::Log {
-        check_log_options(&path.name, query)?;
+async fn log_target(call: &Call<'_>) -> Result<Target, ApiError> {
+    let (path, query) = (call.path, call.query);
+    check_log_options(&path.name, query)?;
+    let pod = read_pod(call.state, &path.namespace, &path.name).await?;
+    let asked = query.get("container").unwrap_or_default();
+    let container = container_of(&pod, asked, Subresource::Log)?;
+    let node = pod.text_at(&["spec", "nodeName"]);
+    if node.is_empty() {
+        return Ok(Target::Nothing);
     }
-    let pod = read_pod(state, &path.namespace, &path.name).await?;
+    let (namespace, name) = (&path.namespace, &path.name);
+    let path = format!("/containerLogs/{namespace}/{name}/{container}");
+    Ok(Target::Kubelet {
+        address: kubelet_address(call.state, &node).await?,
+        path: with_query(path, &log_options(query)),
+    })
+}
+
+/// The kubelet's path for a stream of a pod; the container is checked here, in upstream's words.
+async fn stream_target(
+    call: &Call<'_>,
+    subresource: Subresource,
+    options: &Object,
+) -> Result<Target, ApiError> {
+    let path = call.path;
+    let pod = read_pod(call.state, &path.namespace, &path.name).await?;
     let node = pod.text_at(&["spec", "nodeName"]);
     let container = match subresource {
         Subresource::PortForward => String::new(),
-        _ => container_of(
-            &pod,
-            query.get("container").unwrap_or_default(),
-            subresource,
-        )?,
+        _ => container_of(&pod, &options.text_at(&["container"]), subresource)?,
     };
     if node.is_empty() {
-        return match subresource {
-            Subresource::Log => Ok(Target::Nothing),
-            _ => Err(ApiError::bad_request(format!(
-                "pod {} does not have a host assigned",
-                path.name
-            ))),
-        };
+        return Err(ApiError::bad_request(format!(
+            "pod {} does not have a host assigned",
+            path.name
+        )));
     }
-    if matches!(subresource, Subresource::Exec | Subresource::Attach)
-        && matches!(
-            pod.text_at(&["status", "phase"]).as_str(),
-            "Succeeded" | "Failed"
-        )
-    {
-        let phase = pod.text_at(&["status", "phase"]);
+    let phase = pod.text_at(&["status", "phase"]);
+    if subresource != Subresource::PortForward && matches!(phase.as_str(), "Succeeded" | "Failed") {
         return Err(ApiError::bad_request(format!(
             "cannot exec into a container in a completed pod; current phase is {phase}"
         )));
     }
     let (namespace, name) = (&path.namespace, &path.name);
     let path = match subresource {
-        Subresource::Log => format!("/containerLogs/{namespace}/{name}/{container}"),
         Subresource::Exec => format!("/exec/{namespace}/{name}/{container}"),
         Subresource::Attach => format!("/attach/{namespace}/{name}/{container}"),
         _ => format!("/portForward/{namespace}/{name}"),
     };
     Ok(Target::Kubelet {
-        address: kubelet_address(state, &node).await?,
-        path: with_options(path, subresource, query),
+        address: kubelet_address(call.state, &node).await?,
+        path: with_query(path, &connect::for_kubelet(options)),
     })
+}
+
+fn with_query(path: String, query: &str) -> String {
+    if query.is_empty() {
+        path
+    } else {
+        format!("{path}?{query}")
+    }
 }
 
 fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
@@ -330,45 +386,24 @@ fn check_log_options(pod: &str, query: &Query) -> Result<(), ApiError> {
     }
 }
 
-/// The options of a stream, in the kubelet's names.
-fn with_options(path: String, subresource: Subresource, query: &Query) -> String {
-    let renamed: &[(&str, &str)] = match subresource {
-        Subresource::Log => &[
-            ("follow", "follow"),
-            ("previous", "previous"),
-            ("timestamps", "timestamps"),
-            ("sinceSeconds", "sinceSeconds"),
-            ("sinceTime", "sinceTime"),
-            ("tailLines", "tailLines"),
-            ("limitBytes", "limitBytes"),
-            ("stream", "stream"),
-        ],
-        Subresource::Exec | Subresource::Attach => &[
-            ("stdin", "input"),
-            ("stdout", "output"),
-            ("stderr", "error"),
-            ("tty", "tty"),
-            ("command", "command"),
-        ],
-        _ => &[("ports", "port")],
-    };
-    let mut parts = Vec::new();
-    for (ours, kubelets) in renamed {
-        for value in query.all(ours) {
-            let is_flag = matches!(*ours, "stdin" | "stdout" | "stderr" | "tty");
-            let value = match (is_flag, value) {
-                (true, "true" | "1") => "1".to_owned(),
-                (true, _) => continue,
-                (false, value) => encode(value, b""),
-            };
-            parts.push(format!("{kubelets}={value}"));
-        }
-    }
-    if parts.is_empty() {
-        path
-    } else {
-        format!("{path}?{}", parts.join("&"))
-    }
+/// The options of a log, which the kubelet calls the same.
+fn log_options(query: &Query) -> String {
+    let names = [
+        "follow",
+        "previous",
+        "timestamps",
+        "sinceSeconds",
+        "sinceTime",
+        "tailLines",
+        "limitBytes",
+        "stream",
+    ];
+    let told = names.iter().flat_map(|name| {
+        query
+            .all(name)
+            .map(move |value| format!("{name}={}", encode(value, b"")))
+    });
+    told.collect::<Vec<_>>().join("&")
 }
 
 fn names<'a>(pod: &'a Object, list: &str) -> Vec<&'a str> {

@@ -90,7 +90,7 @@ fn track(
         api_version: &kind.api_version(),
         subresource: "token",
         now: &now,
-        reset_fields: &[],
+        writable: field_manager::Writable::AllBut(&[]),
     };
     field_manager::track(None, request, schema::Node::Type(type_ref), &actor);
     Ok(())

@@ -205,23 +205,6 @@ async fn a_status_is_written_through_its_own_door_only() {
 }
 
 #[tokio::test]
-async fn nobody_without_a_certificate_sees_more_than_health() {
-    let cluster = Cluster::start(0).await;
-    let mut client = cluster.connect(None).await;
-    assert_eq!(client.call("GET", "/livez", Value::Null).await.0, 200);
-    assert_eq!(client.call("GET", "/readyz", Value::Null).await.0, 200);
-    assert_eq!(client.call("GET", "/version", Value::Null).await.0, 200);
-    assert_eq!(
-        client
-            .call("GET", "/api/v1/namespaces", Value::Null)
-            .await
-            .0,
-        403
-    );
-    assert_eq!(client.call("GET", "/apis", Value::Null).await.0, 403);
-}
-
-#[tokio::test]
 async fn discovery_names_every_kind_and_subresource() {
     let cluster = Cluster::start(0).await;
     let mut client = cluster.connect_as_admin().await;

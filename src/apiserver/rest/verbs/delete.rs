@@ -10,7 +10,7 @@ use crate::admit::{self, Admission};
 use crate::answer::{Answer, success};
 use crate::call::Call;
 use crate::delete_options::{Cascade, DeleteOptions, Preconditions};
-use crate::modify::has_content_finalizers;
+use crate::modify::{has_content_finalizers, is_finally_deleted};
 use crate::services;
 use crate::verbs::create::stored_form;
 
@@ -201,17 +201,39 @@ async fn carry_out(
                     Alongside::default(),
                 )
                 .await?;
-            match store
-                .delete(collection, key, stamped.revision, Alongside::default())
-                .await
-            {
-                Ok(gone) => Ok(Deleted::Gone(gone)),
-                // Somebody saw the stamp and was quicker.
-                Err(StorageError::Modified { .. }) if store.get(collection, key).await.is_err() => {
-                    Ok(Deleted::Gone(stamped))
-                }
-                Err(error) => Err(error),
-            }
+            let gone = remove_stamped(call, key, stamped, &Alongside::default()).await?;
+            Ok(Deleted::Gone(gone))
+        }
+    }
+}
+
+/// Removes an object that waits for nothing any more. Others saw that too and may be quicker, or write to it once more:
+/// whoever wins, it is gone as was asked, in its last known state.
+pub(crate) async fn remove_stamped(
+    call: &Call<'_>,
+    key: &ObjectKey,
+    stamped: StoredObject,
+    released: &Alongside,
+) -> Result<StoredObject, StorageError> {
+    let store = &call.state.store;
+    let collection = &call.served.collection;
+    let mut last = stamped;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let deleted = store.delete(collection, key, last.revision, released.clone());
+        let refused = match deleted.await {
+            Err(error @ StorageError::Modified { .. }) if tries < TRIES_MAX => error,
+            outcome => return outcome,
+        };
+        match store.get(collection, key).await {
+            Ok(newer) if newer.index.uid != last.index.uid => return Ok(last),
+            // It was not the object that somebody wrote.
+            Ok(newer) if newer.revision == last.revision => return Err(refused),
+            Ok(newer) if is_finally_deleted(&newer.to_object().unwrap_or_default()) => last = newer,
+            Ok(_waits_again) => return Err(refused),
+            Err(StorageError::NotFound { .. }) => return Ok(last),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -18,7 +18,7 @@ use pki::{
     CertificateAuthority, CertificateInfo, KeyPair, Profile, SigningKey, Subject, SubjectNames,
     encode_pem,
 };
-use rest::{ApiServer, Config, StoreObjects};
+use rest::{AnonymousAccess, ApiServer, Config, StoreObjects};
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -150,8 +150,17 @@ impl Cluster {
     }
 
     pub async fn start_with(port: u16, kubelets: Option<Arc<dyn rest::KubeletDialer>>) -> Self {
+        Self::start_changed(port, |config| config.kubelets = kubelets).await
+    }
+
+    /// A cluster whose configuration is not the common one.
+    pub async fn start_changed(port: u16, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_over(port, MemoryKv::new(), change).await
+    }
+
+    /// A cluster over a store of the test's own.
+    pub async fn start_over(port: u16, kv: Arc<dyn Kv>, change: impl FnOnce(&mut Config)) -> Self {
         let (end, shutdown) = Shutdown::new();
-        let kv: Arc<dyn Kv> = MemoryKv::new();
         let objects = StoreObjects::new(kv.clone(), SystemClock::shared());
         let rbac = Arc::new(RbacAuthorizer::default());
         rest::feed_policy(kv.clone(), rbac.clone(), &shutdown)
@@ -180,20 +189,23 @@ impl Cluster {
         };
         let authenticators: Vec<Arc<dyn Authenticator>> =
             vec![Arc::new(ByCertificate), tokens.clone()];
-        let server = ApiServer::new(Config {
+        let mut config = Config {
             kv,
             authenticator: Arc::new(AuthenticatorChain(authenticators)),
+            anonymous_access: AnonymousAccess::Refused,
             authorizer,
             rbac: Some(rbac),
             tokens: Some(tokens),
-            kubelets,
+            kubelets: None,
             admission: admission::plugins(&context),
             service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
             authorities: None,
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
             advertised_address: format!("127.0.0.1:{port}"),
-        });
+        };
+        change(&mut config);
+        let server = ApiServer::new(config);
         server.bootstrap().await.expect("a bootstrapped cluster");
         let pki = Pki::generate();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
@@ -294,6 +306,31 @@ impl Client {
         self.send_raw(request).await
     }
 
+    /// A merge patch.
+    pub async fn merge(
+        &mut self,
+        path: &str,
+        patch: serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let content_type = "application/merge-patch+json";
+        read(self.send_as("PATCH", path, content_type, patch).await).await
+    }
+
+    /// Server-side apply, as the manager `test`.
+    pub async fn apply(
+        &mut self,
+        path: &str,
+        configuration: serde_json::Value,
+    ) -> (u16, serde_json::Value) {
+        let path = format!("{path}?fieldManager=test&force=true");
+        let content_type = "application/apply-patch+yaml";
+        read(
+            self.send_as("PATCH", &path, content_type, configuration)
+                .await,
+        )
+        .await
+    }
+
     pub async fn send_raw(
         &mut self,
         request: http::Request<http_body_util::Full<bytes::Bytes>>,
@@ -325,4 +362,19 @@ pub async fn read(response: http::Response<hyper::body::Incoming>) -> (u16, serd
         serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned())
     });
     (code, value)
+}
+
+/// A pod of the namespace `default`, which runs on a node.
+pub async fn running_pod(client: &mut Client, name: &str, spec: serde_json::Value) {
+    let account = serde_json::json!({"metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    client.call("POST", accounts, account).await;
+    let pod = serde_json::json!({"metadata": {"name": name}, "spec": spec});
+    let pods = "/api/v1/namespaces/default/pods";
+    let (code, created) = client.call("POST", pods, pod).await;
+    assert_eq!(code, 201, "{created}");
+    let status = serde_json::json!({"status": {"phase": "Running", "podIP": "10.1.1.1",
+        "podIPs": [{"ip": "10.1.1.1"}]}});
+    let (code, patched) = client.merge(&format!("{pods}/{name}/status"), status).await;
+    assert_eq!(code, 200, "{patched}");
 }
