@@ -26,6 +26,7 @@ mod replica_set;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod service_lb;
 mod services;
 mod slices;
 mod stateful_set;
@@ -36,5 +37,5 @@ mod template_hash;
 mod ttl_after_finished;
 
 pub use certificates::{AuthoritySigner, CertificateSigner, IssuedFor};
-pub use node_ipam::{MaskSizes, NodeCidrs, SharesError};
+pub use node_ipam::{MaskSizes, NodeCidrs, POD_CIDRS_ANNOTATION, SharesError};
 pub use table::{CONTROLLERS, Entry, Options, start_all};

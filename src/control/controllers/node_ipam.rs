@@ -6,7 +6,7 @@
 mod plan;
 mod shares;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use apimachinery::{ObjectKey, StoredObject};
@@ -20,6 +20,9 @@ use serde_json::json;
 
 use plan::{Assignment, Claim, assign};
 pub use shares::{MaskSizes, NodeCidrs, SharesError};
+
+/// By this annotation a node that comes back under its name asks for the share that its pods have addresses of.
+pub const POD_CIDRS_ANNOTATION: &str = "combo.io/pod-cidrs";
 
 pub(crate) struct NodeIpam {
     nodes: Arc<Cache>,
@@ -46,15 +49,7 @@ struct Raw {
 #[serde(default, rename_all = "camelCase")]
 struct RawMetadata {
     creation_timestamp: String,
-    annotations: RawAnnotations,
-}
-
-#[derive(Deserialize, Default, PartialEq, Eq)]
-#[serde(default)]
-struct RawAnnotations {
-    /// A node that comes back under its name asks for the share that its pods have addresses of.
-    #[serde(rename = "combo.io/pod-cidrs")]
-    asked_for: String,
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
@@ -87,17 +82,15 @@ fn claim(node: &StoredObject) -> Claim {
     } else {
         raw.spec.pod_cidrs
     };
+    let annotations = &raw.metadata.annotations;
+    let asked_for = annotations
+        .get(POD_CIDRS_ANNOTATION)
+        .map_or("", String::as_str);
     Claim {
         name: node.key().name.clone(),
         since: raw.metadata.creation_timestamp,
         held: held.iter().filter_map(|range| read(range)).collect(),
-        asked_for: raw
-            .metadata
-            .annotations
-            .asked_for
-            .split(',')
-            .filter_map(read)
-            .collect(),
+        asked_for: asked_for.split(',').filter_map(read).collect(),
     }
 }
 

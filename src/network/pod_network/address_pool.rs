@@ -30,11 +30,6 @@ impl AddressPool {
         self.range
     }
 
-    /// The node's own address in the range.
-    pub(crate) fn node_address(range: IpNet) -> IpAddr {
-        at_offset(range.trunc(), 1)
-    }
-
     /// A free address, or nothing when all are taken.
     pub(crate) fn allocate(&mut self) -> Option<IpAddr> {
         let end = self.end();
@@ -82,6 +77,11 @@ impl AddressPool {
         };
         usable.min(ADDRESSES_MAX)
     }
+}
+
+/// The node's own address in one of its pod ranges.
+pub fn node_address_in(range: IpNet) -> IpAddr {
+    at_offset(range.trunc(), 1)
 }
 
 fn at_offset(range: IpNet, offset: u128) -> IpAddr {

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use linux::netlink::NetlinkError;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,14 @@ pub enum Error {
     PoolExhausted(IpNet),
     #[error("the pod network needs one range per address family and at least one, but has {0:?}")]
     PodCidrs(Vec<IpNet>),
+    #[error(
+        "the cluster has not given this node pod addresses yet: look at the Events of the Node, and whether the controllers run"
+    )]
+    NoPodCidrs,
+    #[error(
+        "a pod has the address {0} of another range: drain the node, and start combo again on it"
+    )]
+    PodsElsewhere(IpAddr),
     #[error("pod UID {0:?} cannot be written on a link")]
     PodUid(String),
     #[error(

@@ -18,6 +18,10 @@ impl Instance {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The group that marks a link as ours from the moment it exists.
     pub(crate) fn group(&self) -> u32 {
         let hash = hash(&["group", &self.name]);

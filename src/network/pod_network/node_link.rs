@@ -3,7 +3,7 @@
 //! Without a route that covers the Service range a connect from the node fails before any rule is asked, so the route is
 //! there even where the machine has no default route. The bridge has no ports; it is only a holder that each kernel has.
 
-use crate::address_pool::AddressPool;
+use crate::address_pool::node_address_in;
 use crate::error::Error;
 use crate::identity::Instance;
 use crate::plan::ROUTE_PROTOCOL;
@@ -50,8 +50,13 @@ pub(crate) fn ensure_on(
     let addresses: Vec<IpAddr> = config
         .pod_cidrs
         .iter()
-        .map(|range| AddressPool::node_address(*range))
+        .map(|range| node_address_in(*range))
         .collect();
+    // While the node's share is not known, what it had is as good as anything.
+    if !addresses.is_empty() {
+        forget_others(socket, index, &addresses)
+            .map_err(node("take old addresses from the node"))?;
+    }
     for address in &addresses {
         socket
             .add_address(Address {
@@ -83,6 +88,20 @@ pub(crate) fn ensure_on(
             .map_err(node("add the route to the Services"))?;
     }
     Ok(NodeLink { addresses, name })
+}
+
+/// The node's share of the pod addresses may be another than before; what it had is another node's now.
+fn forget_others(
+    socket: &mut RouteSocket,
+    link: u32,
+    wanted: &[IpAddr],
+) -> Result<(), NetlinkError> {
+    let found = socket.addresses()?;
+    let on_link = found.iter().filter(|one| one.link == link);
+    for old in on_link.filter(|one| !is_link_local(one.address) && !wanted.contains(&one.address)) {
+        socket.delete_address(link, old.address)?;
+    }
+    Ok(())
 }
 
 fn ensure_bridge(
@@ -139,14 +158,13 @@ pub fn node_addresses() -> Result<Vec<IpAddr>, Error> {
 /// Bytes of a packet that leaves the node whole: the MTU of the link with the node's address, or 1500 without one.
 ///
 /// Call it from the node's network namespace.
-pub fn uplink_mtu() -> Result<u32, Error> {
+pub fn uplink_mtu(node_address: Option<IpAddr>) -> Result<u32, Error> {
     const ETHERNET: u32 = 1500;
-    let own = node_addresses()?;
     let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
     let addresses = socket.addresses().map_err(node("list addresses"))?;
     let uplink = addresses
         .iter()
-        .find(|found| own.first() == Some(&found.address));
+        .find(|found| node_address == Some(found.address));
     let links = socket.links().map_err(node("list links"))?;
     let link = links
         .iter()

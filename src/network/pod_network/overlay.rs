@@ -17,6 +17,6 @@ mod private_key;
 
 pub use backend::{Backend, UnknownBackend};
 pub use config::{Checksums, OverlayConfig};
-pub(crate) use facts::pod_cidrs_of;
+pub use facts::pod_cidrs_of;
 pub use follow::{Overlay, OverlayParts};
 pub(crate) use kernel::clean_up;

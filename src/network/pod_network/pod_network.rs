@@ -15,7 +15,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 
+/// How long a pod waits for the cluster to give the node its pod ranges; whoever wants the pod tries again after that.
+const RANGES_PATIENCE: Duration = Duration::from_secs(20);
 /// How many addresses that others claimed on this machine are stepped over for one pod.
 const CLAIMED_ADDRESSES_MAX: usize = 512;
 
@@ -24,7 +28,8 @@ const CLAIMED_ADDRESSES_MAX: usize = 512;
 pub struct Config {
     /// A short hash that tells the Combo instances of a machine apart; it is part of all names in the kernel.
     pub instance: String,
-    /// The node's pod ranges: one, or one per family. The first is the primary one.
+    /// The node's pod ranges: one, or one per family. The first is the primary one. None while they are not known: pods
+    /// wait until [`PodNetwork::set_pod_cidrs`] tells them.
     pub pod_cidrs: Vec<IpNet>,
     /// The cluster's Service ranges; a route to them is kept on the node's own link.
     pub service_cidrs: Vec<IpNet>,
@@ -48,7 +53,10 @@ pub struct PodNetwork(Arc<Shared>);
 struct Shared {
     instance: Instance,
     mtu: u32,
-    node_link: NodeLink,
+    service_cidrs: Vec<IpNet>,
+    /// The node's pod ranges, which are those of the pools.
+    pod_cidrs: watch::Sender<Vec<IpNet>>,
+    node_link: Mutex<NodeLink>,
     host: NetworkNamespace,
     state: Mutex<State>,
     /// For everything quick.
@@ -80,7 +88,9 @@ impl PodNetwork {
     ///
     /// Belongs to the network namespace of the calling thread; blocks for some milliseconds.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        check_ranges(&config.pod_cidrs)?;
+        if !config.pod_cidrs.is_empty() {
+            check_ranges(&config.pod_cidrs)?;
+        }
         let instance = Instance::new(&config.instance);
         let host =
             NetworkNamespace::current().map_err(system("open the node's network namespace"))?;
@@ -95,18 +105,14 @@ impl PodNetwork {
             .any(|range| range.network().is_ipv6());
         sysctl::enable_forwarding(&config.instance, has_v6)
             .map_err(settings("let the node route"))?;
-        let link_config = NodeLinkConfig {
-            instance: config.instance.clone(),
-            pod_cidrs: config.pod_cidrs.clone(),
-            service_cidrs: config.service_cidrs.clone(),
-            mtu: config.mtu,
-        };
-        let node_link = node_link::ensure_on(&mut routes, &link_config)?;
+        let node_link = node_link::ensure_on(&mut routes, &link_config(config))?;
         let state = recover(&mut routes, &instance, &config.pod_cidrs)?;
         Ok(Self(Arc::new(Shared {
             instance,
             mtu: config.mtu,
-            node_link,
+            service_cidrs: config.service_cidrs.clone(),
+            pod_cidrs: watch::Sender::new(config.pod_cidrs.clone()),
+            node_link: Mutex::new(node_link),
             host,
             state: Mutex::new(state),
             routes: Mutex::new(routes),
@@ -114,9 +120,22 @@ impl PodNetwork {
         })))
     }
 
+    /// The node's pod ranges as they are; none while they are not known.
+    pub fn pod_cidrs(&self) -> watch::Receiver<Vec<IpNet>> {
+        self.0.pod_cidrs.subscribe()
+    }
+
+    /// Gives the node its pod ranges, or others than it had; those that it has already change nothing.
+    ///
+    /// Refused while pods have addresses of other ranges: they keep them until they go.
+    pub fn set_pod_cidrs(&self, pod_cidrs: &[IpNet]) -> Result<(), Error> {
+        check_ranges(pod_cidrs)?;
+        self.0.set_pod_cidrs(pod_cidrs)
+    }
+
     /// The node's own link and addresses in the pod network.
-    pub fn node_link(&self) -> &NodeLink {
-        &self.0.node_link
+    pub fn node_link(&self) -> NodeLink {
+        self.0.node_link().clone()
     }
 
     /// Connects a pod's network namespace and returns its addresses, the primary one first.
@@ -130,6 +149,11 @@ impl PodNetwork {
     ) -> Result<Vec<IpAddr>, Error> {
         if !is_writable_pod_uid(pod_uid) {
             return Err(Error::PodUid(pod_uid.to_owned()));
+        }
+        let mut ranges = self.pod_cidrs();
+        let known = ranges.wait_for(|ranges| !ranges.is_empty());
+        if env::timeout(RANGES_PATIENCE, known).await.is_err() {
+            return Err(Error::NoPodCidrs);
         }
         let namespace =
             NetworkNamespace::of(namespace).map_err(system("keep the pod's network namespace"))?;
@@ -180,6 +204,33 @@ impl PodNetwork {
 }
 
 impl Shared {
+    fn set_pod_cidrs(&self, pod_cidrs: &[IpNet]) -> Result<(), Error> {
+        // Both are held to the end, in the order of `attach`, so that no pod gets an address meanwhile.
+        let mut routes = self.routes();
+        let mut state = self.state();
+        if *self.pod_cidrs.borrow() == pod_cidrs {
+            return Ok(());
+        }
+        let is_inside = |address: &IpAddr| pod_cidrs.iter().any(|range| range.contains(address));
+        let elsewhere = state.pods.values().flat_map(|pod| &pod.addresses);
+        if let Some(address) = elsewhere.into_iter().find(|address| !is_inside(address)) {
+            return Err(Error::PodsElsewhere(*address));
+        }
+        let config = Config {
+            instance: self.instance.name().to_owned(),
+            pod_cidrs: pod_cidrs.to_vec(),
+            service_cidrs: self.service_cidrs.clone(),
+            mtu: self.mtu,
+        };
+        let link = node_link::ensure_on(&mut routes, &link_config(&config))?;
+        let links = routes.links().map_err(node("list links"))?;
+        let found = routes.routes().map_err(node("list routes"))?;
+        state.pools = sort_out(&self.instance, pod_cidrs, &links, &found).0.pools;
+        *self.node_link() = link;
+        self.pod_cidrs.send_replace(pod_cidrs.to_vec());
+        Ok(())
+    }
+
     fn attach(&self, pod_uid: &str, namespace: &NetworkNamespace) -> Result<Vec<IpAddr>, Error> {
         if let Some(pod) = self.still_connected(pod_uid, namespace)? {
             return Ok(pod.addresses);
@@ -198,7 +249,7 @@ impl Shared {
                 &self.instance,
                 pod_uid,
                 &addresses,
-                &self.node_link.addresses,
+                &self.node_link().addresses,
                 self.mtu,
             );
             match executor::attach(&self.host, &mut self.routes(), namespace, &plan) {
@@ -284,6 +335,12 @@ impl Shared {
         }
     }
 
+    fn node_link(&self) -> MutexGuard<'_, NodeLink> {
+        self.node_link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,6 +374,15 @@ impl State {
     }
 }
 
+fn link_config(config: &Config) -> NodeLinkConfig {
+    NodeLinkConfig {
+        instance: config.instance.clone(),
+        pod_cidrs: config.pod_cidrs.clone(),
+        service_cidrs: config.service_cidrs.clone(),
+        mtu: config.mtu,
+    }
+}
+
 fn check_ranges(ranges: &[IpNet]) -> Result<(), Error> {
     let v4 = ranges
         .iter()
@@ -343,7 +409,8 @@ fn recover(
     Ok(state)
 }
 
-/// Pure: what belongs to which pod, and which links are of no use. Routes of others in our ranges count as taken.
+/// Pure: what belongs to which pod, and which links are of no use. Routes of others in our ranges count as taken. A pod
+/// keeps the addresses that it has, also where the node has other ranges now or does not know them yet.
 fn sort_out(
     instance: &Instance,
     ranges: &[IpNet],
@@ -354,19 +421,31 @@ fn sort_out(
         pools: ranges.iter().copied().map(AddressPool::new).collect(),
         pods: BTreeMap::new(),
     };
+    let families: Vec<bool> = if ranges.is_empty() {
+        vec![true, false]
+    } else {
+        ranges
+            .iter()
+            .map(|range| range.network().is_ipv4())
+            .collect()
+    };
     let mut half_made = Vec::new();
     for link in links.iter().filter(|link| instance.made(link)) {
-        let addresses: Vec<IpAddr> = ranges
+        let own = |v4: bool| {
+            let mut on_link = routes.iter().filter(|route| {
+                let is_host =
+                    route.prefix_length == linux::netlink::route::host_prefix(route.destination);
+                route.link == Some(link.index) && route.protocol == plan::ROUTE_PROTOCOL && is_host
+            });
+            on_link.find(|route| route.destination.is_ipv4() == v4)
+        };
+        let addresses: Vec<IpAddr> = families
             .iter()
-            .filter_map(|range| {
-                let own = |route: &&Route| {
-                    route.link == Some(link.index) && range.contains(&route.destination)
-                };
-                routes.iter().find(own).map(|route| route.destination)
-            })
+            .filter_map(|v4| own(*v4).map(|route| route.destination))
             .collect();
+        let is_complete = !addresses.is_empty() && addresses.len() >= ranges.len();
         match instance.pod_of(link) {
-            Some(pod_uid) if addresses.len() == ranges.len() => {
+            Some(pod_uid) if is_complete => {
                 state.pods.insert(
                     pod_uid.to_owned(),
                     PodLink {

@@ -3,7 +3,7 @@
 
 use super::facts::{NodeFacts, Offer};
 use super::{Backend, Checksums};
-use crate::address_pool::AddressPool;
+use crate::address_pool::node_address_in;
 use crate::identity::Instance;
 use ipnet::IpNet;
 use linux::netlink::route::{Mac, Vxlan, Way};
@@ -296,12 +296,12 @@ impl Draft<'_> {
         };
         self.desired.tunnel = Some(tunnel(own, own.instance.vxlan_link(), kind, Backend::Vxlan));
         self.desired.forwardings.insert(mac, address);
-        let gateways = ranges.iter().copied().map(AddressPool::node_address);
+        let gateways = ranges.iter().copied().map(node_address_in);
         self.desired
             .neighbours
             .extend(gateways.map(|gateway| (gateway, mac)));
         for range in ranges {
-            let gateway = AddressPool::node_address(*range);
+            let gateway = node_address_in(*range);
             self.route(*range, Some(gateway), Out::Tunnel);
         }
     }
@@ -357,7 +357,7 @@ fn tunnel(own: &Own, name: String, kind: TunnelKind, backend: Backend) -> Tunnel
 
 fn own_addresses(own: &Own) -> Vec<IpAddr> {
     let ranges = own.ranges.iter().copied();
-    ranges.map(AddressPool::node_address).collect()
+    ranges.map(node_address_in).collect()
 }
 
 fn family_name(address: IpAddr) -> &'static str {

@@ -1,13 +1,17 @@
 //! The pod network on the real kernel. Each test is a machine of its own: a network namespace made for it.
 #![allow(clippy::unwrap_used)]
 
+use env::Shutdown;
 use linux::NetworkNamespace;
 use linux::netlink::route::{Address, NewLink, NewLinkKind, RouteSocket};
-use pod_network::{Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses, uplink_mtu};
+use pod_network::{
+    AddressRule, Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses, uplink_mtu,
+};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -328,9 +332,120 @@ fn a_machine_with_only_lo_reports_its_pod_network_address() {
 }
 
 #[test]
+fn a_node_follows_its_machine_to_another_address() {
+    on_a_machine(|| async {
+        let mut socket = RouteSocket::open().unwrap();
+        let mut give = |name: &str, address: &str| {
+            let link = NewLink {
+                name: name.to_owned(),
+                kind: NewLinkKind::Bridge,
+                mac: None,
+                mtu: 1500,
+                group: 0,
+            };
+            if socket.link_named(name).unwrap().is_none() {
+                socket.add_link(&link).unwrap();
+            }
+            let link = socket.link_named(name).unwrap().unwrap().index;
+            socket.set_link_up(link).unwrap();
+            let address: IpAddr = address.parse().unwrap();
+            let found = Address {
+                link,
+                address,
+                prefix_length: 24,
+                scope: 0,
+            };
+            socket.add_address(found).unwrap();
+            (link, address)
+        };
+        let (link, first) = give("lan0", "192.0.2.1");
+        let rule = AddressRule {
+            said: None,
+            cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
+        };
+        let sender = watch::Sender::new(rule.addresses(&[]).unwrap());
+        assert_eq!(*sender.borrow(), [first]);
+        let mut addresses = sender.subscribe();
+        let (trigger, shutdown) = Shutdown::new();
+        let following = env::spawn(async move { rule.follow(&sender, &shutdown).await });
+        // One that is added changes nothing; one that goes is followed by another that is there.
+        let (_, second) = give("lan0", "198.51.100.2");
+        let mut socket = RouteSocket::open().unwrap();
+        socket.delete_address(link, first).unwrap();
+        let next = env::timeout(PATIENCE, addresses.wait_for(|now| *now == [second])).await;
+        next.unwrap().unwrap();
+        trigger.trigger();
+        following.await.unwrap();
+    });
+}
+
+#[test]
+fn a_pod_waits_for_the_nodes_range_and_keeps_the_node_from_another() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &[])).unwrap();
+        let namespace = NetworkNamespace::create().unwrap();
+        let waiting = network.clone();
+        let attached = env::spawn(async move { waiting.attach("a", namespace.as_fd()).await });
+        tokio::task::yield_now().await;
+        assert!(!attached.is_finished());
+        let range = ["10.42.7.0/24".parse().unwrap()];
+        network.set_pod_cidrs(&range).unwrap();
+        let addresses = attached.await.unwrap().unwrap();
+        assert_eq!(addresses, ["10.42.7.2".parse::<IpAddr>().unwrap()]);
+        network.set_pod_cidrs(&range).unwrap();
+        let other = ["10.42.8.0/24".parse().unwrap()];
+        let error = network.set_pod_cidrs(&other).unwrap_err();
+        assert!(error.to_string().contains("drain the node"), "{error}");
+        network.detach("a");
+        network.set_pod_cidrs(&other).unwrap();
+        assert_eq!(
+            network.node_link().addresses,
+            ["10.42.8.1".parse::<IpAddr>().unwrap()]
+        );
+    });
+}
+
+#[test]
+fn a_node_that_does_not_know_its_range_yet_knows_its_pods() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24", "fd42::/64"])).unwrap();
+        let (_a, _) = pod(&network, "a").await;
+        let known = network.existing();
+        drop(network);
+        let network = PodNetwork::open(&config("one", &[])).unwrap();
+        assert_eq!(network.existing(), known);
+        let ranges = [
+            "10.42.0.0/24".parse().unwrap(),
+            "fd42::/64".parse().unwrap(),
+        ];
+        network.set_pod_cidrs(&ranges).unwrap();
+        assert_eq!(network.existing(), known);
+        let (_b, addresses) = pod(&network, "b").await;
+        assert_eq!(addresses[0], "10.42.0.3".parse::<IpAddr>().unwrap());
+    });
+}
+
+#[test]
+fn a_node_with_another_share_gives_up_its_old_address() {
+    on_a_machine(|| async {
+        drop(PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap());
+        let network = PodNetwork::open(&config("one", &["10.42.7.0/24"])).unwrap();
+        let mut socket = RouteSocket::open().unwrap();
+        let mut own: Vec<_> = socket
+            .addresses()
+            .unwrap()
+            .into_iter()
+            .map(|one| one.address)
+            .collect();
+        own.retain(|address| address.is_ipv4() && !address.is_loopback());
+        assert_eq!(own, network.node_link().addresses);
+    });
+}
+
+#[test]
 fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_network() {
     on_a_machine(|| async {
-        assert_eq!(uplink_mtu().unwrap(), 1500);
+        assert_eq!(uplink_mtu(None).unwrap(), 1500);
         let network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
         let mut socket = RouteSocket::open().unwrap();
         for (name, address, mtu) in [("docker0", "172.17.0.1", 1500), ("lan0", "192.0.2.1", 1400)] {
@@ -359,7 +474,8 @@ fn a_node_reports_the_address_of_its_uplink_and_never_that_of_a_container_networ
             node_addresses().unwrap(),
             ["192.0.2.1".parse::<IpAddr>().unwrap()]
         );
-        assert_eq!(uplink_mtu().unwrap(), 1400);
+        let own = node_addresses().unwrap();
+        assert_eq!(uplink_mtu(own.first().copied()).unwrap(), 1400);
         // Whatever addresses the machine has, its pods know it by the one in their own network.
         let (a, addresses) = pod(&network, "a").await;
         let server = serve(&a, addresses[0]);

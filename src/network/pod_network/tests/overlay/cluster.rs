@@ -56,7 +56,12 @@ impl Cluster {
         Self::with(backend, Checksums::Offloaded, families, 3)
     }
 
-    pub(crate) fn with(backend: Backend, checksums: Checksums, families: &[&str], count: u8) -> Self {
+    pub(crate) fn with(
+        backend: Backend,
+        checksums: Checksums,
+        families: &[&str],
+        count: u8,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -1,0 +1,170 @@
+//! Which addresses a node reports, and that it goes on reporting one for as long as the machine has it.
+
+use crate::error::Error;
+use crate::node_link::{node, node_addresses};
+use env::Shutdown;
+use ipnet::IpNet;
+use linux::netlink::route::{Address, RouteSocket, RouteWatch, Seen};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A new lease takes the old address away and brings the next: one look serves both.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// After a failure to ask the kernel.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How a node's addresses are chosen.
+#[derive(Debug, Clone)]
+pub struct AddressRule {
+    /// What a person said; nothing else counts then.
+    pub said: Option<IpAddr>,
+    /// Only families that pods have are reported, in their order, unless the machine has none of them.
+    pub cluster_cidrs: Vec<IpNet>,
+}
+
+impl AddressRule {
+    /// The addresses now, primary first; empty on a machine with nothing but `lo`. Those among `current` that the machine
+    /// still has are kept. Call it from the node's network namespace.
+    pub fn addresses(&self, current: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+        if let Some(said) = self.said {
+            return Ok(vec![said]);
+        }
+        let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
+        let present = socket.addresses().map_err(node("list addresses"))?;
+        Ok(self.settle(current, &node_addresses()?, &present))
+    }
+
+    fn settle(&self, current: &[IpAddr], found: &[IpAddr], present: &[Address]) -> Vec<IpAddr> {
+        let is_present = |address: &IpAddr| present.iter().any(|one| one.address == *address);
+        let of_family = |v4: bool| {
+            let kept = current.iter().filter(|one| is_present(one));
+            kept.chain(found).find(|one| one.is_ipv4() == v4).copied()
+        };
+        let mut families: Vec<bool> = Vec::new();
+        for range in &self.cluster_cidrs {
+            families.push(range.network().is_ipv4());
+        }
+        let wanted: Vec<IpAddr> = families.into_iter().filter_map(of_family).collect();
+        if wanted.is_empty() {
+            [true, false]
+                .into_iter()
+                .filter_map(of_family)
+                .take(1)
+                .collect()
+        } else {
+            wanted
+        }
+    }
+
+    /// Keeps `addresses` as the machine's are, until the end is asked for. A machine that has none for a while keeps its
+    /// last ones. Call it from the node's network namespace.
+    pub async fn follow(&self, addresses: &watch::Sender<Vec<IpAddr>>, shutdown: &Shutdown) {
+        if self.said.is_some() {
+            return;
+        }
+        let mut events = match RouteWatch::open() {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::warn!(%error, "changes of the node's addresses go unnoticed");
+                return;
+            }
+        };
+        loop {
+            let failed = self.look(addresses).is_err();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                heard = events.changed(matters) => {
+                    if heard.is_err() {
+                        return;
+                    }
+                }
+                () = env::sleep(RETRY), if failed => {}
+            }
+            env::sleep(DEBOUNCE).await;
+        }
+    }
+
+    fn look(&self, addresses: &watch::Sender<Vec<IpAddr>>) -> Result<(), Error> {
+        let current = addresses.borrow().clone();
+        let next = self
+            .addresses(&current)
+            .inspect_err(|error| tracing::warn!(%error, "the node's addresses are not known"))?;
+        if !next.is_empty() && next != current {
+            tracing::info!(?next, ?current, "the node has other addresses");
+            addresses.send_replace(next);
+        }
+        Ok(())
+    }
+}
+
+/// Addresses that are valid everywhere, and default routes, which choose among them.
+fn matters(seen: &Seen) -> bool {
+    match seen {
+        Seen::Address(address) | Seen::AddressGone(address) => address.scope == 0,
+        Seen::Route(route) | Seen::RouteGone(route) => route.prefix_length == 0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(cluster_cidrs: &[&str]) -> AddressRule {
+        let ranges = cluster_cidrs.iter();
+        AddressRule {
+            said: None,
+            cluster_cidrs: ranges.map(|range| range.parse().unwrap()).collect(),
+        }
+    }
+
+    fn settle(rule: &AddressRule, current: &[&str], found: &[&str], present: &[&str]) -> String {
+        let parse = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let present: Vec<Address> = parse(present)
+            .into_iter()
+            .map(|address| Address {
+                link: 2,
+                address,
+                prefix_length: 24,
+                scope: 0,
+            })
+            .collect();
+        let settled = rule.settle(&parse(current), &parse(found), &present);
+        settled
+            .iter()
+            .map(IpAddr::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    #[test]
+    fn an_address_stays_the_nodes_while_the_machine_has_it() {
+        let rule = rule(&["10.42.0.0/16"]);
+        let both = ["192.0.2.1", "198.51.100.1"];
+        assert_eq!(
+            settle(&rule, &["192.0.2.1"], &["198.51.100.1"], &both),
+            "192.0.2.1"
+        );
+        assert_eq!(
+            settle(&rule, &["192.0.2.1"], &["198.51.100.1"], &both[1..]),
+            "198.51.100.1"
+        );
+    }
+
+    #[test]
+    fn the_families_are_those_of_pods_in_their_order() {
+        let found = ["192.0.2.1", "2001:db8::1"];
+        let settle = |cluster: &[&str]| settle(&rule(cluster), &[], &found, &found);
+        assert_eq!(settle(&["10.42.0.0/16"]), "192.0.2.1");
+        assert_eq!(
+            settle(&["fd42::/56", "10.42.0.0/16"]),
+            "2001:db8::1,192.0.2.1"
+        );
+        let only_v6 = rule(&["10.42.0.0/16"]).settle(&[], &["2001:db8::1".parse().unwrap()], &[]);
+        assert_eq!(only_v6, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+    }
+}
