@@ -37,7 +37,10 @@ impl Encoder {
         out: &mut Backward,
     ) -> Result<(), ProtobufError> {
         // What is no UTF-8 becomes U+FFFD, as in Go.
-        let text = String::from_utf8_lossy(json);
+        let text = match std::str::from_utf8(json) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(json),
+        };
         let json = self.index.read(&text)?;
         self.waiting.clear();
         let mut writer = Writer {

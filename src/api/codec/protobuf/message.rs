@@ -8,7 +8,7 @@ use schema::{FieldRef, Shape, ShapeRef, TypeRef};
 pub(super) struct Message {
     /// The highest number first: messages are written backwards.
     pub(super) parts: Vec<Part>,
-    /// The names in JSON, sorted: each has a place of its own, also those of embedded structs.
+    /// The names in JSON, sorted by length and letters: each has a place of its own, also those of embedded structs.
     names: Vec<(&'static str, usize)>,
 }
 
@@ -40,7 +40,7 @@ impl Message {
     fn new(type_ref: TypeRef) -> Self {
         let mut names = Vec::new();
         let parts = parts(type_ref, &mut names);
-        names.sort_unstable();
+        names.sort_unstable_by_key(|(name, _)| by_length(name));
         Self { parts, names }
     }
 
@@ -51,9 +51,16 @@ impl Message {
 
     /// The place of the value with this name.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
-        let found = self.names.binary_search_by(|(one, _)| (*one).cmp(name));
+        let found = self
+            .names
+            .binary_search_by_key(&by_length(name), |(one, _)| by_length(one));
         found.ok().map(|index| self.names[index].1)
     }
+}
+
+/// Most names differ in their length, which is cheap to compare.
+fn by_length(name: &str) -> (usize, &str) {
+    (name.len(), name)
 }
 
 fn parts(type_ref: TypeRef, names: &mut Vec<(&'static str, usize)>) -> Vec<Part> {
@@ -97,7 +104,7 @@ mod tests {
         for type_ref in TypeRef::all() {
             let names = &Message::of(type_ref).names;
             assert!(
-                names.is_sorted_by(|one, next| one.0 < next.0),
+                names.is_sorted_by(|one, next| by_length(one.0) < by_length(next.0)),
                 "{type_ref:?}"
             );
         }

@@ -63,7 +63,15 @@ impl Backward {
         }
         let end = self.start;
         self.start -= bytes.len();
-        self.buffer[self.start..end].copy_from_slice(bytes);
+        copy(bytes, &mut self.buffer[self.start..end]);
+    }
+
+    fn byte(&mut self, byte: u8) {
+        if self.start == 0 {
+            self.grow(1);
+        }
+        self.start -= 1;
+        self.buffer[self.start] = byte;
     }
 
     #[cold]
@@ -76,11 +84,15 @@ impl Backward {
     }
 
     fn varint(&mut self, value: u64) {
-        self.bytes(Varint::new(value).as_bytes());
+        // Nearly all are small.
+        match u8::try_from(value) {
+            Ok(byte) if byte < 0x80 => self.byte(byte),
+            _ => self.bytes(Varint::new(value).as_bytes()),
+        }
     }
 
     pub(super) fn key(&mut self, tag: u32, wire_type: u8) {
-        self.bytes(Varint::key(tag, wire_type).as_bytes());
+        self.varint(u64::from(tag) << 3 | u64::from(wire_type));
     }
 
     /// Makes what was written since the mark the content of a field.
@@ -121,6 +133,23 @@ impl Backward {
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.buffer.drain(..self.start);
         self.buffer
+    }
+}
+
+/// Copies between slices of one length. The C library's way costs more than most texts of an object are long.
+fn copy(from: &[u8], to: &mut [u8]) {
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> Option<()> {
+        (*to.first_chunk_mut::<N>()?, *to.last_chunk_mut::<N>()?) =
+            (*from.first_chunk()?, *from.last_chunk()?);
+        Some(())
+    }
+    match from.len() {
+        0 => {}
+        1..4 => from.iter().zip(to).for_each(|(from, to)| *to = *from),
+        4..8 => ends::<4>(from, to).expect("at least 4 bytes"),
+        8..16 => ends::<8>(from, to).expect("at least 8 bytes"),
+        16..=32 => ends::<16>(from, to).expect("at least 16 bytes"),
+        _ => to.copy_from_slice(from),
     }
 }
 
