@@ -41,6 +41,8 @@ pub enum Error {
         "a pod has the address {0} of another range: drain the node, and start combo again on it"
     )]
     PodsElsewhere(IpAddr),
+    #[error("there is no network interface {0}: give --flannel-iface one that `ip link` shows")]
+    NoInterface(String),
     #[error("pod UID {0:?} cannot be written on a link")]
     PodUid(String),
     #[error(

@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct AddressRule {
     /// What a person said; nothing else counts then.
     pub said: Option<IpAddr>,
+    /// The link whose addresses count; the machine's choice without one.
+    pub interface: Option<String>,
     /// Only families that pods have are reported, in their order, unless the machine has none of them.
     pub cluster_cidrs: Vec<IpNet>,
 }
@@ -31,8 +33,15 @@ impl AddressRule {
             return Ok(vec![said]);
         }
         let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
-        let present = socket.addresses().map_err(node("list addresses"))?;
-        Ok(self.settle(current, &node_addresses()?, &present))
+        let mut present = socket.addresses().map_err(node("list addresses"))?;
+        let Some(interface) = &self.interface else {
+            return Ok(self.settle(current, &node_addresses()?, &present));
+        };
+        let link = socket.link_named(interface).map_err(node("find a link"))?;
+        let link = link.ok_or_else(|| Error::NoInterface(interface.clone()))?;
+        present.retain(|one| one.link == link.index && one.scope == 0);
+        let found: Vec<IpAddr> = present.iter().map(|one| one.address).collect();
+        Ok(self.settle(current, &found, &present))
     }
 
     fn settle(&self, current: &[IpAddr], found: &[IpAddr], present: &[Address]) -> Vec<IpAddr> {
@@ -116,6 +125,7 @@ mod tests {
         let ranges = cluster_cidrs.iter();
         AddressRule {
             said: None,
+            interface: None,
             cluster_cidrs: ranges.map(|range| range.parse().unwrap()).collect(),
         }
     }

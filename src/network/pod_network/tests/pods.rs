@@ -361,6 +361,7 @@ fn a_node_follows_its_machine_to_another_address() {
         let (link, first) = give("lan0", "192.0.2.1");
         let rule = AddressRule {
             said: None,
+            interface: None,
             cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
         };
         let sender = watch::Sender::new(rule.addresses(&[]).unwrap());
@@ -422,6 +423,42 @@ fn a_node_that_does_not_know_its_range_yet_knows_its_pods() {
         assert_eq!(network.existing(), known);
         let (_b, addresses) = pod(&network, "b").await;
         assert_eq!(addresses[0], "10.42.0.3".parse::<IpAddr>().unwrap());
+    });
+}
+
+#[test]
+fn only_the_addresses_of_the_interface_that_somebody_named_are_the_nodes() {
+    on_a_machine(|| async {
+        let mut socket = RouteSocket::open().unwrap();
+        for (name, address) in [("lan0", "192.0.2.1"), ("lan1", "198.51.100.1")] {
+            let link = NewLink {
+                name: name.to_owned(),
+                kind: NewLinkKind::Bridge,
+                mac: None,
+                mtu: 1500,
+                group: 0,
+            };
+            socket.add_link(&link).unwrap();
+            let link = socket.link_named(name).unwrap().unwrap().index;
+            socket.set_link_up(link).unwrap();
+            let address = address.parse().unwrap();
+            let found = Address {
+                link,
+                address,
+                prefix_length: 24,
+                scope: 0,
+            };
+            socket.add_address(found).unwrap();
+        }
+        let rule = |interface: &str| AddressRule {
+            said: None,
+            interface: Some(interface.to_owned()),
+            cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
+        };
+        let other = "198.51.100.1".parse::<IpAddr>().unwrap();
+        assert_eq!(rule("lan1").addresses(&[]).unwrap(), [other]);
+        let error = rule("lan9").addresses(&[]).unwrap_err();
+        assert!(error.to_string().contains("lan9"), "{error}");
     });
 }
 
