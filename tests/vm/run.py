@@ -90,10 +90,10 @@ def check(what, holds, found=''):
 
 
 def install(machine, archive):
-    machine.guest.push([str(RELEASE / 'combo')], '/usr/local/bin/')
+    machine.guest.push([str(RELEASE / 'combo')], '/usr/bin/')
     machine.guest.push([str(ROOT / 'systemd/combo.service')], '/etc/systemd/system/')
     machine.guest.push([str(archive)], '/root/image.tar')
-    machine.run('chmod 755 /usr/local/bin/combo && systemctl daemon-reload')
+    machine.run('chmod 755 /usr/bin/combo && systemctl daemon-reload')
     machine.run('combo image import /root/image.tar', timeout=300)
     started = time.monotonic()
     machine.run('systemctl enable --now combo', timeout=300)

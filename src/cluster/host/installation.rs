@@ -2,6 +2,7 @@
 //! nothing that no record knows.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,15 @@ pub enum Init {
 pub enum Role {
     Server,
     Agent,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        })
+    }
 }
 
 /// Whether a file had to be written.

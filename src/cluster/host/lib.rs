@@ -12,6 +12,7 @@ mod kernel_config;
 mod ports;
 mod preflight;
 mod removal;
+mod service_file;
 mod settings;
 mod status;
 

@@ -119,9 +119,12 @@ pub fn findings(facts: &HostFacts) -> Vec<Finding> {
 }
 
 fn user(facts: &HostFacts) -> Finding {
-    present(
+    if facts.is_root {
+        return Finding::ok("user", "root");
+    }
+    Finding::bad(
         "user",
-        facts.is_root,
+        Level::Error,
         "this user may not make namespaces, mounts and network links",
         "run it as root, for example with sudo",
     )

@@ -49,16 +49,21 @@ pub enum RemovalStep {
 }
 
 impl Installation {
-    /// Stops the service and keeps it from starting again; its pods run on. Tells what the init system said if it could not.
+    /// Stops the service; its pods run on. Tells what the init system said if it could not.
     pub fn stop(&self) -> std::result::Result<(), String> {
         match self.init {
-            Init::Systemd => run("systemctl", &["disable", "--now", &self.service]),
-            Init::Openrc => {
-                let stopped = run("rc-service", &["--ifstarted", &self.service, "stop"]);
-                let unlisted = run("rc-update", &["--all", "del", &self.service]);
-                stopped.and(unlisted)
-            }
+            Init::Systemd => run("systemctl", &["stop", &self.service]),
+            Init::Openrc => run("rc-service", &["--ifstarted", &self.service, "stop"]),
         }
+    }
+
+    /// Stops the service and keeps it from starting again.
+    pub fn disable(&self) -> std::result::Result<(), String> {
+        let disabled = match self.init {
+            Init::Systemd => run("systemctl", &["disable", &self.service]),
+            Init::Openrc => run("rc-update", &["--all", "del", &self.service]),
+        };
+        self.stop().and(disabled)
     }
 }
 

@@ -136,18 +136,49 @@ pub fn variables(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with('#'))
         .filter_map(|line| line.trim().split_once('='))
-        .map(|(name, value)| {
-            let bare = value
-                .strip_prefix(['\'', '"'])
-                .and_then(|rest| rest.strip_suffix(['\'', '"']));
-            (name.to_owned(), bare.unwrap_or(value).to_owned())
-        })
+        .map(|(name, value)| (name.to_owned(), unquoted(value)))
         .collect()
+}
+
+fn unquoted(value: &str) -> String {
+    let inside = |quote| {
+        value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+    };
+    if let Some(text) = inside('\'') {
+        return text.to_owned();
+    }
+    let Some(text) = inside('"') else {
+        return value.to_owned();
+    };
+    let mut out = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        out.extend(if letter == '\\' {
+            letters.next()
+        } else {
+            Some(letter)
+        });
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_read_as_a_shell_reads_them() {
+        let read = variables("A=1\nB=\"a \\\"b\\\\ \\$c\"\nC='x y'\n#D=1\n");
+        let expected = [("A", "1"), ("B", "a \"b\\ $c"), ("C", "x y")];
+        assert_eq!(
+            read,
+            expected
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        );
+    }
 
     #[test]
     fn arguments_win_over_variables_and_those_over_files() {
