@@ -86,6 +86,7 @@ pub(crate) fn start_control(
         let options = controllers::Options {
             root_certificate_authority: credentials.server_authority.certificate_pem(),
             certificate_signer: Some(Arc::new(signer)),
+            without_service_lb: false,
         };
         controllers::start_all(&manager, &options);
         tracing::info!("the controllers are running");

@@ -26,6 +26,7 @@ mod replica_set;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod service_lb;
 mod services;
 mod slices;
 mod stateful_set;

@@ -9,7 +9,7 @@ use crate::node_ipam::NodeCidrs;
 use crate::{
     certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
     endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
-    pod_garbage, replica_set, resource_quota, root_ca, service_account, stateful_set,
+    pod_garbage, replica_set, resource_quota, root_ca, service_account, service_lb, stateful_set,
     storage_protection, taint_eviction, ttl_after_finished,
 };
 
@@ -20,6 +20,8 @@ pub struct Options {
     pub root_certificate_authority: String,
     /// Signs approved certificate requests; without one they stay unsigned.
     pub certificate_signer: Option<Arc<dyn CertificateSigner>>,
+    /// Services of type `LoadBalancer` are somebody else's business.
+    pub without_service_lb: bool,
     /// The pod addresses that nodes get shares of; without them nodes get none.
     pub node_cidrs: Option<NodeCidrs>,
 }
@@ -145,6 +147,14 @@ pub const CONTROLLERS: &[Entry] = &[
     Entry {
         name: "endpointslice-controller",
         start: |manager, _| manager.start(endpoint_slice::EndpointSlices::new(manager.factory())),
+    },
+    Entry {
+        name: "service-lb-controller",
+        start: |manager, options| {
+            if !options.without_service_lb {
+                manager.start(service_lb::ServiceLoadBalancer::new(manager.factory()));
+            }
+        },
     },
     Entry {
         name: "endpointslice-mirroring-controller",
