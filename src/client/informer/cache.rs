@@ -14,6 +14,9 @@ use tokio::sync::watch;
 use crate::index::{Index, IndexState};
 use crate::subscription::{Queue, Subscription};
 
+/// The revision of a cache that holds what is remembered: it is synced, and before every revision of a server.
+pub(crate) const REMEMBERED: i64 = i64::MIN;
+
 /// One object came, changed or went. At least one side is there.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -189,13 +192,25 @@ impl Cache {
         *self.revision.borrow()
     }
 
+    /// Whether there is something to go by: a server's word, or what is remembered of it.
     pub fn is_synced(&self) -> bool {
         self.revision().is_some()
     }
 
-    /// Returns once the first list is complete.
+    /// Whether a server has told the whole selection.
+    pub fn is_told(&self) -> bool {
+        self.revision()
+            .is_some_and(|revision| revision != REMEMBERED)
+    }
+
+    /// Returns once the first list is complete, or what is remembered stands in for it.
     pub async fn wait_for_sync(&self) {
-        self.wait_for_revision(i64::MIN).await;
+        self.wait_for_revision(REMEMBERED).await;
+    }
+
+    /// Returns once a server has told the whole selection.
+    pub async fn wait_until_told(&self) {
+        self.wait_for_revision(REMEMBERED + 1).await;
     }
 
     /// Returns once everything up to `revision` is in the cache and its handlers have heard of it.
@@ -261,10 +276,9 @@ impl Cache {
         for Entry(object) in listed {
             let old = self.get(object.key());
             // A store restored from a backup counts from an earlier revision: a list is the truth, older or not.
-            if old
-                .as_ref()
-                .is_none_or(|old| old.revision != object.revision)
-            {
+            if old.as_ref().is_none_or(|old| {
+                old.revision != object.revision || old.index.uid != object.index.uid
+            }) {
                 self.put(&mut handlers, old, object);
             }
         }

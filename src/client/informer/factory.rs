@@ -9,14 +9,17 @@ use k8s_openapi::Resource;
 use kube_client::{Client, ListRequest, resource_of};
 use parking_lot::Mutex;
 
-use crate::Cache;
+use crate::reach::Reach;
 use crate::reflector::Reflector;
+use crate::{Cache, Memory};
 
 /// Makes and shares caches. Cloning it shares them too.
 #[derive(Clone, Debug)]
 pub struct Factory {
     client: Client,
     rng: Arc<dyn Rng>,
+    memory: Option<Memory>,
+    reach: Arc<Reach>,
     caches: Arc<Mutex<BTreeMap<ListRequest, Weak<Cache>>>>,
 }
 
@@ -36,7 +39,29 @@ impl Factory {
         Self {
             client,
             rng,
+            memory: None,
+            reach: Arc::new(Reach::new()),
             caches: Arc::default(),
+        }
+    }
+
+    /// Caches that know what they knew before, from some seconds after now until a server answers.
+    ///
+    /// Must be called within a runtime.
+    pub fn with_memory(client: Client, rng: Arc<dyn Rng>, memory: Memory) -> Self {
+        let factory = Self {
+            memory: Some(memory),
+            ..Self::new(client, rng)
+        };
+        let reach = Arc::clone(&factory.reach);
+        env::spawn(async move { reach.lose_patience().await });
+        factory
+    }
+
+    /// What is remembered of a selection is not needed any more; a cache of it that comes later begins anew.
+    pub fn forget(&self, request: &ListRequest) {
+        if let Some(memory) = &self.memory {
+            memory.forget(request);
         }
     }
 
@@ -56,9 +81,14 @@ impl Factory {
             client: self.client.clone(),
             request,
             cache: Arc::downgrade(&cache),
+            reach: Arc::clone(&self.reach),
+            memory: self.memory.clone(),
             rng: Arc::clone(&self.rng),
             shutdown,
         };
+        if let Some(memory) = &self.memory {
+            memory.follow(&cache);
+        }
         env::spawn(reflector.run());
         cache
     }

@@ -6,15 +6,21 @@ use std::time::Duration;
 use env::{Rng, Shutdown};
 use kube_client::{Client, ClientError, ListRequest, WatchEvent, WatchRequest};
 
-use crate::Cache;
+use crate::cache::REMEMBERED;
+use crate::reach::{Reach, is_silence};
+use crate::{Cache, Memory};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The caches of a process do not all come at once when a server is back.
+const SPREAD_MILLIS: u64 = 500;
 
 pub(crate) struct Reflector {
     pub(crate) client: Client,
     pub(crate) request: ListRequest,
     pub(crate) cache: Weak<Cache>,
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) memory: Option<Memory>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) shutdown: Shutdown,
 }
@@ -42,8 +48,9 @@ impl Reflector {
         let mut backoff = Backoff {
             next: BACKOFF_FIRST,
         };
+        let mut forgotten = self.memory.clone();
         loop {
-            let Some(mut revision) = self.list(&mut backoff).await else {
+            let Some(mut revision) = self.list(&mut backoff, &mut forgotten).await else {
                 return;
             };
             loop {
@@ -55,7 +62,7 @@ impl Reflector {
                         break;
                     }
                     Err(error) => {
-                        tracing::warn!(resource = %self.request.resource.resource, %error, "watch failed");
+                        self.failed(&error, "watch failed");
                         self.pause(&mut backoff).await;
                     }
                 }
@@ -64,19 +71,64 @@ impl Reflector {
     }
 
     /// Lists until it succeeds; the revision of the list. `None` if the cache is gone.
-    async fn list(&self, backoff: &mut Backoff) -> Option<i64> {
+    ///
+    /// A cache that has nothing yet is filled with what is remembered when the first answer is late or none.
+    async fn list(&self, backoff: &mut Backoff, forgotten: &mut Option<Memory>) -> Option<i64> {
         loop {
-            match self.client.list(self.request.clone()).await {
+            let mut answer = std::pin::pin!(self.client.list(self.request.clone()));
+            let in_time = tokio::select! {
+                biased;
+                answer = &mut answer => Some(answer),
+                () = self.reach.too_late(), if forgotten.is_some() => None,
+            };
+            let answer = match in_time {
+                Some(answer) => answer,
+                None => {
+                    self.recall(forgotten).await?;
+                    answer.await
+                }
+            };
+            match answer {
                 Ok(list) => {
+                    self.reach.answered();
+                    *forgotten = None;
                     self.cache.upgrade()?.replace_all(list.items, list.revision);
+                    if let Some(memory) = &self.memory {
+                        memory.listed(&self.request);
+                    }
                     return Some(list.revision);
                 }
                 Err(error) => {
-                    tracing::warn!(resource = %self.request.resource.resource, %error, "list failed");
+                    self.failed(&error, "list failed");
+                    if is_silence(&error) {
+                        self.recall(forgotten).await?;
+                    }
                     self.pause(backoff).await;
                 }
             }
         }
+    }
+
+    /// Fills the cache with what is remembered, once, if anything is. `None` if the cache is gone.
+    async fn recall(&self, forgotten: &mut Option<Memory>) -> Option<()> {
+        let Some(memory) = forgotten.take() else {
+            return Some(());
+        };
+        let request = self.request.clone();
+        let read = env::spawn_blocking(move || memory.recall(&request));
+        // A panic in it is a mistake in the memory: the server's word will do.
+        let remembered = read.await.ok().flatten();
+        if let Some(objects) = remembered {
+            tracing::info!(resource = %self.request.resource.resource, objects = objects.len(),
+                "until a server answers, what is remembered counts");
+            self.cache.upgrade()?.replace_all(objects, REMEMBERED);
+        }
+        Some(())
+    }
+
+    fn failed(&self, error: &ClientError, what: &str) {
+        self.reach
+            .failed(error, what, &self.request.resource.resource);
     }
 
     async fn watch(&self, revision: &mut i64) -> Result<End, ClientError> {
@@ -85,7 +137,10 @@ impl Reflector {
             after_revision: *revision,
         };
         let mut stream = match self.client.watch(request).await {
-            Ok(stream) => stream,
+            Ok(stream) => {
+                self.reach.answered();
+                stream
+            }
             Err(error) if error.api().is_some_and(apimachinery::ApiError::is_expired) => {
                 return Ok(End::Expired);
             }
@@ -119,8 +174,18 @@ impl Reflector {
         Ok(End::Closed { progress })
     }
 
+    /// Waits, but not when another cache has heard of the server meanwhile.
     async fn pause(&self, backoff: &mut Backoff) {
-        env::sleep(backoff.next(&*self.rng)).await;
+        let pause = backoff.next(&*self.rng);
+        let heard = async {
+            self.reach.heard_again().await;
+            env::sleep(Duration::from_millis(self.rng.below(SPREAD_MILLIS))).await;
+        };
+        tokio::select! {
+            biased;
+            () = env::sleep(pause) => {}
+            () = heard => backoff.reset(),
+        }
     }
 }
 

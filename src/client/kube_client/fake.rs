@@ -2,6 +2,7 @@
 //! defaults, admission or authorization.
 
 mod discovery;
+mod line;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::{
     WatchRequest, WatchStream,
 };
 pub use discovery::FakeResource;
+pub use line::{FakeLine, LineState};
 
 const WATCH_EVENTS_AHEAD: usize = 64;
 
