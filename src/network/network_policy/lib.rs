@@ -12,6 +12,7 @@
 mod error;
 mod facts;
 mod follow;
+mod frame;
 mod node_pods;
 mod peers;
 mod plan;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::{ConnectedPod, PodFacts};
+use crate::facts::{ConnectedPod, PodFacts, PolicyFacts};
 use serde_json::json;
 
 /// Pods `a` and `b` of namespace `x` on this node, at 10.42.0.1 and 10.42.0.2.

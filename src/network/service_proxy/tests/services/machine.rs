@@ -17,6 +17,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 pub(crate) const VIP: &str = "10.43.0.10";
+/// What another node has of the cluster's pod addresses, and a pod there.
+const OTHER_NODE_PODS: &str = "10.42.7.0";
+pub(crate) const OTHER_NODE_POD: &str = "10.42.7.5";
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing must come for "dropped".
@@ -253,6 +256,48 @@ impl Machine {
 
     pub(crate) fn serve_outside(&self, port: u16) {
         serve_tcp(&self.outside, ([192, 0, 2, 9], port).into(), "outside");
+    }
+
+    /// The neighbour becomes another node of the cluster, and one of its pods serves this port.
+    pub(crate) fn serve_on_other_node(&self, port: u16) {
+        let range = |gateway: &str, network: &str, link: u32| Route {
+            destination: network.parse().unwrap(),
+            prefix_length: 24,
+            link: Some(link),
+            gateway: Some(gateway.parse().unwrap()),
+            on_link: false,
+            source: None,
+            metric: None,
+            protocol: 4,
+        };
+        let mut socket = RouteSocket::open().unwrap();
+        let uplink = socket.link_named("uplink").unwrap().unwrap().index;
+        socket
+            .add_route(&range("192.0.2.9", OTHER_NODE_PODS, uplink))
+            .unwrap();
+        let there = || {
+            let mut socket = RouteSocket::open().unwrap();
+            let link = socket.link_named("eth0").unwrap().unwrap().index;
+            let pod = Address {
+                link,
+                address: OTHER_NODE_POD.parse().unwrap(),
+                prefix_length: 32,
+                scope: 0,
+            };
+            socket.add_address(pod).unwrap();
+            socket
+                .add_route(&range("192.0.2.1", "10.42.0.0", link))
+                .unwrap();
+        };
+        self.outside.run(there).unwrap();
+        let address = SocketAddr::new(OTHER_NODE_POD.parse().unwrap(), port);
+        serve_tcp(&self.outside, address, "other");
+    }
+
+    pub(crate) fn put_slice_of_other_node(&mut self, name: &str, port: u16) {
+        let ports = [("http", "TCP", port)];
+        let elsewhere = [OTHER_NODE_POD.to_owned()];
+        self.insert_slice(name, slice(name, &ports, &[], &elsewhere));
     }
 
     /// Servers of the node itself, on its address in the pod network, for TCP and UDP.

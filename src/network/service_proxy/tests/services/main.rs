@@ -6,7 +6,7 @@ mod machine;
 
 use linux::netlink::conntrack::{ConntrackSocket, FilterPlace, Flows};
 use linux::netlink::nf_tables::Change;
-use machine::{Outcome, VIP, on_a_machine, service, slice};
+use machine::{OTHER_NODE_POD, Outcome, VIP, on_a_machine, service, slice};
 use serde_json::json;
 use service_proxy::{HostPort, Protocol, ServiceProxy};
 use std::collections::BTreeSet;
@@ -386,6 +386,33 @@ fn pods_speak_to_the_world_with_the_nodes_address() {
             machine.from_pod(0, "192.0.2.9", 8080),
             Outcome::answered("outside", &node)
         );
+    });
+}
+
+#[test]
+fn between_nodes_pods_keep_their_address_and_clients_from_outside_do_not() {
+    on_a_machine(|machine| {
+        machine.serve_on_other_node(8080);
+        machine.put_service(
+            "web",
+            &json!({"type": "NodePort", "externalIPs": ["198.51.100.7"]}),
+        );
+        machine.put_slice_of_other_node("web", 8080);
+        machine.apply();
+        let (pod, outer) = (machine.pod_ip(0), machine.outer_ip());
+        let from_pod = Outcome::answered("other", &pod);
+        assert_eq!(machine.from_pod(0, OTHER_NODE_POD, 8080), from_pod);
+        assert_eq!(machine.from_pod(0, VIP, 80), from_pod);
+        // The endpoint would answer the client past this node, which alone can translate back.
+        let masqueraded = Outcome::answered("other", &outer);
+        for (address, port) in [(outer.as_str(), 30080), ("198.51.100.7", 80), (VIP, 80)] {
+            assert_eq!(
+                machine.from_outside(address, port),
+                masqueraded,
+                "{address}"
+            );
+        }
+        assert_eq!(machine.from_node(VIP, 80).server(), Some("other"));
     });
 }
 
