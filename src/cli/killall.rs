@@ -3,19 +3,29 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-const DEFAULT_DATA_DIR: &str = "/var/lib/combo";
+use host::ServiceSettings;
 
 #[derive(Args)]
 pub(crate) struct KillAllCommand {
-    /// Folder that holds all state
-    #[arg(long, short = 'd', env = "COMBO_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
-    data_dir: PathBuf,
+    /// Folder that holds all state [default: as the configuration file says, else /var/lib/combo]
+    #[arg(long, short = 'd', value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl KillAllCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let data_dir = std::path::absolute(&self.data_dir)?;
+        let data_dir = match self.data_dir {
+            Some(data_dir) => std::path::absolute(data_dir)?,
+            None => ServiceSettings::said(&[], &std::env::vars().collect()).data_dir,
+        };
+        for installation in host::installations()? {
+            if ServiceSettings::of(&installation).data_dir == data_dir
+                && let Err(why) = installation.stop()
+            {
+                // If it runs on, it holds its folder, and the next step says so.
+                eprintln!("combo: {} was not stopped: {why}", installation.service);
+            }
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -1,11 +1,18 @@
 //! The command line: parse, run, exit code. One file per subcommand.
 
+mod airgap;
+mod check;
 mod completion;
+mod host_steps;
 mod image;
 mod killall;
 mod kubectl;
 mod server;
+mod status;
+mod uninstall;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -28,6 +35,18 @@ enum Command {
     /// End all pods of a stopped server and remove its groups, links, rules and mounts; data stays
     #[command(name = "killall")]
     KillAll(killall::KillAllCommand),
+    /// Look whether this machine can run Combo, and say what to do where it cannot
+    Check(check::CheckCommand),
+    /// Say what runs on this machine, also when no server answers
+    Status(status::StatusCommand),
+    /// Remove a service that install.sh installed, its pods and its data: the machine is as before
+    Uninstall(uninstall::UninstallCommand),
+    /// Make and read bundles for machines without a network
+    #[command(subcommand, name = "airgap")]
+    AirGap(airgap::AirGapCommand),
+    /// The steps of install.sh that must be durable
+    #[command(subcommand, hide = true)]
+    Host(host_steps::HostCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Print a completion script for a shell
@@ -36,10 +55,15 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub(crate) fn run() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match Cli::parse_from(words(std::env::args_os())).command {
         Command::Server(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::KillAll(command) => command.run(),
+        Command::Check(command) => return command.run(),
+        Command::Status(command) => command.run(),
+        Command::Uninstall(command) => command.run(),
+        Command::AirGap(command) => command.run(),
+        Command::Host(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Completion(command) => command.run(&mut Cli::command()),
     };
@@ -50,4 +74,17 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A link called kubectl is `combo kubectl`.
+fn words(mut said: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let program = said.next().unwrap_or_else(|| "combo".into());
+    let is_kubectl = Path::new(&program)
+        .file_name()
+        .is_some_and(|name| name == "kubectl");
+    let command = is_kubectl.then(|| OsString::from("kubectl"));
+    std::iter::once(program)
+        .chain(command)
+        .chain(said)
+        .collect()
 }

@@ -8,6 +8,7 @@ mod bad_bodies;
 mod bad_conditions;
 mod built_in_kubectl;
 mod confinement;
+mod installation;
 mod kubectl;
 mod lifecycle;
 mod restart;
@@ -35,6 +36,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("services", services::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
+    ("installation", installation::TESTS),
     ("bad_bodies", bad_bodies::TESTS),
     ("bad_conditions", bad_conditions::TESTS),
     ("built_in_kubectl", built_in_kubectl::TESTS),

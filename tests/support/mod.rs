@@ -5,6 +5,7 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod kubectl;
+pub(crate) mod machine;
 pub(crate) mod objects;
 pub(crate) mod server;
 pub(crate) mod terminal;

@@ -15,6 +15,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub struct Image {
     layer: tar::Builder<Vec<u8>>,
     config: Value,
+    architecture: &'static str,
 }
 
 impl Default for Image {
@@ -29,6 +30,7 @@ impl Image {
         Self {
             layer: tar::Builder::new(Vec::new()),
             config: json!({"WorkingDir": "/"}),
+            architecture: own_architecture(),
         }
     }
 
@@ -36,13 +38,15 @@ impl Image {
     pub fn of_binary(binary: &Path) -> io::Result<Self> {
         let name = binary.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| io::Error::other("the binary has no name"))?;
-        let image = Self::new()
-            .file(name, &std::fs::read(binary)?, 0o755)?
+        let program = std::fs::read(binary)?;
+        let mut image = Self::new()
+            .file(name, &program, 0o755)?
             .file(
                 "etc/passwd",
                 b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
                 0o644,
             )?;
+        image.architecture = architecture_of(&program);
         Ok(image
             .set("Entrypoint", json!([format!("/{name}")]))
             .set("Env", json!(["PATH=/"])))
@@ -81,7 +85,7 @@ impl Image {
     pub fn write(self, reference: &str, archive: &Path) -> io::Result<()> {
         let layer = self.layer.into_inner()?;
         let config = serde_json::to_vec(&json!({
-            "architecture": architecture(), "os": "linux", "config": self.config,
+            "architecture": self.architecture, "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]},
             "history": [{"created_by": "combo testkit"}],
         }))?;
@@ -113,7 +117,16 @@ impl Image {
     }
 }
 
-fn architecture() -> &'static str {
+/// A program of another kind is taken for one of this machine.
+fn architecture_of(program: &[u8]) -> &'static str {
+    match program.get(18..20) {
+        Some([62, 0]) => "amd64",
+        Some([183, 0]) => "arm64",
+        _ => own_architecture(),
+    }
+}
+
+fn own_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") {
         "arm64"
     } else {
