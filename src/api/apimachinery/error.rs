@@ -355,7 +355,7 @@ pub(crate) fn quote(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             control if control.is_ascii_control() => {
-                quoted.push_str(&format!("\\x{:02x}", control as u32))
+                quoted.push_str(&format!("\\x{:02x}", control as u32));
             }
             other => quoted.push(other),
         }

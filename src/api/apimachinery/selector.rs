@@ -300,12 +300,12 @@ impl fmt::Display for LabelSelector {
                 (Operator::In, several) => write!(formatter, "{key} in ({})", several.join(","))?,
                 (Operator::NotIn, [only]) => write!(formatter, "{key}!={only}")?,
                 (Operator::NotIn, several) => {
-                    write!(formatter, "{key} notin ({})", several.join(","))?
+                    write!(formatter, "{key} notin ({})", several.join(","))?;
                 }
                 (Operator::Exists, _) => formatter.write_str(key)?,
                 (Operator::DoesNotExist, _) => write!(formatter, "!{key}")?,
                 (Operator::GreaterThan, several) => {
-                    write!(formatter, "{key}>{}", several.join(","))?
+                    write!(formatter, "{key}>{}", several.join(","))?;
                 }
                 (Operator::LessThan, several) => write!(formatter, "{key}<{}", several.join(","))?,
             }

@@ -99,7 +99,7 @@ fn collect_fields(
 fn collect(value: &Value, node: Option<Node<'_>>, path: &mut Vec<String>, set: &mut FieldSet) {
     match (grain(node, value), value) {
         (Grain::Struct(node), Value::Object(object)) => {
-            collect_fields(object, Some(node), path, set)
+            collect_fields(object, Some(node), path, set);
         }
         (Grain::Map(element), Value::Object(object)) => {
             for (key, value) in object {
@@ -162,7 +162,7 @@ fn collect_paths(
 ) {
     match (grain(node, value), value) {
         (Grain::Struct(node), Value::Object(object)) => {
-            collect_paths_of_fields(object, Some(node), path, set)
+            collect_paths_of_fields(object, Some(node), path, set);
         }
         (Grain::Map(element), Value::Object(object)) => {
             for (key, value) in object {
@@ -287,7 +287,7 @@ fn collect_modified(
             }
         }
         (Grain::Set | Grain::Keyed(..), Value::Null, Value::Array(items)) if items.is_empty() => {
-            set.insert(path)
+            set.insert(path);
         }
         // What was null had no members; that they are new is told elsewhere.
         (Grain::Set, _, _)
@@ -420,7 +420,7 @@ fn remove_below(value: &mut Value, unwanted: &FieldSet, node: Option<Node<'_>>) 
             !unwanted.has_member(&name)
         }),
         (Grain::Set, Value::Array(items)) => {
-            items.retain(|item| !unwanted.has_member(&value_element(item)))
+            items.retain(|item| !unwanted.has_member(&value_element(item)));
         }
         _ => {}
     }

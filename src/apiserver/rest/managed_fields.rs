@@ -82,7 +82,7 @@ fn track(
     *object = Object::from_value(tree)
         .ok_or_else(|| ApiError::internal("an object became something else"))?;
     with_actor(call, options, |actor| {
-        field_manager::track(old, object, node, actor)
+        field_manager::track(old, object, node, actor);
     });
     Ok(())
 }

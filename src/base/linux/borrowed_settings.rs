@@ -137,11 +137,9 @@ impl BorrowedSettings {
     }
 
     fn write_changes(&self, changes: &[Change]) -> Result<()> {
-        let lines: String = changes
-            .iter()
-            .map(|change| format!("{}\t{}\t{}\n", change.key, change.found, change.set))
-            .collect();
-        AtomicFile::private(self.folder.join(RECORD)).write(lines.as_bytes())
+        let line = |change: &Change| format!("{}\t{}\t{}\n", change.key, change.found, change.set);
+        let lines: Vec<String> = changes.iter().map(line).collect();
+        AtomicFile::private(self.folder.join(RECORD)).write(lines.concat().as_bytes())
     }
 }
 

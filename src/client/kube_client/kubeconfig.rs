@@ -282,7 +282,7 @@ current-context: a
         let config = Kubeconfig::parse(CONFIG, Path::new("/")).expect("a kubeconfig");
         let http = config.http_config("", "test").expect("usable");
         assert_eq!(http.server, "https://127.0.0.1:6443");
-        assert_eq!(http.certificate_authority, b"hello");
+        assert!(matches!(&http.trust, Trust::Authorities(pem) if pem == b"hello"));
         assert!(matches!(&http.credentials, Credentials::BearerToken(token) if token == "secret"));
         assert_eq!(config.namespace("").expect("a context"), "work");
         assert_eq!(config.namespace("b").expect("a context"), "default");

@@ -4,8 +4,8 @@
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use env::SystemClock;
 use linux::NetworkNamespace;
 use linux::cgroup::{CgroupVersion, Cgroups};
 use linux::netlink::nf_tables::{Batch, Hook, HookKind, HookPoint, NfTablesSocket, Ownership};
@@ -90,9 +90,8 @@ impl HostFacts {
             memory_bytes: linux::system::memory_info().map_or(0, |memory| memory.total_bytes),
             disk: disk(&question.data_dir),
             listeners: ports::listeners(&question.ports),
-            unix_seconds: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |passed| passed.as_secs()),
+            unix_seconds: u64::try_from(SystemClock::shared().now().unix_seconds())
+                .unwrap_or_default(),
             has_firewalld: Path::new("/run/firewalld").exists(),
             is_raspberry_pi: fs::read_to_string("/proc/device-tree/model")
                 .is_ok_and(|model| model.starts_with("Raspberry Pi")),

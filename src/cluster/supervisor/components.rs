@@ -87,6 +87,8 @@ pub(crate) fn start_control(
             root_certificate_authority: credentials.server_authority.certificate_pem(),
             certificate_signer: Some(Arc::new(signer)),
             without_service_lb: false,
+            // The node takes the first share by itself, and there is one node.
+            node_cidrs: None,
         };
         controllers::start_all(&manager, &options);
         tracing::info!("the controllers are running");

@@ -123,11 +123,7 @@ impl ControlPlane {
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
-            anonymous_access: if config.serves_anonymous {
-                rest::AnonymousAccess::Allowed
-            } else {
-                rest::AnonymousAccess::Refused
-            },
+            anonymous_access: anonymous_access(config),
             authorizer,
             rbac: Some(rbac),
             tokens: Some(tokens),
@@ -153,6 +149,14 @@ impl ControlPlane {
         let (serving, shutdown) = (api.clone(), basics.shutdown.clone());
         env::spawn(async move { serving.serve(listener, tls, shutdown).await });
         Ok(Self { store, api })
+    }
+}
+
+fn anonymous_access(config: &ServerConfig) -> rest::AnonymousAccess {
+    if config.serves_anonymous {
+        rest::AnonymousAccess::Allowed
+    } else {
+        rest::AnonymousAccess::Refused
     }
 }
 

@@ -73,7 +73,13 @@ impl NodeNetwork {
     ) -> anyhow::Result<Self> {
         let pod_cidrs = vec![node_cidr(&config.cluster_cidr)];
         let service_cidrs = vec![config.service_cidr];
-        let mtu = pod_network::uplink_mtu()
+        let found = || {
+            pod_network::node_addresses()
+                .ok()
+                .and_then(|addresses| addresses.first().copied())
+        };
+        let outer_address = node.address.or_else(found);
+        let mtu = pod_network::uplink_mtu(outer_address)
             .context("read the size of packets that the uplink carries")?;
         let link = NodeLinkConfig {
             instance: instance.to_owned(),
@@ -89,16 +95,8 @@ impl NodeNetwork {
             mtu,
         };
         let pods = PodNetwork::open(&pods).context("open the pod network")?;
-        let found = || {
-            pod_network::node_addresses()
-                .ok()
-                .and_then(|addresses| addresses.first().copied())
-        };
         // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
-        let address = node
-            .address
-            .or_else(found)
-            .or_else(|| link.addresses.first().copied());
+        let address = outer_address.or_else(|| link.addresses.first().copied());
         let inner_address = link
             .addresses
             .first()

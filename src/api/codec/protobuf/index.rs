@@ -126,7 +126,7 @@ impl<'a> Json<'a> {
     }
 
     fn quoted(self, entry: Entry) -> &'a str {
-        &self.text[entry.start as usize - 1..entry.end as usize + 1]
+        &self.text[(entry.start as usize - 1)..=(entry.end as usize)]
     }
 
     /// The items of an array.
@@ -304,7 +304,7 @@ impl Scanner<'_> {
         let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
         let length = rest.iter().take_while(|byte| is_part(byte)).count();
         let literal = &rest[..length];
-        let is_small = matches!(literal, [b'1'..=b'9', rest @ ..] | [b'0', rest @ ..]
+        let is_small = matches!(literal, [b'1'..=b'9' | b'0', rest @ ..]
             if rest.iter().all(u8::is_ascii_digit) && (rest.is_empty() || literal[0] != b'0'));
         if !is_small && !matches!(Document::parse(literal), Ok(Document::Number(_))) {
             return None;

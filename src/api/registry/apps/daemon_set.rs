@@ -145,7 +145,7 @@ impl Strategy for DaemonSets {
                 errors,
                 &set.spec.clone().unwrap_or_default(),
                 &FieldPath::new("spec"),
-            )
+            );
         })
     }
 
@@ -157,7 +157,7 @@ impl Strategy for DaemonSets {
                 &selector(set),
                 &selector(old),
                 &path(&["spec", "selector"]),
-            )
+            );
         })
     }
 
@@ -254,10 +254,10 @@ fn update_strategy(errors: &mut FieldErrors, strategy: &DaemonSetUpdateStrategy,
     match (text(&strategy.type_), &strategy.rolling_update) {
         ("OnDelete", _) => {}
         ("RollingUpdate", None) => {
-            errors.push(FieldError::required(&path.child("rollingUpdate"), ""))
+            errors.push(FieldError::required(&path.child("rollingUpdate"), ""));
         }
         ("RollingUpdate", Some(rolling)) => {
-            rolling_update(errors, rolling, &path.child("rollingUpdate"))
+            rolling_update(errors, rolling, &path.child("rollingUpdate"));
         }
         (kind, rolling) => {
             let rolling = rolling.as_ref().map_or_else(

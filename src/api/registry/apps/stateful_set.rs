@@ -284,7 +284,7 @@ fn template(errors: &mut FieldErrors, spec: &StatefulSetSpec, checks: Checks, pa
             workload::does_not_match(errors, &spec.template, &own);
         }
         _ if selectors::is_empty(&spec.selector) => {
-            workload::does_not_match(errors, &spec.template, &own)
+            workload::does_not_match(errors, &spec.template, &own);
         }
         _ => {}
     }
@@ -362,7 +362,7 @@ fn update_strategy(
             );
         }
         ("RollingUpdate", Some(rolling)) => {
-            rolling_update(errors, rolling, &path.child("rollingUpdate"))
+            rolling_update(errors, rolling, &path.child("rollingUpdate"));
         }
         ("OnDelete" | "RollingUpdate", None) => {}
         (kind, rolling) => {

@@ -96,7 +96,7 @@ pub(super) fn replicated_template(
             return;
         }
         Match::No if !selectors::is_empty(selector) => {
-            does_not_match(errors, template, &path.child("template"))
+            does_not_match(errors, template, &path.child("template"));
         }
         // A missing selector selects nothing, which is not the same as being empty.
         _ if is_missing => does_not_match(errors, template, &path.child("template")),

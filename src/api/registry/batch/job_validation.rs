@@ -42,7 +42,7 @@ fn whole_spec(errors: &mut FieldErrors, spec: &JobSpec, path: &FieldPath) {
     match &spec.selector {
         None => errors.push(FieldError::required(&path.child("selector"), "")),
         Some(selector) => {
-            selectors::label_selector(errors, Some(selector), &path.child("selector"))
+            selectors::label_selector(errors, Some(selector), &path.child("selector"));
         }
     }
     if let Match::No = workload::matches(

@@ -83,7 +83,7 @@ impl Strategy for Namespaces {
         found(|errors| {
             finalizers
                 .iter()
-                .for_each(|name| finalizer(errors, name, &path))
+                .for_each(|name| finalizer(errors, name, &path));
         })
     }
 

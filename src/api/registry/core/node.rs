@@ -23,7 +23,7 @@ fn one_first_range(spec: &mut NodeSpec) {
     ) {
         (None, Some(first)) => spec.pod_cidr = Some(first),
         (Some(range), first) if first.as_ref() != Some(&range) => {
-            spec.pod_cidrs = Some(vec![range])
+            spec.pod_cidrs = Some(vec![range]);
         }
         _ => {}
     }

@@ -108,7 +108,7 @@ impl Strategy for PersistentVolumeClaims {
                 errors,
                 claim.spec.as_ref().unwrap_or(&none),
                 &FieldPath::new("spec"),
-            )
+            );
         })
     }
 

@@ -117,7 +117,7 @@ fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
         }
         "kubernetes.io/dockercfg" => json_object(errors, ".dockercfg", data(".dockercfg"), path),
         "kubernetes.io/dockerconfigjson" => {
-            json_object(errors, ".dockerconfigjson", data(".dockerconfigjson"), path)
+            json_object(errors, ".dockerconfigjson", data(".dockerconfigjson"), path);
         }
         "kubernetes.io/basic-auth" => {
             let keys = ["username", "password"];
@@ -126,7 +126,7 @@ fn for_type(errors: &mut FieldErrors, secret: &Secret, path: &FieldPath) {
             }
         }
         "kubernetes.io/ssh-auth" if data("ssh-privatekey").is_none_or(<[u8]>::is_empty) => {
-            require(&["ssh-privatekey"])
+            require(&["ssh-privatekey"]);
         }
         "kubernetes.io/tls" => require(&missing(&["tls.crt", "tls.key"])),
         _ => (),

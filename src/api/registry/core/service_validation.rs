@@ -496,7 +496,7 @@ fn cluster_addresses(
             list,
             old.map(cluster_ips).unwrap_or_default(),
             &list_path,
-        )
+        );
     });
     let has_invalid = !refused.is_empty();
     errors.extend(refused);

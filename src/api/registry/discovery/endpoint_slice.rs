@@ -126,7 +126,7 @@ fn address_type_and_ports(slice: &EndpointSlice) -> FieldErrors {
             match &port.protocol {
                 None => errors.push(FieldError::required(&path.child("protocol"), "")),
                 Some(protocol) => {
-                    one_of(errors, protocol, &ports::PROTOCOLS, &path.child("protocol"))
+                    one_of(errors, protocol, &ports::PROTOCOLS, &path.child("protocol"));
                 }
             }
             if let Some(protocol) = &port.app_protocol {
@@ -163,7 +163,7 @@ fn one_endpoint(
             "must contain at least 1 address",
         )),
         count if count > ADDRESSES_MAX => {
-            errors.push(FieldError::too_many(&addresses_path, count, ADDRESSES_MAX))
+            errors.push(FieldError::too_many(&addresses_path, count, ADDRESSES_MAX));
         }
         _ => (),
     }

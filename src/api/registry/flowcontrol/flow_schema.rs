@@ -92,7 +92,7 @@ impl Strategy for FlowSchemas {
                     &path.child("matchingPrecedence"),
                     precedence,
                     why,
-                ))
+                ));
             };
             if precedence <= 0 {
                 refuse("must be a positive value");

@@ -118,7 +118,7 @@ fn parameters(
             ));
         }
         (Some("Namespace"), Some(namespace)) => {
-            names::dns_label(errors, namespace, &namespace_path)
+            names::dns_label(errors, namespace, &namespace_path);
         }
         (Some("Cluster"), Some(_)) => {
             errors.push(FieldError::forbidden(

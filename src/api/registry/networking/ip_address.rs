@@ -64,7 +64,7 @@ impl Strategy for IPAddresses {
                 &address.spec.parent_ref,
                 &old.spec.parent_ref,
                 &path,
-            )
+            );
         })
     }
 }

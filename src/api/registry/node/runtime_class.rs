@@ -65,7 +65,7 @@ impl Strategy for RuntimeClasses {
                 &class.handler,
                 &old.handler,
                 &FieldPath::new("handler"),
-            )
+            );
         })
     }
 

@@ -112,7 +112,7 @@ fn warnings(metadata: &ObjectMeta, spec: &PodSpec, path: &FieldPath) -> Vec<Stri
         found.push(format!("{}: {message}", annotations_path.key(SECCOMP_POD)));
     }
     visit_containers(spec, &own, |container, path| {
-        of_container(&mut found, container, path)
+        of_container(&mut found, container, path);
     });
     ports(&mut found, spec, &own);
     if spec

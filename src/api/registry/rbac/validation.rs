@@ -40,7 +40,7 @@ fn one_rule(errors: &mut FieldErrors, rule: &PolicyRule, reach: Reach, path: &Fi
                 &path.child("nonResourceURLs"),
                 json(urls),
                 why,
-            ))
+            ));
         };
         if reach == Reach::Namespace {
             refuse("namespaced rules cannot apply to non-resource URLs");

@@ -75,7 +75,7 @@ impl Strategy for VolumeAttachments {
                     ));
                 }
                 (Some(inline), None) => {
-                    inline_volume(errors, inline, &source_path.child("inlineVolumeSpec"))
+                    inline_volume(errors, inline, &source_path.child("inlineVolumeSpec"));
                 }
                 (None, Some(_)) => (),
             }

@@ -358,7 +358,7 @@ impl Batch {
                         break;
                     };
                     list.nested(LIST_ELEMENT, |element| {
-                        put_element(element, kind, key, value)
+                        put_element(element, kind, key, value);
                     });
                 }
             });

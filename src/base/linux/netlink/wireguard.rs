@@ -1,4 +1,4 @@
-//! WireGuard links: keys and peers. The kernel makes the public key of a private one.
+//! `WireGuard` links: keys and peers. The kernel makes the public key of a private one.
 
 use super::NetlinkError;
 use super::attributes::{Attributes, Request};
@@ -47,12 +47,12 @@ pub struct Device {
     pub peers: BTreeMap<Key, Peer>,
 }
 
-/// The calls on WireGuard links of one network namespace.
+/// The calls on `WireGuard` links of one network namespace.
 #[derive(Debug)]
 pub struct WireGuardSocket(GenericSocket);
 
 impl WireGuardSocket {
-    /// Opens a socket in the network namespace of the calling thread; ENOENT when this kernel has no WireGuard.
+    /// Opens a socket in the network namespace of the calling thread; ENOENT when this kernel has no `WireGuard`.
     pub fn open() -> Result<Self, NetlinkError> {
         GenericSocket::open("wireguard").map(Self)
     }

@@ -31,7 +31,7 @@ fn ranges(cluster: &Cluster, name: &str) -> String {
         return String::new();
     };
     let ranges = node.at(&["spec", "podCIDRs"]).cloned().unwrap_or_default();
-    let first = node.text_at(&["spec", "podCIDR"]).to_owned();
+    let first = node.text_at(&["spec", "podCIDR"]).clone();
     let ranges: Vec<String> = serde_json::from_value(ranges).unwrap_or_default();
     assert_eq!(ranges.first().map_or("", String::as_str), first);
     ranges.join(",")

@@ -312,7 +312,7 @@ fn all_conditions(
     match inputs.resize {
         ResizeState::None => {}
         ResizeState::InProgress => {
-            own.push(condition(inputs.pod, "PodResizeInProgress", "True", "", ""))
+            own.push(condition(inputs.pod, "PodResizeInProgress", "True", "", ""));
         }
         ResizeState::Deferred(why) => own.push(condition(
             inputs.pod,

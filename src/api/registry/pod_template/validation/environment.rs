@@ -148,7 +148,7 @@ pub(super) fn field_reference(
     }
     match (field, subscript) {
         ("metadata.annotations", Some(key)) => {
-            names::qualified_name(errors, &key.to_lowercase(), path)
+            names::qualified_name(errors, &key.to_lowercase(), path);
         }
         ("metadata.labels", Some(key)) => names::qualified_name(errors, key, path),
         (_, Some(_)) => errors.push(FieldError::invalid(

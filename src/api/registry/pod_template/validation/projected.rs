@@ -51,7 +51,7 @@ fn downward_file(errors: &mut FieldErrors, file: &DownwardAPIVolumeFile, path: &
             }
         }
         (None, Some(resource)) => {
-            resource_reference_in_volume(errors, resource, &path.child("resourceFieldRef"))
+            resource_reference_in_volume(errors, resource, &path.child("resourceFieldRef"));
         }
         (None, None) => errors.push(FieldError::required(
             path,

@@ -73,6 +73,7 @@ impl<const MAX: usize> Bytes<MAX> {
     }
 
     /// Appends a field, padded to the width of a register.
+    #[must_use]
     pub fn field(mut self, bytes: &[u8]) -> Self {
         let start = usize::from(self.length);
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);

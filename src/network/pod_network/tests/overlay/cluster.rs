@@ -216,7 +216,7 @@ impl Cluster {
         let event = events
             .iter()
             .find(|event| event.text_at(&["reason"]) == reason)?;
-        Some(event.text_at(&["message"]).to_owned())
+        Some(event.text_at(&["message"]).clone())
     }
 
     pub(crate) fn annotation(&self, node: usize, name: &str) -> Option<String> {
