@@ -1,10 +1,11 @@
 //! Which addresses a node reports, and that it goes on reporting one for as long as the machine has it.
 
 use crate::error::Error;
-use crate::node_link::{node, node_addresses};
+use crate::node_link::{is_somebody_elses_uplink, node, node_addresses};
 use env::Shutdown;
 use ipnet::IpNet;
 use linux::netlink::route::{Address, RouteSocket, RouteWatch, Seen};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,6 +36,11 @@ impl AddressRule {
         let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
         let mut present = socket.addresses().map_err(node("list addresses"))?;
         let Some(interface) = &self.interface else {
+            // The address in the pod network is the node's only until there is any other.
+            let links = socket.links().map_err(node("list links"))?;
+            let uplinks = links.iter().filter(|link| is_somebody_elses_uplink(link));
+            let uplinks: BTreeSet<u32> = uplinks.map(|link| link.index).collect();
+            present.retain(|one| uplinks.contains(&one.link));
             return Ok(self.settle(current, &node_addresses()?, &present));
         };
         let link = socket.link_named(interface).map_err(node("find a link"))?;

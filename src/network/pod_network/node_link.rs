@@ -204,7 +204,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Links of container networks have addresses too, but nobody outside reaches them.
-fn is_somebody_elses_uplink(link: &Link) -> bool {
+pub(crate) fn is_somebody_elses_uplink(link: &Link) -> bool {
     const CONTAINER_LINKS: [&str; 8] = [
         "combo", "cmb", "docker", "cni", "flannel", "cali", "veth", "virbr",
     ];

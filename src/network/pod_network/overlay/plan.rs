@@ -148,7 +148,8 @@ pub(crate) fn desired(view: &View<'_>) -> Desired {
         let Some(offer) = &facts.offer else {
             continue;
         };
-        if facts.ranges.is_empty() || view.own.offer.backend == Backend::None {
+        let is_coming = facts.ranges.is_empty() || facts.addresses.is_empty();
+        if is_coming || view.own.offer.backend == Backend::None {
             continue;
         }
         if let Err(complaint) = draft.add(facts, offer) {
@@ -373,4 +374,133 @@ pub(crate) fn addresses_of_peers(
     peers
         .flat_map(|(_, facts)| facts.addresses.iter().copied())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(backend: Backend) -> Own {
+        Own {
+            name: "own".to_owned(),
+            instance: Instance::new("i"),
+            ranges: vec!["10.42.0.0/24".parse().unwrap()],
+            cluster_ranges: vec!["10.42.0.0/16".parse().unwrap()],
+            checksums: Checksums::Offloaded,
+            offer: offer(backend, 1),
+            underlay: "192.0.2.1".parse().unwrap(),
+            uplink_mtu: 1500,
+        }
+    }
+
+    fn offer(backend: Backend, number: u8) -> Offer {
+        Offer {
+            backend,
+            mac: Some([2, 0, 0, 0, 0, number]),
+            wireguard_key: Some([number; 32]),
+        }
+    }
+
+    fn peer(backend: Backend, number: u8) -> NodeFacts {
+        NodeFacts {
+            since: format!("2026-01-{number:02}T00:00:00Z"),
+            addresses: vec![IpAddr::from([192, 0, 2, number])],
+            ranges: vec![format!("10.42.{number}.0/24").parse().unwrap()],
+            offer: Some(offer(backend, number)),
+        }
+    }
+
+    fn plan(own: &Own, peers: Vec<(&str, NodeFacts)>) -> Desired {
+        let named = peers
+            .into_iter()
+            .map(|(name, facts)| (name.to_owned(), facts));
+        let nodes: BTreeMap<String, NodeFacts> = named.collect();
+        let on_link = |address| {
+            let way = Way {
+                link: 2,
+                gateway: None,
+                source: None,
+            };
+            (address, way)
+        };
+        let ways = addresses_of_peers(own, &nodes)
+            .into_iter()
+            .map(on_link)
+            .collect();
+        desired(&View {
+            own,
+            nodes: &nodes,
+            ways: &ways,
+        })
+    }
+
+    #[test]
+    fn a_cluster_of_one_node_and_nodes_that_are_still_coming_need_nothing() {
+        let own = own(Backend::Vxlan);
+        let mut without_address = peer(Backend::Vxlan, 2);
+        without_address.addresses.clear();
+        let mut without_range = peer(Backend::Vxlan, 3);
+        without_range.ranges.clear();
+        let mut silent = peer(Backend::Vxlan, 4);
+        silent.offer = None;
+        let coming = vec![
+            ("own", peer(Backend::Vxlan, 9)),
+            ("a", without_address),
+            ("b", without_range),
+            ("c", silent),
+        ];
+        assert_eq!(plan(&own, coming), Desired::default());
+    }
+
+    #[test]
+    fn who_claims_what_an_older_node_has_gets_nothing_and_harms_nobody() {
+        let own = own(Backend::Vxlan);
+        let honest = plan(&own, vec![("honest", peer(Backend::Vxlan, 2))]);
+        let thief = |change: fn(&mut NodeFacts)| {
+            let mut thief = peer(Backend::Vxlan, 3);
+            change(&mut thief);
+            plan(
+                &own,
+                vec![("honest", peer(Backend::Vxlan, 2)), ("a-thief", thief)],
+            )
+        };
+        for found in [
+            thief(|thief| thief.offer = Some(offer(Backend::Vxlan, 2))),
+            thief(|thief| thief.offer = Some(offer(Backend::Vxlan, 1))),
+            thief(|thief| thief.ranges = vec!["10.42.2.0/25".parse().unwrap()]),
+            thief(|thief| thief.ranges = vec!["10.42.0.128/25".parse().unwrap()]),
+            thief(|thief| thief.ranges = vec!["10.43.0.0/16".parse().unwrap()]),
+            thief(|thief| thief.addresses = vec!["192.0.2.1".parse().unwrap()]),
+        ] {
+            assert!(found.complaints.contains_key("a-thief"), "{found:?}");
+            assert_eq!(found.routes, honest.routes);
+            assert_eq!(found.forwardings, honest.forwardings);
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_vxlan_reaches_nodes_on_its_link_by_plain_routes() {
+        let mut own = own(Backend::Vxlan);
+        own.offer.mac = None;
+        let found = plan(&own, vec![("a", peer(Backend::Vxlan, 2))]);
+        assert_eq!(found.tunnel, None);
+        let hop = found.routes.values().next().unwrap();
+        assert_eq!(hop.out, Out::Link(2));
+        assert_eq!(hop.gateway, Some("192.0.2.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn wireguard_peers_have_their_ranges_behind_them_and_no_gateway() {
+        let own = own(Backend::WireGuard);
+        let found = plan(&own, vec![("a", peer(Backend::WireGuard, 2))]);
+        let tunnel = found.tunnel.unwrap();
+        assert_eq!((tunnel.kind, tunnel.mtu), (TunnelKind::WireGuard, 1420));
+        let range: IpNet = "10.42.2.0/24".parse().unwrap();
+        let there = Peer {
+            endpoint: Some("192.0.2.2:51820".parse().unwrap()),
+            ranges: vec![range],
+        };
+        assert_eq!(found.peers, BTreeMap::from([([2; 32], there)]));
+        assert_eq!(found.routes[&range].gateway, None);
+    }
 }

@@ -427,6 +427,40 @@ fn a_node_that_does_not_know_its_range_yet_knows_its_pods() {
 }
 
 #[test]
+fn the_pod_network_address_gives_way_to_the_first_uplink() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/24"])).unwrap();
+        let own = network.node_link().addresses;
+        let rule = AddressRule {
+            said: None,
+            interface: None,
+            cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
+        };
+        assert_eq!(rule.addresses(&own).unwrap(), [] as [IpAddr; 0]);
+        let mut socket = RouteSocket::open().unwrap();
+        let link = NewLink {
+            name: "lan0".to_owned(),
+            kind: NewLinkKind::Bridge,
+            mac: None,
+            mtu: 1500,
+            group: 0,
+        };
+        socket.add_link(&link).unwrap();
+        let link = socket.link_named("lan0").unwrap().unwrap().index;
+        socket.set_link_up(link).unwrap();
+        let address = "192.0.2.1".parse().unwrap();
+        let found = Address {
+            link,
+            address,
+            prefix_length: 24,
+            scope: 0,
+        };
+        socket.add_address(found).unwrap();
+        assert_eq!(rule.addresses(&own).unwrap(), [address]);
+    });
+}
+
+#[test]
 fn only_the_addresses_of_the_interface_that_somebody_named_are_the_nodes() {
     on_a_machine(|| async {
         let mut socket = RouteSocket::open().unwrap();
