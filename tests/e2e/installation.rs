@@ -73,14 +73,14 @@ fn from_bundle() {
     let machine = Machine::start("bundle");
     let before = machine.snapshot();
     let flags = format!("server --data-dir {}", data_dir("bundle"));
-    machine.ok(
-        &install(&flags),
-        &[
-            ("INSTALL_COMBO_BUNDLE", bundle()),
-            ("COMBO_NODE_NAME", "one"),
-        ],
-    );
-    let kubectl = |words: &str| machine.run(&format!("kubectl {words}"), &[]);
+    let variables = [
+        ("INSTALL_COMBO_BUNDLE", bundle()),
+        ("INSTALL_COMBO_SYMLINK", "force"),
+        ("COMBO_NODE_NAME", "one"),
+    ];
+    machine.ok(&install(&flags), &variables);
+    // The link, also where this machine has a kubectl of its own.
+    let kubectl = |words: &str| machine.run(&format!("/usr/local/bin/kubectl {words}"), &[]);
     eventually("the node is Ready", || {
         let nodes = kubectl("get nodes one");
         String::from_utf8_lossy(&nodes.stdout)
@@ -94,7 +94,7 @@ fn from_bundle() {
             .then_some(())
     });
     let pod = POD.replace("IMAGE", BUSYBOX);
-    machine.ok(&format!("kubectl create -f - <<'END'\n{pod}\nEND"), &[]);
+    machine.ok(&format!("/usr/local/bin/kubectl create -f - <<'END'\n{pod}\nEND"), &[]);
     eventually("the pod runs", || {
         let pods = kubectl("get pod one");
         String::from_utf8_lossy(&pods.stdout)
