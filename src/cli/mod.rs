@@ -2,13 +2,17 @@
 
 mod airgap;
 mod check;
+mod command_line;
 mod completion;
 mod host_steps;
 mod image;
 mod killall;
+mod kubeconfig;
 mod kubectl;
 mod server;
 mod status;
+mod stored;
+mod token;
 mod uninstall;
 
 use std::ffi::OsString;
@@ -47,6 +51,11 @@ enum Command {
     /// The steps of install.sh that must be durable
     #[command(subcommand, hide = true)]
     Host(host_steps::HostCommand),
+    /// Print the administrator's kubeconfig for an address of the server
+    Kubeconfig(kubeconfig::KubeconfigCommand),
+    /// Make, list, delete and change the tokens that machines join with
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Print a completion script for a shell
@@ -55,7 +64,14 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub(crate) fn run() -> ExitCode {
-    let done = match Cli::parse_from(words(std::env::args_os())).command {
+    let cli = match command_line::parse(words(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("combo: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = match cli.command {
         Command::Server(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::KillAll(command) => command.run(),
@@ -64,6 +80,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Uninstall(command) => command.run(),
         Command::AirGap(command) => command.run(),
         Command::Host(command) => command.run(),
+        Command::Kubeconfig(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Completion(command) => command.run(&mut Cli::command()),
     };

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use config::{ServerConfig, ServerFlags};
+use config::{GeneralFlags, ServerConfig, ServerFlags};
 use env::Shutdown;
 use sd_notify::NotifyState;
 use supervisor::Server;
@@ -24,17 +24,9 @@ pub(crate) struct ServerCommand {
 
 impl ServerCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let file = match &self.flags.config {
-            Some(path) => ServerFlags::from_file(path)?,
-            None => ServerConfig::default_file()
-                .map(ServerFlags::from_file)
-                .transpose()?
-                .unwrap_or_default(),
-        };
-        let said = self.flags.or(file);
-        start_log(&said)?;
+        start_log(&self.flags.general)?;
         let host_name = linux::system::host_name();
-        let config = ServerConfig::from_flags(said, &host_name)?;
+        let config = ServerConfig::from_flags(self.flags, &host_name)?;
         let threads = std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(WORKERS_MAX);
@@ -79,7 +71,7 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-fn start_log(said: &ServerFlags) -> anyhow::Result<()> {
+fn start_log(said: &GeneralFlags) -> anyhow::Result<()> {
     let level = if said.debug {
         LevelFilter::DEBUG
     } else {

@@ -11,18 +11,25 @@ use pki::{
 
 use crate::Error;
 use crate::data_dir::{DataDir, read, write_private};
+use crate::tokens::{self, SaidTokens};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
-const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(365);
-/// A certificate with less life than this left is renewed at start.
-const RENEW_BEFORE: Duration = DAY.saturating_mul(120);
+/// A certificate with less than this part of its life left is renewed.
+const RENEW_PART: u32 = 3;
 
 /// A certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub certificate_pem: String,
     pub key: KeyPair,
+}
+
+/// What somebody chose about credentials.
+pub struct Said<'a> {
+    pub tokens: SaidTokens<'a>,
+    /// How long certificates live.
+    pub certificate_life: Duration,
 }
 
 /// Names and addresses of the API server and the kubelet.
@@ -45,8 +52,6 @@ pub struct Credentials {
     pub administrator: Identity,
     /// The kubelet's serving certificate.
     pub kubelet_server: Option<Identity>,
-    /// The token that agents join with.
-    pub token: String,
 }
 
 impl Identity {
@@ -58,6 +63,8 @@ impl Identity {
 
 struct Maker<'a> {
     folder: PathBuf,
+    /// Of what authorities sign.
+    life: Duration,
     clock: &'a dyn Clock,
     rng: &'a dyn Rng,
 }
@@ -67,11 +74,12 @@ impl Credentials {
     pub fn load_or_make(
         data_dir: &DataDir,
         names: &ServingNames,
-        token: Option<&str>,
+        said: &Said<'_>,
         (clock, rng): (&dyn Clock, &dyn Rng),
     ) -> Result<Self, Error> {
         let maker = Maker {
             folder: data_dir.tls(),
+            life: said.certificate_life,
             clock,
             rng,
         };
@@ -79,6 +87,8 @@ impl Credentials {
         let client_authority = maker.authority("client-ca", "combo-client-ca")?;
         let request_header_authority =
             maker.authority("request-header-ca", "combo-request-header-ca")?;
+        let pin = server_authority.certificate_pem();
+        tokens::keep(data_dir, said.tokens, &pin, rng)?;
         let api_server = maker.identity(
             "serving-kube-apiserver",
             &server_authority,
@@ -117,7 +127,6 @@ impl Credentials {
             None => None,
         };
         Ok(Self {
-            token: maker.token(&data_dir.token(), token)?,
             server_authority,
             client_authority,
             request_header_authority,
@@ -178,7 +187,7 @@ impl Maker<'_> {
                 "the certificate ends soon or names other addresses: it is renewed"
             );
         }
-        let when = (self.clock.now(), CERTIFICATE_LIFE);
+        let when = (self.clock.now(), self.life);
         let issued = authority
             .issue(
                 subject,
@@ -222,29 +231,8 @@ impl Maker<'_> {
                     .addresses
                     .iter()
                     .all(|address| info.addresses.contains(address))
-                && info.not_after > self.clock.now().saturating_add(RENEW_BEFORE)
+                && info.not_after > self.clock.now().saturating_add(self.life / RENEW_PART)
         })
-    }
-
-    fn token(&self, path: &Path, said: Option<&str>) -> Result<String, Error> {
-        let kept = read(path)?
-            .map(|text| text.trim().to_owned())
-            .filter(|token| !token.is_empty());
-        match (said, kept) {
-            (None, Some(kept)) => Ok(kept),
-            (Some(said), Some(kept)) if said == kept => Ok(kept),
-            (said, _) => {
-                let token = said.map_or_else(|| self.random_token(), str::to_owned);
-                write_private(path, &format!("{token}\n"))?;
-                Ok(token)
-            }
-        }
-    }
-
-    fn random_token(&self) -> String {
-        let mut bytes = [0u8; 16];
-        self.rng.fill(&mut bytes);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -270,8 +258,16 @@ mod tests {
 
     use super::*;
 
+    fn said() -> Said<'static> {
+        Said {
+            tokens: SaidTokens::default(),
+            certificate_life: DAY * 365,
+        }
+    }
+
     fn load(data_dir: &DataDir, clock: &ManualClock, names: &ServingNames) -> Credentials {
-        Credentials::load_or_make(data_dir, names, None, (clock, &*SeededRng::shared(1)))
+        let said = said();
+        Credentials::load_or_make(data_dir, names, &said, (clock, &*SeededRng::shared(1)))
             .expect("credentials")
     }
 
@@ -287,7 +283,6 @@ mod tests {
             first.api_server.certificate_pem,
             second.api_server.certificate_pem
         );
-        assert_eq!(first.token, second.token);
 
         let mut more = names.clone();
         more.api_server.dns_names.push("another".to_owned());
@@ -330,8 +325,12 @@ mod tests {
         );
         std::fs::write(&key, "nonsense").expect("written");
         let rng = SeededRng::shared(1);
-        let again =
-            Credentials::load_or_make(&data_dir, &ServingNames::default(), None, (&*clock, &*rng));
+        let again = Credentials::load_or_make(
+            &data_dir,
+            &ServingNames::default(),
+            &said(),
+            (&*clock, &*rng),
+        );
         assert!(matches!(again, Err(Error::Damaged { .. })));
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use joining::ServerTokens;
 use linux::AtomicFile;
 
 use crate::Error;
@@ -26,6 +27,7 @@ impl DataDir {
             this.tls(),
             this.credentials(),
             this.0.join("server/db"),
+            this.manifests(),
             this.agent(),
             this.static_pods(),
         ] {
@@ -71,8 +73,32 @@ impl DataDir {
         self.credentials().join("encryption.key")
     }
 
+    /// The password of servers.
     pub fn token(&self) -> PathBuf {
         self.0.join("server/token")
+    }
+
+    /// The password of agents.
+    pub fn agent_token(&self) -> PathBuf {
+        self.0.join("server/agent-token")
+    }
+
+    /// A link to the password of agents, where k3s' users look for it.
+    pub fn node_token(&self) -> PathBuf {
+        self.0.join("server/node-token")
+    }
+
+    /// The passwords as they are at any moment.
+    pub fn tokens(&self) -> ServerTokens {
+        ServerTokens {
+            server: self.token(),
+            agent: self.agent_token(),
+        }
+    }
+
+    /// Objects in files here are applied to the cluster.
+    pub fn manifests(&self) -> PathBuf {
+        self.0.join("server/manifests")
     }
 
     pub fn agent(&self) -> PathBuf {

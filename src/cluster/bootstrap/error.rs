@@ -30,6 +30,8 @@ pub enum Error {
         path: PathBuf,
         source: pki::Error,
     },
+    #[error("there is no {}: no server ever started with this data folder, or you may not read it", path.display())]
+    NoServer { path: PathBuf },
     #[error("cannot make {what}")]
     Make {
         what: &'static str,

@@ -1,13 +1,17 @@
 //! What a server makes before its first start and keeps: the data folder, authorities, certificates, kubeconfigs, the token.
 
+mod administrator;
 mod credentials;
 mod data_dir;
 mod error;
 mod kubeconfig;
 mod service_account_keys;
+mod tokens;
 
-pub use credentials::{Credentials, Identity, ServingNames};
+pub use administrator::Administrator;
+pub use credentials::{Credentials, Identity, Said, ServingNames};
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use kubeconfig::kubeconfig;
 pub use service_account_keys::ServiceAccountKeys;
+pub use tokens::{SaidTokens, random_password};

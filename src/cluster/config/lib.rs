@@ -1,11 +1,35 @@
-//! How a server is configured: flags, then `COMBO_*` variables, then the config file, then defaults.
+//! What a person said, and what follows from it: flags over variables over files over defaults.
 //!
-//! Two steps: `ServerFlags` is what was said, all of it optional; `ServerConfig` is what holds, all of it checked.
+//! Two steps: `ServerFlags` and `AgentFlags` are what was said, all of it optional; `ServerConfig` and `AgentConfig` are what
+//! holds, all of it checked. Files and variables of k3s become words of the command line before they are read.
 
+mod agent;
+mod agent_flags;
+mod built_in;
+mod error;
+mod file;
 mod flags;
+mod k3s;
+mod layers;
+mod network;
+mod node;
+mod paths;
 mod server;
 mod service_accounts;
+mod shared_flags;
+#[cfg(test)]
+mod tests;
+mod token;
 
+pub use agent::{AgentConfig, ServerAddress};
+pub use agent_flags::AgentFlags;
+pub use built_in::BuiltIn;
+pub use error::ConfigError;
 pub use flags::ServerFlags;
-pub use server::{ConfigError, DEFAULT_CONFIG_FILE, NodeConfig, ServerConfig};
+pub use layers::{explain, more_words};
+pub use network::NetworkConfig;
+pub use node::NodeConfig;
+pub use paths::{DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR, DEFAULT_KUBECONFIG};
+pub use server::ServerConfig;
 pub use service_accounts::ServiceAccountConfig;
+pub use shared_flags::{GeneralFlags, NodeFlags};

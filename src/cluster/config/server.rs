@@ -1,38 +1,29 @@
 //! What holds for a server, after everything said was put together and checked.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ServerFlags, ServiceAccountConfig};
+use crate::built_in::{BuiltIn, disabled};
+use crate::error::invalid;
+use crate::paths::{DEFAULT_KUBECONFIG, absolute, data_dir};
+use crate::token::{TokenFlags, password};
+use crate::{ConfigError, NetworkConfig, NodeConfig, ServerFlags, ServiceAccountConfig};
 
-pub const DEFAULT_CONFIG_FILE: &str = "/etc/combo/config.yaml";
-const DEFAULT_DATA_DIR: &str = "/var/lib/combo";
-const DEFAULT_KUBECONFIG: &str = "/etc/combo/combo.yaml";
 const DEFAULT_HTTPS_PORT: u16 = 6443;
-const DEFAULT_KUBELET_PORT: u16 = 10250;
-const DEFAULT_CLUSTER_CIDR: &str = "10.42.0.0/16";
-const DEFAULT_SERVICE_CIDR: &str = "10.43.0.0/16";
 const DEFAULT_CLUSTER_DOMAIN: &str = "cluster.local";
 const DEFAULT_NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 /// The cluster's DNS Service has this address in the service CIDR, counted from its first.
 const DNS_ADDRESS_INDEX: usize = 10;
-/// A smaller service CIDR would not hold the DNS Service.
-const SERVICE_PREFIX_MAX: u8 = 28;
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    #[error("cannot read the configuration file {}: {why}", path.display())]
-    File { path: PathBuf, why: String },
-    #[error("--{flag} {value:?} is not valid: {why}")]
-    Flag {
-        flag: &'static str,
-        value: String,
-        why: String,
-    },
-}
+const DEFAULT_CERTIFICATE_LIFE: Duration = Duration::from_secs(8760 * 3600);
+/// Shorter, a node would do nothing but renew.
+const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(60);
+/// An authority lives ten years, and nothing that it signs lives longer.
+const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Everything about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +35,12 @@ pub struct ServerConfig {
     pub bind_address: IpAddr,
     pub advertise_address: Option<IpAddr>,
     pub tls_san: Vec<String>,
+    /// The password of servers; `None`: the one in the data folder.
     pub token: Option<String>,
-    pub cluster_cidr: IpNet,
-    pub service_cidr: IpNet,
+    /// The password of agents; `None`: the one in the data folder.
+    pub agent_token: Option<String>,
+    pub certificate_life: Duration,
+    pub network: NetworkConfig,
     pub node_ports: RangeInclusive<u16>,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
@@ -55,46 +49,18 @@ pub struct ServerConfig {
     pub serves_anonymous: bool,
     /// `None`: the control plane alone.
     pub node: Option<NodeConfig>,
+    pub enforces_network_policies: bool,
+    /// Built-in services that do not run.
+    pub disabled: BTreeSet<BuiltIn>,
     pub runs_controllers: bool,
     pub runs_scheduler: bool,
-}
-
-/// Everything about the node in a server's process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeConfig {
-    pub name: String,
-    pub address: Option<IpAddr>,
-    pub labels: Vec<(String, String)>,
-    /// `key=value:effect`, checked.
-    pub taints: Vec<String>,
-    pub kubelet_port: u16,
 }
 
 impl ServerConfig {
     /// What `said` means on a host of this name.
     pub fn from_flags(said: ServerFlags, host_name: &str) -> Result<Self, ConfigError> {
-        let service_cidr = cidr(
-            "service-cidr",
-            said.service_cidr.as_deref().unwrap_or(DEFAULT_SERVICE_CIDR),
-        )?;
-        if service_cidr.max_prefix_len() - service_cidr.prefix_len() < 32 - SERVICE_PREFIX_MAX {
-            return Err(invalid(
-                "service-cidr",
-                service_cidr,
-                "it has too few addresses; /28 is the smallest",
-            ));
-        }
-        let cluster_cidr = cidr(
-            "cluster-cidr",
-            said.cluster_cidr.as_deref().unwrap_or(DEFAULT_CLUSTER_CIDR),
-        )?;
-        if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
-            return Err(invalid(
-                "service-cidr",
-                service_cidr,
-                &format!("it overlaps --cluster-cidr {cluster_cidr}"),
-            ));
-        }
+        let network = NetworkConfig::from_flags(&said)?;
+        let service_cidr = network.service_cidr();
         let cluster_dns = said
             .cluster_dns
             .unwrap_or_else(|| nth_address(&service_cidr, DNS_ADDRESS_INDEX));
@@ -108,12 +74,28 @@ impl ServerConfig {
         let node = if said.disable_agent {
             None
         } else {
-            Some(node(&said, host_name)?)
+            Some(NodeConfig::from_flags(&said.node, host_name)?)
         };
+        if said.embedded_registry {
+            let why = "nodes cannot pull from each other yet; leave it out";
+            return Err(invalid("embedded-registry", true, why));
+        }
+        let token = password(&TokenFlags {
+            flag: "token",
+            token: said.token.as_deref(),
+            file_flag: "token-file",
+            file: said.token_file.as_deref(),
+        })?;
+        let agent_token = password(&TokenFlags {
+            flag: "agent-token",
+            token: said.agent_token.as_deref(),
+            file_flag: "agent-token-file",
+            file: said.agent_token_file.as_deref(),
+        })?;
         let cluster_domain = domain(said.cluster_domain.as_deref())?;
         let service_accounts = ServiceAccountConfig::from_flags(&said, &cluster_domain)?;
         Ok(Self {
-            data_dir: absolute(said.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into())),
+            data_dir: data_dir(said.general.data_dir),
             kubeconfig: absolute(
                 said.write_kubeconfig
                     .unwrap_or_else(|| DEFAULT_KUBECONFIG.into()),
@@ -125,55 +107,22 @@ impl ServerConfig {
                 .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             advertise_address: said.advertise_address,
             tls_san: said.tls_san,
-            token: said.token,
-            cluster_cidr,
-            service_cidr,
+            token,
+            agent_token,
+            certificate_life: certificate_life(said.certificate_duration.as_deref())?,
+            network,
             node_ports: node_ports(said.service_node_port_range.as_deref())?,
             cluster_dns,
             cluster_domain,
             service_accounts,
             serves_anonymous: said.anonymous_auth.unwrap_or(false),
             node,
+            enforces_network_policies: !said.disable_network_policy,
+            disabled: disabled(&said.disable)?,
             runs_controllers: !said.disable_controller_manager,
             runs_scheduler: !said.disable_scheduler,
         })
     }
-}
-
-pub(crate) fn invalid(flag: &'static str, value: impl ToString, why: &str) -> ConfigError {
-    ConfigError::Flag {
-        flag,
-        value: value.to_string(),
-        why: why.to_owned(),
-    }
-}
-
-pub(crate) fn absolute(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
-
-fn cidr(flag: &'static str, text: &str) -> Result<IpNet, ConfigError> {
-    if text.contains(',') {
-        return Err(invalid(
-            flag,
-            text,
-            "two address families are not supported",
-        ));
-    }
-    let network: IpNet = text
-        .parse()
-        .map_err(|_error| invalid(flag, text, "it is no CIDR such as 10.42.0.0/16"))?;
-    if network.trunc() != network {
-        return Err(invalid(
-            flag,
-            text,
-            &format!(
-                "its address has bits behind the prefix; {} is meant",
-                network.trunc()
-            ),
-        ));
-    }
-    Ok(network)
 }
 
 fn nth_address(network: &IpNet, index: usize) -> IpAddr {
@@ -197,6 +146,25 @@ fn mode(text: Option<&str>) -> Result<u32, ConfigError> {
                 "it is no octal mode such as 600",
             )
         })
+}
+
+fn certificate_life(said: Option<&str>) -> Result<Duration, ConfigError> {
+    let Some(text) = said else {
+        return Ok(DEFAULT_CERTIFICATE_LIFE);
+    };
+    let refused = |why: &str| Err(invalid("certificate-duration", text, why));
+    let nanos = schema::parse_duration(text).ok();
+    let Some(nanos) = nanos.and_then(|nanos| u64::try_from(nanos).ok()) else {
+        return refused("it is no duration such as 8760h or 30m");
+    };
+    let life = Duration::from_nanos(nanos);
+    if life < CERTIFICATE_LIFE_MIN {
+        return refused("a minute, 1m, is the shortest");
+    }
+    if life > CERTIFICATE_LIFE_MAX {
+        return refused("ten years, 87600h, is the longest, as long as an authority lives");
+    }
+    Ok(life)
 }
 
 fn node_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, ConfigError> {
@@ -234,104 +202,54 @@ fn domain(said: Option<&str>) -> Result<String, ConfigError> {
     ))
 }
 
-fn node(said: &ServerFlags, host_name: &str) -> Result<NodeConfig, ConfigError> {
-    let name = said
-        .node_name
-        .clone()
-        .unwrap_or_else(|| host_name.to_lowercase());
-    let is_good = !name.is_empty()
-        && name.len() <= 253
-        && name.split('.').all(|label| {
-            label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                && label.bytes().next().is_some_and(|first| first != b'-')
-                && !label.ends_with('-')
-        });
-    if !is_good {
-        return Err(invalid(
-            "node-name",
-            name,
-            "a node's name is a DNS name in lower case",
-        ));
-    }
-    Ok(NodeConfig {
-        name,
-        address: said.node_ip,
-        labels: said
-            .node_label
-            .iter()
-            .map(|label| key_value(label))
-            .collect::<Result<_, _>>()?,
-        taints: said
-            .node_taint
-            .iter()
-            .map(|taint| checked_taint(taint))
-            .collect::<Result<_, _>>()?,
-        kubelet_port: said.kubelet_port.unwrap_or(DEFAULT_KUBELET_PORT),
-    })
-}
-
-fn key_value(label: &str) -> Result<(String, String), ConfigError> {
-    let (key, value) = label
-        .split_once('=')
-        .ok_or_else(|| invalid("node-label", label, "it is no KEY=VALUE"))?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-fn checked_taint(taint: &str) -> Result<String, ConfigError> {
-    let effect = taint.rsplit_once(':').map(|(_, effect)| effect);
-    match effect {
-        Some("NoSchedule" | "PreferNoSchedule" | "NoExecute") => Ok(taint.to_owned()),
-        _ => Err(invalid(
-            "node-taint",
-            taint,
-            "it is no KEY=VALUE:EFFECT with NoSchedule, PreferNoSchedule or NoExecute",
-        )),
-    }
-}
-
-/// The default config file, if there is one.
-impl ServerConfig {
-    pub fn default_file() -> Option<&'static Path> {
-        let path = Path::new(DEFAULT_CONFIG_FILE);
-        path.exists().then_some(path)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_said_first_wins_and_defaults_fill_the_rest() {
-        let flag = ServerFlags {
-            https_listen_port: Some(7443),
-            ..ServerFlags::default()
-        };
-        let file: ServerFlags =
-            serde_saphyr::from_str("https-listen-port: 1\nnode-name: a\ntls-san: x,y\n")
-                .expect("a file");
-        let config = ServerConfig::from_flags(flag.or(file), "HOST").expect("a config");
-        assert_eq!(config.https_listen_port, 7443);
-        assert_eq!(config.tls_san, ["x", "y"]);
-        assert_eq!(config.node.map(|node| node.name), Some("a".to_owned()));
+    fn defaults_fill_what_was_not_said() {
+        let config = ServerConfig::from_flags(ServerFlags::default(), "HOST").expect("a config");
+        assert_eq!(config.https_listen_port, 6443);
+        assert_eq!(config.node.map(|node| node.name), Some("host".to_owned()));
         assert_eq!(config.cluster_dns, IpAddr::from([10, 43, 0, 10]));
+        assert_eq!(config.certificate_life, DEFAULT_CERTIFICATE_LIFE);
+        assert!(!config.serves_anonymous);
+        assert!(config.disabled.is_empty());
     }
 
     #[test]
-    fn only_who_asks_for_it_serves_requests_without_credentials() {
-        for (file, serves) in [
-            ("", false),
-            ("anonymous-auth: false", false),
-            ("anonymous-auth: true", true),
-        ] {
-            let said: ServerFlags = match file {
-                "" => ServerFlags::default(),
-                file => serde_saphyr::from_str(file).expect("a file"),
+    fn a_full_token_gives_the_password_and_a_bootstrap_token_is_none() {
+        let with = |token: &str| {
+            let said = ServerFlags {
+                token: Some(token.to_owned()),
+                ..ServerFlags::default()
             };
-            let config = ServerConfig::from_flags(said, "host").expect("a config");
-            assert_eq!(config.serves_anonymous, serves, "{file}");
+            ServerConfig::from_flags(said, "host").map(|config| config.token)
+        };
+        let full = format!("K10{}::server:pass", "ab".repeat(32));
+        assert_eq!(with(&full), Ok(Some("pass".to_owned())));
+        assert_eq!(with("pass"), Ok(Some("pass".to_owned())));
+        let error = with("abcdef.0123456789abcdef")
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("bootstrap token"), "{error}");
+        assert!(!error.contains("0123456789abcdef"), "{error}");
+    }
+
+    #[test]
+    fn certificates_live_between_a_minute_and_ten_years() {
+        for (text, life) in [
+            ("1m", Some(60)),
+            ("8760h", Some(8760 * 3600)),
+            ("1h30m", Some(5400)),
+            ("59s", None),
+            ("-1h", None),
+            ("100000h", None),
+            ("1d", None),
+            ("", None),
+        ] {
+            let read = certificate_life(Some(text));
+            assert_eq!(read.ok(), life.map(Duration::from_secs), "{text}");
         }
     }
 
@@ -340,7 +258,7 @@ mod tests {
         for (flags, flag) in [
             (
                 ServerFlags {
-                    service_cidr: Some("10.43.0.1/16".into()),
+                    service_cidr: vec!["10.43.0.1/16".into()],
                     ..ServerFlags::default()
                 },
                 "service-cidr",
@@ -354,10 +272,17 @@ mod tests {
             ),
             (
                 ServerFlags {
-                    node_name: Some("A_b".into()),
+                    embedded_registry: true,
                     ..ServerFlags::default()
                 },
-                "node-name",
+                "embedded-registry",
+            ),
+            (
+                ServerFlags {
+                    disable: vec!["traefik".into()],
+                    ..ServerFlags::default()
+                },
+                "disable",
             ),
             (
                 ServerFlags {
@@ -373,10 +298,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn an_unknown_name_in_the_file_is_refused() {
-        assert!(serde_saphyr::from_str::<ServerFlags>("nope: 1\n").is_err());
     }
 }

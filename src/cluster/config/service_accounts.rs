@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::server::{absolute, invalid};
+use crate::error::invalid;
+use crate::paths::absolute;
 use crate::{ConfigError, ServerFlags};
 
 /// More issuers, or files of keys, than a change of keys ever needs.
