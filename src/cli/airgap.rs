@@ -26,7 +26,8 @@ pub(crate) struct BundleCommand {
     /// amd64 or arm64 [default: that of this machine]
     #[arg(long, value_name = "ARCH")]
     arch: Option<Architecture>,
-    /// An archive of images (docker save or OCI layout; plain, gzip or zstd), or a .txt list; may be repeated
+    /// An archive of images (docker save or OCI layout; plain, gzip or zstd), or a .txt list; may
+    /// be repeated
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
     /// The binary for the architecture [default: this one]

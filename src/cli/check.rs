@@ -16,7 +16,8 @@ pub(crate) struct CheckCommand {
     /// An installed service: its command, if none is given
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// The command that will run here, for its ports and its data folder: `-- agent --kubelet-port 11250`
+    /// The command that will run here, for its ports and its data folder: `-- agent --kubelet-port
+    /// 11250`
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -64,7 +65,8 @@ impl CheckCommand {
     fn command(&self) -> Vec<String> {
         let installed = self.service.as_deref().map(Installation::find);
         match installed {
-            // A record that cannot be read is told by what installs or removes; here it stops nothing.
+            // A record that cannot be read is told by what installs or removes; here it stops
+            // nothing.
             Some(Ok(Some(installation))) if self.command.is_empty() => installation.arguments,
             _ => self.command.clone(),
         }

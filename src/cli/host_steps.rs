@@ -1,4 +1,5 @@
-//! `combo host`: the steps of `install.sh` that must be durable and remembered. Not meant for people.
+//! `combo host`: the steps of `install.sh` that must be durable and remembered. Not meant for
+//! people.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

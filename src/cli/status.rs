@@ -1,4 +1,5 @@
-//! `combo status`: what runs on this machine. It asks the kernel and the disk first, and a server only if one answers.
+//! `combo status`: what runs on this machine. It asks the kernel and the disk first, and a server
+//! only if one answers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

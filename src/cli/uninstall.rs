@@ -40,7 +40,8 @@ impl UninstallCommand {
         if let Some(installation) = &installation
             && let Err(why) = installation.disable()
         {
-            // A service that cannot be stopped still holds its data folder, and the next step says so.
+            // A service that cannot be stopped still holds its data folder, and the next step says
+            // so.
             eprintln!("combo: the service was not stopped: {why}");
         }
         if !is_shared(installation.as_ref(), &data_dir)? {

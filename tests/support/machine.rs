@@ -1,5 +1,5 @@
-//! A machine that is this one and can be installed on: its own network and mounts, whatever is written goes to a tmpfs, and a
-//! small systemd that runs one service.
+//! A machine that is this one and can be installed on: its own network and mounts, whatever is
+//! written goes to a tmpfs, and a small systemd that runs one service.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

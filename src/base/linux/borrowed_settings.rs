@@ -1,7 +1,9 @@
-//! Kernel settings of a network namespace that are changed for a while: the values from before come back with the last user.
+//! Kernel settings of a network namespace that are changed for a while: the values from before come
+//! back with the last user.
 //!
-//! What was found lies under `/run`, which ends with the boot as the settings themselves do. Several users may need one setting;
-//! nobody's leaving takes it from another. A setting that somebody else changed meanwhile is his, and stays.
+//! What was found lies under `/run`, which ends with the boot as the settings themselves do.
+//! Several users may need one setting; nobody's leaving takes it from another. A setting that
+//! somebody else changed meanwhile is his, and stays.
 
 use crate::error::{Doing, Error, Result};
 use crate::file_lock::FileLock;
@@ -59,8 +61,9 @@ impl BorrowedSettings {
         })
     }
 
-    /// Gives `wanted` its value until `user` and all others gave it back. `followers` are settings that the kernel changes with
-    /// it, and the values that it gives them. A setting that this kernel does not have is passed over.
+    /// Gives `wanted` its value until `user` and all others gave it back. `followers` are settings
+    /// that the kernel changes with it, and the values that it gives them. A setting that this
+    /// kernel does not have is passed over.
     pub fn borrow(&self, user: &str, wanted: &Setting, followers: &[Setting]) -> Result<()> {
         let _lock = FileLock::wait_for_folder(&self.locked)?;
         let users = self.folder.join(USERS);
@@ -143,7 +146,8 @@ impl BorrowedSettings {
     }
 }
 
-/// Whose value is ours is decided before anything is written: the first setting moves those that follow it.
+/// Whose value is ours is decided before anything is written: the first setting moves those that
+/// follow it.
 fn restore(changes: &[Change]) -> Result<Vec<Setting>> {
     let mut ours = Vec::new();
     for change in changes {
@@ -162,8 +166,8 @@ fn restore(changes: &[Change]) -> Result<Vec<Setting>> {
     Ok(settings.collect())
 }
 
-/// `None`: this kernel does not have it, or the link that it belongs to is gone. A value with a tab would break the record; the
-/// settings with several numbers are written with spaces.
+/// `None`: this kernel does not have it, or the link that it belongs to is gone. A value with a tab
+/// would break the record; the settings with several numbers are written with spaces.
 fn value_of(key: &str) -> Result<Option<String>> {
     match sysctl::read(key) {
         Err(error) if error.is_not_found() => Ok(None),

@@ -1,4 +1,5 @@
-//! Words on the kernel's command line that switch the memory controller on. Raspberry Pi OS has it off.
+//! Words on the kernel's command line that switch the memory controller on. Raspberry Pi OS has it
+//! off.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -108,7 +109,8 @@ fn missing_words(line: &str) -> Vec<String> {
     missing.map(|word| (*word).to_owned()).collect()
 }
 
-/// The firmware reads the first line alone. A word that switches the controller off would win over ours.
+/// The firmware reads the first line alone. A word that switches the controller off would win over
+/// ours.
 fn with_words(text: &str, words: &[String]) -> String {
     let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
     let kept = line

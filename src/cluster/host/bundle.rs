@@ -1,7 +1,9 @@
-//! One file with everything that a machine without a network needs: the binary, the install script, images, checksums.
+//! One file with everything that a machine without a network needs: the binary, the install script,
+//! images, checksums.
 //!
-//! It is a plain tar, so that a shell can open it; every byte of it is determined by its first member, the list of contents with
-//! a checksum for each and for itself. Whatever differs is refused with the member's name.
+//! It is a plain tar, so that a shell can open it; every byte of it is determined by its first
+//! member, the list of contents with a checksum for each and for itself. Whatever differs is
+//! refused with the member's name.
 
 mod contents;
 
@@ -143,8 +145,8 @@ impl Bundle {
         Ok(reader.contents)
     }
 
-    /// Puts the images of a bundle into a folder that a node imports from, each whole or not at all. All of the bundle is
-    /// verified before the first one has its name.
+    /// Puts the images of a bundle into a folder that a node imports from, each whole or not at
+    /// all. All of the bundle is verified before the first one has its name.
     pub fn load_images(path: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
         let mut written = Vec::new();
@@ -354,7 +356,8 @@ impl BundleReader {
         BundleContents::parse(&text).map_err(|why| self.refused(format!("{CONTENTS} {why}")))
     }
 
-    /// Copies a member while its bytes are compared with its checksum; what was copied counts only if this succeeds.
+    /// Copies a member while its bytes are compared with its checksum; what was copied counts only
+    /// if this succeeds.
     fn member(&mut self, member: &BundleMember, out: &mut impl Write) -> Result<()> {
         let name = &member.name;
         let mut block = [0; BLOCK_BYTES];

@@ -1,5 +1,5 @@
-//! What a machine has of what Combo needs. Parts of the kernel are tried where nothing on the host changes by it: in a network
-//! namespace that nobody else is in.
+//! What a machine has of what Combo needs. Parts of the kernel are tried where nothing on the host
+//! changes by it: in a network namespace that nobody else is in.
 
 use std::fs;
 use std::os::fd::AsRawFd as _;

@@ -1,5 +1,5 @@
-//! The record of one installed service: what it put where. It is written before the thing itself, so that a power cut leaves
-//! nothing that no record knows.
+//! The record of one installed service: what it put where. It is written before the thing itself,
+//! so that a power cut leaves nothing that no record knows.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -107,7 +107,8 @@ fn read(path: &Path, records: &Path) -> Result<Installation> {
 }
 
 impl Installation {
-    /// Begins to install a service, or goes on with one that is installed: what was recorded stays recorded.
+    /// Begins to install a service, or goes on with one that is installed: what was recorded stays
+    /// recorded.
     pub fn begin(
         service: &str,
         init: Init,
@@ -143,7 +144,8 @@ impl Installation {
                 "{name:?} is no name of a service: letters, digits, - and _ are allowed"
             )));
         }
-        // The record itself lies in the first folders that are made; they are written down with the first file.
+        // The record itself lies in the first folders that are made; they are written down with the
+        // first file.
         let made = make_folders(&self.records)?;
         self.made.extend(made.into_iter().map(Made::Folder));
         self.save()?;

@@ -28,7 +28,8 @@ pub(crate) fn has(release: &str, option: &str, module: &str) -> Option<bool> {
     lists.iter().all(Result::is_ok).then_some(false)
 }
 
-/// Lines are `kernel/net/x/name.ko`, with an ending of the compression and, in `modules.dep`, what it needs.
+/// Lines are `kernel/net/x/name.ko`, with an ending of the compression and, in `modules.dep`, what
+/// it needs.
 fn lists_module(list: &str, module: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or_default();
@@ -53,7 +54,8 @@ fn configuration(release: &str) -> Option<String> {
     Some(text)
 }
 
-/// A module that is not in the folder of modules does not help: on boards it is often in a package of its own.
+/// A module that is not in the folder of modules does not help: on boards it is often in a package
+/// of its own.
 fn is_set(config: &str, option: &str) -> bool {
     config.lines().any(|line| {
         line.strip_prefix(option)

@@ -1,7 +1,9 @@
-//! The machine around Combo: whether it can run here, what an installation puts where, and how all of that goes away again.
+//! The machine around Combo: whether it can run here, what an installation puts where, and how all
+//! of that goes away again.
 //!
-//! [`findings`] judges what [`HostFacts`] saw. An [`Installation`] writes each change down before it makes it, so that removing
-//! it leaves the machine as it was. A [`Bundle`] is one file with everything that a machine without a network needs.
+//! [`findings`] judges what [`HostFacts`] saw. An [`Installation`] writes each change down before
+//! it makes it, so that removing it leaves the machine as it was. A [`Bundle`] is one file with
+//! everything that a machine without a network needs.
 
 mod boot_words;
 mod bundle;

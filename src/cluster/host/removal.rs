@@ -83,7 +83,8 @@ fn run(program: &str, arguments: &[&str]) -> std::result::Result<(), String> {
     }
 }
 
-/// Removes everything that the installation made, its kubeconfig, and its record. The service is stopped already.
+/// Removes everything that the installation made, its kubeconfig, and its record. The service is
+/// stopped already.
 pub fn remove(installation: &Installation) -> Result<Vec<RemovalStep>> {
     let settings = ServiceSettings::of(installation);
     let mut others = read_all(&installation.records)?;
@@ -150,7 +151,8 @@ fn hand_over(heir: &mut Installation, folders: Vec<PathBuf>) -> Result<()> {
     heir.save()
 }
 
-/// The innermost first. The folder of the configuration goes with what was put into it, if it was not there before.
+/// The innermost first. The folder of the configuration goes with what was put into it, if it was
+/// not there before.
 fn remove_folders(installation: &Installation, folders: Vec<PathBuf>) -> Result<Vec<RemovalStep>> {
     let own = installation.records.parent();
     let mut steps = Vec::new();
@@ -200,7 +202,8 @@ fn remove_file(path: &Path) -> Result<Option<RemovalStep>> {
     }
 }
 
-/// Removes a data folder with all that is in it. Its pods are ended and nothing is mounted below it any more.
+/// Removes a data folder with all that is in it. Its pods are ended and nothing is mounted below it
+/// any more.
 pub fn remove_data(data_dir: &Path) -> Result<Option<RemovalStep>> {
     let Ok(folder) = data_dir.canonicalize() else {
         return Ok(None);

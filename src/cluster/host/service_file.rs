@@ -1,4 +1,5 @@
-//! The file that an init system starts a service by: those of `systemd/`, with what is special about one installation.
+//! The file that an init system starts a service by: those of `systemd/`, with what is special
+//! about one installation.
 
 use std::path::Path;
 

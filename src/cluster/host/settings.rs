@@ -1,5 +1,5 @@
-//! The settings of a service that its host must know when it does not run: from its arguments, its file of variables, and its
-//! configuration file, the first that says something.
+//! The settings of a service that its host must know when it does not run: from its arguments, its
+//! file of variables, and its configuration file, the first that says something.
 
 use std::collections::BTreeMap;
 use std::fs;

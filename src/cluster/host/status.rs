@@ -41,7 +41,8 @@ pub fn service_state(data_dir: &Path) -> ServiceState {
     }
 }
 
-/// The process with a lock on a file. Looked up, not tried: a trial could make a server that starts just now give up.
+/// The process with a lock on a file. Looked up, not tried: a trial could make a server that starts
+/// just now give up.
 fn holder(path: &Path) -> Option<i32> {
     let metadata = fs::metadata(path).ok()?;
     let (major, minor) = (

@@ -1,4 +1,5 @@
-//! The list of contents of a bundle: lines that a shell reads with `awk`, and a last one that seals those before it.
+//! The list of contents of a bundle: lines that a shell reads with `awk`, and a last one that seals
+//! those before it.
 
 use std::fmt;
 use std::str::FromStr;
