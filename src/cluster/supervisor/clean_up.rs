@@ -16,8 +16,9 @@ use pod_network::PodNetwork;
 use service_proxy::ServiceProxy;
 
 use crate::control_groups;
+use crate::network_policies;
 
-/// Ends every pod of the server with this data folder and removes its control groups, links, nftables table and mounts.
+/// Ends every pod of the server with this data folder and removes its control groups, links, nftables tables and mounts.
 ///
 /// The server must not run. Everything is tried; the first failure is told.
 pub async fn clean_up(data_dir: &Path) -> anyhow::Result<()> {
@@ -28,9 +29,10 @@ pub async fn clean_up(data_dir: &Path) -> anyhow::Result<()> {
         return runtime;
     }
     let links = PodNetwork::clean_up(&instance).context("remove the network links");
-    let table = ServiceProxy::clean_up(&instance).context("remove the nftables table");
+    let services = ServiceProxy::clean_up(&instance).context("remove the rules of Services");
+    let policies = network_policies::remove(&instance);
     let mounts = unmount_below(data_dir.root()).context("unmount what is below the data folder");
-    runtime.and(links).and(table).and(mounts)
+    runtime.and(links).and(services).and(policies).and(mounts)
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {

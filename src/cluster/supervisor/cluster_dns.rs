@@ -1,22 +1,73 @@
 //! The Service that the cluster's DNS stands behind: a selector-less `kube-dns` with this process as its endpoint.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Context as _;
 use apimachinery::{GroupVersionResource, Object};
+use informer::Factory;
 use kube_client::{Client, ClientError};
+use pod_network::PodNetwork;
 use serde_json::{Value, json};
+
+use crate::control_plane::Basics;
+use crate::node_network::inner_address;
 
 const NAMESPACE: &str = "kube-system";
 const SERVICE: &str = "kube-dns";
 const SLICE: &str = "kube-dns-combo";
 const PORT: u16 = 53;
 
+/// The cluster's DNS in this process.
+#[derive(Clone)]
+pub(crate) struct ClusterDns {
+    pub(crate) domain: String,
+    pub(crate) service_address: IpAddr,
+    pub(crate) node_name: String,
+    pub(crate) pods: PodNetwork,
+    pub(crate) factory: Factory,
+    /// Makes the Service.
+    pub(crate) client: Client,
+    pub(crate) basics: Basics,
+}
+
+impl ClusterDns {
+    /// Answers on the node's address in its pod network, as soon as it has one. Returns at the end of the process, and when
+    /// the address is another: then it has to be run again.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut ranges = self.pods.pod_cidrs();
+        let address = inner_address(&self.pods).await;
+        ranges.mark_unchanged();
+        let config = dns::Config {
+            cluster_domain: self.domain,
+            listen: vec![SocketAddr::new(address, 0)],
+            service_addresses: vec![self.service_address],
+            resolv_conf: "/etc/resolv.conf".into(),
+        };
+        let server = dns::Dns::bind(config, self.basics.clock.clone())
+            .await
+            .context("start the cluster's DNS")?;
+        let listening = server.local_addresses().first().copied();
+        let listening = listening.context("DNS listens nowhere")?;
+        let cluster_ip = self.service_address.to_string();
+        publish(&self.client, &cluster_ip, listening, &self.node_name)
+            .await
+            .context("publish the DNS Service")?;
+        let (records, shutdown) = (server.records(), &self.basics.shutdown);
+        tokio::select! {
+            biased;
+            () = dns::follow(&records, &self.factory, shutdown.clone()) => Ok(()),
+            () = server.run(shutdown.clone()) => Ok(()),
+            _changed = ranges.changed() => Ok(()),
+        }
+    }
+}
+
 fn object(value: Value) -> Object {
     Object::from_value(value).unwrap_or_default()
 }
 
 /// Makes the Service if it is missing, and points it at `address`.
-pub(crate) async fn publish(
+async fn publish(
     client: &Client,
     cluster_ip: &str,
     address: SocketAddr,

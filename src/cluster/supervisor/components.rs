@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::{AUTHENTICATED_GROUP, MASTERS_GROUP, User};
 use bootstrap::Credentials;
-use config::ServerConfig;
+use config::{BuiltIn, ServerConfig};
 use controller::Manager;
 use informer::Factory;
 use kube_client::Client;
@@ -86,9 +86,8 @@ pub(crate) fn start_control(
         let options = controllers::Options {
             root_certificate_authority: credentials.server_authority.certificate_pem(),
             certificate_signer: Some(Arc::new(signer)),
-            without_service_lb: false,
-            // The node takes the first share by itself, and there is one node.
-            node_cidrs: None,
+            node_cidrs: Some(config.network.node_cidrs.clone()),
+            without_service_lb: config.disabled.contains(&BuiltIn::ServiceLoadBalancer),
         };
         controllers::start_all(&manager, &options);
         tracing::info!("the controllers are running");

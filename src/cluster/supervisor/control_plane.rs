@@ -129,7 +129,7 @@ impl ControlPlane {
             tokens: Some(tokens),
             kubelets: Some(Arc::new(kubelets)),
             admission,
-            service_ranges: vec![config.service_cidr],
+            service_ranges: config.network.service_cidrs.clone(),
             authorities: Some(rest::Authorities {
                 client_pem: credentials.client_authority.certificate_pem(),
                 request_header_pem: credentials.request_header_authority.certificate_pem(),

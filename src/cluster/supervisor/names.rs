@@ -60,7 +60,7 @@ pub(crate) fn serving_names(
 
 /// The first address of the Services: that of `kubernetes.default`.
 pub(crate) fn first_address(config: &ServerConfig) -> IpAddr {
-    match config.service_cidr.network() {
+    match config.network.service_cidr().network() {
         IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 1).into()),
         IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 1).into()),
     }

@@ -1,6 +1,6 @@
 //! The node in a server's process: network, runtime, kubelet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,9 +10,9 @@ use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{ImageService, RuntimeService};
 use images::{DefaultEndpoint, ImageStore, LocalImageService, PullSettings};
 use informer::Factory;
-use ipnet::{IpNet, Ipv4Net};
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
-use pod_network::{NodeLink, NodeLinkConfig, PodNetwork};
+use network_policy::NodePods;
+use pod_network::PodNetwork;
 use rest::ApiServer;
 use rustls::RootCertStore;
 use rustls::crypto::ring::sign::any_ecdsa_type;
@@ -22,16 +22,16 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use service_proxy::{NodeFacts, ServiceProxy};
 use tokio::net::TcpListener;
 
-use crate::cluster_dns;
+use crate::cluster_dns::ClusterDns;
 use crate::components::client_as;
 use crate::control_groups;
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
+use crate::network_policies;
+use crate::node_network::{NodeNetwork, NodeNetworkParts, NodeNetworkSettings, Share};
 use crate::node_role;
 use crate::sandbox_network::RoutedNetwork;
 
-/// A node's share of the cluster's pod addresses.
-const NODE_PREFIX: u8 = 24;
 /// As whom the service proxy and DNS look at the API.
 const NETWORK_USER: &str = "system:kube-proxy";
 
@@ -47,66 +47,29 @@ async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>
     }
 }
 
-/// The node's own network, which stands before anything else: it gives the node its address.
-pub(crate) struct NodeNetwork {
-    pods: PodNetwork,
-    /// The node's address in its own pod network, where only pods and this node come.
-    inner_address: IpAddr,
-    pub(crate) address: IpAddr,
-}
-
-/// The first node's pod addresses: the first /24 of an IPv4 cluster range, else the whole range.
-fn node_cidr(cluster: &IpNet) -> IpNet {
-    match cluster {
-        IpNet::V4(range) if range.prefix_len() < NODE_PREFIX => {
-            Ipv4Net::new(range.network(), NODE_PREFIX).map_or(*cluster, IpNet::V4)
-        }
-        other => *other,
-    }
-}
-
-impl NodeNetwork {
-    pub(crate) fn open(
-        config: &ServerConfig,
-        node: &NodeConfig,
-        instance: &str,
-    ) -> anyhow::Result<Self> {
-        let pod_cidrs = vec![node_cidr(&config.cluster_cidr)];
-        let service_cidrs = vec![config.service_cidr];
-        let found = || {
-            pod_network::node_addresses()
-                .ok()
-                .and_then(|addresses| addresses.first().copied())
-        };
-        let outer_address = node.address.or_else(found);
-        let mtu = pod_network::uplink_mtu(outer_address)
-            .context("read the size of packets that the uplink carries")?;
-        let link = NodeLinkConfig {
-            instance: instance.to_owned(),
-            pod_cidrs: pod_cidrs.clone(),
-            service_cidrs: service_cidrs.clone(),
-            mtu,
-        };
-        let link = NodeLink::ensure(&link).context("make the node's network link")?;
-        let pods = pod_network::Config {
-            instance: instance.to_owned(),
-            pod_cidrs,
-            service_cidrs,
-            mtu,
-        };
-        let pods = PodNetwork::open(&pods).context("open the pod network")?;
-        // On a machine with nothing but loopback, the node's address in its own pod network is the one that others can use.
-        let address = outer_address.or_else(|| link.addresses.first().copied());
-        let inner_address = link
-            .addresses
-            .first()
-            .copied()
-            .context("the node's link has no address")?;
-        Ok(Self {
-            pods,
-            inner_address,
-            address: address.context("the node has no address; give one with --node-ip")?,
-        })
+/// What the network of a server's node is made from.
+pub(crate) fn network_settings(
+    server: &ServerConfig,
+    node: &NodeConfig,
+    data_dir: &DataDir,
+) -> NodeNetworkSettings {
+    let network = &server.network;
+    let first = network.node_cidrs.first();
+    NodeNetworkSettings {
+        node_name: node.name.clone(),
+        instance: data_dir.instance(),
+        folder: data_dir.agent(),
+        said_address: node.address,
+        interface: node.interface.clone(),
+        cluster_cidrs: network.cluster_cidrs.clone(),
+        service_cidrs: network.service_cidrs.clone(),
+        backend: network.backend,
+        checksums: node.checksums,
+        share: if server.runs_controllers {
+            Share::Given { asked_for: first }
+        } else {
+            Share::Taken(first)
+        },
     }
 }
 
@@ -122,12 +85,18 @@ pub(crate) struct Node<'a> {
 
 impl Node<'_> {
     pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
-        let address = network.address;
-        self.start_services(network.inner_address).await?;
+        let policies = self.start_services(&network.pods)?;
         let images = self.open_images()?;
+        let pods = RoutedNetwork {
+            pods: network.pods.clone(),
+            policies: policies.clone(),
+        };
         let runtime: Arc<dyn RuntimeService> =
-            Arc::new(self.open_runtime(network, images.clone()).await?);
-        let kubelet = self.kubelet(address, runtime, images)?;
+            Arc::new(self.open_runtime(pods, images.clone()).await?);
+        if let Some(policies) = &policies {
+            network_policies::adopt(policies, &network.pods, &*runtime).await?;
+        }
+        let kubelet = self.kubelet(&network, runtime, images)?;
         self.serve_kubelet(&kubelet).await?;
         let shutdown = self.basics.shutdown.clone();
         keep_running("kubelet", shutdown.clone(), move || {
@@ -136,6 +105,11 @@ impl Node<'_> {
                 kubelet.run(shutdown).await;
                 Ok(())
             }
+        });
+        network.run(&NodeNetworkParts {
+            node: client_as(self.api, &format!("system:node:{}", self.node.name)),
+            factory: Factory::new(client_as(self.api, NETWORK_USER), self.basics.rng.clone()),
+            basics: self.basics.clone(),
         });
         node_role::keep(self.api, &self.node.name, self.basics);
         Ok(())
@@ -164,7 +138,7 @@ impl Node<'_> {
 
     async fn open_runtime(
         &self,
-        network: NodeNetwork,
+        network: RoutedNetwork,
         images: Arc<dyn ImageService>,
     ) -> anyhow::Result<Runtime> {
         let options = RuntimeOptions {
@@ -172,7 +146,7 @@ impl Node<'_> {
             instance: self.data_dir.instance(),
             cgroup_parent: control_groups::for_pods().context("find the own control group")?,
             images,
-            network: Arc::new(RoutedNetwork(network.pods)),
+            network: Arc::new(network),
             clock: self.basics.clock.clone(),
             rng: self.basics.rng.clone(),
             log_limits: LogLimits::default(),
@@ -183,12 +157,13 @@ impl Node<'_> {
             .context("open the container runtime")
     }
 
-    fn kubelet_config(&self, address: IpAddr) -> kubelet::Config {
+    fn kubelet_config(&self, network: &NodeNetwork) -> kubelet::Config {
         let root = self.data_dir.agent().join("kubelet");
         let mut config = kubelet::Config::new(self.node.name.clone(), root);
         config.pod_logs_directory = self.data_dir.agent().join("logs/pods");
         config.manifests_directory = Some(self.data_dir.static_pods());
-        config.node_addresses = vec![address];
+        config.node_addresses = network.addresses();
+        config.node_annotations = network.annotations();
         config.cluster_dns = vec![self.server.cluster_dns];
         config
             .cluster_domain
@@ -205,11 +180,11 @@ impl Node<'_> {
 
     fn kubelet(
         &self,
-        address: IpAddr,
+        network: &NodeNetwork,
         runtime: Arc<dyn RuntimeService>,
         images: Arc<dyn ImageService>,
     ) -> anyhow::Result<Kubelet> {
-        let config = self.kubelet_config(address);
+        let config = self.kubelet_config(network);
         std::fs::create_dir_all(&config.root_directory)?;
         let capacity = Capacity::measure(&config)?;
         let client = client_as(self.api, &format!("system:node:{}", self.node.name));
@@ -265,14 +240,14 @@ impl Node<'_> {
         ))))
     }
 
-    /// Services and DNS.
-    async fn start_services(&self, address: IpAddr) -> anyhow::Result<()> {
+    /// Services, DNS, and network policies if there are any: pods wait for those that this returns.
+    fn start_services(&self, pods: &PodNetwork) -> anyhow::Result<Option<NodePods>> {
         let client = client_as(self.api, NETWORK_USER);
         let factory = Factory::new(client, self.basics.rng.clone());
         let facts = NodeFacts {
             name: self.node.name.clone(),
             zone: None,
-            cluster_cidrs: vec![self.server.cluster_cidr],
+            cluster_cidrs: self.server.network.cluster_cidrs.clone(),
         };
         let (basics, instance, watching) = (
             self.basics.clone(),
@@ -299,42 +274,28 @@ impl Node<'_> {
                 Ok(())
             }
         });
-        self.start_dns(address, factory).await
+        self.start_dns(pods, &factory);
+        let instance = self.data_dir.instance();
+        if !self.server.enforces_network_policies {
+            network_policies::remove(&instance)?;
+            return Ok(None);
+        }
+        let policies = network_policies::start(&instance, &factory, self.basics);
+        Ok(Some(policies))
     }
 
-    async fn start_dns(&self, address: IpAddr, factory: Factory) -> anyhow::Result<()> {
-        let config = dns::Config {
-            cluster_domain: self.server.cluster_domain.clone(),
-            listen: vec![SocketAddr::new(address, 0)],
-            service_addresses: vec![self.server.cluster_dns],
-            resolv_conf: "/etc/resolv.conf".into(),
+    fn start_dns(&self, pods: &PodNetwork, factory: &Factory) {
+        let dns = ClusterDns {
+            domain: self.server.cluster_domain.clone(),
+            service_address: self.server.cluster_dns,
+            node_name: self.node.name.clone(),
+            pods: pods.clone(),
+            factory: factory.clone(),
+            client: crate::components::masters_client(self.api),
+            basics: self.basics.clone(),
         };
-        let server = dns::Dns::bind(config, self.basics.clock.clone())
-            .await
-            .context("start the cluster's DNS")?;
-        let listening = server
-            .local_addresses()
-            .first()
-            .copied()
-            .context("DNS listens nowhere")?;
-        let (records, shutdown) = (server.records(), self.basics.shutdown.clone());
-        let until = shutdown.clone();
-        keep_running("records of DNS", shutdown.clone(), move || {
-            let (records, factory, until) = (records.clone(), factory.clone(), until.clone());
-            async move {
-                dns::follow(&records, &factory, until).await;
-                Ok(())
-            }
+        keep_running("DNS", self.basics.shutdown.clone(), move || {
+            dns.clone().run()
         });
-        env::spawn(async move { server.run(shutdown).await });
-        let client = crate::components::masters_client(self.api);
-        cluster_dns::publish(
-            &client,
-            &self.server.cluster_dns.to_string(),
-            listening,
-            &self.node.name,
-        )
-        .await
-        .context("publish the DNS Service")
     }
 }

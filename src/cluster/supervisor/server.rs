@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Context as _;
-use bootstrap::{Credentials, DataDir, kubeconfig};
+use bootstrap::{Credentials, DataDir, Said, SaidTokens, kubeconfig};
 use config::ServerConfig;
 use env::{Shutdown, SystemClock, SystemRng};
 use linux::AtomicFile;
@@ -11,7 +11,8 @@ use linux::AtomicFile;
 use crate::components::{start_control, start_custom_resources};
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
 use crate::names::serving_names;
-use crate::node::{Node, NodeNetwork};
+use crate::node::{Node, network_settings};
+use crate::node_network::NodeNetwork;
 
 /// Why a server did not start, with all its causes.
 pub type StartError = anyhow::Error;
@@ -36,18 +37,27 @@ impl Server {
         let data_dir = DataDir::prepare(&config.data_dir)?;
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let network = match &config.node {
-            Some(node) => Some(NodeNetwork::open(config, node, &data_dir.instance())?),
+            Some(node) => {
+                let settings = network_settings(config, node, &data_dir);
+                Some(NodeNetwork::open(settings, &*basics.rng)?)
+            }
             None => None,
         };
-        let node_address = network.as_ref().map(|network| network.address);
+        let node_address = network.as_ref().map(NodeNetwork::address);
         let advertised = config
             .advertise_address
             .or(node_address)
             .unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let names = serving_names(config, advertised, node_address, host_name);
-        let said = config.token.as_deref();
+        let said = Said {
+            tokens: SaidTokens {
+                server: config.token.as_deref(),
+                agent: config.agent_token.as_deref(),
+            },
+            certificate_life: config.certificate_life,
+        };
         let credentials =
-            Credentials::load_or_make(&data_dir, &names, said, (&*basics.clock, &*basics.rng))?;
+            Credentials::load_or_make(&data_dir, &names, &said, (&*basics.clock, &*basics.rng))?;
         write_kubeconfig(config, &credentials)?;
         let store = open_store(&data_dir, &basics)?;
         let provisions = Provisions {

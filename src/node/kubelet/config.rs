@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 /// Settings of one kubelet. `Config::new` gives upstream's defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,8 +19,8 @@ pub struct Config {
     pub container_logs_directory: Option<PathBuf>,
     /// Folder of static pods; `None`: no static pods.
     pub manifests_directory: Option<PathBuf>,
-    /// Addresses of the node, primary first.
-    pub node_addresses: Vec<IpAddr>,
+    /// Addresses of the node as they are now, primary first.
+    pub node_addresses: watch::Receiver<Vec<IpAddr>>,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// The node's resolver configuration, read when a sandbox is made.
@@ -27,6 +29,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub pods_max: u32,
     pub node_labels: BTreeMap<String, String>,
+    /// What the Node says of itself from the moment it is made; others may change it later.
+    pub node_annotations: BTreeMap<String, String>,
     /// Taints the node registers with, `key=value:Effect`.
     pub register_taints: Vec<String>,
     /// Kept back from allocatable: cores in thousandths.
@@ -56,13 +60,14 @@ impl Config {
             pod_logs_directory: root_directory.join("logs"),
             container_logs_directory: None,
             manifests_directory: None,
-            node_addresses: Vec::new(),
+            node_addresses: watch::channel(Vec::new()).1,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             listen: SocketAddr::from(([0, 0, 0, 0], 10250)),
             pods_max: 110,
             node_labels: BTreeMap::new(),
+            node_annotations: BTreeMap::new(),
             register_taints: Vec::new(),
             reserved_cpu_millis: 0,
             reserved_memory_bytes: 0,
@@ -77,6 +82,10 @@ impl Config {
             boot_id: String::new(),
             root_directory,
         }
+    }
+
+    pub(crate) fn addresses_now(&self) -> Vec<IpAddr> {
+        self.node_addresses.borrow().clone()
     }
 
     /// Directory of one pod.

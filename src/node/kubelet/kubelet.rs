@@ -77,7 +77,7 @@ impl Kubelet {
             Arc::clone(&images),
             Arc::clone(&pods_table),
             NodeFactsOfPods {
-                host_ips: config.node_addresses.clone(),
+                host_ips: config.addresses_now(),
                 pod_ips: Vec::new(),
                 allocatable: capacity.allocatable.clone(),
             },

@@ -49,7 +49,7 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn node_facts(&self, pod_ips: Vec<IpAddr>) -> NodeFacts {
         NodeFacts {
-            host_ips: self.config.node_addresses.clone(),
+            host_ips: self.config.addresses_now(),
             pod_ips,
             allocatable: self.node.allocatable.clone(),
         }

@@ -91,13 +91,16 @@ pub(crate) fn new_node(config: &Config) -> Value {
         .iter()
         .filter_map(|taint| parse_taint(taint))
         .collect();
+    let mut annotations = config.node_annotations.clone();
+    let by_controller = "volumes.kubernetes.io/controller-managed-attach-detach";
+    annotations.insert(by_controller.to_owned(), "true".to_owned());
     json!({
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": config.node_name,
             "labels": labels(config),
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+            "annotations": annotations
         },
         "spec": if taints.is_empty() { json!({}) } else { json!({"taints": taints}) }
     })
@@ -173,7 +176,7 @@ fn amounts(amounts: &Amounts) -> Value {
 
 fn addresses(config: &Config) -> Value {
     let internal = |ip: &IpAddr| json!({"type": "InternalIP", "address": ip.to_string()});
-    let mut all: Vec<Value> = config.node_addresses.iter().map(internal).collect();
+    let mut all: Vec<Value> = config.addresses_now().iter().map(internal).collect();
     all.push(json!({"type": "Hostname", "address": config.node_name}));
     all.into()
 }
@@ -330,10 +333,11 @@ pub(crate) fn heartbeat_patch(wanted: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::watch;
 
     fn wanted(old: &Value, seconds: i64) -> Value {
         let mut config = Config::new("n", "/nonexistent");
-        config.node_addresses = vec!["10.0.0.1".parse().unwrap()];
+        config.node_addresses = watch::channel(vec!["10.0.0.1".parse().unwrap()]).1;
         let amounts: Amounts = [("cpu".to_owned(), apimachinery::Quantity::from_units(4))].into();
         let capacity = Capacity {
             capacity: amounts.clone(),

@@ -146,7 +146,7 @@ impl PodProbes {
             return self
                 .services
                 .config
-                .node_addresses
+                .addresses_now()
                 .first()
                 .map(ToString::to_string)
                 .unwrap_or_default();

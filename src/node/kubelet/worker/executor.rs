@@ -449,7 +449,7 @@ impl Executor {
     /// Addresses of the pod, primary first.
     pub(crate) fn pod_ips(&self, pod: &Pod, observed: &Observed) -> Vec<IpAddr> {
         if is_host_network(pod) {
-            return self.services.config.node_addresses.clone();
+            return self.services.config.addresses_now();
         }
         observed
             .sandboxes

@@ -204,7 +204,7 @@ impl PodWorker {
             eviction: snapshot.eviction.as_ref(),
             rejection: snapshot.rejection.as_ref(),
             resize,
-            host_ips: &self.services.config.node_addresses,
+            host_ips: &self.services.config.addresses_now(),
             runtime_name: &self.services.runtime_name,
             now: self.services.clock.now(),
         })

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube_client::fake::FakeApi;
 use kube_client::{DeleteOptions, Patch};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{Capacity, Config, Kubelet, Parts};
 
@@ -199,7 +200,7 @@ fn start(
     directory: &std::path::Path,
 ) -> (Kubelet, ShutdownTrigger) {
     let mut config = Config::new("n", directory);
-    config.node_addresses = vec!["192.168.0.1".parse().expect("an address")];
+    config.node_addresses = watch::channel(vec!["192.168.0.1".parse().expect("an address")]).1;
     let manifests = directory.join("manifests");
     std::fs::create_dir_all(&manifests).expect("a folder");
     config.manifests_directory = Some(manifests);
