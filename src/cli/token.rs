@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bootstrap::{Administrator, DataDir, random_password};
 use clap::{Args, Subcommand, ValueEnum};
-use env::{Clock as _, SystemClock, SystemRng, Timestamp};
+use env::{SystemClock, SystemRng, Timestamp};
 use host::ServiceSettings;
 use joining::bootstrap_token::{self, BootstrapToken};
 use joining::{AuthorityHash, JoinToken, Role, Secret};

@@ -34,6 +34,7 @@ mod storage_protection;
 mod table;
 mod taint_eviction;
 mod template_hash;
+mod token_cleaner;
 mod ttl_after_finished;
 
 pub use certificates::{AuthoritySigner, CertificateSigner, IssuedFor};

@@ -10,7 +10,7 @@ use crate::{
     certificates, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption,
     endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
     pod_garbage, replica_set, resource_quota, root_ca, service_account, service_lb, stateful_set,
-    storage_protection, taint_eviction, ttl_after_finished,
+    storage_protection, taint_eviction, token_cleaner, ttl_after_finished,
 };
 
 /// What controllers are told by the one who starts them.
@@ -131,6 +131,10 @@ pub const CONTROLLERS: &[Entry] = &[
         start: |manager, _| {
             manager.start(ttl_after_finished::TtlAfterFinished::new(manager.factory()));
         },
+    },
+    Entry {
+        name: "bootstrap-token-cleaner-controller",
+        start: |manager, _| manager.start(token_cleaner::TokenCleaner::new(manager.factory())),
     },
     Entry {
         name: "persistentvolumeclaim-protection-controller",
