@@ -6,6 +6,7 @@ mod facts;
 mod fuzz;
 mod image;
 mod judge;
+mod package;
 mod release;
 mod tidy;
 mod upstream_texts;
@@ -20,6 +21,7 @@ cargo xtask <task>
   gen                                   make the facts of the built-in kinds with Go
   descriptions                          make the texts that a build with the feature `descriptions` shows
   release                               build the binary as it is shipped
+  package BINARY [FOLDER]               write a .deb and an .rpm of a built binary; target/packages
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
@@ -38,6 +40,12 @@ fn main() -> ExitCode {
         ["descriptions"] => descriptions::generate(&root()),
         ["image", binary, reference, archive] => {
             image::pack(Path::new(binary), reference, Path::new(archive))
+        }
+        ["package", binary] => {
+            package::build(&root(), Path::new(binary), &root().join("target/packages"))
+        }
+        ["package", binary, folder] => {
+            package::build(&root(), Path::new(binary), Path::new(folder))
         }
         ["release"] => release::build(&root()),
         ["bench", parts @ ..] => bench::run(&root(), parts),
