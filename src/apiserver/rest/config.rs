@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use kv::Kv;
 
 use crate::kubelet::KubeletDialer;
+use crate::side_paths::SidePaths;
 
 /// Certificate authorities that others may trust, as PEM.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub tokens: Option<Arc<ServiceAccountTokens>>,
     /// Without one, nothing that runs on nodes can be reached.
     pub kubelets: Option<Arc<dyn KubeletDialer>>,
+    /// Serves paths beside the API.
+    pub side_paths: Option<Arc<dyn SidePaths>>,
     /// In the order they run.
     pub admission: Vec<Arc<dyn Plugin>>,
     /// Where `ClusterIPs` come from: one range, or one of each family with the preferred first.

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::body::RequestBody;
 use crate::filters::{self, Caller, Incoming, Response};
 use crate::request_info::RequestInfo;
+use crate::side_paths;
 use crate::state::State;
 
 /// Connections open at once; more wait in the kernel's queue.
@@ -82,6 +83,7 @@ async fn connection(
     shutdown: Shutdown,
 ) -> Result<(), String> {
     let _best_effort = stream.set_nodelay(true);
+    let peer = stream.peer_addr().map_err(|error| error.to_string())?;
     let handshake = env::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
     let stream = handshake
         .map_err(|elapsed| elapsed.to_string())?
@@ -94,12 +96,16 @@ async fn connection(
         .iter()
         .map(|certificate| certificate.as_ref().to_vec())
         .collect();
-    let caller = Caller::Connection {
-        peer_certificates: certificates.into(),
-    };
+    let certificates: Arc<[Vec<u8>]> = certificates.into();
     let service = hyper::service::service_fn(move |request| {
-        let (state, caller) = (state.clone(), caller.clone());
-        async move { Ok::<_, std::convert::Infallible>(handle(state, request, caller).await) }
+        let (state, certificates) = (state.clone(), certificates.clone());
+        async move {
+            let answer = match side_paths::respond(&state, request, peer, &certificates).await {
+                Ok(answer) => answer,
+                Err(request) => handle(state, request, certificates).await,
+            };
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -137,7 +143,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 async fn handle(
     state: Arc<State>,
     mut request: http::Request<NetworkBody>,
-    caller: Caller,
+    peer_certificates: Arc<[Vec<u8>]>,
 ) -> Response {
     let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
@@ -153,5 +159,5 @@ async fn handle(
         body: RequestBody::Network(body),
         warnings: crate::answer::Warnings::default(),
     };
-    filters::respond_to(&state, incoming, caller).await
+    filters::respond_to(&state, incoming, Caller::Connection { peer_certificates }).await
 }

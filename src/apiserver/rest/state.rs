@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, Served};
 use crate::config::Config;
 use crate::encodings::Encodings;
 use crate::metrics::Metrics;
+use crate::side_paths;
 
 /// Requests that read, in flight at once.
 const READS_IN_FLIGHT_MAX: usize = 400;
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) reads: Semaphore,
     pub(crate) writes: Semaphore,
+    pub(crate) side_requests: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) encodings: Encodings,
     bootstrapped: AtomicBool,
@@ -39,6 +41,7 @@ impl State {
             catalog: ArcSwap::from_pointee(Catalog::new([])),
             reads: Semaphore::new(READS_IN_FLIGHT_MAX),
             writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
+            side_requests: Semaphore::new(side_paths::REQUESTS_MAX),
             metrics: Metrics::default(),
             encodings: Encodings::default(),
             bootstrapped: AtomicBool::new(false),

@@ -197,6 +197,7 @@ impl Cluster {
             rbac: Some(rbac),
             tokens: Some(tokens),
             kubelets: None,
+            side_paths: None,
             admission: admission::plugins(&context),
             service_ranges: vec!["10.96.0.0/16".parse().expect("a range")],
             authorities: None,
