@@ -28,9 +28,9 @@ PORT = 8080
 OWN = '/var/lib/systemd|/var/lib/dbus|/var/lib/private|/etc/machine-id|/etc/hostname|/etc/resolv.conf|/etc/adjtime'
 
 SNAPSHOT = f'''
-ip -o link | sed 's/qlen [0-9]*//'; ip -o address | sed 's/valid_lft.*//'; ip route show table all; ip -6 route show table all | grep -v expires
+ip -o link | sed 's/qlen [0-9]*//; s/ permaddr [0-9a-f:]*//'; ip -o address | sed 's/valid_lft.*//'; ip route show table all; ip -6 route show table all | grep -v expires
 nft list ruleset
-cut -d ' ' -f 4- /proc/self/mountinfo
+cut -d ' ' -f 4- /proc/self/mountinfo | sed 's/ shared:[0-9]*//; s/,pipe_ino=[0-9]*//'
 for family in core ipv4 ipv6; do grep -rs . /proc/sys/net/$family; done | grep -v 'stable_secret\\|/route/flush\\|tcp_mem\\|udp_mem\\|/neigh/' | sort
 find /etc /usr /opt /boot /root /var/lib -xdev ! -type d -printf '%p %m %U %s %l\\n' -o -type d -printf '%p %m %U\\n' | grep -Ev '^({OWN})' | sort
 ls -d /run/combo* 2>/dev/null; ls /sys/fs/cgroup
