@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+const MEMORY: &str = "memory";
+
 /// How long killed processes may take to end before killing counts as failed.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Rounds of killing: a process may fork while its group is read.
@@ -101,12 +103,28 @@ impl Cgroup {
     }
 
     /// Writes limits; the first that the kernel refuses ends it with an error that names the file.
+    ///
+    /// A kernel that counts no memory, as that of a Raspberry Pi until it is told to, enforces no
+    /// limit on it: what runs is better than what does not.
     pub fn write_limits(&self, limits: &CgroupLimits) -> Result<()> {
+        let counts_memory = self
+            .cgroups
+            .controllers()?
+            .iter()
+            .any(|name| name == MEMORY);
         let current = self.read("memory", "memory.limit_in_bytes");
         let current = current
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(i64::MAX);
         for one in writes(self.version(), limits, current) {
+            if one.controller == MEMORY && !counts_memory {
+                tracing::warn!(
+                    one.value,
+                    group = self.path,
+                    "a limit on memory is not enforced: the kernel has no memory controller"
+                );
+                continue;
+            }
             let Some(directory) = self.cgroups.directory(one.controller, &self.path) else {
                 if one.optional {
                     continue;

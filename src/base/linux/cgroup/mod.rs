@@ -248,6 +248,29 @@ mod tests {
     }
 
     #[test]
+    fn without_the_memory_controller_the_other_limits_hold() {
+        let mount = tempfile::tempdir().unwrap();
+        std::fs::create_dir(mount.path().join("a")).unwrap();
+        let limits = CgroupLimits {
+            memory: Some(1 << 20),
+            pids: Some(7),
+            ..CgroupLimits::default()
+        };
+        let cgroups = Cgroups {
+            hierarchy: Hierarchy::V2(mount.path().to_owned()),
+        };
+        for (controllers, expected) in [("cpu pids", false), ("cpu memory pids", true)] {
+            std::fs::write(mount.path().join("cgroup.controllers"), controllers).unwrap();
+            cgroups.group("/a").write_limits(&limits).unwrap();
+            let written = |file: &str| mount.path().join("a").join(file).exists();
+            assert_eq!(
+                (written("memory.max"), written("pids.max")),
+                (expected, true)
+            );
+        }
+    }
+
+    #[test]
     fn a_group_is_found_by_name_down_to_a_depth() {
         let mount = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(mount.path().join("system.slice/a.service/pods")).unwrap();
