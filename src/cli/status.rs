@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use env::SystemClock;
 use host::{Init, Installation, Role, ServiceSettings, ServiceState};
 use kube_client::{HttpTransport, Kubeconfig, Method, Request, Transport as _};
 use serde::Serialize;
@@ -213,9 +214,6 @@ fn text(status: &Status) -> String {
 }
 
 fn days_left(expires_unix: i64) -> i64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_secs());
-    let left = expires_unix.saturating_sub(i64::try_from(now).unwrap_or(i64::MAX));
+    let left = expires_unix.saturating_sub(SystemClock::shared().now().unix_seconds());
     left.div_euclid(SECONDS_IN_A_DAY)
 }

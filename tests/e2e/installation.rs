@@ -94,7 +94,10 @@ fn from_bundle() {
             .then_some(())
     });
     let pod = POD.replace("IMAGE", BUSYBOX);
-    machine.ok(&format!("/usr/local/bin/kubectl create -f - <<'END'\n{pod}\nEND"), &[]);
+    machine.ok(
+        &format!("/usr/local/bin/kubectl create -f - <<'END'\n{pod}\nEND"),
+        &[],
+    );
     eventually("the pod runs", || {
         let pods = kubectl("get pod one");
         String::from_utf8_lossy(&pods.stdout)

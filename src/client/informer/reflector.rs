@@ -81,12 +81,11 @@ impl Reflector {
                 answer = &mut answer => Some(answer),
                 () = self.reach.too_late(), if forgotten.is_some() => None,
             };
-            let answer = match in_time {
-                Some(answer) => answer,
-                None => {
-                    self.recall(forgotten).await?;
-                    answer.await
-                }
+            let answer = if let Some(answer) = in_time {
+                answer
+            } else {
+                self.recall(forgotten).await?;
+                answer.await
             };
             match answer {
                 Ok(list) => {

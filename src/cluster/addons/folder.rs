@@ -184,10 +184,9 @@ impl Watched {
                 false
             }
         };
-        folders
-            .iter()
-            .map(watched)
-            .fold(true, |all, one| all && one)
+        // Each is watched, also after one that could not be.
+        let all: Vec<bool> = folders.iter().map(watched).collect();
+        !all.contains(&false)
     }
 
     /// Waits for a change.

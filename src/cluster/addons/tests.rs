@@ -36,7 +36,7 @@ impl Cluster {
             clock: SystemClock::shared(),
             shutdown,
         };
-        tokio::spawn(async move { run(parts).await.expect("the folder is watched") });
+        env::spawn(async move { run(parts).await.expect("the folder is watched") });
         self.running = Some(trigger);
     }
 
@@ -68,10 +68,10 @@ impl Cluster {
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let all = async {
             while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                env::sleep(Duration::from_millis(10)).await;
             }
         };
-        let in_time = tokio::time::timeout(LIMIT, all).await;
+        let in_time = env::timeout(LIMIT, all).await;
         in_time.unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"));
     }
 

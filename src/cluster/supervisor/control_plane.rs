@@ -128,6 +128,7 @@ impl ControlPlane {
             rbac: Some(rbac),
             tokens: Some(tokens),
             kubelets: Some(Arc::new(kubelets)),
+            side_paths: None,
             admission,
             service_ranges: config.network.service_cidrs.clone(),
             authorities: Some(rest::Authorities {

@@ -214,7 +214,7 @@ fn known_share(settings: &NodeNetworkSettings) -> anyhow::Result<Option<Vec<IpNe
 fn kept_share(settings: &NodeNetworkSettings) -> Option<Vec<IpNet>> {
     let path = settings.folder.join(KEPT_FILE);
     let kept = std::fs::read_to_string(&path).ok()?;
-    let ranges = kept.trim().split(',').map(|range| range.parse::<IpNet>());
+    let ranges = kept.trim().split(',').map(str::parse::<IpNet>);
     match ranges.collect::<Result<Vec<_>, _>>() {
         Ok(ranges) => Some(ranges),
         Err(error) => {

@@ -39,13 +39,11 @@ impl Image {
         let name = binary.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| io::Error::other("the binary has no name"))?;
         let program = std::fs::read(binary)?;
-        let mut image = Self::new()
-            .file(name, &program, 0o755)?
-            .file(
-                "etc/passwd",
-                b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
-                0o644,
-            )?;
+        let mut image = Self::new().file(name, &program, 0o755)?.file(
+            "etc/passwd",
+            b"root:x:0:0:root:/:/none\nnobody:x:65534:65534:nobody:/:/none\n",
+            0o644,
+        )?;
         image.architecture = architecture_of(&program);
         Ok(image
             .set("Entrypoint", json!([format!("/{name}")]))

@@ -45,6 +45,15 @@ pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
     ]))
 }
 
+/// Runs a task that is a program of its own: it needs much of the tree, which the other tasks should not wait for.
+pub(crate) fn own(root: &Path, program: &str, words: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(root)
+        .args(["run", "--quiet", "--package", program, "--"]);
+    succeed(command.args(words))
+}
+
 /// Runs a command whose failure is an error.
 pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
     let status = command

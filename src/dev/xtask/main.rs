@@ -1,9 +1,7 @@
 //! Every developer task: `cargo xtask <task>`.
 
-mod bench;
 mod descriptions;
 mod facts;
-mod fuzz;
 mod image;
 mod judge;
 mod package;
@@ -20,7 +18,7 @@ cargo xtask <task>
   tidy                                  check the layers, sizes and house rules
   gen                                   make the facts of the built-in kinds with Go
   descriptions                          make the texts that a build with the feature `descriptions` shows
-  release                               build the binary as it is shipped
+  release [ARGUMENT…]                   build the binary as it is shipped; arguments are cargo's, such as --features
   package BINARY [FOLDER]               write a .deb and an .rpm of a built binary; target/packages
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
@@ -47,12 +45,12 @@ fn main() -> ExitCode {
         ["package", binary, folder] => {
             package::build(&root(), Path::new(binary), Path::new(folder))
         }
-        ["release"] => release::build(&root()),
-        ["bench", parts @ ..] => bench::run(&root(), parts),
+        ["release", arguments @ ..] => release::build(&root(), arguments),
+        ["bench", parts @ ..] => judge::own(&root(), "bench", parts),
         ["conformance", kubeconfig, arguments @ ..] => {
             judge::conformance(&root(), kubeconfig, arguments)
         }
-        ["fuzz", words @ ..] => fuzz::run(&root(), words),
+        ["fuzz", words @ ..] => judge::own(&root(), "fuzz", words),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {
             eprint!("{USAGE}");

@@ -17,23 +17,16 @@ const FLAGS: &[&str] = &[
     "link-arg=-Wl,--icf=all",
 ];
 
-/// Builds `combo`, and the sample workload beside it.
-pub(crate) fn build(root: &Path) -> anyhow::Result<()> {
+/// Builds `combo`, and the sample workload beside it. `arguments` go to cargo.
+pub(crate) fn build(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = std::process::Command::new("cargo");
         command.current_dir(root).args(arguments);
         command
     };
-    let combo = [
-        "rustc",
-        "--release",
-        "--package",
-        "combo",
-        "--bin",
-        "combo",
-        "--",
-    ];
-    succeed(cargo(&combo).args(FLAGS)).context("build combo")?;
+    let combo = ["rustc", "--release", "--package", "combo", "--bin", "combo"];
+    let mut combo = cargo(&combo);
+    succeed(combo.args(arguments).arg("--").args(FLAGS)).context("build combo")?;
     succeed(&mut cargo(&["build", "--release", "--package", "testkit"]))
         .context("build the sample workload")
 }

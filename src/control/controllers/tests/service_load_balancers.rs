@@ -22,7 +22,7 @@ async fn cluster() -> Cluster {
 
 async fn service(cluster: &Cluster, name: &str, second: u8, more: Value) {
     let mut spec = json!({"type": "LoadBalancer", "ipFamilies": ["IPv4"], "ports": [{"port": 80, "protocol": "TCP"}]});
-    for (key, value) in more.as_object().unwrap() {
+    for (key, value) in more.as_object().expect("an object") {
         spec[key] = value.clone();
     }
     let created = format!("2026-01-01T00:00:{second:02}Z");
@@ -32,14 +32,16 @@ async fn service(cluster: &Cluster, name: &str, second: u8, more: Value) {
 
 /// The addresses in a Service's status.
 fn addresses(cluster: &Cluster, name: &str) -> Vec<String> {
-    let service = cluster.get::<Service>("default", name).unwrap();
+    let service = cluster
+        .get::<Service>("default", name)
+        .expect("the Service");
     let ingress = service.at(&["status", "loadBalancer", "ingress"]);
     let ingress = ingress.and_then(Value::as_array).cloned();
     let places = ingress.unwrap_or_default().into_iter();
     places
         .map(|place| {
             assert_eq!(place["ipMode"], "VIP");
-            place["ip"].as_str().unwrap().to_owned()
+            place["ip"].as_str().expect("a text").to_owned()
         })
         .collect()
 }
@@ -48,7 +50,7 @@ fn warnings(cluster: &Cluster) -> Vec<String> {
     let events = cluster.all::<Event>().into_iter();
     let conflicts = events.filter(|event| event.text_at(&["reason"]) == "PortConflict");
     conflicts
-        .map(|event| event.text_at(&["message"]).to_owned())
+        .map(|event| event.text_at(&["message"]).clone())
         .collect()
 }
 

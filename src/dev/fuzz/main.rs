@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,25 @@ struct Arguments {
     targets: Vec<&'static Target>,
 }
 
-pub(crate) fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&root(), &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fuzz: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(3).unwrap_or(manifest).to_owned()
+}
+
+fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
     let arguments = parse(words)?;
     let folder = root.join("target/fuzz");
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;

@@ -11,6 +11,7 @@ mod server;
 mod upstream;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use report::Report;
@@ -26,7 +27,7 @@ const IDLE_SECONDS: u64 = 300;
 const WORKERS: usize = 2;
 
 /// Where things are, and how long to look.
-pub(crate) struct Bench {
+struct Bench {
     binary: PathBuf,
     webserver: PathBuf,
     manifest: PathBuf,
@@ -35,8 +36,26 @@ pub(crate) struct Bench {
     idle_seconds: u64,
 }
 
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&root(), &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(3).unwrap_or(manifest).to_owned()
+}
+
 /// Measures the parts named (`binary`, `start`, `node`, `api`); all of them if none is.
-pub(crate) fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
+fn run(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
     let release = root.join(format!(
         "target/{}-unknown-linux-musl/release",
         std::env::consts::ARCH
