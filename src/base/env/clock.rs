@@ -120,6 +120,76 @@ impl Clock for SystemClock {
     }
 }
 
+/// The machine's clocks, on a machine whose wall clock may have begun at 1970: until that is known to be right, time is
+/// never before a moment that has certainly passed, and goes on from there.
+#[derive(Debug)]
+pub struct FlooredClock {
+    system: Arc<dyn Clock>,
+    /// Whether the wall clock follows a source of time; asked only where the two disagree.
+    is_synchronised: fn() -> bool,
+    anchor: Mutex<Anchor>,
+}
+
+/// A moment that is known, and when it was, by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    time: Timestamp,
+    at: Duration,
+    kind: AnchorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnchorKind {
+    /// It is later than this.
+    Floor,
+    /// A server has said that it is this.
+    Told,
+}
+
+impl FlooredClock {
+    /// `floor`: the latest of what has certainly passed, such as the last time that was seen and the build's date.
+    pub fn new(system: Arc<dyn Clock>, floor: Timestamp, is_synchronised: fn() -> bool) -> Self {
+        let anchor = Mutex::new(Anchor {
+            time: floor,
+            at: system.monotonic(),
+            kind: AnchorKind::Floor,
+        });
+        Self {
+            system,
+            is_synchronised,
+            anchor,
+        }
+    }
+
+    /// A server whom we trust says what time it is: that counts until the machine's own clock is synchronised.
+    pub fn learn(&self, time: Timestamp) {
+        *self.anchor.lock() = Anchor {
+            time,
+            at: self.system.monotonic(),
+            kind: AnchorKind::Told,
+        };
+    }
+}
+
+impl Clock for FlooredClock {
+    fn now(&self) -> Timestamp {
+        let wall = self.system.now();
+        let anchor = *self.anchor.lock();
+        let passed = self.system.monotonic().saturating_sub(anchor.at);
+        let reckoned = anchor.time.saturating_add(passed);
+        let is_plausible = anchor.kind == AnchorKind::Floor && wall >= reckoned;
+        if is_plausible || (self.is_synchronised)() {
+            wall
+        } else {
+            reckoned
+        }
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic()
+    }
+}
+
 /// A clock that stands still until it is told to advance, for tests and simulation.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -138,6 +208,11 @@ impl ManualClock {
         state.0 = state.0.saturating_add(span);
         state.1 += span;
     }
+
+    /// The wall clock jumps; monotonic time does not.
+    pub fn jump_to(&self, now: Timestamp) {
+        self.state.lock().0 = now;
+    }
 }
 
 impl Clock for ManualClock {
@@ -147,5 +222,57 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         self.state.lock().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILT: i64 = 1_790_000_000;
+    const DAY: i64 = 86_400;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn clock(wall: i64, is_synchronised: fn() -> bool) -> (Arc<ManualClock>, FlooredClock) {
+        let wall = ManualClock::at(at(wall));
+        let clock = FlooredClock::new(Arc::clone(&wall) as _, at(BUILT), is_synchronised);
+        (wall, clock)
+    }
+
+    #[test]
+    fn a_machine_that_wakes_in_1970_goes_on_from_the_last_time_that_was_seen() {
+        let (wall, clock) = clock(0, || false);
+        assert_eq!(clock.now(), at(BUILT));
+        wall.advance(Duration::from_secs(5));
+        assert_eq!(clock.now(), at(BUILT + 5));
+        wall.jump_to(at(BUILT + DAY));
+        assert_eq!(
+            clock.now(),
+            at(BUILT + DAY),
+            "a later wall clock is believed"
+        );
+        assert_eq!(clock.monotonic(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_synchronised_clock_is_right_also_when_it_is_earlier() {
+        let (_, clock) = clock(BUILT - DAY, || true);
+        assert_eq!(clock.now(), at(BUILT - DAY));
+    }
+
+    #[test]
+    fn what_a_server_says_counts_until_the_clock_is_synchronised() {
+        for wall in [0, BUILT - DAY, BUILT + 3 * 365 * DAY] {
+            let (machine, clock) = clock(wall, || false);
+            clock.learn(at(BUILT + 100));
+            machine.advance(Duration::from_secs(1));
+            assert_eq!(clock.now(), at(BUILT + 101));
+        }
+        let (_, clock) = clock(BUILT + 50, || true);
+        clock.learn(at(BUILT + 100));
+        assert_eq!(clock.now(), at(BUILT + 50));
     }
 }

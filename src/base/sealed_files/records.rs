@@ -35,6 +35,8 @@ struct Shared {
     // Bounded by the number of names: each has one entry at most.
     pending: Mutex<BTreeMap<String, Waiting>>,
     arrived: Arc<Notify>,
+    /// Held while something is taken out of `pending` and written.
+    writing: tokio::sync::Mutex<()>,
     after_writing: AfterWriting,
 }
 
@@ -70,6 +72,7 @@ impl Records {
             folder,
             pending: Mutex::default(),
             arrived: Arc::default(),
+            writing: tokio::sync::Mutex::default(),
             after_writing,
         });
         let (writer, arrived) = (Arc::downgrade(&shared), Arc::clone(&shared.arrived));
@@ -138,6 +141,8 @@ impl Records {
             // Failures are logged where they happen; gone means that the runtime ends.
             let _is_written = written.await;
         }
+        // What was under way already is done as well.
+        drop(self.shared.writing.lock().await);
     }
 
     fn push(&self, name: &str, haste: Haste, make: Make, told: Option<oneshot::Sender<bool>>) {
@@ -261,6 +266,7 @@ async fn write_on(shared: Weak<Shared>, arrived: Arc<Notify>) {
         let Some(strong) = shared.upgrade() else {
             return;
         };
+        let turn = strong.writing.lock().await;
         let batch = strong.take(at_least);
         let written = if batch.is_empty() {
             Ok(true)
@@ -268,6 +274,7 @@ async fn write_on(shared: Weak<Shared>, arrived: Arc<Notify>) {
             let writing = Arc::clone(&strong);
             env::spawn_blocking(move || writing.write_all(batch)).await
         };
+        drop(turn);
         match written {
             Ok(true) if strong.is_anything_waiting() => {
                 timer.get_or_insert_with(|| Box::pin(env::sleep(LAZY_AFTER)));
