@@ -58,6 +58,15 @@ impl Factory {
         factory
     }
 
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Whether a server answered the last call of a cache.
+    pub fn hears_a_server(&self) -> bool {
+        self.reach.is_answering()
+    }
+
     /// What is remembered of a selection is not needed any more; a cache of it that comes later begins anew.
     pub fn forget(&self, request: &ListRequest) {
         if let Some(memory) = &self.memory {

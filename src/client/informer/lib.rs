@@ -15,4 +15,5 @@ pub use cache::{Cache, Change};
 pub use factory::{Factory, everything};
 pub use index::{CONTROLLER_UID, Index, NODE_NAME, OWNER_UID};
 pub use memory::{Keep, Kept, Memory, Selections, always};
+pub use reach::is_silence;
 pub use subscription::Subscription;

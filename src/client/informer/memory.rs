@@ -1,6 +1,6 @@
 //! What caches knew when no server answers: kept on disk, sealed, by a plan of what is worth it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use apimachinery::{GroupVersionResource, ObjectKey, StoredObject};
@@ -136,6 +136,30 @@ impl Memory {
             self.records
                 .put_later(&prefix(request), || Some(Vec::new()));
         }
+    }
+
+    /// The selections of a resource of which something is remembered.
+    pub fn selections(&self, resource: &GroupVersionResource) -> Vec<ListRequest> {
+        let parts = [
+            "objects",
+            &resource.group,
+            &resource.version,
+            &resource.resource,
+        ];
+        let prefix = parts.map(|part| format!("{part}{SEPARATOR}")).concat();
+        let names = self.records.names(&prefix);
+        let parsed = names.iter().filter_map(|name| {
+            let mut parts = name.strip_prefix(&prefix)?.split(SEPARATOR);
+            let (namespace, labels, fields) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(ListRequest {
+                resource: resource.clone(),
+                namespace: Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty()),
+                label_selector: labels.to_owned(),
+                field_selector: fields.to_owned(),
+            })
+        });
+        let all: BTreeSet<ListRequest> = parsed.collect();
+        all.into_iter().collect()
     }
 
     /// Nobody needs the selection any more.

@@ -66,7 +66,11 @@ impl Reach {
         if was_silent && state.wait_for(|now| *now == State::Answering).await.is_ok() {
             return;
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
+    }
+
+    pub(crate) fn is_answering(&self) -> bool {
+        *self.0.borrow() == State::Answering
     }
 
     pub(crate) fn answered(&self) {
@@ -101,7 +105,7 @@ impl Reach {
 }
 
 /// No word of a server: nothing came, or what stands before it spoke.
-pub(crate) fn is_silence(error: &ClientError) -> bool {
+pub fn is_silence(error: &ClientError) -> bool {
     error
         .api()
         .is_none_or(|error| matches!(error.code, 401 | 429 | 500..))

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use env::{Clock, Rng, Timestamp};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube_client::{Client, Patch};
+use kube_client::{Client, ClientError, Patch};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -14,6 +15,9 @@ use crate::pods::facts::{ContainerKind, name, namespace, uid};
 
 /// Events that wait for the API; more are dropped.
 const EVENTS_WAITING_MAX: usize = 1000;
+/// While no API server answers, events wait, and the first of them is tried again after this time, doubled up to the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Different events that are remembered for counting.
 const EVENTS_REMEMBERED_MAX: usize = 1024;
 /// A message longer than this is cut: bytes.
@@ -175,6 +179,14 @@ fn pod_reference(pod: &Pod) -> ObjectReference {
     }
 }
 
+fn dropped_unless_silent(error: ClientError) -> Result<(), ClientError> {
+    if matches!(error, ClientError::Unreachable(_)) {
+        return Err(error);
+    }
+    tracing::debug!(%error, "an event is dropped");
+    Ok(())
+}
+
 impl EventWriter {
     /// Runs until every recorder is gone.
     pub(crate) async fn run(mut self) {
@@ -202,30 +214,47 @@ impl EventWriter {
             .namespace
             .clone()
             .unwrap_or_else(|| "default".to_owned());
-        let api = self.client.api::<Event>(&namespace);
-        if let Some(known) = self.remembered.get_mut(&key) {
-            known.count += 1;
-            known.last = now;
-            let counted = json!({"count": known.count, "lastTimestamp": now.to_seconds_string()});
+        let mut wait = RETRY_FIRST;
+        while let Err(error) = self.write_once(&told, &key, &namespace, now).await {
+            tracing::debug!(%error, reason = told.reason, "an event is not written yet");
+            env::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// An error is a server's silence; what a server refuses is dropped.
+    async fn write_once(
+        &mut self,
+        told: &Told,
+        key: &Key,
+        namespace: &str,
+        now: Timestamp,
+    ) -> Result<(), ClientError> {
+        let api = self.client.api::<Event>(namespace);
+        if let Some(known) = self.remembered.get_mut(key) {
+            let count = known.count + 1;
+            let counted = json!({"count": count, "lastTimestamp": now.to_seconds_string()});
             match api.patch(&known.name, &Patch::Strategic(counted)).await {
-                Ok(_) => return,
+                Ok(_) => {
+                    (known.count, known.last) = (count, now);
+                    return Ok(());
+                }
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return tracing::debug!(%error, "an event is not counted"),
+                Err(error) => return dropped_unless_silent(error),
             }
         }
-        let event = self.event(&told, namespace, now);
+        let event = self.event(told, namespace.to_owned(), now);
         let name = event.metadata.name.clone().unwrap_or_default();
-        match api.create(&event).await {
-            Ok(_) => self.remember(
-                key,
-                Remembered {
-                    name,
-                    count: 1,
-                    last: now,
-                },
-            ),
-            Err(error) => tracing::debug!(%error, reason = told.reason, "an event is not written"),
+        if let Err(error) = api.create(&event).await {
+            return dropped_unless_silent(error);
         }
+        let known = Remembered {
+            name,
+            count: 1,
+            last: now,
+        };
+        self.remember(key.clone(), known);
+        Ok(())
     }
 
     fn may_tell(&mut self, uid: &str, now: Timestamp) -> bool {

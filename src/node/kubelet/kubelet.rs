@@ -9,7 +9,7 @@ use cri::{ImageService, RuntimeService};
 use env::{Clock, Rng, Shutdown};
 use informer::{Cache, Factory, Subscription};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube_client::{Client, ListRequest, resource_of};
+use kube_client::{Client, resource_of};
 use parking_lot::Mutex;
 use semantics::downward_api::NodeFacts as NodeFactsOfPods;
 use tokio::sync::Semaphore;
@@ -20,6 +20,8 @@ use crate::config::Config;
 use crate::events::{EventWriter, Severity, event_channel};
 use crate::eviction::EvictionManager;
 use crate::images::ImagePuller;
+use crate::kept::{pods_of, selected};
+use crate::last_known::{LastKnown, strangers};
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
 use crate::objects::ApiObjects;
 use crate::pods::facts::{CONFIG_MIRROR, is_terminal};
@@ -71,6 +73,7 @@ impl Kubelet {
             rng,
         } = parts;
         let pods_table = Arc::new(PodTable::default());
+        let last_known = LastKnown::new(factory.memory().map(|memory| memory.records().clone()));
         let objects = Arc::new(ApiObjects::new(
             client.clone(),
             factory.clone(),
@@ -81,6 +84,7 @@ impl Kubelet {
                 pod_ips: Vec::new(),
                 allocatable: capacity.allocatable.clone(),
             },
+            last_known.clone(),
         ));
         let volumes = NodeVolumes::open(
             &config.root_directory,
@@ -104,6 +108,7 @@ impl Kubelet {
             user_namespaces: Mutex::new(BTreeMap::new()),
             pods_table,
             objects,
+            last_known,
             node: capacity,
             config,
             runtime,
@@ -187,13 +192,43 @@ impl Kubelet {
     }
 
     async fn follow_api(&self, subscription: &Subscription, shutdown: &Shutdown) {
+        self.adopt_user_namespaces().await;
+        self.take_changes(subscription, shutdown);
+        // What is remembered may lack pods that run here: only a server knows that nobody wants a pod.
+        let told = async {
+            self.pods.wait_until_told().await;
+            self.take_changes(subscription, shutdown);
+            self.clean_up_orphans(shutdown).await;
+            self.forget_strangers();
+            std::future::pending::<()>().await
+        };
+        let changes = async {
+            loop {
+                let change = subscription.next().await;
+                self.apply(&change, shutdown);
+            }
+        };
+        tokio::join!(told, changes);
+    }
+
+    fn take_changes(&self, subscription: &Subscription, shutdown: &Shutdown) {
         while let Some(change) = subscription.try_next() {
             self.apply(&change, shutdown);
         }
-        self.clean_up_orphans(shutdown).await;
-        loop {
-            let change = subscription.next().await;
-            self.apply(&change, shutdown);
+    }
+
+    /// Pods that are not of this node any more need not be remembered.
+    fn forget_strangers(&self) {
+        let pods: Vec<Pod> = self
+            .services
+            .pods_table
+            .all()
+            .iter()
+            .filter_map(PodHandle::pod)
+            .collect();
+        self.services.objects.forget_all_but(&pods);
+        for uid in strangers(self.services.last_known.pods(), &pods) {
+            self.services.last_known.forget_pod(&uid);
         }
     }
 
@@ -238,8 +273,8 @@ impl Kubelet {
     }
 
     /// Whether the API told its pods at least once.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.pods.is_synced()
+    pub(crate) fn is_told(&self) -> bool {
+        self.pods.is_told()
     }
 
     /// The pod should run here, in this form.
@@ -319,6 +354,19 @@ impl Kubelet {
         });
     }
 
+    /// Pods that run keep the ids they have.
+    async fn adopt_user_namespaces(&self) {
+        match self.services.runtime.list_pod_sandboxes().await {
+            Ok(sandboxes) => {
+                for sandbox in &sandboxes {
+                    self.services
+                        .adopt_user_namespace(&sandbox.pod.uid, &sandbox.namespaces.user);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the runtime does not tell which pods it has"),
+        }
+    }
+
     /// What is in the runtime and on the disk of pods that nobody wants any more.
     async fn clean_up_orphans(&self, shutdown: &Shutdown) {
         let sandboxes = match self.services.runtime.list_pod_sandboxes().await {
@@ -329,8 +377,6 @@ impl Kubelet {
             }
         };
         for sandbox in &sandboxes {
-            self.services
-                .adopt_user_namespace(&sandbox.pod.uid, &sandbox.namespaces.user);
             if self.services.pods_table.get(&sandbox.pod.uid).is_some() {
                 continue;
             }
@@ -349,16 +395,8 @@ impl Kubelet {
 
 /// The pods of this node, and the node itself.
 fn caches_of_node(factory: &Factory, node_name: &str) -> (Arc<Cache>, Arc<Cache>) {
-    let only = |resource, field: &str| ListRequest {
-        resource,
-        namespace: None,
-        label_selector: String::new(),
-        field_selector: format!("{field}={node_name}"),
-    };
-    (
-        factory.cache(only(resource_of::<Pod>(), "spec.nodeName")),
-        factory.cache(only(resource_of::<Node>(), "metadata.name")),
-    )
+    let node = selected(resource_of::<Node>(), "metadata.name", node_name);
+    (factory.cache(pods_of(node_name)), factory.cache(node))
 }
 
 fn is_mirror(object: &StoredObject) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use apimachinery::{GroupVersionResource, ObjectKey, StoredObject};
 use async_trait::async_trait;
 use cri::{ImageId, ImageService, ImageSpec};
-use informer::{Cache, Factory};
+use informer::{Cache, Factory, is_silence};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
 };
@@ -16,12 +16,15 @@ use kube_client::{Client, ClientError, ListRequest, resource_of};
 use parking_lot::Mutex;
 use semantics::containers::as_container;
 use semantics::downward_api::NodeFacts;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use volumes::{Token, TokenRequest};
+use volumes::{Token, TokenRequest, TokenSource};
 
 use crate::container::env::{Reference, references};
 use crate::images::Keyring;
+use crate::kept::selected;
+use crate::last_known::LastKnown;
 use crate::pods::PodTable;
 use crate::pods::facts::{containers, ephemeral_containers, init_containers, namespace, spec, uid};
 
@@ -59,6 +62,7 @@ pub(crate) struct ApiObjects {
     table: Arc<PodTable>,
     facts: NodeFacts,
     watched: Mutex<BTreeMap<Key, Watched>>,
+    last_known: LastKnown,
 }
 
 impl ApiObjects {
@@ -69,6 +73,7 @@ impl ApiObjects {
         images: Arc<dyn ImageService>,
         table: Arc<PodTable>,
         facts: NodeFacts,
+        last_known: LastKnown,
     ) -> Self {
         let services = factory.all::<Service>();
         Self {
@@ -79,6 +84,7 @@ impl ApiObjects {
             table,
             facts,
             watched: Mutex::new(BTreeMap::new()),
+            last_known,
         }
     }
 
@@ -87,7 +93,7 @@ impl ApiObjects {
         let wanted = keys_of(pod);
         let mut watched = self.watched.lock();
         let own = uid(pod);
-        watched.retain(|key, entry| wanted.contains(key) || !entry.drop_pod(own));
+        watched.retain(|key, entry| wanted.contains(key) || self.is_used(entry, own));
         for key in wanted {
             let entry = watched
                 .entry(key.clone())
@@ -100,16 +106,35 @@ impl ApiObjects {
     pub(crate) fn forget(&self, pod_uid: &str) {
         self.watched
             .lock()
-            .retain(|_, entry| !entry.drop_pod(pod_uid));
+            .retain(|_, entry| self.is_used(entry, pod_uid));
     }
 
-    fn watch(&self, (kind, key): &Key) -> Watched {
-        let cache = self.factory.cache(ListRequest {
-            resource: kind.resource(),
-            namespace: Some(key.namespace.clone()),
-            label_selector: String::new(),
-            field_selector: format!("metadata.name={}", key.name),
-        });
+    /// Whether another pod uses it; if none does, it is not remembered any more either.
+    fn is_used(&self, entry: &Watched, without: &str) -> bool {
+        let is_unused = entry.drop_pod(without);
+        if is_unused {
+            self.factory.forget(entry.cache.request());
+        }
+        !is_unused
+    }
+
+    /// Forgets what is remembered of objects that none of the node's pods refers to: a pod that went while nobody watched left it.
+    pub(crate) fn forget_all_but(&self, pods: &[Pod]) {
+        let Some(memory) = self.factory.memory() else {
+            return;
+        };
+        let wanted: BTreeSet<ListRequest> = pods.iter().flat_map(keys_of).map(selection).collect();
+        for kind in [Kind::ConfigMap, Kind::Secret] {
+            for request in memory.selections(&kind.resource()) {
+                if !wanted.contains(&request) {
+                    self.factory.forget(&request);
+                }
+            }
+        }
+    }
+
+    fn watch(&self, key: &Key) -> Watched {
+        let cache = self.factory.cache(selection(key.clone()));
         let pods: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let (users, table, itself) = (
             Arc::clone(&pods),
@@ -216,6 +241,34 @@ impl ApiObjects {
         Keyring::from_secrets(&secrets)
     }
 
+    /// An object that is read, not watched: a node may get claims and volumes, and not list them. While no server answers it
+    /// is what it was.
+    async fn get<T>(&self, namespace: &str, name: &str) -> Result<Option<T>, String>
+    where
+        T: kube_client::Kind + DeserializeOwned + Serialize,
+    {
+        let kind = resource_of::<T>().resource.to_string();
+        let kind = kind.as_str();
+        if !self.factory.hears_a_server()
+            && let Some(known) = self.last_known.object(kind, namespace, name).await
+        {
+            return Ok(known);
+        }
+        let asked = self.client.api::<T>(namespace).get_optional(name).await;
+        match asked {
+            Ok(found) => {
+                self.last_known
+                    .keep_object((kind, namespace, name), found.as_ref());
+                Ok(found)
+            }
+            Err(error) if is_silence(&error) => {
+                let known = self.last_known.object(kind, namespace, name).await;
+                known.ok_or_else(|| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     async fn request_token(&self, request: &TokenRequest) -> Result<Token, ClientError> {
         let audiences: Vec<&String> = request.audience.iter().collect();
         let body = json!({
@@ -238,6 +291,7 @@ impl ApiObjects {
         Ok(Token {
             token: text("token").to_owned(),
             expires,
+            source: TokenSource::Fresh,
         })
     }
 }
@@ -251,8 +305,19 @@ impl Watched {
     }
 }
 
+/// How one object is watched.
+fn selection((kind, key): Key) -> ListRequest {
+    ListRequest {
+        namespace: Some(key.namespace),
+        ..selected(kind.resource(), "metadata.name", &key.name)
+    }
+}
+
 fn keys_of(pod: &Pod) -> BTreeSet<Key> {
-    let mut names: BTreeSet<(Kind, String)> = BTreeSet::new();
+    let pull_secrets = spec(pod).image_pull_secrets.iter().flatten();
+    let mut names: BTreeSet<(Kind, String)> = pull_secrets
+        .map(|reference| (Kind::Secret, reference.name.clone()))
+        .collect();
     let ephemeral: Vec<_> = ephemeral_containers(pod).iter().map(as_container).collect();
     for container in containers(pod)
         .iter()
@@ -324,25 +389,30 @@ impl volumes::Objects for ApiObjects {
         namespace: &str,
         name: &str,
     ) -> Result<Option<PersistentVolumeClaim>, String> {
-        self.client
-            .api::<PersistentVolumeClaim>(namespace)
-            .get_optional(name)
-            .await
-            .map_err(|error| error.to_string())
+        self.get(namespace, name).await
     }
 
     async fn persistent_volume(&self, name: &str) -> Result<Option<PersistentVolume>, String> {
-        self.client
-            .api::<PersistentVolume>("")
-            .get_optional(name)
-            .await
-            .map_err(|error| error.to_string())
+        self.get("", name).await
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token, String> {
-        self.request_token(request)
-            .await
-            .map_err(|error| error.to_string())
+        if !self.factory.hears_a_server()
+            && let Some(known) = self.last_known.token(request).await
+        {
+            return Ok(known);
+        }
+        match self.request_token(request).await {
+            Ok(token) => {
+                self.last_known.keep_token(request, &token);
+                Ok(token)
+            }
+            Err(error) if is_silence(&error) => {
+                let known = self.last_known.token(request).await;
+                known.ok_or_else(|| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     async fn image(

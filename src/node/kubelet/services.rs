@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::events::EventRecorder;
 use crate::images::ImagePuller;
+use crate::last_known::LastKnown;
 use crate::node::Capacity;
 use crate::objects::ApiObjects;
 use crate::pods::PodTable;
@@ -34,6 +35,7 @@ pub(crate) struct Services {
     pub(crate) volumes: NodeVolumes,
     pub(crate) client: Client,
     pub(crate) objects: Arc<ApiObjects>,
+    pub(crate) last_known: LastKnown,
     pub(crate) events: EventRecorder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,

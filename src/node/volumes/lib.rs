@@ -24,7 +24,7 @@ mod unsupported;
 
 pub use error::{Error, Result};
 pub use node_volumes::NodeVolumes;
-pub use objects::{Objects, Token, TokenRequest};
+pub use objects::{Objects, Token, TokenRequest, TokenSource};
 pub use plugin::MountedVolume;
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri::ImageService;
-use env::{Clock, Rng, Timestamp};
+use env::{Clock, Rng};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use linux::mounts;
 use parking_lot::Mutex;
@@ -150,8 +151,8 @@ impl NodeVolumes {
         Ok(target)
     }
 
-    /// When the pod's volumes want to be set up again although no object changed: a token grows old.
-    pub fn next_refresh(&self, pod_uid: &str) -> Option<Timestamp> {
+    /// When the pod's volumes want to be set up again although no object changed: a token grows old. On the monotonic clock.
+    pub fn next_refresh(&self, pod_uid: &str) -> Option<Duration> {
         self.shared.tokens.next_refresh(pod_uid)
     }
 

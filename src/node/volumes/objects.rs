@@ -17,7 +17,7 @@ pub trait Objects: Send + Sync {
         name: &str,
     ) -> Result<Option<PersistentVolumeClaim>, String>;
     async fn persistent_volume(&self, name: &str) -> Result<Option<PersistentVolume>, String>;
-    /// A fresh token from the API (`serviceaccounts/token`).
+    /// A fresh token from the API (`serviceaccounts/token`), or the last one while no API server answers.
     async fn token(&self, request: &TokenRequest) -> Result<Token, String>;
     /// The id of an image that is on the node, pulled as the policy says with the pod's credentials.
     async fn image(
@@ -46,6 +46,15 @@ pub struct TokenRequest {
 pub struct Token {
     pub token: String,
     pub expires: Timestamp,
+    pub source: TokenSource,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The API server has just given it.
+    Fresh,
+    /// It was given before, and may have expired.
+    Remembered,
 }
 
 impl std::fmt::Debug for Token {

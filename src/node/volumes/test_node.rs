@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use semantics::downward_api::NodeFacts;
 use serde_json::Value;
 
-use crate::{MountedVolume, NodeVolumes, Objects, Token, TokenRequest};
+use crate::{MountedVolume, NodeVolumes, Objects, Token, TokenRequest, TokenSource};
 
 /// An API that holds objects by `kind/name`, and counts the tokens it gives.
 pub(crate) struct Api {
@@ -71,6 +71,7 @@ impl Objects for Api {
         Ok(Token {
             token: format!("{audience}-{count}"),
             expires,
+            source: TokenSource::Fresh,
         })
     }
 

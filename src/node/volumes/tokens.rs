@@ -1,18 +1,29 @@
 //! Tokens are asked for once and again before they end: after 80 % of their life or 24 hours, whichever is first.
+//!
+//! Ages are told by the monotonic clock: no jump of the wall clock makes a token old or keeps it young.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use env::{Clock, Timestamp};
+use env::Clock;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::objects::{Objects, Token, TokenRequest};
+use crate::objects::{Objects, Token, TokenRequest, TokenSource};
 
 const AGE_MAX: Duration = Duration::from_hours(24);
+/// A token that could not be renewed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub(crate) struct TokenCache(Mutex<BTreeMap<TokenRequest, Token>>);
+pub(crate) struct TokenCache(Mutex<BTreeMap<TokenRequest, Known>>);
+
+#[derive(Clone, Debug)]
+struct Known {
+    token: Token,
+    /// When to ask again, on the monotonic clock.
+    renew_at: Duration,
+}
 
 impl TokenCache {
     /// A token that still has some of its life. An old one goes on serving while no new one can be had.
@@ -23,24 +34,29 @@ impl TokenCache {
         clock: &dyn Clock,
     ) -> Result<Token> {
         let known = self.0.lock().get(request).cloned();
-        if let Some(known) = known
-            .clone()
-            .filter(|token| clock.now() < refresh_time(request, token))
-        {
-            return Ok(known);
+        let now = clock.monotonic();
+        if let Some(known) = known.clone().filter(|known| now < known.renew_at) {
+            return Ok(known.token);
         }
         match (objects.token(request).await, known) {
-            (Ok(fresh), _) => {
-                self.0.lock().insert(request.clone(), fresh.clone());
-                Ok(fresh)
+            (Ok(token), _) => {
+                let renew_at = now + renew_after(request, &token, clock);
+                let known = Known {
+                    token: token.clone(),
+                    renew_at,
+                };
+                self.0.lock().insert(request.clone(), known);
+                Ok(token)
             }
-            (Err(reason), Some(old)) if clock.now() < old.expires => {
+            (Err(reason), Some(mut old)) if clock.now() < old.token.expires => {
                 tracing::warn!(
                     pod = request.pod_name,
                     reason,
                     "a service account token cannot be renewed yet"
                 );
-                Ok(old)
+                old.renew_at = now + RETRY;
+                self.0.lock().insert(request.clone(), old.clone());
+                Ok(old.token)
             }
             (Err(reason), Some(_)) => Err(Error::Source(format!(
                 "token {} expired and refresh failed: {reason}",
@@ -50,13 +66,13 @@ impl TokenCache {
         }
     }
 
-    /// When the pod's volumes must be set up again for a token's sake.
-    pub(crate) fn next_refresh(&self, pod_uid: &str) -> Option<Timestamp> {
+    /// When the pod's volumes must be set up again for a token's sake, on the monotonic clock.
+    pub(crate) fn next_refresh(&self, pod_uid: &str) -> Option<Duration> {
         let tokens = self.0.lock();
         tokens
             .iter()
             .filter(|(request, _)| request.pod_uid == pod_uid)
-            .map(|(request, token)| refresh_time(request, token))
+            .map(|(_, known)| known.renew_at)
             .min()
     }
 
@@ -71,37 +87,56 @@ fn name_of(request: &TokenRequest) -> String {
     format!("{:?}/{:?}", request.service_account, request.namespace)
 }
 
-/// When a token is old. Its beginning is reckoned from its end, because the API server may have given it another length.
-fn refresh_time(request: &TokenRequest, token: &Token) -> Timestamp {
-    let life = Duration::from_secs(u64::try_from(request.expiration_seconds).unwrap_or(0));
-    let issued = token.expires.saturating_sub(life);
-    issued.saturating_add((life * 4 / 5).min(AGE_MAX))
+/// How long a token that came now serves. The API server may have given it a shorter life than was asked for.
+fn renew_after(request: &TokenRequest, token: &Token, clock: &dyn Clock) -> Duration {
+    if token.source == TokenSource::Remembered {
+        return RETRY;
+    }
+    let asked = Duration::from_secs(u64::try_from(request.expiration_seconds).unwrap_or(0));
+    let given = token.expires.saturating_since(clock.now());
+    // A clock that is wrong tells nonsense about what was given; what was asked for is the usual answer.
+    let life = if given.is_zero() {
+        asked
+    } else {
+        given.min(asked)
+    };
+    (life * 4 / 5).min(AGE_MAX).max(RETRY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use env::{ManualClock, Timestamp};
 
-    fn refresh_after(life: i64) -> i64 {
+    fn renewed_after(asked: i64, given: i64) -> u64 {
         let request = TokenRequest {
             namespace: String::new(),
             service_account: String::new(),
             pod_name: String::new(),
             pod_uid: String::new(),
             audience: None,
-            expiration_seconds: life,
+            expiration_seconds: asked,
         };
+        let clock = ManualClock::at(Timestamp::from_unix_seconds(1_000_000));
         let token = Token {
             token: String::new(),
-            expires: Timestamp::from_unix_seconds(1_000_000 + life),
+            expires: Timestamp::from_unix_seconds(1_000_000 + given),
+            source: TokenSource::Fresh,
         };
-        refresh_time(&request, &token).unix_seconds() - 1_000_000
+        renew_after(&request, &token, &*clock).as_secs()
     }
 
     #[test]
     fn a_token_is_renewed_after_four_fifths_of_its_life_or_a_day() {
-        assert_eq!(refresh_after(600), 480);
-        assert_eq!(refresh_after(3607), 2885);
-        assert_eq!(refresh_after(365 * 86_400), 86_400);
+        assert_eq!(renewed_after(600, 600), 480);
+        assert_eq!(renewed_after(3607, 3607), 2885);
+        assert_eq!(renewed_after(365 * 86_400, 365 * 86_400), 86_400);
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_no_token_old_nor_young() {
+        let day = 86_400;
+        assert_eq!(renewed_after(3607, 3607 + day), 2885);
+        assert_eq!(renewed_after(3607, 3607 - 3 * 365 * day), 2885);
     }
 }

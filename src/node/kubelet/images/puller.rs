@@ -63,7 +63,9 @@ enum Pull {
     Running,
     Done(ImageId),
     Failed {
+        /// The wall's name of this failure; how long ago it was is told by the monotonic clock.
         at: Timestamp,
+        seen: Duration,
         reason: &'static str,
         message: String,
     },
@@ -189,11 +191,12 @@ impl ImagePuller {
                 Some(Finished::Pulled(id))
             }
             Pull::Failed {
-                at,
+                seen,
                 reason,
                 message,
+                ..
             } => {
-                let shown = self.clock.now().saturating_since(*at);
+                let shown = self.clock.monotonic().saturating_sub(*seen);
                 let left = TELL_FOR.checked_sub(shown).filter(|left| !left.is_zero())?;
                 Some(Finished::Failed {
                     reason,
@@ -210,16 +213,18 @@ impl ImagePuller {
         key: (String, String),
         image: String,
     ) -> ImageState {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let waiting = {
             let mut state = self.state.lock();
-            let waiting = match state.pulls.get(&key) {
+            let State { pulls, back_offs } = &mut *state;
+            let waiting = match pulls.get(&key) {
                 Some(Pull::Failed {
                     at,
                     reason,
                     message,
+                    ..
                 }) => {
-                    let back_off = state.back_offs.get(&key.0);
+                    let back_off = back_offs.get_mut(&key.0);
                     let wait = back_off.and_then(|back_off| back_off.wait(&image, *at, now));
                     wait.map(|(_, left)| (left, format!("{reason}: {message}")))
                 }
@@ -308,15 +313,16 @@ impl ImagePuller {
                 self.events
                     .container(&pod, about, Severity::Warning, "Failed", text);
                 let (reason, message) = pull_error(&image, &error);
-                let at = self.clock.now();
-                self.state
-                    .lock()
-                    .back_offs
-                    .entry(key.0.clone())
-                    .or_default()
-                    .started_again(&image, at);
+                let (at, seen) = (self.clock.now(), self.clock.monotonic());
+                let mut state = self.state.lock();
+                let back_off = state.back_offs.entry(key.0.clone()).or_default();
+                back_off.started_again(&image, seen);
+                // The wait begins with the failure, not when the pod asks next.
+                let _begun = back_off.wait(&image, at, seen);
+                drop(state);
                 Pull::Failed {
                     at,
+                    seen,
                     reason,
                     message,
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use env::Rng;
 use informer::Cache;
 use k8s_openapi::api::core::v1::Node;
 use kube_client::{ClientError, Patch};
@@ -18,7 +19,10 @@ use crate::services::Services;
 
 /// A lease is renewed this many times within its duration.
 const RENEWALS: u32 = 4;
-const RETRY: Duration = Duration::from_secs(1);
+/// A call that failed is made again after this time, doubled up to the longest and stretched by chance up to twice, so that
+/// nodes do not come all at once when their server is back.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct NodeRegistrar {
     pub(crate) services: Arc<Services>,
@@ -37,9 +41,9 @@ impl NodeRegistrar {
         self.services
             .events
             .node(&name, Severity::Normal, "Starting", "Starting kubelet.");
+        let mut outage = Outage::new("the node is not registered yet");
         while let Err(error) = self.register().await {
-            tracing::warn!(%error, "the node is not registered yet");
-            env::sleep(RETRY).await;
+            env::sleep(outage.failed(&error, &*self.services.rng)).await;
         }
         tokio::join!(self.keep_lease(), self.keep_status());
     }
@@ -76,6 +80,7 @@ impl NodeRegistrar {
     async fn keep_lease(&self) {
         let config = &self.services.config;
         let every = config.lease_duration / RENEWALS;
+        let mut outage = Outage::new("the node's lease is not renewed");
         loop {
             let uid = self
                 .node
@@ -87,11 +92,11 @@ impl NodeRegistrar {
             let renewed =
                 lease::renew(&self.services.client, &config.node_name, &uid, seconds, now).await;
             let wait = match renewed {
-                Ok(()) => every,
-                Err(error) => {
-                    tracing::warn!(%error, "the node's lease is not renewed");
-                    RETRY
+                Ok(()) => {
+                    outage.ended();
+                    every
                 }
+                Err(error) => outage.failed(&error, &*self.services.rng),
             };
             env::sleep(wait).await;
         }
@@ -116,9 +121,9 @@ impl NodeRegistrar {
                 }
                 () = env::sleep(self.services.config.node_status_every) => Told::Heartbeat,
             };
+            let mut outage = Outage::new("the node's status is not written yet");
             while let Err(error) = self.update_status(told).await {
-                tracing::warn!(%error, "the node's status is not written yet");
-                env::sleep(RETRY).await;
+                env::sleep(outage.failed(&error, &*self.services.rng)).await;
             }
         }
     }
@@ -189,6 +194,36 @@ impl NodeRegistrar {
                 format!("Node {name} status is now: {reason}"),
             );
         }
+    }
+}
+
+/// Calls that fail one after the other: told once, tried again ever less often.
+struct Outage {
+    what: &'static str,
+    failures: u32,
+}
+
+impl Outage {
+    fn new(what: &'static str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    /// How long to wait before the next attempt.
+    fn failed(&mut self, error: &ClientError, rng: &dyn Rng) -> Duration {
+        if self.failures == 0 {
+            tracing::warn!(%error, "{}", self.what);
+        } else {
+            tracing::debug!(%error, "{}", self.what);
+        }
+        let doubled = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failures));
+        let wait = doubled.min(RETRY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        let stretch = rng.below(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        wait + Duration::from_millis(stretch)
+    }
+
+    fn ended(&mut self) {
+        self.failures = 0;
     }
 }
 

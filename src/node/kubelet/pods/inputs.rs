@@ -105,15 +105,12 @@ impl Inputs {
         self.state.lock().wanted.clone()
     }
 
-    /// A newer form of the pod. An older revision than the known one is dropped.
+    /// The newest form of the pod, as its source tells it in order. Its revision may be lower: a server may have been restored
+    /// from a backup.
     pub(crate) fn set_wanted(&self, wanted: Wanted) {
         let ends = wanted.object.index.is_being_deleted;
         {
             let mut state = self.state.lock();
-            if wanted.origin == Origin::Api && wanted.object.revision < state.wanted.object.revision
-            {
-                return;
-            }
             state.wanted = wanted;
         }
         self.ring(ends);

@@ -12,5 +12,8 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use pods::list as pod_list;
+
 pub use access::{ApiAuthorizer, Attributes, Identity, KubeletAuthorizer};
 pub use serve::{KubeletServer, ServerParts};

@@ -160,7 +160,7 @@ impl StaticPods {
 
     async fn mirror(&self, wanted: &BTreeMap<ObjectKey, StoredObject>) -> bool {
         // Before the API told what it has, nothing is known to be missing.
-        if !self.kubelet.is_synced() {
+        if !self.kubelet.is_told() {
             return false;
         }
         let pods: Vec<StoredObject> = wanted.values().cloned().collect();

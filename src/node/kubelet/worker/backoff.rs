@@ -1,4 +1,6 @@
 //! How long a container that keeps ending waits before it is started again: 10 s, doubled up to 5 minutes.
+//!
+//! The wait is counted on the monotonic clock from when the end was seen: the wall clock may jump meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,23 +19,32 @@ pub(crate) struct BackOff {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     wait: Duration,
-    /// The end of the container that set `wait`.
-    since: Timestamp,
+    /// When the container that may end next was started.
+    since: Duration,
+    /// The end that is waited for, and when it was seen.
+    seen: Option<(Timestamp, Duration)>,
 }
 
 impl BackOff {
     /// How long to wait still before the container that ended at `ended` may start; `None`: it may start now.
+    ///
+    /// `now` is monotonic; the first question about an end begins its wait.
     pub(crate) fn wait(
-        &self,
+        &mut self,
         key: &str,
         ended: Timestamp,
-        now: Timestamp,
+        now: Duration,
     ) -> Option<(Duration, Duration)> {
-        let entry = self.entries.get(key)?;
-        if is_forgotten(entry, ended) {
+        let entry = self.entries.get_mut(key)?;
+        let seen = match entry.seen {
+            Some((end, seen)) if end == ended => seen,
+            _ => now,
+        };
+        entry.seen = Some((ended, seen));
+        if is_forgotten(entry, seen) {
             return None;
         }
-        let passed = now.saturating_since(ended);
+        let passed = now.saturating_sub(seen);
         entry
             .wait
             .checked_sub(passed)
@@ -41,20 +52,26 @@ impl BackOff {
             .map(|left| (entry.wait, left))
     }
 
-    /// The container that ended at `ended` is being started again: the next wait is longer.
-    pub(crate) fn started_again(&mut self, key: &str, ended: Timestamp) {
+    /// A container that ended is being started again: the next wait is longer.
+    pub(crate) fn started_again(&mut self, key: &str, now: Duration) {
         let wait = match self.entries.get(key) {
-            Some(entry) if !is_forgotten(entry, ended) => (entry.wait * 2).min(BACK_OFF_MAX),
+            Some(entry) if !is_forgotten(entry, entry.seen.map_or(now, |(_, seen)| seen)) => {
+                (entry.wait * 2).min(BACK_OFF_MAX)
+            }
             _ => BACK_OFF_FIRST,
         };
-        self.entries
-            .insert(key.to_owned(), Entry { wait, since: ended });
+        let entry = Entry {
+            wait,
+            since: now,
+            seen: None,
+        };
+        self.entries.insert(key.to_owned(), entry);
     }
 }
 
 /// A container that ran for twice the longest wait starts over.
-fn is_forgotten(entry: &Entry, ended: Timestamp) -> bool {
-    ended.saturating_since(entry.since) > BACK_OFF_MAX * 2
+fn is_forgotten(entry: &Entry, ended: Duration) -> bool {
+    ended.saturating_sub(entry.since) > BACK_OFF_MAX * 2
 }
 
 /// A duration as Go prints it: `10s`, `1m20s`, `1.5s`, `250ms`.
@@ -95,21 +112,23 @@ fn decimal(nanos: u128, unit: u128) -> String {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn end(seconds: i64) -> Timestamp {
         Timestamp::from_unix_seconds(seconds)
     }
 
     #[test]
     fn the_first_restart_is_immediate_then_ten_seconds_doubling_to_five_minutes() {
         let mut back_off = BackOff::default();
-        assert_eq!(back_off.wait("a", at(0), at(0)), None);
+        assert_eq!(back_off.wait("a", end(0), at(0)), None);
         let mut waits = Vec::new();
-        let mut now = 0;
-        for _ in 0..7 {
+        for now in 0..7 {
             back_off.started_again("a", at(now));
-            let (wait, _) = back_off.wait("a", at(now), at(now)).expect("a wait");
+            let (wait, _) = back_off.wait("a", end(1), at(now)).expect("a wait");
             waits.push(wait.as_secs());
-            now += 10;
         }
         assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
     }
@@ -119,12 +138,23 @@ mod tests {
         let mut back_off = BackOff::default();
         back_off.started_again("a", at(0));
         back_off.started_again("a", at(10));
-        assert_eq!(back_off.wait("a", at(700), at(700)), None);
+        assert_eq!(back_off.wait("a", end(0), at(700)), None);
         back_off.started_again("a", at(700));
-        assert_eq!(
-            back_off.wait("a", at(700), at(700)).map(|wait| wait.0),
-            Some(BACK_OFF_FIRST)
-        );
+        let wait = back_off.wait("a", end(1), at(700));
+        assert_eq!(wait.map(|wait| wait.0), Some(BACK_OFF_FIRST));
+    }
+
+    #[test]
+    fn no_jump_of_the_wall_clock_shortens_or_lengthens_a_wait() {
+        const DAY: i64 = 86_400;
+        for jump in [-DAY, 3 * 365 * DAY] {
+            let mut back_off = BackOff::default();
+            back_off.started_again("a", at(100));
+            let ended = end(10 * DAY + jump);
+            let waits = [101, 105, 110, 111].map(|now| back_off.wait("a", ended, at(now)));
+            let left = waits.map(|wait| wait.map(|(_, left)| left.as_secs()));
+            assert_eq!(left, [Some(10), Some(6), Some(1), None], "{jump}");
+        }
     }
 
     #[test]

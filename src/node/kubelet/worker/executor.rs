@@ -162,12 +162,13 @@ impl Executor {
             }
         }
         if let Some(attempt) = actions.create_sandbox {
-            let age = observed.sandboxes.first().map(|newest| {
-                self.services
-                    .clock
-                    .now()
-                    .saturating_since(newest.created_at)
-            });
+            let now = self.services.clock.now();
+            // One that was made later than now was made before the clock went back.
+            let age = observed
+                .sandboxes
+                .first()
+                .filter(|newest| newest.created_at <= now)
+                .map(|newest| now.saturating_since(newest.created_at));
             if let Some(left) = age
                 .and_then(|age| SANDBOX_AGE_MIN.checked_sub(age))
                 .filter(|left| !left.is_zero())
@@ -341,7 +342,7 @@ impl Executor {
             .flatten()
             .flat_map(|(key, value)| [key, value]);
         let bytes = texts.flat_map(|text| text.bytes().chain([0]));
-        let now = self.services.clock.now();
+        let now = self.services.clock.monotonic();
         VolumesVersion {
             generation: metadata.generation.unwrap_or(0),
             metadata: bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -372,7 +373,7 @@ impl Executor {
         }
         if let Some(due) = self.services.volumes.next_refresh(uid(pod)) {
             outcome.again_in(
-                due.saturating_since(self.services.clock.now())
+                due.saturating_sub(self.services.clock.monotonic())
                     .max(RETRY_FIRST),
             );
         }
@@ -434,7 +435,7 @@ impl Executor {
         {
             match runtime.remove_container(&container.id).await {
                 Ok(()) => {
-                    crate::cleanup::remove_container_logs(&self.services.config, pod, container);
+                    crate::cleanup::remove_container_logs(&self.services.config, pod, container)
                 }
                 Err(error) => tracing::debug!(%error, "an ended container is not removed yet"),
             }

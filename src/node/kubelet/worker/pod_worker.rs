@@ -7,6 +7,7 @@ use env::Shutdown;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 
+use crate::last_known::{Course, has_run_before, newest_status};
 use crate::pods::facts::{is_terminal, spec, title, uid};
 use crate::pods::{Eviction, Inputs, Origin, Snapshot, Wanted};
 use crate::services::Services;
@@ -41,6 +42,8 @@ pub(crate) struct PodWorker {
     memory: Memory,
     stop: Option<Stop>,
     cleaned: bool,
+    /// How far the pod had come in the kubelet's earlier lives.
+    course: Option<Course>,
 }
 
 /// The stopping of the pod's containers, under way or done.
@@ -93,11 +96,13 @@ impl PodWorker {
             memory: Memory::default(),
             stop: None,
             cleaned: false,
+            course: None,
         }
     }
 
     /// Runs until the pod is gone from its source and from the node, or until the kubelet ends; containers outlive that.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        self.course = self.services.last_known.course(&self.uid).await;
         loop {
             // Boxed: between two turns the worker should hold little.
             let next = tokio::select! {
@@ -128,9 +133,10 @@ impl PodWorker {
 
     async fn turn(&mut self) -> Next {
         let snapshot = self.inputs.snapshot();
-        let Some(pod) = decode(&snapshot.wanted) else {
+        let Some(mut pod) = decode(&snapshot.wanted) else {
             return Next::End;
         };
+        pod.status = newest_status(pod.status.take(), self.course.as_ref());
         let mut observed = match Observed::read(self.services.runtime.as_ref(), &self.uid).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -146,7 +152,8 @@ impl PodWorker {
         let must_end = computed.has_ended
             || self.inputs.must_end()
             || snapshot.rejection.is_some()
-            || ended_in_api(&pod);
+            || ended_in_api(&pod)
+            || has_run_before(&pod, &observed, self.course.as_ref(), self.boot_id());
         let stopped = self.is_stopped(&observed);
         let inputs = PhaseInputs {
             must_end,
@@ -162,14 +169,14 @@ impl PodWorker {
         } else {
             computed
         };
-        self.tell(&snapshot, &computed);
+        self.tell(&snapshot, &computed).await;
         self.probes
             .reconcile(&pod, &observed, self.phase, old.as_ref());
         let next = match self.act(&pod, &snapshot, &observed, &resize).await {
             Next::Tell(after) => {
                 let old = self.old_status(&pod);
                 let computed = self.compute(&pod, &snapshot, &observed, old.as_ref(), &resize);
-                self.tell(&snapshot, &computed);
+                self.tell(&snapshot, &computed).await;
                 Next::Wait(after)
             }
             next => next,
@@ -210,15 +217,23 @@ impl PodWorker {
         })
     }
 
-    fn tell(&self, snapshot: &Snapshot, computed: &Computed) {
+    fn boot_id(&self) -> &str {
+        &self.services.config.boot_id
+    }
+
+    async fn tell(&self, snapshot: &Snapshot, computed: &Computed) {
         let report = Report::new(&computed.status, self.phase == Phase::Finished);
-        {
+        let is_news = {
             let mut view = self.view.lock();
             view.phase = Some(self.phase);
-            view.status = Arc::clone(&report.status);
-        }
+            let before = std::mem::replace(&mut view.status, Arc::clone(&report.status));
+            before != report.status
+        };
         if snapshot.gone {
             return;
+        }
+        if is_news {
+            self.remember(&computed.status, &report.status).await;
         }
         match snapshot.wanted.origin {
             Origin::Api => self.writer.saw(&snapshot.wanted.object),
@@ -230,6 +245,18 @@ impl PodWorker {
             }
         }
         self.writer.report(report);
+    }
+
+    /// That a pod has ended is durable before the API hears of it: it must not run again, whoever forgets what.
+    async fn remember(&self, status: &PodStatus, as_bytes: &[u8]) {
+        let last_known = &self.services.last_known;
+        if is_terminal(status.phase.as_deref()) {
+            last_known
+                .keep_course(&self.uid, self.boot_id(), as_bytes)
+                .await;
+        } else {
+            last_known.keep_course_later(&self.uid, self.boot_id(), as_bytes);
+        }
     }
 
     async fn act(
@@ -259,6 +286,15 @@ impl PodWorker {
             owed: &owed,
             resize,
         });
+        let runs_once = spec(pod).restart_policy.as_deref() == Some("Never");
+        if runs_once && actions.create_sandbox.is_some() {
+            // Should the power fail once its containers run, it must be known that they did.
+            let status = Arc::clone(&self.view.lock().status);
+            let last_known = &self.services.last_known;
+            last_known
+                .keep_course(&self.uid, self.boot_id(), &status)
+                .await;
+        }
         let errors_before = self.memory.start_errors.clone();
         let executor = Arc::clone(&self.executor);
         let run = executor.run(pod, observed, &actions, &mut self.memory);
@@ -371,6 +407,7 @@ impl PodWorker {
         }
         crate::cleanup::remove_pod_files(&self.services.config, pod, observed);
         self.services.release_user_namespace(uid(pod));
+        self.services.last_known.forget_pod(&self.uid);
         Next::End
     }
 

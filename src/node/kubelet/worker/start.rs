@@ -123,10 +123,9 @@ impl Executor {
                 _ => refuse("CreateContainerError", error.to_string()),
             })?;
         events.container(pod, whose, Severity::Normal, "Created", "Container created");
-        if let Some(ended) = newest.and_then(|newest| ended_at(&newest.state)) {
-            memory
-                .back_off
-                .started_again(&back_off_key(container), ended);
+        if newest.is_some_and(|newest| ended_at(&newest.state).is_some()) {
+            let now = self.services.clock.monotonic();
+            memory.back_off.started_again(&back_off_key(container), now);
         }
         self.services
             .runtime
@@ -145,7 +144,7 @@ impl Executor {
         observed: &Observed,
         kind: ContainerKind,
         container: &Container,
-        memory: &Memory,
+        memory: &mut Memory,
     ) -> Result<(), Held> {
         let Some(ended) = observed
             .newest(&container.name)
@@ -153,7 +152,7 @@ impl Executor {
         else {
             return Ok(());
         };
-        let now = self.services.clock.now();
+        let now = self.services.clock.monotonic();
         let Some((wait, left)) = memory.back_off.wait(&back_off_key(container), ended, now) else {
             return Ok(());
         };
@@ -352,7 +351,7 @@ impl Executor {
             .await
         {
             Some(services) => {
-                sources.services = service_variables(&services, namespace(pod), links);
+                sources.services = service_variables(&services, namespace(pod), links)
             }
             None if is_static => {}
             None => {

@@ -8,8 +8,9 @@ use cri::fake::{FakeRuntime, OnStop};
 use cri::{ContainerState, ContainerStatus, ImageConfig};
 use env::{Clock, SeededRng, Shutdown, ShutdownTrigger, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use kube_client::fake::FakeApi;
+use kube_client::fake::{FakeApi, FakeLine, LineState};
 use kube_client::{DeleteOptions, Patch};
+use sealed_files::{Records, SealedFolder};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -61,6 +62,10 @@ pub(crate) struct World {
     pub(crate) api: Arc<FakeApi>,
     pub(crate) runtime: FakeRuntime,
     pub(crate) kubelet: Kubelet,
+    pub(crate) line: FakeLine,
+    /// What the kubelet remembers, if it is one that does.
+    pub(crate) records: Option<Records>,
+    boot: u32,
     clock: Arc<dyn Clock>,
     directory: tempfile::TempDir,
     trigger: Option<ShutdownTrigger>,
@@ -75,27 +80,70 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(PausedClock {
             start: tokio::time::Instant::now(),
         });
+        Self::begin(clock, false)
+    }
+
+    /// With a kubelet that remembers what it needs to go on without a server.
+    pub(crate) fn with_memory() -> Self {
+        let start = tokio::time::Instant::now();
+        Self::begin(Arc::new(PausedClock { start }), true)
+    }
+
+    fn begin(clock: Arc<dyn Clock>, remembers: bool) -> Self {
         let api = FakeApi::new(Arc::clone(&clock));
-        let now = Arc::clone(&clock);
-        let runtime = FakeRuntime::new(Arc::new(move || now.now()));
-        runtime.add_image("busybox:latest", ImageConfig::default());
+        let runtime = empty_runtime(&clock);
         let directory = tempfile::tempdir().expect("a directory");
-        let (kubelet, trigger) = start(&api, &runtime, &clock, directory.path());
+        let line = FakeLine::new(Arc::clone(&api) as _, LineState::Up);
+        let records = remembers.then(|| open_records(directory.path()));
+        let life = (records.as_ref(), 0);
+        let (kubelet, trigger) = start(&line, &runtime, &clock, directory.path(), life);
         Self {
             api,
             runtime,
             kubelet,
+            line,
+            records,
+            boot: 0,
             clock,
             directory,
             trigger: Some(trigger),
         }
     }
 
+    /// The machine loses its power and comes back: nothing runs, and the runtime knows of nothing.
+    pub(crate) async fn reboot(&mut self, line: LineState) {
+        self.runtime = empty_runtime(&self.clock);
+        self.boot += 1;
+        self.begin_again(line).await;
+    }
+
+    /// The kubelet ends and another one begins, which remembers what the first did; containers run on.
+    pub(crate) async fn begin_again(&mut self, line: LineState) {
+        if let Some(records) = self.records.take() {
+            records.flush().await;
+        }
+        self.trigger = None;
+        env::sleep(Duration::from_millis(1)).await;
+        self.line = FakeLine::new(Arc::clone(&self.api) as _, line);
+        self.records = Some(open_records(self.directory.path()));
+        let life = (self.records.as_ref(), self.boot);
+        let (kubelet, trigger) = start(
+            &self.line,
+            &self.runtime,
+            &self.clock,
+            self.directory.path(),
+            life,
+        );
+        self.kubelet = kubelet;
+        self.trigger = Some(trigger);
+    }
+
     /// The kubelet ends and another one begins; runtime and API stay.
     pub(crate) fn restart(&mut self) {
         self.trigger = None;
-        let (kubelet, trigger) =
-            start(&self.api, &self.runtime, &self.clock, self.directory.path());
+        let life = (self.records.as_ref(), self.boot);
+        let directory = self.directory.path();
+        let (kubelet, trigger) = start(&self.line, &self.runtime, &self.clock, directory, life);
         self.kubelet = kubelet;
         self.trigger = Some(trigger);
     }
@@ -193,11 +241,25 @@ impl World {
     }
 }
 
+fn empty_runtime(clock: &Arc<dyn Clock>) -> FakeRuntime {
+    let now = Arc::clone(clock);
+    let runtime = FakeRuntime::new(Arc::new(move || now.now()));
+    runtime.add_image("busybox:latest", ImageConfig::default());
+    runtime
+}
+
+fn open_records(directory: &std::path::Path) -> Records {
+    let path = directory.join("memory");
+    let folder = SealedFolder::open(&path, b"key", SeededRng::shared(1)).expect("a folder");
+    Records::open(folder, Box::new(|| {})).expect("records")
+}
+
 fn start(
-    api: &Arc<FakeApi>,
+    line: &FakeLine,
     runtime: &FakeRuntime,
     clock: &Arc<dyn Clock>,
     directory: &std::path::Path,
+    (records, boot): (Option<&Records>, u32),
 ) -> (Kubelet, ShutdownTrigger) {
     let mut config = Config::new("n", directory);
     config.node_addresses = watch::channel(vec!["192.168.0.1".parse().expect("an address")]).1;
@@ -225,7 +287,15 @@ fn start(
     };
     let has = amounts(&[("cpu", "4"), ("memory", "8Gi"), ("pods", "110")]);
     let rng = SeededRng::shared(1);
-    let client = api.client();
+    config.boot_id = format!("boot-{boot}");
+    let client = line.client();
+    let factory = match records {
+        Some(records) => {
+            let memory = informer::Memory::new(records.clone(), crate::kept_on_a_node("n"));
+            informer::Factory::with_memory(client.clone(), Arc::clone(&rng), memory)
+        }
+        None => informer::Factory::new(client.clone(), Arc::clone(&rng)),
+    };
     let kubelet = Kubelet::new(Parts {
         config,
         capacity: Capacity {
@@ -234,7 +304,7 @@ fn start(
         },
         runtime: Arc::new(runtime.clone()),
         images: Arc::new(runtime.clone()),
-        factory: informer::Factory::new(client.clone(), Arc::clone(&rng)),
+        factory,
         client,
         clock: Arc::clone(clock),
         rng,
@@ -245,11 +315,11 @@ fn start(
     (kubelet, trigger)
 }
 
-fn one(restart_policy: &str) -> Value {
+pub(crate) fn one(restart_policy: &str) -> Value {
     json!({"restartPolicy": restart_policy, "containers": [{"name": "app", "image": "busybox"}]})
 }
 
-fn phase(pod: &Value) -> &str {
+pub(crate) fn phase(pod: &Value) -> &str {
     pod["status"]["phase"].as_str().unwrap_or_default()
 }
 
@@ -260,7 +330,7 @@ fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
     let lists = [
         "containerStatuses",
         "initContainerStatuses",
