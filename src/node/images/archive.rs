@@ -24,8 +24,8 @@ const MEMBERS_MAX: usize = 100_000;
 const MEMBER_BYTES_MAX: u64 = 64 << 30;
 /// Indexes within indexes, as `docker buildx` writes them.
 const INDEX_DEPTH_MAX: usize = 4;
-const NAME_ANNOTATION: &str = "io.containerd.image.name";
-const REF_NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+pub(crate) const NAME_ANNOTATION: &str = "io.containerd.image.name";
+pub(crate) const REF_NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 
 /// One image of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,6 +51,15 @@ pub(crate) struct ArchiveRecord {
     pub(crate) images: BTreeSet<Digest>,
 }
 
+impl ImageRecord {
+    /// Every blob that the image of this id needs.
+    pub(crate) fn blobs<'a>(&'a self, id: &'a Digest) -> impl Iterator<Item = &'a Digest> {
+        [id, &self.manifest]
+            .into_iter()
+            .chain(self.layers.iter().map(|layer| &layer.blob))
+    }
+}
+
 impl Index {
     /// Adds an image or what is new about a known one; its tags leave the images that had them.
     pub(crate) fn insert(&mut self, id: &Digest, record: ImageRecord) {
@@ -117,11 +126,7 @@ impl Index {
     pub(crate) fn blobs(&self) -> BTreeSet<&Digest> {
         self.images
             .iter()
-            .flat_map(|(id, image)| {
-                [id, &image.manifest]
-                    .into_iter()
-                    .chain(image.layers.iter().map(|layer| &layer.blob))
-            })
+            .flat_map(|(id, image)| image.blobs(id))
             .collect()
     }
 

@@ -8,6 +8,7 @@ mod archive;
 mod compression;
 mod digest;
 mod error;
+mod export;
 mod follow;
 mod index;
 mod layers;
@@ -23,6 +24,7 @@ mod service;
 mod store;
 mod tar_reader;
 mod unpack;
+mod verify;
 mod watch;
 
 pub use air_gap::AirGapFiles;

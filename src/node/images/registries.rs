@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use crate::error::{Error, Result};
 use crate::reference::Reference;
@@ -26,16 +27,16 @@ pub struct Registries {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Mirror {
-    endpoint: Vec<String>,
+    endpoint: Vec<Spanned<String>>,
     /// Regular expression on the repository to its replacement.
-    rewrite: BTreeMap<String, String>,
+    rewrite: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RegistryConfig {
     auth: Option<Auth>,
-    tls: Option<Tls>,
+    tls: Option<Spanned<Tls>>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -102,7 +103,11 @@ impl Registries {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let registries: Self = serde_saphyr::from_str(text)
+        let options = serde_saphyr::options! {
+            // The lines around an error may hold a password.
+            with_snippet: false,
+        };
+        let registries: Self = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| Error::invalid("registries.yaml", error.to_string()))?;
         registries.check()?;
         Ok(registries)
@@ -122,25 +127,24 @@ impl Registries {
         for (name, mirror) in &self.mirrors {
             let Some(mirror) = mirror else { continue };
             for endpoint in &mirror.endpoint {
-                parse_endpoint(endpoint)?;
+                parse_endpoint(&endpoint.value).map_err(|reason| {
+                    let key = format!("mirrors.{name}.endpoint {:?}", endpoint.value);
+                    at(endpoint, &key, reason)
+                })?;
             }
-            for pattern in mirror.rewrite.keys() {
+            for (pattern, replacement) in &mirror.rewrite {
                 Regex::new(pattern).map_err(|error| {
-                    Error::invalid(
-                        format!("registries.yaml: rewrite of {name}"),
-                        error.to_string(),
-                    )
+                    let key = format!("mirrors.{name}.rewrite {pattern:?}");
+                    at(replacement, &key, error.to_string())
                 })?;
             }
         }
         for (name, config) in &self.configs {
             if let Some(tls) = config.as_ref().and_then(|config| config.tls.as_ref())
-                && !(tls.cert_file.is_empty() && tls.key_file.is_empty())
+                && !(tls.value.cert_file.is_empty() && tls.value.key_file.is_empty())
             {
-                return Err(Error::invalid(
-                    format!("registries.yaml: configs of {name}"),
-                    "client certificates are not supported",
-                ));
+                let why = "client certificates are not supported";
+                return Err(at(tls, &format!("configs.{name:?}.tls"), why));
             }
         }
         Ok(())
@@ -159,7 +163,8 @@ impl Registries {
             .and_then(Option::as_ref);
         let mut endpoints = Vec::new();
         for text in mirror.iter().flat_map(|mirror| &mirror.endpoint) {
-            let (scheme, host, prefix) = parse_endpoint(text)?;
+            let (scheme, host, prefix) = parse_endpoint(&text.value)
+                .map_err(|reason| Error::invalid("registries.yaml", reason))?;
             let repository = format!("{prefix}{}", rewritten(mirror, image.repository())?);
             endpoints.push(self.endpoint(scheme, host, repository, true)?);
         }
@@ -194,7 +199,8 @@ impl Registries {
             .or_else(|| self.auths.get(&host));
         let auth = auth.map(|auth| auth.in_cri_words(&host)).transpose()?;
         let tls = config
-            .and_then(|config| config.tls.clone())
+            .and_then(|config| config.tls.as_ref())
+            .map(|tls| tls.value.clone())
             .unwrap_or_default();
         Ok(Endpoint {
             scheme,
@@ -250,6 +256,12 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
     ))
 }
 
+/// What is wrong with one value, and the line that it stands in.
+fn at<T>(value: &Spanned<T>, key: &str, reason: impl Into<String>) -> Error {
+    let line = value.referenced.line();
+    Error::invalid(format!("registries.yaml, line {line}: {key}"), reason)
+}
+
 /// The first expression that matches replaces, as in k3s; only mirrors are asked for the new name.
 fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
     for (pattern, replacement) in mirror.iter().flat_map(|mirror| &mirror.rewrite) {
@@ -257,7 +269,7 @@ fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
             .map_err(|error| Error::invalid("registries.yaml: rewrite", error.to_string()))?;
         if expression.is_match(repository) {
             return Ok(expression
-                .replace_all(repository, replacement.as_str())
+                .replace_all(repository, replacement.value.as_str())
                 .into_owned());
         }
     }
@@ -265,18 +277,16 @@ fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
 }
 
 /// Scheme, host with port, and what the path puts before every repository.
-fn parse_endpoint(text: &str) -> Result<(Scheme, String, String)> {
-    let wrong =
-        |reason: &str| Error::invalid(format!("registries.yaml: endpoint {text:?}"), reason);
+fn parse_endpoint(text: &str) -> std::result::Result<(Scheme, String, String), &'static str> {
     let (scheme, rest) = match text.split_once("://") {
         Some(("http", rest)) => (Some(Scheme::Http), rest),
         Some(("https", rest)) => (Some(Scheme::Https), rest),
-        Some(_) => return Err(wrong("the scheme must be http or https")),
+        Some(_) => return Err("the scheme must be http or https"),
         None => (None, text),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     if host.is_empty() || host.contains(['@', '?', '#']) {
-        return Err(wrong("names no host"));
+        return Err("it names no host");
     }
     let scheme = scheme.unwrap_or(if is_loopback(host) {
         Scheme::Http
@@ -288,7 +298,7 @@ fn parse_endpoint(text: &str) -> Result<(Scheme, String, String)> {
         _ if path.is_empty() => String::new(),
         Some("") => String::new(),
         Some(below) if below.starts_with('/') => format!("{}/", below.trim_start_matches('/')),
-        _ => return Err(wrong("a path must begin with /v2")),
+        _ => return Err("a path must begin with /v2"),
     };
     Ok((scheme, host.to_owned(), prefix))
 }
@@ -391,5 +401,18 @@ configs:
             assert!(Registries::parse(text).is_err(), "{text}");
         }
         assert!(Registries::parse("\n").is_ok());
+        let error = Registries::parse("mirrors:\n  a:\n    endpoint:\n    - good\n    - ftp://x\n");
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.contains("line 5: mirrors.a.endpoint \"ftp://x\": the scheme"),
+            "{told}"
+        );
+        let error =
+            Registries::parse("configs:\n  a: {auth: {password: topsecret}}\n  b: {nope: 1}\n");
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.contains("line 3") && !told.contains("topsecret"),
+            "{told}"
+        );
     }
 }

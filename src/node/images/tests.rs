@@ -72,6 +72,62 @@ fn every_form_of_archive_gives_the_same_image() {
 }
 
 #[test]
+fn what_is_exported_is_imported_elsewhere_as_it_was() {
+    let (_directory, from) = store();
+    let shared = tar_of(&[file("base", "1")]);
+    let one = oci_image(
+        &[shared.clone(), tar_of(&[file("one", "1")])],
+        "amd64",
+        gzip,
+    );
+    import(&from, &oci_archive(&[("one:1", &one)])).unwrap();
+    import(&from, &docker_archive("two:1", &[shared])).unwrap();
+    from.tag(
+        "one:1",
+        &crate::Reference::parse("other.example/one:2").unwrap(),
+    )
+    .unwrap();
+    let names = [
+        "one:1".to_owned(),
+        "two:1".to_owned(),
+        "other.example/one:2".to_owned(),
+    ];
+    let mut archive = Vec::new();
+    from.export(&names, &mut archive).unwrap();
+    let mut again = Vec::new();
+    from.export(&names, &mut again).unwrap();
+    assert_eq!(archive, again);
+
+    let (_directory, to) = store();
+    import(&to, &archive).unwrap();
+    let known = |store: &ImageStore| -> Vec<_> {
+        let images = store.list().unwrap().into_iter();
+        images.map(|image| (image.id, image.repo_tags)).collect()
+    };
+    assert_eq!(known(&to), known(&from));
+    assert!(from.export(&["none".to_owned()], Vec::new()).is_err());
+}
+
+#[test]
+fn a_changed_byte_or_a_missing_layer_is_found() {
+    let (_directory, store) = store();
+    let image = oci_image(&[tar_of(&[file("a", "1")])], "amd64", gzip);
+    import(&store, &oci_archive(&[("a:1", &image)])).unwrap();
+    assert_eq!(store.verify("a:1").unwrap(), Vec::<String>::new());
+    let blobs = fs::read_dir(store.root().join("blobs/sha256")).unwrap();
+    let blobs: Vec<PathBuf> = blobs.map(|blob| blob.unwrap().path()).collect();
+    let mut content = fs::read(&blobs[0]).unwrap();
+    content[0] ^= 1;
+    fs::write(&blobs[0], content).unwrap();
+    fs::remove_file(&blobs[1]).unwrap();
+    let layer = only_layer(&store);
+    fs::remove_dir_all(layer.parent().unwrap()).unwrap();
+    let wrong = store.verify("a:1").unwrap();
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    assert!(store.verify("none").is_err());
+}
+
+#[test]
 fn several_images_of_one_archive_share_their_layers() {
     let (_directory, store) = store();
     let base = tar_of(&[file("base", "1")]);

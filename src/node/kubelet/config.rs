@@ -21,6 +21,8 @@ pub struct Config {
     pub manifests_directory: Option<PathBuf>,
     /// Addresses of the node as they are now, primary first.
     pub node_addresses: watch::Receiver<Vec<IpAddr>>,
+    /// Addresses that others reach the node at from outside its network.
+    pub node_external_addresses: Vec<IpAddr>,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// The node's resolver configuration, read when a sandbox is made.
@@ -61,6 +63,7 @@ impl Config {
             container_logs_directory: None,
             manifests_directory: None,
             node_addresses: watch::channel(Vec::new()).1,
+            node_external_addresses: Vec::new(),
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),

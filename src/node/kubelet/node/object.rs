@@ -175,8 +175,12 @@ fn amounts(amounts: &Amounts) -> Value {
 }
 
 fn addresses(config: &Config) -> Value {
-    let internal = |ip: &IpAddr| json!({"type": "InternalIP", "address": ip.to_string()});
-    let mut all: Vec<Value> = config.addresses_now().iter().map(internal).collect();
+    let address = |kind: &str, ip: &IpAddr| json!({"type": kind, "address": ip.to_string()});
+    let internal = config.addresses_now();
+    let internal = internal.iter().map(|ip| address("InternalIP", ip));
+    let external = &config.node_external_addresses;
+    let external = external.iter().map(|ip| address("ExternalIP", ip));
+    let mut all: Vec<Value> = internal.chain(external).collect();
     all.push(json!({"type": "Hostname", "address": config.node_name}));
     all.into()
 }
@@ -338,6 +342,7 @@ mod tests {
     fn wanted(old: &Value, seconds: i64) -> Value {
         let mut config = Config::new("n", "/nonexistent");
         config.node_addresses = watch::channel(vec!["10.0.0.1".parse().unwrap()]).1;
+        config.node_external_addresses = vec!["192.0.2.1".parse().unwrap()];
         let amounts: Amounts = [("cpu".to_owned(), apimachinery::Quantity::from_units(4))].into();
         let capacity = Capacity {
             capacity: amounts.clone(),
@@ -353,6 +358,16 @@ mod tests {
             now: Timestamp::from_unix_seconds(seconds),
         };
         status(&inputs, old)
+    }
+
+    #[test]
+    fn a_node_tells_where_it_is_reached_from_inside_and_from_outside() {
+        let addresses = wanted(&Value::Null, 0)["addresses"].clone();
+        let expected = json!([
+            {"type": "InternalIP", "address": "10.0.0.1"},
+            {"type": "ExternalIP", "address": "192.0.2.1"},
+            {"type": "Hostname", "address": "n"}]);
+        assert_eq!(addresses, expected);
     }
 
     #[test]
