@@ -36,6 +36,8 @@ else
     [ "$MACHINE" != aarch64 ] || FLAGS="$FLAGS -mno-outline-atomics"
     export "CC_$VARIABLE=$TRIPLE-gcc" "AR_$VARIABLE=$TRIPLE-ar" "CFLAGS_$VARIABLE=$FLAGS"
     export "CARGO_TARGET_$(echo "$VARIABLE" | tr '[:lower:]' '[:upper:]')_LINKER=$TRIPLE-gcc"
+    # This compiler looks for its linkers in its own folders; mold, which links for every processor, is in the common one.
+    export "CARGO_TARGET_$(echo "$VARIABLE" | tr '[:lower:]' '[:upper:]')_RUSTFLAGS=-C link-arg=-fuse-ld=mold -C link-arg=-B/usr/bin"
 fi
 rustup target add "$TARGET" >/dev/null 2>&1 || fail "rustup cannot add the target $TARGET"
 export CARGO_BUILD_TARGET=$TARGET
