@@ -21,6 +21,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_pod_reaches_itself_through_its_service", hairpin),
     ("a_host_port_answers_on_the_host", host_port),
     ("an_external_name_is_another_name", external_name),
+    (
+        "a_load_balancers_port_belongs_to_the_older_service",
+        load_balancer,
+    ),
+    ("a_network_policy_lets_only_friends_in", network_policy),
 ];
 
 /// What the web server says at a path, asked by a pod; empty if it does not answer.
@@ -319,4 +324,94 @@ fn external_name() {
         Some(fetch(&space.kubectl, "client", "http://alias/")).filter(|text| !text.is_empty())
     });
     assert!(answer.starts_with("Hello from web-"), "{answer}");
+}
+
+fn load_balancer() {
+    let space = Space::new("load-balancer");
+    space.kubectl.start_pod(&web("web"));
+    let balanced = |name: &str| {
+        let of_type = json!({"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
+            "ports": [{"port": 28_081, "targetPort": 8080}]}});
+        with(service(name, "web"), &of_type)
+    };
+    let ingress = |name: &str| {
+        let service = space.kubectl.get("service", name);
+        service["status"]["loadBalancer"]["ingress"].clone()
+    };
+    space.kubectl.create(&balanced("first"));
+    let address = node_address(&space.kubectl);
+    let expected = json!([{"ip": address, "ipMode": "VIP"}]);
+    eventually("the node's address", || {
+        (ingress("first") == expected).then_some(())
+    });
+    let answer = eventually("the port answers", || {
+        fetch_from_host(&address, 28_081, "/hostname")
+    });
+    assert_eq!(answer, "web");
+
+    space.kubectl.create(&balanced("second"));
+    eventually("the second is told who has the port", || {
+        let told = space.kubectl.ok(&["describe", "service", "second"]);
+        (told.contains("PortConflict") && told.contains("load-balancer/first")).then_some(())
+    });
+    assert!(ingress("second").is_null());
+    space.kubectl.ok(&["delete", "service", "first"]);
+    eventually("the second takes over", || {
+        (ingress("second") == expected).then_some(())
+    });
+    space.kubectl.ok(&["delete", "service", "second"]);
+    eventually("the port closes", || {
+        fetch_from_host(&address, 28_081, "/hostname")
+            .is_none()
+            .then_some(())
+    });
+}
+
+fn network_policy() {
+    let space = Space::new("network-policy");
+    let kubectl = &space.kubectl;
+    kubectl.start_pod(&web("web"));
+    kubectl.create(&service("web", "web"));
+    for client in ["friend", "stranger"] {
+        let labels = json!({"metadata": {"labels": {"role": client}}});
+        kubectl.start_pod(&with(idle(client), &labels));
+    }
+    let reaches = |client: &str| fetch(kubectl, client, "http://web/hostname") == "web";
+    eventually("everybody is answered", || {
+        (reaches("friend") && reaches("stranger")).then_some(())
+    });
+    kubectl.create(&json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "friends"},
+        "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{
+            "from": [{"podSelector": {"matchLabels": {"role": "friend"}}}], "ports": [{"port": 8080}]}]},
+    }));
+    eventually("strangers are not", || (!reaches("stranger")).then_some(()));
+    assert!(reaches("friend"));
+    // Probes come from the node.
+    let web_address = kubectl.get("pod", "web")["status"]["podIP"].clone();
+    let answer = fetch_from_host(web_address.as_str().unwrap(), 8080, "/hostname");
+    assert_eq!(answer.as_deref(), Some("web"));
+
+    // Names are asked for at port 53, and that is what a policy allows.
+    let egress = |ports: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "out"},
+            "spec": {"podSelector": {"matchLabels": {"role": "friend"}}, "policyTypes": ["Egress"],
+                "egress": [{"ports": ports}]},
+        })
+    };
+    kubectl.create(&egress(json!([{"port": 8080}])));
+    eventually("no names without DNS", || {
+        (!reaches("friend")).then_some(())
+    });
+    kubectl.ok(&["delete", "networkpolicy", "out"]);
+    kubectl.create(&egress(
+        json!([{"port": 8080}, {"port": 53, "protocol": "UDP"}]),
+    ));
+    eventually("names with DNS", || reaches("friend").then_some(()));
+
+    kubectl.ok(&["delete", "networkpolicy", "friends", "out"]);
+    eventually("everybody is answered again", || {
+        reaches("stranger").then_some(())
+    });
 }
