@@ -1,5 +1,6 @@
 //! The command line: parse, run, exit code. One file per subcommand.
 
+mod agent;
 mod airgap;
 mod check;
 mod command_line;
@@ -10,6 +11,7 @@ mod killall;
 mod kubeconfig;
 mod kubectl;
 mod server;
+mod service;
 mod status;
 mod stored;
 mod token;
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Run the control plane, and a node unless told not to
     Server(Box<server::ServerCommand>),
+    /// Run a node that joins a server
+    Agent(Box<agent::AgentCommand>),
     /// Import, pull, list and remove images of this node
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -73,6 +77,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let done = match cli.command {
         Command::Server(command) => command.run(),
+        Command::Agent(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::KillAll(command) => command.run(),
         Command::Check(command) => return command.run(),

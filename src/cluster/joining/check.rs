@@ -9,6 +9,8 @@ use crate::protocol::JoinRequest;
 
 const NODE_USER_PREFIX: &str = "system:node:";
 const NODES_GROUP: &str = "system:nodes";
+/// As whom nodes look at what their network needs: Services, endpoints, policies, and the addresses and labels of pods.
+pub const NETWORK_USER: &str = "system:kube-proxy";
 
 /// What is wrong with a request itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum RequestError {
     },
     #[error("the {which} request asks for the name {name:?}, which is not the node's own")]
     ForeignName { which: &'static str, name: String },
-    #[error("the two requests are made with different keys; a node has one")]
+    #[error("the requests are made with different keys; a node has one")]
     TwoKeys,
 }
 
@@ -47,6 +49,11 @@ pub fn node_subject(node: &str) -> Subject {
     Subject::new(&format!("{NODE_USER_PREFIX}{node}"), &[NODES_GROUP])
 }
 
+/// Who looks after a node's network is to the API.
+pub fn network_subject() -> Subject {
+    Subject::new(NETWORK_USER, &[])
+}
+
 /// Checks everything in `request` that needs no look at the cluster.
 ///
 /// `peer` is where the request came from: the only address that is known to be the asker's. `reserved` are the names in the
@@ -63,13 +70,26 @@ pub fn check(
     if reserved.iter().any(|name| name.eq_ignore_ascii_case(node)) {
         return Err(RequestError::ReservedName(node.clone()));
     }
-    let client = read("client", &request.client_request, node)?;
-    let serving = read("serving", &request.serving_request, node)?;
-    if client.public_key_info != serving.public_key_info {
+    let node_user = node_subject(node);
+    let client = read("client", &request.client_request, node, &node_user)?;
+    let serving = read("serving", &request.serving_request, node, &node_user)?;
+    let network = read(
+        "network",
+        &request.network_request,
+        node,
+        &network_subject(),
+    )?;
+    let others = [&serving, &network];
+    if others
+        .iter()
+        .any(|other| other.public_key_info != client.public_key_info)
+    {
         return Err(RequestError::TwoKeys);
     }
-    if let Some(name) = client.dns_names.first() {
-        return Err(foreign("client", name));
+    for (which, request) in [("client", &client), ("network", &network)] {
+        if let Some(name) = request.dns_names.first() {
+            return Err(foreign(which, name));
+        }
     }
     if let Some(name) = serving.dns_names.iter().find(|name| *name != node) {
         return Err(foreign("serving", name));
@@ -86,18 +106,22 @@ pub fn check(
     })
 }
 
-fn read(which: &'static str, pem: &str, node: &str) -> Result<CertificateRequest, RequestError> {
+fn read(
+    which: &'static str,
+    pem: &str,
+    node: &str,
+    wanted: &Subject,
+) -> Result<CertificateRequest, RequestError> {
     let request = CertificateRequest::from_pem(pem).map_err(|error| RequestError::Request {
         which,
         why: error.to_string(),
     })?;
-    let wanted = node_subject(node);
-    if request.subject != wanted {
+    if request.subject != *wanted {
         return Err(RequestError::Subject {
             which,
             asked: request.subject.common_name,
             node: node.to_owned(),
-            wanted: wanted.common_name,
+            wanted: wanted.common_name.clone(),
         });
     }
     if request.other_names > 0 {
@@ -141,6 +165,12 @@ mod tests {
             addresses: serving.addresses.clone(),
             client_request: create(&SubjectNames::default(), keys[0]),
             serving_request: create(serving, keys[1]),
+            network_request: CertificateRequest::create(
+                &network_subject(),
+                &SubjectNames::default(),
+                keys[0],
+            )
+            .expect("a request"),
             replace: false,
         }
     }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use env::Timestamp;
 use linux::AtomicFile;
-use pki::{CertificateInfo, CertificateRequest, KeyPair, SubjectNames, decode_pem};
+use pki::{CertificateInfo, CertificateRequest, KeyPair, Subject, SubjectNames, decode_pem};
 
-use crate::check::node_subject;
+use crate::check::{network_subject, node_subject};
 use crate::protocol::{ClusterSettings, JoinAnswer, JoinRequest};
 
 const KEY_FILE: &str = "node.key";
 const CLIENT_FILE: &str = "client-kubelet.crt";
 const SERVING_FILE: &str = "serving-kubelet.crt";
+const NETWORK_FILE: &str = "client-network.crt";
 const SERVER_AUTHORITIES_FILE: &str = "server-ca.crt";
 const CLIENT_AUTHORITIES_FILE: &str = "client-ca.crt";
 const SETTINGS_FILE: &str = "cluster.json";
@@ -48,6 +49,7 @@ pub struct NodeIdentity {
     /// Chains in PEM, leaf first.
     pub client_certificate: String,
     pub serving_certificate: String,
+    pub network_certificate: String,
     pub server_authorities: String,
     pub client_authorities: String,
     pub settings: ClusterSettings,
@@ -75,6 +77,7 @@ impl IdentityFolder {
         let files = [
             CLIENT_FILE,
             SERVING_FILE,
+            NETWORK_FILE,
             SERVER_AUTHORITIES_FILE,
             CLIENT_AUTHORITIES_FILE,
             SETTINGS_FILE,
@@ -86,12 +89,16 @@ impl IdentityFolder {
                 None => return Ok(None),
             }
         }
-        let Ok([client, serving, servers, clients, settings]) = <[String; 5]>::try_from(texts)
+        let Ok([client, serving, network, servers, clients, settings]) =
+            <[String; 6]>::try_from(texts)
         else {
             return Ok(None);
         };
         let key = self.key()?;
-        let whole = belongs(&client, node, &key) && belongs(&serving, node, &key);
+        let own = node_subject(node);
+        let whole = belongs(&client, &own, &key)
+            && belongs(&serving, &own, &key)
+            && belongs(&network, &network_subject(), &key);
         let settings = serde_json::from_str(&settings).ok();
         let (true, Some(settings)) = (whole, settings) else {
             tracing::warn!(folder = %self.0.display(), "what the node kept of its joining is of another node or damaged");
@@ -102,6 +109,7 @@ impl IdentityFolder {
             key,
             client_certificate: client,
             serving_certificate: serving,
+            network_certificate: network,
             server_authorities: servers,
             client_authorities: clients,
             settings,
@@ -111,11 +119,19 @@ impl IdentityFolder {
     /// Checks what a server answered and keeps it.
     pub fn keep(&self, node: &str, answer: &JoinAnswer) -> Result<NodeIdentity, IdentityError> {
         let key = self.key()?;
-        if !belongs(&answer.client_certificate, node, &key) {
-            return Err(IdentityError::Answer("a client certificate"));
-        }
-        if !belongs(&answer.serving_certificate, node, &key) {
-            return Err(IdentityError::Answer("a serving certificate"));
+        let (own, network) = (node_subject(node), network_subject());
+        for (certificate, subject, what) in [
+            (&answer.client_certificate, &own, "a client certificate"),
+            (&answer.serving_certificate, &own, "a serving certificate"),
+            (
+                &answer.network_certificate,
+                &network,
+                "a certificate for the network",
+            ),
+        ] {
+            if !belongs(certificate, subject, &key) {
+                return Err(IdentityError::Answer(what));
+            }
         }
         for authorities in [&answer.server_authorities, &answer.client_authorities] {
             if decode_pem("CERTIFICATE", authorities).is_empty() {
@@ -128,12 +144,14 @@ impl IdentityFolder {
         self.write(CLIENT_AUTHORITIES_FILE, &answer.client_authorities)?;
         self.write(SETTINGS_FILE, &settings)?;
         self.write(SERVING_FILE, &answer.serving_certificate)?;
+        self.write(NETWORK_FILE, &answer.network_certificate)?;
         self.write(CLIENT_FILE, &answer.client_certificate)?;
         Ok(NodeIdentity {
             node: node.to_owned(),
             key,
             client_certificate: answer.client_certificate.clone(),
             serving_certificate: answer.serving_certificate.clone(),
+            network_certificate: answer.network_certificate.clone(),
             server_authorities: answer.server_authorities.clone(),
             client_authorities: answer.client_authorities.clone(),
             settings: answer.settings.clone(),
@@ -197,6 +215,12 @@ pub fn join_request(
         addresses: addresses.to_vec(),
         client_request: create(&SubjectNames::default())?,
         serving_request: create(&names)?,
+        network_request: CertificateRequest::create(
+            &network_subject(),
+            &SubjectNames::default(),
+            key,
+        )
+        .map_err(IdentityError::Request)?,
         replace,
     })
 }
@@ -206,8 +230,8 @@ fn leaf(chain: &str) -> Option<CertificateInfo> {
     CertificateInfo::from_der(chain.first()?).ok()
 }
 
-fn belongs(chain: &str, node: &str, key: &KeyPair) -> bool {
+fn belongs(chain: &str, subject: &Subject, key: &KeyPair) -> bool {
     leaf(chain).is_some_and(|info| {
-        info.subject == node_subject(node) && info.public_key_info == key.public_key_info()
+        info.subject == *subject && info.public_key_info == key.public_key_info()
     })
 }

@@ -6,17 +6,19 @@
 pub mod binding;
 pub mod bootstrap_token;
 mod check;
+mod client;
 mod identity;
 mod protocol;
 mod server_tokens;
 mod service;
 mod token;
 
-pub use check::{CheckedRequest, RequestError, check, node_subject};
+pub use check::{CheckedRequest, NETWORK_USER, RequestError, check, network_subject, node_subject};
+pub use client::{JoinClient, JoinFailure, SERVER_NAME, ServerTime};
 pub use identity::{IdentityError, IdentityFolder, NodeIdentity, join_request};
 pub use protocol::{
     AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_BODY_BYTES_MAX, JOIN_PATH, JoinAnswer,
-    JoinRequest, TUNNEL_PROTOCOL,
+    JoinRequest, TIME_PATH, TUNNEL_PROTOCOL,
 };
 pub use server_tokens::{ServerTokens, read_password};
 pub use service::{JoinError, JoinService, NodeSigner, Parts, authorization};

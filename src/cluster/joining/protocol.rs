@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const AUTHORITIES_PATH: &str = "/cacerts";
 /// `POST`: a [`JoinRequest`] is answered with a [`JoinAnswer`].
 pub const JOIN_PATH: &str = "/v1-combo/join";
+/// `GET`: the server's time, open to everybody; see [`crate::ServerTime`].
+pub const TIME_PATH: &str = "/v1-combo/time";
 /// `GET` with an upgrade to [`TUNNEL_PROTOCOL`], for who has a node's certificate.
 pub const CONNECT_PATH: &str = "/v1-combo/connect";
 pub const TUNNEL_PROTOCOL: &str = "combo-tunnel-v1";
@@ -26,6 +28,8 @@ pub struct JoinRequest {
     pub client_request: String,
     /// A certificate request in PEM for the kubelet's server, by the same key.
     pub serving_request: String,
+    /// A certificate request in PEM for what looks after the node's network, by the same key.
+    pub network_request: String,
     /// Take the place of a node of this name that had another key.
     #[serde(default)]
     pub replace: bool,
@@ -37,6 +41,7 @@ pub struct JoinAnswer {
     /// Chains in PEM, leaf first.
     pub client_certificate: String,
     pub serving_certificate: String,
+    pub network_certificate: String,
     /// Who signs servers and kubelets, in PEM.
     pub server_authorities: String,
     /// Who signs clients of kubelets, in PEM.
@@ -60,6 +65,9 @@ pub struct ClusterSettings {
     pub certificate_seconds: u64,
     /// `--flannel-backend`.
     pub overlay: String,
+    /// `--disable coredns`.
+    #[serde(default)]
+    pub dns_disabled: bool,
     /// `--disable-network-policy`.
     #[serde(default)]
     pub network_policy_disabled: bool,

@@ -245,9 +245,15 @@ impl JoinService {
         let client = self.issue(&signer.clients, checked, &nobody, Profile::Client, now)?;
         let names = &checked.serving_names;
         let serving = self.issue(&signer.servers, checked, names, Profile::Server, now)?;
+        let network = CheckedRequest {
+            subject: crate::check::network_subject(),
+            ..checked.clone()
+        };
+        let network = self.issue(&signer.clients, &network, &nobody, Profile::Client, now)?;
         Ok(JoinAnswer {
             client_certificate: client,
             serving_certificate: serving,
+            network_certificate: network,
             server_authorities: signer.servers.certificate_pem(),
             client_authorities: signer.clients.certificate_pem(),
             settings: self.0.settings.clone(),

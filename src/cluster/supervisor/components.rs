@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use auth::{AUTHENTICATED_GROUP, MASTERS_GROUP, User};
-use bootstrap::Credentials;
+use bootstrap::{Credentials, DataDir};
 use config::{BuiltIn, ServerConfig};
 use controller::Manager;
 use informer::Factory;
@@ -11,6 +12,7 @@ use kube_client::Client;
 use rest::ApiServer;
 use scheduler::Scheduler;
 
+use crate::cluster_dns;
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
 
@@ -59,6 +61,45 @@ pub(crate) fn start_custom_resources(api: &ApiServer, basics: &Basics) {
             )
             .await;
             Ok(())
+        }
+    });
+}
+
+/// Keeps in the cluster what the files of the manifests folder say.
+pub(crate) fn start_add_ons(api: &ApiServer, data_dir: &DataDir, basics: &Basics) {
+    let (client, folder, basics) = (masters_client(api), data_dir.manifests(), basics.clone());
+    keep_running("manifests folder", basics.shutdown.clone(), move || {
+        let parts = addons::AddOns {
+            folder: folder.clone(),
+            client: client.clone(),
+            clock: basics.clock.clone(),
+            shutdown: basics.shutdown.clone(),
+        };
+        async move {
+            addons::run(parts)
+                .await
+                .context("follow the manifests folder")
+        }
+    });
+}
+
+/// Keeps the Service of the cluster's DNS, or takes it away where somebody else answers.
+pub(crate) fn start_dns_service(api: &ApiServer, config: &ServerConfig, basics: &Basics) {
+    let client = masters_client(api);
+    if config.disabled.contains(&BuiltIn::Dns) {
+        env::spawn(async move {
+            if let Err(error) = cluster_dns::withdraw(&client).await {
+                tracing::warn!(%error, "the Service of the DNS that is disabled is still there");
+            }
+        });
+        return;
+    }
+    let (address, basics) = (config.cluster_dns, basics.clone());
+    keep_running("DNS Service", basics.shutdown.clone(), move || {
+        let (client, basics) = (client.clone(), basics.clone());
+        async move {
+            let factory = Factory::new(client.clone(), basics.rng.clone());
+            cluster_dns::keep_published(&client, &factory, address, &basics).await
         }
     });
 }

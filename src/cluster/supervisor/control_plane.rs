@@ -8,15 +8,18 @@ use auth::{
     Authenticator, AuthenticatorChain, Authorizer, AuthorizerChain, ClientCertificates,
     MastersAuthorizer, NodeAuthorizer, Objects, RbacAuthorizer, ServiceAccountTokens, TokenIssuers,
 };
-use bootstrap::{Credentials, DataDir, ServiceAccountKeys};
+use bootstrap::{Credentials, DataDir, Identity, ServiceAccountKeys};
 use config::ServerConfig;
 use env::{Clock, Rng, Shutdown};
+use kube_client::ClientCertificate;
 use kv::Kv;
 use rest::{ApiServer, StoreObjects};
 use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 use tokio::net::TcpListener;
 
-use crate::dialer::DirectDialer;
+use crate::dialer::NodeDialer;
+use crate::join_paths::JoinPaths;
+use crate::served_certificate::ServedCertificate;
 use crate::tls;
 
 /// The largest body the API server reads is 3 MiB; stored forms can be a little larger than what was sent.
@@ -28,6 +31,12 @@ const SEALED_PREFIX: &str = "/registry/secrets/";
 pub(crate) struct ControlPlane {
     pub(crate) store: Arc<SqliteKv>,
     pub(crate) api: ApiServer,
+    pub(crate) join_paths: Arc<JoinPaths>,
+    pub(crate) dialer: Arc<NodeDialer>,
+    /// What the listener shows.
+    pub(crate) serving: Arc<ServedCertificate>,
+    /// What the API server shows to kubelets.
+    pub(crate) kubelet_client: Arc<ClientCertificate>,
 }
 
 /// What the parts of a process share.
@@ -116,10 +125,14 @@ impl ControlPlane {
             rbac: rbac.clone(),
             authorizer: authorizer.clone(),
         });
-        let kubelets = DirectDialer::new(
-            &credentials.kubelet_client,
+        let authorities = credentials.server_authority.certificate_pem();
+        let join_paths = JoinPaths::new(authorities, basics.clock.clone(), basics.shutdown.clone());
+        let kubelet_client = client_certificate(&credentials.kubelet_client)?;
+        let dialer = Arc::new(NodeDialer::new(
+            kubelet_client.clone(),
             credentials.server_authority.certificate_der(),
-        )?;
+            join_paths.tunnels.clone(),
+        )?);
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
@@ -127,8 +140,8 @@ impl ControlPlane {
             authorizer,
             rbac: Some(rbac),
             tokens: Some(tokens),
-            kubelets: Some(Arc::new(kubelets)),
-            side_paths: None,
+            kubelets: Some(dialer.clone()),
+            side_paths: Some(join_paths.clone()),
             admission,
             service_ranges: config.network.service_cidrs.clone(),
             authorities: Some(rest::Authorities {
@@ -143,14 +156,32 @@ impl ControlPlane {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("listen on {address}"))?;
+        let identity = &credentials.api_server;
+        let serving = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
         let tls = tls::server_config(
-            &credentials.api_server,
+            serving.clone(),
             &[credentials.client_authority.certificate_der()],
         )?;
-        let (serving, shutdown) = (api.clone(), basics.shutdown.clone());
-        env::spawn(async move { serving.serve(listener, tls, shutdown).await });
-        Ok(Self { store, api })
+        let (server, shutdown) = (api.clone(), basics.shutdown.clone());
+        env::spawn(async move { server.serve(listener, tls, shutdown).await });
+        Ok(Self {
+            store,
+            api,
+            join_paths,
+            dialer,
+            serving,
+            kubelet_client,
+        })
     }
+}
+
+/// A client's identity that can be replaced.
+pub(crate) fn client_certificate(identity: &Identity) -> anyhow::Result<Arc<ClientCertificate>> {
+    let (chain, key) = (&identity.certificate_pem, identity.key.to_pem());
+    Ok(ClientCertificate::from_pem(
+        chain.as_bytes(),
+        key.as_bytes(),
+    )?)
 }
 
 fn anonymous_access(config: &ServerConfig) -> rest::AnonymousAccess {

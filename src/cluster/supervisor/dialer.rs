@@ -1,46 +1,75 @@
-//! How the API server reaches kubelets, pods and Services: straight, over the node's own network.
+//! How the API server reaches kubelets, pods and Services: through the connection that the node's agent opened, else straight, over the
+//! own node's network.
 
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bootstrap::Identity;
+use informer::Cache;
+use kube_client::ClientCertificate;
 use rest::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tunnel::{Target, TunnelStream, Tunnels};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) struct DirectDialer {
+/// Reaches what runs on nodes.
+pub(crate) struct NodeDialer {
     tls: TlsConnector,
+    tunnels: Tunnels,
+    /// Where the nodes' pods are; it comes when there is an API.
+    nodes: OnceLock<Arc<Cache>>,
 }
 
-impl std::fmt::Debug for DirectDialer {
+impl std::fmt::Debug for NodeDialer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("DirectDialer")
+        formatter.write_str("NodeDialer")
     }
 }
 
-impl DirectDialer {
+impl NodeDialer {
     /// Shows `identity` to kubelets whose certificates `authority` signed.
-    pub(crate) fn new(identity: &Identity, authority: &[u8]) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        identity: Arc<ClientCertificate>,
+        authority: &[u8],
+        tunnels: Tunnels,
+    ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(authority.to_vec()))?;
-        let chain = identity
-            .chain()
-            .into_iter()
-            .map(CertificateDer::from)
-            .collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, identity.key.to_private_key_der())?;
+            .with_client_cert_resolver(identity);
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
+            tunnels,
+            nodes: OnceLock::new(),
         })
+    }
+
+    /// From here on it is known on which node an address is.
+    pub(crate) fn follow(&self, nodes: Arc<Cache>) {
+        let _first = self.nodes.set(nodes);
+    }
+
+    /// The node that an address of a pod belongs to.
+    fn node_of(&self, address: IpAddr) -> Option<String> {
+        let nodes = self.nodes.get()?.list();
+        let found = nodes.iter().find(|node| {
+            let ranges = pod_network::pod_cidrs_of(node);
+            ranges.iter().any(|range| range.contains(&address))
+        });
+        found.map(|node| node.key().name.clone())
+    }
+
+    async fn through(&self, node: &str, target: Target) -> Result<TunnelStream, DialError> {
+        let opened = self.tunnels.open(node, target).await;
+        opened.map_err(|error| DialError(error.to_string()))
     }
 }
 
@@ -58,13 +87,18 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
 }
 
 #[async_trait]
-impl KubeletDialer for DirectDialer {
+impl KubeletDialer for NodeDialer {
     async fn dial_kubelet(
         &self,
         address: &KubeletAddress,
     ) -> Result<Box<dyn ByteStream>, DialError> {
-        let stream = connect(&address.host, address.port).await?;
-        let name = ServerName::try_from(address.host.clone())
+        let stream: Box<dyn ByteStream> = if self.tunnels.is_connected(&address.node) {
+            Box::new(self.through(&address.node, Target::Kubelet).await?)
+        } else {
+            Box::new(connect(&address.host, address.port).await?)
+        };
+        // A kubelet's certificate is made out to its node, whatever addresses the node has.
+        let name = ServerName::try_from(address.node.clone())
             .map_err(|error| DialError(error.to_string()))?;
         let stream = env::timeout(CONNECT_TIMEOUT, self.tls.connect(name, stream))
             .await
@@ -75,10 +109,23 @@ impl KubeletDialer for DirectDialer {
 
     async fn dial(
         &self,
-        _node: Option<&str>,
+        node: Option<&str>,
         host: &str,
         port: u16,
     ) -> Result<Box<dyn ByteStream>, DialError> {
-        Ok(Box::new(connect(host, port).await?))
+        let address = host.parse::<IpAddr>().ok();
+        let node = match (node, address) {
+            (Some(node), _) => Some(node.to_owned()),
+            (None, Some(address)) => self.node_of(address),
+            (None, None) => None,
+        };
+        let tunnelled = node.filter(|node| self.tunnels.is_connected(node));
+        match (tunnelled, address) {
+            (Some(node), Some(address)) => {
+                let target = Target::Address(SocketAddr::new(address, port));
+                Ok(Box::new(self.through(&node, target).await?))
+            }
+            _ => Ok(Box::new(connect(host, port).await?)),
+        }
     }
 }

@@ -1,20 +1,26 @@
-//! Starts and stops the components of a server in order; decides nothing itself.
+//! Starts and stops the components of a server or an agent in order; decides nothing itself.
 
+mod agent;
 mod clean_up;
 mod cluster_dns;
 mod components;
 mod control_groups;
 mod control_plane;
 mod dialer;
+mod join_paths;
 mod keep_running;
 mod names;
 mod network_policies;
 mod node;
 mod node_network;
 mod node_role;
+mod renewal;
 mod sandbox_network;
+mod served_certificate;
 mod server;
+mod server_choice;
 mod tls;
 
+pub use agent::Agent;
 pub use clean_up::clean_up;
 pub use server::{Server, StartError};

@@ -1,44 +1,36 @@
-//! The node in a server's process: network, runtime, kubelet.
+//! A node, in a server's process or an agent's: network, runtime, kubelet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bootstrap::{Credentials, DataDir};
+use bootstrap::DataDir;
 use config::{NodeConfig, ServerConfig};
 use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{ImageService, RuntimeService};
 use images::{DefaultEndpoint, ImageStore, LocalImageService, PullSettings};
 use informer::Factory;
+use ipnet::IpNet;
+use kube_client::Client;
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
 use network_policy::NodePods;
 use pod_network::PodNetwork;
-use rest::ApiServer;
 use rustls::RootCertStore;
-use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use service_proxy::{NodeFacts, ServiceProxy};
 use tokio::net::TcpListener;
 
-use crate::cluster_dns::ClusterDns;
-use crate::components::client_as;
+use crate::cluster_dns::NodeDns;
 use crate::control_groups;
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
 use crate::network_policies;
 use crate::node_network::{NodeNetwork, NodeNetworkParts, NodeNetworkSettings, Share};
-use crate::node_role;
 use crate::sandbox_network::RoutedNetwork;
-
-/// As whom the service proxy and DNS look at the API.
-const NETWORK_USER: &str = "system:kube-proxy";
 
 /// Below this the node counts as short of disk.
 const DISK_AVAILABLE_PERCENT: u64 = 5;
-/// Mirrors and credentials of registries, as k3s has them.
-const REGISTRIES_FILE: &str = "/etc/combo/registries.yaml";
 
 /// Runs a task whose failure nobody waits for.
 async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>) {
@@ -73,13 +65,42 @@ pub(crate) fn network_settings(
     }
 }
 
+/// How the parts of a node call the API.
+#[derive(Clone)]
+pub(crate) struct NodeClients {
+    /// As `system:node:<name>`.
+    pub(crate) node: Client,
+    /// As who may see what the node's network needs.
+    pub(crate) network: Client,
+}
+
+/// What a node is told about its cluster.
+pub(crate) struct ClusterFacts {
+    pub(crate) cluster_cidrs: Vec<IpNet>,
+    pub(crate) cluster_domain: String,
+    pub(crate) cluster_dns: Vec<IpAddr>,
+    pub(crate) dns: DnsRole,
+    pub(crate) enforces_network_policies: bool,
+}
+
+/// Whether the node answers the DNS of its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DnsRole {
+    Answers,
+    /// `--disable coredns`: somebody else does.
+    Silent,
+}
+
 /// Everything of a node that runs.
 pub(crate) struct Node<'a> {
-    pub(crate) server: &'a ServerConfig,
     pub(crate) node: &'a NodeConfig,
+    pub(crate) cluster: ClusterFacts,
     pub(crate) data_dir: &'a DataDir,
-    pub(crate) credentials: &'a Credentials,
-    pub(crate) api: &'a ApiServer,
+    pub(crate) clients: NodeClients,
+    /// What the kubelet's server shows.
+    pub(crate) certificate: Arc<dyn ResolvesServerCert>,
+    /// Who signs the clients of the kubelet's server, in DER.
+    pub(crate) client_authorities: Vec<Vec<u8>>,
     pub(crate) basics: &'a Basics,
 }
 
@@ -107,12 +128,15 @@ impl Node<'_> {
             }
         });
         network.run(&NodeNetworkParts {
-            node: client_as(self.api, &format!("system:node:{}", self.node.name)),
-            factory: Factory::new(client_as(self.api, NETWORK_USER), self.basics.rng.clone()),
+            node: self.clients.node.clone(),
+            factory: self.network_factory(),
             basics: self.basics.clone(),
         });
-        node_role::keep(self.api, &self.node.name, self.basics);
         Ok(())
+    }
+
+    fn network_factory(&self) -> Factory {
+        Factory::new(self.clients.network.clone(), self.basics.rng.clone())
     }
 
     fn open_images(&self) -> anyhow::Result<Arc<LocalImageService>> {
@@ -122,13 +146,15 @@ impl Node<'_> {
             PullSettings::default(),
         ));
         let shutdown = self.basics.shutdown.clone();
+        let default_endpoint = if self.node.uses_default_registry_endpoint {
+            DefaultEndpoint::Used
+        } else {
+            DefaultEndpoint::Disabled
+        };
+        let file = self.node.registries_file.clone();
         let registries = images
             .clone()
-            .follow_registries(
-                REGISTRIES_FILE.into(),
-                DefaultEndpoint::Used,
-                shutdown.clone(),
-            )
+            .follow_registries(file, default_endpoint, shutdown.clone())
             .context("read the settings of registries")?;
         env::spawn(told("registries.yaml is not followed any more", registries));
         let archives = images.clone().keep_air_gap_imported(shutdown);
@@ -163,11 +189,15 @@ impl Node<'_> {
         config.pod_logs_directory = self.data_dir.agent().join("logs/pods");
         config.manifests_directory = Some(self.data_dir.static_pods());
         config.node_addresses = network.addresses();
+        config
+            .node_external_addresses
+            .clone_from(&self.node.external_addresses);
+        config.resolv_conf.clone_from(&self.node.resolv_conf);
         config.node_annotations = network.annotations();
-        config.cluster_dns = vec![self.server.cluster_dns];
+        config.cluster_dns.clone_from(&self.cluster.cluster_dns);
         config
             .cluster_domain
-            .clone_from(&self.server.cluster_domain);
+            .clone_from(&self.cluster.cluster_domain);
         config.listen = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
         config.node_labels = self.node.labels.iter().cloned().collect();
         config.register_taints.clone_from(&self.node.taints);
@@ -187,7 +217,7 @@ impl Node<'_> {
         let config = self.kubelet_config(network);
         std::fs::create_dir_all(&config.root_directory)?;
         let capacity = Capacity::measure(&config)?;
-        let client = client_as(self.api, &format!("system:node:{}", self.node.name));
+        let client = self.clients.node.clone();
         let factory = Factory::new(client.clone(), self.basics.rng.clone());
         Kubelet::new(Parts {
             config,
@@ -204,14 +234,14 @@ impl Node<'_> {
 
     async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {
         let mut client_authorities = RootCertStore::empty();
-        client_authorities.add(CertificateDer::from(
-            self.credentials.client_authority.certificate_der().to_vec(),
-        ))?;
-        let client = client_as(self.api, &format!("system:node:{}", self.node.name));
+        for authority in &self.client_authorities {
+            client_authorities.add(CertificateDer::from(authority.clone()))?;
+        }
+        let authorizer = ApiAuthorizer::new(self.clients.node.clone(), self.basics.clock.clone());
         let parts = ServerParts {
-            certificate: self.kubelet_certificate()?,
+            certificate: self.certificate.clone(),
             client_authorities,
-            authorizer: Arc::new(ApiAuthorizer::new(client, self.basics.clock.clone())),
+            authorizer: Arc::new(authorizer),
         };
         let server = KubeletServer::new(kubelet.clone(), parts)?;
         let address = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
@@ -223,31 +253,13 @@ impl Node<'_> {
         Ok(())
     }
 
-    fn kubelet_certificate(&self) -> anyhow::Result<Arc<dyn ResolvesServerCert>> {
-        let identity = self
-            .credentials
-            .kubelet_server
-            .as_ref()
-            .context("there is no kubelet certificate")?;
-        let chain = identity
-            .chain()
-            .into_iter()
-            .map(CertificateDer::from)
-            .collect();
-        let key = any_ecdsa_type(&identity.key.to_private_key_der())?;
-        Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
-            chain, key,
-        ))))
-    }
-
     /// Services, DNS, and network policies if there are any: pods wait for those that this returns.
     fn start_services(&self, pods: &PodNetwork) -> anyhow::Result<Option<NodePods>> {
-        let client = client_as(self.api, NETWORK_USER);
-        let factory = Factory::new(client, self.basics.rng.clone());
+        let factory = self.network_factory();
         let facts = NodeFacts {
             name: self.node.name.clone(),
             zone: None,
-            cluster_cidrs: self.server.network.cluster_cidrs.clone(),
+            cluster_cidrs: self.cluster.cluster_cidrs.clone(),
         };
         let (basics, instance, watching) = (
             self.basics.clone(),
@@ -274,9 +286,11 @@ impl Node<'_> {
                 Ok(())
             }
         });
-        self.start_dns(pods, &factory);
+        if self.cluster.dns == DnsRole::Answers {
+            self.start_dns(pods, &factory);
+        }
         let instance = self.data_dir.instance();
-        if !self.server.enforces_network_policies {
+        if !self.cluster.enforces_network_policies {
             network_policies::remove(&instance)?;
             return Ok(None);
         }
@@ -285,13 +299,12 @@ impl Node<'_> {
     }
 
     fn start_dns(&self, pods: &PodNetwork, factory: &Factory) {
-        let dns = ClusterDns {
-            domain: self.server.cluster_domain.clone(),
-            service_address: self.server.cluster_dns,
-            node_name: self.node.name.clone(),
+        let dns = NodeDns {
+            domain: self.cluster.cluster_domain.clone(),
+            service_addresses: self.cluster.cluster_dns.clone(),
+            resolv_conf: self.node.resolv_conf.clone(),
             pods: pods.clone(),
             factory: factory.clone(),
-            client: crate::components::masters_client(self.api),
             basics: self.basics.clone(),
         };
         keep_running("DNS", self.basics.shutdown.clone(), move || {

@@ -1,18 +1,28 @@
 //! A whole server: prepared, started in order, stopped in reverse.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use bootstrap::{Credentials, DataDir, Said, SaidTokens, kubeconfig};
-use config::ServerConfig;
+use bootstrap::{Credentials, DataDir, Said, SaidTokens, ServingNames, kubeconfig};
+use config::{BuiltIn, NodeConfig, ServerConfig};
 use env::{Shutdown, SystemClock, SystemRng};
+use informer::Factory;
+use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use linux::AtomicFile;
+use rest::ApiServer;
 
-use crate::components::{start_control, start_custom_resources};
+use crate::components::{
+    client_as, masters_client, start_add_ons, start_control, start_custom_resources,
+    start_dns_service,
+};
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
 use crate::names::serving_names;
-use crate::node::{Node, network_settings};
+use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
 use crate::node_network::NodeNetwork;
+use crate::node_role;
+use crate::renewal::Renewal;
+use crate::served_certificate::ServedCertificate;
 
 /// Why a server did not start, with all its causes.
 pub type StartError = anyhow::Error;
@@ -49,13 +59,7 @@ impl Server {
             .or(node_address)
             .unwrap_or(IpAddr::from([127, 0, 0, 1]));
         let names = serving_names(config, advertised, node_address, host_name);
-        let said = Said {
-            tokens: SaidTokens {
-                server: config.token.as_deref(),
-                agent: config.agent_token.as_deref(),
-            },
-            certificate_life: config.certificate_life,
-        };
+        let said = said(config);
         let credentials =
             Credentials::load_or_make(&data_dir, &names, &said, (&*basics.clock, &*basics.rng))?;
         write_kubeconfig(config, &credentials)?;
@@ -78,18 +82,25 @@ impl Server {
             .context("make what every cluster has")?;
         start_custom_resources(&control_plane.api, &basics);
         start_control(&control_plane.api, config, &credentials, &basics);
+        start_add_ons(&control_plane.api, &data_dir, &basics);
+        start_dns_service(&control_plane.api, config, &basics);
+        let started = Started {
+            config,
+            data_dir: &data_dir,
+            names: &names,
+            basics: &basics,
+        };
+        started
+            .open_joining(&control_plane, &credentials, advertised)
+            .await?;
+        let mut serving_kubelet = None;
         if let (Some(node), Some(network)) = (&config.node, network) {
-            let wired = Node {
-                server: config,
-                node,
-                data_dir: &data_dir,
-                credentials: &credentials,
-                api: &control_plane.api,
-                basics: &basics,
-            };
-            wired.start(network).await?;
-            tracing::info!(node = node.name, "the node is running");
+            let certificate = started
+                .start_node(&control_plane.api, &credentials, node, network)
+                .await?;
+            serving_kubelet = Some(certificate);
         }
+        started.keep_fresh(&control_plane, &credentials, serving_kubelet);
         Ok(Self { control_plane })
     }
 
@@ -101,7 +112,147 @@ impl Server {
     }
 }
 
-fn write_kubeconfig(config: &ServerConfig, credentials: &Credentials) -> anyhow::Result<()> {
+/// What a server's start is made from, for the steps behind the API.
+struct Started<'a> {
+    config: &'a ServerConfig,
+    data_dir: &'a DataDir,
+    names: &'a ServingNames,
+    basics: &'a Basics,
+}
+
+impl Started<'_> {
+    /// From here on nodes can join, and their pods are found.
+    async fn open_joining(
+        &self,
+        control_plane: &ControlPlane,
+        credentials: &Credentials,
+        advertised: IpAddr,
+    ) -> anyhow::Result<()> {
+        let client = masters_client(&control_plane.api);
+        let port = self.config.https_listen_port;
+        let server = SocketAddr::new(advertised, port).to_string();
+        let service = JoinService::new(joining::Parts {
+            client: client.clone(),
+            tokens: self.data_dir.tokens(),
+            signer: NodeSigner {
+                clients: credentials.client_authority.clone(),
+                servers: credentials.server_authority.clone(),
+                life: self.config.certificate_life,
+            },
+            reserved_names: self.names.api_server.dns_names.clone(),
+            settings: settings(self.config),
+            servers: Arc::new(move || vec![server.clone()]),
+            clock: self.basics.clock.clone(),
+            rng: self.basics.rng.clone(),
+        });
+        if let (Some(node), Some(identity)) = (&self.config.node, &credentials.kubelet_server) {
+            service
+                .bind_own(&node.name, &identity.key.public_key_info())
+                .await
+                .context("record the key of the server's own node")?;
+        }
+        let factory = Factory::new(client, self.basics.rng.clone());
+        control_plane
+            .dialer
+            .follow(factory.all::<k8s_openapi::api::core::v1::Node>());
+        control_plane.join_paths.open(service);
+        Ok(())
+    }
+
+    async fn start_node(
+        &self,
+        api: &ApiServer,
+        credentials: &Credentials,
+        node: &NodeConfig,
+        network: NodeNetwork,
+    ) -> anyhow::Result<Arc<ServedCertificate>> {
+        let identity = credentials
+            .kubelet_server
+            .as_ref()
+            .context("there is no kubelet certificate")?;
+        let certificate = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
+        let wired = Node {
+            node,
+            cluster: cluster_facts(self.config),
+            data_dir: self.data_dir,
+            clients: NodeClients {
+                node: client_as(api, &format!("system:node:{}", node.name)),
+                network: client_as(api, NETWORK_USER),
+            },
+            certificate: certificate.clone(),
+            client_authorities: vec![credentials.client_authority.certificate_der().to_vec()],
+            basics: self.basics,
+        };
+        wired.start(network).await?;
+        node_role::keep(api, &node.name, self.basics);
+        tracing::info!(node = node.name, "the node is running");
+        Ok(certificate)
+    }
+
+    /// Renews the server's certificates in this process before they end.
+    fn keep_fresh(
+        &self,
+        control_plane: &ControlPlane,
+        credentials: &Credentials,
+        serving_kubelet: Option<Arc<ServedCertificate>>,
+    ) {
+        let renewal = Renewal {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            names: self.names.clone(),
+            basics: self.basics.clone(),
+            api_server: control_plane.serving.clone(),
+            kubelet_client: control_plane.kubelet_client.clone(),
+            kubelet_server: serving_kubelet,
+        };
+        env::spawn(renewal.run(credentials.clone()));
+    }
+}
+
+fn cluster_facts(config: &ServerConfig) -> ClusterFacts {
+    ClusterFacts {
+        cluster_cidrs: config.network.cluster_cidrs.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        cluster_dns: vec![config.cluster_dns],
+        dns: if config.disabled.contains(&BuiltIn::Dns) {
+            DnsRole::Silent
+        } else {
+            DnsRole::Answers
+        },
+        enforces_network_policies: config.enforces_network_policies,
+    }
+}
+
+/// What somebody chose about credentials.
+pub(crate) fn said(config: &ServerConfig) -> Said<'_> {
+    Said {
+        tokens: SaidTokens {
+            server: config.token.as_deref(),
+            agent: config.agent_token.as_deref(),
+        },
+        certificate_life: config.certificate_life,
+    }
+}
+
+/// What nodes that join are told.
+fn settings(config: &ServerConfig) -> ClusterSettings {
+    ClusterSettings {
+        cluster_cidrs: config.network.cluster_cidrs.clone(),
+        service_cidrs: config.network.service_cidrs.clone(),
+        cluster_dns: vec![config.cluster_dns],
+        cluster_domain: config.cluster_domain.clone(),
+        certificate_seconds: config.certificate_life.as_secs(),
+        overlay: config.network.backend.to_string(),
+        dns_disabled: config.disabled.contains(&BuiltIn::Dns),
+        network_policy_disabled: !config.enforces_network_policies,
+        embedded_registry: false,
+    }
+}
+
+pub(crate) fn write_kubeconfig(
+    config: &ServerConfig,
+    credentials: &Credentials,
+) -> anyhow::Result<()> {
     let server = format!("https://127.0.0.1:{}", config.https_listen_port);
     let text = kubeconfig(
         &server,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use bootstrap::Identity;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 
-/// A configuration that shows `identity` and asks clients for certificates of `authorities`; clients may have none.
+use crate::served_certificate::ServedCertificate;
+
+/// A configuration that shows `served` and asks clients for certificates of `authorities`; clients may have none.
 pub(crate) fn server_config(
-    identity: &Identity,
+    served: Arc<ServedCertificate>,
     authorities: &[&[u8]],
 ) -> anyhow::Result<Arc<ServerConfig>> {
     let mut roots = RootCertStore::empty();
@@ -21,15 +22,10 @@ pub(crate) fn server_config(
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;
-    let chain = identity
-        .chain()
-        .into_iter()
-        .map(CertificateDer::from)
-        .collect();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, identity.key.to_private_key_der())?;
+        .with_cert_resolver(served);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -69,6 +69,7 @@ fn server() -> Server {
             cluster_domain: "cluster.local".to_owned(),
             certificate_seconds: LIFE.as_secs(),
             overlay: "vxlan".to_owned(),
+            dns_disabled: false,
             network_policy_disabled: false,
             embedded_registry: false,
         },

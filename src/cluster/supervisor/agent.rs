@@ -1,0 +1,390 @@
+//! A whole agent: a node that joins a cluster, keeps its certificates fresh, and is reached through the connection that it opens.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bootstrap::DataDir;
+use config::AgentConfig;
+use env::{Shutdown, SystemClock, SystemRng};
+use informer::Factory;
+use joining::{
+    CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity, SERVER_NAME,
+    TUNNEL_PROTOCOL, join_request,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube_client::{
+    Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, ListRequest, Method,
+    Trust, resource_of,
+};
+use pki::decode_pem;
+use pod_network::Backend;
+use tunnel::{Doors, Link, Servers};
+
+use crate::control_plane::Basics;
+use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
+use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
+use crate::served_certificate::ServedCertificate;
+use crate::server::StartError;
+use crate::server_choice::{AnyServer, judged};
+
+const USER_AGENT: &str = concat!("combo-agent/", env!("CARGO_PKG_VERSION"));
+const SERVERS_FILE: &str = "servers.json";
+/// A server that is not reached yet is asked again after this, and then less often.
+const JOIN_PAUSE_FIRST: Duration = Duration::from_secs(1);
+const JOIN_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A renewal that failed is tried again after this.
+const RENEW_PAUSE: Duration = Duration::from_secs(20);
+/// Clocks can be set while one sleeps: dates are looked at again by then.
+const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
+
+/// A running agent.
+pub struct Agent;
+
+/// What an agent's parts share.
+#[derive(Clone)]
+struct Joined {
+    config: AgentConfig,
+    folder: IdentityFolder,
+    servers: Servers,
+    dialer: Dialer,
+    node_certificate: Arc<ClientCertificate>,
+    network_certificate: Arc<ClientCertificate>,
+    serving: Arc<ServedCertificate>,
+    basics: Basics,
+}
+
+impl Agent {
+    /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so.
+    pub async fn start(config: &AgentConfig, shutdown: Shutdown) -> Result<Self, StartError> {
+        let basics = Basics {
+            clock: SystemClock::shared(),
+            rng: SystemRng::shared(),
+            shutdown,
+        };
+        let data_dir = DataDir::prepare(&config.data_dir)?;
+        tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
+        let folder = IdentityFolder::at(&data_dir.agent());
+        let dialer = Dialer::default();
+        let identity = match folder.load(&config.node.name)? {
+            Some(identity) => identity,
+            None => first_join(config, &folder, &dialer, &basics).await?,
+        };
+        let servers_file = data_dir.agent().join(SERVERS_FILE);
+        let servers = Servers::open(&servers_file, &config.server.to_string());
+        let certificate = |chain: &str| {
+            ClientCertificate::from_pem(chain.as_bytes(), identity.key.to_pem().as_bytes())
+        };
+        let joined = Joined {
+            config: config.clone(),
+            folder,
+            servers,
+            dialer,
+            node_certificate: certificate(&identity.client_certificate)?,
+            network_certificate: certificate(&identity.network_certificate)?,
+            serving: ServedCertificate::new(&identity.serving_certificate, &identity.key)?,
+            basics,
+        };
+        joined.start_node(&data_dir, &identity).await?;
+        tracing::info!(node = identity.node, "the node is running");
+        env::spawn(joined.keep_fresh(identity));
+        Ok(Self)
+    }
+}
+
+/// Joins for the first time: what a person has to mend ends it, a server that is not there yet does not.
+async fn first_join(
+    config: &AgentConfig,
+    folder: &IdentityFolder,
+    dialer: &Dialer,
+    basics: &Basics,
+) -> anyhow::Result<NodeIdentity> {
+    let client = JoinClient {
+        server: config.server.to_string(),
+        route: Arc::new(dialer.clone()),
+        clock: basics.clock.clone(),
+    };
+    let mut pause = JOIN_PAUSE_FIRST;
+    loop {
+        match try_to_join(config, folder, &client).await {
+            Ok(identity) => {
+                tracing::info!(node = identity.node, server = client.server, "joined");
+                return Ok(identity);
+            }
+            Err(error) if error.downcast_ref().is_some_and(JoinFailure::may_pass) => {
+                tracing::warn!("{error:#}; trying again in {} s", pause.as_secs());
+            }
+            Err(error) => return Err(error.context("join the cluster")),
+        }
+        tokio::select! {
+            biased;
+            () = basics.shutdown.requested() => anyhow::bail!("asked to stop before the node joined"),
+            () = env::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(JOIN_PAUSE_MAX);
+    }
+}
+
+async fn try_to_join(
+    config: &AgentConfig,
+    folder: &IdentityFolder,
+    client: &JoinClient,
+) -> anyhow::Result<NodeIdentity> {
+    let token = config.token.as_ref().context(
+        "this machine is no node yet: give it the token with --token or --token-file; it stands in server/agent-token in the server's data folder",
+    )?;
+    let authorities = client.authorities(token).await?;
+    let request = join_request(
+        &config.node.name,
+        &addresses(config),
+        &folder.key()?,
+        config.replaces,
+    )?;
+    let answer = client.join(&authorities, Some(token), &request).await?;
+    Ok(folder.keep(&config.node.name, &answer)?)
+}
+
+/// The addresses that this machine says it has; the server signs those it sees.
+fn addresses(config: &AgentConfig) -> Vec<IpAddr> {
+    match config.node.address {
+        Some(said) => vec![said],
+        None => pod_network::node_addresses().unwrap_or_default(),
+    }
+}
+
+impl Joined {
+    async fn start_node(&self, data_dir: &DataDir, identity: &NodeIdentity) -> anyhow::Result<()> {
+        let settings = &identity.settings;
+        let backend: Backend = settings
+            .overlay
+            .parse()
+            .map_err(|error| anyhow::anyhow!("the cluster's overlay: {error}"))?;
+        let network = NodeNetwork::open(
+            NodeNetworkSettings {
+                node_name: identity.node.clone(),
+                instance: data_dir.instance(),
+                folder: data_dir.agent(),
+                said_address: self.config.node.address,
+                interface: self.config.node.interface.clone(),
+                cluster_cidrs: settings.cluster_cidrs.clone(),
+                service_cidrs: settings.service_cidrs.clone(),
+                backend,
+                checksums: self.config.node.checksums,
+                share: Share::Given {
+                    asked_for: Vec::new(),
+                },
+            },
+            &*self.basics.rng,
+        )?;
+        let clients = NodeClients {
+            node: self.client(identity, &self.node_certificate)?,
+            network: self.client(identity, &self.network_certificate)?,
+        };
+        self.keep_tunnels(identity, &network, &clients);
+        let wired = Node {
+            node: &self.config.node,
+            cluster: ClusterFacts {
+                cluster_cidrs: settings.cluster_cidrs.clone(),
+                cluster_domain: settings.cluster_domain.clone(),
+                cluster_dns: settings.cluster_dns.clone(),
+                dns: if settings.dns_disabled {
+                    DnsRole::Silent
+                } else {
+                    DnsRole::Answers
+                },
+                enforces_network_policies: !settings.network_policy_disabled,
+            },
+            data_dir,
+            clients,
+            certificate: self.serving.clone(),
+            client_authorities: decode_pem("CERTIFICATE", &identity.client_authorities),
+            basics: &self.basics,
+        };
+        wired.start(network).await
+    }
+
+    fn client(
+        &self,
+        identity: &NodeIdentity,
+        certificate: &Arc<ClientCertificate>,
+    ) -> anyhow::Result<Client> {
+        let route = AnyServer {
+            servers: self.servers.clone(),
+            dialer: self.dialer.clone(),
+        };
+        let transport = HttpTransport::new(&HttpConfig {
+            server: format!("https://{SERVER_NAME}"),
+            trust: Trust::Authorities(identity.server_authorities.clone().into_bytes()),
+            server_name: Some(SERVER_NAME.to_owned()),
+            credentials: Credentials::Certificate(certificate.clone()),
+            user_agent: USER_AGENT.to_owned(),
+            route: Arc::new(route),
+            clock: self.basics.clock.clone(),
+        })?;
+        Ok(Client::new(judged(transport, &self.servers)))
+    }
+
+    /// Servers reach this node through the connections that it keeps.
+    fn keep_tunnels(&self, identity: &NodeIdentity, network: &NodeNetwork, clients: &NodeClients) {
+        let link = TunnelLink {
+            certificate: self.node_certificate.clone(),
+            authorities: identity.server_authorities.clone(),
+            joined: self.clone(),
+        };
+        let mut ranges = identity.settings.service_cidrs.clone();
+        // Other nodes' pods are reached by their own agents.
+        let pods = network.pods.pod_cidrs();
+        let own = pods.borrow().clone();
+        ranges.extend(if own.is_empty() {
+            identity.settings.cluster_cidrs.clone()
+        } else {
+            own
+        });
+        let doors = Doors {
+            kubelet: SocketAddr::from(([127, 0, 0, 1], self.config.node.kubelet_port)),
+            ranges,
+        };
+        env::spawn(tunnel::keep(
+            self.servers.clone(),
+            Arc::new(link),
+            Arc::new(doors),
+            self.basics.rng.clone(),
+            self.basics.shutdown.clone(),
+        ));
+        let factory = Factory::new(clients.network.clone(), self.basics.rng.clone());
+        let (servers, shutdown) = (self.servers.clone(), self.basics.shutdown.clone());
+        env::spawn(async move { follow_servers(&factory, &servers, &shutdown).await });
+    }
+
+    /// Renews the node's certificates when a third of their life is left, for as long as the agent runs.
+    async fn keep_fresh(self, mut identity: NodeIdentity) {
+        loop {
+            let wait = identity
+                .renew_after(self.basics.clock.now())
+                .min(RENEW_SLEEP_MAX);
+            tokio::select! {
+                biased;
+                () = self.basics.shutdown.requested() => return,
+                () = env::sleep(wait) => {}
+            }
+            if !identity.renew_after(self.basics.clock.now()).is_zero() {
+                continue;
+            }
+            match self.renew(&identity).await {
+                Ok(renewed) => identity = renewed,
+                Err(error) => {
+                    tracing::warn!("the node's certificates are not renewed yet: {error:#}");
+                    env::sleep(RENEW_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, identity: &NodeIdentity) -> anyhow::Result<NodeIdentity> {
+        let client = JoinClient {
+            server: self.config.server.to_string(),
+            route: Arc::new(AnyServer {
+                servers: self.servers.clone(),
+                dialer: self.dialer.clone(),
+            }),
+            clock: self.basics.clock.clone(),
+        };
+        let addresses = addresses(&self.config);
+        let request = join_request(&identity.node, &addresses, &identity.key, false)?;
+        // The signature of the request proves the key that the name is bound to: no token is needed.
+        let answer = client
+            .join(&identity.server_authorities, None, &request)
+            .await?;
+        let renewed = self.folder.keep(&identity.node, &answer)?;
+        let key = renewed.key.to_pem();
+        self.node_certificate
+            .replace(renewed.client_certificate.as_bytes(), key.as_bytes())?;
+        self.network_certificate
+            .replace(renewed.network_certificate.as_bytes(), key.as_bytes())?;
+        self.serving
+            .replace(&renewed.serving_certificate, &renewed.key)?;
+        tracing::info!(node = renewed.node, "the node's certificates are renewed");
+        Ok(renewed)
+    }
+}
+
+/// Opens a tunnel to one server.
+struct TunnelLink {
+    certificate: Arc<ClientCertificate>,
+    authorities: String,
+    joined: Joined,
+}
+
+#[async_trait]
+impl Link for TunnelLink {
+    async fn connect(&self, server: &str) -> io::Result<Box<dyn tunnel::ByteStream>> {
+        let transport = HttpTransport::new(&HttpConfig {
+            server: format!("https://{server}"),
+            trust: Trust::Authorities(self.authorities.clone().into_bytes()),
+            server_name: Some(SERVER_NAME.to_owned()),
+            credentials: Credentials::Certificate(self.certificate.clone()),
+            user_agent: USER_AGENT.to_owned(),
+            route: Arc::new(self.joined.dialer.clone()),
+            clock: self.joined.basics.clock.clone(),
+        })
+        .map_err(io::Error::other)?;
+        let headers = [("connection", "Upgrade"), ("upgrade", TUNNEL_PROTOCOL)];
+        let (_headers, connection) = transport
+            .connect(Method::Get, CONNECT_PATH, &headers)
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Box::new(connection))
+    }
+}
+
+/// Keeps the list of servers: they are the endpoints of the Service `kubernetes`.
+async fn follow_servers(factory: &Factory, servers: &Servers, shutdown: &Shutdown) {
+    let slices = factory.cache(ListRequest {
+        resource: resource_of::<EndpointSlice>(),
+        namespace: Some("default".to_owned()),
+        label_selector: "kubernetes.io/service-name=kubernetes".to_owned(),
+        field_selector: String::new(),
+    });
+    let changes = slices.subscribe();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            _change = changes.next() => {}
+        }
+        let known: Vec<String> = slices
+            .list()
+            .iter()
+            .filter_map(|slice| slice.decode::<EndpointSlice>().ok())
+            .flat_map(|slice| addresses_of(&slice))
+            .collect();
+        if let Err(error) = servers.replace(&known) {
+            tracing::warn!(%error, "the list of servers is not kept");
+        }
+    }
+}
+
+fn addresses_of(slice: &EndpointSlice) -> Vec<String> {
+    let ports: Vec<u16> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| u16::try_from(port.port?).ok())
+        .collect();
+    let addresses = slice
+        .endpoints
+        .iter()
+        .flatten()
+        .flat_map(|endpoint| &endpoint.addresses);
+    addresses
+        .filter_map(|address| address.parse::<IpAddr>().ok())
+        .flat_map(|address| {
+            ports
+                .iter()
+                .map(move |port| SocketAddr::new(address, *port).to_string())
+        })
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! An agent's calls go to whichever server answers.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kube_client::{
+    ClientError, Dialer, HttpTransport, ListRequest, ObjectList, Request, Response, Route,
+    Transport, WatchRequest, WatchStream,
+};
+use tokio::net::TcpStream;
+use tunnel::Servers;
+
+/// Connects to the first server that accepts a connection, whichever host was asked for.
+#[derive(Debug)]
+pub(crate) struct AnyServer {
+    pub(crate) servers: Servers,
+    pub(crate) dialer: Dialer,
+}
+
+#[async_trait]
+impl Route for AnyServer {
+    async fn connect(&self, _host: &str, _port: u16) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "no server is known");
+        for server in self.servers.candidates() {
+            let Some((host, port)) = split(&server) else {
+                continue;
+            };
+            match self.dialer.dial(host, port).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => {
+                    self.servers.failed(&server);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Tells a server that accepts connections and answers nothing from one that works.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) transport: HttpTransport,
+    pub(crate) servers: Servers,
+}
+
+impl Judged {
+    fn judge<T>(&self, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
+        if let Err(ClientError::Unreachable(_)) = &outcome
+            && let Some(asked) = self.servers.candidates().first()
+        {
+            self.servers.failed(asked);
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Transport for Judged {
+    async fn call(&self, request: Request) -> Result<Response, ClientError> {
+        self.judge(self.transport.call(request).await)
+    }
+
+    async fn call_accepting(
+        &self,
+        request: Request,
+        accept: &'static str,
+    ) -> Result<Response, ClientError> {
+        self.judge(self.transport.call_accepting(request, accept).await)
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError> {
+        self.judge(self.transport.list(request).await)
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, ClientError> {
+        self.judge(self.transport.watch(request).await)
+    }
+}
+
+/// Host and port of `host:port`; an IPv6 address may stand in brackets.
+pub(crate) fn split(server: &str) -> Option<(&str, u16)> {
+    let (host, port) = server.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host, port.parse().ok()?))
+}
+
+/// A client over any server.
+pub(crate) fn judged(transport: HttpTransport, servers: &Servers) -> Arc<dyn Transport> {
+    Arc::new(Judged {
+        transport,
+        servers: servers.clone(),
+    })
+}
