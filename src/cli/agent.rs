@@ -19,7 +19,7 @@ impl AgentCommand {
         let config = AgentConfig::from_flags(self.flags, &host_name)?;
         service::run(
             async |shutdown| Agent::start(&config, shutdown).await,
-            async |_agent: Agent| {},
+            Agent::stopped,
         )
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bootstrap::DataDir;
 use config::AgentConfig;
 use env::{Shutdown, SystemClock, SystemRng};
-use informer::Factory;
+use informer::{Factory, Memory};
 use joining::{
     CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity, SERVER_NAME,
     TUNNEL_PROTOCOL, join_request,
@@ -26,6 +26,7 @@ use tunnel::{Doors, Link, Servers};
 
 use crate::control_plane::Basics;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
+use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
 use crate::served_certificate::ServedCertificate;
 use crate::server::StartError;
@@ -42,7 +43,9 @@ const RENEW_PAUSE: Duration = Duration::from_secs(20);
 const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
 
 /// A running agent.
-pub struct Agent;
+pub struct Agent {
+    memory: Memory,
+}
 
 /// What an agent's parts share.
 #[derive(Clone)]
@@ -54,11 +57,13 @@ struct Joined {
     node_certificate: Arc<ClientCertificate>,
     network_certificate: Arc<ClientCertificate>,
     serving: Arc<ServedCertificate>,
+    memory: Memory,
     basics: Basics,
 }
 
 impl Agent {
-    /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so.
+    /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so; then call
+    /// [`Agent::stopped`].
     pub async fn start(config: &AgentConfig, shutdown: Shutdown) -> Result<Self, StartError> {
         let basics = Basics {
             clock: SystemClock::shared(),
@@ -73,6 +78,12 @@ impl Agent {
             Some(identity) => identity,
             None => first_join(config, &folder, &dialer, &basics).await?,
         };
+        let memory = node_memory::open(
+            &data_dir,
+            &identity.node,
+            &identity.key,
+            basics.rng.clone(),
+        )?;
         let servers_file = data_dir.agent().join(SERVERS_FILE);
         let servers = Servers::open(&servers_file, &config.server.to_string());
         let certificate = |chain: &str| {
@@ -86,12 +97,18 @@ impl Agent {
             node_certificate: certificate(&identity.client_certificate)?,
             network_certificate: certificate(&identity.network_certificate)?,
             serving: ServedCertificate::new(&identity.serving_certificate, &identity.key)?,
+            memory: memory.clone(),
             basics,
         };
         joined.start_node(&data_dir, &identity).await?;
         tracing::info!(node = identity.node, "the node is running");
         env::spawn(joined.keep_fresh(identity));
-        Ok(Self)
+        Ok(Self { memory })
+    }
+
+    /// Waits for what must end well: what the node remembers.
+    pub async fn stopped(self) {
+        self.memory.records().flush().await;
     }
 }
 
@@ -201,6 +218,7 @@ impl Joined {
             clients,
             certificate: self.serving.clone(),
             client_authorities: decode_pem("CERTIFICATE", &identity.client_authorities),
+            memory: &self.memory,
             basics: &self.basics,
         };
         wired.start(network).await

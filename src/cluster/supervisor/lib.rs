@@ -12,6 +12,7 @@ mod keep_running;
 mod names;
 mod network_policies;
 mod node;
+mod node_memory;
 mod node_network;
 mod node_role;
 mod renewal;

@@ -9,7 +9,7 @@ use config::{NodeConfig, ServerConfig};
 use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{ImageService, RuntimeService};
 use images::{DefaultEndpoint, ImageStore, LocalImageService, PullSettings};
-use informer::Factory;
+use informer::{Factory, Memory};
 use ipnet::IpNet;
 use kube_client::Client;
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
@@ -101,12 +101,17 @@ pub(crate) struct Node<'a> {
     pub(crate) certificate: Arc<dyn ResolvesServerCert>,
     /// Who signs the clients of the kubelet's server, in DER.
     pub(crate) client_authorities: Vec<Vec<u8>>,
+    /// What counts until a server answers.
+    pub(crate) memory: &'a Memory,
     pub(crate) basics: &'a Basics,
 }
 
 impl Node<'_> {
     pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
-        let policies = self.start_services(&network.pods)?;
+        // Both have waited for a server for long enough by the time that the first pod can start.
+        let watching = self.factory(&self.clients.network);
+        let kubelet_factory = self.factory(&self.clients.node);
+        let policies = self.start_services(&network.pods, &watching)?;
         let images = self.open_images()?;
         let pods = RoutedNetwork {
             pods: network.pods.clone(),
@@ -117,7 +122,7 @@ impl Node<'_> {
         if let Some(policies) = &policies {
             network_policies::adopt(policies, &network.pods, &*runtime).await?;
         }
-        let kubelet = self.kubelet(&network, runtime, images)?;
+        let kubelet = self.kubelet(&network, runtime, images, kubelet_factory)?;
         self.serve_kubelet(&kubelet).await?;
         let shutdown = self.basics.shutdown.clone();
         keep_running("kubelet", shutdown.clone(), move || {
@@ -129,14 +134,15 @@ impl Node<'_> {
         });
         network.run(&NodeNetworkParts {
             node: self.clients.node.clone(),
-            factory: self.network_factory(),
+            factory: watching,
             basics: self.basics.clone(),
         });
         Ok(())
     }
 
-    fn network_factory(&self) -> Factory {
-        Factory::new(self.clients.network.clone(), self.basics.rng.clone())
+    fn factory(&self, client: &Client) -> Factory {
+        let (rng, memory) = (self.basics.rng.clone(), self.memory.clone());
+        Factory::with_memory(client.clone(), rng, memory)
     }
 
     fn open_images(&self) -> anyhow::Result<Arc<LocalImageService>> {
@@ -213,12 +219,12 @@ impl Node<'_> {
         network: &NodeNetwork,
         runtime: Arc<dyn RuntimeService>,
         images: Arc<dyn ImageService>,
+        factory: Factory,
     ) -> anyhow::Result<Kubelet> {
         let config = self.kubelet_config(network);
         std::fs::create_dir_all(&config.root_directory)?;
         let capacity = Capacity::measure(&config)?;
         let client = self.clients.node.clone();
-        let factory = Factory::new(client.clone(), self.basics.rng.clone());
         Kubelet::new(Parts {
             config,
             capacity,
@@ -254,8 +260,11 @@ impl Node<'_> {
     }
 
     /// Services, DNS, and network policies if there are any: pods wait for those that this returns.
-    fn start_services(&self, pods: &PodNetwork) -> anyhow::Result<Option<NodePods>> {
-        let factory = self.network_factory();
+    fn start_services(
+        &self,
+        pods: &PodNetwork,
+        factory: &Factory,
+    ) -> anyhow::Result<Option<NodePods>> {
         let facts = NodeFacts {
             name: self.node.name.clone(),
             zone: None,
@@ -287,14 +296,14 @@ impl Node<'_> {
             }
         });
         if self.cluster.dns == DnsRole::Answers {
-            self.start_dns(pods, &factory);
+            self.start_dns(pods, factory);
         }
         let instance = self.data_dir.instance();
         if !self.cluster.enforces_network_policies {
             network_policies::remove(&instance)?;
             return Ok(None);
         }
-        let policies = network_policies::start(&instance, &factory, self.basics);
+        let policies = network_policies::start(&instance, factory, self.basics);
         Ok(Some(policies))
     }
 

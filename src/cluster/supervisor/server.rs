@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bootstrap::{Credentials, DataDir, Said, SaidTokens, ServingNames, kubeconfig};
 use config::{BuiltIn, NodeConfig, ServerConfig};
 use env::{Shutdown, SystemClock, SystemRng};
-use informer::Factory;
+use informer::{Factory, Memory};
 use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use linux::AtomicFile;
 use rest::ApiServer;
@@ -19,6 +19,7 @@ use crate::components::{
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
 use crate::names::serving_names;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
+use crate::node_memory;
 use crate::node_network::NodeNetwork;
 use crate::node_role;
 use crate::renewal::Renewal;
@@ -30,6 +31,8 @@ pub type StartError = anyhow::Error;
 /// A running server.
 pub struct Server {
     control_plane: ControlPlane,
+    /// Of its own node, if it has one.
+    memory: Option<Memory>,
 }
 
 impl Server {
@@ -93,19 +96,25 @@ impl Server {
         started
             .open_joining(&control_plane, &credentials, advertised)
             .await?;
-        let mut serving_kubelet = None;
+        let (mut serving_kubelet, mut memory) = (None, None);
         if let (Some(node), Some(network)) = (&config.node, network) {
-            let certificate = started
+            let (certificate, remembered) = started
                 .start_node(&control_plane.api, &credentials, node, network)
                 .await?;
-            serving_kubelet = Some(certificate);
+            (serving_kubelet, memory) = (Some(certificate), Some(remembered));
         }
         started.keep_fresh(&control_plane, &credentials, serving_kubelet);
-        Ok(Self { control_plane })
+        Ok(Self {
+            control_plane,
+            memory,
+        })
     }
 
-    /// Waits for what must end well: the store.
+    /// Waits for what must end well: the store, and what the node remembers.
     pub async fn stopped(self) {
+        if let Some(memory) = &self.memory {
+            memory.records().flush().await;
+        }
         if let Err(error) = self.control_plane.store.close().await {
             tracing::error!(%error, "the store did not close well");
         }
@@ -165,12 +174,18 @@ impl Started<'_> {
         credentials: &Credentials,
         node: &NodeConfig,
         network: NodeNetwork,
-    ) -> anyhow::Result<Arc<ServedCertificate>> {
+    ) -> anyhow::Result<(Arc<ServedCertificate>, Memory)> {
         let identity = credentials
             .kubelet_server
             .as_ref()
             .context("there is no kubelet certificate")?;
         let certificate = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
+        let memory = node_memory::open(
+            self.data_dir,
+            &node.name,
+            &identity.key,
+            self.basics.rng.clone(),
+        )?;
         let wired = Node {
             node,
             cluster: cluster_facts(self.config),
@@ -181,12 +196,13 @@ impl Started<'_> {
             },
             certificate: certificate.clone(),
             client_authorities: vec![credentials.client_authority.certificate_der().to_vec()],
+            memory: &memory,
             basics: self.basics,
         };
         wired.start(network).await?;
         node_role::keep(api, &node.name, self.basics);
         tracing::info!(node = node.name, "the node is running");
-        Ok(certificate)
+        Ok((certificate, memory))
     }
 
     /// Renews the server's certificates in this process before they end.
