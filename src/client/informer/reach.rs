@@ -66,7 +66,7 @@ impl Reach {
         if was_silent && state.wait_for(|now| *now == State::Answering).await.is_ok() {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     pub(crate) fn is_answering(&self) -> bool {

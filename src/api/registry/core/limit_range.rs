@@ -168,8 +168,9 @@ fn bounds(errors: &mut FieldErrors, limit: &LimitRangeItem, name: &str, path: &F
             "defaultRequest",
             request,
         ),
-        (low, ("default value", default), "default", default),
-        (("default value", default), high, "default", default),
+        // Of a default, errors show the bound that it crosses, as upstream's do.
+        (low, ("default value", default), "default", min),
+        (("default value", default), high, "default", max),
     ] {
         in_order(errors, low, high, shown, &path.child(field).key(name));
     }
