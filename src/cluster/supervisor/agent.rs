@@ -78,12 +78,8 @@ impl Agent {
             Some(identity) => identity,
             None => first_join(config, &folder, &dialer, &basics).await?,
         };
-        let memory = node_memory::open(
-            &data_dir,
-            &identity.node,
-            &identity.key,
-            basics.rng.clone(),
-        )?;
+        let memory =
+            node_memory::open(&data_dir, &identity.node, &identity.key, basics.rng.clone())?;
         let servers_file = data_dir.agent().join(SERVERS_FILE);
         let servers = Servers::open(&servers_file, &config.server.to_string());
         let certificate = |chain: &str| {

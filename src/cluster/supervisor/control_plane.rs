@@ -152,18 +152,7 @@ impl ControlPlane {
             rng: basics.rng.clone(),
             advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),
         });
-        let address = SocketAddr::new(config.bind_address, config.https_listen_port);
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listen on {address}"))?;
-        let identity = &credentials.api_server;
-        let serving = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
-        let tls = tls::server_config(
-            serving.clone(),
-            &[credentials.client_authority.certificate_der()],
-        )?;
-        let (server, shutdown) = (api.clone(), basics.shutdown.clone());
-        env::spawn(async move { server.serve(listener, tls, shutdown).await });
+        let serving = serve(config, credentials, &api, basics).await?;
         Ok(Self {
             store,
             api,
@@ -173,6 +162,26 @@ impl ControlPlane {
             kubelet_client,
         })
     }
+}
+
+/// Opens the port; what this returns is what the listener shows.
+async fn serve(
+    config: &ServerConfig,
+    credentials: &Credentials,
+    api: &ApiServer,
+    basics: &Basics,
+) -> anyhow::Result<Arc<ServedCertificate>> {
+    let address = SocketAddr::new(config.bind_address, config.https_listen_port);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))?;
+    let identity = &credentials.api_server;
+    let serving = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
+    let authorities = [credentials.client_authority.certificate_der()];
+    let tls = tls::server_config(serving.clone(), &authorities)?;
+    let (server, shutdown) = (api.clone(), basics.shutdown.clone());
+    env::spawn(async move { server.serve(listener, tls, shutdown).await });
+    Ok(serving)
 }
 
 /// A client's identity that can be replaced.

@@ -49,13 +49,7 @@ impl Server {
         };
         let data_dir = DataDir::prepare(&config.data_dir)?;
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
-        let network = match &config.node {
-            Some(node) => {
-                let settings = network_settings(config, node, &data_dir);
-                Some(NodeNetwork::open(settings, &*basics.rng)?)
-            }
-            None => None,
-        };
+        let network = open_network(config, &data_dir, &basics)?;
         let node_address = network.as_ref().map(NodeNetwork::address);
         let advertised = config
             .advertise_address
@@ -119,6 +113,20 @@ impl Server {
             tracing::error!(%error, "the store did not close well");
         }
     }
+}
+
+fn open_network(
+    config: &ServerConfig,
+    data_dir: &DataDir,
+    basics: &Basics,
+) -> anyhow::Result<Option<NodeNetwork>> {
+    let settings = config
+        .node
+        .as_ref()
+        .map(|node| network_settings(config, node, data_dir));
+    settings
+        .map(|settings| NodeNetwork::open(settings, &*basics.rng))
+        .transpose()
 }
 
 /// What a server's start is made from, for the steps behind the API.

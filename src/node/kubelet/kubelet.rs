@@ -200,7 +200,7 @@ impl Kubelet {
             self.take_changes(subscription, shutdown);
             self.clean_up_orphans(shutdown).await;
             self.forget_strangers();
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         let changes = async {
             loop {

@@ -435,7 +435,7 @@ impl Executor {
         {
             match runtime.remove_container(&container.id).await {
                 Ok(()) => {
-                    crate::cleanup::remove_container_logs(&self.services.config, pod, container)
+                    crate::cleanup::remove_container_logs(&self.services.config, pod, container);
                 }
                 Err(error) => tracing::debug!(%error, "an ended container is not removed yet"),
             }

@@ -351,7 +351,7 @@ impl Executor {
             .await
         {
             Some(services) => {
-                sources.services = service_variables(&services, namespace(pod), links)
+                sources.services = service_variables(&services, namespace(pod), links);
             }
             None if is_static => {}
             None => {
