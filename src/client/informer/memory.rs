@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// The selection as it was; `None` if it never was complete, or is not kept. Reads the disk.
-    pub(crate) fn recall(&self, request: &ListRequest) -> Option<Vec<StoredObject>> {
+    pub fn recall(&self, request: &ListRequest) -> Option<Vec<StoredObject>> {
         match &self.kept(request)?.how {
             Keep::As(other) if other != request => self.recall(other),
             Keep::As(_) => None,

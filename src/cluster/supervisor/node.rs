@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use kube_client::Client;
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
 use network_policy::NodePods;
-use pod_network::PodNetwork;
+use pod_network::{AttachedPod, PodNetwork};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
@@ -108,6 +108,7 @@ pub(crate) struct Node<'a> {
 
 impl Node<'_> {
     pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
+        self.promise_addresses(&network.pods);
         // Both have waited for a server for long enough by the time that the first pod can start.
         let watching = self.factory(&self.clients.network);
         let kubelet_factory = self.factory(&self.clients.node);
@@ -138,6 +139,13 @@ impl Node<'_> {
             basics: self.basics.clone(),
         });
         Ok(())
+    }
+
+    /// Pods that ran before a reboot get the addresses that they had.
+    fn promise_addresses(&self, pods: &PodNetwork) {
+        let remembered = kubelet::remembered_addresses(self.memory, &self.node.name);
+        let promised = remembered.into_iter();
+        pods.promise(promised.map(|(pod_uid, addresses)| AttachedPod { pod_uid, addresses }));
     }
 
     fn factory(&self, client: &Client) -> Factory {

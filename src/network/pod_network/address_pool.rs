@@ -49,6 +49,13 @@ impl AddressPool {
         None
     }
 
+    /// Whether the address is one that pods of this range get, and nobody has it.
+    pub(crate) fn is_free(&self, address: IpAddr) -> bool {
+        self.range.contains(&address)
+            && (FIRST_OFFSET..self.end()).contains(&(value(address) - value(self.range.network())))
+            && !self.taken.contains(&address)
+    }
+
     /// Takes an address that is in use already; the search goes on behind it. Others than those of the range are ignored.
     pub(crate) fn reserve(&mut self, address: IpAddr) {
         if !self.range.contains(&address) {

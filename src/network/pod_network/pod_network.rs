@@ -75,6 +75,8 @@ struct Removals {
 struct State {
     pools: Vec<AddressPool>,
     pods: BTreeMap<String, PodLink>,
+    /// Addresses that are taken for pods to come, by their uids.
+    promised: BTreeMap<String, Vec<IpAddr>>,
 }
 
 #[derive(Debug, Clone)]
@@ -138,6 +140,15 @@ impl PodNetwork {
         self.0.node_link().clone()
     }
 
+    /// Pods that are not connected, such as after a reboot, get these addresses again when they are: whoever knows them
+    /// finds them. Others get them only when no more are left. What is not free or not of the node's ranges is left out.
+    pub fn promise(&self, addresses: impl IntoIterator<Item = AttachedPod>) {
+        let mut state = self.0.state();
+        for pod in addresses {
+            state.promise(pod);
+        }
+    }
+
     /// Connects a pod's network namespace and returns its addresses, the primary one first.
     ///
     /// A pod that is connected already to this namespace keeps its addresses; one whose namespace was made anew is
@@ -167,6 +178,7 @@ impl PodNetwork {
     /// runtime.
     pub fn detach(&self, pod_uid: &str) {
         let Some(pod) = self.0.state().pods.remove(pod_uid) else {
+            self.0.state().break_promise(pod_uid);
             return;
         };
         let (shared, pod_uid) = (Arc::clone(&self.0), pod_uid.to_owned());
@@ -226,6 +238,7 @@ impl Shared {
         let links = routes.links().map_err(node("list links"))?;
         let found = routes.routes().map_err(node("list routes"))?;
         state.pools = sort_out(&self.instance, pod_cidrs, &links, &found).0.pools;
+        state.promised.clear();
         *self.node_link() = link;
         self.pod_cidrs.send_replace(pod_cidrs.to_vec());
         Ok(())
@@ -242,7 +255,7 @@ impl Shared {
             .map(|pod| pod.addresses.clone());
         let mut addresses = match held {
             Some(addresses) => addresses,
-            None => self.state().allocate()?,
+            None => self.state().allocate_for(pod_uid)?,
         };
         for _try in 0..CLAIMED_ADDRESSES_MAX {
             let plan = plan::attachment(
@@ -351,8 +364,51 @@ impl Shared {
 }
 
 impl State {
-    /// One address of each family, or none at all.
+    fn promise(&mut self, pod: AttachedPod) {
+        let AttachedPod { pod_uid, addresses } = pod;
+        let is_known = self.pods.contains_key(&pod_uid) || self.promised.contains_key(&pod_uid);
+        let pools = self.pools.iter();
+        // One of each family, in the order of the pools, as they are given out.
+        let fits = addresses.len() == self.pools.len()
+            && pools
+                .zip(&addresses)
+                .all(|(pool, address)| pool.is_free(*address));
+        if is_known || !fits {
+            return;
+        }
+        for (pool, address) in self.pools.iter_mut().zip(&addresses) {
+            pool.reserve(*address);
+        }
+        self.promised.insert(pod_uid, addresses);
+    }
+
+    fn break_promise(&mut self, pod_uid: &str) {
+        if let Some(addresses) = self.promised.remove(pod_uid) {
+            self.release(addresses);
+        }
+    }
+
+    /// What was promised to the pod, or what is free.
+    fn allocate_for(&mut self, pod_uid: &str) -> Result<Vec<IpAddr>, Error> {
+        match self.promised.remove(pod_uid) {
+            Some(addresses) => Ok(addresses),
+            None => self.allocate(),
+        }
+    }
+
+    /// What is free, and if that is nothing, what was promised to pods that did not come.
     fn allocate(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let free = self.allocate_free();
+        if free.is_ok() || self.promised.is_empty() {
+            return free;
+        }
+        let promised = std::mem::take(&mut self.promised);
+        self.release(promised.into_values().flatten());
+        self.allocate_free()
+    }
+
+    /// One address of each family, or none at all.
+    fn allocate_free(&mut self) -> Result<Vec<IpAddr>, Error> {
         let mut addresses = Vec::with_capacity(self.pools.len());
         for pool in &mut self.pools {
             let Some(address) = pool.allocate() else {
@@ -420,6 +476,7 @@ fn sort_out(
     let mut state = State {
         pools: ranges.iter().copied().map(AddressPool::new).collect(),
         pods: BTreeMap::new(),
+        promised: BTreeMap::new(),
     };
     let families: Vec<bool> = if ranges.is_empty() {
         vec![true, false]

@@ -1,13 +1,17 @@
 //! What of the API a node remembers, so that its pods run when no server answers.
 
+use std::net::IpAddr;
+
 use apimachinery::{GroupVersionResource, StoredObject};
-use informer::{Keep, Kept, Selections, always};
+use informer::{Keep, Kept, Memory, Selections, always};
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube_client::{ListRequest, resource_of};
 use serde_json::Value;
+
+use crate::pods::facts::is_terminal;
 
 /// The plan for the memory of a node's caches: those of its kubelet and of its network.
 pub fn kept_on_a_node(node_name: &str) -> Vec<Kept> {
@@ -37,6 +41,24 @@ fn kept<K: Resource>(selections: Selections, how: Keep) -> Kept {
         how,
         is_news: always,
     }
+}
+
+/// The addresses that the node's pods have as far as is remembered, primary first, by the pods' uids. Reads the disk.
+///
+/// Without a server nobody tells Services and policies of other ones.
+pub fn remembered_addresses(memory: &Memory, node_name: &str) -> Vec<(String, Vec<IpAddr>)> {
+    let pods = memory.recall(&pods_of(node_name)).unwrap_or_default();
+    pods.iter()
+        .filter_map(|pod| {
+            let status = pod.decode::<Pod>().ok()?.status?;
+            if is_terminal(status.phase.as_deref()) {
+                return None;
+            }
+            let addresses = status.pod_ips.iter().flatten();
+            let addresses = addresses.filter_map(|address| address.ip.parse().ok());
+            Some((pod.index.uid.to_string(), addresses.collect()))
+        })
+        .collect()
 }
 
 /// The pods of one node.

@@ -30,7 +30,7 @@ mod worker_defaults;
 pub use config::Config;
 pub use eviction::Thresholds;
 pub use images::GcPolicy;
-pub use kept::kept_on_a_node;
+pub use kept::{kept_on_a_node, remembered_addresses};
 pub use kubelet::{Kubelet, Parts};
 pub use node::Capacity;
 pub use pods::{Origin, Wanted};

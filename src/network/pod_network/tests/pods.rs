@@ -5,7 +5,8 @@ use env::Shutdown;
 use linux::NetworkNamespace;
 use linux::netlink::route::{Address, NewLink, NewLinkKind, RouteSocket};
 use pod_network::{
-    AddressRule, Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses, uplink_mtu,
+    AddressRule, AttachedPod, Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses,
+    uplink_mtu,
 };
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -195,6 +196,39 @@ fn attach_again_keeps_the_addresses_also_in_a_new_namespace() {
         assert_eq!(network.attach("a", anew.as_fd()).await.unwrap(), addresses);
         let server = serve(&anew, addresses[0]);
         ask(server);
+    });
+}
+
+#[test]
+fn what_is_promised_to_a_pod_is_its_own_and_others_get_it_last() {
+    on_a_machine(|| async {
+        let network = PodNetwork::open(&config("one", &["10.42.0.0/29"])).unwrap();
+        let promise = |uid: &str, address: &str| AttachedPod {
+            pod_uid: uid.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+        };
+        network.promise([
+            promise("web", "10.42.0.2"),
+            promise("gone", "10.42.0.3"),
+            promise("greedy", "10.42.0.2"),
+            promise("node", "10.42.0.1"),
+            promise("elsewhere", "192.168.0.4"),
+        ]);
+        let mut got = Vec::new();
+        for uid in ["greedy", "node", "elsewhere", "web", "last"] {
+            got.push((uid, pod(&network, uid).await.1[0].to_string()));
+        }
+        let expected = [
+            ("greedy", "10.42.0.4"),
+            ("node", "10.42.0.5"),
+            ("elsewhere", "10.42.0.6"),
+            ("web", "10.42.0.2"),
+            ("last", "10.42.0.3"),
+        ];
+        assert_eq!(
+            got,
+            expected.map(|(uid, address)| (uid, address.to_owned()))
+        );
     });
 }
 
