@@ -11,6 +11,7 @@ mod confinement;
 mod installation;
 mod kubectl;
 mod lifecycle;
+mod nodes;
 mod restart;
 mod services;
 mod streams;
@@ -34,6 +35,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("confinement", confinement::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
+    ("nodes", nodes::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("installation", installation::TESTS),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     support::server::sweep_dead_runs();
     let conclusion = libtest_mimic::run(&arguments, trials);
     support::cluster::tear_down();
+    nodes::tear_down();
     support::server::remove_work_dir();
     conclusion.exit_code()
 }

@@ -34,10 +34,12 @@ fn fetch(kubectl: &Kubectl, from: &str, url: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The same asked by the host.
-fn fetch_from_host(address: &str, port: u16, path: &str) -> Option<String> {
+/// The same asked by the host, or by the thread's network namespace.
+pub(crate) fn fetch_from_host(address: &str, port: u16, path: &str) -> Option<String> {
     let address = std::net::SocketAddr::new(address.parse().unwrap(), port);
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3)).ok()?;
+    let limit = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
         .ok()?;

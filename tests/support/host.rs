@@ -47,10 +47,12 @@ impl Traces {
         *self == Self::default()
     }
 
-    /// Kills the servers of the data folder, not its pods.
+    /// Kills the servers and agents of the data folder, not its pods.
     pub(crate) fn kill_servers(&self) {
         for (pid, command) in &self.processes {
-            if command.contains(" server ")
+            if [" server ", " agent "]
+                .iter()
+                .any(|word| command.contains(word))
                 && let Some(pid) = Pid::from_raw(*pid)
             {
                 let _gone_already = kill_process(pid, Signal::KILL);

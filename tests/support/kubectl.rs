@@ -31,6 +31,13 @@ impl Kubectl {
         }
     }
 
+    /// The same, run by a command such as `nsenter`.
+    pub(crate) fn behind(runner: &[OsString], kubeconfig: &Path) -> Self {
+        let stock = Self::stock(kubeconfig);
+        let program = runner.iter().cloned().chain(stock.program).collect();
+        Self { program, ..stock }
+    }
+
     /// The kubectl that is built in.
     pub(crate) fn built_in(combo: &Path, kubeconfig: &Path) -> Self {
         let program = vec![combo.as_os_str().to_owned(), "kubectl".into()];

@@ -22,7 +22,7 @@ use crate::support::{Kubectl, eventually, within};
 
 /// Names another binary than the one cargo built for these tests.
 const BINARY: &str = "COMBO_E2E_BINARY";
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(20);
 const FOLDER: &str = "combo-e2e-";
 
 /// The binary under test: a link of this run's own, so that a build beside it changes nothing.
@@ -133,7 +133,7 @@ impl Server {
     pub(crate) fn start(name: &str, options: &Options) -> Self {
         let server = Self::prepare(name, options);
         if server.has_node() {
-            server.import_images();
+            import_images(&server.data_dir);
         }
         server.run();
         server.wait_ready();
@@ -189,16 +189,6 @@ impl Server {
 
     fn has_node(&self) -> bool {
         !self.arguments.iter().any(|flag| flag == "--disable-agent")
-    }
-
-    fn import_images(&self) {
-        let done = Command::new(combo())
-            .args(["image", "import", "-d"])
-            .arg(&self.data_dir)
-            .args(archives())
-            .output()
-            .expect("combo runs");
-        assert!(done.status.success(), "{done:?}");
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {
@@ -299,18 +289,7 @@ impl Server {
 
     /// Asks to stop, and waits for the end.
     pub(crate) fn stop(&self) -> ExitStatus {
-        let mut child = self.process().take().expect("the server runs");
-        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it can be told");
-        let deadline = Instant::now() + STOP_LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = child.try_wait().expect("a child") {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        child.kill().expect("it can be killed");
-        child.wait().expect("a child")
+        stop(self.process().take().expect("the server runs"))
     }
 
     /// `combo killall`.
@@ -366,6 +345,32 @@ impl Drop for Server {
             );
         }
     }
+}
+
+/// Asks a process to stop, and waits for its end; one that does not is killed.
+pub(crate) fn stop(mut child: Child) -> ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::TERM).expect("it can be told");
+    let deadline = Instant::now() + STOP_LIMIT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().expect("it can be killed");
+    child.wait().expect("a child")
+}
+
+/// The images of tests, for the node that will have this data folder.
+pub(crate) fn import_images(data_dir: &Path) {
+    let done = Command::new(combo())
+        .args(["image", "import", "-d"])
+        .arg(data_dir)
+        .args(archives())
+        .output()
+        .expect("combo runs");
+    assert!(done.status.success(), "{done:?}");
 }
 
 fn free_port() -> u16 {

@@ -1,12 +1,14 @@
-//! Prints what a web server answers: `fetch http://host:port/path`. It needs no file but itself and the resolver's settings.
+//! Prints what a web server answers: `fetch http://host:port/path`, or `udp://` for a datagram. It needs no file but itself and the
+//! resolver's settings.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(3);
 const HTTP_PORT: u16 = 80;
+const DATAGRAM_BYTES_MAX: usize = 8 * 1024;
 
 fn main() -> ExitCode {
     let Some(url) = std::env::args().nth(1) else {
@@ -26,9 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn fetch(url: &str) -> io::Result<String> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| io::Error::other("only http:// is spoken"))?;
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) => (name, port.parse().map_err(io::Error::other)?),
@@ -38,6 +38,14 @@ fn fetch(url: &str) -> io::Result<String> {
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| io::Error::other("no address"))?;
+    match scheme {
+        "http" => over_tcp(address, host, path),
+        "udp" => over_udp(address, path),
+        _ => Err(io::Error::other("only http:// and udp:// are spoken")),
+    }
+}
+
+fn over_tcp(address: SocketAddr, host: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     write!(
@@ -50,4 +58,15 @@ fn fetch(url: &str) -> io::Result<String> {
         .split_once("\r\n\r\n")
         .map(|(_head, body)| body.to_owned());
     body.ok_or_else(|| io::Error::other(format!("no answer but {answer:?}")))
+}
+
+fn over_udp(address: SocketAddr, path: &str) -> io::Result<String> {
+    let any = if address.is_ipv4() { "0.0.0.0" } else { "::" };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.send(format!("/{path}").as_bytes())?;
+    let mut buffer = [0; DATAGRAM_BYTES_MAX];
+    let count = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
 }

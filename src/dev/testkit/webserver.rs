@@ -1,7 +1,7 @@
-//! The sample workload: a web server that says which pod answered. It needs no file but itself.
+//! The sample workload: a web server that says which pod answered. It needs no file but itself. A datagram with a path gets the same answer.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const PORT: u16 = 8080;
@@ -16,6 +16,9 @@ fn main() -> std::io::Result<()> {
         .unwrap_or(PORT);
     let listener =
         TcpListener::bind(("::", port)).or_else(|_no_ipv6| TcpListener::bind(("0.0.0.0", port)))?;
+    let datagrams =
+        UdpSocket::bind(("::", port)).or_else(|_no_ipv6| UdpSocket::bind(("0.0.0.0", port)))?;
+    std::thread::spawn(move || answer_datagrams(&datagrams));
     println!("{} listens on port {port}", host_name());
     for stream in listener.incoming().flatten() {
         std::thread::spawn(move || {
@@ -49,16 +52,34 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         line.clear();
     }
     println!("{peer} asked for {path}");
-    let version = std::env::var("VERSION").unwrap_or_else(|_unset| "1".to_owned());
-    let body = match path.as_str() {
-        "/hostname" => host_name(),
-        "/version" => version,
-        "/client" => peer.to_string(),
-        _ => format!("Hello from {}, version {version}\n", host_name()),
-    };
+    let body = body(&path, peer);
     write!(
         stream,
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+fn answer_datagrams(socket: &UdpSocket) {
+    let mut buffer = [0; REQUEST_BYTES_MAX];
+    loop {
+        let answered = socket.recv_from(&mut buffer).and_then(|(count, peer)| {
+            let path = String::from_utf8_lossy(&buffer[..count]);
+            let body = body(path.trim(), peer.ip().to_canonical());
+            socket.send_to(body.as_bytes(), peer)
+        });
+        if let Err(error) = answered {
+            eprintln!("a datagram failed: {error}");
+        }
+    }
+}
+
+fn body(path: &str, peer: IpAddr) -> String {
+    let version = std::env::var("VERSION").unwrap_or_else(|_unset| "1".to_owned());
+    match path {
+        "/hostname" => host_name(),
+        "/version" => version,
+        "/client" => peer.to_string(),
+        _ => format!("Hello from {}, version {version}\n", host_name()),
+    }
 }
