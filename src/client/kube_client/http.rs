@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -99,9 +100,33 @@ pub struct HttpConfig {
 pub struct HttpTransport {
     base: String,
     headers: HeaderMap,
-    client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
+    pool: Arc<Mutex<Pool>>,
+    /// What the pool's connections were opened with.
+    certificate: Option<Arc<ClientCertificate>>,
     connector: Connector,
     answer_limit: Duration,
+}
+
+type PooledClient = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
+
+/// Connections that were opened with one generation of the client's certificate.
+#[derive(Debug)]
+struct Pool {
+    client: PooledClient,
+    generation: u64,
+}
+
+impl Pool {
+    fn new(connector: Connector, generation: u64) -> Self {
+        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION_KEPT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_INTERVAL)
+            .build(connector);
+        Self { client, generation }
+    }
 }
 
 impl HttpTransport {
@@ -121,18 +146,18 @@ impl HttpTransport {
             headers.insert(header::AUTHORIZATION, value);
         }
         let connector = Connector::new(config)?;
-        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_CONNECTION_KEPT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_INTERVAL)
-            .build(connector.clone());
+        let certificate = match &config.credentials {
+            Credentials::Certificate(certificate) => Some(Arc::clone(certificate)),
+            Credentials::Anonymous | Credentials::BearerToken(_) | Credentials::Header(_) => None,
+        };
+        let generation = certificate.as_ref().map_or(0, |one| one.generation());
+        let pool = Pool::new(connector.clone(), generation);
         let base = config.server.trim_end_matches('/').to_owned();
         Ok(Self {
             base,
             headers,
-            client,
+            pool: Arc::new(Mutex::new(pool)),
+            certificate,
             connector,
             answer_limit: ANSWER_LIMIT,
         })
@@ -220,6 +245,18 @@ impl HttpTransport {
         format!("{}{path}", self.base).parse().map_err(unusable)
     }
 
+    /// A client whose connections show the certificate as it is now. What streams over the ones before goes on; a server refuses what
+    /// begins on a connection whose certificate has ended.
+    fn client(&self) -> PooledClient {
+        let mut pool = self.pool.lock();
+        let certificate = self.certificate.as_ref();
+        let generation = certificate.map_or(pool.generation, |one| one.generation());
+        if pool.generation != generation {
+            *pool = Pool::new(self.connector.clone(), generation);
+        }
+        pool.client.clone()
+    }
+
     async fn start(
         &self,
         request: Request,
@@ -234,7 +271,7 @@ impl HttpTransport {
         builder = builder.header(header::ACCEPT, accept);
         let mut outgoing = builder.body(Full::new(request.body)).map_err(unusable)?;
         outgoing.headers_mut().extend(self.headers.clone());
-        env::timeout(self.answer_limit, self.client.request(outgoing))
+        env::timeout(self.answer_limit, self.client().request(outgoing))
             .await
             .map_err(unreachable)?
             .map_err(unreachable)

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use env::Clock;
 use parking_lot::RwLock;
-use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -24,18 +25,30 @@ pub(super) enum Protocols {
     Http1,
 }
 
-/// A client certificate with its key; `replace` changes it for all connections opened afterwards.
-pub struct ClientCertificate(RwLock<Arc<CertifiedKey>>);
+/// A client certificate with its key; `replace` changes it for all calls begun afterwards.
+pub struct ClientCertificate {
+    key: RwLock<Arc<CertifiedKey>>,
+    /// Counts how often it was replaced.
+    generation: AtomicU64,
+}
 
 impl ClientCertificate {
     /// From PEM: the chain, leaf first, and the key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Self>, ClientError> {
-        Ok(Arc::new(Self(RwLock::new(certified_key(chain, key)?))))
+        Ok(Arc::new(Self {
+            key: RwLock::new(certified_key(chain, key)?),
+            generation: AtomicU64::new(0),
+        }))
     }
 
     pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ClientError> {
-        *self.0.write() = certified_key(chain, key)?;
+        *self.key.write() = certified_key(chain, key)?;
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 }
 
@@ -51,7 +64,7 @@ impl ResolvesClientCert for ClientCertificate {
         _issuers: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read()))
+        Some(Arc::clone(&self.key.read()))
     }
 
     fn has_certs(&self) -> bool {
@@ -97,8 +110,13 @@ pub(super) fn client_config(
             .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
     };
     let mut tls = match &config.credentials {
-        Credentials::Certificate(certificate) => builder
-            .with_client_cert_resolver(Arc::clone(certificate) as Arc<dyn ResolvesClientCert>),
+        Credentials::Certificate(certificate) => {
+            let certificate = Arc::clone(certificate) as Arc<dyn ResolvesClientCert>;
+            let mut tls = builder.with_client_cert_resolver(certificate);
+            // A resumed session has the certificate that it began with, which may have ended.
+            tls.resumption = Resumption::disabled();
+            tls
+        }
         Credentials::Anonymous | Credentials::BearerToken(_) | Credentials::Header(_) => {
             builder.with_no_client_auth()
         }
