@@ -205,3 +205,33 @@ async fn secrets_and_tokens_are_there_without_a_server_and_new_ones_come_with_it
     let torn_down = world.kubelet.services.volumes.tear_down(&uid).await;
     torn_down.expect("the volumes go");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_back_takes_away_what_was_deleted_and_brings_what_came() {
+    let mut world = World::with_memory();
+    for name in ["stays", "goes"] {
+        world.run(name, one("Always")).await;
+    }
+    world.reboot(LineState::Silent).await;
+    world
+        .until_local("goes", |pod| phase(pod) == "Running")
+        .await;
+    world
+        .until_local("stays", |pod| phase(pod) == "Running")
+        .await;
+    world.delete("goes", 0).await;
+    world.create("comes", one("Always")).await;
+    world.starts();
+    world.line.set(LineState::Up);
+    world.until("comes", |pod| phase(pod) == "Running").await;
+    world.until_gone("goes").await;
+    assert_eq!(world.starts(), ["app"]);
+    let gone = async {
+        while world.local("goes").is_some() {
+            env::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    env::timeout(DEADLINE, gone)
+        .await
+        .expect("it ends here too");
+}

@@ -323,6 +323,7 @@ fn strategic(document: &mut Value, patch: &Value) {
         }
         let key = match field.as_str() {
             "conditions" => Some("type"),
+            "podIPs" | "hostIPs" => Some("ip"),
             "ownerReferences" => Some("uid"),
             _ => None,
         };
