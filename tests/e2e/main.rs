@@ -12,6 +12,7 @@ mod installation;
 mod kubectl;
 mod lifecycle;
 mod nodes;
+mod offline;
 mod restart;
 mod services;
 mod streams;
@@ -36,6 +37,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
     ("nodes", nodes::TESTS),
+    ("offline", offline::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("installation", installation::TESTS),

@@ -142,6 +142,22 @@ impl Node {
         assert!(before.is_none(), "{} ran already", self.name);
     }
 
+    /// Ends the process as a service manager does; pods run on.
+    pub(crate) fn end(&self) {
+        let child = self.process().take().expect("it runs");
+        let status = stop(child);
+        assert!(status.signal().is_none(), "SIGTERM did not stop {}", self.name);
+    }
+
+    /// What runs here is gone at once, and what the kernel had of it; what is on the disk stays.
+    pub(crate) fn cut_power(&self) {
+        let mut child = self.process().take().expect("it runs");
+        child.kill().expect("it is killed");
+        child.wait().expect("a child");
+        let done = self.clean_up();
+        assert!(done.status.success(), "combo killall: {done:?}");
+    }
+
     fn process(&self) -> MutexGuard<'_, Option<Child>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
