@@ -133,6 +133,9 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &ContainerId, grace: Duration) 
     if !matches!(entry.phase(), Phase::Running { .. }) {
         return Ok(());
     }
+    if sandbox.ready.is_none() {
+        return end_unseen(inner, &entry, &sandbox).await;
+    }
     if !grace.is_zero() {
         let number = stop_signal_number(&entry.record.stop_signal).unwrap_or(libc::SIGTERM);
         signal(&entry, &sandbox, number).await;
@@ -155,6 +158,25 @@ pub(super) async fn stop(inner: &Arc<Inner>, id: &ContainerId, grace: Duration) 
         return Ok(());
     }
     Err(Error::Kill(format!("container {id} does not end")))
+}
+
+/// Ends a container that no shim watches: its sandbox was stopped while it was being started.
+async fn end_unseen(
+    inner: &Arc<Inner>,
+    entry: &ContainerEntry,
+    sandbox: &SandboxEntry,
+) -> Result<()> {
+    let group = group_of(inner, entry, sandbox);
+    blocking(move || {
+        group
+            .kill_all()
+            .map_err(|error| Error::Kill(error.to_string()))
+    })
+    .await?;
+    let exit = recorded_exit(entry)
+        .unwrap_or_else(|| sandboxes::unknown_exit(&entry.phase(), inner.now()));
+    inner.mark_exited(entry, &exit);
+    Ok(())
 }
 
 /// A shim that is gone, or that says the container has ended, is found out by waiting for the end.

@@ -241,6 +241,10 @@ async fn stop_whole(inner: &Arc<Inner>, id: &PodSandboxId) -> Result<()> {
     })
     .await?;
     *turn = Turn::Released;
+    // One that was being started meanwhile has run since it was passed over, and nobody saw it end.
+    for container in inner.containers_of(id) {
+        containers::stop(inner, &container.record.id, Duration::ZERO).await?;
+    }
     Ok(())
 }
 

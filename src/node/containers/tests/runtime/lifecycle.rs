@@ -42,6 +42,10 @@ pub(crate) const TESTS: &[Test] = &[
         callers_that_go_away,
     ),
     (
+        "a_container_that_starts_while_its_sandbox_is_stopped_has_ended",
+        starts_while_stopped,
+    ),
+    (
         "a_sandbox_is_listed_from_the_moment_that_it_is_asked_for",
         listed_at_once,
     ),
@@ -399,6 +403,38 @@ fn callers_that_go_away() {
         node.close().await;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(&*data_dir.to_string_lossy()), "{mounts}");
+    });
+}
+
+fn starts_while_stopped() {
+    block_on(async {
+        let node = Node::open("meanwhile").await;
+        for wait in 0..60 {
+            let sandbox = node.sandbox().await;
+            let config = command(&["sleep", "1000"]);
+            let id = node
+                .runtime
+                .create_container(&sandbox, config)
+                .await
+                .unwrap();
+            let start = node.runtime.start_container(&id);
+            let stop = async {
+                env::sleep(Duration::from_micros(wait * 400)).await;
+                node.runtime.stop_pod_sandbox(&sandbox).await
+            };
+            let (_started_or_not, stopped) = tokio::join!(start, stop);
+            stopped.unwrap();
+            let stopped = node.runtime.stop_container(&id, Duration::ZERO);
+            env::timeout(Duration::from_secs(5), stopped)
+                .await
+                .expect("nothing is left that could end")
+                .unwrap();
+            let status = node.runtime.container_status(&id).await.unwrap();
+            let runs = matches!(status.state, cri::ContainerState::Running { .. });
+            assert!(!runs, "after {wait}");
+            node.runtime.remove_pod_sandbox(&sandbox).await.unwrap();
+        }
+        node.close().await;
     });
 }
 
