@@ -146,7 +146,11 @@ impl Node {
     pub(crate) fn end(&self) {
         let child = self.process().take().expect("it runs");
         let status = stop(child);
-        assert!(status.signal().is_none(), "SIGTERM did not stop {}", self.name);
+        assert!(
+            status.signal().is_none(),
+            "SIGTERM did not stop {}",
+            self.name
+        );
     }
 
     /// What runs here is gone at once, and what the kernel had of it; what is on the disk stays.
