@@ -56,7 +56,7 @@ pub fn remembered_addresses(memory: &Memory, node_name: &str) -> Vec<(String, Ve
             }
             let addresses = status.pod_ips.iter().flatten();
             let addresses = addresses.filter_map(|address| address.ip.parse().ok());
-            Some((pod.index.uid.to_string(), addresses.collect()))
+            Some((String::from(&*pod.index.uid), addresses.collect()))
         })
         .collect()
 }
