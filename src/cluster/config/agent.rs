@@ -9,7 +9,6 @@ use crate::error::invalid;
 use crate::token::{TokenFlags, join_token};
 use crate::{AgentFlags, ConfigError, NodeConfig, paths};
 
-const DEFAULT_LB_SERVER_PORT: u16 = 6444;
 const HTTPS_PORT: u16 = 443;
 
 /// Everything about an agent.
@@ -22,8 +21,6 @@ pub struct AgentConfig {
     pub node: NodeConfig,
     /// Take the place of a node of this name that is not ready any more.
     pub replaces: bool,
-    /// On loopback; it leads to a server that answers.
-    pub lb_server_port: u16,
 }
 
 /// A server as an agent is told it.
@@ -107,7 +104,6 @@ impl AgentConfig {
             token: join_token(&token)?,
             node: NodeConfig::from_flags(&said.node, host_name)?,
             replaces: said.replace,
-            lb_server_port: said.lb_server_port.unwrap_or(DEFAULT_LB_SERVER_PORT),
         })
     }
 }

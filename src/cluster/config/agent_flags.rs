@@ -33,10 +33,6 @@ pub struct AgentFlags {
     #[arg(long, env = "COMBO_REPLACE")]
     pub replace: bool,
 
-    /// Port on loopback that leads to a server that answers [default: 6444]
-    #[arg(long, env = "COMBO_LB_SERVER_PORT", value_name = "PORT")]
-    pub lb_server_port: Option<u16>,
-
     #[command(flatten)]
     pub general: GeneralFlags,
 

@@ -9,7 +9,6 @@ const ALIASES: &[&str] = &[
     "DEBUG",
     "KUBECONFIG_MODE",
     "KUBECONFIG_OUTPUT",
-    "LB_SERVER_PORT",
     "NODE_NAME",
     "RESOLV_CONF",
     "TOKEN",
@@ -109,6 +108,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     (
         NOT_BUILT,
         &[
+            "lb-server-port",
             "bind-address",
             "disable-apiserver",
             "disable-apiserver-lb",
