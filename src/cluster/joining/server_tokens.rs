@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use linux::AtomicFile;
 use ring::digest::{SHA256, digest};
 
-use crate::token::{AuthorityHash, JoinToken, Role, Secret};
+use crate::token::{AuthorityHash, JoinToken, Role, Secret, TokenError};
 
 /// The two token files of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,18 +54,27 @@ impl ServerTokens {
     }
 }
 
-/// The password in a token file; `None` if there is no file or nothing in it.
+/// The password in a token file; `None` if there is no file or nothing in it. Anything else that is no password is an error: a
+/// token that machines know must not be taken for none, and replaced.
 pub fn read_password(file: &Path) -> io::Result<Option<String>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let token: Option<JoinToken> = text.parse().ok();
-    Ok(token.and_then(|token| match token.secret {
-        Secret::Password { password, .. } => Some(password),
-        Secret::Bootstrap { .. } => None,
-    }))
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let token: JoinToken = text
+        .parse()
+        .map_err(|error: TokenError| damaged(error.to_string()))?;
+    match token.secret {
+        Secret::Password { password, .. } => Ok(Some(password)),
+        Secret::Bootstrap { .. } => Err(damaged(
+            "it has the form of a bootstrap token, which is no password of a server".to_owned(),
+        )),
+    }
 }
 
 /// Compares digests: how long that takes says nothing about the secrets.
@@ -95,5 +104,19 @@ mod tests {
         tokens.write(Role::Agent, pin, "a2").expect("written");
         assert_eq!(role_of(None, "a1"), None);
         assert_eq!(role_of(Some(Role::Agent), "a2"), Some(Role::Agent));
+    }
+
+    #[test]
+    fn a_damaged_token_file_is_an_error_and_an_empty_one_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        assert_eq!(read_password(&file).expect("readable"), None);
+        std::fs::write(&file, "\n").expect("written");
+        assert_eq!(read_password(&file).expect("readable"), None);
+        for damaged in ["K10cut", "two words", "abcdef.0123456789abcdef"] {
+            std::fs::write(&file, damaged).expect("written");
+            let error = read_password(&file).expect_err(damaged);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{damaged}");
+        }
     }
 }
