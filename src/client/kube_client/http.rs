@@ -1,5 +1,6 @@
 //! A transport over HTTP to a server elsewhere: pooled connections, HTTP/2 where the server speaks it, TLS with one pinned set of roots.
 
+mod anybody;
 mod connector;
 mod decode;
 mod tls;
@@ -27,6 +28,7 @@ use crate::{
     ClientError, Dialer, ListRequest, Method, ObjectList, Request, Response, Transport, WatchEvent,
     WatchRequest, WatchStream,
 };
+pub use anybody::Anybody;
 use connector::Connector;
 pub use tls::ClientCertificate;
 
