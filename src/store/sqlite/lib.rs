@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod queue;
 mod readers;
+mod relaxed;
 mod row;
 mod schema;
 mod sealer;

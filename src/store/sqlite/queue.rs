@@ -42,7 +42,7 @@ pub(crate) enum Command {
 impl Command {
     fn weight(&self) -> (usize, usize) {
         match self {
-            Self::Txn { txn, .. } => (txn.success.len().max(txn.failure.len()).max(1), txn.bytes()),
+            Self::Txn { txn, .. } => (txn.operations().max(1), txn.bytes()),
             Self::Compact { .. } | Self::LeaseGrant { .. } | Self::LeaseRevoke { .. } => (1, 0),
         }
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Durability, Error, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest, RangeResponse,
-    ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
+    Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest,
+    RangeResponse, ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest,
+    WatchStream,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -213,13 +214,7 @@ impl Kv for SqliteKv {
     }
 
     async fn leases(&self) -> Result<Vec<LeaseId>> {
-        Ok(self
-            .replica
-            .snapshot()
-            .leases()
-            .into_iter()
-            .map(|lease| lease.id)
-            .collect())
+        Ok(self.times.ids())
     }
 
     async fn status(&self) -> Result<Status> {
@@ -241,6 +236,10 @@ impl Kv for SqliteKv {
             size_in_use_bytes: all - free,
             keys: state.keys(),
         })
+    }
+
+    async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv> {
+        self.replica.hash_kv(revision).await
     }
 
     fn current_revision(&self) -> Revision {

@@ -15,6 +15,7 @@ use crate::committer::{Committer, LeaseWrite, WriteSet};
 use crate::compaction::AutoCompaction;
 use crate::options::{Options, RelaxedWrites};
 use crate::queue::{Command, Queue};
+use crate::relaxed::Relaxed;
 use crate::schema::meta;
 
 /// Rows that a batch of few writes forgets in passing.
@@ -25,12 +26,6 @@ const SWEEP_ROWS_IDLE: usize = 500;
 const WATERMARK_STEP: Revision = 10_000;
 /// With fewer reserved revisions left, the next durable batch reserves more.
 const WATERMARK_RESERVE: Revision = 1000;
-/// How long a relaxed write may be in memory only.
-const RELAXED_AGE_MAX: Duration = Duration::from_mins(10);
-/// Changes of relaxed writes in memory only, at most.
-const RELAXED_CHANGES_MAX: usize = 2048;
-/// Bytes of relaxed writes in memory only, at most.
-const RELAXED_BYTES_MAX: usize = 1 << 20;
 /// Superseded versions (about 80 bytes each in memory) from which on a store that compacts itself does not wait for the span of history to pass.
 const HISTORY_VERSIONS_MAX: usize = 500_000;
 /// How long the store waits with its own work after a write failed.
@@ -54,16 +49,6 @@ pub(crate) struct Writer {
     marked_open: bool,
     trim_at: Option<Duration>,
     retry_at: Option<Duration>,
-}
-
-/// Relaxed writes that are published and not yet on disk.
-#[derive(Default)]
-struct Relaxed {
-    changes: Vec<Change>,
-    bytes: usize,
-    flush_at: Option<Duration>,
-    /// Durably reserved: no revision up to here is used again after a crash.
-    watermark: Revision,
 }
 
 /// What becomes durable with one flush, and who waits for it.
@@ -183,7 +168,7 @@ impl Writer {
     fn wait(&self) -> Option<Duration> {
         let now = self.now();
         let sweep = !self.replica.dead(&self.replica.snapshot(), 1).is_empty();
-        let due = [self.auto.due(), self.relaxed.flush_at, self.trim_at]
+        let due = [self.auto.due(), self.relaxed.flush_at(), self.trim_at]
             .into_iter()
             .flatten()
             .min();
@@ -299,7 +284,7 @@ impl Writer {
         {
             tracing::debug!(revision, "the store forgets its history up to here");
         }
-        if self.relaxed.flush_at.is_some_and(|at| at <= now) {
+        if self.relaxed.flush_at().is_some_and(|at| at <= now) {
             batch.durable = true;
         }
         let rows = match batch.replies.len() {
@@ -352,8 +337,9 @@ impl Writer {
         let watermark = revision + WATERMARK_STEP;
         let reserve = reserves && revision + WATERMARK_RESERVE > self.relaxed.watermark;
         facts.extend(reserve.then_some((meta::REVISION_WATERMARK, watermark)));
+        let flush = self.relaxed.flush();
         self.committer.commit(&WriteSet {
-            changes: [&self.relaxed.changes, &batch.changes],
+            changes: [&flush.written, &batch.changes],
             leases: &batch.leases,
             dead: &batch.dead,
             facts: &facts,
@@ -363,26 +349,21 @@ impl Writer {
             tracing::info!("the store can write again");
         }
         self.trim_at = Some(self.now() + TRIM_AFTER);
-        let watermark = if reserve {
-            watermark
-        } else {
-            self.relaxed.watermark
-        };
-        self.relaxed = Relaxed {
-            watermark,
-            ..Relaxed::default()
-        };
+        self.relaxed.flushed(flush);
+        if reserve {
+            self.relaxed.watermark = watermark;
+        }
         Ok(everything)
     }
 
     fn may_stay_in_memory(&self, batch: &Batch) -> bool {
-        let within = self.relaxed.changes.len() < RELAXED_CHANGES_MAX
-            && self.relaxed.bytes < RELAXED_BYTES_MAX;
-        batch.changes.is_empty() || (within && self.state.revision() <= self.relaxed.watermark)
+        let is_reserved = self.state.revision() <= self.relaxed.watermark;
+        batch.changes.is_empty() || (self.relaxed.has_room() && is_reserved)
     }
 
     fn publish(&mut self, batch: &Batch, on_disk_through: VersionId) {
         self.replica.forget(&mut self.state, &batch.dead);
+        self.relaxed.forget(&batch.dead);
         for lease in &batch.leases {
             match *lease {
                 LeaseWrite::Grant { id, ttl } => drop(self.times.start(id, ttl)),
@@ -412,9 +393,8 @@ impl Writer {
         let mut outcome = Ok(());
         if self.marked_open {
             let facts = [(meta::CLEAN_SHUTDOWN, 1), (meta::REVISION_WATERMARK, 0)];
-            let changes: [&[Change]; 2] = [&self.relaxed.changes, &[]];
             outcome = self.committer.commit(&WriteSet {
-                changes,
+                changes: self.relaxed.everything(),
                 leases: &[],
                 dead: &[],
                 facts: &facts,
@@ -423,20 +403,6 @@ impl Writer {
         self.replica.close();
         self.committer.close();
         outcome
-    }
-}
-
-impl Relaxed {
-    /// Keeps changes in memory for a while and tells up to which version everything is on disk; `None`: everything.
-    fn keep(&mut self, changes: &[Change], now: Duration) -> Option<VersionId> {
-        let size = |change: &Change| {
-            change.key.len() + change.entry.as_ref().map_or(0, |entry| entry.value.len())
-        };
-        self.bytes += changes.iter().map(size).sum::<usize>();
-        self.changes.extend_from_slice(changes);
-        let first = self.changes.first()?;
-        self.flush_at.get_or_insert(now + RELAXED_AGE_MAX);
-        Some(VersionId(first.id.0 - 1))
     }
 }
 

@@ -7,6 +7,7 @@ use kv::{Entry, Loader, Operation, TxnResponse};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::relaxed::RELAXED_AGE_MAX;
 
 /// What was committed: rows, leases, forgotten rows, facts.
 type Commit = (usize, usize, usize, Vec<(&'static str, i64)>);
@@ -163,7 +164,52 @@ fn relaxed_writes_reserve_revisions_once_and_reach_the_disk_after_ten_minutes() 
     );
     clock.advance(RELAXED_AGE_MAX);
     writer.round(Vec::new());
-    assert_eq!(disk.commits.lock()[1].0, 20);
+    assert_eq!(disk.commits.lock()[1].0, 1);
+}
+
+#[test]
+fn relaxed_writes_that_others_took_the_place_of_are_written_at_a_clean_stop() {
+    let (mut writer, disk, _clock) = writer();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    for _ in 0..20 {
+        writer.put("a", 0, Durability::Relaxed).unwrap();
+    }
+    writer.put("b", 0, Durability::Durable).unwrap();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    assert_eq!(disk.commits.lock()[1].0, 2);
+    writer.close().unwrap();
+    // Nineteen that were left out, and one that waited.
+    assert_eq!(disk.commits.lock()[2].0, 20);
+}
+
+#[test]
+fn relaxed_writes_that_were_compacted_are_never_written() {
+    let (mut writer, disk, clock) = writer();
+    writer.put("a", 0, Durability::Relaxed).unwrap();
+    for _ in 0..3 {
+        writer.put("a", 0, Durability::Relaxed).unwrap();
+        clock.advance(Duration::from_mins(5));
+        writer.rest();
+    }
+    clock.advance(Duration::from_mins(10));
+    writer.rest();
+    writer.close().unwrap();
+    let written: usize = disk.commits.lock().iter().map(|commit| commit.0).sum();
+    assert!(written < 4, "{:?}", disk.commits.lock());
+}
+
+#[test]
+fn a_flood_of_relaxed_writes_is_written_whole() {
+    let (mut writer, disk, _clock) = writer();
+    for _ in 0..5000 {
+        writer.put("a", 0, Durability::Relaxed).unwrap();
+    }
+    writer.put("b", 0, Durability::Durable).unwrap();
+    let rows: usize = disk.commits.lock().iter().map(|commit| commit.0).sum();
+    assert!(rows > 2000, "{rows}");
+    writer.close().unwrap();
+    let rows: usize = disk.commits.lock().iter().map(|commit| commit.0).sum();
+    assert_eq!(rows, 5001);
 }
 
 #[test]

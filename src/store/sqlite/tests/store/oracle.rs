@@ -183,48 +183,70 @@ impl Oracle {
     fn txn(&mut self, txn: &Txn) -> Result<String, String> {
         duplicates(&txn.success)?;
         duplicates(&txn.failure)?;
-        let succeeded = txn
-            .compares
-            .iter()
-            .all(|compare| holds(self.newest(), compare));
-        let operations = if succeeded {
-            &txn.success
-        } else {
-            &txn.failure
-        };
-        for operation in operations {
+        let before = self.newest().clone();
+        self.check_branch(txn, &before)?;
+        let mut map = before.clone();
+        let events = self.events.len();
+        let answer = self.run(txn, &before, &mut map, events);
+        if self.events.len() > events {
+            self.maps.push(map);
+        }
+        Ok(answer)
+    }
+
+    fn check_branch(&self, txn: &Txn, before: &Map) -> Result<(), String> {
+        for operation in branch(txn, before).1 {
             match operation {
                 Operation::Range(request) => self.check(request)?,
-                Operation::Put { lease, .. } if *lease != 0 && !self.leases.contains(lease) => {
-                    return Err("LeaseNotFound".into());
+                Operation::Put { lease, .. } => self.check_lease(*lease)?,
+                Operation::Update { key, lease, .. } => {
+                    if !before.contains_key(key) {
+                        return Err("KeyNotFound".into());
+                    }
+                    self.check_lease(lease.unwrap_or(0))?;
                 }
-                Operation::Put { .. } | Operation::DeleteRange(_) => {}
+                Operation::DeleteRange(_) => {}
+                Operation::Txn(inner) => self.check_branch(inner, before)?,
             }
         }
-        let mut map = self.newest().clone();
-        let events = self.events.len();
+        Ok(())
+    }
+
+    fn check_lease(&self, lease: i64) -> Result<(), String> {
+        if lease != 0 && !self.leases.contains(&lease) {
+            return Err("LeaseNotFound".into());
+        }
+        Ok(())
+    }
+
+    /// Runs what passed the checks; `events` is how many there were before the whole transaction.
+    fn run(&mut self, txn: &Txn, before: &Map, map: &mut Map, events: usize) -> String {
+        let (succeeded, operations) = branch(txn, before);
         let mut results = Vec::new();
         for operation in operations {
             let header = self.revision() + i64::from(self.events.len() > events);
             results.push(match operation {
-                Operation::Range(request) => self.range(request, &map, header),
-                Operation::Put { key, value, lease } => self.put(&mut map, key, value, *lease),
+                Operation::Range(request) => self.range(request, map, header),
+                Operation::Put { key, value, lease } => self.put(map, key, value, *lease),
+                Operation::Update { key, value, lease } => {
+                    let old = map[key].clone();
+                    let value = value.clone().unwrap_or(old.value);
+                    self.put(map, key, &value, lease.unwrap_or(old.lease))
+                }
                 Operation::DeleteRange(range) => {
                     let keys: Vec<_> = map
                         .keys()
                         .filter(|key| range.contains(key))
                         .cloned()
                         .collect();
-                    let deleted: Vec<_> =
-                        keys.iter().map(|key| self.delete(&mut map, key)).collect();
+                    let deleted: Vec<_> = keys.iter().map(|key| self.delete(map, key)).collect();
                     format!("deleted {deleted:?}")
                 }
+                Operation::Txn(inner) => self.run(inner, before, map, events),
             });
         }
-        if self.events.len() > events {
-            self.maps.push(map);
-        }
-        Ok(format!("{succeeded} {} {results:?}", self.revision()))
+        let revision = self.revision() + i64::from(self.events.len() > events);
+        format!("{succeeded} {revision} {results:?}")
     }
 
     fn put(&mut self, map: &mut Map, key: &[u8], value: &Arc<[u8]>, lease: i64) -> String {
@@ -293,29 +315,69 @@ fn long_text(key: &[u8], stored: &Stored) -> String {
     format!("{key}={value} created {create} modified {modified} version {version} lease {lease}")
 }
 
-fn duplicates(operations: &[Operation]) -> Result<(), String> {
-    let key = |operation: &Operation| {
-        if let Operation::Put { key, .. } = operation {
-            Some(key.clone())
+/// Whether the conditions hold, and the operations that run.
+fn branch<'a>(txn: &'a Txn, before: &Map) -> (bool, &'a [Operation]) {
+    let succeeded = txn.compares.iter().all(|compare| holds(before, compare));
+    (
+        succeeded,
+        if succeeded {
+            &txn.success
         } else {
-            None
+            &txn.failure
+        },
+    )
+}
+
+/// The keys that a list puts, and the ranges that it deletes.
+type Written = (BTreeSet<Vec<u8>>, Vec<KeyRange>);
+
+fn duplicates(operations: &[Operation]) -> Result<Written, String> {
+    let mut puts = BTreeSet::new();
+    let mut deletes: Vec<KeyRange> = operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::DeleteRange(range) => Some(range.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut put = |key: &Vec<u8>, deletes: &[KeyRange]| {
+        if deletes.iter().any(|range| range.contains(key)) || !puts.insert(key.clone()) {
+            return Err("DuplicateKey".to_owned());
         }
+        Ok(())
     };
-    for (at, operation) in operations.iter().enumerate() {
-        let Some(put) = key(operation) else { continue };
-        for (other_at, other) in operations.iter().enumerate() {
-            let again = other_at != at && key(other).is_some_and(|other| other == put);
-            let deleted = matches!(other, Operation::DeleteRange(range) if range.contains(&put));
-            if again || deleted {
-                return Err("DuplicateKey".into());
+    for operation in operations {
+        if let Operation::Txn(inner) = operation {
+            let (one, other) = (duplicates(&inner.success)?, duplicates(&inner.failure)?);
+            for key in one.0.union(&other.0) {
+                put(key, &deletes)?;
             }
+            deletes.extend(one.1);
+            deletes.extend(other.1);
         }
     }
-    Ok(())
+    for operation in operations {
+        if let Operation::Put { key, .. } | Operation::Update { key, .. } = operation {
+            put(key, &deletes)?;
+        }
+    }
+    Ok((puts, deletes))
 }
 
 fn holds(map: &Map, compare: &Compare) -> bool {
-    let stored = map.get(&compare.key);
+    let found: Vec<_> = map
+        .iter()
+        .filter(|(key, _)| compare.range.contains(key))
+        .collect();
+    if found.is_empty() {
+        return matches(compare, None);
+    }
+    found
+        .iter()
+        .all(|(_, stored)| matches(compare, Some(stored)))
+}
+
+fn matches(compare: &Compare, stored: Option<&Stored>) -> bool {
     let is = |number: i64, wanted: i64| match compare.operator {
         CompareOperator::Equal => number == wanted,
         CompareOperator::NotEqual => number != wanted,

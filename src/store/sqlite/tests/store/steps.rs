@@ -1,17 +1,20 @@
 //! Random operations on a store, each made from a few numbers, and their answers as text that can be compared.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kv::{
     Compare, CompareOperator, CompareTarget, Durability, Entry, KeyRange, Kv, Operation,
-    OperationResult, RangeContent, RangeRequest, RangeResponse, Revision, Txn,
+    OperationResult, RangeContent, RangeRequest, RangeResponse, Revision, Txn, TxnResponse,
 };
 
 use crate::support::{drain, watch};
 
+/// Transactions in one another, below the outer one.
+const NESTED_MAX: u32 = 2;
 /// Numbers that make one step.
-pub(crate) const NUMBERS: usize = 24;
+pub(crate) const NUMBERS: usize = 31;
 pub(crate) type Numbers = [u32; NUMBERS];
 
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub(crate) fn step(numbers: &Numbers, revision: Revision) -> Step {
             } else {
                 Durability::Durable
             };
-            Step::Txn(source.txn(), durability)
+            Step::Txn(source.txn(NESTED_MAX), durability)
         }
     }
 }
@@ -57,10 +60,7 @@ pub(crate) fn step(numbers: &Numbers, revision: Revision) -> Step {
 pub(crate) async fn answer(kv: &dyn Kv, step: &Step) -> String {
     match step {
         Step::Txn(txn, durability) => match kv.txn(txn.clone(), *durability).await {
-            Ok(answer) => {
-                let results: Vec<_> = answer.results.iter().map(result).collect();
-                format!("{} {} {results:?}", answer.succeeded, answer.revision)
-            }
+            Ok(answer) => transaction(&answer),
             Err(error) => format!("{error:?}"),
         },
         Step::Range(request) => format!(
@@ -90,7 +90,8 @@ pub(crate) async fn answer(kv: &dyn Kv, step: &Step) -> String {
                 .await
                 .map(|lease| (lease.granted_ttl, lease.keys))
         ),
-        Step::Leases => format!("{:?}", kv.leases().await),
+        // Their order is that of their ends, which a restart moves.
+        Step::Leases => format!("{:?}", kv.leases().await.map(BTreeSet::from_iter)),
     }
 }
 
@@ -131,8 +132,20 @@ pub(crate) async fn everything(kv: &dyn Kv) -> String {
         )
         .await,
     );
-    lines.push(format!("{:?}", kv.leases().await));
+    lines.push(format!("{:?}", kv.leases().await.map(BTreeSet::from_iter)));
+    for revision in [
+        None,
+        Some(status.compact_revision),
+        Some(status.revision / 2),
+    ] {
+        lines.push(format!("{:?}", kv.hash_kv(revision).await));
+    }
     lines.join("\n")
+}
+
+fn transaction(answer: &TxnResponse) -> String {
+    let results: Vec<_> = answer.results.iter().map(result).collect();
+    format!("{} {} {results:?}", answer.succeeded, answer.revision)
 }
 
 fn result(result: &OperationResult) -> String {
@@ -148,6 +161,7 @@ fn result(result: &OperationResult) -> String {
             "deleted {:?}",
             previous.iter().map(entry).collect::<Vec<_>>()
         ),
+        OperationResult::Txn(inner) => transaction(inner),
     }
 }
 
@@ -225,10 +239,12 @@ impl Source<'_> {
         }
     }
 
-    fn txn(&mut self) -> Txn {
+    fn txn(&mut self, nested: u32) -> Txn {
         let compares = (0..self.below(3)).map(|_| self.compare()).collect();
-        let success = (0..=self.below(3)).map(|_| self.operation()).collect();
-        let failure = (0..self.below(2)).map(|_| self.operation()).collect();
+        let success = (0..=self.below(3))
+            .map(|_| self.operation(nested))
+            .collect();
+        let failure = (0..self.below(2)).map(|_| self.operation(nested)).collect();
         Txn {
             compares,
             success,
@@ -237,7 +253,11 @@ impl Source<'_> {
     }
 
     fn compare(&mut self) -> Compare {
-        let key = self.key();
+        let range = if self.below(3) == 0 {
+            self.range()
+        } else {
+            KeyRange::key(self.key())
+        };
         let target = match self.below(6) {
             0 | 5 => CompareTarget::ModRevision(if self.below(2) == 0 {
                 0
@@ -256,14 +276,20 @@ impl Source<'_> {
             CompareOperator::Less,
         ];
         Compare {
-            key,
+            range,
             target,
             operator: operators[self.below(4) as usize],
         }
     }
 
-    fn operation(&mut self) -> Operation {
-        match self.below(8) {
+    fn operation(&mut self, nested: u32) -> Operation {
+        match self.below(10) {
+            3 if nested > 0 => Operation::Txn(self.txn(nested - 1)),
+            4 => Operation::Update {
+                key: self.key(),
+                value: (self.below(2) == 0).then(|| self.value()),
+                lease: (self.below(2) == 0).then(|| i64::from(self.below(4))),
+            },
             0 | 1 => Operation::DeleteRange(self.range()),
             2 => Operation::Range(self.range_request()),
             _ => {
