@@ -14,11 +14,10 @@ import os
 import pathlib
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 
-from run import ROOT, Machine, check, say
+from run import ROOT, Machine, check, kit, say
 
 HERE = {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()]
 TARGETS = {'amd64': 'x86_64-unknown-linux-musl', 'arm64': 'aarch64-unknown-linux-musl'}
@@ -73,11 +72,11 @@ class Installed(Machine):
         return self.until('the Service answers', lambda: self.guest.run(f'curl -sS -m 10 http://{address}/').out.strip())
 
     def memory(self):
-        """Of the server and of each shim: what is theirs alone, and their share of what several have."""
-        script = '''for pid in $(pgrep -x combo) $(pgrep -f '[_]_shim'); do
-            printf '%s %s ' "$pid" "$(tr '\\0' ' ' < /proc/$pid/cmdline | cut -c1-24)"
-            awk '/^(Rss|Pss|Private_Clean|Private_Dirty|Pss_Shmem):/ {printf "%s %d kB  ", $1, $2}' /proc/$pid/smaps_rollup; echo; done | sort -u
-            free -k | sed -n '1,2p' '''
+        """Of the service and of each shim: what is theirs alone, and their share of what several have; and what the machine has."""
+        script = """for pid in $(pgrep -x combo) $(pgrep -f '[_]_shim'); do
+            tr '\\0' ' ' < /proc/$pid/cmdline | awk '{printf "%-7s", $2 == "__shim" ? "shim" : $2}'
+            awk '/^(Rss|Pss|Pss_Shmem|Private_Clean|Private_Dirty):/ {printf " %s %5d kB ", $1, $2}' /proc/$pid/smaps_rollup; echo
+            done | sort; grep -E '^(MemTotal|MemAvailable|Shmem):' /proc/meminfo"""
         say(self.run(script))
 
 
@@ -140,25 +139,27 @@ def same(before, after):
           not missing and not more, f'missing {missing[:20]}, more {more[:20]}' if missing or more else '')
 
 
+def arguments(about):
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument('--arch', default=HERE, choices=TARGETS)
+    parser.add_argument('--memory', type=int, default=512)
+    parser.add_argument('--folder', type=pathlib.Path)
+    said = parser.parse_args()
+    said.folder = (said.folder or ROOT / 'target' / TARGETS[said.arch] / 'release').resolve()
+    return said
+
+
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument('--arch', default=HERE, choices=TARGETS)
-    arguments.add_argument('--memory', type=int, default=512)
-    arguments.add_argument('--folder', type=pathlib.Path)
-    said = arguments.parse_args()
-    kit = os.environ.get('COMBO_VM_KIT')
-    if not kit:
-        sys.exit('COMBO_VM_KIT names no folder: machines are booted by a kit that is not part of this tree')
-    sys.path.insert(0, kit)
-    from vm import VM
-    path = bundle(said.folder or ROOT / 'target' / TARGETS[said.arch] / 'release', said.arch)
+    said = arguments(__doc__)
+    VM = kit().VM
+    path = bundle(said.folder, said.arch)
     with VM.start(f'combo-install-{said.arch}', arch=said.arch, memory=said.memory, snapshot=True, ttl=7200) as guest:
         machine = Installed(guest)
         say(machine.run('. /etc/os-release; echo "$PRETTY_NAME, $(uname -rm), $(systemctl --version | head -1)"; free -m | sed -n 2p'))
         before = machine.run(SNAPSHOT + 'true')
         install(machine, path)
-        say(machine.run('combo check', timeout=120))
         cut(machine, 'right after install.sh')
+        say(machine.run('combo check', timeout=120))
         machine.apply(pod('one'), SERVICE)
         machine.running(1)
         say(f'the Service says: {machine.answers()}')

@@ -79,6 +79,16 @@ class Machine:
         return sorted(map(int, self.run(f'find {" ".join(groups)} -name cgroup.procs -exec cat {{}} +').split()))
 
 
+def kit():
+    """The module that boots machines."""
+    folder = os.environ.get('COMBO_VM_KIT')
+    if not folder:
+        sys.exit('COMBO_VM_KIT names no folder: machines are booted by a kit that is not part of this tree')
+    sys.path.insert(0, folder)
+    import vm
+    return vm
+
+
 def say(text):
     print(text, flush=True)
 
@@ -146,15 +156,10 @@ def clean(machine):
 
 
 def main():
-    kit = os.environ.get('COMBO_VM_KIT')
-    if not kit:
-        sys.exit('COMBO_VM_KIT names no folder: machines are booted by a kit that is not part of this tree')
-    sys.path.insert(0, kit)
-    from vm import VM
     archive = ROOT / 'target/vm-image.tar'
     subprocess.run(['cargo', 'xtask', 'image', '/bin/busybox', IMAGE, str(archive)], cwd=ROOT, check=True)
     arch = {'x86_64': 'amd64', 'aarch64': 'arm64'}[platform.machine()]
-    with VM.start('combo-systemd', arch=arch, memory=1024, snapshot=True) as guest:
+    with kit().VM.start('combo-systemd', arch=arch, memory=1024, snapshot=True) as guest:
         machine = Machine(guest)
         say(machine.run('. /etc/os-release; echo "$PRETTY_NAME, kernel $(uname -r), $(systemctl --version | head -1)"'))
         check('cgroup v2', machine.run('stat -fc %T /sys/fs/cgroup') == 'cgroup2fs')

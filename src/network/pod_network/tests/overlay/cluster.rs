@@ -10,7 +10,9 @@ use kube_client::fake::FakeApi;
 use kube_client::{DeleteOptions, Patch, resource_of};
 use linux::NetworkNamespace;
 use linux::netlink::route::{Address, Link, NewLink, NewLinkKind, Route, RouteSocket, host_prefix};
-use pod_network::{Backend, Checksums, Config, Overlay, OverlayConfig, OverlayParts, PodNetwork};
+use pod_network::{
+    Backend, Checksums, Config, Error, Overlay, OverlayConfig, OverlayParts, PodNetwork,
+};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -38,6 +40,7 @@ pub(crate) struct Machine {
     pub(crate) host: NetworkNamespace,
     pub(crate) pod: NetworkNamespace,
     pub(crate) pod_addresses: Vec<IpAddr>,
+    folder: tempfile::TempDir,
     addresses: watch::Sender<Vec<IpAddr>>,
     running: Option<(ShutdownTrigger, JoinHandle<()>)>,
 }
@@ -48,6 +51,23 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "waited for: {what}");
         std::thread::yield_now();
     }
+}
+
+/// Whether this kernel has the backend, and what people are told otherwise.
+pub(crate) fn try_wireguard() -> Result<(), Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let config = OverlayConfig {
+        node_name: "alone".to_owned(),
+        instance: "test".to_owned(),
+        backend: Backend::WireGuard,
+        pod_cidrs: Vec::new(),
+        cluster_cidrs: Vec::new(),
+        checksums: Checksums::Offloaded,
+        private_key: folder.path().join("wireguard.key"),
+    };
+    let host = NetworkNamespace::create().unwrap();
+    let opened = host.run(|| Overlay::open(config, &*SeededRng::shared(1)).map(drop));
+    opened.unwrap()
 }
 
 impl Cluster {
@@ -141,8 +161,10 @@ impl Cluster {
                 "fd42::/48".parse().unwrap(),
             ],
             checksums: self.checksums,
-            private_key: "/nonexistent/key".into(),
+            private_key: machine.folder.path().join("wireguard.key"),
         };
+        // Each node has a key of its own.
+        let keys = SeededRng::shared(u64::try_from(node).unwrap());
         let (client, addresses) = (self.api.client(), machine.addresses.subscribe());
         let thread = std::thread::spawn(move || {
             host.run(|| {
@@ -151,7 +173,7 @@ impl Cluster {
                     .build()
                     .unwrap();
                 runtime.block_on(async {
-                    let overlay = Overlay::open(config, &*SeededRng::shared(1)).unwrap();
+                    let overlay = Overlay::open(config, &*keys).unwrap();
                     let factory = Factory::new(client.clone(), SeededRng::shared(2));
                     let clock = SystemClock::shared();
                     overlay
@@ -289,6 +311,7 @@ impl Machine {
             host,
             pod,
             pod_addresses: receiver.recv().unwrap(),
+            folder: tempfile::tempdir().unwrap(),
             addresses: watch::Sender::new(vec![address]),
             running: None,
         }
@@ -436,7 +459,9 @@ impl Machine {
         let links = self
             .host
             .run(|| RouteSocket::open().unwrap().links().unwrap());
-        links.unwrap().into_iter().find(|link| link.vxlan.is_some())
+        let is_tunnel =
+            |link: &Link| link.vxlan.is_some() || link.kind.as_deref() == Some("wireguard");
+        links.unwrap().into_iter().find(is_tunnel)
     }
 
     pub(crate) fn delete_tunnel(&self) {
@@ -465,7 +490,10 @@ impl Machine {
             .host
             .run(|| RouteSocket::open().unwrap().routes().unwrap());
         let mut routes = routes.unwrap();
-        routes.retain(|route| route.gateway.is_some() && route.protocol == 67);
+        let tunnel = self.tunnel().map(|link| link.index);
+        let leads_out =
+            |route: &Route| route.gateway.is_some() || tunnel.is_some_and(|_| route.link == tunnel);
+        routes.retain(|route| leads_out(route) && route.protocol == 67);
         routes
     }
 

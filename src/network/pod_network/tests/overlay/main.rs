@@ -46,6 +46,42 @@ fn plain_routes_give_way_to_vxlan_for_a_node_behind_a_router_and_people_are_told
 }
 
 #[test]
+fn wireguard_joins_nodes_where_the_kernel_has_it_and_is_refused_with_the_reason_elsewhere() {
+    if let Err(error) = cluster::try_wireguard() {
+        let message = error.to_string();
+        assert!(
+            message.contains("this kernel has no WireGuard"),
+            "{message}"
+        );
+        assert!(
+            message.contains("choose another --flannel-backend"),
+            "{message}"
+        );
+        return;
+    }
+    let mut cluster = Cluster::with(Backend::WireGuard, Checksums::Offloaded, &["v4", "v6"], 3);
+    cluster.everybody_talks();
+    assert!(
+        cluster
+            .nodes
+            .iter()
+            .all(|node| node.tunnel().unwrap().mtu == 1420)
+    );
+    let address = IpAddr::from([192, 0, 2, 77]);
+    cluster.move_node(1, address);
+    cluster.everybody_talks();
+    let index = cluster.nodes[0].tunnel().unwrap().index;
+    cluster.stop_overlay(0);
+    cluster.delete_node(2);
+    cluster.run_overlay(0);
+    until("the routes to the node that went are gone", || {
+        cluster.nodes[0].overlay_routes().len() == 2
+    });
+    assert_eq!(cluster.nodes[0].tunnel().unwrap().index, index);
+    assert!(cluster.nodes[0].reaches(&cluster.nodes[1]));
+}
+
+#[test]
 fn a_single_node_has_no_tunnel_and_gets_one_when_another_comes() {
     let mut cluster = Cluster::with(Backend::Vxlan, Checksums::Offloaded, &["v4"], 2);
     cluster.everybody_talks();
