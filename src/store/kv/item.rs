@@ -27,6 +27,11 @@ impl VersionId {
     pub fn revision(self) -> Revision {
         self.0 >> SUB_BITS
     }
+
+    /// The number of the change within its revision.
+    pub(crate) fn sub(self) -> i64 {
+        self.0 & ((1 << SUB_BITS) - 1)
+    }
 }
 
 /// A key that is in the tree. Snapshots share it: it never changes, and its history only forgets what is compacted and gains what is newer than

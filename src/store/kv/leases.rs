@@ -80,6 +80,12 @@ impl LeaseTimes {
         Some(deadline.saturating_sub(self.clock.monotonic()))
     }
 
+    /// All leases, in the order in which they end.
+    pub fn ids(&self) -> Vec<LeaseId> {
+        let inner = self.inner.lock();
+        inner.by_deadline.iter().map(|(_, id)| *id).collect()
+    }
+
     /// Time until the first lease ends; `None` if there is no lease.
     pub fn next(&self) -> Option<Duration> {
         let (deadline, _) = *self.inner.lock().by_deadline.first()?;

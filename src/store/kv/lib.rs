@@ -7,6 +7,7 @@
 //! - [`State`], [`Replica`] and [`LeaseTimes`]: what a store is built of. One writer runs transactions on its own `State`, makes them durable, and
 //!   publishes them to the `Replica`, from which everybody reads and watches.
 
+mod hash;
 mod hub;
 mod interval;
 mod item;

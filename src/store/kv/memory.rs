@@ -15,8 +15,8 @@ use crate::replica::Replica;
 use crate::state::{Loader, State};
 use crate::transact::Limits;
 use crate::types::{
-    Durability, Error, Kv, LeaseId, LeaseStatus, RangeRequest, RangeResponse, Result, Revision,
-    Status, Txn, TxnResponse, WatchRequest, WatchStream,
+    Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, RangeRequest, RangeResponse, Result,
+    Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 
 /// Versions that are forgotten in one step of a compaction.
@@ -252,14 +252,7 @@ impl Kv for MemoryKv {
     }
 
     async fn leases(&self) -> Result<Vec<LeaseId>> {
-        Ok(self
-            .store
-            .replica
-            .snapshot()
-            .leases()
-            .into_iter()
-            .map(|lease| lease.id)
-            .collect())
+        Ok(self.store.times.ids())
     }
 
     async fn status(&self) -> Result<Status> {
@@ -272,6 +265,10 @@ impl Kv for MemoryKv {
             size_in_use_bytes: size,
             keys: state.keys(),
         })
+    }
+
+    async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv> {
+        self.store.replica.hash_kv(revision).await
     }
 
     fn current_revision(&self) -> Revision {

@@ -374,7 +374,7 @@ fn every_compare_target_is_compared_and_a_missing_key_is_zero_without_a_value() 
         .unwrap();
         let holds = async |key: &str, target, operator| {
             let compares = vec![Compare {
-                key: key.into(),
+                range: KeyRange::key(key),
                 target,
                 operator,
             }];

@@ -2,12 +2,14 @@
 //! changes nothing.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use crate::item::{CHANGES_PER_REVISION_MAX, VersionId};
 use crate::replica::ReadHistory;
 use crate::state::{Change, Located, State};
+use crate::tree::Which;
 use crate::types::{
     Compare, CompareOperator, CompareTarget, Entry, Error, KeyRange, LeaseId, Operation,
     OperationResult, RangeRequest, RangeResponse, Result, Revision, Txn, TxnResponse,
@@ -47,51 +49,67 @@ pub struct Transacted {
 impl Txn {
     /// What can be said of a transaction without looking at the store.
     pub fn check(&self, limits: &Limits) -> Result<()> {
+        self.check_keys(limits.operations_max)?;
+        if self.bytes() > limits.request_bytes_max {
+            return Err(Error::TooLarge);
+        }
+        written(&self.success)?;
+        written(&self.failure)?;
+        Ok(())
+    }
+
+    /// A transaction in a transaction may only be as long as the outer one leaves room for.
+    fn check_keys(&self, operations_max: usize) -> Result<()> {
         let longest = self
             .compares
             .len()
             .max(self.success.len())
             .max(self.failure.len());
-        if longest > limits.operations_max {
+        let Some(left) = operations_max.checked_sub(longest) else {
             return Err(Error::TooManyOperations);
-        }
-        let operations = || self.success.iter().chain(&self.failure);
-        let bytes: usize = self
-            .compares
-            .iter()
-            .map(compare_bytes)
-            .chain(operations().map(Operation::bytes))
-            .sum();
-        if bytes > limits.request_bytes_max {
-            return Err(Error::TooLarge);
-        }
-        let empty_compare = self.compares.iter().any(|compare| compare.key.is_empty());
-        if empty_compare || operations().any(Operation::key_is_missing) {
+        };
+        if self.compares.iter().any(|compare| missing(&compare.range)) {
             return Err(Error::EmptyKey);
         }
-        check_duplicates(&self.success)?;
-        check_duplicates(&self.failure)
+        for operation in self.branches() {
+            match operation {
+                Operation::Txn(inner) => inner.check_keys(left)?,
+                _ if operation.key_is_missing() => return Err(Error::EmptyKey),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn branches(&self) -> impl Iterator<Item = &Operation> {
+        self.success.iter().chain(&self.failure)
     }
 
     /// Bytes of all keys and values.
     pub fn bytes(&self) -> usize {
-        let operations = self
-            .success
-            .iter()
-            .chain(&self.failure)
-            .map(Operation::bytes);
-        self.compares
-            .iter()
-            .map(compare_bytes)
-            .chain(operations)
-            .sum()
+        let compares = self.compares.iter().map(compare_bytes);
+        compares.chain(self.branches().map(Operation::bytes)).sum()
+    }
+
+    /// Operations that run at most.
+    pub fn operations(&self) -> usize {
+        let sum = |operations: &[Operation]| -> usize {
+            let count = |operation: &Operation| match operation {
+                Operation::Txn(inner) => 1 + inner.operations(),
+                _ => 1,
+            };
+            operations.iter().map(count).sum()
+        };
+        sum(&self.success).max(sum(&self.failure))
     }
 
     /// Whether some range asks for an older revision, which may have to be read from disk.
     pub fn reads_history(&self) -> bool {
-        self.success.iter().chain(&self.failure).any(
-            |operation| matches!(operation, Operation::Range(request) if request.revision.is_some_and(|revision| revision > 0)),
-        )
+        self.branches().any(|operation| match operation {
+            Operation::Range(request) => request.revision.is_some_and(|revision| revision > 0),
+            Operation::Txn(inner) => inner.reads_history(),
+            _ => false,
+        })
     }
 }
 
@@ -100,18 +118,26 @@ impl Operation {
         match self {
             Self::Range(request) => range_bytes(&request.range),
             Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Update { key, value, .. } => {
+                key.len() + value.as_ref().map_or(0, |value| value.len())
+            }
             Self::DeleteRange(range) => range_bytes(range),
+            Self::Txn(inner) => inner.bytes(),
         }
     }
 
     fn key_is_missing(&self) -> bool {
-        let missing = |range: &KeyRange| range.start.is_empty() && range.end.is_none();
         match self {
             Self::Range(request) => missing(&request.range),
-            Self::Put { key, .. } => key.is_empty(),
+            Self::Put { key, .. } | Self::Update { key, .. } => key.is_empty(),
             Self::DeleteRange(range) => missing(range),
+            Self::Txn(_) => false,
         }
     }
+}
+
+fn missing(range: &KeyRange) -> bool {
+    range.start.is_empty() && range.end.is_none()
 }
 
 fn compare_bytes(compare: &Compare) -> usize {
@@ -120,82 +146,238 @@ fn compare_bytes(compare: &Compare) -> usize {
     } else {
         0
     };
-    compare.key.len() + value
+    range_bytes(&compare.range) + value
 }
 
 fn range_bytes(range: &KeyRange) -> usize {
     range.start.len() + range.end.as_ref().map_or(0, Vec::len)
 }
 
-/// No key may be put twice, or put and deleted, in whatever order.
-fn check_duplicates(operations: &[Operation]) -> Result<()> {
-    let mut puts: BTreeSet<&[u8]> = BTreeSet::new();
+/// What a list of operations may write, on whichever branches.
+#[derive(Default)]
+struct Written<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deletes: RangeSet,
+}
+
+/// No key may be put twice, or put and deleted, but on two branches of which only one runs. A transaction among the operations is held against the
+/// deletes beside it and before it, and its puts against all of the other puts.
+fn written(operations: &[Operation]) -> Result<Written<'_>> {
+    let mut written = Written::default();
     for operation in operations {
-        if let Operation::Put { key, .. } = operation
-            && !puts.insert(key)
-        {
-            return Err(Error::DuplicateKey);
+        if let Operation::DeleteRange(range) = operation {
+            written.deletes.insert(range);
         }
     }
-    let overlaps = operations.iter().any(|operation| {
-        matches!(operation, Operation::DeleteRange(range) if puts.range(range.start.as_slice()..).next().is_some_and(|key| range.contains(key)))
-    });
-    if overlaps {
-        Err(Error::DuplicateKey)
-    } else {
+    for operation in operations {
+        if let Operation::Txn(inner) = operation {
+            let (success, failure) = (
+                self::written(&inner.success)?,
+                self::written(&inner.failure)?,
+            );
+            for key in &success.puts {
+                written.put(key)?;
+            }
+            for key in failure.puts.difference(&success.puts) {
+                written.put(key)?;
+            }
+            written.deletes.extend(success.deletes);
+            written.deletes.extend(failure.deletes);
+        }
+    }
+    for operation in operations {
+        if let Operation::Put { key, .. } | Operation::Update { key, .. } = operation {
+            written.put(key)?;
+        }
+    }
+    Ok(written)
+}
+
+impl<'a> Written<'a> {
+    fn put(&mut self, key: &'a [u8]) -> Result<()> {
+        if self.deletes.contains(key) || !self.puts.insert(key) {
+            return Err(Error::DuplicateKey);
+        }
         Ok(())
     }
+}
+
+/// A set of keys, as ranges that neither overlap nor touch: start → end, `None` for "to the last key".
+#[derive(Default)]
+struct RangeSet(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+
+impl RangeSet {
+    fn insert(&mut self, range: &KeyRange) {
+        let end = match &range.end {
+            None => Some([&range.start[..], &[0]].concat()),
+            Some(end) if end.is_empty() => None,
+            Some(end) if *end <= range.start => return,
+            Some(end) => Some(end.clone()),
+        };
+        self.add(range.start.clone(), end);
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (start, end) in other.0 {
+            self.add(start, end);
+        }
+    }
+
+    fn add(&mut self, mut start: Vec<u8>, mut end: Option<Vec<u8>>) {
+        loop {
+            let through = end.clone().map_or(Bound::Unbounded, Bound::Included);
+            let last = self.0.range((Bound::Unbounded, through)).next_back();
+            let Some((other, _)) = last.filter(|(_, other_end)| {
+                other_end
+                    .as_ref()
+                    .is_none_or(|other_end| *other_end >= start)
+            }) else {
+                break;
+            };
+            let other = other.clone();
+            let other_end = self.0.remove(&other).expect("it was just found");
+            start = start.min(other);
+            end = match (end, other_end) {
+                (Some(left), Some(right)) => Some(left.max(right)),
+                _ => None,
+            };
+        }
+        self.0.insert(start, end);
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        let mut before = self
+            .0
+            .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
+        before
+            .next_back()
+            .is_some_and(|(_, end)| end.as_ref().is_none_or(|end| key < end.as_slice()))
+    }
+}
+
+/// A transaction whose conditions are decided: what runs, and the answers to ranges at older revisions.
+struct Plan<'a> {
+    succeeded: bool,
+    steps: Vec<Step<'a>>,
+}
+
+enum Step<'a> {
+    One(&'a Operation),
+    OldRange(RangeResponse),
+    Txn(Plan<'a>),
 }
 
 impl State {
     /// Runs a transaction that passed [`Txn::check`].
     pub fn transact(&mut self, txn: &Txn, history: Option<&dyn ReadHistory>) -> Result<Transacted> {
+        let mut changes_max = 0;
+        let plan = self.plan(txn, history, &mut changes_max)?;
+        if changes_max > CHANGES_PER_REVISION_MAX {
+            return Err(Error::TooManyOperations);
+        }
+        let mut changes = Vec::new();
+        let response = self.run(plan, &mut changes)?;
+        if !changes.is_empty() {
+            self.revision += 1;
+        }
+        Ok(Transacted { response, changes })
+    }
+
+    /// Decides all conditions and makes all checks, and reads what may fail to be read: nothing is changed yet.
+    fn plan<'a>(
+        &self,
+        txn: &'a Txn,
+        history: Option<&dyn ReadHistory>,
+        changes_max: &mut usize,
+    ) -> Result<Plan<'a>> {
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         let operations = if succeeded {
             &txn.success
         } else {
             &txn.failure
         };
-        self.check_operations(operations)?;
-        let old_ranges = self.read_old_ranges(operations, history)?;
+        let mut steps = Vec::with_capacity(operations.len());
+        for operation in operations {
+            steps.push(match operation {
+                Operation::Txn(inner) => Step::Txn(self.plan(inner, history, changes_max)?),
+                Operation::Range(request)
+                    if request.revision.is_some_and(|revision| revision > 0) =>
+                {
+                    Step::OldRange(self.read_old_range(request, history)?)
+                }
+                _ => {
+                    self.check_operation(operation, changes_max)?;
+                    Step::One(operation)
+                }
+            });
+        }
+        Ok(Plan { succeeded, steps })
+    }
 
-        let begin = self.revision;
-        let mut changes = Vec::new();
-        let mut results = Vec::with_capacity(operations.len());
-        for (operation, old_range) in operations.iter().zip(old_ranges) {
-            let result = match operation {
-                Operation::Range(request) => {
-                    let mut response = match old_range {
-                        Some(response) => response,
-                        None => self.range_newest(request)?,
-                    };
-                    response.revision = begin + Revision::from(!changes.is_empty());
+    fn run(&mut self, plan: Plan<'_>, changes: &mut Vec<Change>) -> Result<TxnResponse> {
+        let mut results = Vec::with_capacity(plan.steps.len());
+        for step in plan.steps {
+            let result = match step {
+                Step::One(operation) => self.operate(operation, changes)?,
+                Step::OldRange(mut response) => {
+                    response.revision = self.revision_after(changes);
                     OperationResult::Range(response)
                 }
-                Operation::Put { key, value, lease } => {
-                    let id = VersionId::new(begin + 1, changes.len());
-                    let (entry, change) = self.put(id, key, value, *lease);
-                    let previous = change.previous.clone();
-                    changes.push(change);
-                    OperationResult::Put { entry, previous }
-                }
-                Operation::DeleteRange(range) => OperationResult::Delete {
-                    previous: self.delete_range(begin + 1, range, &mut changes),
-                },
+                Step::Txn(inner) => OperationResult::Txn(self.run(inner, changes)?),
             };
             results.push(result);
         }
-        if !changes.is_empty() {
-            self.revision = begin + 1;
-        }
-        Ok(Transacted {
-            response: TxnResponse {
-                succeeded,
-                revision: self.revision,
-                results,
-            },
-            changes,
+        Ok(TxnResponse {
+            succeeded: plan.succeeded,
+            revision: self.revision_after(changes),
+            results,
         })
+    }
+
+    fn revision_after(&self, changes: &[Change]) -> Revision {
+        self.revision + Revision::from(!changes.is_empty())
+    }
+
+    fn operate(
+        &mut self,
+        operation: &Operation,
+        changes: &mut Vec<Change>,
+    ) -> Result<OperationResult> {
+        let revision = self.revision + 1;
+        Ok(match operation {
+            Operation::Range(request) => {
+                let mut response = self.range_newest(request)?;
+                response.revision = self.revision_after(changes);
+                OperationResult::Range(response)
+            }
+            Operation::Put { key, value, lease } => self.put_one(key, value, *lease, changes),
+            Operation::Update { key, value, lease } => {
+                let entry = self
+                    .entry(key)
+                    .expect("it was checked, and nothing deleted it");
+                let value = Arc::clone(value.as_ref().unwrap_or(&entry.value));
+                let lease = lease.unwrap_or(entry.lease);
+                self.put_one(key, &value, lease, changes)
+            }
+            Operation::DeleteRange(range) => OperationResult::Delete {
+                previous: self.delete_range(revision, range, changes),
+            },
+            Operation::Txn(_) => unreachable!("a plan holds transactions as plans"),
+        })
+    }
+
+    fn put_one(
+        &mut self,
+        key: &[u8],
+        value: &Arc<[u8]>,
+        lease: LeaseId,
+        changes: &mut Vec<Change>,
+    ) -> OperationResult {
+        let id = VersionId::new(self.revision + 1, changes.len());
+        let (entry, change) = self.put(id, key, value, lease);
+        let previous = change.previous.clone();
+        changes.push(change);
+        OperationResult::Put { entry, previous }
     }
 
     /// Deletes every key of a lease, and the lease, in one revision; no revision if it has no key.
@@ -224,69 +406,56 @@ impl State {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        let entry = self.entry(&compare.key);
-        let number = |of: fn(&Entry) -> i64| entry.map_or(0, |entry| of(entry));
-        let ordering = match &compare.target {
-            CompareTarget::CreateRevision(wanted) => {
-                number(|entry| entry.create_revision).cmp(wanted)
+        let mut holds = None;
+        self.items.visit(&compare.range, Which::Live, &mut |item| {
+            let this = matches(compare, item.entry().map(|entry| &**entry));
+            holds = Some(this);
+            if this {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
-            CompareTarget::ModRevision(wanted) => number(|entry| entry.mod_revision).cmp(wanted),
-            CompareTarget::Version(wanted) => number(|entry| entry.version).cmp(wanted),
-            CompareTarget::Lease(wanted) => number(|entry| entry.lease).cmp(wanted),
-            // A missing key has no value, not an empty one: every comparison with it fails.
-            CompareTarget::Value(wanted) => match entry {
-                Some(entry) => (*entry.value).cmp(wanted.as_slice()),
-                None => return false,
-            },
-        };
-        match compare.operator {
-            CompareOperator::Equal => ordering == Ordering::Equal,
-            CompareOperator::NotEqual => ordering != Ordering::Equal,
-            CompareOperator::Greater => ordering == Ordering::Greater,
-            CompareOperator::Less => ordering == Ordering::Less,
-        }
+        });
+        holds.unwrap_or_else(|| matches(compare, None))
     }
 
-    fn check_operations(&self, operations: &[Operation]) -> Result<()> {
-        let mut changes = 0;
-        for operation in operations {
-            match operation {
-                Operation::Range(request) => self.check_revision(request.revision)?,
-                Operation::Put { lease, .. } => {
-                    if *lease != 0 && self.lease(*lease).is_none() {
-                        return Err(Error::LeaseNotFound);
-                    }
-                    changes += 1;
+    fn check_operation(&self, operation: &Operation, changes_max: &mut usize) -> Result<()> {
+        let granted = |lease: LeaseId| lease == 0 || self.lease(lease).is_some();
+        match operation {
+            Operation::Range(request) => self.check_revision(request.revision)?,
+            Operation::Put { lease, .. } => {
+                if !granted(*lease) {
+                    return Err(Error::LeaseNotFound);
                 }
-                Operation::DeleteRange(range) => changes += self.items.count(range),
+                *changes_max += 1;
             }
+            Operation::Update { key, lease, .. } => {
+                if self.entry(key).is_none() {
+                    return Err(Error::KeyNotFound);
+                }
+                if !lease.is_none_or(granted) {
+                    return Err(Error::LeaseNotFound);
+                }
+                *changes_max += 1;
+            }
+            Operation::DeleteRange(range) => *changes_max += self.items.count(range),
+            Operation::Txn(_) => {}
         }
-        if changes > CHANGES_PER_REVISION_MAX {
-            Err(Error::TooManyOperations)
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
-    /// The answers to ranges at older revisions. The transaction's own writes cannot change them, and reading them is what may fail.
-    fn read_old_ranges(
+    /// The answer to a range at an older revision: the transaction's own writes cannot change it.
+    fn read_old_range(
         &self,
-        operations: &[Operation],
+        request: &RangeRequest,
         history: Option<&dyn ReadHistory>,
-    ) -> Result<Vec<Option<RangeResponse>>> {
-        let read = |operation: &Operation| match operation {
-            Operation::Range(request) if request.revision.is_some_and(|revision| revision > 0) => {
-                let found = self.find(request)?;
-                let entries = load(found.located, history)?;
-                Ok(Some(RangeResponse {
-                    revision: self.revision,
-                    entries,
-                    count: found.count,
-                }))
-            }
-            _ => Ok(None),
-        };
-        operations.iter().map(read).collect()
+    ) -> Result<RangeResponse> {
+        let found = self.find(request)?;
+        Ok(RangeResponse {
+            revision: self.revision,
+            entries: load(found.located, history)?,
+            count: found.count,
+        })
     }
 
     fn range_newest(&self, request: &RangeRequest) -> Result<RangeResponse> {
@@ -314,6 +483,28 @@ impl State {
             changes.push(change);
         }
         previous
+    }
+}
+
+/// Whether a key, or its absence, meets a condition.
+fn matches(compare: &Compare, entry: Option<&Entry>) -> bool {
+    let number = |of: fn(&Entry) -> i64| entry.map_or(0, of);
+    let ordering = match &compare.target {
+        CompareTarget::CreateRevision(wanted) => number(|entry| entry.create_revision).cmp(wanted),
+        CompareTarget::ModRevision(wanted) => number(|entry| entry.mod_revision).cmp(wanted),
+        CompareTarget::Version(wanted) => number(|entry| entry.version).cmp(wanted),
+        CompareTarget::Lease(wanted) => number(|entry| entry.lease).cmp(wanted),
+        // A missing key has no value, not an empty one: every comparison with it fails.
+        CompareTarget::Value(wanted) => match entry {
+            Some(entry) => (*entry.value).cmp(wanted.as_slice()),
+            None => return false,
+        },
+    };
+    match compare.operator {
+        CompareOperator::Equal => ordering == Ordering::Equal,
+        CompareOperator::NotEqual => ordering != Ordering::Equal,
+        CompareOperator::Greater => ordering == Ordering::Greater,
+        CompareOperator::Less => ordering == Ordering::Less,
     }
 }
 

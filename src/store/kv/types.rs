@@ -110,10 +110,10 @@ pub struct RangeResponse {
     pub count: usize,
 }
 
-/// A condition on one key. A missing key has create and mod revision, version and lease 0.
+/// A condition on every key of a range. Where there is no key, it is one on create and mod revision, version and lease 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    pub key: Vec<u8>,
+    pub range: KeyRange,
     pub target: CompareTarget,
     pub operator: CompareOperator,
 }
@@ -138,7 +138,7 @@ pub enum CompareOperator {
 impl Compare {
     pub fn mod_revision_is(key: impl Into<Vec<u8>>, revision: Revision) -> Self {
         Self {
-            key: key.into(),
+            range: KeyRange::key(key),
             target: CompareTarget::ModRevision(revision),
             operator: CompareOperator::Equal,
         }
@@ -157,7 +157,15 @@ pub enum Operation {
         value: Arc<[u8]>,
         lease: LeaseId,
     },
+    /// Puts a key that must be there; what is `None` stays as it is.
+    Update {
+        key: Vec<u8>,
+        value: Option<Arc<[u8]>>,
+        lease: Option<LeaseId>,
+    },
     DeleteRange(KeyRange),
+    /// Its conditions, too, are those before the whole transaction, and its writes are of the same revision.
+    Txn(Txn),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -196,6 +204,7 @@ pub enum OperationResult {
     Delete {
         previous: Vec<Arc<Entry>>,
     },
+    Txn(TxnResponse),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,6 +284,18 @@ pub struct Status {
     pub keys: usize,
 }
 
+/// A checksum over the versions of all keys, which equals that of an etcd with the same history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    pub hash: u32,
+    /// The newest revision whose versions are in it.
+    pub hash_revision: Revision,
+    /// -1 as long as nothing was compacted, as in etcd.
+    pub compact_revision: Revision,
+    /// The store's revision.
+    pub revision: Revision,
+}
+
 /// The texts are etcd's: clients compare them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -290,6 +311,8 @@ pub enum Error {
     TooLarge,
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    #[error("etcdserver: key not found")]
+    KeyNotFound,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
     #[error("etcdserver: lease already exists")]
@@ -331,9 +354,13 @@ pub trait Kv: Send + Sync + std::fmt::Debug {
 
     async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus>;
 
+    /// All leases; the one that ends first stands first.
     async fn leases(&self) -> Result<Vec<LeaseId>>;
 
     async fn status(&self) -> Result<Status>;
+
+    /// The checksum up to `revision`; `None`: up to the newest.
+    async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv>;
 
     /// The newest revision that readers see.
     fn current_revision(&self) -> Revision;

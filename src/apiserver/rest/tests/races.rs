@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Durability, KeyRange, Kv, LeaseId, LeaseStatus, Operation, RangeRequest, RangeResponse, Result,
+    Durability, HashKv, KeyRange, Kv, LeaseId, LeaseStatus, Operation, RangeRequest, RangeResponse, Result,
     Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 use serde_json::{Value, json};
@@ -118,6 +118,10 @@ impl Kv for MeddledKv {
 
     async fn status(&self) -> Result<Status> {
         self.inner.status().await
+    }
+
+    async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv> {
+        self.inner.hash_kv(revision).await
     }
 
     fn current_revision(&self) -> Revision {
