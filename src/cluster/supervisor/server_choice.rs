@@ -47,10 +47,13 @@ pub(crate) struct Judged {
 
 impl Judged {
     fn judge<T>(&self, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
-        if let Err(ClientError::Unreachable(_)) = &outcome
-            && let Some(asked) = self.servers.candidates().first()
-        {
-            self.servers.failed(asked);
+        let is_silent = matches!(outcome, Err(ClientError::Unreachable(_)));
+        if let Some(asked) = self.servers.candidates().first() {
+            if is_silent {
+                self.servers.failed(asked);
+            } else {
+                self.servers.answered(asked);
+            }
         }
         outcome
     }

@@ -41,6 +41,7 @@ pub async fn keep(
                 let (end, ended) = Shutdown::new();
                 let one = One {
                     server,
+                    servers: servers.clone(),
                     link: Arc::clone(&link),
                     doors: Arc::clone(&doors),
                     rng: Arc::clone(&rng),
@@ -67,6 +68,7 @@ fn told(end: &ShutdownTrigger) -> bool {
 /// The connection to one server.
 struct One {
     server: String,
+    servers: Servers,
     link: Arc<dyn Link>,
     doors: Arc<Doors>,
     rng: Arc<dyn Rng>,
@@ -84,23 +86,40 @@ impl One {
     async fn dial_again_and_again(&self) {
         let mut pause = PAUSE_FIRST;
         loop {
-            match self.link.connect(&self.server).await {
-                Ok(connection) => {
+            // What another call has heard of the server counts here too: it is dialled anew at once, and a connection
+            // attempt of before, which may wait for packets that were lost, is given up.
+            tokio::select! {
+                biased;
+                connected = self.connect(&mut pause) => {
                     tracing::info!(server = self.server, "the server can reach this node");
-                    pause = PAUSE_FIRST;
-                    if let Err(error) = serve(connection, Arc::clone(&self.doors)).await {
+                    if let Err(error) = serve(connected, Arc::clone(&self.doors)).await {
                         tracing::warn!(server = self.server, %error, "the connection broke");
                     }
+                    pause = PAUSE_FIRST;
+                    self.rest(pause).await;
                 }
+                () = self.servers.returned(&self.server) => pause = PAUSE_FIRST,
+            }
+        }
+    }
+
+    /// Dials until there is a connection.
+    async fn connect(&self, pause: &mut Duration) -> Box<dyn ByteStream> {
+        loop {
+            match self.link.connect(&self.server).await {
+                Ok(connection) => return connection,
                 Err(error) => {
                     tracing::warn!(server = self.server, %error, "the server is not reached");
                 }
             }
-            let stretch = self
-                .rng
-                .below(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-            sleep(pause + Duration::from_millis(stretch)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            self.rest(*pause).await;
+            *pause = (*pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Waits for `pause`, stretched by chance up to twice.
+    async fn rest(&self, pause: Duration) {
+        let stretch = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        sleep(pause + Duration::from_millis(self.rng.below(stretch))).await;
     }
 }

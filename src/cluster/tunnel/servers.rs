@@ -1,5 +1,6 @@
 //! Which servers an agent knows, which of them answers, and the file that remembers both.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,16 @@ struct Shared {
     /// In the order they are tried; never empty.
     order: Mutex<Vec<String>>,
     known: watch::Sender<Vec<String>>,
+    heard: watch::Sender<BTreeMap<String, Heard>>,
+}
+
+/// What calls have heard of one server.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last answer did not come.
+    is_silent: bool,
+    /// How often one came after none.
+    returns: u64,
 }
 
 impl Servers {
@@ -37,6 +48,7 @@ impl Servers {
             file: file.to_owned(),
             order: Mutex::new(order),
             known,
+            heard: watch::Sender::default(),
         };
         Self(Arc::new(shared))
     }
@@ -53,6 +65,14 @@ impl Servers {
 
     /// A request to this server was answered: it is asked first from now on.
     pub fn answered(&self, server: &str) {
+        self.0.heard.send_if_modified(|heard| {
+            let was_silent = heard.get_mut(server).filter(|heard| heard.is_silent);
+            let returned = was_silent.map(|heard| {
+                heard.is_silent = false;
+                heard.returns += 1;
+            });
+            returned.is_some()
+        });
         let mut order = self.0.order.lock();
         if order.first().is_some_and(|first| first == server) {
             return;
@@ -67,7 +87,23 @@ impl Servers {
         let mut order = self.0.order.lock();
         if let Some(at) = order.iter().position(|known| known == server) {
             order[at..].rotate_left(1);
+            self.0.heard.send_modify(|heard| {
+                heard.entry(server.to_owned()).or_default().is_silent = true;
+            });
         }
+    }
+
+    /// Returns when a server that was silent, or falls silent meanwhile, answers somebody. Cancel safe.
+    pub async fn returned(&self, server: &str) {
+        let mut heard = self.0.heard.subscribe();
+        let returns = |heard: &BTreeMap<String, Heard>| heard.get(server).map(|one| one.returns);
+        let before = returns(&heard.borrow());
+        // The sender lives in `self`, so that the wait cannot fail.
+        drop(
+            heard
+                .wait_for(|heard| returns(heard) > before.or(Some(0)))
+                .await,
+        );
     }
 
     /// The cluster's own word about its servers. An empty list is not believed; those that stay keep their order.
@@ -78,6 +114,10 @@ impl Servers {
         let known = {
             let mut order = self.0.order.lock();
             order.retain(|known| servers.contains(known));
+            let stays = |heard: &mut BTreeMap<String, Heard>| {
+                heard.retain(|known, _| servers.contains(known));
+            };
+            self.0.heard.send_modify(stays);
             order.extend(servers.iter().cloned());
             dedup(&mut order);
             sorted(&order)

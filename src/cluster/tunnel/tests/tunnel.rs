@@ -1,13 +1,16 @@
 //! Servers reach what agents allow, and nothing else.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use env::{Shutdown, ShutdownTrigger, timeout};
+use async_trait::async_trait;
+use env::{SeededRng, Shutdown, ShutdownTrigger, sleep, timeout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpListener;
-use tunnel::{Doors, OpenError, STREAMS_MAX, Target, Tunnels, serve};
+use tunnel::{ByteStream, Doors, Link, OpenError, STREAMS_MAX, Servers, Target, Tunnels, serve};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const NODE: &str = "edge-1";
@@ -166,4 +169,49 @@ async fn a_node_that_is_gone_is_not_connected() {
         matches!(error, Err(OpenError::NotConnected(_))),
         "{error:?}"
     );
+}
+
+/// A server that refuses every connection.
+struct Refusing(AtomicUsize);
+
+#[async_trait]
+impl Link for Refusing {
+    async fn connect(&self, _server: &str) -> io::Result<Box<dyn ByteStream>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_somebody_again_is_dialled_at_once() {
+    const SERVER: &str = "a:1";
+    let folder = tempfile::tempdir().expect("a folder");
+    let servers = Servers::open(&folder.path().join("servers.json"), SERVER);
+    let link = Arc::new(Refusing(AtomicUsize::new(0)));
+    let dialled = || link.0.load(Ordering::Relaxed);
+    let doors = Doors {
+        kubelet: ([127, 0, 0, 1], 1).into(),
+        ranges: Vec::new(),
+    };
+    let (_end, shutdown) = Shutdown::new();
+    env::spawn(tunnel::keep(
+        servers.clone(),
+        link.clone(),
+        Arc::new(doors),
+        SeededRng::shared(1),
+        shutdown,
+    ));
+    // By now the pauses are long; right behind a try the next is far.
+    sleep(Duration::from_secs(300)).await;
+    let seen = dialled();
+    while dialled() == seen {
+        sleep(Duration::from_millis(100)).await;
+    }
+    servers.failed(SERVER);
+    let before = dialled();
+    for _other_calls in 0..3 {
+        servers.answered(SERVER);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(dialled(), before + 1, "once, and at once");
+    }
 }
