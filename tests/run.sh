@@ -23,7 +23,8 @@ step "clippy"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 LOG=$(mktemp)
-trap 'rm -f "$LOG"' EXIT
+ALONE=$(mktemp)
+trap 'rm -f "$LOG" "$ALONE"' EXIT
 
 # Those that need nothing but themselves have a process each. Its own file says what runs alone and what runs again.
 step "unit, model and crate tests"
@@ -35,11 +36,12 @@ SKIPPED=$(grep -c 'skipped: ' target/nextest/default/junit.xml || true)
 # the end that all of them together left nothing on the host. What fails runs once more, alone.
 step "end-to-end tests"
 if ! cargo test --package combo --test e2e 2>&1 | tee "$LOG"; then
-    mapfile -t FAILED < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$LOG")
+    mapfile -t FAILED < <(sed -n 's/^test \([^ ]*\) *\.\.\. FAILED$/\1/p' "$LOG")
     [ ${#FAILED[@]} -gt 0 ] || fail "the end-to-end tests did not run to their end"
     for test in "${FAILED[@]}"; do
         step "Once more, alone: $test"
-        cargo test --package combo --test e2e -- --exact "$test"
+        cargo test --package combo --test e2e -- --exact "$test" 2>&1 | tee "$ALONE"
+        grep -q '^test result: ok\. 1 passed;' "$ALONE" || fail "$test did not run again"
         echo "flaky: $test"
     done
     PASSED=$((PASSED + ${#FAILED[@]}))

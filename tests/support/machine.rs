@@ -48,11 +48,18 @@ pub(crate) struct Machine {
     folder: PathBuf,
 }
 
+/// Mounts of other nodes' pods on this host: they would go in the middle of a test, when their nodes remove the folders below.
+const LEAVE_NEIGHBOURS: &str = "
+    cut -d ' ' -f 5 /proc/self/mountinfo | grep '/agent/containers/\\|/agent/kubelet/pods/\\|/run/sandboxes/\\|/run/binaries/' |
+        tac | while read -r path; do umount -l \"$path\"; done
+";
+
 impl Machine {
     pub(crate) fn start(name: &str) -> Self {
         let folder = work_dir().join(format!("machine-{name}"));
         fs::create_dir_all(folder.join("bin/units")).expect("a folder is made");
         let mut script = String::from("set -e\nip link set lo up\n");
+        script.push_str(LEAVE_NEIGHBOURS);
         // No addresses that come and go by themselves.
         script.push_str("echo 1 >/proc/sys/net/ipv6/conf/default/addr_gen_mode\n");
         script.push_str("ip link add uplink type veth peer name cable\n");

@@ -191,7 +191,7 @@ impl ApplyCommand {
             .await;
         let after = after.map_err(|error| failure(error, &origin))?;
         if output.is_table() {
-            let done = what_happened(before.as_ref(), &after);
+            let done = what_happened(&self.field_manager, before.as_ref(), &after);
             session.say(format!(
                 "{} {done}{}",
                 kind.label(object.name()),
@@ -204,20 +204,42 @@ impl ApplyCommand {
     }
 }
 
-/// Managed fields carry times: they say nothing about whether the object changed.
-fn what_happened(before: Option<&Value>, after: &Value) -> &'static str {
-    let bare = |object: &Value| {
-        let mut object = output::shown(object.clone());
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-        }
-        object
-    };
+/// Only what the manager may have changed counts: controllers write the status and annotations of theirs between our two looks.
+fn what_happened(manager: &str, before: Option<&Value>, after: &Value) -> &'static str {
     match before {
         None => "created",
-        Some(before) if bare(before) == bare(after) => "unchanged",
+        Some(before) if applied_part(manager, before) == applied_part(manager, after) => {
+            "unchanged"
+        }
         Some(_) => "configured",
     }
+}
+
+fn applied_part(manager: &str, object: &Value) -> Value {
+    let entries = object["metadata"]["managedFields"].as_array();
+    let ours = entries.into_iter().flatten().find(|entry| {
+        entry["manager"] == manager
+            && entry["operation"] == "Apply"
+            && entry["subresource"].is_null()
+    });
+    let annotations = ours.map_or(
+        &Value::Null,
+        |entry| &entry["fieldsV1"]["f:metadata"]["f:annotations"],
+    );
+    let mut part = output::shown(object.clone());
+    if let Some(fields) = part.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = part["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+        if let Some(Value::Object(all)) = metadata.get_mut("annotations") {
+            all.retain(|key, _| annotations.get(format!("f:{key}")).is_some());
+        }
+        if metadata.get("annotations") == Some(&Value::Object(Default::default())) {
+            metadata.remove("annotations");
+        }
+    }
+    part
 }
 
 /// A conflict comes with the advice people need to resolve it.
@@ -259,13 +281,38 @@ mod tests {
 
     use super::*;
 
+    fn deployment(version: &str) -> Value {
+        json!({
+            "metadata": {
+                "name": "a",
+                "resourceVersion": version,
+                "annotations": {"ours": "1"},
+                "managedFields": [{
+                    "manager": "kubectl",
+                    "operation": "Apply",
+                    "time": version,
+                    "fieldsV1": {"f:metadata": {"f:annotations": {"f:ours": {}}}},
+                }],
+            },
+            "spec": {"replicas": 1},
+        })
+    }
+
     #[test]
-    fn an_object_that_only_has_a_later_version_did_not_change() {
-        let before = json!({"metadata": {"name": "a", "resourceVersion": "1", "managedFields": [1]}, "data": {}});
-        let same = json!({"metadata": {"name": "a", "resourceVersion": "2", "managedFields": [2]}, "data": {}});
-        let other = json!({"metadata": {"name": "a", "resourceVersion": "2"}, "data": {"x": "y"}});
-        assert_eq!(what_happened(None, &same), "created");
-        assert_eq!(what_happened(Some(&before), &same), "unchanged");
-        assert_eq!(what_happened(Some(&before), &other), "configured");
+    fn what_controllers_write_in_between_is_no_change_of_ours() {
+        let before = deployment("1");
+        let with = |path: [&str; 3], value: Value| {
+            let mut after = deployment("2");
+            after[path[0]][path[1]][path[2]] = value;
+            what_happened("kubectl", Some(&before), &after)
+        };
+        assert_eq!(what_happened("kubectl", None, &before), "created");
+        let same = what_happened("kubectl", Some(&before), &deployment("2"));
+        assert_eq!(same, "unchanged");
+        assert_eq!(with(["status", "conditions", "x"], json!(1)), "unchanged");
+        let annotation = |name| with(["metadata", "annotations", name], json!("2"));
+        assert_eq!(annotation("theirs"), "unchanged");
+        assert_eq!(annotation("ours"), "configured");
+        assert_eq!(with(["spec", "template", "x"], json!(1)), "configured");
     }
 }
