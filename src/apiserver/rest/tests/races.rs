@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Durability, HashKv, KeyRange, Kv, LeaseId, LeaseStatus, Operation, RangeRequest, RangeResponse, Result,
-    Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
+    Durability, HashKv, KeyRange, Kv, LeaseId, LeaseStatus, Operation, RangeRequest, RangeResponse,
+    Result, Revision, Status, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 use serde_json::{Value, json};
 use support::{Cluster, running_pod};
