@@ -5,11 +5,15 @@ mod airgap;
 mod check;
 mod command_line;
 mod completion;
+mod exec;
 mod host_steps;
 mod image;
 mod killall;
 mod kubeconfig;
 mod kubectl;
+mod logs;
+mod node_socket;
+mod pods;
 mod server;
 mod service;
 mod status;
@@ -62,6 +66,12 @@ enum Command {
     Token(token::TokenCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
+    /// Show the pods of this node, also when no server can be reached
+    Pods(Box<pods::PodsCommand>),
+    /// Print the log of a container of this node, also when no server can be reached
+    Logs(Box<logs::LogsCommand>),
+    /// Run a command in a container of this node, also when no server can be reached
+    Exec(exec::ExecCommand),
     /// Print a completion script for a shell
     Completion(completion::CompletionCommand),
 }
@@ -88,6 +98,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Kubeconfig(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
+        Command::Pods(command) => return command.run(),
+        Command::Logs(command) => return command.run(),
+        Command::Exec(command) => return command.run(),
         Command::Completion(command) => command.run(&mut Cli::command()),
     };
     match done {

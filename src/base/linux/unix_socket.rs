@@ -3,8 +3,8 @@
 use crate::error::{Doing, Error, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, socket_with,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Descriptors that one message may carry.
 pub const DESCRIPTORS_MAX: usize = 8;
+/// Connections that wait to be accepted.
+const WAITING_MAX: i32 = 128;
 
 /// Listens at a path of any length, mode 0600; what was at the path is removed.
 pub fn listen(path: &Path) -> Result<UnixListener> {
@@ -24,11 +26,17 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
         _ => {}
     }
     let (_directory, short) = short_path(path)?;
-    // Nobody else may connect between bind and chmod.
-    let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = UnixListener::bind(&short);
-    rustix::process::umask(umask);
-    bound.doing(|| format!("listen at {}", path.display()))
+    bind(&short).doing(|| format!("listen at {}", path.display()))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // The file gets the mode that the socket has, so that nobody else can connect at any moment.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, WAITING_MAX)?;
+    Ok(socket.into())
 }
 
 /// Connects to a path of any length. Does not block: the peer's backlog is full or not.
@@ -103,6 +111,8 @@ pub fn peer_uid(socket: &impl AsFd) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -114,6 +124,8 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("socket");
         let listener = listen(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let client = connect(&path).unwrap();
         let (server, _) = listener.accept().unwrap();
         let (reader, _writer) = rustix::pipe::pipe().unwrap();

@@ -7,6 +7,7 @@ mod tls;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,11 +133,22 @@ impl Pool {
 }
 
 impl HttpTransport {
+    /// Asks whoever listens at a socket on this machine, which the system's rights keep.
+    pub fn at_socket(path: &Path, user_agent: &str) -> Result<Self, ClientError> {
+        let connector = Connector::Socket(path.into());
+        Ok(Self {
+            base: "http://node".to_owned(),
+            headers: naming(user_agent)?,
+            pool: Arc::new(Mutex::new(Pool::new(connector.clone(), 0))),
+            certificate: None,
+            connector,
+            answer_limit: ANSWER_LIMIT,
+        })
+    }
+
     /// Connects on the first call, not here. An error means that the configuration cannot be used.
     pub fn new(config: &HttpConfig) -> Result<Self, ClientError> {
-        let mut headers = HeaderMap::new();
-        let agent = HeaderValue::from_str(&config.user_agent).map_err(unusable)?;
-        headers.insert(header::USER_AGENT, agent);
+        let mut headers = naming(&config.user_agent)?;
         let authorization = match &config.credentials {
             Credentials::Anonymous | Credentials::Certificate(_) => None,
             Credentials::BearerToken(token) => Some(format!("Bearer {token}")),
@@ -392,6 +404,12 @@ async fn pump(mut body: Incoming, sender: &mpsc::Sender<WatchEvent>) {
             }
         }
     }
+}
+
+/// The headers of every request: who asks.
+fn naming(user_agent: &str) -> Result<HeaderMap, ClientError> {
+    let agent = HeaderValue::from_str(user_agent).map_err(unusable)?;
+    Ok(HeaderMap::from_iter([(header::USER_AGENT, agent)]))
 }
 
 fn selection_path(request: &ListRequest) -> String {

@@ -13,7 +13,7 @@ use crate::{
     patch, rollout, scale, times, version, wait,
 };
 
-const USER_AGENT: &str = concat!("kubectl/combo-", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("kubectl/combo-", env!("CARGO_PKG_VERSION"));
 
 /// The arguments of `combo kubectl`.
 pub struct Kubectl(Flags);
@@ -125,7 +125,12 @@ fn switches_take_values(command: ClapCommand) -> ClapCommand {
 ///
 /// `kubeconfigs` are looked for in order, the first that exists is used.
 pub async fn run(kubectl: Kubectl, kubeconfigs: &[PathBuf]) -> u8 {
-    match carry_out(kubectl.0, kubeconfigs).await {
+    told(carry_out(kubectl.0, kubeconfigs).await)
+}
+
+/// The exit code; a failure is told on standard error.
+pub(crate) fn told(done: Result<()>) -> u8 {
+    match done {
         Ok(()) => 0,
         // Whoever read the output has seen enough, as in `get | head`.
         Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,

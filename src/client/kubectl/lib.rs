@@ -1,6 +1,7 @@
 //! `combo kubectl`: the commands people know, built in. Rendering is pure; what calls the server is in the command's own `run`.
 //!
-//! [`Kubectl`] are the arguments, [`run`] carries one command out. `apply` is always server-side.
+//! [`Kubectl`] are the arguments, [`run`] carries one command out. `apply` is always server-side. [`OnNode`] are the commands about
+//! the pods of a node that its own socket answers.
 
 mod api_resources;
 mod apply;
@@ -20,6 +21,7 @@ mod json_path;
 mod labels;
 mod logs;
 mod manifest;
+mod node;
 mod objects;
 mod output;
 mod patch;
@@ -39,3 +41,4 @@ mod tests;
 
 pub use command::{Kubectl, run};
 pub use error::Error;
+pub use node::{NodeExec, NodeLogs, NodePods, OnNode};

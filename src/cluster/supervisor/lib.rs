@@ -24,4 +24,5 @@ mod tls;
 
 pub use agent::Agent;
 pub use clean_up::clean_up;
+pub use node::node_socket;
 pub use server::{Server, StartError};

@@ -1,6 +1,7 @@
 //! A node, in a server's process or an agent's: network, runtime, kubelet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -19,7 +20,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 use service_proxy::{NodeFacts, ServiceProxy};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::cluster_dns::NodeDns;
 use crate::control_groups;
@@ -31,6 +32,13 @@ use crate::sandbox_network::RoutedNetwork;
 
 /// Below this the node counts as short of disk.
 const DISK_AVAILABLE_PERCENT: u64 = 5;
+/// In a data folder: where a node answers commands that are typed on it.
+const SOCKET: &str = "agent/combo.sock";
+
+/// Where the node of a data folder answers commands that are typed on it.
+pub fn node_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join(SOCKET)
+}
 
 /// Runs a task whose failure nobody waits for.
 async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>) {
@@ -258,12 +266,23 @@ impl Node<'_> {
             authorizer: Arc::new(authorizer),
         };
         let server = KubeletServer::new(kubelet.clone(), parts)?;
+        self.serve_on_node(server.clone())?;
         let address = SocketAddr::from(([0, 0, 0, 0], self.node.kubelet_port));
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("listen on {address} for the kubelet"))?;
         let shutdown = self.basics.shutdown.clone();
         env::spawn(async move { server.run(listener, shutdown).await });
+        Ok(())
+    }
+
+    /// For commands on the node itself.
+    fn serve_on_node(&self, server: KubeletServer) -> anyhow::Result<()> {
+        let listener = linux::unix_socket::listen(&node_socket(self.data_dir.root()))?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let shutdown = self.basics.shutdown.clone();
+        env::spawn(async move { server.run_on_node(listener, shutdown).await });
         Ok(())
     }
 

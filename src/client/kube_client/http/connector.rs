@@ -1,7 +1,8 @@
-//! Opens connections for the pool: TCP, then TLS with the protocol chosen by ALPN.
+//! Opens connections for the pool: TCP, then TLS with the protocol chosen by ALPN; or a socket on this machine.
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -23,18 +24,25 @@ use crate::ClientError;
 /// TCP and TLS together must be done in this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+#[derive(Clone, Debug)]
+pub(super) enum Connector {
+    Network(NetworkConnector),
+    /// Whoever listens at this path, without TLS.
+    Socket(Arc<Path>),
+}
+
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(super) struct NetworkConnector {
     pooled: Arc<rustls::ClientConfig>,
     http1: Arc<rustls::ClientConfig>,
     server_name: Option<String>,
     route: Arc<dyn Route>,
 }
 
-impl std::fmt::Debug for Connector {
+impl std::fmt::Debug for NetworkConnector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("Connector")
+            .debug_struct("NetworkConnector")
             .field("server_name", &self.server_name)
             .finish_non_exhaustive()
     }
@@ -47,19 +55,38 @@ impl Connector {
                 .map(Arc::new)
                 .map_err(unusable)
         };
-        Ok(Self {
+        Ok(Self::Network(NetworkConnector {
             pooled: build(Protocols::Http2OrHttp1)?,
             http1: build(Protocols::Http1)?,
             server_name: config.server_name.clone(),
             route: Arc::clone(&config.route),
-        })
+        }))
+    }
+
+    /// A connection for the pool.
+    async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
+        match self {
+            Self::Network(network) => network.open(uri, Arc::clone(&network.pooled)).await,
+            Self::Socket(path) => open_socket(path),
+        }
     }
 
     /// A connection that speaks HTTP/1.1 and nothing else, as an upgrade needs it.
     pub(super) async fn connect_http1(&self, uri: &Uri) -> io::Result<Stream> {
-        self.open(uri, Arc::clone(&self.http1)).await
+        match self {
+            Self::Network(network) => network.open(uri, Arc::clone(&network.http1)).await,
+            Self::Socket(path) => open_socket(path),
+        }
     }
+}
 
+fn open_socket(path: &Path) -> io::Result<Stream> {
+    let stream = linux::unix_socket::connect(path).map_err(io::Error::other)?;
+    stream.set_nonblocking(true)?;
+    Ok(Stream::Socket(TokioIo::new(UnixStream::from_std(stream)?)))
+}
+
+impl NetworkConnector {
     async fn open(&self, uri: &Uri, tls: Arc<rustls::ClientConfig>) -> io::Result<Stream> {
         env::timeout(CONNECT_TIMEOUT, self.handshake(uri, tls))
             .await
@@ -101,19 +128,20 @@ impl tower_service::Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
-        Box::pin(async move { connector.open(&uri, Arc::clone(&connector.pooled)).await })
+        Box::pin(async move { connector.connect(&uri).await })
     }
 }
 
 pub(super) enum Stream {
     Plain(TokioIo<TcpStream>),
+    Socket(TokioIo<UnixStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
-            Self::Plain(_) => Connected::new(),
+            Self::Plain(_) | Self::Socket(_) => Connected::new(),
             Self::Tls(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
                 Connected::new().negotiated_h2()
             }
@@ -130,6 +158,7 @@ impl Read for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Socket(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
         }
     }
@@ -143,6 +172,7 @@ impl Write for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Socket(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
         }
     }
@@ -150,6 +180,7 @@ impl Write for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Socket(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
         }
     }
@@ -157,6 +188,7 @@ impl Write for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Socket(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
         }
     }

@@ -1,5 +1,6 @@
 //! `get`: objects in the server's tables or in a form of one's own, once or for as long as one watches.
 
+mod pods;
 mod watch;
 
 use std::cmp::Ordering;
@@ -18,11 +19,12 @@ use crate::output::{self, Output};
 use crate::session::{PLAIN, Session};
 use crate::tab_writer::{TABLE, align};
 use crate::table::{Layout, TABLES, Table};
+pub(crate) use pods::PodsCommand;
 
 /// Objects in one page of a list.
 const PAGE_OBJECTS: &str = "500";
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct GetCommand {
     /// TYPE[,TYPE] [NAME...], or TYPE/NAME...
     #[arg(value_name = "TYPE")]

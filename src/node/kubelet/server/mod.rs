@@ -1,9 +1,11 @@
-//! The kubelet's own HTTPS server: who asks is authenticated and authorized before anything is answered.
+//! The kubelet's own HTTPS server: who asks is authenticated and authorized before anything is answered. On the node's socket, only root
+//! asks.
 
 mod access;
 mod answer;
 mod logs;
 mod metrics;
+mod node_api;
 mod pods;
 mod route;
 mod serve;

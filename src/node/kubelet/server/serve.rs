@@ -13,17 +13,19 @@ use rustls::RootCertStore;
 use rustls::server::{ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::kubelet::Kubelet;
 use crate::server::access::{Identity, KubeletAuthorizer};
-use crate::server::answer::{Answer, json as json_answer, text, with_type};
+use crate::server::answer::{Answer, Body, json as json_answer, text, with_type};
 use crate::server::route::{Route, needed, parameters};
-use crate::server::{logs, metrics, pods, stats, streaming};
+use crate::server::{logs, metrics, node_api, pods, stats, streaming};
 
 /// Connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 512;
+/// Commands on the node at a time; more wait.
+const NODE_CONNECTIONS_MAX: usize = 64;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A client must send its request's head within this time.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -106,6 +108,52 @@ impl KubeletServer {
         }
     }
 
+    /// Serves the node's pods on a socket that root can open, whether any server can be reached or not; until asked to end.
+    pub async fn run_on_node(self, listener: UnixListener, shutdown: Shutdown) {
+        let slots = Arc::new(Semaphore::new(NODE_CONNECTIONS_MAX));
+        loop {
+            let slot = Arc::clone(&slots)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (server, shutdown) = (self.clone(), shutdown.clone());
+                    env::spawn(async move {
+                        let _slot = slot;
+                        tokio::select! {
+                            biased;
+                            () = shutdown.requested() => {}
+                            () = server.serve_on_node(stream) => {}
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the node's socket is not accepted");
+                    env::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn serve_on_node(&self, stream: UnixStream) {
+        // The socket's mode says the same; a descriptor may have been handed on.
+        let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        if !is_root {
+            return tracing::warn!("somebody other than root asked at the node's socket");
+        }
+        let service = service_fn(|request| {
+            let kubelet = self.kubelet.clone();
+            async move { Ok::<_, Infallible>(node_api::answer(&kubelet, request).await) }
+        });
+        serve_http(stream, service).await;
+    }
+
     /// One connection that begins with a TLS handshake.
     pub async fn serve_tls(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tls));
@@ -134,14 +182,7 @@ impl KubeletServer {
             let who = who.clone();
             async move { Ok::<_, Infallible>(server.answer(who, request).await) }
         });
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-        let connection = http
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the kubelet ended with an error");
-        }
+        serve_http(stream, service).await;
     }
 
     async fn answer(&self, who: Option<Identity>, request: Request<Incoming>) -> Answer {
@@ -243,5 +284,20 @@ impl KubeletServer {
             "imageGCHighThresholdPercent": config.image_gc.high_percent,
             "imageGCLowThresholdPercent": config.image_gc.low_percent
         }})
+    }
+}
+
+/// Answers the requests of one connection of HTTP/1.1.
+async fn serve_http<S>(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, service: S)
+where
+    S: hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible>,
+{
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+    let connection = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection to the kubelet ended with an error");
     }
 }

@@ -1,0 +1,23 @@
+//! `combo exec`: a command in a container of this node; no server is asked.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use kubectl::{NodeExec, OnNode};
+
+use super::node_socket;
+use super::stored::DataDirFlag;
+
+#[derive(Args)]
+pub(crate) struct ExecCommand {
+    #[command(flatten)]
+    data_dir: DataDirFlag,
+    #[command(flatten)]
+    exec: NodeExec,
+}
+
+impl ExecCommand {
+    pub(crate) fn run(self) -> ExitCode {
+        node_socket::ask(&self.data_dir, OnNode::Exec(self.exec))
+    }
+}
