@@ -1,5 +1,6 @@
 //! What an API server is made of.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use admission::Plugin;
@@ -7,6 +8,7 @@ use auth::{Authenticator, Authorizer, RbacAuthorizer, ServiceAccountTokens};
 use env::{Clock, Rng};
 use ipnet::IpNet;
 use kv::Kv;
+use tokio::sync::watch;
 
 use crate::kubelet::KubeletDialer;
 use crate::side_paths::SidePaths;
@@ -18,6 +20,19 @@ pub struct Authorities {
     pub client_pem: String,
     /// Signs the certificate with which this server passes on requests in others' names.
     pub request_header_pem: String,
+}
+
+/// On the `EndpointSlice` of the Service `kubernetes`: all addresses of its servers as `host:port`, with commas between. The
+/// endpoints are those that count; whoever reaches none of them any more may try the others.
+pub const SERVER_ADDRESSES_ANNOTATION: &str = "combo.io/server-addresses";
+
+/// Where clients reach a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// The endpoint of the Service `kubernetes`.
+    pub address: SocketAddr,
+    /// Other addresses of the same machine, with the same port.
+    pub others: Vec<IpAddr>,
 }
 
 /// What a request without credentials comes to.
@@ -52,6 +67,6 @@ pub struct Config {
     pub authorities: Option<Authorities>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
-    /// Host and port that clients reach the server at: `10.0.0.1:6443`.
-    pub advertised_address: String,
+    /// Where clients reach the server, as it is now; whoever changes it calls [`crate::ApiServer::advertise`].
+    pub advertised: watch::Receiver<Advertised>,
 }

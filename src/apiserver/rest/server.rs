@@ -43,6 +43,11 @@ impl ApiServer {
         bootstrap::run(&self.state).await
     }
 
+    /// Writes the endpoints of the Service `kubernetes` as [`Config::advertised`] is now.
+    pub async fn advertise(&self) -> Result<(), ApiError> {
+        bootstrap::advertise(&self.state).await
+    }
+
     /// Calls from this process, as `user`.
     pub fn transport(&self, user: User) -> Arc<dyn Transport> {
         Arc::new(InProcess {

@@ -35,6 +35,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Host and port that clients reach the server at.
+    pub(crate) fn advertised_address(&self) -> String {
+        self.config.advertised.borrow().address.to_string()
+    }
+
     pub(crate) fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             store: ObjectStore::new(config.kv.clone(), config.clock.clone()),

@@ -189,6 +189,11 @@ impl NodeIdentity {
         })
     }
 
+    /// Whether the kubelet's certificate is made out to this address.
+    pub fn serves(&self, address: IpAddr) -> bool {
+        leaf(&self.serving_certificate).is_some_and(|info| info.addresses.contains(&address))
+    }
+
     /// How long to wait before renewing; nothing if it is time.
     pub fn renew_after(&self, now: Timestamp) -> Duration {
         self.renew_at().saturating_since(now)

@@ -22,6 +22,7 @@ use kube_client::{
 };
 use pki::decode_pem;
 use pod_network::Backend;
+use tokio::sync::watch;
 use tunnel::{Doors, Link, Servers};
 
 use crate::control_plane::Basics;
@@ -37,8 +38,9 @@ const SERVERS_FILE: &str = "servers.json";
 /// A server that is not reached yet is asked again after this, and then less often.
 const JOIN_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const JOIN_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A renewal that failed is tried again after this.
-const RENEW_PAUSE: Duration = Duration::from_secs(20);
+/// A renewal that failed is tried again after this, and then less often.
+const RENEW_PAUSE_FIRST: Duration = Duration::from_secs(1);
+const RENEW_PAUSE_MAX: Duration = Duration::from_secs(20);
 /// Clocks can be set while one sleeps: dates are looked at again by then.
 const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
 
@@ -96,9 +98,9 @@ impl Agent {
             memory: memory.clone(),
             basics,
         };
-        joined.start_node(&data_dir, &identity).await?;
+        let addresses = joined.start_node(&data_dir, &identity).await?;
         tracing::info!(node = identity.node, "the node is running");
-        env::spawn(joined.keep_fresh(identity));
+        env::spawn(joined.keep_fresh(identity, addresses));
         Ok(Self { memory })
     }
 
@@ -169,7 +171,12 @@ fn addresses(config: &AgentConfig) -> Vec<IpAddr> {
 }
 
 impl Joined {
-    async fn start_node(&self, data_dir: &DataDir, identity: &NodeIdentity) -> anyhow::Result<()> {
+    /// Starts the node; what this returns are its addresses as they change.
+    async fn start_node(
+        &self,
+        data_dir: &DataDir,
+        identity: &NodeIdentity,
+    ) -> anyhow::Result<watch::Receiver<Vec<IpAddr>>> {
         let settings = &identity.settings;
         let backend: Backend = settings
             .overlay
@@ -217,7 +224,9 @@ impl Joined {
             memory: &self.memory,
             basics: &self.basics,
         };
-        wired.start(network).await
+        let addresses = network.addresses();
+        wired.start(network).await?;
+        Ok(addresses)
     }
 
     fn client(
@@ -273,31 +282,54 @@ impl Joined {
         env::spawn(async move { follow_servers(&factory, &servers, &shutdown).await });
     }
 
-    /// Renews the node's certificates when a third of their life is left, for as long as the agent runs.
-    async fn keep_fresh(self, mut identity: NodeIdentity) {
+    /// Renews the node's certificates when a third of their life is left, and when the node has another address, for as long as
+    /// the agent runs.
+    async fn keep_fresh(
+        self,
+        mut identity: NodeIdentity,
+        mut addresses: watch::Receiver<Vec<IpAddr>>,
+    ) {
+        // A server signs the address that it sees, which need not be the node's own: each is asked for once.
+        let mut asked_for = Vec::new();
+        let mut pause = RENEW_PAUSE_FIRST;
         loop {
-            let wait = identity
-                .renew_after(self.basics.clock.now())
-                .min(RENEW_SLEEP_MAX);
+            let now = addresses.borrow_and_update().clone();
+            let is_elsewhere = now != asked_for
+                && now
+                    .first()
+                    .is_some_and(|primary| !identity.serves(*primary));
+            let left = identity.renew_after(self.basics.clock.now());
+            let mut wait = left.min(RENEW_SLEEP_MAX);
+            if is_elsewhere || left.is_zero() {
+                match self.renew(&identity, &now).await {
+                    Ok(renewed) => {
+                        identity = renewed;
+                        asked_for = now;
+                        pause = RENEW_PAUSE_FIRST;
+                        // What it brought is looked at, but a life too short for any pause does not keep the node busy.
+                        wait = pause;
+                    }
+                    Err(error) => {
+                        tracing::warn!("the node's certificates are not renewed yet: {error:#}");
+                        wait = pause;
+                        pause = (pause * 2).min(RENEW_PAUSE_MAX);
+                    }
+                }
+            }
             tokio::select! {
                 biased;
                 () = self.basics.shutdown.requested() => return,
+                Ok(()) = addresses.changed() => pause = RENEW_PAUSE_FIRST,
                 () = env::sleep(wait) => {}
-            }
-            if !identity.renew_after(self.basics.clock.now()).is_zero() {
-                continue;
-            }
-            match self.renew(&identity).await {
-                Ok(renewed) => identity = renewed,
-                Err(error) => {
-                    tracing::warn!("the node's certificates are not renewed yet: {error:#}");
-                    env::sleep(RENEW_PAUSE).await;
-                }
             }
         }
     }
 
-    async fn renew(&self, identity: &NodeIdentity) -> anyhow::Result<NodeIdentity> {
+    async fn renew(
+        &self,
+        identity: &NodeIdentity,
+        addresses: &[IpAddr],
+    ) -> anyhow::Result<NodeIdentity> {
         let client = JoinClient {
             server: self.config.server.to_string(),
             route: Arc::new(AnyServer {
@@ -306,8 +338,7 @@ impl Joined {
             }),
             clock: self.basics.clock.clone(),
         };
-        let addresses = addresses(&self.config);
-        let request = join_request(&identity.node, &addresses, &identity.key, false)?;
+        let request = join_request(&identity.node, addresses, &identity.key, false)?;
         // The signature of the request proves the key that the name is bound to: no token is needed.
         let answer = client
             .join(&identity.server_authorities, None, &request)

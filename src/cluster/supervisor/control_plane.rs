@@ -1,6 +1,6 @@
 //! The store and the API server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,9 +13,10 @@ use config::ServerConfig;
 use env::{Clock, Rng, Shutdown};
 use kube_client::ClientCertificate;
 use kv::Kv;
-use rest::{ApiServer, StoreObjects};
+use rest::{Advertised, ApiServer, StoreObjects};
 use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::dialer::NodeDialer;
 use crate::join_paths::JoinPaths;
@@ -52,7 +53,7 @@ pub(crate) struct Provisions<'a> {
     pub(crate) store: Arc<SqliteKv>,
     pub(crate) credentials: &'a Credentials,
     pub(crate) tokens: TokenIssuers,
-    pub(crate) advertised: IpAddr,
+    pub(crate) advertised: watch::Receiver<Advertised>,
 }
 
 /// Who issues service account tokens here, with the keys that the data folder or the operator gives.
@@ -150,7 +151,7 @@ impl ControlPlane {
             }),
             clock: basics.clock.clone(),
             rng: basics.rng.clone(),
-            advertised_address: SocketAddr::new(advertised, config.https_listen_port).to_string(),
+            advertised,
         });
         let serving = serve(config, credentials, &api, basics).await?;
         Ok(Self {

@@ -9,6 +9,7 @@ mod control_plane;
 mod dialer;
 mod join_paths;
 mod keep_running;
+mod missing_address;
 mod names;
 mod network_policies;
 mod node;
@@ -19,6 +20,7 @@ mod renewal;
 mod sandbox_network;
 mod served_certificate;
 mod server;
+mod server_addresses;
 mod server_choice;
 mod tls;
 

@@ -6,15 +6,17 @@ use bootstrap::ServingNames;
 use config::ServerConfig;
 use pki::SubjectNames;
 
+use crate::server_addresses::ServerAddresses;
+
 const LOOPBACK_NAMES: [&str; 1] = ["localhost"];
 
 /// The names in the certificates of the API server and of the kubelet.
 pub(crate) fn serving_names(
     config: &ServerConfig,
-    advertised: IpAddr,
-    node_address: Option<IpAddr>,
+    addresses: &ServerAddresses,
     host_name: &str,
 ) -> ServingNames {
+    let advertised = addresses.advertised().address.ip();
     let mut api_server = SubjectNames {
         dns_names: vec![
             "kubernetes".to_owned(),
@@ -33,7 +35,7 @@ pub(crate) fn serving_names(
     api_server
         .dns_names
         .extend(LOOPBACK_NAMES.map(str::to_owned));
-    api_server.addresses.extend(node_address);
+    api_server.addresses.extend(addresses.all());
     for name in &config.tls_san {
         match name.parse() {
             Ok(address) => api_server.addresses.push(address),
@@ -42,11 +44,13 @@ pub(crate) fn serving_names(
     }
     api_server.dns_names.sort();
     api_server.dns_names.dedup();
+    api_server.addresses.sort();
+    api_server.addresses.dedup();
     let kubelet = config.node.as_ref().map(|node| {
         let names = SubjectNames {
             dns_names: vec![node.name.clone(), "localhost".to_owned()],
             addresses: vec![
-                node_address.unwrap_or(advertised),
+                addresses.node().unwrap_or(advertised),
                 IpAddr::from([127, 0, 0, 1]),
             ],
         };

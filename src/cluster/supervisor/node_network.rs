@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube_client::Client;
 use linux::AtomicFile;
 use pod_network::{
-    AddressRule, Backend, Checksums, NodeLink, NodeLinkConfig, Overlay, OverlayConfig,
+    AddressRule, Backend, Checksums, FollowedAddresses, NodeLink, NodeLinkConfig, Overlay, OverlayConfig,
     OverlayParts, PodNetwork, node_address_in, pod_cidrs_of,
 };
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
+use crate::missing_address;
 
 const KEPT_FILE: &str = "pod-cidrs";
 const KEY_FILE: &str = "wireguard.key";
@@ -62,7 +63,7 @@ pub(crate) enum Share {
 pub(crate) struct NodeNetwork {
     settings: NodeNetworkSettings,
     pub(crate) pods: PodNetwork,
-    addresses: Arc<watch::Sender<Vec<IpAddr>>>,
+    addresses: Arc<FollowedAddresses>,
 }
 
 /// What the network works with once there is an API.
@@ -108,18 +109,18 @@ impl NodeNetwork {
         Ok(Self {
             settings,
             pods,
-            addresses: Arc::new(watch::Sender::new(addresses)),
+            addresses: Arc::new(FollowedAddresses::new(addresses)),
         })
-    }
-
-    /// The node's primary address as it is now.
-    pub(crate) fn address(&self) -> IpAddr {
-        self.addresses.borrow()[0]
     }
 
     /// The node's addresses as they change, primary first; never none.
     pub(crate) fn addresses(&self) -> watch::Receiver<Vec<IpAddr>> {
-        self.addresses.subscribe()
+        self.addresses.node.subscribe()
+    }
+
+    /// All addresses of the machine as they change.
+    pub(crate) fn machine_addresses(&self) -> watch::Receiver<Vec<IpAddr>> {
+        self.addresses.machine.subscribe()
     }
 
     /// What the node's Node says from its first moment: a node that comes back asks for the share that its pods have
@@ -148,6 +149,12 @@ impl NodeNetwork {
             &self.settings.node_name,
             clock,
         );
+        env::spawn(missing_address::tell(
+            self.addresses.missing.subscribe(),
+            Arc::clone(&nodes),
+            Arc::clone(&events),
+            self.settings.node_name.clone(),
+        ));
         let (settings, pods) = (self.settings.clone(), self.pods.clone());
         let told = (Arc::clone(&nodes), Arc::clone(&events));
         keep_running("pod addresses of the node", shutdown.clone(), move || {
@@ -158,7 +165,7 @@ impl NodeNetwork {
             }
         });
         let (settings, pods, parts) = (self.settings.clone(), self.pods.clone(), parts.clone());
-        let addresses = self.addresses.subscribe();
+        let addresses = self.addresses.node.subscribe();
         keep_running("way to other nodes", shutdown.clone(), move || {
             let (settings, pods, parts) = (settings.clone(), pods.clone(), parts.clone());
             let overlay = OverlayParts {

@@ -1,17 +1,19 @@
-//! A server's own certificates are renewed while it runs: listeners and clients take the fresh ones, and nothing restarts.
+//! A server's own certificates are renewed while it runs, before they end and when its addresses are others: listeners and clients take the fresh ones, and nothing restarts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bootstrap::{Credentials, DataDir, ServingNames};
+use bootstrap::{Credentials, DataDir};
 use config::ServerConfig;
 use env::Timestamp;
 use kube_client::ClientCertificate;
 use pki::CertificateInfo;
 
 use crate::control_plane::Basics;
+use crate::names::serving_names;
 use crate::served_certificate::ServedCertificate;
 use crate::server::{said, write_kubeconfig};
+use crate::server_addresses::ServerAddresses;
 
 /// Certificates are renewed when a third of their life is left.
 const RENEW_AT_LEFT: u32 = 3;
@@ -23,7 +25,8 @@ const SLEEP_MAX: Duration = Duration::from_hours(12);
 pub(crate) struct Renewal {
     pub(crate) config: ServerConfig,
     pub(crate) data_dir: DataDir,
-    pub(crate) names: ServingNames,
+    pub(crate) host_name: String,
+    pub(crate) addresses: ServerAddresses,
     pub(crate) basics: Basics,
     pub(crate) api_server: Arc<ServedCertificate>,
     pub(crate) kubelet_client: Arc<ClientCertificate>,
@@ -31,16 +34,18 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    pub(crate) async fn run(self, mut credentials: Credentials) {
+    pub(crate) async fn run(mut self, mut credentials: Credentials) {
         loop {
             let wait = self.wait(&credentials);
             tokio::select! {
                 biased;
                 () = self.basics.shutdown.requested() => return,
-                () = env::sleep(wait.min(SLEEP_MAX)) => {}
-            }
-            if !self.wait(&credentials).is_zero() {
-                continue;
+                () = env::sleep(wait.min(SLEEP_MAX)) => {
+                    if !self.wait(&credentials).is_zero() {
+                        continue;
+                    }
+                }
+                () = self.addresses.changed() => {}
             }
             match self.renew() {
                 Ok(renewed) => credentials = renewed,
@@ -61,8 +66,9 @@ impl Renewal {
 
     fn renew(&self) -> anyhow::Result<Credentials> {
         let means = (&*self.basics.clock, &*self.basics.rng);
+        let names = serving_names(&self.config, &self.addresses, &self.host_name);
         let renewed =
-            Credentials::load_or_make(&self.data_dir, &self.names, &said(&self.config), means)?;
+            Credentials::load_or_make(&self.data_dir, &names, &said(&self.config), means)?;
         let identity = &renewed.api_server;
         self.api_server
             .replace(&identity.certificate_pem, &identity.key)?;

@@ -1,6 +1,5 @@
 //! A whole server: prepared, started in order, stopped in reverse.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,7 +9,8 @@ use env::{Shutdown, SystemClock, SystemRng};
 use informer::{Factory, Memory};
 use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use linux::AtomicFile;
-use rest::ApiServer;
+use rest::{Advertised, ApiServer};
+use tokio::sync::watch;
 
 use crate::components::{
     client_as, masters_client, start_add_ons, start_control, start_custom_resources,
@@ -24,6 +24,7 @@ use crate::node_network::NodeNetwork;
 use crate::node_role;
 use crate::renewal::Renewal;
 use crate::served_certificate::ServedCertificate;
+use crate::server_addresses::{self, ServerAddresses};
 
 /// Why a server did not start, with all its causes.
 pub type StartError = anyhow::Error;
@@ -50,12 +51,9 @@ impl Server {
         let data_dir = DataDir::prepare(&config.data_dir)?;
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let network = open_network(config, &data_dir, &basics)?;
-        let node_address = network.as_ref().map(NodeNetwork::address);
-        let advertised = config
-            .advertise_address
-            .or(node_address)
-            .unwrap_or(IpAddr::from([127, 0, 0, 1]));
-        let names = serving_names(config, advertised, node_address, host_name);
+        let addresses = ServerAddresses::open(config, network.as_ref(), &basics.shutdown)?;
+        let (advertised, is_advertised) = watch::channel(addresses.advertised());
+        let names = serving_names(config, &addresses, host_name);
         let said = said(config);
         let credentials =
             Credentials::load_or_make(&data_dir, &names, &said, (&*basics.clock, &*basics.rng))?;
@@ -65,7 +63,7 @@ impl Server {
             store,
             credentials: &credentials,
             tokens: token_issuers(config, &data_dir)?,
-            advertised,
+            advertised: is_advertised.clone(),
         };
         let control_plane = ControlPlane::start(config, provisions, &basics).await?;
         tracing::info!(
@@ -77,6 +75,12 @@ impl Server {
             .bootstrap()
             .await
             .context("make what every cluster has")?;
+        env::spawn(server_addresses::advertise(
+            control_plane.api.clone(),
+            addresses.clone(),
+            advertised,
+            basics.shutdown.clone(),
+        ));
         start_custom_resources(&control_plane.api, &basics);
         start_control(&control_plane.api, config, &credentials, &basics);
         start_add_ons(&control_plane.api, &data_dir, &basics);
@@ -85,10 +89,12 @@ impl Server {
             config,
             data_dir: &data_dir,
             names: &names,
+            addresses: &addresses,
+            host_name,
             basics: &basics,
         };
         started
-            .open_joining(&control_plane, &credentials, advertised)
+            .open_joining(&control_plane, &credentials, is_advertised)
             .await?;
         let (mut serving_kubelet, mut memory) = (None, None);
         if let (Some(node), Some(network)) = (&config.node, network) {
@@ -134,6 +140,8 @@ struct Started<'a> {
     config: &'a ServerConfig,
     data_dir: &'a DataDir,
     names: &'a ServingNames,
+    addresses: &'a ServerAddresses,
+    host_name: &'a str,
     basics: &'a Basics,
 }
 
@@ -143,11 +151,9 @@ impl Started<'_> {
         &self,
         control_plane: &ControlPlane,
         credentials: &Credentials,
-        advertised: IpAddr,
+        advertised: watch::Receiver<Advertised>,
     ) -> anyhow::Result<()> {
         let client = masters_client(&control_plane.api);
-        let port = self.config.https_listen_port;
-        let server = SocketAddr::new(advertised, port).to_string();
         let service = JoinService::new(joining::Parts {
             client: client.clone(),
             tokens: self.data_dir.tokens(),
@@ -158,7 +164,7 @@ impl Started<'_> {
             },
             reserved_names: self.names.api_server.dns_names.clone(),
             settings: settings(self.config),
-            servers: Arc::new(move || vec![server.clone()]),
+            servers: Arc::new(move || vec![advertised.borrow().address.to_string()]),
             clock: self.basics.clock.clone(),
             rng: self.basics.rng.clone(),
         });
@@ -223,7 +229,8 @@ impl Started<'_> {
         let renewal = Renewal {
             config: self.config.clone(),
             data_dir: self.data_dir.clone(),
-            names: self.names.clone(),
+            host_name: self.host_name.to_owned(),
+            addresses: self.addresses.clone(),
             basics: self.basics.clone(),
             api_server: control_plane.serving.clone(),
             kubelet_client: control_plane.kubelet_client.clone(),

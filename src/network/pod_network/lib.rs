@@ -22,7 +22,7 @@ mod sysctl;
 
 pub use address_pool::node_address_in;
 pub use error::Error;
-pub use node_addresses::AddressRule;
+pub use node_addresses::{AddressRule, FollowedAddresses};
 pub use node_link::{NodeLink, NodeLinkConfig, node_addresses, uplink_mtu};
 pub use overlay::{
     Backend, Checksums, Overlay, OverlayConfig, OverlayParts, UnknownBackend, pod_cidrs_of,

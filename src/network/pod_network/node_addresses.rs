@@ -1,7 +1,8 @@
-//! Which addresses a node reports, and that it goes on reporting one for as long as the machine has it.
+//! Which addresses a node reports, that it goes on reporting one for as long as the machine has it, and what follows at once when
+//! the machine loses one.
 
 use crate::error::Error;
-use crate::node_link::{is_somebody_elses_uplink, node, node_addresses};
+use crate::node_link::{is_somebody_elses_uplink, may_be_uplink, node, node_addresses};
 use env::Shutdown;
 use ipnet::IpNet;
 use linux::netlink::route::{Address, RouteSocket, RouteWatch, Seen};
@@ -72,12 +73,15 @@ impl AddressRule {
         }
     }
 
-    /// Keeps `addresses` as the machine's are, until the end is asked for. A machine that has none for a while keeps its
-    /// last ones. Call it from the node's network namespace.
-    pub async fn follow(&self, addresses: &watch::Sender<Vec<IpAddr>>, shutdown: &Shutdown) {
-        if self.said.is_some() {
-            return;
-        }
+    fn is_of_pods_families(&self, address: IpAddr) -> bool {
+        let mut ranges = self.cluster_cidrs.iter();
+        ranges.any(|range| range.network().is_ipv4() == address.is_ipv4())
+    }
+
+    /// Keeps `followed` as the machine's addresses are, until the end is asked for. A machine that has none for a while keeps
+    /// its last ones. Connections of this process from an address that the machine lost end. Call it from the node's network
+    /// namespace.
+    pub async fn follow(&self, followed: &FollowedAddresses, shutdown: &Shutdown) {
         let mut events = match RouteWatch::open() {
             Ok(events) => events,
             Err(error) => {
@@ -85,8 +89,9 @@ impl AddressRule {
                 return;
             }
         };
+        let mut had = BTreeSet::new();
         loop {
-            let failed = self.look(addresses).is_err();
+            let failed = self.look(followed, &mut had).is_err();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
@@ -101,25 +106,94 @@ impl AddressRule {
         }
     }
 
-    fn look(&self, addresses: &watch::Sender<Vec<IpAddr>>) -> Result<(), Error> {
-        let current = addresses.borrow().clone();
-        let next = self
-            .addresses(&current)
-            .inspect_err(|error| tracing::warn!(%error, "the node's addresses are not known"))?;
+    fn look(&self, followed: &FollowedAddresses, had: &mut BTreeSet<IpAddr>) -> Result<(), Error> {
+        let seen = Machine::look().and_then(|machine| {
+            let current = followed.node.borrow().clone();
+            Ok((self.addresses(&current)?, machine, current))
+        });
+        let (next, machine, current) =
+            seen.inspect_err(|error| tracing::warn!(%error, "the node's addresses are not known"))?;
         if !next.is_empty() && next != current {
             tracing::info!(?next, ?current, "the node has other addresses");
-            addresses.send_replace(next);
+            followed.node.send_replace(next);
+        }
+        let missing = self.said.filter(|said| !machine.all.contains(said));
+        set(&followed.missing, missing);
+        let mut reachable = machine.reachable;
+        reachable.retain(|address| self.is_of_pods_families(*address));
+        set(&followed.machine, reachable);
+        let lost: BTreeSet<IpAddr> = had.difference(&machine.all).copied().collect();
+        *had = machine.all;
+        if !lost.is_empty() {
+            match linux::end_own_connections(|local| lost.contains(&local)) {
+                Ok(ended) => tracing::info!(?lost, ended, "addresses are gone"),
+                Err(error) => tracing::warn!(%error, "connections from lost addresses may hang"),
+            }
         }
         Ok(())
     }
 }
 
-/// Addresses that are valid everywhere, and default routes, which choose among them.
+/// What is known of a machine's addresses while it runs.
+#[derive(Debug)]
+pub struct FollowedAddresses {
+    /// Those that the node reports, primary first.
+    pub node: watch::Sender<Vec<IpAddr>>,
+    /// All of the pods' families that others may reach the machine at, sorted.
+    pub machine: watch::Sender<Vec<IpAddr>>,
+    /// The address that a person said, while the machine does not have it.
+    pub missing: watch::Sender<Option<IpAddr>>,
+}
+
+impl FollowedAddresses {
+    pub fn new(node: Vec<IpAddr>) -> Self {
+        Self {
+            machine: watch::Sender::new(node.clone()),
+            node: watch::Sender::new(node),
+            missing: watch::Sender::new(None),
+        }
+    }
+}
+
+/// The addresses of a machine.
+struct Machine {
+    all: BTreeSet<IpAddr>,
+    reachable: Vec<IpAddr>,
+}
+
+impl Machine {
+    fn look() -> Result<Self, Error> {
+        let mut socket = RouteSocket::open().map_err(node("open a netlink socket"))?;
+        let present = socket.addresses().map_err(node("list addresses"))?;
+        let links = socket.links().map_err(node("list links"))?;
+        let uplinks = links.iter().filter(|link| is_somebody_elses_uplink(link));
+        let uplinks: BTreeSet<u32> = uplinks.map(|link| link.index).collect();
+        let reachable = present
+            .iter()
+            .filter(|one| one.scope == 0 && uplinks.contains(&one.link));
+        let reachable: BTreeSet<IpAddr> = reachable.map(|one| one.address).collect();
+        Ok(Self {
+            all: present.iter().map(|one| one.address).collect(),
+            reachable: reachable.into_iter().collect(),
+        })
+    }
+}
+
+fn set<T: PartialEq>(value: &watch::Sender<T>, next: T) {
+    value.send_if_modified(|before| {
+        let is_news = *before != next;
+        *before = next;
+        is_news
+    });
+}
+
+/// Addresses that are valid everywhere, default routes, which choose among them, and links that come, go and are switched.
 fn matters(seen: &Seen) -> bool {
     match seen {
         Seen::Address(address) | Seen::AddressGone(address) => address.scope == 0,
         Seen::Route(route) | Seen::RouteGone(route) => route.prefix_length == 0,
-        _ => false,
+        Seen::Link(link) | Seen::LinkGone(link) => may_be_uplink(link),
+        Seen::Neighbour(_) | Seen::NeighbourGone(_) => false,
     }
 }
 

@@ -203,13 +203,17 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Links of container networks have addresses too, but nobody outside reaches them.
+/// A link that packets of others come by now.
 pub(crate) fn is_somebody_elses_uplink(link: &Link) -> bool {
+    link.up && may_be_uplink(link)
+}
+
+/// Links of container networks have addresses too, but nobody outside reaches them.
+pub(crate) fn may_be_uplink(link: &Link) -> bool {
     const CONTAINER_LINKS: [&str; 8] = [
         "combo", "cmb", "docker", "cni", "flannel", "cali", "veth", "virbr",
     ];
-    link.up
-        && link.name != "lo"
+    link.name != "lo"
         && !CONTAINER_LINKS
             .iter()
             .any(|prefix| link.name.starts_with(prefix))

@@ -165,6 +165,7 @@ impl Kubelet {
             () = shutdown.requested() => {}
             () = statics => {}
             () = self.follow_runtime(events) => {}
+            () = self.follow_addresses() => {}
             () = sources => {}
             () = registrar.run() => {}
             () = EvictionManager::new(Arc::clone(&self.services), Arc::clone(&self.pressure)).run() => {}
@@ -179,16 +180,26 @@ impl Kubelet {
                         pod.inputs.poke();
                     }
                 }
-                Err(RecvError::Lagged(_)) => self
-                    .services
-                    .pods_table
-                    .all()
-                    .iter()
-                    .for_each(|pod| pod.inputs.poke()),
+                Err(RecvError::Lagged(_)) => self.poke_all(),
                 // The runtime is gone: nothing more is told.
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
+    }
+
+    /// Pods tell the addresses of their node, and those on its network have no others.
+    async fn follow_addresses(&self) {
+        let mut addresses = self.services.config.node_addresses.clone();
+        while addresses.changed().await.is_ok() {
+            self.poke_all();
+        }
+        // Nobody is left who could tell of others.
+        std::future::pending().await
+    }
+
+    fn poke_all(&self) {
+        let pods = self.services.pods_table.all();
+        pods.iter().for_each(|pod| pod.inputs.poke());
     }
 
     async fn follow_api(&self, subscription: &Subscription, shutdown: &Shutdown) {

@@ -1,6 +1,7 @@
 //! What every cluster has: made when it is missing, through the same road as everything else, and left alone when it is
 //! there. Only the server's own endpoints are kept as they are now.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use kube_client::{Method, Request, Transport};
 use serde_json::{Value, json};
 
+use crate::config::{Advertised, SERVER_ADDRESSES_ANNOTATION};
 use crate::state::State;
 use crate::transport::InProcess;
 
@@ -48,17 +50,14 @@ struct Bootstrap {
     transport: InProcess,
 }
 
+/// Writes where this server is reached, if it is written differently.
+pub(crate) async fn advertise(state: &Arc<State>) -> Result<(), ApiError> {
+    Bootstrap::new(state).endpoints().await
+}
+
 /// Makes what is missing. Safe to run again, and by several servers at once.
 pub(crate) async fn run(state: &Arc<State>) -> Result<(), ApiError> {
-    let user = User::named("system:apiserver", &[auth::MASTERS_GROUP]);
-    let transport = InProcess {
-        state: state.clone(),
-        user: Arc::new(user),
-    };
-    let bootstrap = Bootstrap {
-        state: state.clone(),
-        transport,
-    };
+    let bootstrap = Bootstrap::new(state);
     bootstrap.create_all(namespaces()).await?;
     let mut objects = auth::bootstrap_objects();
     objects.extend(shipped(state)?);
@@ -134,6 +133,18 @@ fn local_services() -> Vec<Object> {
 }
 
 impl Bootstrap {
+    fn new(state: &Arc<State>) -> Self {
+        let user = User::named("system:apiserver", &[auth::MASTERS_GROUP]);
+        let transport = InProcess {
+            state: state.clone(),
+            user: Arc::new(user),
+        };
+        Self {
+            state: state.clone(),
+            transport,
+        }
+    }
+
     async fn create_all(&self, objects: Vec<Object>) -> Result<(), ApiError> {
         let creates = stream::iter(
             objects
@@ -169,22 +180,19 @@ impl Bootstrap {
     }
 
     /// Creates an object, or makes the one that is there say the same.
-    async fn ensure(&self, object: &Object, part: &[&str]) -> Result<(), ApiError> {
+    async fn ensure(&self, object: &Object, parts: &[&[&str]]) -> Result<(), ApiError> {
         let one = format!("{}/{}", self.path(object)?, object.name());
         match self.call(Method::Get, &one, None).await {
             Ok(mut current) => {
-                let mut differs = false;
-                for field in part {
-                    if current.0.get(*field) != object.0.get(*field) {
-                        let value = object.0.get(*field).cloned().unwrap_or_default();
-                        current.0.insert((*field).to_owned(), value);
-                        differs = true;
-                    }
+                let differs = |part: &&&[&str]| current.at(part) != object.at(part);
+                let different: Vec<&&[&str]> = parts.iter().filter(differs).collect();
+                if different.is_empty() {
+                    return Ok(());
                 }
-                if differs {
-                    self.call(Method::Put, &one, Some(&current)).await?;
+                for part in different {
+                    current.set_at(part, object.at(part).cloned().unwrap_or_default());
                 }
-                Ok(())
+                self.call(Method::Put, &one, Some(&current)).await.map(drop)
             }
             Err(error) if error.is_not_found() => self.create(object).await,
             Err(error) => Err(error),
@@ -266,16 +274,7 @@ impl Bootstrap {
         else {
             return Ok(());
         };
-        let (address, port) = match config.advertised_address.parse::<SocketAddr>() {
-            Ok(address) => (address.ip(), address.port()),
-            Err(error) => {
-                let why = format!(
-                    "the advertised address {:?} is unusable: {error}",
-                    config.advertised_address
-                );
-                return Err(ApiError::internal(why));
-            }
-        };
+        let port = config.advertised.borrow().address.port();
         self.create(&object(json!({
             "kind": "Service", "apiVersion": "v1",
             "metadata": {"name": "kubernetes", "namespace": "default",
@@ -285,36 +284,57 @@ impl Bootstrap {
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]},
         })))
         .await?;
-        // An endpoint on a loopback address would lead every pod to itself, and validation refuses it.
-        if address.is_loopback() || address.is_unspecified() {
-            return Ok(());
-        }
-        self.endpoints(address, port).await
+        self.endpoints().await
     }
 
-    async fn endpoints(&self, address: IpAddr, port: u16) -> Result<(), ApiError> {
-        let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    /// The endpoints that lead to this server.
+    async fn endpoints(&self) -> Result<(), ApiError> {
+        let Advertised { address, others } = self.state.config.advertised.borrow().clone();
+        // An endpoint on a loopback address would lead every pod to itself, and validation refuses it.
+        if address.ip().is_loopback() || address.ip().is_unspecified() {
+            return Ok(());
+        }
+        let ports = json!([{"name": "https", "port": address.port(), "protocol": "TCP"}]);
+        let ip = address.ip().to_string();
         self.ensure(
             &object(json!({
                 "kind": "Endpoints", "apiVersion": "v1",
                 "metadata": {"name": "kubernetes", "namespace": "default",
                     "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-                "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": ports}],
+                "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
             })),
-            &["subsets"],
+            &[&["subsets"]],
         )
         .await?;
-        self.ensure(
-            &object(json!({
-                "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
-                "metadata": {"name": "kubernetes", "namespace": "default",
-                    "labels": {"kubernetes.io/service-name": "kubernetes"}},
-                "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-                "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
-                "ports": ports,
-            })),
-            &["endpoints", "ports"],
-        )
-        .await
+        let all: BTreeSet<IpAddr> = others.into_iter().chain([address.ip()]).collect();
+        let all = all
+            .into_iter()
+            .map(|one| SocketAddr::new(one, address.port()).to_string());
+        let slice = object(json!({
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "annotations": {SERVER_ADDRESSES_ANNOTATION: all.collect::<Vec<_>>().join(",")},
+                "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+            "ports": ports,
+        }));
+        self.remove_of_other_family(&slice).await?;
+        let annotation = ["metadata", "annotations", SERVER_ADDRESSES_ANNOTATION];
+        self.ensure(&slice, &[&["endpoints"], &["ports"], &annotation])
+            .await
+    }
+
+    /// A slice is of one family for its whole life.
+    async fn remove_of_other_family(&self, slice: &Object) -> Result<(), ApiError> {
+        let one = format!("{}/{}", self.path(slice)?, slice.name());
+        match self.call(Method::Get, &one, None).await {
+            Ok(current) if current.0.get("addressType") != slice.0.get("addressType") => {
+                self.call(Method::Delete, &one, None).await.map(drop)
+            }
+            Ok(_same_family) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn answer(
         }
         ["api"] => json_answer(&json!({
             "kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": state.config.advertised_address}],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": state.advertised_address()}],
         })),
         ["apis"] => json_answer(&group_list(&catalog)),
         ["api", version] if catalog.has_group_version("", version) => {

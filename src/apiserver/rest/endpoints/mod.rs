@@ -73,9 +73,9 @@ fn version() -> serde_json::Value {
 
 /// What verifies service account tokens elsewhere: the issuer's document, or its keys.
 fn issuer(state: &State, keys: bool) -> Answer {
-    let address = &state.config.advertised_address;
+    let address = state.advertised_address();
     let tokens = state.config.tokens.as_ref();
-    let Some((key_set, discovery)) = tokens.and_then(|tokens| tokens.issuer_documents(address))
+    let Some((key_set, discovery)) = tokens.and_then(|tokens| tokens.issuer_documents(&address))
     else {
         return not_found();
     };

@@ -203,7 +203,11 @@ impl Cluster {
             authorities: None,
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
-            advertised_address: format!("127.0.0.1:{port}"),
+            advertised: tokio::sync::watch::channel(rest::Advertised {
+                address: ([127, 0, 0, 1], port).into(),
+                others: Vec::new(),
+            })
+            .1,
         };
         change(&mut config);
         let server = ApiServer::new(config);
