@@ -282,6 +282,16 @@ pub struct ServerFlags {
     )]
     pub disable_controller_manager: bool,
 
+    /// How long a node may give no sign of life until it counts as lost; pods leave it when their
+    /// tolerations run out, unless it is labelled combo.io/autonomy=true [default: 50s]
+    #[arg(
+        help_heading = "Components",
+        long,
+        env = "COMBO_NODE_MONITOR_GRACE_PERIOD",
+        value_name = "DURATION"
+    )]
+    pub node_monitor_grace_period: Option<String>,
+
     /// Run no scheduler
     #[arg(help_heading = "Components", long, env = "COMBO_DISABLE_SCHEDULER")]
     pub disable_scheduler: bool,

@@ -25,6 +25,11 @@ const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(60);
 /// An authority lives ten years, and nothing that it signs lives longer.
 const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// Nodes give a sign of life every ten seconds, and one can be lost on its way.
+const NODE_MONITOR_GRACE_MIN: Duration = Duration::from_secs(20);
+/// Longer, and a lost node is never noticed.
+const NODE_MONITOR_GRACE_MAX: Duration = Duration::from_hours(24);
+
 /// Everything about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -53,6 +58,8 @@ pub struct ServerConfig {
     /// Built-in services that do not run.
     pub disabled: BTreeSet<BuiltIn>,
     pub runs_controllers: bool,
+    /// How long a node may be silent until it counts as lost, if somebody chose.
+    pub node_monitor_grace: Option<Duration>,
     pub runs_scheduler: bool,
 }
 
@@ -120,6 +127,7 @@ impl ServerConfig {
             enforces_network_policies: !said.disable_network_policy,
             disabled: disabled(&said.disable)?,
             runs_controllers: !said.disable_controller_manager,
+            node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
             runs_scheduler: !said.disable_scheduler,
         })
     }
@@ -153,11 +161,9 @@ fn certificate_life(said: Option<&str>) -> Result<Duration, ConfigError> {
         return Ok(DEFAULT_CERTIFICATE_LIFE);
     };
     let refused = |why: &str| Err(invalid("certificate-duration", text, why));
-    let nanos = schema::parse_duration(text).ok();
-    let Some(nanos) = nanos.and_then(|nanos| u64::try_from(nanos).ok()) else {
+    let Some(life) = duration(text) else {
         return refused("it is no duration such as 8760h or 30m");
     };
-    let life = Duration::from_nanos(nanos);
     if life < CERTIFICATE_LIFE_MIN {
         return refused("a minute, 1m, is the shortest");
     }
@@ -165,6 +171,25 @@ fn certificate_life(said: Option<&str>) -> Result<Duration, ConfigError> {
         return refused("ten years, 87600h, is the longest, as long as an authority lives");
     }
     Ok(life)
+}
+
+fn node_monitor_grace(said: Option<&str>) -> Result<Option<Duration>, ConfigError> {
+    let Some(text) = said else {
+        return Ok(None);
+    };
+    let span = duration(text)
+        .filter(|span| (NODE_MONITOR_GRACE_MIN..=NODE_MONITOR_GRACE_MAX).contains(span));
+    let why = "it is no duration such as 50s, from 20s, two signs of life of a node, to 24h";
+    match span {
+        Some(span) => Ok(Some(span)),
+        None => Err(invalid("node-monitor-grace-period", text, why)),
+    }
+}
+
+/// Reads Go's form; none is negative here.
+fn duration(text: &str) -> Option<Duration> {
+    let nanos = schema::parse_duration(text).ok()?;
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
 fn node_ports(text: Option<&str>) -> Result<RangeInclusive<u16>, ConfigError> {
@@ -283,6 +308,13 @@ mod tests {
                     ..ServerFlags::default()
                 },
                 "disable",
+            ),
+            (
+                ServerFlags {
+                    node_monitor_grace_period: Some("5s".into()),
+                    ..ServerFlags::default()
+                },
+                "node-monitor-grace-period",
             ),
             (
                 ServerFlags {

@@ -128,6 +128,7 @@ pub(crate) fn start_control(
             root_certificate_authority: credentials.server_authority.certificate_pem(),
             certificate_signer: Some(Arc::new(signer)),
             node_cidrs: Some(config.network.node_cidrs.clone()),
+            node_monitor_grace: config.node_monitor_grace,
             without_service_lb: config.disabled.contains(&BuiltIn::ServiceLoadBalancer),
         };
         controllers::start_all(&manager, &options);

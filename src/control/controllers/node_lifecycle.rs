@@ -1,6 +1,11 @@
 //! Notices nodes whose kubelet has fallen silent, and taints nodes by their conditions.
 //!
 //! Silence is measured with this process' own monotonic clock from the moment a renewal was seen: nodes' clocks play no part.
+//!
+//! A node that an administrator labels `combo.io/autonomy=true` runs on by itself while nobody hears of it, and its pods are not moved away:
+//! it gets no `NoExecute` taint. All else stays as it is for every node, since it is true: its conditions are unknown, nothing is
+//! scheduled to it, and its pods count as not ready, so that the rest of the cluster sends them no traffic that cannot arrive. (The node
+//! itself goes by what it remembers.) `NoExecute` taints that people set, and deletions that people ask for, hold there as anywhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +29,12 @@ use crate::pods::{PodFacts, facts};
 use crate::taint_eviction::NodeTaints;
 
 const LEASES_NAMESPACE: &str = "kube-node-lease";
-/// A node that has been silent for this long is not known to be ready.
+/// A node that has been silent for this long is not known to be ready, unless somebody chose another span.
 const GRACE: Duration = Duration::from_secs(50);
 /// The same, for a node that has never said anything.
 const STARTUP_GRACE: Duration = Duration::from_mins(1);
+/// An administrator gives this label; nodes may set none under `combo.io` (NodeRestriction).
+const AUTONOMY: &str = "combo.io/autonomy";
 /// Conditions that become unknown with the node.
 const WATCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -35,6 +42,7 @@ pub(crate) struct NodeLifecycle {
     nodes: Arc<Cache>,
     leases: Arc<Cache>,
     pods: Arc<Cache>,
+    grace: Duration,
 }
 
 /// The last sign of life and when it was seen.
@@ -49,11 +57,31 @@ pub(crate) struct View {
     uid: String,
     revision: i64,
     node: NodeTaints,
-    has_spoken: bool,
+    autonomy: Autonomy,
     silent_for: Duration,
+    /// How long it may be silent.
+    grace: Duration,
     /// No node at all is ready: the fault is more likely here than everywhere else.
     is_everybody_lost: bool,
     ready_pods: Vec<PodFacts>,
+}
+
+/// What becomes of a node's pods while the node is not ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Autonomy {
+    /// They are evicted when their tolerations run out.
+    Evicted,
+    /// They stay.
+    Kept,
+}
+
+impl Autonomy {
+    fn of(node: &StoredObject) -> Self {
+        match node.index.label(AUTONOMY) {
+            Some("true") => Self::Kept,
+            _ => Self::Evicted,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -69,13 +97,15 @@ struct RenewalSpec {
 }
 
 impl NodeLifecycle {
-    pub(crate) fn new(factory: &Factory) -> Self {
+    /// `grace`: how long a node may be silent, if it is not the usual time.
+    pub(crate) fn new(factory: &Factory, grace: Option<Duration>) -> Self {
         let pods = factory.all::<Pod>();
         pods.add_index(NODE_NAME);
         Self {
             nodes: factory.all::<Node>(),
             leases: factory.all::<Lease>(),
             pods,
+            grace: grace.unwrap_or(GRACE),
         }
     }
 
@@ -154,8 +184,13 @@ impl Controller for NodeLifecycle {
             key: key.clone(),
             uid: stored.index.uid.clone(),
             revision: stored.revision,
-            has_spoken: ready.is_some() || past.memory.sign != "/",
+            autonomy: Autonomy::of(&stored),
             silent_for: past.monotonic.saturating_sub(seen),
+            grace: if ready.is_some() || past.memory.sign != "/" {
+                self.grace
+            } else {
+                self.grace.max(STARTUP_GRACE)
+            },
             is_everybody_lost: !self.nodes.list().iter().any(is_ready),
             ready_pods: pods
                 .into_iter()
@@ -166,17 +201,12 @@ impl Controller for NodeLifecycle {
     }
 
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
-        let grace = if view.has_spoken {
-            GRACE
-        } else {
-            STARTUP_GRACE
-        };
-        if view.silent_for >= grace && !view.is_known_lost() {
+        if view.silent_for >= view.grace && !view.is_known_lost() {
             return Plan::of(view.mark_unknown(now));
         }
         let mut plan = Plan::nothing();
-        if view.silent_for < grace {
-            plan.wake_within(grace.saturating_sub(view.silent_for));
+        if view.silent_for < view.grace {
+            plan.wake_within(view.grace.saturating_sub(view.silent_for));
         }
         plan.actions.extend(view.taint(now));
         plan.actions.push(Action::Together(
@@ -222,14 +252,19 @@ impl View {
         let patch = json!({
             "metadata": {"resourceVersion": self.revision.to_string()}, "status": {"conditions": wanted},
         });
-        let event = self.event(
-            "NodeNotReady",
-            format!("Node {} status is now: NodeNotReady", self.key.name),
-        );
-        vec![Action::Sequence(vec![
+        let name = &self.key.name;
+        let mut actions = vec![
             Action::merge_status::<Node>(self.key.clone(), patch),
-            event,
-        ])]
+            self.event(
+                "NodeNotReady",
+                format!("Node {name} status is now: NodeNotReady"),
+            ),
+        ];
+        if self.autonomy == Autonomy::Kept {
+            let message = format!("Node {name} keeps its pods: it is labelled {AUTONOMY}=true");
+            actions.push(self.event("PodsKept", message));
+        }
+        vec![Action::Sequence(actions)]
     }
 
     fn event(&self, reason: &str, message: String) -> Action {
@@ -297,7 +332,8 @@ impl View {
         };
         if let Some(key) = lost {
             wanted.push((key, NO_SCHEDULE));
-            if !self.is_everybody_lost && status("Ready").is_some() {
+            let is_evicted = self.autonomy == Autonomy::Evicted;
+            if is_evicted && !self.is_everybody_lost && status("Ready").is_some() {
                 wanted.push((key, NO_EXECUTE));
             }
         }

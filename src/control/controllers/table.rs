@@ -1,6 +1,7 @@
 //! Every controller, in the order of their start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use controller::Manager;
 
@@ -24,6 +25,8 @@ pub struct Options {
     pub without_service_lb: bool,
     /// The pod addresses that nodes get shares of; without them nodes get none.
     pub node_cidrs: Option<NodeCidrs>,
+    /// How long a node may be silent before it counts as lost, if it is not the usual time.
+    pub node_monitor_grace: Option<Duration>,
 }
 
 /// One controller: upstream's name for it, and how it starts.
@@ -78,7 +81,10 @@ pub const CONTROLLERS: &[Entry] = &[
     },
     Entry {
         name: "node-lifecycle-controller",
-        start: |manager, _| manager.start(node_lifecycle::NodeLifecycle::new(manager.factory())),
+        start: |manager, options| {
+            let grace = options.node_monitor_grace;
+            manager.start(node_lifecycle::NodeLifecycle::new(manager.factory(), grace));
+        },
     },
     Entry {
         name: "taint-eviction-controller",

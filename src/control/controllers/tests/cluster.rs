@@ -402,6 +402,131 @@ async fn a_node_that_is_not_ready_loses_pods_that_do_not_tolerate_it() {
         .await;
 }
 
+/// A node of which nothing is known any more, and a pod on it that tolerates nothing.
+async fn lose(cluster: &Cluster, node: &str, labels: Value) {
+    let status = json!({"conditions": [{"type": "Ready", "status": "Unknown"},
+        {"type": "MemoryPressure", "status": "Unknown"}, {"type": "DiskPressure", "status": "Unknown"},
+        {"type": "PIDPressure", "status": "Unknown"}]});
+    cluster
+        .create::<Node>(
+            "",
+            json!({"metadata": {"name": node, "labels": labels}, "status": status}),
+        )
+        .await;
+    let pod = json!({"metadata": {"name": format!("on-{node}")}, "spec": {"nodeName": node, "containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    cluster.create::<Pod>("a", pod).await;
+}
+
+fn taints(cluster: &Cluster, node: &str) -> Vec<(String, String)> {
+    let node = cluster.get::<Node>("", node).expect("a node");
+    let taints = node.at(&["spec", "taints"]).and_then(Value::as_array);
+    let text = |taint: &Value, key: &str| taint[key].as_str().unwrap_or_default().to_owned();
+    let mut taints: Vec<_> = taints
+        .into_iter()
+        .flatten()
+        .map(|taint| (text(taint, "key"), text(taint, "effect")))
+        .collect();
+    taints.sort();
+    taints
+}
+
+fn is_going(cluster: &Cluster, pod: &str) -> bool {
+    let pod = cluster.get::<Pod>("a", pod).expect("a pod");
+    pod.is_being_deleted()
+}
+
+const NODE_CONTROLLERS: &[&str] = &[
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
+    "pod-garbage-collector-controller",
+];
+
+#[tokio::test]
+async fn a_lost_node_with_autonomy_keeps_its_pods_and_gets_no_new_ones() {
+    let cluster = Cluster::start(NODE_CONTROLLERS);
+    let ready = json!({"metadata": {"name": "good"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    cluster.create::<Node>("", ready).await;
+    lose(&cluster, "alone", json!({"combo.io/autonomy": "true"})).await;
+    lose(&cluster, "other", json!({"combo.io/autonomy": "yes"})).await;
+    let unreachable = |effect: &str| {
+        (
+            "node.kubernetes.io/unreachable".to_owned(),
+            effect.to_owned(),
+        )
+    };
+    cluster
+        .until("both are tainted and the one evicted", |cluster| {
+            is_going(cluster, "on-other")
+                && taints(cluster, "other") == [unreachable("NoExecute"), unreachable("NoSchedule")]
+                && taints(cluster, "alone") == [unreachable("NoSchedule")]
+        })
+        .await;
+    cluster
+        .until("no traffic is sent to what is not reached", |cluster| {
+            let pod = cluster.get::<Pod>("a", "on-alone").expect("a pod");
+            condition(&pod, "Ready").is_some_and(|ready| ready["status"] == "False")
+        })
+        .await;
+    assert!(!is_going(&cluster, "on-alone"));
+    // What the administrator takes away is gone.
+    cluster
+        .merge::<Node>(
+            "",
+            "alone",
+            json!({"metadata": {"labels": {"combo.io/autonomy": null}}}),
+        )
+        .await;
+    cluster
+        .until("evicted as well", |cluster| is_going(cluster, "on-alone"))
+        .await;
+}
+
+#[tokio::test]
+async fn autonomy_saves_pods_that_wait_for_their_eviction() {
+    let cluster = Cluster::start(NODE_CONTROLLERS);
+    let ready = json!({"metadata": {"name": "good"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    cluster.create::<Node>("", ready).await;
+    lose(&cluster, "late", json!({})).await;
+    let waits = json!({"metadata": {"name": "waits"}, "spec": {"nodeName": "late", "containers": [], "tolerations": [
+        {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]}});
+    cluster.create::<Pod>("a", waits).await;
+    cluster
+        .until("the impatient pod goes", |cluster| {
+            is_going(cluster, "on-late")
+        })
+        .await;
+    cluster
+        .merge::<Node>(
+            "",
+            "late",
+            json!({"metadata": {"labels": {"combo.io/autonomy": "true"}}}),
+        )
+        .await;
+    cluster
+        .until("it is pardoned", |cluster| {
+            let events = cluster.all::<k8s_openapi::api::core::v1::Event>();
+            events
+                .iter()
+                .any(|event| event.text_at(&["message"]) == "Cancelling deletion of Pod a/waits")
+        })
+        .await;
+    assert!(!is_going(&cluster, "waits"));
+}
+
+#[tokio::test]
+async fn what_a_person_asks_for_holds_on_a_node_with_autonomy() {
+    let cluster = Cluster::start(NODE_CONTROLLERS);
+    lose(&cluster, "alone", json!({"combo.io/autonomy": "true"})).await;
+    let drained = json!([{"key": "example.com/drained", "effect": "NoExecute"}]);
+    cluster
+        .merge::<Node>("", "alone", json!({"spec": {"taints": drained}}))
+        .await;
+    cluster
+        .until("evicted", |cluster| is_going(cluster, "on-alone"))
+        .await;
+}
+
 #[tokio::test]
 async fn an_aggregated_role_has_the_rules_of_its_parts() {
     let cluster = Cluster::start(&["clusterrole-aggregation-controller"]);
