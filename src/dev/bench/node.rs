@@ -2,21 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use serde_json::json;
 use testkit::Image;
 
 use super::Bench;
 use super::load::{CONFIG_MAPS, Connection, JSON, create_config_maps};
+use super::machines::IMAGE;
 use super::process;
 use super::report::{AtMost, Report, median, megabytes};
 use super::server::{NODE, Parts, Server};
+use super::wait::{START_MAX, until};
 
-const IMAGE: &str = "combo.io/sample/webserver:1";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const POD_STARTS: usize = 20;
-const POD_LIMIT: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(4);
 const PROCESSOR_SECONDS: u64 = 60;
 const OBJECTS: usize = 10_000;
 const CONNECTIONS: usize = 8;
@@ -45,7 +43,7 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
         &bench.manifest.display().to_string(),
     ])?;
     let connection = server.connect().await?;
-    until("the sample runs", || async {
+    until("the sample runs", START_MAX, || async {
         let deployment = connection
             .get_json("/apis/apps/v1/namespaces/default/deployments/hello")
             .await
@@ -58,20 +56,6 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     let connection = server.connect().await?;
     pod_starts(&connection, report).await?;
     objects(&server, report).await
-}
-
-async fn until<F: Future<Output = bool>>(
-    what: &str,
-    condition: impl Fn() -> F,
-) -> anyhow::Result<Duration> {
-    let begun = Instant::now();
-    while !condition().await {
-        if begun.elapsed() > POD_LIMIT {
-            bail!("{what}: not in {POD_LIMIT:?}");
-        }
-        env::sleep(LOOK_EVERY).await;
-    }
-    Ok(begun.elapsed())
 }
 
 /// Memory and processor time of a node that has nothing to do.
@@ -123,14 +107,14 @@ async fn pod_starts(connection: &Connection, report: &mut Report) -> anyhow::Res
         });
         let begun = Instant::now();
         connection.create(PODS, &pod).await?;
-        until("the pod runs", || async {
+        until("the pod runs", START_MAX, || async {
             connection.get_json(&path).await.unwrap_or_default()["status"]["phase"] == "Running"
         })
         .await?;
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         // An answer that the pod is gone already is as good; the next line is what counts.
         drop(connection.delete(&path).await);
-        until("the pod is gone", || async {
+        until("the pod is gone", START_MAX, || async {
             connection.get(&path).await.is_err()
         })
         .await?;

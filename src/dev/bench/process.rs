@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use linux::NetworkNamespace;
 
 const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 
@@ -35,7 +36,21 @@ pub(crate) fn private(pid: u32) -> anyhow::Result<u64> {
     )
 }
 
+/// Memory with what other processes share counted in parts, in bytes.
+pub(crate) fn proportional(pid: u32) -> anyhow::Result<u64> {
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), &["Pss:"])
+}
+
+/// Bytes sent to disks so far.
+pub(crate) fn written(pid: u32) -> anyhow::Result<u64> {
+    sum(&format!("/proc/{pid}/io"), &["write_bytes:"])
+}
+
 fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
+    Ok(sum(path, fields)? * 1024)
+}
+
+fn sum(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
     let values = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -45,7 +60,7 @@ fn kilobytes(path: &str, fields: &[&str]) -> anyhow::Result<u64> {
             .then(|| words.next()?.parse::<u64>().ok())
             .flatten()
     });
-    Ok(values.sum::<u64>() * 1024)
+    Ok(values.sum())
 }
 
 /// Time on a processor so far.
@@ -66,16 +81,29 @@ pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
 /// The shims of a data folder.
 pub(crate) fn shims(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
     let folder = data_dir.display().to_string();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-            continue;
-        };
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    let all = all()?.into_iter().filter(|pid| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
-        if command.contains("__shim") && command.contains(&folder) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
+        command.contains("__shim") && command.contains(&folder)
+    });
+    Ok(all.collect())
+}
+
+/// The network of a pod that runs here.
+pub(crate) fn network_of_pod(uid: &str) -> anyhow::Result<NetworkNamespace> {
+    let is_its = |pid: &u32| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        groups.is_ok_and(|groups| groups.contains(uid))
+    };
+    let pid = all()?.into_iter().find(is_its);
+    let pid = pid.with_context(|| format!("the pod {uid} has no process"))?;
+    Ok(NetworkNamespace::open(Path::new(&format!(
+        "/proc/{pid}/ns/net"
+    )))?)
+}
+
+fn all() -> anyhow::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    Ok(numbers.collect())
 }

@@ -52,13 +52,21 @@ impl Report {
         ));
     }
 
+    /// A figure and the same of something else that was measured in turn with it.
+    pub(crate) fn beside(&mut self, what: &str, combo: f64, other: f64, unit: &str) {
+        let ratio = combo / other;
+        self.row(format!(
+            "| {what} | {combo:.1} {unit} | {other:.1} {unit} | {ratio:.2} × | | |"
+        ));
+    }
+
     fn row(&mut self, row: String) {
         println!("{row}");
         self.rows.push(row);
     }
 
     pub(crate) fn print(&self) {
-        println!("\n| figure | Combo | upstream | ratio | target | |\n|---|---|---|---|---|---|");
+        println!("\n| figure | Combo | beside it | ratio | target | |\n|---|---|---|---|---|---|");
         for row in &self.rows {
             println!("{row}");
         }

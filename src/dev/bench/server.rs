@@ -11,6 +11,7 @@ use kube_client::Kubeconfig;
 use super::Bench;
 use super::load::Connection;
 use super::report::{AtMost, Report, median};
+use super::wait::is_ready;
 
 const STARTS: usize = 3;
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -114,15 +115,8 @@ impl Server {
     pub(crate) async fn node_ready(&self) -> anyhow::Result<Duration> {
         let connection = self.connect().await?;
         let path = format!("/api/v1/nodes/{NODE}");
-        self.until(|| async {
-            let node = connection.get_json(&path).await.unwrap_or_default();
-            let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| {
-                all.iter()
-                    .any(|one| one["type"] == "Ready" && one["status"] == "True")
-            })
-        })
-        .await
+        self.until(|| async { is_ready(&connection.get_json(&path).await.unwrap_or_default()) })
+            .await
     }
 
     async fn until<F: Future<Output = bool>>(

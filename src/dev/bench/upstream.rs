@@ -82,7 +82,10 @@ impl Drop for Upstream {
 fn credentials(folder: &Path) -> anyhow::Result<HttpConfig> {
     let (now, rng) = (SystemClock::shared().now(), SystemRng::shared());
     let authority = CertificateAuthority::generate("upstream", now, LIFE, &*rng)?;
-    fs::write(folder.join("ca.crt"), authority.certificate_pem())?;
+    fs::write(
+        folder.join("ca.crt"),
+        encode_pem("CERTIFICATE", authority.certificate_der()),
+    )?;
     let issue = |subject: &Subject,
                  names: &SubjectNames,
                  profile: Profile|
@@ -120,7 +123,9 @@ fn credentials(folder: &Path) -> anyhow::Result<HttpConfig> {
     )?;
     Ok(HttpConfig {
         server: format!("https://127.0.0.1:{PORT}"),
-        trust: Trust::Authorities(authority.certificate_pem().into_bytes()),
+        trust: Trust::Authorities(
+            encode_pem("CERTIFICATE", authority.certificate_der()).into_bytes(),
+        ),
         server_name: None,
         credentials: Credentials::Certificate(ClientCertificate::from_pem(
             certificate.as_bytes(),

@@ -21,7 +21,8 @@ cargo xtask <task>
   release [ARGUMENT…]                   build the binary as it is shipped; arguments are cargo's, such as --features
   package BINARY [FOLDER]               write a .deb and an .rpm of a built binary; target/packages
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
-  bench [binary|start|node|api]…        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
+  bench [--idle-minutes N] [binary|start|node|api|agent|network|services]…
+                                        measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
   fuzz [--seconds N] [--seed S] [TARGET]…
                                         feed hostile input to all that reads what strangers send; N seconds a target
