@@ -74,7 +74,7 @@ class Installed(Machine):
     def memory(self):
         """Of the service and of each shim: what is theirs alone, and their share of what several have; and what the machine has."""
         script = """for pid in $(pgrep -x combo) $(pgrep -f '[_]_shim'); do
-            tr '\\0' ' ' < /proc/$pid/cmdline | awk '{printf "%-7s", $2 == "__shim" ? "shim" : $2}'
+            tr '\\0' ' ' < /proc/$pid/cmdline | awk '{printf "%-7s", $2 == "_" "_shim" ? "shim" : $2}'
             awk '/^(Rss|Pss|Pss_Shmem|Private_Clean|Private_Dirty):/ {printf " %s %5d kB ", $1, $2}' /proc/$pid/smaps_rollup; echo
             done | sort; grep -E '^(MemTotal|MemAvailable|Shmem):' /proc/meminfo"""
         say(self.run(script))
