@@ -5,6 +5,7 @@ use crate::validation::changes::json;
 use crate::validation::{found, one_of, path};
 use apimachinery::{FieldError, FieldErrors, FieldPath};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use pki::{CertificateInfo, CertificateRequest, decode_pem};
 use std::collections::BTreeSet;
 
 use crate::cells;
@@ -62,8 +63,7 @@ impl Strategy for CertificateSigningRequests {
         let spec = &request.spec;
         let path = FieldPath::new("spec");
         found(|errors| {
-            if !is_request(&spec.request.0) {
-                let why = "PEM block type must be CERTIFICATE REQUEST";
+            if let Some(why) = request_fault(&spec.request.0) {
                 errors.push(FieldError::invalid(
                     &path.child("request"),
                     json(&spec.request),
@@ -117,8 +117,7 @@ impl Strategy for CertificateSigningRequests {
             };
             let (new, old) = (certificate(request), certificate(old));
             let path = path(&["status", "certificate"]);
-            if !new.is_empty() && !is_certificate(&new) {
-                let why = "must contain at least one CERTIFICATE PEM block";
+            if let Some(why) = certificate_fault(&new) {
                 errors.push(FieldError::invalid(&path, "<certificate data>", why));
             }
             if !old.is_empty() && new != old {
@@ -222,15 +221,44 @@ const USAGES: [&str; 23] = [
     "timestamping",
 ];
 
-/// Whether the first block says it is a request. Its signature is checked by whoever signs.
-fn is_request(pem: &[u8]) -> bool {
-    String::from_utf8_lossy(pem)
-        .trim_start()
-        .starts_with("-----BEGIN CERTIFICATE REQUEST-----")
+/// What is wrong with a request: it must be one, with a signature by the key in it.
+fn request_fault(pem: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(pem);
+    if labels(&text).next() != Some("CERTIFICATE REQUEST") {
+        return Some("PEM block type must be CERTIFICATE REQUEST".to_owned());
+    }
+    CertificateRequest::from_pem(&text)
+        .err()
+        .map(|error| error.to_string())
 }
 
-fn is_certificate(pem: &[u8]) -> bool {
-    String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----")
+/// What is wrong with an issued certificate: PEM blocks, each a certificate.
+fn certificate_fault(pem: &[u8]) -> Option<String> {
+    if pem.is_empty() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(pem);
+    if let Some(other) = labels(&text).find(|label| *label != "CERTIFICATE") {
+        return Some(format!(
+            "only CERTIFICATE PEM blocks are allowed, found {other:?}"
+        ));
+    }
+    let ders = decode_pem("CERTIFICATE", &text);
+    if ders.is_empty() {
+        return Some("must contain at least one CERTIFICATE PEM block".to_owned());
+    }
+    ders.iter()
+        .find_map(|der| CertificateInfo::from_der(der).err())
+        .map(|error| error.to_string())
+}
+
+/// The labels of a text's PEM blocks (RFC 7468), in order.
+fn labels(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        line.trim_end()
+            .strip_prefix("-----BEGIN ")?
+            .strip_suffix("-----")
+    })
 }
 
 fn usages(errors: &mut FieldErrors, usages: &[String], path: &FieldPath) {

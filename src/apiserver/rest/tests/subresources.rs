@@ -285,3 +285,64 @@ async fn a_verdict_on_a_signing_request_is_complete_and_of_one_kind() {
     let (code, _) = client.merge(&path, verdicts(&[])).await;
     assert_eq!(code, 422);
 }
+
+#[tokio::test]
+async fn a_signing_request_proves_its_key_and_what_is_issued_is_certificates() {
+    let cluster = Cluster::start(0).await;
+    let mut client = cluster.connect_as_admin().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let key = pki::KeyPair::generate().expect("a key");
+    let subject = pki::Subject::new("somebody", &[]);
+    let pem = pki::CertificateRequest::create(&subject, &pki::SubjectNames::default(), &key)
+        .expect("a request");
+    let mut forged = pki::decode_pem("CERTIFICATE REQUEST", &pem).remove(0);
+    let name = forged
+        .windows(8)
+        .position(|window| window == b"somebody")
+        .expect("the name is in it");
+    forged[name] = b'S';
+    use base64::Engine as _;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let body = |name: &str, pem: &str| {
+        let spec = json!({"request": base64(pem), "signerName": "example.com/a", "usages": ["client auth"]});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let cut = pem.replacen('\n', "\nAAAA", 1);
+    for (bad, why) in [
+        ("text", "PEM block type must be CERTIFICATE REQUEST"),
+        (cut.as_str(), "spec.request: Invalid value"),
+        (
+            &pki::encode_pem("CERTIFICATE REQUEST", &forged),
+            "spec.request: Invalid value",
+        ),
+    ] {
+        let (code, refused) = client.call("POST", requests, body("bad", bad)).await;
+        assert_eq!(code, 422, "{refused}");
+        assert!(refused["message"].to_string().contains(why), "{refused}");
+    }
+    let (code, created) = client.call("POST", requests, body("good", &pem)).await;
+    assert_eq!(code, 201, "{created}");
+    let status = format!("{requests}/good/status");
+    for (issued, why) in [
+        (
+            "text".to_owned(),
+            "must contain at least one CERTIFICATE PEM block",
+        ),
+        (
+            pem,
+            "only CERTIFICATE PEM blocks are allowed, found \\\"CERTIFICATE REQUEST\\\"",
+        ),
+        (
+            pki::encode_pem("CERTIFICATE", b"no certificate"),
+            "status.certificate: Invalid value",
+        ),
+    ] {
+        let certificate = json!({"status": {"certificate": base64(&issued)}});
+        let (code, refused) = client.merge(&status, certificate).await;
+        assert_eq!(code, 422, "{refused}");
+        assert!(
+            refused["message"].to_string().contains(why),
+            "{why}: {refused}"
+        );
+    }
+}
