@@ -15,10 +15,8 @@ use joining::{
     CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity, SERVER_NAME,
     TUNNEL_PROTOCOL, join_request,
 };
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::{
-    Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, ListRequest, Method,
-    Trust, resource_of,
+    Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, Method, Trust,
 };
 use pki::decode_pem;
 use pod_network::Backend;
@@ -26,6 +24,7 @@ use tokio::sync::watch;
 use tunnel::{Doors, Link, Servers};
 
 use crate::control_plane::Basics;
+use crate::known_servers;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
@@ -279,7 +278,7 @@ impl Joined {
         ));
         let factory = Factory::new(clients.network.clone(), self.basics.rng.clone());
         let (servers, shutdown) = (self.servers.clone(), self.basics.shutdown.clone());
-        env::spawn(async move { follow_servers(&factory, &servers, &shutdown).await });
+        env::spawn(async move { known_servers::follow(&factory, &servers, &shutdown).await });
     }
 
     /// Renews the node's certificates when a third of their life is left, and when the node has another address, for as long as
@@ -383,53 +382,4 @@ impl Link for TunnelLink {
             .map_err(io::Error::other)?;
         Ok(Box::new(connection))
     }
-}
-
-/// Keeps the list of servers: they are the endpoints of the Service `kubernetes`.
-async fn follow_servers(factory: &Factory, servers: &Servers, shutdown: &Shutdown) {
-    let slices = factory.cache(ListRequest {
-        resource: resource_of::<EndpointSlice>(),
-        namespace: Some("default".to_owned()),
-        label_selector: "kubernetes.io/service-name=kubernetes".to_owned(),
-        field_selector: String::new(),
-    });
-    let changes = slices.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            _change = changes.next() => {}
-        }
-        let known: Vec<String> = slices
-            .list()
-            .iter()
-            .filter_map(|slice| slice.decode::<EndpointSlice>().ok())
-            .flat_map(|slice| addresses_of(&slice))
-            .collect();
-        if let Err(error) = servers.replace(&known) {
-            tracing::warn!(%error, "the list of servers is not kept");
-        }
-    }
-}
-
-fn addresses_of(slice: &EndpointSlice) -> Vec<String> {
-    let ports: Vec<u16> = slice
-        .ports
-        .iter()
-        .flatten()
-        .filter_map(|port| u16::try_from(port.port?).ok())
-        .collect();
-    let addresses = slice
-        .endpoints
-        .iter()
-        .flatten()
-        .flat_map(|endpoint| &endpoint.addresses);
-    addresses
-        .filter_map(|address| address.parse::<IpAddr>().ok())
-        .flat_map(|address| {
-            ports
-                .iter()
-                .map(move |port| SocketAddr::new(address, *port).to_string())
-        })
-        .collect()
 }

@@ -9,6 +9,7 @@ mod control_plane;
 mod dialer;
 mod join_paths;
 mod keep_running;
+mod known_servers;
 mod missing_address;
 mod names;
 mod network_policies;

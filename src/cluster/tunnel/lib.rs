@@ -15,6 +15,6 @@ mod tunnels;
 pub use agent::{Doors, serve};
 pub use keep::{Link, keep};
 pub use multiplexer::{ByteStream, STREAMS_MAX, TunnelStream};
-pub use servers::Servers;
+pub use servers::{Known, Servers};
 pub use target::Target;
 pub use tunnels::{OpenError, Tunnels};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use linux::AtomicFile;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -20,10 +21,24 @@ pub struct Servers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     file: PathBuf,
+    /// What the file holds.
+    kept: Mutex<Known>,
+    /// What somebody told: a name can lead elsewhere when all addresses that the cluster named are gone.
+    told: String,
     /// In the order they are tried; never empty.
     order: Mutex<Vec<String>>,
     known: watch::Sender<Vec<String>>,
     heard: watch::Sender<BTreeMap<String, Heard>>,
+}
+
+/// What a cluster says of its servers, each as `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// Each server where it wants to be reached.
+    pub servers: Vec<String>,
+    /// Other addresses of them, for when those are not reached.
+    pub others: Vec<String>,
 }
 
 /// What calls have heard of one server.
@@ -40,12 +55,17 @@ impl Servers {
     ///
     /// A file that is missing or damaged is only a list forgotten.
     pub fn open(file: &Path, first: &str) -> Self {
+        let kept = remembered(file);
         let mut order = vec![first.to_owned()];
-        order.extend(remembered(file));
+        order.extend(kept.servers.iter().cloned());
         dedup(&mut order);
         let known = watch::Sender::new(sorted(&order));
+        order.extend(kept.others.iter().cloned());
+        dedup(&mut order);
         let shared = Shared {
             file: file.to_owned(),
+            kept: Mutex::new(kept),
+            told: first.to_owned(),
             order: Mutex::new(order),
             known,
             heard: watch::Sender::default(),
@@ -53,12 +73,12 @@ impl Servers {
         Self(Arc::new(shared))
     }
 
-    /// All servers, in the order to try them.
+    /// All servers and their other addresses, in the order to try them.
     pub fn candidates(&self) -> Vec<String> {
         self.0.order.lock().clone()
     }
 
-    /// The list whenever it changes; sorted, so that its order says nothing.
+    /// The servers whenever they change; sorted, so that their order says nothing.
     pub fn changes(&self) -> watch::Receiver<Vec<String>> {
         self.0.known.subscribe()
     }
@@ -107,45 +127,51 @@ impl Servers {
     }
 
     /// The cluster's own word about its servers. An empty list is not believed; those that stay keep their order.
-    pub fn replace(&self, servers: &[String]) -> Result<(), linux::Error> {
-        if servers.is_empty() {
+    pub fn replace(&self, mut known: Known) -> Result<(), linux::Error> {
+        if known.servers.is_empty() {
             return Ok(());
         }
-        let known = {
+        for list in [&mut known.servers, &mut known.others] {
+            list.sort();
+            dedup(list);
+        }
+        let mut all = known.servers.clone();
+        all.push(self.0.told.clone());
+        all.extend(known.others.iter().cloned());
+        dedup(&mut all);
+        {
             let mut order = self.0.order.lock();
-            order.retain(|known| servers.contains(known));
-            let stays = |heard: &mut BTreeMap<String, Heard>| {
-                heard.retain(|known, _| servers.contains(known));
-            };
-            self.0.heard.send_modify(stays);
-            order.extend(servers.iter().cloned());
+            order.retain(|one| all.contains(one));
+            self.0
+                .heard
+                .send_modify(|heard| heard.retain(|one, _| all.contains(one)));
+            order.extend(all);
             dedup(&mut order);
-            sorted(&order)
-        };
-        let is_news = self.0.known.send_if_modified(|before| {
-            let is_news = *before != known;
-            before.clone_from(&known);
+            order.sort_by_key(|one| !known.servers.contains(one));
+        }
+        self.0.known.send_if_modified(|before| {
+            let is_news = *before != known.servers;
+            before.clone_from(&known.servers);
             is_news
         });
-        if !is_news {
+        let mut kept = self.0.kept.lock();
+        if *kept == known {
             return Ok(());
         }
-        let text = json!({ "servers": known }).to_string();
-        AtomicFile::private(&self.0.file).write(text.as_bytes())
+        let text = json!(known).to_string();
+        AtomicFile::private(&self.0.file).write(text.as_bytes())?;
+        *kept = known;
+        Ok(())
     }
 }
 
-fn remembered(file: &Path) -> Vec<String> {
+fn remembered(file: &Path) -> Known {
     let size = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
     if size == 0 || size > FILE_BYTES_MAX {
-        return Vec::new();
+        return Known::default();
     }
     let text = std::fs::read(file).unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let servers = value["servers"].as_array().into_iter().flatten();
-    servers
-        .filter_map(|server| server.as_str().map(str::to_owned))
-        .collect()
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn dedup(order: &mut Vec<String>) {
@@ -168,6 +194,13 @@ fn sorted(order: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn known(servers: &[&str], others: &[&str]) -> Known {
+        Known {
+            servers: list(servers),
+            others: list(others),
+        }
+    }
+
     fn list(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
@@ -177,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let servers = Servers::open(&folder.path().join("servers.json"), "a:1");
         servers
-            .replace(&list(&["a:1", "b:1", "c:1"]))
+            .replace(known(&["a:1", "b:1", "c:1"], &[]))
             .expect("written");
         servers.failed("a:1");
         assert_eq!(servers.candidates(), list(&["b:1", "c:1", "a:1"]));
@@ -193,11 +226,32 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("servers.json");
         let servers = Servers::open(&file, "a:1");
-        servers.replace(&list(&["b:1", "c:1"])).expect("written");
-        servers.replace(&[]).expect("nothing to write");
+        servers
+            .replace(known(&["b:1", "c:1"], &[]))
+            .expect("written");
+        servers
+            .replace(Known::default())
+            .expect("nothing to write");
         let again = Servers::open(&file, "a:1");
         assert_eq!(again.candidates(), list(&["a:1", "b:1", "c:1"]));
         std::fs::write(&file, "{damaged").expect("written");
         assert_eq!(Servers::open(&file, "a:1").candidates(), list(&["a:1"]));
+    }
+
+    #[test]
+    fn other_addresses_and_what_was_told_are_tried_last_and_have_no_connection_of_their_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("servers.json");
+        let servers = Servers::open(&file, "name:1");
+        let word = known(&["a:1"], &["b:1", "a:1"]);
+        servers.replace(word.clone()).expect("written");
+        assert_eq!(servers.candidates(), list(&["a:1", "name:1", "b:1"]));
+        assert_eq!(*servers.changes().borrow(), list(&["a:1"]));
+        let moved = known(&["b:1"], &[]);
+        servers.replace(moved).expect("written");
+        assert_eq!(servers.candidates(), list(&["b:1", "name:1"]));
+        servers.replace(word).expect("written");
+        let again = Servers::open(&file, "name:1");
+        assert_eq!(again.candidates(), list(&["name:1", "a:1", "b:1"]));
     }
 }
