@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::pod_template::validation as sources;
-use crate::pod_template::validation::{ACCESS_MODES, VOLUME_MODES, access_modes};
+use crate::pod_template::validation::{ACCESS_MODES, Sources, VOLUME_MODES, access_modes};
 use crate::validation::changes::{difference, immutable, json};
 use crate::validation::{amounts, found, names, one_of, path, required, selectors, text};
 
@@ -223,41 +223,9 @@ fn source_only(spec: &PersistentVolumeSpec) -> PersistentVolumeSpec {
     }
 }
 
-/// Checks the first source and refuses every further one.
-struct Sources<'a> {
-    errors: &'a mut FieldErrors,
-    path: &'a FieldPath,
-    has_one: bool,
-}
-
-impl Sources<'_> {
-    fn check<T>(
-        &mut self,
-        source: Option<&T>,
-        field: &str,
-        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
-    ) {
-        let Some(source) = source else { return };
-        let path = self.path.child(field);
-        if self.has_one {
-            self.errors.push(FieldError::forbidden(
-                &path,
-                "may not specify more than 1 volume type",
-            ));
-        } else {
-            self.has_one = true;
-            check(self.errors, source, &path);
-        }
-    }
-}
-
 // tidy: allow(function-length): one arm a volume source
 fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &FieldPath) {
-    let mut all = Sources {
-        errors,
-        path,
-        has_one: false,
-    };
+    let mut all = Sources::new(errors, path);
     all.check(spec.host_path.as_ref(), "hostPath", sources::host_path);
     all.check(
         spec.gce_persistent_disk.as_ref(),
@@ -364,9 +332,7 @@ fn one_source(errors: &mut FieldErrors, spec: &PersistentVolumeSpec, path: &Fiel
         },
     );
     all.check(spec.csi.as_ref(), "csi", csi);
-    if !all.has_one {
-        errors.push(FieldError::required(path, "must specify a volume type"));
-    }
+    all.end();
 }
 
 fn secret(errors: &mut FieldErrors, reference: Option<&SecretReference>, path: &FieldPath) {

@@ -21,7 +21,7 @@ pub(crate) use containers::{untrimmed_image, visit_containers};
 pub(crate) use scheduling::tolerations;
 pub(crate) use spec::{Holder, pod_spec, template_spec};
 pub(crate) use volume_sources::{
-    aws_disk, azure_disk, azure_file, ceph_monitors, fibre_channel, flex, flocker, gce_disk,
-    host_path, image_of_rbd, iscsi_initiator, nfs, no_backsteps, photon, portworx, quobyte,
-    scale_io, storage_os, vsphere,
+    Sources, aws_disk, azure_disk, azure_file, ceph_monitors, fibre_channel, flex, flocker,
+    gce_disk, host_path, image_of_rbd, iscsi_initiator, nfs, no_backsteps, photon, portworx,
+    quobyte, scale_io, storage_os, vsphere,
 };

@@ -27,6 +27,61 @@ const HOST_PATH_TYPES: [&str; 8] = [
     "Socket",
 ];
 
+/// The sources of one volume: the first is looked into, every further one is refused.
+pub(crate) struct Sources<'a> {
+    errors: &'a mut FieldErrors,
+    path: &'a FieldPath,
+    has_one: bool,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn new(errors: &'a mut FieldErrors, path: &'a FieldPath) -> Self {
+        Self {
+            errors,
+            path,
+            has_one: false,
+        }
+    }
+
+    pub(crate) fn check<T>(
+        &mut self,
+        source: Option<&T>,
+        field: &str,
+        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
+    ) {
+        self.check_at(source, field, field, check);
+    }
+
+    /// Some sources are named differently in the error for a second one.
+    pub(crate) fn check_at<T>(
+        &mut self,
+        source: Option<&T>,
+        second: &str,
+        field: &str,
+        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
+    ) {
+        let Some(source) = source else { return };
+        if self.has_one {
+            let why = "may not specify more than 1 volume type";
+            self.errors
+                .push(FieldError::forbidden(&self.path.child(second), why));
+            return;
+        }
+        self.has_one = true;
+        check(self.errors, source, &self.path.child(field));
+    }
+
+    /// A volume without a source is refused too.
+    pub(crate) fn end(self) {
+        if !self.has_one {
+            self.errors.push(FieldError::required(
+                self.path,
+                "must specify a volume type",
+            ));
+        }
+    }
+}
+
 pub(crate) fn has_backsteps(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::claims::claim_spec;
 use super::spec::Holder;
-use super::volume_sources as sources;
+use super::volume_sources::{self as sources, Sources};
 use super::{containers, projected};
 use crate::validation::{amounts, found, names, numbers, required, text};
 
@@ -69,43 +69,6 @@ pub(super) fn volumes(
     known
 }
 
-/// Counts the sources of one volume; only the first is looked into.
-struct Sources<'a> {
-    errors: &'a mut FieldErrors,
-    path: &'a FieldPath,
-    count: usize,
-}
-
-impl Sources<'_> {
-    fn check<T>(
-        &mut self,
-        source: Option<&T>,
-        field: &str,
-        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
-    ) {
-        self.check_at(source, field, field, check);
-    }
-
-    /// Some sources are named differently in the error for a second one.
-    fn check_at<T>(
-        &mut self,
-        source: Option<&T>,
-        second: &str,
-        field: &str,
-        check: impl FnOnce(&mut FieldErrors, &T, &FieldPath),
-    ) {
-        let Some(source) = source else { return };
-        if self.count > 0 {
-            let why = "may not specify more than 1 volume type";
-            self.errors
-                .push(FieldError::forbidden(&self.path.child(second), why));
-            return;
-        }
-        self.count += 1;
-        check(self.errors, source, &self.path.child(field));
-    }
-}
-
 // tidy: allow(function-length): one arm a volume source
 fn source(
     errors: &mut FieldErrors,
@@ -114,11 +77,7 @@ fn source(
     holder: Holder<'_>,
     path: &FieldPath,
 ) {
-    let mut all = Sources {
-        errors,
-        path,
-        count: 0,
-    };
+    let mut all = Sources::new(errors, path);
     all.check(
         volume.empty_dir.as_ref(),
         "emptyDir",
@@ -213,9 +172,7 @@ fn source(
         }
         containers::pull_policy(errors, text(&image.pull_policy), &path.child("pullPolicy"));
     });
-    if all.count == 0 {
-        errors.push(FieldError::required(path, "must specify a volume type"));
-    }
+    all.end();
 }
 
 fn network_sources(all: &mut Sources<'_>, volume: &Volume) {
