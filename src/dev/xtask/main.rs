@@ -27,6 +27,7 @@ cargo xtask <task>
   fuzz [--seconds N] [--seed S] [TARGET]…
                                         feed hostile input to all that reads what strangers send; N seconds a target
   fuzz --input FILE TARGET              feed one input again
+  etcd gen|serve FILE PORT              the code of etcd's API; a store of ours behind it
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ["conformance", kubeconfig, arguments @ ..] => {
             judge::conformance(&root(), kubeconfig, arguments)
         }
+        ["etcd", words @ ..] => judge::own(&root(), "etcd_tools", words),
         ["fuzz", words @ ..] => judge::own(&root(), "fuzz", words),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {

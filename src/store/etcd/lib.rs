@@ -1,0 +1,21 @@
+//! etcd's API in front of any [`kv::Kv`]: its messages, errors, limits and defaults, so that its clients cannot tell.
+//!
+//! - [`serve`]: the server; [`Door`] says who may connect, [`Identity`] who answers.
+
+mod core;
+mod key_values;
+mod leases;
+mod maintenance;
+mod members;
+mod pages;
+mod proto;
+mod ranges;
+mod serve;
+mod services;
+mod status;
+mod transactions;
+mod watch_answers;
+mod watches;
+
+pub use core::Identity;
+pub use serve::{Door, PROTOCOLS, serve};

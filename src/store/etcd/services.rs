@@ -1,0 +1,55 @@
+//! The services by path, each with its limits.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use kv::REQUEST_BYTES_MAX;
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::core::Core;
+use crate::proto::etcdserverpb::auth_server::AuthServer;
+use crate::proto::etcdserverpb::cluster_server::ClusterServer;
+use crate::proto::etcdserverpb::kv_server::KvServer;
+use crate::proto::etcdserverpb::lease_server::LeaseServer;
+use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::proto::etcdserverpb::watch_server::WatchServer;
+use crate::status::Refusal;
+
+/// The answers of a call that has several.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A message may be this large, as in etcd: the largest request, and half a MiB for what is around it.
+pub(crate) const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
+
+/// Calls the service that a path names.
+pub(crate) async fn call(core: &Core, request: Request<Incoming>) -> Response<Body> {
+    macro_rules! served {
+        ($server:ident) => {{
+            let service = $server::new(core.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(usize::MAX);
+            { service }.call(request).await
+        }};
+    }
+    let path = request.uri().path().to_owned();
+    let service = path.split('/').nth(1).unwrap_or_default();
+    let answer = match service {
+        "etcdserverpb.KV" => served!(KvServer),
+        "etcdserverpb.Watch" => served!(WatchServer),
+        "etcdserverpb.Lease" => served!(LeaseServer),
+        "etcdserverpb.Maintenance" => served!(MaintenanceServer),
+        "etcdserverpb.Cluster" => served!(ClusterServer),
+        "etcdserverpb.Auth" if path.ends_with("/AuthStatus") => served!(AuthServer),
+        // Who may connect is decided by certificates.
+        "etcdserverpb.Auth" => return Status::from(Refusal::NotCapable).into_http(),
+        unknown => {
+            let text = format!("unknown service {unknown}");
+            return Status::unimplemented(text).into_http();
+        }
+    };
+    answer.unwrap_or_else(|never| match never {})
+}
