@@ -10,7 +10,7 @@ use std::time::Duration;
 use apimachinery::{LabelSelector, ObjectKey, StoredObject};
 use controller::{Controller, Past, Plan, Wakes};
 use env::Timestamp;
-use informer::{CONTROLLER_UID, Cache, Change, Factory};
+use informer::{CONTROLLER_UID, Cache, Factory};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::conditions::Condition;
 use crate::history::History;
-use crate::ownership::{Adoption, Owner};
+use crate::ownership::{Adoption, Owner, owners_of_orphan};
 use crate::pods::{Phase, PodFacts};
 use nodes::DaemonNode;
 
@@ -204,7 +204,12 @@ impl Controller for DaemonSets {
         on.owned(&self.pods, DaemonSet::KIND);
         on.owned(&self.revisions, DaemonSet::KIND);
         let sets = Arc::clone(&self.sets);
-        on.mapped(&self.pods, move |change| sets_of_orphan(&sets, change));
+        on.mapped(&self.pods, move |change| {
+            owners_of_orphan(&sets, change, |set, pod| {
+                set.decode::<Raw>()
+                    .is_ok_and(|set| set.spec.selector().matches_with(|key| pod.index.label(key)))
+            })
+        });
         let sets = Arc::clone(&self.sets);
         on.mapped(&self.nodes, move |change| {
             let (old, new) = (change.old.as_ref(), change.new.as_ref());
@@ -257,20 +262,4 @@ impl Controller for DaemonSets {
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         plan::plan(view, now)
     }
-}
-
-fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change
-        .new
-        .as_ref()
-        .filter(|pod| pod.index.controller().is_none())
-    else {
-        return Vec::new();
-    };
-    let fits = |set: &StoredObject| {
-        set.decode::<Raw>()
-            .is_ok_and(|set| set.spec.selector().matches_with(|key| pod.index.label(key)))
-    };
-    let sets = sets.list_namespace(&pod.key().namespace).into_iter();
-    sets.filter(fits).map(|set| set.key().clone()).collect()
 }

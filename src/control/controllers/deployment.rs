@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::conditions::Condition;
-use crate::ownership::{Adoption, Owner};
+use crate::ownership::{Adoption, Owner, owners_of_orphan};
 use crate::pods::facts;
 
 pub(crate) struct Deployments {
@@ -219,7 +219,7 @@ impl Controller for Deployments {
         on.owned(&self.sets, Deployment::KIND);
         let deployments = Arc::clone(&self.deployments);
         on.mapped(&self.sets, move |change| {
-            deployments_of_orphan(&deployments, change)
+            owners_of_orphan(&deployments, change, selects)
         });
         // Recreate waits until the last old pod is gone, which no replica set's status tells.
         let sets = Arc::clone(&self.sets);
@@ -274,7 +274,7 @@ impl Controller for Deployments {
     }
 }
 
-fn deployments_of_orphan(deployments: &Cache, change: &Change) -> Vec<ObjectKey> {
+fn selects(deployment: &StoredObject, set: &StoredObject) -> bool {
     #[derive(Deserialize)]
     struct Selecting {
         spec: SelectingSpec,
@@ -284,24 +284,10 @@ fn deployments_of_orphan(deployments: &Cache, change: &Change) -> Vec<ObjectKey>
         #[serde(default)]
         selector: Value,
     }
-    let Some(set) = change
-        .new
-        .as_ref()
-        .filter(|set| set.index.controller().is_none())
-    else {
-        return Vec::new();
-    };
-    let fits = |deployment: &StoredObject| {
-        deployment.decode::<Selecting>().is_ok_and(|deployment| {
-            LabelSelector::from_object(Some(&deployment.spec.selector))
-                .is_ok_and(|selector| selector.matches_with(|key| set.index.label(key)))
-        })
-    };
-    let deployments = deployments.list_namespace(&set.key().namespace).into_iter();
-    deployments
-        .filter(fits)
-        .map(|deployment| deployment.key().clone())
-        .collect()
+    deployment.decode::<Selecting>().is_ok_and(|deployment| {
+        LabelSelector::from_object(Some(&deployment.spec.selector))
+            .is_ok_and(|selector| selector.matches_with(|key| set.index.label(key)))
+    })
 }
 
 fn deployment_of_gone_pod(sets: &Cache, change: &Change) -> Vec<ObjectKey> {

@@ -13,17 +13,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apimachinery::{LabelSelector, ObjectKey, StoredObject};
+use apimachinery::{LabelSelector, ObjectKey};
 use controller::{Controller, Past, Plan, Wakes};
 use env::Timestamp;
-use informer::{CONTROLLER_UID, Cache, Change, Factory};
+use informer::{CONTROLLER_UID, Cache, Factory};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::batch::v1::{Job, PodFailurePolicy, SuccessPolicy};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::ownership::{Adoption, Owner};
+use crate::ownership::{Adoption, Owner, owners_of_orphan};
 use pods::JobPod;
 use status::Status;
 
@@ -184,7 +184,12 @@ impl Controller for Jobs {
         on.primary(&self.jobs);
         on.owned(&self.pods, Job::KIND);
         let jobs = Arc::clone(&self.jobs);
-        on.mapped(&self.pods, move |change| jobs_of_orphan(&jobs, change));
+        on.mapped(&self.pods, move |change| {
+            owners_of_orphan(&jobs, change, |job, pod| {
+                job.decode::<Raw>()
+                    .is_ok_and(|job| job.spec.selector().matches_with(|key| pod.index.label(key)))
+            })
+        });
     }
 
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, Failures>) -> Option<View> {
@@ -233,20 +238,4 @@ impl Controller for Jobs {
             View::Running(view) => plan::plan(view, now),
         }
     }
-}
-
-fn jobs_of_orphan(jobs: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change
-        .new
-        .as_ref()
-        .filter(|pod| pod.index.controller().is_none())
-    else {
-        return Vec::new();
-    };
-    let fits = |job: &StoredObject| {
-        job.decode::<Raw>()
-            .is_ok_and(|job| job.spec.selector().matches_with(|key| pod.index.label(key)))
-    };
-    let jobs = jobs.list_namespace(&pod.key().namespace).into_iter();
-    jobs.filter(fits).map(|job| job.key().clone()).collect()
 }

@@ -1,7 +1,8 @@
 //! Which objects a controller's object owns: keep what fits, release what no longer does, adopt orphans that fit.
 
-use apimachinery::{GroupVersionResource, LabelSelector, ObjectIndex, ObjectKey};
+use apimachinery::{GroupVersionResource, LabelSelector, ObjectIndex, ObjectKey, StoredObject};
 use controller::{Action, Outcomes};
+use informer::{Cache, Change};
 use k8s_openapi::Resource;
 use kube_client::{Patch, resource_of};
 use serde_json::{Value, json};
@@ -122,6 +123,27 @@ pub(crate) fn claim<T>(
         owned.push(candidate);
     }
     Claim::Settled { owned, actions }
+}
+
+/// The owners that may want an orphan: one that is new, was let go, or has other labels. `selects` gets an owner and the orphan.
+pub(crate) fn owners_of_orphan(
+    owners: &Cache,
+    change: &Change,
+    selects: impl Fn(&StoredObject, &StoredObject) -> bool,
+) -> Vec<ObjectKey> {
+    let is_orphan = |object: &&StoredObject| object.index.controller().is_none();
+    let Some(orphan) = change.new.as_ref().filter(is_orphan) else {
+        return Vec::new();
+    };
+    let before = change.old.as_ref().filter(is_orphan);
+    if before.is_some_and(|old| old.index.labels == orphan.index.labels) {
+        return Vec::new();
+    }
+    let owners = owners.list_namespace(&orphan.key().namespace).into_iter();
+    owners
+        .filter(|owner| selects(owner, orphan))
+        .map(|owner| owner.key().clone())
+        .collect()
 }
 
 fn ask(owner: &Owner) -> Action {

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use apimachinery::{LabelSelector, ObjectKey, StoredObject};
 use controller::{Controller, Past, Plan, Verb, Wakes};
 use env::Timestamp;
-use informer::{CONTROLLER_UID, Cache, Change, Factory};
+use informer::{CONTROLLER_UID, Cache, Factory};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::conditions::Condition;
-use crate::ownership::{Adoption, Owner};
+use crate::ownership::{Adoption, Owner, owners_of_orphan};
 use crate::pods::{PodFacts, facts};
 
 /// Pods made or removed in one turn at most.
@@ -128,7 +128,12 @@ impl Replicas {
         on.primary(&self.sets);
         on.owned(&self.pods, self.flavour.kind);
         let sets = Arc::clone(&self.sets);
-        on.mapped(&self.pods, move |change| sets_of_orphan(&sets, change));
+        on.mapped(&self.pods, move |change| {
+            owners_of_orphan(&sets, change, |set, pod| {
+                set.decode::<Set>()
+                    .is_ok_and(|set| set.selector().matches_with(|key| pod.index.label(key)))
+            })
+        });
     }
 
     fn observe(&self, key: &ObjectKey, past: &Past<'_, ()>) -> Option<View> {
@@ -171,29 +176,6 @@ impl Replicas {
         }
         on_node
     }
-}
-
-/// The sets whose selector fits a pod that nobody controls.
-fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change
-        .new
-        .as_ref()
-        .filter(|pod| pod.index.controller().is_none())
-    else {
-        return Vec::new();
-    };
-    let is_seen = change.old.as_ref().is_some_and(|old| {
-        old.index.controller().is_none() && old.index.labels == pod.index.labels
-    });
-    if is_seen {
-        return Vec::new();
-    }
-    let fits = |set: &StoredObject| {
-        set.decode::<Set>()
-            .is_ok_and(|set| set.selector().matches_with(|key| pod.index.label(key)))
-    };
-    let sets = sets.list_namespace(&pod.key().namespace).into_iter();
-    sets.filter(fits).map(|set| set.key().clone()).collect()
 }
 
 impl Set {

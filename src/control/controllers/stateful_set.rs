@@ -6,10 +6,10 @@ mod plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apimachinery::{LabelSelector, ObjectKey, OwnerReference, StoredObject};
+use apimachinery::{LabelSelector, ObjectKey, OwnerReference};
 use controller::{Controller, Past, Plan, Verb, Wakes};
 use env::Timestamp;
-use informer::{CONTROLLER_UID, Cache, Change, Factory};
+use informer::{CONTROLLER_UID, Cache, Factory};
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::conditions::Condition;
 use crate::history::History;
-use crate::ownership::{Adoption, Owner};
+use crate::ownership::{Adoption, Owner, owners_of_orphan};
 use crate::pods::{PodFacts, facts};
 
 pub(crate) struct StatefulSets {
@@ -183,7 +183,14 @@ impl Controller for StatefulSets {
         on.owned(&self.revisions, StatefulSet::KIND);
         on.read(&self.claims);
         let sets = Arc::clone(&self.sets);
-        on.mapped(&self.pods, move |change| sets_of_orphan(&sets, change));
+        on.mapped(&self.pods, move |change| {
+            owners_of_orphan(&sets, change, |set, pod| {
+                identity::ordinal(&set.key().name, &pod.key().name).is_some()
+                    && set.decode::<Raw>().is_ok_and(|set| {
+                        set.spec.selector().matches_with(|key| pod.index.label(key))
+                    })
+            })
+        });
     }
 
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, ()>) -> Option<View> {
@@ -221,22 +228,4 @@ impl Controller for StatefulSets {
     fn plan(&self, view: &View, now: Timestamp) -> Plan {
         plan::plan(view, now)
     }
-}
-
-fn sets_of_orphan(sets: &Cache, change: &Change) -> Vec<ObjectKey> {
-    let Some(pod) = change
-        .new
-        .as_ref()
-        .filter(|pod| pod.index.controller().is_none())
-    else {
-        return Vec::new();
-    };
-    let fits = |set: &StoredObject| {
-        identity::ordinal(&set.key().name, &pod.key().name).is_some()
-            && set
-                .decode::<Raw>()
-                .is_ok_and(|set| set.spec.selector().matches_with(|key| pod.index.label(key)))
-    };
-    let sets = sets.list_namespace(&pod.key().namespace).into_iter();
-    sets.filter(fits).map(|set| set.key().clone()).collect()
 }
