@@ -1,6 +1,6 @@
 //! Makes a batch durable: one transaction, one flush. Behind a trait, so that another form of log can take its place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::checkpoint::{Checkpointer, checkpoint};
 use crate::error::kv_error;
-use crate::row;
+use crate::row::{self, ReadError};
 use crate::schema;
 use crate::sealer::Sealers;
 
@@ -39,9 +39,21 @@ pub(crate) struct WriteSet<'a> {
     pub(crate) facts: &'a [(&'static str, i64)],
 }
 
+/// Work on the file that changes no key, no value and no revision.
+#[derive(Debug)]
+pub(crate) enum Maintenance {
+    /// Seals these rows anew, those of them that are still there.
+    Reseal(Vec<i64>),
+    /// Writes the file anew, without what is free in it.
+    Vacuum,
+}
+
 pub(crate) trait Committer: Send {
     /// All of it is on stable storage afterwards, or nothing of it.
     fn commit(&mut self, set: &WriteSet<'_>) -> kv::Result<()>;
+
+    /// Does what leaves the contents as they are; tells how many rows it wrote.
+    fn maintain(&mut self, work: &Maintenance) -> kv::Result<usize>;
 
     /// Gives back the memory that a burst of writes took.
     fn trim(&mut self);
@@ -52,6 +64,7 @@ pub(crate) trait Committer: Send {
 
 pub(crate) struct SqliteCommitter {
     connection: Connection,
+    path: PathBuf,
     sealers: Arc<Sealers>,
     checkpointer: Checkpointer,
     log_pages: Arc<AtomicI64>,
@@ -75,6 +88,7 @@ impl SqliteCommitter {
         let checkpointer = Checkpointer::start(path)?;
         Ok(Self {
             connection,
+            path: path.to_owned(),
             sealers,
             checkpointer,
             log_pages,
@@ -105,6 +119,40 @@ impl SqliteCommitter {
             }
         }
         transaction.commit()
+    }
+
+    fn reseal(&mut self, rows: &[i64]) -> Result<usize, ReadError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut written = 0;
+        {
+            let mut select = transaction.prepare_cached(row::SELECT_ONE)?;
+            let mut delete = transaction.prepare_cached(row::DELETE)?;
+            let mut insert = transaction.prepare_cached(row::INSERT)?;
+            for id in rows {
+                let mut found = select.query([id])?;
+                let Some(row) = found.next()? else { continue };
+                let (id, key, entry) = row::read(row, &self.sealers)?;
+                drop(found);
+                delete.execute([id.0])?;
+                row::insert_version(&mut insert, (id, &key, entry.as_deref()), &self.sealers)?;
+                written += 1;
+            }
+        }
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    fn vacuum(&self) -> rusqlite::Result<()> {
+        let _alone = self.checkpointer.pause();
+        // A second copy of everything has no place in memory.
+        self.connection.pragma_update(None, "temp_store", "FILE")?;
+        let done = self.connection.execute_batch("VACUUM");
+        self.connection
+            .pragma_update(None, "temp_store", "MEMORY")?;
+        done?;
+        schema::shorten_log(&self.connection, &self.path)
     }
 
     /// Keeps the log within its bounds.
@@ -159,6 +207,21 @@ impl Committer for SqliteCommitter {
                 Err(kv_error(&error))
             }
         }
+    }
+
+    fn maintain(&mut self, work: &Maintenance) -> kv::Result<usize> {
+        let done = match work {
+            Maintenance::Reseal(rows) => self.reseal(rows),
+            Maintenance::Vacuum => self.vacuum().map(|()| 0).map_err(ReadError::from),
+        };
+        self.tend_log();
+        done.map_err(|error| match error {
+            ReadError::Sqlite(error) => kv_error(&error),
+            ReadError::Row { id, key, problem } => {
+                tracing::error!(row = id.0, key, %problem, "the store is damaged");
+                kv::Error::Corrupt
+            }
+        })
     }
 
     fn trim(&mut self) {

@@ -2,11 +2,13 @@
 //!
 //! - [`SqliteKv`]: opens a store and serves [`kv::Kv`] from it. Newest values live in memory once, shared with all readers; the disk holds every
 //!   version since the compacted revision in one append-only table.
+//! - [`copy_store`], [`check_store`], [`mark_restored`]: work on a store's file beside whoever has it open.
 //! - [`Sealer`], [`SealingKeys`]: encryption of values at the disk edge, for the key prefixes in [`Options::sealers`].
 
 mod checkpoint;
 mod committer;
 mod compaction;
+mod copy;
 mod error;
 mod load;
 mod options;
@@ -16,10 +18,13 @@ mod relaxed;
 mod row;
 mod schema;
 mod sealer;
+mod sealing_keys;
 mod store;
 mod writer;
 
+pub use copy::{Checked, RESTORE_STEP, check_store, copy_store, mark_restored};
 pub use error::OpenError;
 pub use options::{Options, RelaxedWrites};
-pub use sealer::{SealError, SealedPrefix, Sealer, SealingKeys, SealingKeysError};
+pub use sealer::{SealError, SealedPrefix, Sealer};
+pub use sealing_keys::{SealingKeys, SealingKeysError};
 pub use store::SqliteKv;

@@ -61,7 +61,7 @@ pub(crate) fn load(
     })
 }
 
-fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+pub(crate) fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .query_row("SELECT v FROM meta WHERE k = ?1", [name], |row| row.get(0))
         .optional()

@@ -8,6 +8,8 @@ use kv::{Durability, Error, LeaseId, LeaseStatus, Result, Revision, Txn, TxnResp
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::committer::Maintenance;
+
 /// KiB of commands that wait at most, each counted as at least one; further callers wait for a place.
 const QUEUE_KIB_MAX: u32 = 64 << 10;
 /// Operations in one batch, unless one transaction has more.
@@ -37,13 +39,20 @@ pub(crate) enum Command {
         id: LeaseId,
         reply: Reply<Revision>,
     },
+    Maintain {
+        work: Maintenance,
+        reply: Reply<usize>,
+    },
 }
 
 impl Command {
     fn weight(&self) -> (usize, usize) {
         match self {
             Self::Txn { txn, .. } => (txn.operations().max(1), txn.bytes()),
-            Self::Compact { .. } | Self::LeaseGrant { .. } | Self::LeaseRevoke { .. } => (1, 0),
+            Self::Compact { .. }
+            | Self::LeaseGrant { .. }
+            | Self::LeaseRevoke { .. }
+            | Self::Maintain { .. } => (1, 0),
         }
     }
 }

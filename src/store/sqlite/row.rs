@@ -16,6 +16,8 @@ pub(crate) const SELECT_ALL: &str =
     "SELECT id, key, kind, create_rev, version, lease, key_id, crc, value FROM log ORDER BY id";
 pub(crate) const SELECT_ONE: &str =
     "SELECT id, key, kind, create_rev, version, lease, key_id, crc, value FROM log WHERE id = ?1";
+/// Who sealed what: tombstones have no value to seal.
+pub(crate) const SELECT_SEALS: &str = "SELECT id, key, key_id FROM log WHERE kind = 0";
 pub(crate) const DELETE: &str = "DELETE FROM log WHERE id = ?1";
 
 const KIND_PUT: i64 = 0;
@@ -68,9 +70,22 @@ pub(crate) fn insert(
     change: &Change,
     sealers: &Sealers,
 ) -> rusqlite::Result<()> {
+    insert_version(
+        statement,
+        (change.id, &change.key, change.entry.as_deref()),
+        sealers,
+    )
+}
+
+/// Writes a version with the prepared [`INSERT`], sealed with the key that is newest now.
+pub(crate) fn insert_version(
+    statement: &mut Statement<'_>,
+    (id, key, entry): (VersionId, &[u8], Option<&Entry>),
+    sealers: &Sealers,
+) -> rusqlite::Result<()> {
     let mut columns = Columns {
-        id: change.id,
-        key: &change.key,
+        id,
+        key,
         kind: KIND_TOMBSTONE,
         create_revision: 0,
         version: 0,
@@ -78,15 +93,16 @@ pub(crate) fn insert(
         key_id: None,
         value: None,
     };
-    if let Some(entry) = &change.entry {
+    if let Some(entry) = entry {
         columns.kind = KIND_PUT;
         columns.create_revision = entry.create_revision;
         columns.version = entry.version;
         columns.lease = entry.lease;
         columns.value = Some(Cow::Borrowed(&entry.value));
         if let Some(sealer) = sealers.for_key(&entry.key) {
-            columns.key_id = Some(sealer.key_id());
-            columns.value = Some(Cow::Owned(sealer.seal(&entry.key, &entry.value)));
+            let (key_id, sealed) = sealer.seal(&entry.key, &entry.value);
+            columns.key_id = Some(key_id);
+            columns.value = Some(Cow::Owned(sealed));
         }
     }
     let checksum = columns.checksum();

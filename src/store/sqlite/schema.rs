@@ -87,11 +87,27 @@ pub(crate) fn prepare_for_writing(connection: &Connection, path: &Path) -> rusql
     set_cache(connection, WRITER_CACHE_KIB)
 }
 
+/// Makes the log as long as at the start again, after something large went through it.
+pub(crate) fn shorten_log(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))?;
+    prepare_for_writing(connection, path)
+}
+
 /// The length of the write-ahead log's file.
 pub(crate) fn log_bytes(path: &Path) -> u64 {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     fs::metadata(log).map_or(0, |metadata| metadata.len())
+}
+
+/// Bytes of the database, and how many of them are free pages.
+pub(crate) fn sizes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let page = read("page_size")?;
+    Ok((
+        (read("page_count")? * page).unsigned_abs(),
+        (read("freelist_count")? * page).unsigned_abs(),
+    ))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -130,7 +146,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let failed = |error| OpenError::sqlite(path, "read the format")(error);
     if read("application_id").map_err(failed)? != APPLICATION_ID {

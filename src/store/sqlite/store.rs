@@ -17,15 +17,19 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::committer::SqliteCommitter;
+use crate::committer::{Maintenance, SqliteCommitter};
 use crate::error::{OpenError, kv_error};
 use crate::load::{Opened, load};
 use crate::options::Options;
 use crate::queue::{Command, Queue};
 use crate::readers::Readers;
+use crate::row;
 use crate::schema;
-use crate::sealer::Sealers;
+use crate::sealer::{Sealer, Sealers};
 use crate::writer::{Parts, Writer};
+
+/// Rows that are sealed anew with one flush; other writes wait no longer than that takes.
+const RESEAL_ROWS: usize = 200;
 
 /// A store in one `SQLite` file. Dropping it closes it in the background; [`SqliteKv::close`] waits until everything is on disk.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub struct SqliteKv {
     replica: Arc<Replica>,
     times: Arc<LeaseTimes>,
     readers: Arc<Readers>,
+    sealers: Arc<Sealers>,
     ended: Mutex<Option<oneshot::Receiver<Result<()>>>>,
 }
 
@@ -48,7 +53,7 @@ impl SqliteKv {
         let Opened { loaded, jump_to } = load(&connection, path, &sealers)?;
         let readers = Arc::new(Readers::new(path.to_owned(), Arc::clone(&sealers)));
         let replica = Replica::new(loaded, Some(Arc::clone(&readers) as Arc<dyn ReadHistory>));
-        let committer = SqliteCommitter::new(connection, path, sealers)
+        let committer = SqliteCommitter::new(connection, path, Arc::clone(&sealers))
             .map_err(OpenError::sqlite(path, "prepare for writing"))?;
         // After a restart every lease has its full time again, as in etcd.
         let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
@@ -81,6 +86,7 @@ impl SqliteKv {
             replica,
             times,
             readers,
+            sealers,
             ended,
         }))
     }
@@ -93,6 +99,36 @@ impl SqliteKv {
             Some(ended) => ended.await.unwrap_or(Err(Error::Closed)),
             None => Ok(()),
         }
+    }
+
+    /// Seals anew what is not sealed with the newest key of its prefix, and tells how many versions that were. Other
+    /// writes go on meanwhile; afterwards no former key is needed.
+    pub async fn reseal(&self) -> Result<usize> {
+        let mut written = 0;
+        // Whatever was sealed before this call is on disk once the writer has answered.
+        self.maintain(Maintenance::Reseal(Vec::new())).await?;
+        loop {
+            let (readers, sealers) = (Arc::clone(&self.readers), Arc::clone(&self.sealers));
+            let stale = env::spawn_blocking(move || readers.with(|on| stale_rows(on, &sealers)));
+            let stale = stale
+                .await
+                .map_err(|error| Error::Io(error.to_string()))??;
+            if stale.is_empty() {
+                return Ok(written);
+            }
+            for rows in stale.chunks(RESEAL_ROWS) {
+                written += self.maintain(Maintenance::Reseal(rows.to_vec())).await?;
+            }
+        }
+    }
+
+    /// Writes the file anew, without what is free in it. Writes wait until it is done; readers of newest values do not.
+    pub async fn vacuum(&self) -> Result<()> {
+        self.maintain(Maintenance::Vacuum).await.map(drop)
+    }
+
+    async fn maintain(&self, work: Maintenance) -> Result<usize> {
+        self.ask(|reply| Command::Maintain { work, reply }).await
     }
 
     /// Looks at the leases and at other things that are due at once, for clocks that only move when they are told to.
@@ -223,7 +259,7 @@ impl Kv for SqliteKv {
         let sizes = env::spawn_blocking(move || {
             let log = schema::log_bytes(&path);
             readers
-                .with(|connection| sizes(connection).map_err(|error| kv_error(&error)))
+                .with(|connection| schema::sizes(connection).map_err(|error| kv_error(&error)))
                 .map(|sizes| (log, sizes))
         });
         let (log, (all, free)) = sizes
@@ -247,12 +283,20 @@ impl Kv for SqliteKv {
     }
 }
 
-/// Bytes of the database, and how many of them are free pages.
-fn sizes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let page = read("page_size")?;
-    Ok((
-        (read("page_count")? * page).unsigned_abs(),
-        (read("freelist_count")? * page).unsigned_abs(),
-    ))
+/// The versions that are not sealed with the newest key of their prefix.
+fn stale_rows(connection: &Connection, sealers: &Sealers) -> Result<Vec<i64>> {
+    let read = || {
+        let mut statement = connection.prepare(row::SELECT_SEALS)?;
+        let mut rows = statement.query([])?;
+        let mut stale = Vec::new();
+        while let Some(row) = rows.next()? {
+            let key = row.get_ref(1)?.as_blob().unwrap_or_default();
+            let wanted = sealers.for_key(key).map(Sealer::key_id);
+            if row.get::<_, Option<i64>>(2)? != wanted {
+                stale.push(row.get(0)?);
+            }
+        }
+        Ok(stale)
+    };
+    read().map_err(|error| kv_error(&error))
 }

@@ -210,6 +210,12 @@ impl Writer {
                 let answer = self.revoke(id, batch);
                 batch.answer(reply, answer);
             }
+            Command::Maintain { work, reply } => {
+                // It works on what is on disk.
+                self.finish(std::mem::take(batch));
+                let answer = self.committer.maintain(&work);
+                batch.answer(reply, answer);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use kv::{Entry, Loader, Operation, TxnResponse};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::committer::Maintenance;
 use crate::relaxed::RELAXED_AGE_MAX;
 
 /// What was committed: rows, leases, forgotten rows, facts.
@@ -33,6 +34,10 @@ impl Committer for Disk {
             .lock()
             .push((rows, set.leases.len(), set.dead.len(), set.facts.to_vec()));
         Ok(())
+    }
+
+    fn maintain(&mut self, _: &Maintenance) -> Result<usize> {
+        Ok(0)
     }
 
     fn trim(&mut self) {}

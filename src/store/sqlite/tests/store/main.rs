@@ -9,4 +9,5 @@ mod oracle;
 mod steps;
 mod support;
 mod time;
+mod upkeep;
 mod watch;
