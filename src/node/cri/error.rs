@@ -26,10 +26,10 @@ pub enum Error {
     /// A sandbox or container could not be killed.
     #[error("{0}")]
     Kill(String),
-    /// The registry or the network refused a pull.
+    /// A registry refused a pull, or what it sent is wrong.
     #[error("{0}")]
     ImagePull(String),
-    /// The registry cannot be reached at all.
+    /// No registry that may have the image answers: whether the image is still as it was cannot be told.
     #[error("{0}")]
     RegistryUnavailable(String),
     /// The reference of an image does not parse.
@@ -76,8 +76,7 @@ impl Error {
             Error::CreateContainerConfig(_) | Error::Unsupported(_) => "CreateContainerConfigError",
             Error::RunContainer(_) | Error::Exec { .. } => "RunContainerError",
             Error::Kill(_) => "KillContainerError",
-            Error::ImagePull(_) => "ErrImagePull",
-            Error::RegistryUnavailable(_) => "RegistryUnavailable",
+            Error::ImagePull(_) | Error::RegistryUnavailable(_) => "ErrImagePull",
             Error::InvalidImageName { .. } => "InvalidImageName",
             Error::ImageNotFound(_) => "ErrImageNeverPull",
             Error::ImageInspect { .. } => "ImageInspectError",

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::arrivals::Arrivals;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::index::ArchiveRecord;
@@ -18,7 +19,7 @@ const LIST_BYTES_MAX: u64 = 1024 * 1024;
 /// What lies in the directory and waits.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AirGapFiles {
-    /// File names of archives that are new or changed, in order.
+    /// File names of archives, and of directories with an OCI layout, that are new or changed, in order.
     pub archives: Vec<String>,
     /// Images that `.txt` lists name, to be pulled if they are not there.
     pub listed: Vec<Reference>,
@@ -46,7 +47,7 @@ impl ImageStore {
         names.sort();
         let mut files = AirGapFiles::default();
         for name in names {
-            if is_archive(&name) {
+            if is_archive(&name) || is_oci_layout(&root.join(&name)) {
                 if !self.is_imported(&name)? {
                     files.archives.push(name);
                 }
@@ -67,10 +68,19 @@ impl ImageStore {
 
     /// Imports one archive of the directory and remembers that it did.
     pub fn import_air_gap(&self, name: &str) -> Result<Vec<crate::ImportedImage>> {
+        self.import_air_gap_for(name, &Arrivals::default())
+    }
+
+    /// The same; images that somebody waits for come first.
+    pub(crate) fn import_air_gap_for(
+        &self,
+        name: &str,
+        arrivals: &Arrivals,
+    ) -> Result<Vec<crate::ImportedImage>> {
         let path = self.layout.root().join(name);
         // Looked at before, so that a file that changes meanwhile is imported again.
         let seen = seen(&path)?;
-        let imported = self.import(&path)?;
+        let imported = self.import_for(&path, arrivals)?;
         let images = imported
             .iter()
             .map(|image| Digest::parse(&image.id.0))
@@ -100,8 +110,19 @@ impl ImageStore {
     }
 }
 
+/// Whether a directory has all of an OCI layout but, perhaps, some of its content.
+fn is_oci_layout(path: &Path) -> bool {
+    let has = |name: &str| path.join(name).is_file();
+    has("oci-layout") && has("index.json")
+}
+
+/// Another size or time means another archive; of an OCI layout the index, which names everything else by digest.
 fn seen(path: &Path) -> Result<(u64, i128)> {
-    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    let mut metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.is_dir() {
+        let index = path.join("index.json");
+        metadata = fs::metadata(&index).map_err(Error::io("read", &index))?;
+    }
     Ok((
         metadata.len(),
         i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),

@@ -1,13 +1,15 @@
 //! Imports docker-archives and OCI layouts from one pass over a tar stream: content goes to disk as it comes, and what it means is decided at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 use oci_spec::image::{Descriptor, ImageIndex};
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
+use crate::arrivals::Arrivals;
 use crate::compression;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -22,6 +24,8 @@ use crate::tar_reader::{Entry, EntryKind, TarError, TarReader};
 /// Files in one archive: an air-gap bundle has a few hundred.
 const MEMBERS_MAX: usize = 100_000;
 const MEMBER_BYTES_MAX: u64 = 64 << 30;
+/// Where an OCI layout has its content.
+const BLOBS: &str = "blobs/sha256";
 /// Indexes within indexes, as `docker buildx` writes them.
 const INDEX_DEPTH_MAX: usize = 4;
 pub(crate) const NAME_ANNOTATION: &str = "io.containerd.image.name";
@@ -37,15 +41,45 @@ pub struct ImportedImage {
 
 impl ImageStore {
     /// Imports every image of an archive (docker-archive or OCI layout; plain, gzip or zstd) that fits this node, unpacks and pins them.
+    ///
+    /// A directory is read as an OCI layout.
     pub fn import(&self, archive: &Path) -> Result<Vec<ImportedImage>> {
+        self.import_for(archive, &Arrivals::default())
+    }
+
+    /// The same; images that somebody waits for come first.
+    pub(crate) fn import_for(
+        &self,
+        archive: &Path,
+        arrivals: &Arrivals,
+    ) -> Result<Vec<ImportedImage>> {
+        let what = archive.display().to_string();
         let file = File::open(archive).map_err(Error::io("open", archive))?;
-        self.import_stream(&archive.display().to_string(), file)
+        let is_folder = file.metadata().is_ok_and(|found| found.is_dir());
+        self.import_members(&what, arrivals, || {
+            if is_folder {
+                Members::store_folder(&what, archive, &self.layout)
+            } else {
+                Members::store(&what, file, &self.layout)
+            }
+        })
     }
 
     /// The same from any stream; `what` names it in errors.
     pub fn import_stream(&self, what: &str, stream: impl Read) -> Result<Vec<ImportedImage>> {
+        self.import_members(what, &Arrivals::default(), || {
+            Members::store(what, stream, &self.layout)
+        })
+    }
+
+    fn import_members(
+        &self,
+        what: &str,
+        arrivals: &Arrivals,
+        store: impl FnOnce() -> Result<Members>,
+    ) -> Result<Vec<ImportedImage>> {
         let lock = layout::lock(&self.layout.content_lock(), LockMode::Shared)?;
-        let imported = self.import_locked(what, stream);
+        let imported = store().and_then(|members| self.import_locked(what, &members, arrivals));
         drop(lock);
         let swept = self.sweep();
         let imported = imported?;
@@ -53,27 +87,26 @@ impl ImageStore {
         Ok(imported)
     }
 
-    fn import_locked(&self, what: &str, stream: impl Read) -> Result<Vec<ImportedImage>> {
-        let members = Members::store(what, stream, &self.layout)?;
-        let images = self.interpret(what, &members)?;
+    fn import_locked(
+        &self,
+        what: &str,
+        members: &Members,
+        arrivals: &Arrivals,
+    ) -> Result<Vec<ImportedImage>> {
+        let mut images = self.interpret(what, members)?;
         if images.is_empty() {
             return Err(Error::invalid(what, "holds no image for this node"));
         }
-        for image in images.values() {
+        let mut imported = Vec::new();
+        while let Some((id, image)) = take_next(&mut images, arrivals) {
             self.unpack_layers(&image.layers)?;
-        }
-        let imported = images
-            .iter()
-            .map(|(id, image)| ImportedImage {
+            imported.push(ImportedImage {
                 id: cri::ImageId(id.to_string()),
                 tags: image.tags.iter().map(ToString::to_string).collect(),
-            })
-            .collect();
-        self.change_index(|index| {
-            for (id, image) in images {
-                index.insert(&id, image);
-            }
-        })?;
+            });
+            self.change_index(|index| index.insert(&id, image))?;
+            arrivals.arrived();
+        }
         Ok(imported)
     }
 
@@ -209,6 +242,20 @@ impl ImageStore {
     }
 }
 
+/// One that somebody waits for, else the first.
+fn take_next(
+    images: &mut BTreeMap<Digest, ImageRecord>,
+    arrivals: &Arrivals,
+) -> Option<(Digest, ImageRecord)> {
+    let is_wanted = |image: &ImageRecord| {
+        arrivals.is_wanted(&image.tags) || arrivals.is_wanted(&image.repo_digests)
+    };
+    let wanted = images.iter().find(|(_, image)| is_wanted(image));
+    let next = wanted.or_else(|| images.iter().next());
+    let id = next.map(|(id, _)| id.clone())?;
+    images.remove_entry(&id)
+}
+
 fn merge(images: &mut BTreeMap<Digest, ImageRecord>, id: Digest, image: ImageRecord) {
     match images.get_mut(&id) {
         None => {
@@ -222,7 +269,7 @@ fn merge(images: &mut BTreeMap<Digest, ImageRecord>, id: Digest, image: ImageRec
 }
 
 /// The full name, if the annotations give one: `ref.name` is often a bare tag, which names nothing.
-fn name_of(descriptor: &Descriptor) -> Option<Reference> {
+pub(crate) fn name_of(descriptor: &Descriptor) -> Option<Reference> {
     let annotations = descriptor.annotations().as_ref()?;
     let full = annotations.get(NAME_ANNOTATION);
     let named = full.or_else(|| {
@@ -236,10 +283,10 @@ fn name_of(descriptor: &Descriptor) -> Option<Reference> {
 /// One image in a docker-archive's `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerEntry {
+pub(crate) struct DockerEntry {
     config: String,
     #[serde(default)]
-    repo_tags: Option<Vec<String>>,
+    pub(crate) repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
 
@@ -276,6 +323,47 @@ impl Members {
             }
             members.add(what, &entry, &mut tar, layout)?;
         }
+    }
+
+    /// The files of an OCI layout that lies in a directory. Links are not followed.
+    fn store_folder(what: &str, folder: &Path, layout: &Layout) -> Result<Self> {
+        let mut members = Self {
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
+        for name in ["oci-layout", "index.json"] {
+            members.add_file(what, name, folder, layout)?;
+        }
+        let blobs = folder.join(BLOBS);
+        let entries = fs::read_dir(&blobs).map_err(Error::io("list", &blobs))?;
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            // What is still being copied here has such names.
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        if names.len() > MEMBERS_MAX {
+            let reason = format!("more than {MEMBERS_MAX} files");
+            return Err(Error::invalid(what, reason));
+        }
+        names.sort();
+        for name in names {
+            members.add_file(what, &format!("{BLOBS}/{name}"), folder, layout)?;
+        }
+        Ok(members)
+    }
+
+    fn add_file(&mut self, what: &str, name: &str, folder: &Path, layout: &Layout) -> Result<()> {
+        let path = folder.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&path, flags, Mode::empty());
+        let mut file = File::from(opened.map_err(Error::errno("open", &path))?);
+        let metadata = file.metadata().map_err(Error::io("read", &path))?;
+        if !metadata.is_file() {
+            return Err(Error::invalid(what, format!("{name} is not a file")));
+        }
+        let stored = store_member(what, name, &mut file, layout)?;
+        self.files.insert(name.to_owned(), stored);
+        Ok(())
     }
 
     fn add(
@@ -364,7 +452,8 @@ fn store_member(
             .map_err(|source| writer.failed(source))?;
     }
     let expected = name
-        .strip_prefix("blobs/sha256/")
+        .strip_prefix(BLOBS)
+        .and_then(|name| name.strip_prefix('/'))
         .map(Digest::from_hex)
         .transpose()?;
     let what = format!("{what}: {name}");

@@ -34,6 +34,20 @@ pub(crate) fn decompressed<'a, R: Read + 'a>(mut inner: R) -> io::Result<Box<dyn
     }
 }
 
+/// Whether the first bytes are those of a compressed stream.
+pub(crate) fn is_compressed(inner: &mut impl Read) -> io::Result<bool> {
+    let mut magic = [0; MAGIC_LEN];
+    let filled = fill(inner, &mut magic)?;
+    Ok(matches!(
+        &magic[..filled],
+        [0x1f, 0x8b, ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+            | [b'B', b'Z', b'h', ..]
+            | [0xfd, b'7', b'z', b'X', b'Z', 0]
+    ))
+}
+
 fn refused(name: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,

@@ -21,6 +21,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// The directories of the store in its root.
+    pub(crate) const OWN_FOLDERS: &[&str] = &["blobs", "layers", "holds", "ingest"];
+
     /// Makes the directories; only root may look into them.
     pub(crate) fn create(root: &Path) -> Result<Self> {
         let layout = Self {

@@ -5,7 +5,9 @@
 
 mod air_gap;
 mod archive;
+mod arrivals;
 mod compression;
+mod contents;
 mod digest;
 mod error;
 mod export;
@@ -45,5 +47,7 @@ pub use watch::{StoreChange, StoreWatch};
 mod test_archives;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_air_gap;
 #[cfg(test)]
 mod tests_pull;

@@ -10,8 +10,8 @@ use cri::{
     PullAuth, RootFs,
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
+use crate::arrivals::Arrivals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pull::{PullSettings, blocking, pull};
 use crate::reference::Reference;
@@ -23,8 +23,8 @@ pub struct LocalImageService {
     store: Arc<ImageStore>,
     settings: arc_swap::ArcSwap<PullSettings>,
     pulling: Mutex<BTreeMap<Reference, Arc<tokio::sync::Mutex<()>>>>,
-    /// True while archives are being imported.
-    pub(crate) importing: watch::Sender<bool>,
+    /// What archives will bring.
+    pub(crate) arrivals: Arc<Arrivals>,
 }
 
 impl LocalImageService {
@@ -33,7 +33,7 @@ impl LocalImageService {
             store,
             settings: arc_swap::ArcSwap::from_pointee(settings),
             pulling: Mutex::new(BTreeMap::new()),
-            importing: watch::Sender::new(false),
+            arrivals: Arc::default(),
         }
     }
 
@@ -54,18 +54,20 @@ impl LocalImageService {
         blocking(move || work(&store)).await.map_err(in_cri_words)
     }
 
-    /// An image that is not here but comes with an archive being imported: only who needs it waits for the import.
-    async fn arrives_with_import(&self, reference: &Reference) -> Result<Option<ImageId>> {
-        if !*self.importing.borrow() || self.store.status(&reference.to_string())?.is_some() {
+    /// An image that is not here but comes with an archive: only who needs it waits, and only for what may have it.
+    async fn arrives_with_archive(&self, reference: &Reference) -> Result<Option<ImageId>> {
+        let name = reference.to_string();
+        if self.store.status(&name)?.is_some() {
             return Ok(None);
         }
-        let mut importing = self.importing.subscribe();
-        // The sender is part of this service: it does not go away.
-        let _ended = importing.wait_for(|importing| !importing).await;
-        Ok(self
-            .store
-            .status(&reference.to_string())?
-            .map(|image| image.id))
+        let mut wanted = self.arrivals.want(reference);
+        while wanted.may_come() {
+            wanted.changed().await;
+            if let Some(image) = self.store.status(&name)? {
+                return Ok(Some(image.id));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) async fn pull_in_turn(
@@ -92,21 +94,25 @@ impl ImageService for LocalImageService {
     async fn pull_image(&self, image: &ImageSpec, auth: Option<&PullAuth>) -> cri::Result<ImageId> {
         let reference = Reference::parse(&image.reference).map_err(in_cri_words)?;
         if let Some(id) = self
-            .arrives_with_import(&reference)
+            .arrives_with_archive(&reference)
             .await
             .map_err(in_cri_words)?
         {
             return Ok(id);
         }
-        self.pull_in_turn(&reference, auth)
-            .await
-            .map_err(|error| match error {
-                error if error.kind() == ErrorKind::Other => in_cri_words(error),
-                error => cri::Error::ImagePull(format!(
+        self.pull_in_turn(&reference, auth).await.map_err(|error| {
+            let text = || {
+                format!(
                     "failed to pull and unpack image \"{reference}\": {}",
                     error.chain()
-                )),
-            })
+                )
+            };
+            match error.kind() {
+                ErrorKind::Other => in_cri_words(error),
+                ErrorKind::Network => cri::Error::RegistryUnavailable(text()),
+                _ => cri::Error::ImagePull(text()),
+            }
+        })
     }
 
     async fn image_status(&self, reference: &str) -> cri::Result<Option<Image>> {

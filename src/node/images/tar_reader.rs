@@ -3,11 +3,14 @@
 //! POSIX pax, ustar, v7 and GNU long names are understood. Sparse files are refused: no image builder writes them, and their headers promise
 //! sizes that the stream does not hold.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 
 use crate::refusal::Refusal;
 
 const BLOCK_BYTES: usize = 512;
+/// What is read at a time where most is passed over.
+const SEEKING_BUFFER_BYTES: usize = 4096;
 /// `PATH_MAX` of Linux, with the closing NUL.
 pub(crate) const PATH_BYTES_MAX: usize = 4096;
 /// All pax records of one entry together.
@@ -57,6 +60,8 @@ impl Entry {
 /// The content of an entry is read through `Read`.
 pub(crate) struct TarReader<R> {
     inner: R,
+    /// Passes over so many bytes; gives how many there were.
+    skip: fn(&mut R, u64) -> io::Result<u64>,
     content_left: u64,
     padding_left: u64,
     ended: bool,
@@ -74,10 +79,23 @@ struct Extensions {
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl TarReader<BufReader<File>> {
+    /// Of a plain archive of which only a few entries are read: the others are not.
+    pub(crate) fn seeking(archive: File) -> Self {
+        let mut reader = Self::new(BufReader::with_capacity(SEEKING_BUFFER_BYTES, archive));
+        reader.skip = |inner, count| {
+            let offset = i64::try_from(count).map_err(|_| truncated())?;
+            inner.seek_relative(offset).map(|()| count)
+        };
+        reader
+    }
+}
+
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(inner: R) -> Self {
         Self {
             inner,
+            skip: |inner, count| io::copy(&mut inner.take(count), &mut io::sink()),
             content_left: 0,
             padding_left: 0,
             ended: false,
@@ -150,7 +168,7 @@ impl<R: Read> TarReader<R> {
         let skip = self.content_left.saturating_add(self.padding_left);
         self.content_left = 0;
         self.padding_left = 0;
-        let skipped = io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())?;
+        let skipped = (self.skip)(&mut self.inner, skip)?;
         if skipped == skip {
             Ok(())
         } else {

@@ -18,6 +18,8 @@ use crate::worker::{BackOff, go_duration};
 
 /// Pulls at a time on one node.
 const PULLS_MAX: usize = 4;
+/// The reason of the Event that tells of an image which no registry was asked about.
+const USED_AS_KEPT: &str = "RegistryUnavailable";
 /// The cause of a failed pull is shown this long before the back-off is.
 const TELL_FOR: Duration = Duration::from_secs(3);
 
@@ -308,31 +310,56 @@ impl ImagePuller {
                     .container(&pod, about, Severity::Normal, "Pulled", text);
                 Pull::Done(id)
             }
-            Err(error) => {
-                let text = format!("Failed to pull image {image:?}: {error}");
-                self.events
-                    .container(&pod, about, Severity::Warning, "Failed", text);
-                let (reason, message) = pull_error(&image, &error);
-                let (at, seen) = (self.clock.now(), self.clock.monotonic());
-                let mut state = self.state.lock();
-                let back_off = state.back_offs.entry(key.0.clone()).or_default();
-                back_off.started_again(&image, seen);
-                // The wait begins with the failure, not when the pod asks next.
-                let _begun = back_off.wait(&image, at, seen);
-                drop(state);
-                Pull::Failed {
-                    at,
-                    seen,
-                    reason,
-                    message,
-                }
-            }
+            Err(error) => self.not_pulled(&pod, about, &key, error).await,
         };
         let mut state = self.state.lock();
         // A pod that was forgotten meanwhile has no entry any more.
         if let Some(entry) = state.pulls.get_mut(&key) {
             *entry = outcome;
         }
+    }
+
+    /// What a failed pull comes to.
+    async fn not_pulled(
+        &self,
+        pod: &Pod,
+        about: (ContainerKind, &str),
+        key: &(String, String),
+        error: cri::Error,
+    ) -> Pull {
+        let (pod_uid, image) = key;
+        if let cri::Error::RegistryUnavailable(why) = &error
+            && let Some(kept) = self.kept(image).await
+        {
+            let text = format!(
+                "Image {image:?} is used as this machine has it, which may be an older one: no registry answers: {why}"
+            );
+            self.events
+                .container(pod, about, Severity::Warning, USED_AS_KEPT, text);
+            return Pull::Done(kept);
+        }
+        let text = format!("Failed to pull image {image:?}: {error}");
+        self.events
+            .container(pod, about, Severity::Warning, "Failed", text);
+        let (reason, message) = pull_error(&error);
+        let (at, seen) = (self.clock.now(), self.clock.monotonic());
+        let mut state = self.state.lock();
+        let back_off = state.back_offs.entry(pod_uid.clone()).or_default();
+        back_off.started_again(image, seen);
+        // The wait begins with the failure, not when the pod asks next.
+        let _begun = back_off.wait(image, at, seen);
+        Pull::Failed {
+            at,
+            seen,
+            reason,
+            message,
+        }
+    }
+
+    /// The image as this machine has it: a site that is cut off runs what it has, also where a registry should be asked first.
+    async fn kept(&self, image: &str) -> Option<ImageId> {
+        let found = self.images.image_status(image).await;
+        found.ok().flatten().map(|found| found.id)
     }
 
     /// Tries every credential that fits; without any, anonymously.
@@ -391,12 +418,8 @@ fn inspect_failed(image: &str, error: &cri::Error) -> ImageState {
     }
 }
 
-fn pull_error(image: &str, error: &cri::Error) -> (&'static str, String) {
+fn pull_error(error: &cri::Error) -> (&'static str, String) {
     match error {
-        cri::Error::RegistryUnavailable(text) => (
-            "RegistryUnavailable",
-            format!("image pull failed for {image} because the registry is unavailable: {text}"),
-        ),
         cri::Error::InvalidImageName { .. } => ("InvalidImageName", error.to_string()),
         _ => ("ErrImagePull", error.to_string()),
     }

@@ -44,6 +44,34 @@ async fn a_pull_that_fails_backs_off_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_registry_an_image_that_is_there_is_used_and_one_that_is_not_fails() {
+    let world = World::new();
+    let gone = || cri::Error::RegistryUnavailable("no route to host".into());
+    world.runtime.add_image("here:1", ImageConfig::default());
+    let always = |image: &str| json!({"containers": [{"name": "app", "image": image, "imagePullPolicy": "Always"}]});
+    world.runtime.fail_next("pull_image", gone());
+    world.create("p", always("here:1")).await;
+    world.until("p", |pod| phase(pod) == "Running").await;
+    let told = "RegistryUnavailable: Image \"here:1\" is used as this machine has it, which may be an older one: no registry answers: no route to host";
+    assert!(
+        world.events().iter().any(|event| event == told),
+        "{:?}",
+        world.events()
+    );
+    // A registry that says no is believed.
+    world
+        .runtime
+        .fail_next("pull_image", cri::Error::ImagePull("denied".into()));
+    world.create("q", always("here:1")).await;
+    let refused =
+        |pod: &Value| container(pod, "app")["state"]["waiting"]["reason"] == "ErrImagePull";
+    world.until("q", refused).await;
+    world.runtime.fail_next("pull_image", gone());
+    world.create("r", always("missing:1")).await;
+    world.until("r", refused).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_does_not_fit_fails_with_the_reason() {
     let world = World::new();
     world
