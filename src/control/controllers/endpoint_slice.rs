@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::ownership::Owner;
 use crate::services::{EndpointPod, Selecting, selected_pods, services_of_pod};
-use crate::slices::{Common, Group, MANAGED_BY, SERVICE_NAME, Standing, reconcile};
+use crate::slices::{Common, Group, MANAGED_BY, OF_SERVICE, SERVICE_NAME, Standing, reconcile};
 pub(crate) use mirroring::Mirroring;
 
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -42,11 +42,13 @@ pub(crate) struct View {
 
 impl EndpointSlices {
     pub(crate) fn new(factory: &Factory) -> Self {
+        let slices = factory.all::<EndpointSlice>();
+        slices.add_index(OF_SERVICE);
         Self {
             services: factory.all::<Service>(),
             pods: factory.all::<Pod>(),
             nodes: factory.all::<Node>(),
-            slices: factory.all::<EndpointSlice>(),
+            slices,
         }
     }
 
@@ -118,11 +120,9 @@ impl Controller for EndpointSlices {
 
 /// The slices of a service that `manager` keeps.
 fn standing(slices: &Cache, service: &ObjectKey, manager: &str) -> Vec<Standing> {
-    let slices = slices.list_namespace(&service.namespace).into_iter();
+    let slices = slices.find(&OF_SERVICE, &service.to_string()).into_iter();
     let ours = slices.filter(|slice| {
-        slice.index.label(SERVICE_NAME) == Some(&service.name)
-            && slice.index.label(MANAGED_BY) == Some(manager)
-            && !slice.index.is_being_deleted
+        slice.index.label(MANAGED_BY) == Some(manager) && !slice.index.is_being_deleted
     });
     ours.filter_map(|slice| Standing::of(&slice)).collect()
 }

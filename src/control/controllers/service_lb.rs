@@ -12,15 +12,25 @@ use std::sync::Arc;
 use apimachinery::{ObjectKey, StoredObject};
 use controller::{Action, Controller, Event, EventType, Past, Plan, Wakes, regarding};
 use env::Timestamp;
-use informer::{Cache, Change, Factory};
+use informer::{Cache, Change, Factory, Index};
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
+use crate::slices::{OF_SERVICE, SERVICE_NAME};
 use allocation::allocate;
 use facts::{BalancedService, BalancingNode, Reserved, nodes_with_endpoints};
 
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The Services that this controller is for.
+const BALANCED: Index = Index {
+    name: "balanced",
+    values: |service| {
+        let found = BalancedService::of(service);
+        found.map(|_| YES.to_owned()).into_iter().collect()
+    },
+};
+const YES: &str = "yes";
+
 /// The Service whose endpoints are the API servers.
 fn api_servers() -> ObjectKey {
     ObjectKey::namespaced("default", "kubernetes")
@@ -42,22 +52,22 @@ pub(crate) struct View {
 
 impl ServiceLoadBalancer {
     pub(crate) fn new(factory: &Factory) -> Self {
+        let (services, slices) = (factory.all::<Service>(), factory.all::<EndpointSlice>());
+        services.add_index(BALANCED);
+        slices.add_index(OF_SERVICE);
         Self {
-            services: factory.all::<Service>(),
+            services,
             nodes: factory.all::<Node>(),
-            slices: factory.all::<EndpointSlice>(),
+            slices,
         }
     }
 
     fn slices_of(&self, key: &ObjectKey) -> Vec<StoredObject> {
-        let slices = self.slices.list_namespace(&key.namespace).into_iter();
-        slices
-            .filter(|slice| slice.index.label(SERVICE_NAME_LABEL) == Some(&*key.name))
-            .collect()
+        self.slices.find(&OF_SERVICE, &key.to_string())
     }
 
     fn all_balanced(&self) -> Vec<BalancedService> {
-        let services = self.services.list();
+        let services = self.services.find(&BALANCED, YES);
         let balanced = services.iter().filter_map(BalancedService::of);
         balanced
             .map(|mut service| {
@@ -97,7 +107,7 @@ impl Controller for ServiceLoadBalancer {
         });
         let services = Arc::clone(&self.services);
         on.mapped(&self.slices, move |change| {
-            let name = change.latest().index.label(SERVICE_NAME_LABEL);
+            let name = change.latest().index.label(SERVICE_NAME);
             let Some(name) = name else {
                 return Vec::new();
             };
@@ -115,6 +125,8 @@ impl Controller for ServiceLoadBalancer {
 
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, String>) -> Option<View> {
         let stored = self.services.get(key)?;
+        // Most Services are not, and there may be thousands of them.
+        BalancedService::of(&stored)?;
         let nodes = self.nodes.list();
         let nodes: Vec<BalancingNode> = nodes.iter().filter_map(BalancingNode::of).collect();
         let reserved = Reserved::of(&nodes, &self.slices_of(&api_servers()));
@@ -166,11 +178,8 @@ fn is_same<F: PartialEq>(change: &Change, facts: impl Fn(&StoredObject) -> Optio
 }
 
 fn balanced_keys(services: &Cache) -> Vec<ObjectKey> {
-    let services = services.list().into_iter();
-    services
-        .filter(|service| BalancedService::of(service).is_some())
-        .map(|service| service.key().clone())
-        .collect()
+    let services = services.find(&BALANCED, YES).into_iter();
+    services.map(|service| service.key().clone()).collect()
 }
 
 /// The addresses that stand in the status; empty ones if it cannot be read.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apimachinery::{Object, ObjectKey, StoredObject};
 use controller::Action;
+use informer::Index;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::resource_of;
 use serde::Deserialize;
@@ -13,6 +14,16 @@ use crate::template_hash::significant;
 
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// The slices of a service, found by its key.
+pub(crate) const OF_SERVICE: Index = Index {
+    name: "service",
+    values: |slice| {
+        let service = slice.index.label(SERVICE_NAME);
+        let key = |name| ObjectKey::namespaced(slice.key().namespace.clone(), name).to_string();
+        service.map(key).into_iter().collect()
+    },
+};
 
 /// Endpoints that share an address family and ports.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{labels_of, standing};
 use crate::ownership::Owner;
 use crate::services::family_of;
-use crate::slices::{Common, Group, MANAGED_BY, SERVICE_NAME, Standing, reconcile};
+use crate::slices::{Common, Group, MANAGED_BY, OF_SERVICE, SERVICE_NAME, Standing, reconcile};
 
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
@@ -42,10 +42,12 @@ pub(crate) struct View {
 
 impl Mirroring {
     pub(crate) fn new(factory: &Factory) -> Self {
+        let slices = factory.all::<EndpointSlice>();
+        slices.add_index(OF_SERVICE);
         Self {
             endpoints: factory.all::<Endpoints>(),
             services: factory.all::<Service>(),
-            slices: factory.all::<EndpointSlice>(),
+            slices,
         }
     }
 
