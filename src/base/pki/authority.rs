@@ -40,9 +40,11 @@ pub struct SubjectNames {
     pub addresses: Vec<IpAddr>,
 }
 
+/// An authority that signs, and those before it that are still believed.
 #[derive(Clone, Debug)]
 pub struct CertificateAuthority {
-    certificate: Vec<u8>,
+    /// In DER: the one that signs, then how believers in other roots come to believe in it, and those roots.
+    certificates: Vec<Vec<u8>>,
     subject: Subject,
     key: KeyPair,
 }
@@ -67,51 +69,133 @@ impl CertificateAuthority {
         let key = KeyPair::generate()?;
         let subject = Subject::new(common_name, &[]);
         let public_key_info = key.public_key_info();
-        let key_id = key_id(&public_key_info);
         let body = Body {
             issuer: &subject,
             subject: &subject,
             public_key_info: &public_key_info,
             not_before: now.saturating_sub(BACKDATE),
             not_after: now.saturating_add(life),
-            extensions: vec![
-                // digitalSignature, keyEncipherment, keyCertSign.
-                critical(OID_KEY_USAGE, &bit_string_with_unused(&[0b1010_0100], 2)),
-                critical(OID_BASIC_CONSTRAINTS, &sequence(&[boolean_true()])),
-                extension(OID_SUBJECT_KEY_ID, &octet_string(&key_id)),
-            ],
+            extensions: authority_extensions(&public_key_info),
         };
         let certificate = sign(&body, &key, rng)?;
         Ok(Self {
-            certificate,
+            certificates: vec![certificate],
             subject,
             key,
         })
     }
 
-    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, Error> {
-        let blocks = decode_pem("CERTIFICATE", certificate);
-        let certificate = blocks.into_iter().next().ok_or(Error::Pem {
+    /// From what [`CertificateAuthority::to_pem`] wrote, or an operator's chain: the certificate that signs first, its root among
+    /// the others.
+    pub fn from_pem(certificates: &str, key: &str) -> Result<Self, Error> {
+        let certificates = decode_pem("CERTIFICATE", certificates);
+        let own = certificates.first().ok_or(Error::Pem {
             label: "CERTIFICATE",
         })?;
-        let info = CertificateInfo::from_der(&certificate)?;
-        Ok(Self {
-            certificate,
+        let info = CertificateInfo::from_der(own)?;
+        let key = KeyPair::from_pem(key)?;
+        if !info.is_authority {
+            return Err(Error::Certificate("it may sign nothing".to_owned()));
+        }
+        if info.public_key_info != key.public_key_info() {
+            return Err(Error::Certificate("the key is of another one".to_owned()));
+        }
+        let authority = Self {
+            certificates,
             subject: info.subject,
-            key: KeyPair::from_pem(key)?,
+            key,
+        };
+        if authority.roots().next().is_none() {
+            return Err(Error::Certificate("its root is not with it".to_owned()));
+        }
+        Ok(authority)
+    }
+
+    /// `next` in place of this one: believers in this one believe in it, and it says that this one is still believed.
+    pub fn succeeded_by(&self, next: &Self, now: Timestamp, rng: &dyn Rng) -> Result<Self, Error> {
+        let ends = |certificate: &[u8]| Ok(CertificateInfo::from_der(certificate)?.not_after);
+        let (own, next_own) = (&self.certificates[0], &next.certificates[0]);
+        let public_key_info = next.key.public_key_info();
+        let mut extensions = authority_extensions(&public_key_info);
+        extensions.push(self.authority_key_id());
+        let cross = Body {
+            issuer: &self.subject,
+            subject: &next.subject,
+            public_key_info: &public_key_info,
+            not_before: now.saturating_sub(BACKDATE),
+            not_after: ends(own)?.min(ends(next_own)?),
+            extensions,
+        };
+        let cross = sign(&cross, &self.key, rng)?;
+        let certificates = next.certificates.iter().chain([&cross]);
+        let certificates = certificates.chain(&self.certificates).cloned();
+        Ok(Self {
+            certificates: certificates.collect(),
+            ..next.clone()
         })
     }
 
-    pub fn certificate_der(&self) -> &[u8] {
-        &self.certificate
+    /// The same without those that have ended.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        let (own, others) = self.certificates.split_first().expect("the one that signs");
+        let is_valid = |certificate: &&Vec<u8>| {
+            CertificateInfo::from_der(certificate).is_ok_and(|info| info.not_after > now)
+        };
+        let others = others.iter().filter(is_valid);
+        let certificates = std::iter::once(own).chain(others).cloned().collect();
+        Self {
+            certificates,
+            ..self
+        }
     }
 
-    pub fn certificate_pem(&self) -> String {
-        encode_pem("CERTIFICATE", &self.certificate)
+    /// The certificate that signs.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.certificates[0]
+    }
+
+    /// Everything, as [`CertificateAuthority::from_pem`] reads it.
+    pub fn to_pem(&self) -> String {
+        pem(self.certificates.iter())
+    }
+
+    /// What this one signed is believed by who believes in the first of these. The others signed what may still be in use.
+    pub fn trusted_der(&self) -> Vec<Vec<u8>> {
+        self.roots().cloned().collect()
+    }
+
+    /// The same in PEM.
+    pub fn trusted_pem(&self) -> String {
+        pem(self.roots())
+    }
+
+    /// The root of what this one signs, in PEM: what tokens pin.
+    pub fn root_pem(&self) -> String {
+        pem(self.roots().take(1))
+    }
+
+    /// What stands behind a leaf in a chain, in PEM: the way to every root that is believed.
+    pub fn chain_pem(&self) -> String {
+        pem(self.certificates.iter().filter(|one| !is_root(one)))
+    }
+
+    /// Whether a certificate says that this one signed it, and not one before it.
+    pub fn signed(&self, info: &CertificateInfo) -> bool {
+        info.authority_key_id == Some(key_id(&self.key.public_key_info()))
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.certificates.iter().filter(|one| is_root(one))
     }
 
     pub fn key(&self) -> &KeyPair {
         &self.key
+    }
+
+    fn authority_key_id(&self) -> Vec<u8> {
+        let key_id = key_id(&self.key.public_key_info());
+        extension(OID_AUTHORITY_KEY_ID, &sequence(&[element(0x80, &key_id)]))
     }
 
     /// A certificate in DER for the holder of `public_key_info`'s private key.
@@ -129,10 +213,7 @@ impl CertificateAuthority {
             critical(OID_KEY_USAGE, &bit_string_with_unused(&[0b1010_0000], 5)),
             extension(OID_EXTENDED_KEY_USAGE, &extended_key_usage(profile)),
             critical(OID_BASIC_CONSTRAINTS, &sequence(&[])),
-            extension(
-                OID_AUTHORITY_KEY_ID,
-                &sequence(&[element(0x80, &key_id(&self.key.public_key_info()))]),
-            ),
+            self.authority_key_id(),
         ];
         if !names.dns_names.is_empty() || !names.addresses.is_empty() {
             extensions.push(extension(OID_SUBJECT_ALT_NAME, &alternative_names(names)));
@@ -147,6 +228,32 @@ impl CertificateAuthority {
         };
         sign(&body, &self.key, rng)
     }
+}
+
+/// The roots in a file of certificates, in PEM; the first is the root of what is signed now.
+pub fn roots_in_pem(text: &str) -> Vec<String> {
+    let certificates = decode_pem("CERTIFICATE", text);
+    let roots = certificates.iter().filter(|one| is_root(one));
+    roots.map(|root| pem(std::iter::once(root))).collect()
+}
+
+fn is_root(certificate: &[u8]) -> bool {
+    CertificateInfo::from_der(certificate).is_ok_and(|info| info.is_root)
+}
+
+fn pem<'a>(certificates: impl Iterator<Item = &'a Vec<u8>>) -> String {
+    certificates
+        .map(|certificate| encode_pem("CERTIFICATE", certificate))
+        .collect()
+}
+
+fn authority_extensions(public_key_info: &[u8]) -> Vec<Vec<u8>> {
+    vec![
+        // digitalSignature, keyEncipherment, keyCertSign.
+        critical(OID_KEY_USAGE, &bit_string_with_unused(&[0b1010_0100], 2)),
+        critical(OID_BASIC_CONSTRAINTS, &sequence(&[boolean_true()])),
+        extension(OID_SUBJECT_KEY_ID, &octet_string(&key_id(public_key_info))),
+    ]
 }
 
 fn extended_key_usage(profile: Profile) -> Vec<u8> {
@@ -241,13 +348,118 @@ mod tests {
         assert_eq!(info.dns_names, names.dns_names);
         assert_eq!(info.addresses, names.addresses);
         assert_eq!(info.public_key_info, key.public_key_info());
-        assert!(!info.is_authority);
+        assert!(!info.is_authority && !info.is_root && authority.signed(&info));
         assert_eq!(info.not_after, now.saturating_add(life));
         assert!(
             CertificateInfo::from_der(authority.certificate_der())
                 .expect("readable")
                 .is_authority
         );
+    }
+
+    fn verified(roots: Vec<Vec<u8>>, chain: &str, at: Timestamp) -> bool {
+        use rustls::client::danger::ServerCertVerifier as _;
+        use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+        let mut store = rustls::RootCertStore::empty();
+        for root in roots {
+            store.add(CertificateDer::from(root)).expect("a root");
+        }
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            std::sync::Arc::new(store),
+            provider,
+        )
+        .build()
+        .expect("a verifier");
+        let chain: Vec<_> = decode_pem("CERTIFICATE", chain)
+            .into_iter()
+            .map(CertificateDer::from)
+            .collect();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let at = u64::try_from(at.unix_seconds()).expect("after 1970");
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+        verifier
+            .verify_server_cert(&chain[0], &chain[1..], &name, &[], at)
+            .is_ok()
+    }
+
+    #[test]
+    fn believers_in_an_authority_believe_in_its_successors_until_it_ends() {
+        let rng = SeededRng::shared(3);
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        let (year, day) = (Duration::from_hours(24 * 365), Duration::from_hours(24));
+        let authority = |name, life| CertificateAuthority::generate(name, now, life, &*rng);
+        let old = authority("old", year).expect("an authority");
+        let leaf = |authority: &CertificateAuthority| {
+            let names = SubjectNames {
+                dns_names: vec!["localhost".to_owned()],
+                addresses: vec![],
+            };
+            let key = KeyPair::generate().expect("a key").public_key_info();
+            let subject = Subject::new("a", &[]);
+            let when = (now, 3 * year);
+            let issued = authority.issue(&subject, &names, &key, Profile::Server, when, &*rng);
+            encode_pem("CERTIFICATE", &issued.expect("a leaf")) + &authority.chain_pem()
+        };
+        let before = leaf(&old);
+        let second = authority("second", 2 * year).expect("an authority");
+        let second = old.succeeded_by(&second, now, &*rng).expect("crossed");
+        let third = authority("third", 3 * year).expect("an authority");
+        let third = second.succeeded_by(&third, now, &*rng).expect("crossed");
+        let third = CertificateAuthority::from_pem(&third.to_pem(), &third.key().to_pem());
+        let third = third.expect("what was written is read");
+        assert_eq!(third.trusted_der().len(), 3);
+        assert_eq!(
+            third.root_pem(),
+            encode_pem("CERTIFICATE", third.certificate_der())
+        );
+        for (issuer, in_whom) in [
+            (&second, &old),
+            (&third, &old),
+            (&third, &second),
+            (&third, &third),
+        ] {
+            assert!(verified(in_whom.trusted_der(), &leaf(issuer), now));
+        }
+        let alone = vec![third.certificate_der().to_vec()];
+        assert!(verified(alone.clone(), &leaf(&third), now));
+        assert!(!verified(alone, &before, now), "the old one is not crossed");
+        assert!(verified(third.trusted_der(), &before, now));
+        let later = now.saturating_add(year + day);
+        assert!(!verified(old.trusted_der(), &leaf(&third), later));
+        let third = third.at(later);
+        assert_eq!(third.trusted_der().len(), 2, "the old one has ended");
+        assert!(verified(second.trusted_der(), &leaf(&third), later));
+    }
+
+    #[test]
+    fn what_cannot_sign_is_no_authority() {
+        let rng = SeededRng::shared(4);
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        let life = Duration::from_hours(24);
+        let authority =
+            CertificateAuthority::generate("ca", now, life, &*rng).expect("an authority");
+        let key = KeyPair::generate().expect("a key");
+        let issued = authority
+            .issue(
+                &Subject::new("a", &[]),
+                &SubjectNames::default(),
+                &key.public_key_info(),
+                Profile::Server,
+                (now, life),
+                &*rng,
+            )
+            .expect("a leaf");
+        let leaf = encode_pem("CERTIFICATE", &issued);
+        for (certificate, key, why) in [
+            (leaf.as_str(), key.to_pem(), "may sign nothing"),
+            (&authority.to_pem(), key.to_pem(), "of another one"),
+            ("", key.to_pem(), "CERTIFICATE"),
+            (&authority.to_pem(), "no key".to_owned(), "PRIVATE KEY"),
+        ] {
+            let error = CertificateAuthority::from_pem(certificate, &key).expect_err(why);
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 
     #[test]

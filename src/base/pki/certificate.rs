@@ -6,7 +6,7 @@ use env::Timestamp;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltName};
 use x509_cert::name::Name;
 
 use crate::Error;
@@ -74,6 +74,10 @@ pub struct CertificateInfo {
     pub not_before: Timestamp,
     pub not_after: Timestamp,
     pub is_authority: bool,
+    /// Who issued it has the same name: it is the root of a chain.
+    pub is_root: bool,
+    /// Names the key that signed it.
+    pub authority_key_id: Option<Vec<u8>>,
     pub dns_names: Vec<String>,
     pub addresses: Vec<IpAddr>,
     /// The `SubjectPublicKeyInfo` in DER.
@@ -91,6 +95,10 @@ impl CertificateInfo {
             .map_err(unreadable)?;
         let names = body.get_extension::<SubjectAltName>().map_err(unreadable)?;
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
+        let issued_by = body
+            .get_extension::<AuthorityKeyIdentifier>()
+            .map_err(unreadable)?;
+        let authority_key_id = issued_by.and_then(|(_, named)| named.key_identifier);
         let moment = |time: x509_cert::time::Time| {
             Timestamp::from_unix_seconds(
                 i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX),
@@ -101,6 +109,8 @@ impl CertificateInfo {
             not_before: moment(body.validity().not_before),
             not_after: moment(body.validity().not_after),
             is_authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
+            is_root: body.issuer() == body.subject(),
+            authority_key_id: authority_key_id.map(|id| id.as_bytes().to_vec()),
             dns_names: dns_names(&names),
             addresses: addresses(&names),
             public_key_info: body

@@ -13,7 +13,7 @@ mod pem;
 mod request;
 mod token_key;
 
-pub use authority::{CertificateAuthority, Profile, SubjectNames};
+pub use authority::{CertificateAuthority, Profile, SubjectNames, roots_in_pem};
 pub use certificate::{CertificateInfo, Subject};
 pub use error::Error;
 pub use jwt::{JwtSigner, JwtVerifier, decode_unverified_claims};

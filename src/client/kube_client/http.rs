@@ -1,6 +1,7 @@
 //! A transport over HTTP to a server elsewhere: pooled connections, HTTP/2 where the server speaks it, TLS with one pinned set of roots.
 
 mod anybody;
+mod authorities;
 mod connector;
 mod decode;
 mod tls;
@@ -30,6 +31,7 @@ use crate::{
     WatchRequest, WatchStream,
 };
 pub use anybody::Anybody;
+pub use authorities::Authorities;
 use connector::Connector;
 pub use tls::ClientCertificate;
 
@@ -67,6 +69,8 @@ pub enum Credentials {
 pub enum Trust {
     /// Whose certificate one of these signed, in PEM. Nothing else is trusted.
     Authorities(Vec<u8>),
+    /// Whose certificate one of these signed, as they are when a connection begins.
+    Current(Arc<Authorities>),
     /// Whoever answers: for a first contact, whose answer is checked in another way. Nothing secret may be sent.
     Anybody,
 }

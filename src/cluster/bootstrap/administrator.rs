@@ -1,6 +1,6 @@
 //! The administrator's kubeconfig from what lies in a data folder, whether a server runs or not.
 
-use pki::{CertificateInfo, KeyPair, decode_pem};
+use pki::{CertificateInfo, KeyPair, decode_pem, roots_in_pem};
 
 use crate::data_dir::{DataDir, read};
 use crate::{Error, Identity, kubeconfig};
@@ -30,8 +30,15 @@ impl Administrator {
             })?;
         let serving = text("serving-kube-apiserver.crt")?;
         let serving = decode_pem("CERTIFICATE", &serving);
+        let authorities = text("server-ca.crt")?;
+        let root = roots_in_pem(&authorities).into_iter().next();
         Ok(Self {
-            server_authority_pem: text("server-ca.crt")?,
+            server_authority_pem: root.ok_or_else(|| Error::Damaged {
+                path: tls.join("server-ca.crt"),
+                source: pki::Error::Pem {
+                    label: "CERTIFICATE",
+                },
+            })?,
             identity: Identity {
                 certificate_pem: text("client-admin.crt")?,
                 key,
@@ -95,7 +102,7 @@ mod tests {
             administrator.kubeconfig(server),
             kubeconfig(
                 server,
-                &made.server_authority.certificate_pem(),
+                &made.server_authority.root_pem(),
                 &made.administrator
             )
         );

@@ -1,5 +1,6 @@
 //! Authorities and the certificates of a server's own components, made once and kept, renewed at start when they near their end.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,11 +11,10 @@ use pki::{
 };
 
 use crate::Error;
+use crate::authorities::{self, CLIENT, REQUEST_HEADER, SERVER};
 use crate::data_dir::{DataDir, read, write_private};
 use crate::tokens::{self, SaidTokens};
 
-const DAY: Duration = Duration::from_secs(86_400);
-const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3_650);
 /// A certificate with less than this part of its life left is renewed.
 const RENEW_PART: u32 = 3;
 
@@ -67,6 +67,8 @@ struct Maker<'a> {
     life: Duration,
     clock: &'a dyn Clock,
     rng: &'a dyn Rng,
+    /// The names of certificates that others took the place of.
+    renewed: RefCell<Vec<String>>,
 }
 
 impl Credentials {
@@ -82,12 +84,14 @@ impl Credentials {
             life: said.certificate_life,
             clock,
             rng,
+            renewed: RefCell::default(),
         };
-        let server_authority = maker.authority("server-ca", "combo-server-ca")?;
-        let client_authority = maker.authority("client-ca", "combo-client-ca")?;
-        let request_header_authority =
-            maker.authority("request-header-ca", "combo-request-header-ca")?;
-        let pin = server_authority.certificate_pem();
+        let [server_authority, client_authority, request_header_authority] = [
+            maker.authority(SERVER.0, SERVER.1)?,
+            maker.authority(CLIENT.0, CLIENT.1)?,
+            maker.authority(REQUEST_HEADER.0, REQUEST_HEADER.1)?,
+        ];
+        let pin = server_authority.root_pem();
         tokens::keep(data_dir, said.tokens, &pin, rng)?;
         let api_server = maker.identity(
             "serving-kube-apiserver",
@@ -126,6 +130,13 @@ impl Credentials {
             }
             None => None,
         };
+        let renewed = maker.renewed.into_inner();
+        if !renewed.is_empty() {
+            tracing::info!(
+                certificates = renewed.join(", "),
+                "certificates that ended soon, named other addresses or were signed by a former authority are renewed"
+            );
+        }
         Ok(Self {
             server_authority,
             client_authority,
@@ -144,24 +155,11 @@ impl Maker<'_> {
     }
 
     fn authority(&self, name: &str, common_name: &str) -> Result<CertificateAuthority, Error> {
-        let (certificate, key) = (self.path(name, "crt"), self.path(name, "key"));
-        if let (Some(certificate_pem), Some(key_pem)) = (read(&certificate)?, read(&key)?) {
-            return CertificateAuthority::from_pem(&certificate_pem, &key_pem).map_err(|source| {
-                Error::Damaged {
-                    path: certificate,
-                    source,
-                }
-            });
+        if let Some(authority) = authorities::read_one(&self.folder, name)? {
+            return Ok(authority.at(self.clock.now()));
         }
-        let authority =
-            CertificateAuthority::generate(common_name, self.clock.now(), AUTHORITY_LIFE, self.rng)
-                .map_err(|source| Error::Make {
-                    what: "a certificate authority",
-                    source,
-                })?;
-        // The key goes first: a certificate without its key would be found damaged after a power cut.
-        write_private(&key, &authority.key().to_pem())?;
-        write_private(&certificate, &authority.certificate_pem())?;
+        let authority = authorities::make(common_name, self.clock.now(), self.rng)?;
+        authorities::write_one(&self.folder, name, &authority)?;
         Ok(authority)
     }
 
@@ -176,16 +174,13 @@ impl Maker<'_> {
         let key = load_or_make_key(&self.path(name, "key"))?;
         let path = self.path(name, "crt");
         if let Some(certificate_pem) = read(&path)? {
-            if self.still_serves(&certificate_pem, &key, subject, names) {
+            if self.still_serves(&certificate_pem, &key, authority, subject, names) {
                 return Ok(Identity {
                     certificate_pem,
                     key,
                 });
             }
-            tracing::info!(
-                certificate = name,
-                "the certificate ends soon or names other addresses: it is renewed"
-            );
+            self.renewed.borrow_mut().push(name.to_owned());
         }
         let when = (self.clock.now(), self.life);
         let issued = authority
@@ -201,7 +196,7 @@ impl Maker<'_> {
                 what: "a certificate",
                 source,
             })?;
-        let certificate_pem = encode_pem("CERTIFICATE", &issued) + &authority.certificate_pem();
+        let certificate_pem = encode_pem("CERTIFICATE", &issued) + &authority.chain_pem();
         write_private(&path, &certificate_pem)?;
         Ok(Identity {
             certificate_pem,
@@ -213,6 +208,7 @@ impl Maker<'_> {
         &self,
         pem: &str,
         key: &KeyPair,
+        authority: &CertificateAuthority,
         subject: &Subject,
         names: &SubjectNames,
     ) -> bool {
@@ -222,6 +218,7 @@ impl Maker<'_> {
             .and_then(|leaf| CertificateInfo::from_der(leaf).ok());
         info.is_some_and(|info| {
             info.subject == *subject
+                && authority.signed(&info)
                 && info.public_key_info == key.public_key_info()
                 && names
                     .dns_names
@@ -257,6 +254,8 @@ mod tests {
     use env::{ManualClock, SeededRng, Timestamp};
 
     use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
 
     fn said() -> Said<'static> {
         Said {
@@ -304,10 +303,8 @@ mod tests {
                 .certificate_pem
         );
         assert_eq!(
-            first.server_authority.certificate_pem(),
-            load(&data_dir, &clock, &names)
-                .server_authority
-                .certificate_pem()
+            first.server_authority.to_pem(),
+            load(&data_dir, &clock, &names).server_authority.to_pem()
         );
     }
 

@@ -9,7 +9,7 @@ use linux::AtomicFile;
 
 use crate::Error;
 
-const PRIVATE_FOLDER: u32 = 0o700;
+pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDir(PathBuf);

@@ -32,6 +32,12 @@ pub enum Error {
     },
     #[error("there is no {}: no server ever started with this data folder, or you may not read it", path.display())]
     NoServer { path: PathBuf },
+    #[error("the authority {} cannot be used: {why}", path.display())]
+    Given { path: PathBuf, why: String },
+    #[error(
+        "{} has none of server-ca.crt, client-ca.crt and request-header-ca.crt, each with its .key", path.display()
+    )]
+    NoAuthorities { path: PathBuf },
     #[error("cannot make {what}")]
     Make {
         what: &'static str,

@@ -107,7 +107,7 @@ impl JoinService {
 
     /// Who signs servers, in PEM: what `/cacerts` answers and tokens pin.
     pub fn authorities(&self) -> String {
-        self.0.signer.servers.certificate_pem()
+        self.0.signer.servers.trusted_pem()
     }
 
     /// Answers one request that came from `peer` with this `Authorization` header.
@@ -254,8 +254,8 @@ impl JoinService {
             client_certificate: client,
             serving_certificate: serving,
             network_certificate: network,
-            server_authorities: signer.servers.certificate_pem(),
-            client_authorities: signer.clients.certificate_pem(),
+            server_authorities: signer.servers.trusted_pem(),
+            client_authorities: signer.clients.trusted_pem(),
             settings: self.0.settings.clone(),
             servers: (self.0.servers)(),
             server_time: now.unix_seconds(),
@@ -278,7 +278,7 @@ impl JoinService {
             (now, self.0.signer.life),
             &*self.0.rng,
         )?;
-        Ok(encode_pem("CERTIFICATE", &issued) + &authority.certificate_pem())
+        Ok(encode_pem("CERTIFICATE", &issued) + &authority.chain_pem())
     }
 }
 

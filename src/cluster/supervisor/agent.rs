@@ -12,17 +12,19 @@ use config::AgentConfig;
 use env::{Shutdown, SystemClock, SystemRng};
 use informer::{Factory, Memory};
 use joining::{
-    CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity, SERVER_NAME,
-    TUNNEL_PROTOCOL, join_request,
+    AUTHORITIES_PATH, CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity,
+    SERVER_NAME, TUNNEL_PROTOCOL, join_request,
 };
 use kube_client::{
-    Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, Method, Trust,
+    Authorities, Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, Method,
+    Request, Transport as _, Trust,
 };
 use pki::decode_pem;
 use pod_network::Backend;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tunnel::{Doors, Link, Servers};
 
+use crate::client_authorities::ClientAuthorities;
 use crate::control_plane::Basics;
 use crate::known_servers;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
@@ -58,6 +60,12 @@ struct Joined {
     node_certificate: Arc<ClientCertificate>,
     network_certificate: Arc<ClientCertificate>,
     serving: Arc<ServedCertificate>,
+    /// Who signs servers.
+    authorities: Arc<Authorities>,
+    /// Who signs the clients of the kubelet's server.
+    client_authorities: Arc<ClientAuthorities>,
+    /// A server has other authorities than this node knows.
+    authorities_changed: Arc<Notify>,
     memory: Memory,
     basics: Basics,
 }
@@ -94,6 +102,12 @@ impl Agent {
             node_certificate: certificate(&identity.client_certificate)?,
             network_certificate: certificate(&identity.network_certificate)?,
             serving: ServedCertificate::new(&identity.serving_certificate, &identity.key)?,
+            authorities: Authorities::from_pem(identity.server_authorities.as_bytes())?,
+            client_authorities: ClientAuthorities::new(&decode_pem(
+                "CERTIFICATE",
+                &identity.client_authorities,
+            ))?,
+            authorities_changed: Arc::default(),
             memory: memory.clone(),
             basics,
         };
@@ -199,8 +213,8 @@ impl Joined {
             &*self.basics.rng,
         )?;
         let clients = NodeClients {
-            node: self.client(identity, &self.node_certificate)?,
-            network: self.client(identity, &self.network_certificate)?,
+            node: self.client(&self.node_certificate)?,
+            network: self.client(&self.network_certificate)?,
         };
         self.keep_tunnels(identity, &network, &clients);
         let wired = Node {
@@ -219,7 +233,7 @@ impl Joined {
             data_dir,
             clients,
             certificate: self.serving.clone(),
-            client_authorities: decode_pem("CERTIFICATE", &identity.client_authorities),
+            client_authorities: self.client_authorities.clone(),
             memory: &self.memory,
             basics: &self.basics,
         };
@@ -228,18 +242,14 @@ impl Joined {
         Ok(addresses)
     }
 
-    fn client(
-        &self,
-        identity: &NodeIdentity,
-        certificate: &Arc<ClientCertificate>,
-    ) -> anyhow::Result<Client> {
+    fn client(&self, certificate: &Arc<ClientCertificate>) -> anyhow::Result<Client> {
         let route = AnyServer {
             servers: self.servers.clone(),
             dialer: self.dialer.clone(),
         };
         let transport = HttpTransport::new(&HttpConfig {
             server: format!("https://{SERVER_NAME}"),
-            trust: Trust::Authorities(identity.server_authorities.clone().into_bytes()),
+            trust: Trust::Current(self.authorities.clone()),
             server_name: Some(SERVER_NAME.to_owned()),
             credentials: Credentials::Certificate(certificate.clone()),
             user_agent: USER_AGENT.to_owned(),
@@ -251,11 +261,7 @@ impl Joined {
 
     /// Servers reach this node through the connections that it keeps.
     fn keep_tunnels(&self, identity: &NodeIdentity, network: &NodeNetwork, clients: &NodeClients) {
-        let link = TunnelLink {
-            certificate: self.node_certificate.clone(),
-            authorities: identity.server_authorities.clone(),
-            joined: self.clone(),
-        };
+        let link = TunnelLink(self.clone());
         let mut ranges = identity.settings.service_cidrs.clone();
         // Other nodes' pods are reached by their own agents.
         let pods = network.pods.pod_cidrs();
@@ -281,8 +287,8 @@ impl Joined {
         env::spawn(async move { known_servers::follow(&factory, &servers, &shutdown).await });
     }
 
-    /// Renews the node's certificates when a third of their life is left, and when the node has another address, for as long as
-    /// the agent runs.
+    /// Renews the node's certificates when a third of their life is left, and when the node has another address or servers have
+    /// other authorities, for as long as the agent runs.
     async fn keep_fresh(
         self,
         mut identity: NodeIdentity,
@@ -291,6 +297,7 @@ impl Joined {
         // A server signs the address that it sees, which need not be the node's own: each is asked for once.
         let mut asked_for = Vec::new();
         let mut pause = RENEW_PAUSE_FIRST;
+        let mut is_outdated = false;
         loop {
             let now = addresses.borrow_and_update().clone();
             let is_elsewhere = now != asked_for
@@ -299,11 +306,12 @@ impl Joined {
                     .is_some_and(|primary| !identity.serves(*primary));
             let left = identity.renew_after(self.basics.clock.now());
             let mut wait = left.min(RENEW_SLEEP_MAX);
-            if is_elsewhere || left.is_zero() {
+            if is_elsewhere || is_outdated || left.is_zero() {
                 match self.renew(&identity, &now).await {
                     Ok(renewed) => {
                         identity = renewed;
                         asked_for = now;
+                        is_outdated = false;
                         pause = RENEW_PAUSE_FIRST;
                         // What it brought is looked at, but a life too short for any pause does not keep the node busy.
                         wait = pause;
@@ -319,6 +327,7 @@ impl Joined {
                 biased;
                 () = self.basics.shutdown.requested() => return,
                 Ok(()) = addresses.changed() => pause = RENEW_PAUSE_FIRST,
+                () = self.authorities_changed.notified() => is_outdated = true,
                 () = env::sleep(wait) => {}
             }
         }
@@ -350,29 +359,51 @@ impl Joined {
             .replace(renewed.network_certificate.as_bytes(), key.as_bytes())?;
         self.serving
             .replace(&renewed.serving_certificate, &renewed.key)?;
+        self.authorities
+            .replace(renewed.server_authorities.as_bytes())?;
+        let client_authorities = decode_pem("CERTIFICATE", &renewed.client_authorities);
+        self.client_authorities.replace(&client_authorities)?;
         tracing::info!(node = renewed.node, "the node's certificates are renewed");
         Ok(renewed)
     }
 }
 
-/// Opens a tunnel to one server.
-struct TunnelLink {
-    certificate: Arc<ClientCertificate>,
-    authorities: String,
-    joined: Joined,
+/// Opens tunnels.
+struct TunnelLink(Joined);
+
+impl TunnelLink {
+    /// Looks whether the server has other authorities than it had: its next restart may be the one after which it shows only those.
+    async fn compare_authorities(&self, transport: &HttpTransport) {
+        let request = Request {
+            method: Method::Get,
+            path: AUTHORITIES_PATH.to_owned(),
+            content_type: "",
+            body: Vec::new().into(),
+        };
+        match transport.call(request).await {
+            Ok(answer) if answer.code == 200 => {
+                if answer.body != self.0.authorities.pem() {
+                    self.0.authorities_changed.notify_one();
+                }
+            }
+            Ok(answer) => tracing::debug!(answer.code, "the server shows no authorities"),
+            Err(error) => tracing::debug!(%error, "the server shows no authorities"),
+        }
+    }
 }
 
 #[async_trait]
 impl Link for TunnelLink {
     async fn connect(&self, server: &str) -> io::Result<Box<dyn tunnel::ByteStream>> {
+        let joined = &self.0;
         let transport = HttpTransport::new(&HttpConfig {
             server: format!("https://{server}"),
-            trust: Trust::Authorities(self.authorities.clone().into_bytes()),
+            trust: Trust::Current(joined.authorities.clone()),
             server_name: Some(SERVER_NAME.to_owned()),
-            credentials: Credentials::Certificate(self.certificate.clone()),
+            credentials: Credentials::Certificate(joined.node_certificate.clone()),
             user_agent: USER_AGENT.to_owned(),
-            route: Arc::new(self.joined.dialer.clone()),
-            clock: self.joined.basics.clock.clone(),
+            route: Arc::new(joined.dialer.clone()),
+            clock: joined.basics.clock.clone(),
         })
         .map_err(io::Error::other)?;
         let headers = [("connection", "Upgrade"), ("upgrade", TUNNEL_PROTOCOL)];
@@ -380,6 +411,7 @@ impl Link for TunnelLink {
             .connect(Method::Get, CONNECT_PATH, &headers)
             .await
             .map_err(io::Error::other)?;
+        self.compare_authorities(&transport).await;
         Ok(Box::new(connection))
     }
 }

@@ -125,7 +125,7 @@ pub(crate) fn start_control(
             basics.rng.clone(),
         );
         let options = controllers::Options {
-            root_certificate_authority: credentials.server_authority.certificate_pem(),
+            root_certificate_authority: credentials.server_authority.trusted_pem(),
             certificate_signer: Some(Arc::new(signer)),
             node_cidrs: Some(config.network.node_cidrs.clone()),
             node_monitor_grace: config.node_monitor_grace,

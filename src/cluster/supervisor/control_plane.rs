@@ -18,6 +18,7 @@ use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::client_authorities::ClientAuthorities;
 use crate::dialer::NodeDialer;
 use crate::join_paths::JoinPaths;
 use crate::served_certificate::ServedCertificate;
@@ -126,12 +127,12 @@ impl ControlPlane {
             rbac: rbac.clone(),
             authorizer: authorizer.clone(),
         });
-        let authorities = credentials.server_authority.certificate_pem();
+        let authorities = credentials.server_authority.trusted_pem();
         let join_paths = JoinPaths::new(authorities, basics.clock.clone(), basics.shutdown.clone());
         let kubelet_client = client_certificate(&credentials.kubelet_client)?;
         let dialer = Arc::new(NodeDialer::new(
             kubelet_client.clone(),
-            credentials.server_authority.certificate_der(),
+            &credentials.server_authority.trusted_der(),
             join_paths.tunnels.clone(),
         )?);
         let api = ApiServer::new(rest::Config {
@@ -146,8 +147,8 @@ impl ControlPlane {
             admission,
             service_ranges: config.network.service_cidrs.clone(),
             authorities: Some(rest::Authorities {
-                client_pem: credentials.client_authority.certificate_pem(),
-                request_header_pem: credentials.request_header_authority.certificate_pem(),
+                client_pem: credentials.client_authority.trusted_pem(),
+                request_header_pem: credentials.request_header_authority.trusted_pem(),
             }),
             clock: basics.clock.clone(),
             rng: basics.rng.clone(),
@@ -178,8 +179,8 @@ async fn serve(
         .with_context(|| format!("listen on {address}"))?;
     let identity = &credentials.api_server;
     let serving = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
-    let authorities = [credentials.client_authority.certificate_der()];
-    let tls = tls::server_config(serving.clone(), &authorities)?;
+    let authorities = ClientAuthorities::new(&credentials.client_authority.trusted_der())?;
+    let tls = tls::server_config(serving.clone(), authorities)?;
     let (server, shutdown) = (api.clone(), basics.shutdown.clone());
     env::spawn(async move { server.serve(listener, tls, shutdown).await });
     Ok(serving)
@@ -207,7 +208,7 @@ fn authenticator(
     tokens: &Arc<ServiceAccountTokens>,
     basics: &Basics,
 ) -> anyhow::Result<Arc<dyn Authenticator>> {
-    let authorities = [credentials.client_authority.certificate_der().to_vec()];
+    let authorities = credentials.client_authority.trusted_der();
     let certificates =
         ClientCertificates::new(&authorities, basics.clock.clone()).map_err(anyhow::Error::msg)?;
     Ok(Arc::new(AuthenticatorChain(vec![

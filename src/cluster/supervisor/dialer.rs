@@ -32,14 +32,16 @@ impl std::fmt::Debug for NodeDialer {
 }
 
 impl NodeDialer {
-    /// Shows `identity` to kubelets whose certificates `authority` signed.
+    /// Shows `identity` to kubelets whose certificates one of `authorities` signed.
     pub(crate) fn new(
         identity: Arc<ClientCertificate>,
-        authority: &[u8],
+        authorities: &[Vec<u8>],
         tunnels: Tunnels,
     ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(authority.to_vec()))?;
+        for authority in authorities {
+            roots.add(CertificateDer::from(authority.clone()))?;
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

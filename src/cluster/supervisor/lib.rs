@@ -2,6 +2,7 @@
 
 mod agent;
 mod clean_up;
+mod client_authorities;
 mod cluster_dns;
 mod components;
 mod control_groups;

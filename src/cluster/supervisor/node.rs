@@ -16,12 +16,11 @@ use kube_client::Client;
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
 use network_policy::NodePods;
 use pod_network::{AttachedPod, PodNetwork};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 use service_proxy::{NodeFacts, ServiceProxy};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::client_authorities::ClientAuthorities;
 use crate::cluster_dns::NodeDns;
 use crate::control_groups;
 use crate::control_plane::Basics;
@@ -107,8 +106,8 @@ pub(crate) struct Node<'a> {
     pub(crate) clients: NodeClients,
     /// What the kubelet's server shows.
     pub(crate) certificate: Arc<dyn ResolvesServerCert>,
-    /// Who signs the clients of the kubelet's server, in DER.
-    pub(crate) client_authorities: Vec<Vec<u8>>,
+    /// Who signs the clients of the kubelet's server.
+    pub(crate) client_authorities: Arc<ClientAuthorities>,
     /// What counts until a server answers.
     pub(crate) memory: &'a Memory,
     pub(crate) basics: &'a Basics,
@@ -255,14 +254,10 @@ impl Node<'_> {
     }
 
     async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {
-        let mut client_authorities = RootCertStore::empty();
-        for authority in &self.client_authorities {
-            client_authorities.add(CertificateDer::from(authority.clone()))?;
-        }
         let authorizer = ApiAuthorizer::new(self.clients.node.clone(), self.basics.clock.clone());
         let parts = ServerParts {
             certificate: self.certificate.clone(),
-            client_authorities,
+            client_authorities: Some(self.client_authorities.clone()),
             authorizer: Arc::new(authorizer),
         };
         let server = KubeletServer::new(kubelet.clone(), parts)?;

@@ -17,8 +17,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube_client::Client;
 use linux::AtomicFile;
 use pod_network::{
-    AddressRule, Backend, Checksums, FollowedAddresses, NodeLink, NodeLinkConfig, Overlay, OverlayConfig,
-    OverlayParts, PodNetwork, node_address_in, pod_cidrs_of,
+    AddressRule, Backend, Checksums, FollowedAddresses, NodeLink, NodeLinkConfig, Overlay,
+    OverlayConfig, OverlayParts, PodNetwork, node_address_in, pod_cidrs_of,
 };
 use std::sync::Arc;
 use tokio::sync::watch;

@@ -80,7 +80,6 @@ impl Renewal {
             served.replace(&identity.certificate_pem, &identity.key)?;
         }
         write_kubeconfig(&self.config, &renewed)?;
-        tracing::info!("the server's certificates are renewed");
         Ok(renewed)
     }
 }

@@ -12,6 +12,7 @@ use linux::AtomicFile;
 use rest::{Advertised, ApiServer};
 use tokio::sync::watch;
 
+use crate::client_authorities::ClientAuthorities;
 use crate::components::{
     client_as, masters_client, start_add_ons, start_control, start_custom_resources,
     start_dns_service,
@@ -55,8 +56,9 @@ impl Server {
         let (advertised, is_advertised) = watch::channel(addresses.advertised());
         let names = serving_names(config, &addresses, host_name);
         let said = said(config);
-        let credentials =
-            Credentials::load_or_make(&data_dir, &names, &said, (&*basics.clock, &*basics.rng))?;
+        let means = (&*basics.clock, &*basics.rng);
+        bootstrap::succeed(&data_dir, means)?;
+        let credentials = Credentials::load_or_make(&data_dir, &names, &said, means)?;
         write_kubeconfig(config, &credentials)?;
         let store = open_store(&data_dir, &basics)?;
         let provisions = Provisions {
@@ -209,7 +211,9 @@ impl Started<'_> {
                 network: client_as(api, NETWORK_USER),
             },
             certificate: certificate.clone(),
-            client_authorities: vec![credentials.client_authority.certificate_der().to_vec()],
+            client_authorities: ClientAuthorities::new(
+                &credentials.client_authority.trusted_der(),
+            )?,
             memory: &memory,
             basics: self.basics,
         };
@@ -287,7 +291,7 @@ pub(crate) fn write_kubeconfig(
     let server = format!("https://127.0.0.1:{}", config.https_listen_port);
     let text = kubeconfig(
         &server,
-        &credentials.server_authority.certificate_pem(),
+        &credentials.server_authority.root_pem(),
         &credentials.administrator,
     );
     if let Some(folder) = config.kubeconfig.parent() {

@@ -104,6 +104,9 @@ pub(super) fn client_config(
             }
             builder.with_root_certificates(roots)
         }
+        Trust::Current(authorities) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(authorities) as _),
         Trust::Anybody => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody::new(provider))),
@@ -127,7 +130,7 @@ pub(super) fn client_config(
     Ok(tls)
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, ClientError> {
+pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| refuse_authority(error.to_string()))?;
@@ -138,7 +141,7 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, ClientError> {
     Ok(roots)
 }
 
-fn refuse_authority(why: String) -> ClientError {
+pub(super) fn refuse_authority(why: String) -> ClientError {
     ClientError::Malformed(format!("the certificate authority cannot be used: {why}"))
 }
 

@@ -45,7 +45,7 @@ fn server() -> Server {
         agent: folder.path().join("agent-token"),
     };
     let servers = authority("servers");
-    let pin = AuthorityHash::of_pem(&servers.certificate_pem());
+    let pin = AuthorityHash::of_pem(&servers.root_pem());
     tokens
         .write(Role::Server, pin, "servers-only")
         .expect("written");

@@ -9,8 +9,8 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::RootCertStore;
-use rustls::server::{ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ResolvesServerCert, ServerConfig};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -34,8 +34,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What the server needs beside the kubelet.
 pub struct ServerParts {
     pub certificate: Arc<dyn ResolvesServerCert>,
-    /// Authorities of client certificates; without any, only tokens count.
-    pub client_authorities: RootCertStore,
+    /// Who signs client certificates, and lets in who has none; `None`: only tokens count.
+    pub client_authorities: Option<Arc<dyn ClientCertVerifier>>,
     pub authorizer: Arc<dyn KubeletAuthorizer>,
 }
 
@@ -50,19 +50,11 @@ pub struct KubeletServer {
 impl KubeletServer {
     pub fn new(kubelet: Kubelet, parts: ServerParts) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
-        let builder = if parts.client_authorities.is_empty() {
-            builder.with_no_client_auth()
-        } else {
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::new(parts.client_authorities),
-                provider,
-            )
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match parts.client_authorities {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
         };
         let mut tls = builder.with_cert_resolver(parts.certificate);
         // Streams are upgraded connections, which HTTP/2 has not.

@@ -124,7 +124,7 @@ impl Pki {
             "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n\
              clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:{port}\n    certificate-authority-data: {}\n\
              users:\n- name: u\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n",
-            base64(self.authority.certificate_pem()),
+            base64(self.authority.to_pem()),
             base64(encode_pem("CERTIFICATE", &certificate)),
             base64(key.to_pem()),
         );
