@@ -14,6 +14,16 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
+    /// 2026-01-01T00:00:00Z. No build of this program is older, so that no machine which runs one has an earlier time.
+    pub const OLDEST_BUILD: Self = Self(jiff::Timestamp::constant(1_767_225_600, 0));
+
+    /// When this program was built, if the builder said so with `SOURCE_DATE_EPOCH`, as releases do; else [`Self::OLDEST_BUILD`].
+    pub fn of_build() -> Self {
+        let said = option_env!("SOURCE_DATE_EPOCH").and_then(|seconds| seconds.parse().ok());
+        said.map_or(Self::OLDEST_BUILD, Self::from_unix_seconds)
+            .max(Self::OLDEST_BUILD)
+    }
+
     /// The moment `seconds` after the Unix epoch; out-of-range values are clamped to the nearest end (years -9999 to 9999).
     pub fn from_unix_seconds(seconds: i64) -> Self {
         let end = if seconds < 0 {
@@ -40,6 +50,12 @@ impl Timestamp {
     /// The time since `earlier`, or zero if that is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::try_from(self.0.duration_since(earlier.0)).unwrap_or(Duration::ZERO)
+    }
+
+    /// The time between the two, whichever is first.
+    pub fn distance(self, other: Self) -> Duration {
+        self.saturating_since(other)
+            .max(other.saturating_since(self))
     }
 
     #[must_use]
@@ -120,6 +136,9 @@ impl Clock for SystemClock {
     }
 }
 
+/// A server's word on the time counts against a clock that is off by more than this, and not against one that is about right.
+const TOLERATED: Duration = Duration::from_mins(5);
+
 /// The machine's clocks, on a machine whose wall clock may have begun at 1970: until that is known to be right, time is
 /// never before a moment that has certainly passed, and goes on from there.
 #[derive(Debug)]
@@ -146,6 +165,17 @@ enum AnchorKind {
     Told,
 }
 
+/// By what a [`FlooredClock`] tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The wall clock: it is synchronised, or nothing speaks against it.
+    Wall,
+    /// The wall clock shows a time that is over: time goes on from the last that is known.
+    LastKnown,
+    /// The wall clock is not what a server said.
+    Told,
+}
+
 impl FlooredClock {
     /// `floor`: the latest of what has certainly passed, such as the last time that was seen and the build's date.
     pub fn new(system: Arc<dyn Clock>, floor: Timestamp, is_synchronised: fn() -> bool) -> Self {
@@ -161,7 +191,7 @@ impl FlooredClock {
         }
     }
 
-    /// A server whom we trust says what time it is: that counts until the machine's own clock is synchronised.
+    /// A server whom we trust says what time it is: that counts until the machine's own clock is about the same, or synchronised.
     pub fn learn(&self, time: Timestamp) {
         *self.anchor.lock() = Anchor {
             time,
@@ -169,20 +199,36 @@ impl FlooredClock {
             kind: AnchorKind::Told,
         };
     }
-}
 
-impl Clock for FlooredClock {
-    fn now(&self) -> Timestamp {
+    /// What the wall clock shows, whatever is thought of it.
+    pub fn wall(&self) -> Timestamp {
+        self.system.now()
+    }
+
+    pub fn basis(&self) -> Basis {
+        self.judge().1
+    }
+
+    fn judge(&self) -> (Timestamp, Basis) {
         let wall = self.system.now();
         let anchor = *self.anchor.lock();
         let passed = self.system.monotonic().saturating_sub(anchor.at);
         let reckoned = anchor.time.saturating_add(passed);
-        let is_plausible = anchor.kind == AnchorKind::Floor && wall >= reckoned;
+        let (is_plausible, otherwise) = match anchor.kind {
+            AnchorKind::Floor => (wall >= reckoned, Basis::LastKnown),
+            AnchorKind::Told => (wall.distance(reckoned) <= TOLERATED, Basis::Told),
+        };
         if is_plausible || (self.is_synchronised)() {
-            wall
+            (wall, Basis::Wall)
         } else {
-            reckoned
+            (reckoned, otherwise)
         }
+    }
+}
+
+impl Clock for FlooredClock {
+    fn now(&self) -> Timestamp {
+        self.judge().0
     }
 
     fn monotonic(&self) -> Duration {
@@ -271,8 +317,28 @@ mod tests {
             machine.advance(Duration::from_secs(1));
             assert_eq!(clock.now(), at(BUILT + 101));
         }
-        let (_, clock) = clock(BUILT + 50, || true);
+        let (_, clock) = clock(BUILT - DAY, || true);
         clock.learn(at(BUILT + 100));
-        assert_eq!(clock.now(), at(BUILT + 50));
+        assert_eq!(clock.now(), at(BUILT - DAY));
+    }
+
+    #[test]
+    fn a_clock_that_is_about_right_is_not_overruled() {
+        let (machine, clock) = clock(BUILT + 50, || false);
+        clock.learn(at(BUILT + 100));
+        assert_eq!((clock.now(), clock.basis()), (at(BUILT + 50), Basis::Wall));
+        // Set to nonsense, and back by hand.
+        machine.jump_to(at(BUILT + 3 * 365 * DAY));
+        assert_eq!((clock.now(), clock.basis()), (at(BUILT + 100), Basis::Told));
+        machine.jump_to(at(BUILT + 60));
+        assert_eq!((clock.now(), clock.basis()), (at(BUILT + 60), Basis::Wall));
+    }
+
+    #[test]
+    fn a_clock_says_by_what_it_tells_the_time() {
+        let (machine, clock) = clock(0, || false);
+        assert_eq!((clock.basis(), clock.wall()), (Basis::LastKnown, at(0)));
+        machine.jump_to(at(BUILT + 1));
+        assert_eq!(clock.basis(), Basis::Wall);
     }
 }

@@ -9,7 +9,7 @@ mod random;
 mod shutdown;
 mod tasks;
 
-pub use clock::{Clock, FlooredClock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Basis, Clock, FlooredClock, ManualClock, SystemClock, Timestamp};
 pub use random::{Rng, SeededRng, SystemRng};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use tasks::{JoinHandle, TimedOut, sleep, spawn, spawn_blocking, timeout};

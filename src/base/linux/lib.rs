@@ -20,6 +20,7 @@ pub mod safe_path;
 pub mod sysctl;
 pub mod system;
 pub mod unix_socket;
+pub mod wall_clock;
 
 pub use atomic_file::AtomicFile;
 pub use borrowed_settings::{BorrowedSettings, Setting};
