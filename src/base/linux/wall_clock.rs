@@ -37,10 +37,9 @@ impl ClockSettings {
     /// Whether the clock was set since this was last asked. Does not block.
     pub fn take(&self) -> Result<bool> {
         match nix::unistd::read(&self.0, &mut [0; 8]) {
-            Err(Errno::ECANCELED) => {}
             Err(Errno::EAGAIN) => return Ok(false),
-            // The far time has come: somebody set the clock to it.
-            Ok(_) => {}
+            // `Ok`: the far time has come, since somebody set the clock to it.
+            Err(Errno::ECANCELED) | Ok(_) => {}
             Err(error) => return Err(error).doing(|| "read a timerfd".to_owned()),
         }
         self.arm()?;
