@@ -2,6 +2,7 @@
 
 mod agent;
 mod airgap;
+mod certificate;
 mod check;
 mod command_line;
 mod completion;
@@ -64,6 +65,9 @@ enum Command {
     /// Make, list, delete and change the tokens that machines join with
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// List certificates and when they end, and replace authorities
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Show the pods of this node, also when no server can be reached
@@ -97,6 +101,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Host(command) => command.run(),
         Command::Kubeconfig(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Certificate(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Pods(command) => return command.run(),
         Command::Logs(command) => return command.run(),

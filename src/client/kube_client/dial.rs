@@ -31,8 +31,15 @@ struct Proxy {
 
 /// What a `NO_PROXY` entry names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Direct {
-    Everything,
+struct Direct {
+    hosts: Hosts,
+    /// `None`: all.
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hosts {
+    All,
     Range(IpNet),
     /// This name and all below it.
     Domain(String),
@@ -48,8 +55,8 @@ impl std::fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// Through `proxy` (`http://[user:password@]host:port`) to all but what `no_proxy` names: addresses, ranges and domains with
-    /// commas between, `*` for everything.
+    /// Through `proxy` (`http://[user:password@]host:port`) to all but this machine and what `no_proxy` names: addresses, ranges and
+    /// domains, also with a port, with commas between, and `*` for everything.
     pub fn through(proxy: &str, no_proxy: &str) -> Result<Self, String> {
         Ok(Self {
             proxy: Some(Proxy::parse(proxy)?),
@@ -62,9 +69,20 @@ impl Dialer {
         })
     }
 
+    /// The same, but what is in these ranges is reached straight.
+    #[must_use]
+    pub fn straight_to(mut self, ranges: &[IpNet]) -> Self {
+        let ranges = ranges.iter().map(|range| Direct {
+            hosts: Hosts::Range(*range),
+            port: None,
+        });
+        self.direct.extend(ranges);
+        self
+    }
+
     /// A connection to `host`, which may be a name or an address.
     pub async fn dial(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let stream = match self.proxy_for(host) {
+        let stream = match self.proxy_for(host, port) {
             None => TcpStream::connect((host, port)).await?,
             Some(proxy) => {
                 let connected = env::timeout(ANSWER_TIME_MAX, proxy.connect(host, port)).await;
@@ -76,43 +94,59 @@ impl Dialer {
         Ok(stream)
     }
 
-    fn proxy_for(&self, host: &str) -> Option<&Proxy> {
-        let is_direct = self.direct.iter().any(|direct| direct.covers(host));
+    fn proxy_for(&self, host: &str, port: u16) -> Option<&Proxy> {
+        let is_direct =
+            is_this_machine(host) || self.direct.iter().any(|direct| direct.covers(host, port));
         self.proxy.as_ref().filter(|_proxy| !is_direct)
     }
 }
 
+fn is_this_machine(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |one| {
+        one.is_loopback()
+    })
+}
+
 impl Direct {
     fn parse(entry: &str) -> Self {
+        let of = |hosts| Self { hosts, port: None };
         if entry == "*" {
-            return Self::Everything;
+            return of(Hosts::All);
         }
         if let Ok(range) = entry.parse::<IpNet>() {
-            return Self::Range(range);
+            return of(Hosts::Range(range));
         }
-        match entry.parse::<IpAddr>() {
-            Ok(address) => Self::Range(address.into()),
-            Err(_a_name) => Self::Domain(
-                entry
-                    .trim_start_matches("*.")
-                    .trim_start_matches('.')
-                    .to_lowercase(),
-            ),
+        if let Ok(address) = entry.parse::<IpAddr>() {
+            return of(Hosts::Range(address.into()));
         }
+        let with_port = entry.rsplit_once(':');
+        if let Some((host, port)) = with_port
+            && let Ok(port) = port.parse()
+        {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            return Self {
+                port: Some(port),
+                ..Self::parse(host)
+            };
+        }
+        let name = entry.trim_start_matches("*.").trim_start_matches('.');
+        of(Hosts::Domain(name.to_lowercase()))
     }
 
-    fn covers(&self, host: &str) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Range(range) => host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| range.contains(&address)),
-            Self::Domain(domain) => {
-                let host = host.to_lowercase();
-                host.strip_suffix(domain.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    fn covers(&self, host: &str, port: u16) -> bool {
+        self.port.is_none_or(|own| own == port)
+            && match &self.hosts {
+                Hosts::All => true,
+                Hosts::Range(range) => host
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| range.contains(&address)),
+                Hosts::Domain(domain) => {
+                    let host = host.to_lowercase();
+                    host.strip_suffix(domain.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                }
             }
-        }
     }
 }
 
@@ -141,12 +175,20 @@ impl Proxy {
                 .trim_end_matches(']')
                 .to_owned(),
             port: authority.port_u16().unwrap_or(80),
-            authorization: credentials.map(|user| format!("Basic {}", STANDARD.encode(user))),
+            authorization: credentials
+                .map(|user| format!("Basic {}", STANDARD.encode(percent_decoded(user)))),
         })
     }
 
     async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let mut stream = connected.map_err(|error| {
+            let text = format!(
+                "the proxy {}:{} is not reached: {error}",
+                self.host, self.port
+            );
+            io::Error::new(error.kind(), text)
+        })?;
         let target = if host.contains(':') {
             format!("[{host}]:{port}")
         } else {
@@ -162,14 +204,44 @@ impl Proxy {
         let code = answer.split(' ').nth(1).unwrap_or_default();
         if code != "200" {
             let line = answer.lines().next().unwrap_or_default();
+            let advice = match (code, &self.authorization) {
+                ("407", None) => {
+                    "; it wants to know who asks: say http://user:password@host:port as the proxy"
+                }
+                ("407", Some(_)) => "; it does not know this user and password",
+                _ => "",
+            };
             let text = format!(
-                "the proxy {}:{} refused to connect to {target}: {line}",
+                "the proxy {}:{} refused to connect to {target}: {line}{advice}",
                 self.host, self.port
             );
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
         }
         Ok(stream)
     }
+}
+
+/// Letters that have a meaning in a URL stand in a password as `%` and two digits.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&letter, behind)) = rest.split_first() {
+        let digits = behind
+            .first_chunk::<2>()
+            .filter(|_| letter == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                decoded.push(letter);
+                rest = behind;
+            }
+        }
+    }
+    decoded
 }
 
 /// Reads a head byte by byte: what follows belongs to the connection behind the proxy.
@@ -195,26 +267,36 @@ mod tests {
 
     #[test]
     fn what_no_proxy_names_is_reached_straight() {
-        let dialer = Dialer::through("proxy:3128", "10.0.0.0/8, .example.com,one.test,::1")
-            .expect("a proxy");
+        let no_proxy = "10.0.0.0/8, .example.com,one.test,::2,two.test:80,[fd00::2]:80";
+        let dialer = Dialer::through("proxy:3128", no_proxy).expect("a proxy");
+        let dialer = dialer.straight_to(&["192.0.2.0/24".parse().expect("a range")]);
         for host in [
             "10.1.2.3",
+            "192.0.2.9",
+            "localhost",
+            "127.0.0.7",
             "a.example.com",
             "example.com",
             "one.test",
             "::1",
+            "::2",
             "ONE.test",
         ] {
-            assert!(dialer.proxy_for(host).is_none(), "{host}");
+            assert!(dialer.proxy_for(host, 443).is_none(), "{host}");
         }
-        for host in ["11.0.0.1", "notexample.com", "two.test", "fd00::1"] {
-            assert!(dialer.proxy_for(host).is_some(), "{host}");
+        for host in ["11.0.0.1", "notexample.com", "two.test", "fd00::2"] {
+            assert!(dialer.proxy_for(host, 443).is_some(), "{host}");
+        }
+        for host in ["two.test", "a.two.test", "fd00::2"] {
+            assert!(dialer.proxy_for(host, 80).is_none(), "{host}");
         }
         assert!(Dialer::through("https://proxy", "").is_err());
     }
 
     #[tokio::test]
     async fn a_proxy_is_asked_to_connect_and_its_refusal_is_told() {
+        // "u:p@" in base64.
+        const AUTHORIZATION: &str = "Proxy-Authorization: Basic dTpwQA==";
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         env::spawn(async move {
@@ -228,11 +310,12 @@ mod tests {
                     head.starts_with("CONNECT far.test:6443 HTTP/1.1\r\n"),
                     "{head}"
                 );
-                assert!(head.contains("Proxy-Authorization: Basic dTpw"), "{head}");
+                assert!(head.contains(AUTHORIZATION), "{head}");
                 stream.write_all(answer.as_bytes()).await.expect("answered");
             }
         });
-        let dialer = Dialer::through(&format!("http://u:p@127.0.0.1:{port}"), "").expect("a proxy");
+        let dialer =
+            Dialer::through(&format!("http://u:p%40@127.0.0.1:{port}"), "").expect("a proxy");
         let mut stream = dialer.dial("far.test", 6443).await.expect("connected");
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).await.expect("five bytes");
@@ -242,6 +325,18 @@ mod tests {
             .await
             .expect_err("refused")
             .to_string();
-        assert!(refused.contains("407 Who are you"), "{refused}");
+        let told = "407 Who are you; it does not know this user and password";
+        assert!(refused.contains(told), "{refused}");
+        let nowhere = Dialer::through("http://127.0.0.1:1", "").expect("a proxy");
+        let error = nowhere
+            .dial("far.test", 6443)
+            .await
+            .expect_err("nothing listens");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the proxy 127.0.0.1:1 is not reached"),
+            "{error}"
+        );
     }
 }

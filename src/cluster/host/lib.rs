@@ -7,6 +7,7 @@
 
 mod boot_words;
 mod bundle;
+mod certificates;
 mod error;
 mod facts;
 mod installation;
@@ -20,6 +21,7 @@ mod status;
 
 pub use boot_words::{BootFile, BootWords};
 pub use bundle::{Architecture, Bundle, BundleContents, BundleMember};
+pub use certificates::{Certificate, Standing, certificates};
 pub use error::{Error, Result};
 pub use facts::{HostFacts, Question};
 pub use installation::{Init, Installation, Outcome, Role, installations};

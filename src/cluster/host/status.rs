@@ -4,12 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use pki::CertificateInfo;
 use serde::Serialize;
 
-/// Folders deep enough for every certificate: `server/tls/etcd/…`.
-const DEPTH_MAX: usize = 3;
-const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
+use crate::certificates::certificates;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,40 +56,11 @@ fn holder(path: &Path) -> Option<i32> {
 }
 
 fn first_to_expire(data_dir: &Path) -> Option<CertificateState> {
-    let folders = ["server/tls", "agent"].map(|name| data_dir.join(name));
-    let paths = folders
-        .iter()
-        .flat_map(|folder| certificates(folder, DEPTH_MAX));
-    paths
-        .filter_map(|path| expiry(&path))
-        .min_by_key(|state| state.expires_unix)
-}
-
-fn certificates(folder: &Path, depth: usize) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .flat_map(|entry| {
-            let path = entry.path();
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            match path.extension() {
-                Some(ending) if ending == "crt" => vec![path],
-                _ if is_folder && depth > 1 => certificates(&path, depth - 1),
-                _ => Vec::new(),
-            }
-        })
-        .collect()
-}
-
-fn expiry(path: &Path) -> Option<CertificateState> {
-    if fs::metadata(path).ok()?.len() > CERTIFICATE_BYTES_MAX {
-        return None;
-    }
-    let text = fs::read_to_string(path).ok()?;
-    let all = pki::decode_pem("CERTIFICATE", &text);
-    let own = CertificateInfo::from_der(all.first()?).ok()?;
+    let all = certificates(data_dir).into_iter();
+    let first = all.min_by_key(|certificate| certificate.expires_unix)?;
     Some(CertificateState {
-        path: path.to_owned(),
-        expires_unix: own.not_after.unix_seconds(),
+        path: first.path,
+        expires_unix: first.expires_unix,
     })
 }
 
