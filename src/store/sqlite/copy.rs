@@ -93,9 +93,22 @@ pub fn mark_restored(copy: &Path) -> Result<(), OpenError> {
     mark().map_err(OpenError::sqlite(copy, "mark the copy"))
 }
 
-/// Reads all of a store: its pages, the checksum of every row, and whether every sealed value opens.
+/// Reads all of a store: its pages, the checksum of every row, and whether every sealed value opens. Writers go on
+/// meanwhile.
 pub fn check_store(path: &Path, sealers: Vec<SealedPrefix>) -> Result<Checked, OpenError> {
-    let connection = open_beside(path)?;
+    check(&open_beside(path)?, path, sealers)
+}
+
+/// The same of a copy; it stays one file.
+pub fn check_copy(path: &Path, sealers: Vec<SealedPrefix>) -> Result<Checked, OpenError> {
+    check(&open_copy(path)?, path, sealers)
+}
+
+fn check(
+    connection: &Connection,
+    path: &Path,
+    sealers: Vec<SealedPrefix>,
+) -> Result<Checked, OpenError> {
     let sealers = Sealers::new(sealers);
     let read = || {
         // One moment for all of it.

@@ -22,9 +22,9 @@ mod sealing_keys;
 mod store;
 mod writer;
 
-pub use copy::{Checked, RESTORE_STEP, check_store, copy_store, mark_restored};
+pub use copy::{Checked, RESTORE_STEP, check_copy, check_store, copy_store, mark_restored};
 pub use error::OpenError;
 pub use options::{Options, RelaxedWrites};
 pub use sealer::{SealError, SealedPrefix, Sealer};
 pub use sealing_keys::{SealingKeys, SealingKeysError};
-pub use store::SqliteKv;
+pub use store::{SqliteKv, is_open};

@@ -153,6 +153,18 @@ impl Drop for SqliteKv {
     }
 }
 
+/// Whether a process, be it this one, has the store at `path` open.
+pub fn is_open(path: &Path) -> Result<bool, OpenError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    match lock(path) {
+        Ok(_free) => Ok(false),
+        Err(OpenError::InUse { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Keeps a second process from opening the store: `SQLite` alone would let it write.
 fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let failed = |source| OpenError::Io {
