@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod address_change;
 mod bad_bodies;
 mod bad_conditions;
 mod built_in_kubectl;
@@ -37,6 +38,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
     ("nodes", nodes::TESTS),
+    ("address_change", address_change::TESTS),
     ("offline", offline::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),

@@ -148,7 +148,7 @@ fn host_gw() {
 }
 
 /// A pod of the web server on each node.
-struct Served {
+pub(crate) struct Served {
     node: String,
     pod: String,
     address: String,
@@ -171,7 +171,7 @@ fn reach(cluster: &Cluster) {
     services_from_nodes(cluster, kubectl, &pods);
 }
 
-fn daemon_set() -> Value {
+pub(crate) fn daemon_set() -> Value {
     let pod = script("net", "exec webserver");
     json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "net"},
@@ -185,7 +185,7 @@ fn daemon_set() -> Value {
     })
 }
 
-fn served(kubectl: &Kubectl) -> Vec<Served> {
+pub(crate) fn served(kubectl: &Kubectl) -> Vec<Served> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let pods = kubectl.list("pods", "app=net");
     let pods = pods.iter().map(|pod| Served {
@@ -209,7 +209,7 @@ fn answers(kubectl: &Kubectl, from: &str, urls: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn every_direction(kubectl: &Kubectl, pods: &[Served]) {
+pub(crate) fn every_direction(kubectl: &Kubectl, pods: &[Served]) {
     for from in pods {
         let wanted: Vec<&str> = pods.iter().map(|pod| pod.pod.as_str()).collect();
         for scheme in ["http", "udp"] {
