@@ -22,7 +22,7 @@ const OID_SUBJECT_KEY_ID: &str = "2.5.29.14";
 const OID_AUTHORITY_KEY_ID: &str = "2.5.29.35";
 const OID_SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 const OID_CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
-/// A certificate begins this long before its issue, so that peers whose clocks are behind accept it.
+/// What somebody asked for begins this long before its issue, so that peers whose clocks are behind accept it.
 const BACKDATE: Duration = Duration::from_secs(3600);
 
 /// What a certificate may be used for.
@@ -59,7 +59,7 @@ struct Body<'a> {
 }
 
 impl CertificateAuthority {
-    /// A new self-signed authority.
+    /// A new self-signed authority. It is valid at every time that a machine of the cluster can have.
     pub fn generate(
         common_name: &str,
         now: Timestamp,
@@ -73,7 +73,7 @@ impl CertificateAuthority {
             issuer: &subject,
             subject: &subject,
             public_key_info: &public_key_info,
-            not_before: now.saturating_sub(BACKDATE),
+            not_before: long_before(now),
             not_after: now.saturating_add(life),
             extensions: authority_extensions(&public_key_info),
         };
@@ -122,7 +122,7 @@ impl CertificateAuthority {
             issuer: &self.subject,
             subject: &next.subject,
             public_key_info: &public_key_info,
-            not_before: now.saturating_sub(BACKDATE),
+            not_before: long_before(now),
             not_after: ends(own)?.min(ends(next_own)?),
             extensions,
         };
@@ -198,7 +198,8 @@ impl CertificateAuthority {
         extension(OID_AUTHORITY_KEY_ID, &sequence(&[element(0x80, &key_id)]))
     }
 
-    /// A certificate in DER for the holder of `public_key_info`'s private key.
+    /// A certificate in DER for the holder of `public_key_info`'s private key. It is valid at every time until its end that a machine of
+    /// the cluster can have, whichever way the clock was wrong that it was made by.
     pub fn issue(
         &self,
         subject: &Subject,
@@ -206,6 +207,33 @@ impl CertificateAuthority {
         public_key_info: &[u8],
         profile: Profile,
         (now, life): (Timestamp, Duration),
+        rng: &dyn Rng,
+    ) -> Result<Vec<u8>, Error> {
+        let when = (long_before(now), now.saturating_add(life));
+        self.issue_between(subject, names, public_key_info, profile, when, rng)
+    }
+
+    /// The same that begins about now: programs of others reckon with the whole of a certificate's life.
+    pub fn issue_from_now(
+        &self,
+        subject: &Subject,
+        names: &SubjectNames,
+        public_key_info: &[u8],
+        profile: Profile,
+        (now, life): (Timestamp, Duration),
+        rng: &dyn Rng,
+    ) -> Result<Vec<u8>, Error> {
+        let when = (now.saturating_sub(BACKDATE), now.saturating_add(life));
+        self.issue_between(subject, names, public_key_info, profile, when, rng)
+    }
+
+    fn issue_between(
+        &self,
+        subject: &Subject,
+        names: &SubjectNames,
+        public_key_info: &[u8],
+        profile: Profile,
+        (not_before, not_after): (Timestamp, Timestamp),
         rng: &dyn Rng,
     ) -> Result<Vec<u8>, Error> {
         let mut extensions = vec![
@@ -222,12 +250,17 @@ impl CertificateAuthority {
             issuer: &self.subject,
             subject,
             public_key_info,
-            not_before: now.saturating_sub(BACKDATE),
-            not_after: now.saturating_add(life),
+            not_before,
+            not_after,
             extensions,
         };
         sign(&body, &self.key, rng)
     }
+}
+
+/// No clock in a cluster is earlier, also on a machine whose own began at 1970: see `env::FlooredClock`.
+fn long_before(now: Timestamp) -> Timestamp {
+    now.saturating_sub(BACKDATE).min(Timestamp::OLDEST_BUILD)
 }
 
 /// The roots in a file of certificates, in PEM; the first is the root of what is signed now.
@@ -460,6 +493,29 @@ mod tests {
             let error = CertificateAuthority::from_pem(certificate, &key).expect_err(why);
             assert!(error.to_string().contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_accepts_what_a_right_one_made() {
+        let rng = SeededRng::shared(5);
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        let life = Duration::from_hours(24);
+        let authority = CertificateAuthority::generate("ca", now, life, &*rng).expect("one");
+        let key = KeyPair::generate().expect("a key").public_key_info();
+        let (subject, names) = (Subject::new("a", &[]), SubjectNames::default());
+        let of = |der: &[u8]| CertificateInfo::from_der(der).expect("a certificate");
+        let when = (now, life);
+        let own = authority.issue(&subject, &names, &key, Profile::Client, when, &*rng);
+        let asked = authority.issue_from_now(&subject, &names, &key, Profile::Client, when, &*rng);
+        let (own, asked) = (of(&own.expect("issued")), of(&asked.expect("issued")));
+        let root = of(authority.certificate_der());
+        assert_eq!(root.not_before, Timestamp::OLDEST_BUILD);
+        assert_eq!(own.not_before, Timestamp::OLDEST_BUILD);
+        assert_eq!(asked.not_before, now.saturating_sub(BACKDATE));
+        assert_eq!(
+            (own.not_after, asked.not_after),
+            (root.not_after, root.not_after)
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::authorities::{self, CLIENT, REQUEST_HEADER, SERVER};
 use crate::data_dir::{DataDir, read, write_private};
 use crate::tokens::{self, SaidTokens};
 
+const DAY: Duration = Duration::from_hours(24);
 /// A certificate with less than this part of its life left is renewed.
 const RENEW_PART: u32 = 3;
 
@@ -204,6 +205,15 @@ impl Maker<'_> {
         })
     }
 
+    /// It has begun, is not near its end, and is not further from it than any that is made now: the clock was wrong when that was made.
+    fn is_of_this_time(&self, info: &CertificateInfo) -> bool {
+        let now = self.clock.now();
+        let (soon, longest) = (self.life / RENEW_PART, self.life.saturating_add(DAY));
+        info.not_before <= now
+            && info.not_after > now.saturating_add(soon)
+            && info.not_after <= now.saturating_add(longest)
+    }
+
     fn still_serves(
         &self,
         pem: &str,
@@ -228,7 +238,7 @@ impl Maker<'_> {
                     .addresses
                     .iter()
                     .all(|address| info.addresses.contains(address))
-                && info.not_after > self.clock.now().saturating_add(self.life / RENEW_PART)
+                && self.is_of_this_time(&info)
         })
     }
 }
@@ -254,8 +264,6 @@ mod tests {
     use env::{ManualClock, SeededRng, Timestamp};
 
     use super::*;
-
-    const DAY: Duration = Duration::from_hours(24);
 
     fn said() -> Said<'static> {
         Said {
@@ -306,6 +314,34 @@ mod tests {
             first.server_authority.to_pem(),
             load(&data_dir, &clock, &names).server_authority.to_pem()
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = DataDir::prepare(folder.path()).expect("prepared");
+        let right = Timestamp::from_unix_seconds(1_800_000_000);
+        let clock = ManualClock::at(right);
+        let names = ServingNames::default();
+        let first = load(&data_dir, &clock, &names);
+        clock.jump_to(right.saturating_add(DAY * 365 * 3));
+        let ahead = load(&data_dir, &clock, &names);
+        clock.jump_to(right.saturating_sub(DAY));
+        let back = load(&data_dir, &clock, &names);
+        let again = load(&data_dir, &clock, &names);
+        let life = |credentials: &Credentials| {
+            let chain = credentials.api_server.chain();
+            let info = CertificateInfo::from_der(&chain[0]).expect("a certificate");
+            (info.not_before, info.not_after)
+        };
+        let from = Timestamp::OLDEST_BUILD;
+        let year = DAY * 365;
+        assert_eq!(life(&first), (from, right.saturating_add(year)));
+        assert_eq!(life(&ahead), (from, right.saturating_add(year * 4)));
+        assert_eq!(life(&back), (from, clock.now().saturating_add(year)));
+        assert_eq!(life(&again), life(&back), "made once");
+        let root = |credentials: &Credentials| credentials.server_authority.to_pem();
+        assert_eq!(root(&first), root(&back));
     }
 
     #[test]

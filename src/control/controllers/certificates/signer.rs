@@ -70,7 +70,7 @@ impl CertificateSigner for AuthoritySigner {
             dns_names: request.dns_names.clone(),
             addresses: request.addresses.clone(),
         };
-        let issued = authority.issue(
+        let issued = authority.issue_from_now(
             &request.subject,
             &names,
             &request.public_key_info,
