@@ -1,7 +1,7 @@
 //! `combo agent`.
 
 use clap::Args;
-use config::{AgentConfig, AgentFlags};
+use config::{AgentConfig, AgentFlags, ProxyVariables};
 use supervisor::Agent;
 
 use super::service;
@@ -13,9 +13,10 @@ pub(crate) struct AgentCommand {
 }
 
 impl AgentCommand {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
         service::start_log(&self.flags.general)?;
         let host_name = linux::system::host_name();
+        self.flags.node.proxies = ProxyVariables::of_this_process();
         let config = AgentConfig::from_flags(self.flags, &host_name)?;
         service::run(
             async |shutdown| Agent::start(&config, shutdown).await,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use joining::JoinToken;
+use kube_client::Dialer;
 
 use crate::error::invalid;
 use crate::token::{TokenFlags, join_token};
@@ -21,6 +22,8 @@ pub struct AgentConfig {
     pub node: NodeConfig,
     /// Take the place of a node of this name that is not ready any more.
     pub replaces: bool,
+    /// How servers are reached.
+    pub dialer: Dialer,
 }
 
 /// A server as an agent is told it.
@@ -104,6 +107,11 @@ impl AgentConfig {
             token: join_token(&token)?,
             node: NodeConfig::from_flags(&said.node, host_name)?,
             replaces: said.replace,
+            dialer: if said.agent_http_proxy_allowed {
+                said.node.proxies.dialer()?
+            } else {
+                Dialer::default()
+            },
         })
     }
 }
@@ -170,6 +178,18 @@ mod tests {
         flags.token_file = Some(folder.path().join("none"));
         let error = AgentConfig::from_flags(flags, "host").expect_err("refused");
         assert!(error.to_string().contains("none"), "{error}");
+    }
+
+    #[test]
+    fn a_proxy_stands_between_an_agent_and_its_servers_only_if_allowed() {
+        let mut flags = said("https://a");
+        let variable = ("HTTPS_PROXY".to_owned(), "http://proxy:3128".to_owned());
+        flags.node.proxies = crate::ProxyVariables::among([variable]);
+        let straight = AgentConfig::from_flags(flags.clone(), "host").expect("a config");
+        assert_eq!(straight.dialer, Dialer::default());
+        flags.agent_http_proxy_allowed = true;
+        let through = AgentConfig::from_flags(flags, "host").expect("a config");
+        assert_eq!(format!("{:?}", through.dialer), "Dialer(through proxy:3128)");
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub struct AgentFlags {
     #[arg(long, env = "COMBO_REPLACE")]
     pub replace: bool,
 
+    /// Reach servers through the proxy in HTTPS_PROXY, except those that NO_PROXY names; images are pulled through it also
+    /// without this
+    #[arg(long, env = "COMBO_AGENT_HTTP_PROXY_ALLOWED")]
+    pub agent_http_proxy_allowed: bool,
+
     #[command(flatten)]
     pub general: GeneralFlags,
 

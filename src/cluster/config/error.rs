@@ -22,6 +22,9 @@ pub enum ConfigError {
     /// The value is secret.
     #[error("--{flag} is not valid: {why}")]
     SecretFlag { flag: &'static str, why: String },
+    /// The value can hold a password.
+    #[error("{variable} is not valid: {why}")]
+    Variable { variable: String, why: String },
     #[error("--{flag}: {}: {why}", path.display())]
     FlagFile {
         flag: &'static str,

@@ -2,6 +2,7 @@
 
 /// Variables of k3s that mean what ours mean: `K3S_<name>` is read where `COMBO_<name>` is not set.
 const ALIASES: &[&str] = &[
+    "AGENT_HTTP_PROXY_ALLOWED",
     "AGENT_TOKEN",
     "AGENT_TOKEN_FILE",
     "CONFIG_FILE",

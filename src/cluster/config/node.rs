@@ -7,7 +7,7 @@ use pod_network::Checksums;
 
 use crate::error::invalid;
 use crate::paths::absolute;
-use crate::{ConfigError, NodeFlags};
+use crate::{ConfigError, ImageProxies, NodeFlags};
 
 const DEFAULT_KUBELET_PORT: u16 = 10250;
 const DEFAULT_REGISTRIES_FILE: &str = "/etc/combo/registries.yaml";
@@ -35,6 +35,7 @@ pub struct NodeConfig {
     pub registries_file: PathBuf,
     /// Whether a registry itself is asked after its mirrors.
     pub uses_default_registry_endpoint: bool,
+    pub image_proxies: ImageProxies,
 }
 
 impl NodeConfig {
@@ -66,6 +67,7 @@ impl NodeConfig {
             },
             registries_file: path(&said.private_registry, DEFAULT_REGISTRIES_FILE),
             uses_default_registry_endpoint: !said.disable_default_registry_endpoint,
+            image_proxies: said.proxies.of_images()?,
         })
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::ProxyVariables;
+
 /// Where a process keeps what it has, and what it tells.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "General")]
@@ -90,4 +92,8 @@ pub struct NodeFlags {
     /// Pull from a registry's mirrors only, where it has some
     #[arg(long, env = "COMBO_DISABLE_DEFAULT_REGISTRY_ENDPOINT")]
     pub disable_default_registry_endpoint: bool,
+
+    /// Proxies that the environment names: they are no flags.
+    #[arg(skip)]
+    pub proxies: ProxyVariables,
 }

@@ -30,6 +30,7 @@ use crate::known_servers;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
+use crate::peer_images::PeerCredentials;
 use crate::served_certificate::ServedCertificate;
 use crate::server::StartError;
 use crate::server_choice::{AnyServer, judged};
@@ -74,18 +75,13 @@ impl Agent {
     /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so; then call
     /// [`Agent::stopped`].
     pub async fn start(config: &AgentConfig, shutdown: Shutdown) -> Result<Self, StartError> {
-        let basics = Basics {
-            clock: SystemClock::shared(),
-            rng: SystemRng::shared(),
-            shutdown,
-        };
         let data_dir = DataDir::prepare(&config.data_dir)?;
+        let basics = Basics::open(&data_dir, shutdown);
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let folder = IdentityFolder::at(&data_dir.agent());
-        let dialer = Dialer::default();
         let identity = match folder.load(&config.node.name)? {
             Some(identity) => identity,
-            None => first_join(config, &folder, &dialer, &basics).await?,
+            None => first_join(config, &folder, &basics).await?,
         };
         let memory =
             node_memory::open(&data_dir, &identity.node, &identity.key, basics.rng.clone())?;
@@ -94,11 +90,18 @@ impl Agent {
         let certificate = |chain: &str| {
             ClientCertificate::from_pem(chain.as_bytes(), identity.key.to_pem().as_bytes())
         };
+        let (cluster_cidrs, service_cidrs) = (
+            &identity.settings.cluster_cidrs[..],
+            &identity.settings.service_cidrs[..],
+        );
         let joined = Joined {
             config: config.clone(),
             folder,
             servers,
-            dialer,
+            dialer: config
+                .dialer
+                .clone()
+                .straight_to(&[cluster_cidrs, service_cidrs].concat()),
             node_certificate: certificate(&identity.client_certificate)?,
             network_certificate: certificate(&identity.network_certificate)?,
             serving: ServedCertificate::new(&identity.serving_certificate, &identity.key)?,
@@ -127,12 +130,11 @@ impl Agent {
 async fn first_join(
     config: &AgentConfig,
     folder: &IdentityFolder,
-    dialer: &Dialer,
     basics: &Basics,
 ) -> anyhow::Result<NodeIdentity> {
     let client = JoinClient {
         server: config.server.to_string(),
-        route: Arc::new(dialer.clone()),
+        route: Arc::new(config.dialer.clone()),
         clock: basics.clock.clone(),
     };
     let mut pause = JOIN_PAUSE_FIRST;
@@ -234,6 +236,10 @@ impl Joined {
             clients,
             certificate: self.serving.clone(),
             client_authorities: self.client_authorities.clone(),
+            sharing: settings.embedded_registry.then(|| PeerCredentials {
+                certificate: self.node_certificate.clone(),
+                trust: Trust::Current(self.authorities.clone()),
+            }),
             memory: &self.memory,
             basics: &self.basics,
         };
