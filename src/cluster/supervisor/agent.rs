@@ -30,7 +30,6 @@ use crate::known_servers;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
-use crate::peer_images::PeerCredentials;
 use crate::served_certificate::ServedCertificate;
 use crate::server::StartError;
 use crate::server_choice::{AnyServer, judged};
@@ -75,8 +74,12 @@ impl Agent {
     /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so; then call
     /// [`Agent::stopped`].
     pub async fn start(config: &AgentConfig, shutdown: Shutdown) -> Result<Self, StartError> {
+        let basics = Basics {
+            clock: SystemClock::shared(),
+            rng: SystemRng::shared(),
+            shutdown,
+        };
         let data_dir = DataDir::prepare(&config.data_dir)?;
-        let basics = Basics::open(&data_dir, shutdown);
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let folder = IdentityFolder::at(&data_dir.agent());
         let identity = match folder.load(&config.node.name)? {
@@ -236,10 +239,6 @@ impl Joined {
             clients,
             certificate: self.serving.clone(),
             client_authorities: self.client_authorities.clone(),
-            sharing: settings.embedded_registry.then(|| PeerCredentials {
-                certificate: self.node_certificate.clone(),
-                trust: Trust::Current(self.authorities.clone()),
-            }),
             memory: &self.memory,
             basics: &self.basics,
         };
