@@ -9,14 +9,14 @@ use super::node_socket;
 use super::stored::DataDirFlag;
 
 #[derive(Args)]
-pub(crate) struct ExecCommand {
+pub(crate) struct ExecOfNode {
     #[command(flatten)]
     data_dir: DataDirFlag,
     #[command(flatten)]
     exec: NodeExec,
 }
 
-impl ExecCommand {
+impl ExecOfNode {
     pub(crate) fn run(self) -> ExitCode {
         node_socket::ask(&self.data_dir, OnNode::Exec(self.exec))
     }

@@ -9,14 +9,14 @@ use super::node_socket;
 use super::stored::DataDirFlag;
 
 #[derive(Args)]
-pub(crate) struct LogsCommand {
+pub(crate) struct LogsOfNode {
     #[command(flatten)]
     data_dir: DataDirFlag,
     #[command(flatten)]
     logs: NodeLogs,
 }
 
-impl LogsCommand {
+impl LogsOfNode {
     pub(crate) fn run(self) -> ExitCode {
         node_socket::ask(&self.data_dir, OnNode::Logs(self.logs))
     }

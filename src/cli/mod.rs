@@ -71,11 +71,11 @@ enum Command {
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Show the pods of this node, also when no server can be reached
-    Pods(Box<pods::PodsCommand>),
+    Pods(Box<pods::PodsOfNode>),
     /// Print the log of a container of this node, also when no server can be reached
-    Logs(Box<logs::LogsCommand>),
+    Logs(Box<logs::LogsOfNode>),
     /// Run a command in a container of this node, also when no server can be reached
-    Exec(exec::ExecCommand),
+    Exec(exec::ExecOfNode),
     /// Print a completion script for a shell
     Completion(completion::CompletionCommand),
 }

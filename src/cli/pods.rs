@@ -9,14 +9,14 @@ use super::node_socket;
 use super::stored::DataDirFlag;
 
 #[derive(Args)]
-pub(crate) struct PodsCommand {
+pub(crate) struct PodsOfNode {
     #[command(flatten)]
     data_dir: DataDirFlag,
     #[command(flatten)]
     pods: NodePods,
 }
 
-impl PodsCommand {
+impl PodsOfNode {
     pub(crate) fn run(self) -> ExitCode {
         node_socket::ask(&self.data_dir, OnNode::Pods(self.pods))
     }
