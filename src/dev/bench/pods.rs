@@ -44,7 +44,7 @@ pub(crate) async fn create(connection: &Connection, name: &str, node: &str) -> a
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"nodeName": node, "containers": [{
             "name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
-            "readinessProbe": {"httpGet": {"path": "/hostname", "port": 8080}},
+            "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}},
         }]},
     });
     connection.create(PODS, &pod).await

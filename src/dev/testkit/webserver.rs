@@ -5,6 +5,8 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const PORT: u16 = 8080;
+/// What probes ask for, which nobody wants to read about.
+const HEALTH: &str = "/healthz";
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer request line is refused.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -51,7 +53,9 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    println!("{peer} asked for {path}");
+    if path != HEALTH {
+        println!("{peer} asked for {path}");
+    }
     let body = body(&path, peer);
     write!(
         stream,
@@ -77,6 +81,7 @@ fn answer_datagrams(socket: &UdpSocket) {
 fn body(path: &str, peer: IpAddr) -> String {
     let version = std::env::var("VERSION").unwrap_or_else(|_unset| "1".to_owned());
     match path {
+        HEALTH => "ok\n".to_owned(),
         "/hostname" => host_name(),
         "/version" => version,
         "/client" => peer.to_string(),
