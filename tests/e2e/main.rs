@@ -8,12 +8,10 @@ mod address_change;
 mod bad_bodies;
 mod bad_conditions;
 mod built_in_kubectl;
-mod certificates;
 mod confinement;
 mod installation;
 mod kubectl;
 mod lifecycle;
-mod lo_only;
 mod node_cli;
 mod nodes;
 mod offline;
@@ -42,13 +40,11 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("services", services::TESTS),
     ("nodes", nodes::TESTS),
     ("address_change", address_change::TESTS),
-    ("certificates", certificates::TESTS),
     ("offline", offline::TESTS),
     ("node_cli", node_cli::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("installation", installation::TESTS),
-    ("lo_only", lo_only::TESTS),
     ("bad_bodies", bad_bodies::TESTS),
     ("bad_conditions", bad_conditions::TESTS),
     ("built_in_kubectl", built_in_kubectl::TESTS),
