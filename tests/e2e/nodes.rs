@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::services::fetch_from_host;
-use crate::support::images::BUSYBOX;
 use crate::support::kubectl::Follower;
 use crate::support::nodes::LINK;
 use crate::support::objects::{idle, script, service, with, with_container};
@@ -32,7 +31,6 @@ pub(crate) const TESTS: &[Test] = &[
         walled_without_node,
     ),
     ("a_node_reads_and_changes_only_its_own", own_things),
-    ("certificates_are_renewed_while_requests_go_on", renewal),
 ];
 
 /// How long nodes may take to join and be Ready on a busy machine.
@@ -401,50 +399,4 @@ fn own_things() {
     refused(&["label", "node", "two", "example.com/own=yes"]);
     refused(&["taint", "node", "one", "example.com/a=b:NoSchedule"]);
     refused(&["create", "serviceaccount", "mine"]);
-}
-
-/// What a certificate's file holds, of each time it was another.
-#[derive(Default)]
-struct Versions(Vec<String>);
-
-impl Versions {
-    fn look(&mut self, text: String) {
-        if !text.is_empty() && self.0.last() != Some(&text) {
-            self.0.push(text);
-        }
-    }
-
-    fn renewals(&self) -> usize {
-        self.0.len().saturating_sub(1)
-    }
-}
-
-fn renewal() {
-    let cluster = Cluster::start("renewal", &["--certificate-duration", "1m"], &["one"]);
-    let space = Space::through(cluster.kubectl(), "renewal");
-    let agent = cluster.agent("one");
-    for node in ["server", "one"] {
-        space
-            .kubectl
-            .start_pod(&with(idle(node), &json!({"spec": {"nodeName": node}})));
-    }
-    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-    let (mut servers, mut agents) = (Versions::default(), Versions::default());
-    // The first certificates end before the second renewal: whoever still used one would fail.
-    while servers.renewals() < 2 || agents.renewals() < 2 {
-        servers.look(read(cluster.kubeconfig()));
-        agents.look(read(&agent.joined("client-kubelet.crt")));
-        for node in ["server", "one"] {
-            assert_eq!(space.kubectl.sh(node, "hostname"), format!("{node}\n"));
-            let found = cluster.kubectl().get("node", node);
-            assert!(crate::support::kubectl::is_ready(&found), "{found}");
-        }
-    }
-    // The agent's own calls are answered, and so are a pod's.
-    let late = with(idle("late"), &json!({"spec": {"nodeName": "one"}}));
-    space.kubectl.start_pod(&late);
-    let image = &space.kubectl.get("pod", "late")["spec"]["containers"][0]["image"];
-    assert_eq!(image, BUSYBOX);
-    drop(space);
-    cluster.tear_down();
 }

@@ -1,13 +1,18 @@
 //! A small HTTP/1.1 client over TLS that sends exactly what it is told, right or wrong.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
 
 /// A server that says nothing for longer has failed.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -32,14 +37,19 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 }
 
 impl Http {
-    pub(crate) fn new(port: u16, authority: &[u8], certificate: &[u8], key: &[u8]) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        authority: &[u8],
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Self {
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(authority) {
             roots.add(authority.expect("PEM")).expect("a certificate");
@@ -56,9 +66,30 @@ impl Http {
             .with_client_auth_cert(chain, key)
             .expect("the certificate fits the key");
         Self {
-            address: ([127, 0, 0, 1], port).into(),
+            address,
             config: Arc::new(config),
         }
+    }
+
+    /// As whom a kubeconfig with everything in it says, at another address.
+    pub(crate) fn from_kubeconfig(address: SocketAddr, file: &Path) -> Self {
+        let text = fs::read_to_string(file).expect("there is a kubeconfig");
+        let config: Value = serde_saphyr::from_str(&text).expect("it is YAML");
+        let data = |value: &Value| {
+            STANDARD
+                .decode(value.as_str().expect("a field"))
+                .expect("base64")
+        };
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
+        Self::new(
+            address,
+            &data(&cluster["certificate-authority-data"]),
+            &data(&user["client-certificate-data"]),
+            &data(&user["client-key-data"]),
+        )
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -10,10 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
 use crate::support::host::Traces;
 use crate::support::http::Http;
@@ -257,23 +254,7 @@ impl Server {
     }
 
     pub(crate) fn http(&self) -> Http {
-        let text = fs::read_to_string(&self.kubeconfig).expect("there is a kubeconfig");
-        let config: Value = serde_saphyr::from_str(&text).expect("it is YAML");
-        let data = |value: &Value| {
-            STANDARD
-                .decode(value.as_str().expect("a field"))
-                .expect("base64")
-        };
-        let (cluster, user) = (
-            &config["clusters"][0]["cluster"],
-            &config["users"][0]["user"],
-        );
-        Http::new(
-            self.port,
-            &data(&cluster["certificate-authority-data"]),
-            &data(&user["client-certificate-data"]),
-            &data(&user["client-key-data"]),
-        )
+        Http::from_kubeconfig(([127, 0, 0, 1], self.port).into(), &self.kubeconfig)
     }
 
     pub(crate) fn pid(&self) -> u32 {
