@@ -40,12 +40,12 @@ pub(crate) const TESTS: &[Test] = &[
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/install.sh");
 
 /// The data folder is in the names of control groups, which machines of this kind share.
-fn data_dir(name: &str) -> String {
+pub(crate) fn data_dir(name: &str) -> String {
     format!("/var/lib/combo-{name}-{}", std::process::id())
 }
 
 /// A bundle of the binary under test with one image.
-fn bundle() -> &'static str {
+pub(crate) fn bundle() -> &'static str {
     static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
     let path = BUNDLE.get_or_init(|| {
         let path = work_dir().join("bundle.tar");
@@ -62,7 +62,7 @@ fn bundle() -> &'static str {
     path.to_str().expect("UTF-8")
 }
 
-fn install(arguments: &str) -> String {
+pub(crate) fn install(arguments: &str) -> String {
     format!("sh {SCRIPT} {arguments}")
 }
 

@@ -12,6 +12,7 @@ mod confinement;
 mod installation;
 mod kubectl;
 mod lifecycle;
+mod lo_only;
 mod node_cli;
 mod nodes;
 mod offline;
@@ -45,6 +46,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("installation", installation::TESTS),
+    ("lo_only", lo_only::TESTS),
     ("bad_bodies", bad_bodies::TESTS),
     ("bad_conditions", bad_conditions::TESTS),
     ("built_in_kubectl", built_in_kubectl::TESTS),

@@ -56,17 +56,28 @@ const LEAVE_NEIGHBOURS: &str = "
 
 impl Machine {
     pub(crate) fn start(name: &str) -> Self {
+        let uplink = format!(
+            "ip link add uplink type veth peer name cable
+            ip link set cable up; ip link set uplink up
+            ip address add {ADDRESS} dev uplink; ip route add default dev uplink\n"
+        );
+        Self::connected(name, &uplink)
+    }
+
+    /// One that has no link but `lo`.
+    pub(crate) fn with_only_loopback(name: &str) -> Self {
+        Self::connected(name, "")
+    }
+
+    /// `links` is the script that connects it.
+    fn connected(name: &str, links: &str) -> Self {
         let folder = work_dir().join(format!("machine-{name}"));
         fs::create_dir_all(folder.join("bin/units")).expect("a folder is made");
         let mut script = String::from("set -e\nip link set lo up\n");
         script.push_str(LEAVE_NEIGHBOURS);
         // No addresses that come and go by themselves.
         script.push_str("echo 1 >/proc/sys/net/ipv6/conf/default/addr_gen_mode\n");
-        script.push_str("ip link add uplink type veth peer name cable\n");
-        script.push_str("ip link set cable up\nip link set uplink up\n");
-        script.push_str(&format!(
-            "ip address add {ADDRESS} dev uplink\nip route add default dev uplink\n"
-        ));
+        script.push_str(links);
         script.push_str("echo 0 >/proc/sys/net/ipv4/ip_forward\n");
         for (number, path) in OVERLAID.iter().enumerate() {
             let at = folder.join(number.to_string());
