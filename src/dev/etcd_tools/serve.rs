@@ -36,10 +36,6 @@ pub(crate) fn until_end_of_input(file: &Path, port: &str) -> anyhow::Result<()> 
 }
 
 fn identity(port: u16) -> Identity {
-    Identity {
-        cluster_id: 0x1234,
-        member_id: 0x5678,
-        name: "default".to_owned(),
-        client_urls: vec![format!("http://127.0.0.1:{port}")],
-    }
+    let url = format!("http://127.0.0.1:{port}");
+    Identity::derived(url.as_bytes(), "default", vec![url.clone()])
 }

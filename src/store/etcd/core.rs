@@ -21,6 +21,26 @@ pub struct Identity {
     pub client_urls: Vec<String>,
 }
 
+impl Identity {
+    /// The same numbers whenever cluster and name are the same.
+    pub fn derived(cluster: &[u8], name: &str, client_urls: Vec<String>) -> Self {
+        let number = |parts: &[&[u8]]| {
+            let digest = ring::digest::digest(&ring::digest::SHA256, &parts.concat());
+            let bytes = digest
+                .as_ref()
+                .first_chunk()
+                .expect("a digest has 32 bytes");
+            u64::from_be_bytes(*bytes)
+        };
+        Self {
+            cluster_id: number(&[b"cluster", cluster]),
+            member_id: number(&[b"member", cluster, name.as_bytes()]),
+            name: name.to_owned(),
+            client_urls,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
     pub(crate) kv: Arc<dyn Kv>,

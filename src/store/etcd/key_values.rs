@@ -140,6 +140,9 @@ impl Kv for Core {
     ) -> Result<Response<pb::CompactionResponse>, Status> {
         let request = request.into_inner();
         self.kv.compact(request.revision).await.map_err(status)?;
+        if request.physical {
+            self.kv.swept().await.map_err(status)?;
+        }
         Ok(Response::new(pb::CompactionResponse {
             header: self.header_now(),
         }))

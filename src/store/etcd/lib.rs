@@ -3,13 +3,18 @@
 //! - [`serve`]: the server; [`Door`] says who may connect, [`Identity`] who answers.
 
 mod core;
+mod elections;
+mod health;
 mod key_values;
 mod leases;
+mod locks;
 mod maintenance;
 mod members;
 mod pages;
 mod proto;
+mod queues;
 mod ranges;
+mod reflection;
 mod serve;
 mod services;
 mod status;

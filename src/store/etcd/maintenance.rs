@@ -1,6 +1,11 @@
 //! The service Maintenance.
 
+use std::fs::File;
+use std::io::Read;
+
+use futures_util::stream;
 use kv::Revision;
+use ring::digest::{Context, SHA256};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::core::{Core, RAFT_TERM, VERSION};
@@ -55,7 +60,11 @@ impl Maintenance for Core {
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(Refusal::NotCapable.into())
+        self.kv.defragment().await.map_err(status)?;
+        Ok(Response::new(pb::DefragmentResponse {
+            // etcd gives no header here.
+            header: None,
+        }))
     }
 
     /// All that a store of ours holds under a hash is its keys.
@@ -91,7 +100,23 @@ impl Maintenance for Core {
         &self,
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Refusal::NotCapable.into())
+        let file = self.kv.snapshot().await.map_err(status)?;
+        let left = file.metadata().map_err(unreadable)?.len();
+        let begin = Copied {
+            file,
+            left,
+            digest: Context::new(&SHA256),
+        };
+        Ok(Response::new(Box::pin(stream::try_unfold(
+            Some(begin),
+            |copied| async move {
+                let Some(copied) = copied else {
+                    return Ok(None);
+                };
+                let next = env::spawn_blocking(move || copied.next());
+                next.await.map_err(unreadable)?.map(Some)
+            },
+        ))))
     }
 
     async fn move_leader(
@@ -111,4 +136,42 @@ impl Maintenance for Core {
         }
         .into())
     }
+}
+
+/// Bytes of a snapshot in one message.
+const SNAPSHOT_PART_BYTES: usize = 32 << 10;
+
+/// A copy of the store on its way to a client. Its checksum is the last part.
+struct Copied {
+    file: File,
+    left: u64,
+    digest: Context,
+}
+
+impl Copied {
+    fn next(mut self) -> Result<(pb::SnapshotResponse, Option<Self>), Status> {
+        if self.left == 0 {
+            let checksum = self.digest.finish().as_ref().to_vec();
+            return Ok((part(checksum, 0), None));
+        }
+        let size = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; size.min(SNAPSHOT_PART_BYTES)];
+        self.file.read_exact(&mut bytes).map_err(unreadable)?;
+        self.left -= bytes.len() as u64;
+        self.digest.update(&bytes);
+        Ok((part(bytes, self.left), Some(self)))
+    }
+}
+
+fn part(blob: Vec<u8>, remaining_bytes: u64) -> pb::SnapshotResponse {
+    pb::SnapshotResponse {
+        header: None,
+        remaining_bytes,
+        blob,
+        version: VERSION.to_owned(),
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Status {
+    Status::unknown(format!("the copy of the store cannot be read: {error}"))
 }

@@ -17,6 +17,10 @@ use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::lease_server::LeaseServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::proto::etcdserverpb::watch_server::WatchServer;
+use crate::proto::health::health_server::HealthServer;
+use crate::proto::reflection::server_reflection_server::ServerReflectionServer;
+use crate::proto::v3electionpb::election_server::ElectionServer;
+use crate::proto::v3lockpb::lock_server::LockServer;
 use crate::status::Refusal;
 
 /// The answers of a call that has several.
@@ -26,7 +30,12 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 pub(crate) const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
 
 /// Calls the service that a path names.
-pub(crate) async fn call(core: &Core, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn call(core: &Core, mut request: Request<Incoming>) -> Response<Body> {
+    // Both versions of reflection have the same messages.
+    let path = request.uri().path().replacen(".v1alpha.", ".v1.", 1);
+    if let Ok(uri) = path.parse() {
+        *request.uri_mut() = uri;
+    }
     macro_rules! served {
         ($server:ident) => {{
             let service = $server::new(core.clone())
@@ -35,7 +44,6 @@ pub(crate) async fn call(core: &Core, request: Request<Incoming>) -> Response<Bo
             { service }.call(request).await
         }};
     }
-    let path = request.uri().path().to_owned();
     let service = path.split('/').nth(1).unwrap_or_default();
     let answer = match service {
         "etcdserverpb.KV" => served!(KvServer),
@@ -43,6 +51,10 @@ pub(crate) async fn call(core: &Core, request: Request<Incoming>) -> Response<Bo
         "etcdserverpb.Lease" => served!(LeaseServer),
         "etcdserverpb.Maintenance" => served!(MaintenanceServer),
         "etcdserverpb.Cluster" => served!(ClusterServer),
+        "v3lockpb.Lock" => served!(LockServer),
+        "v3electionpb.Election" => served!(ElectionServer),
+        "grpc.health.v1.Health" => served!(HealthServer),
+        "grpc.reflection.v1.ServerReflection" => served!(ServerReflectionServer),
         "etcdserverpb.Auth" if path.ends_with("/AuthStatus") => served!(AuthServer),
         // Who may connect is decided by certificates.
         "etcdserverpb.Auth" => return Status::from(Refusal::NotCapable).into_http(),

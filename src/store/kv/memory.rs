@@ -1,6 +1,7 @@
 //! A store in memory: the whole of etcd's promises but durability. The model that other stores are tested against, and the store of other crates'
 //! tests.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,6 +213,11 @@ impl Kv for MemoryKv {
         }
     }
 
+    async fn swept(&self) -> Result<()> {
+        // A compaction ends with it.
+        Ok(())
+    }
+
     async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus> {
         let (id, ttl) = self.store.write(|state| {
             let (id, ttl) = plan_grant(state, &*self.store.options.rng, id, ttl)?;
@@ -269,6 +275,16 @@ impl Kv for MemoryKv {
 
     async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv> {
         self.store.replica.hash_kv(revision).await
+    }
+
+    async fn defragment(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<File> {
+        Err(Error::Io(
+            "a store in memory has no file to copy".to_owned(),
+        ))
     }
 
     fn current_revision(&self) -> Revision {

@@ -1,6 +1,7 @@
 //! What goes in and out of a store: the words are those of etcd's v3 API.
 
 use std::any::Any;
+use std::fs::File;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -344,6 +345,9 @@ pub trait Kv: Send + Sync + std::fmt::Debug {
     /// Forgets history below `revision`; reads and watches there answer `Compacted`. Keys keep their newest version.
     async fn compact(&self, revision: Revision) -> Result<()>;
 
+    /// Returns once nothing is left of what was compacted before the call.
+    async fn swept(&self) -> Result<()>;
+
     /// Grants a lease; `id` 0 lets the store choose.
     async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus>;
 
@@ -361,6 +365,12 @@ pub trait Kv: Send + Sync + std::fmt::Debug {
 
     /// The checksum up to `revision`; `None`: up to the newest.
     async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv>;
+
+    /// Gives back the space that is free within the store; writes wait meanwhile.
+    async fn defragment(&self) -> Result<()>;
+
+    /// The store as it is at this moment, in a file that has no name any more.
+    async fn snapshot(&self) -> Result<File>;
 
     /// The newest revision that readers see.
     fn current_revision(&self) -> Revision;

@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::committer::{Maintenance, SqliteCommitter};
+use crate::copy::copy_store;
 use crate::error::{OpenError, kv_error};
 use crate::load::{Opened, load};
 use crate::options::Options;
@@ -236,6 +238,24 @@ impl Kv for SqliteKv {
         self.ask(|reply| Command::Compact { revision, reply }).await
     }
 
+    async fn swept(&self) -> Result<()> {
+        let first = || {
+            self.replica
+                .dead(&self.replica.snapshot(), 1)
+                .first()
+                .map(|dead| dead.id)
+        };
+        while let Some(before) = first() {
+            // Every batch sweeps a part, so one that nothing waits for but this call does, too.
+            self.txn(Txn::default(), Durability::Durable).await?;
+            if first() == Some(before) {
+                let why = "what was compacted cannot be taken away now";
+                return Err(Error::Io(why.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus> {
         self.ask(|reply| Command::LeaseGrant { id, ttl, reply })
             .await
@@ -290,6 +310,19 @@ impl Kv for SqliteKv {
         self.replica.hash_kv(revision).await
     }
 
+    async fn defragment(&self) -> Result<()> {
+        self.vacuum().await
+    }
+
+    async fn snapshot(&self) -> Result<fs::File> {
+        let source = self.path.clone();
+        let copied = env::spawn_blocking(move || copy_to_nameless(&source));
+        copied
+            .await
+            .map_err(|error| Error::Io(error.to_string()))?
+            .map_err(|error| Error::Io(error.to_string()))
+    }
+
     fn current_revision(&self) -> Revision {
         self.replica.snapshot().revision()
     }
@@ -311,4 +344,23 @@ fn stale_rows(connection: &Connection, sealers: &Sealers) -> Result<Vec<i64>> {
         Ok(stale)
     };
     read().map_err(|error| kv_error(&error))
+}
+
+/// Copies beside the store: that is where there is space for it, if there is any.
+fn copy_to_nameless(source: &Path) -> Result<fs::File, OpenError> {
+    static COPIES: AtomicU64 = AtomicU64::new(0);
+    let number = COPIES.fetch_add(1, Ordering::Relaxed);
+    let mut name = source.as_os_str().to_owned();
+    name.push(format!(".snapshot-{}-{number}", std::process::id()));
+    let target = PathBuf::from(name);
+    let copied = copy_store(source, &target);
+    let opened = copied.and_then(|_revision| {
+        fs::File::open(&target).map_err(|source| OpenError::Io {
+            path: target.clone(),
+            source,
+        })
+    });
+    // Also when it failed: a part of a copy is worth nothing.
+    let _gone = fs::remove_file(&target);
+    opened
 }

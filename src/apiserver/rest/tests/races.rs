@@ -96,6 +96,10 @@ impl Kv for MeddledKv {
         self.inner.compact(revision).await
     }
 
+    async fn swept(&self) -> Result<()> {
+        self.inner.swept().await
+    }
+
     async fn lease_grant(&self, id: LeaseId, ttl: Duration) -> Result<LeaseStatus> {
         self.inner.lease_grant(id, ttl).await
     }
@@ -122,6 +126,14 @@ impl Kv for MeddledKv {
 
     async fn hash_kv(&self, revision: Option<Revision>) -> Result<HashKv> {
         self.inner.hash_kv(revision).await
+    }
+
+    async fn defragment(&self) -> Result<()> {
+        self.inner.defragment().await
+    }
+
+    async fn snapshot(&self) -> Result<std::fs::File> {
+        self.inner.snapshot().await
     }
 
     fn current_revision(&self) -> Revision {
