@@ -65,7 +65,9 @@ connect() {
 start() {
     local node=$1; shift
     mkdir -p "$FOLDER/$node"
-    inside "$node" setsid "$BINARY" "$@" --data-dir "$FOLDER/$node" --node-name "$node" >"$FOLDER/$node.log" 2>&1 </dev/null &
+    # What is started has the number that is kept: nothing in between forks.
+    (exec nsenter --net="/run/netns/$(place "$node")" setsid "$BINARY" "$@" --data-dir "$FOLDER/$node" \
+        --node-name "$node" >"$FOLDER/$node.log" 2>&1 </dev/null) &
     echo $! >"$FOLDER/$node.pid"
 }
 
