@@ -46,7 +46,8 @@ mod verbs;
 mod virtual_kinds;
 mod watch_body;
 
-pub use config::{Advertised, SERVER_ADDRESSES_ANNOTATION, AnonymousAccess, Authorities, Config};
+pub use config::{Advertised, AnonymousAccess, Authorities, Config, SERVER_ADDRESSES_ANNOTATION};
+pub use metrics::MetricsSource;
 pub use kubelet::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 pub use objects::StoreObjects;
 pub use policy_feed::feed_policy;

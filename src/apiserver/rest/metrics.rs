@@ -1,16 +1,25 @@
 //! Counters of requests, in Prometheus' text form; the names are upstream's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 
 /// Different combinations of verb, resource and code that are counted one by one; what comes later counts as `other`.
 const SERIES_MAX: usize = 2000;
 
+/// What else has something to tell, in the same form.
+#[async_trait]
+pub trait MetricsSource: Send + Sync + fmt::Debug {
+    async fn text(&self) -> String;
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Series, Counted>>,
+    pub(crate) sources: Mutex<Vec<Arc<dyn MetricsSource>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +58,17 @@ impl Metrics {
         counted.seconds += took.as_secs_f64();
     }
 
-    pub(crate) fn text(&self, revision: i64) -> String {
+    /// Everything that there is to tell.
+    pub(crate) async fn text(&self, revision: i64) -> String {
+        let mut text = self.requests_text(revision);
+        let sources = self.sources.lock().clone();
+        for source in sources {
+            text.push_str(&source.text().await);
+        }
+        text
+    }
+
+    fn requests_text(&self, revision: i64) -> String {
         let mut text = String::from(
             "# HELP apiserver_request_total Counter of apiserver requests broken out for each verb, group, version, \
              resource, subresource and code.\n# TYPE apiserver_request_total counter\n",

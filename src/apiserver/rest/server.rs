@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::metrics::MetricsSource;
 use crate::state::State;
 use crate::transport::InProcess;
 use crate::{bootstrap, connection};
@@ -54,6 +55,11 @@ impl ApiServer {
             state: self.state.clone(),
             user: Arc::new(user),
         })
+    }
+
+    /// What else `/metrics` tells.
+    pub fn add_metrics(&self, source: Arc<dyn MetricsSource>) {
+        self.state.metrics.sources.lock().push(source);
     }
 
     /// Replaces the custom kinds that are served besides the built-in ones.

@@ -32,13 +32,7 @@ impl ServiceSettings {
 
     /// What a service with these arguments and variables will do.
     pub fn said(arguments: &[String], environment: &BTreeMap<String, String>) -> Self {
-        let mut said = Said {
-            arguments,
-            environment,
-            files: Vec::new(),
-        };
-        let config = said.find("config", Some('c'), "COMBO_CONFIG_FILE");
-        said.files = config_files(Path::new(config.as_deref().unwrap_or(CONFIG_FILE)));
+        let said = Said::with_files(arguments, environment);
         let port = |name: &str, variable: &str, default: u16| {
             let text = said.find(name, None, variable);
             text.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -70,6 +64,36 @@ impl ServiceSettings {
     }
 }
 
+/// What a server says of the snapshots that it takes by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// `None`: below the data folder.
+    pub folder: Option<PathBuf>,
+    pub cron: Option<String>,
+    pub keep: Option<String>,
+    pub are_disabled: bool,
+}
+
+impl SnapshotSettings {
+    /// What a server with these arguments and variables will do.
+    pub fn said(arguments: &[String], environment: &BTreeMap<String, String>) -> Self {
+        let said = Said::with_files(arguments, environment);
+        let find = |name: &str| {
+            let variable = format!("COMBO_{}", name.replace('-', "_").to_uppercase());
+            said.find(name, None, &variable)
+        };
+        let is_true = |text: String| ["true", "yes", "on", "1"].contains(&text.as_str());
+        let disable = "etcd-disable-snapshots";
+        let is_argument = arguments.iter().any(|word| *word == format!("--{disable}"));
+        Self {
+            folder: find("etcd-snapshot-dir").map(PathBuf::from),
+            cron: find("etcd-snapshot-schedule-cron"),
+            keep: find("etcd-snapshot-retention"),
+            are_disabled: is_argument || find(disable).is_some_and(is_true),
+        }
+    }
+}
+
 struct Said<'a> {
     arguments: &'a [String],
     environment: &'a BTreeMap<String, String>,
@@ -77,7 +101,18 @@ struct Said<'a> {
     files: Vec<BTreeMap<String, Value>>,
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    fn with_files(arguments: &'a [String], environment: &'a BTreeMap<String, String>) -> Self {
+        let mut said = Self {
+            arguments,
+            environment,
+            files: Vec::new(),
+        };
+        let config = said.find("config", Some('c'), "COMBO_CONFIG_FILE");
+        said.files = config_files(Path::new(config.as_deref().unwrap_or(CONFIG_FILE)));
+        said
+    }
+
     fn find(&self, name: &str, short: Option<char>, variable: &str) -> Option<String> {
         self.argument(name, short)
             .or_else(|| self.environment.get(variable).cloned())
@@ -86,6 +121,7 @@ impl Said<'_> {
                 match value {
                     Value::String(text) => Some(text.clone()),
                     Value::Number(number) => Some(number.to_string()),
+                    Value::Bool(truth) => Some(truth.to_string()),
                     _ => None,
                 }
             })
@@ -202,5 +238,25 @@ mod tests {
         };
         assert_eq!(settings, expected);
         assert_eq!(settings.ports(Role::Agent), [1]);
+    }
+
+    #[test]
+    fn a_server_s_snapshots_are_told_by_files_and_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.yaml");
+        fs::write(
+            &config,
+            "etcd-disable-snapshots: true\netcd-snapshot-retention: 3\n",
+        )
+        .unwrap();
+        let arguments = ["--config".to_owned(), config.display().to_string()];
+        let environment = variables("COMBO_ETCD_SNAPSHOT_DIR=/snapshots\n");
+        let expected = SnapshotSettings {
+            folder: Some("/snapshots".into()),
+            cron: None,
+            keep: Some("3".to_owned()),
+            are_disabled: true,
+        };
+        assert_eq!(SnapshotSettings::said(&arguments, &environment), expected);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use kv::{Change, Dead, LeaseId};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::checkpoint::{Checkpointer, checkpoint};
+use crate::counters::Counters;
 use crate::error::kv_error;
 use crate::row::{self, ReadError};
 use crate::schema;
@@ -67,7 +67,7 @@ pub(crate) struct SqliteCommitter {
     path: PathBuf,
     sealers: Arc<Sealers>,
     checkpointer: Checkpointer,
-    log_pages: Arc<AtomicI64>,
+    counters: Arc<Counters>,
     /// The writer finishes the checkpoint at this many pages.
     restart_at: i64,
 }
@@ -77,12 +77,12 @@ impl SqliteCommitter {
         mut connection: Connection,
         path: &Path,
         sealers: Arc<Sealers>,
+        counters: Arc<Counters>,
     ) -> rusqlite::Result<Self> {
         schema::prepare_for_writing(&connection, path)?;
-        let log_pages = Arc::new(AtomicI64::new(0));
-        let counter = Arc::clone(&log_pages);
+        let counter = Arc::clone(&counters);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
-            counter.store(i64::from(pages), Ordering::Relaxed);
+            counter.log_is(i64::from(pages));
             Ok(())
         }))?;
         let checkpointer = Checkpointer::start(path)?;
@@ -91,7 +91,7 @@ impl SqliteCommitter {
             path: path.to_owned(),
             sealers,
             checkpointer,
-            log_pages,
+            counters,
             restart_at: LOG_PAGES_MAX,
         })
     }
@@ -157,7 +157,7 @@ impl SqliteCommitter {
 
     /// Keeps the log within its bounds.
     fn tend_log(&mut self) {
-        let pages = self.log_pages.load(Ordering::Relaxed);
+        let pages = self.counters.log_pages();
         if pages < CHECKPOINT_PAGES {
             self.restart_at = LOG_PAGES_MAX;
         } else if pages < self.restart_at {

@@ -104,6 +104,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Commands that wait.
+    pub(crate) fn length(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
     /// Wakes the writer to look at the time.
     pub(crate) fn ring(&self) {
         self.inner.lock().rung = true;

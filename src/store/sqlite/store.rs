@@ -1,5 +1,6 @@
 //! The face of the store on disk.
 
+use std::collections::BTreeMap;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::committer::{Maintenance, SqliteCommitter};
 use crate::copy::copy_store;
+use crate::counters::{Counters, Gauges};
 use crate::error::{OpenError, kv_error};
 use crate::load::{Opened, load};
 use crate::options::Options;
@@ -29,6 +31,15 @@ use crate::row;
 use crate::schema;
 use crate::sealer::{Sealer, Sealers};
 use crate::writer::{Parts, Writer};
+
+/// Which sealing keys are in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seals {
+    /// How many values each key sealed.
+    pub by_key: BTreeMap<i64, u64>,
+    /// Values that would be sealed if they were written now, and are not.
+    pub unsealed: u64,
+}
 
 /// Rows that are sealed anew with one flush; other writes wait no longer than that takes.
 const RESEAL_ROWS: usize = 200;
@@ -43,6 +54,7 @@ pub struct SqliteKv {
     times: Arc<LeaseTimes>,
     readers: Arc<Readers>,
     sealers: Arc<Sealers>,
+    counters: Arc<Counters>,
     ended: Mutex<Option<oneshot::Receiver<Result<()>>>>,
 }
 
@@ -55,8 +67,14 @@ impl SqliteKv {
         let Opened { loaded, jump_to } = load(&connection, path, &sealers)?;
         let readers = Arc::new(Readers::new(path.to_owned(), Arc::clone(&sealers)));
         let replica = Replica::new(loaded, Some(Arc::clone(&readers) as Arc<dyn ReadHistory>));
-        let committer = SqliteCommitter::new(connection, path, Arc::clone(&sealers))
-            .map_err(OpenError::sqlite(path, "prepare for writing"))?;
+        let counters = Arc::new(Counters::default());
+        let committer = SqliteCommitter::new(
+            connection,
+            path,
+            Arc::clone(&sealers),
+            Arc::clone(&counters),
+        )
+        .map_err(OpenError::sqlite(path, "prepare for writing"))?;
         // After a restart every lease has its full time again, as in etcd.
         let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
         for lease in replica.snapshot().leases() {
@@ -69,6 +87,7 @@ impl SqliteKv {
             replica: Arc::clone(&replica),
             history: Arc::clone(&readers) as Arc<dyn ReadHistory>,
             times: Arc::clone(&times),
+            counters: Arc::clone(&counters),
             options,
             committer: Box::new(committer),
         });
@@ -89,6 +108,7 @@ impl SqliteKv {
             times,
             readers,
             sealers,
+            counters,
             ended,
         }))
     }
@@ -122,6 +142,24 @@ impl SqliteKv {
                 written += self.maintain(Maintenance::Reseal(rows.to_vec())).await?;
             }
         }
+    }
+
+    /// Which keys seal how many values on disk, old versions among them.
+    pub async fn seals(&self) -> Result<Seals> {
+        let (readers, sealers) = (Arc::clone(&self.readers), Arc::clone(&self.sealers));
+        let seals = env::spawn_blocking(move || readers.with(|on| count_seals(on, &sealers)));
+        seals.await.map_err(|error| Error::Io(error.to_string()))?
+    }
+
+    /// What the store is and has done, in Prometheus' text form.
+    pub async fn metrics(&self) -> Result<String> {
+        let gauges = Gauges {
+            status: self.status().await?,
+            log_file_bytes: schema::log_bytes(&self.path),
+            waiting: self.queue.length(),
+            leases: self.times.ids().len(),
+        };
+        Ok(self.counters.text(&gauges))
     }
 
     /// Writes the file anew, without what is free in it. Writes wait until it is done; readers of newest values do not.
@@ -330,18 +368,40 @@ impl Kv for SqliteKv {
 
 /// The versions that are not sealed with the newest key of their prefix.
 fn stale_rows(connection: &Connection, sealers: &Sealers) -> Result<Vec<i64>> {
-    let read = || {
+    let mut stale = Vec::new();
+    each_seal(connection, sealers, |id, is, wanted| {
+        if is != wanted {
+            stale.push(id);
+        }
+    })?;
+    Ok(stale)
+}
+
+fn count_seals(connection: &Connection, sealers: &Sealers) -> Result<Seals> {
+    let mut seals = Seals::default();
+    each_seal(connection, sealers, |_, is, wanted| match (is, wanted) {
+        (Some(key_id), _) => *seals.by_key.entry(key_id).or_default() += 1,
+        (None, Some(_)) => seals.unsealed += 1,
+        (None, None) => {}
+    })?;
+    Ok(seals)
+}
+
+/// Tells of every version with a value its row, the key that sealed it, and the one that would now.
+fn each_seal(
+    connection: &Connection,
+    sealers: &Sealers,
+    mut tell: impl FnMut(i64, Option<i64>, Option<i64>),
+) -> Result<()> {
+    let mut read = || {
         let mut statement = connection.prepare(row::SELECT_SEALS)?;
         let mut rows = statement.query([])?;
-        let mut stale = Vec::new();
         while let Some(row) = rows.next()? {
             let key = row.get_ref(1)?.as_blob().unwrap_or_default();
             let wanted = sealers.for_key(key).map(Sealer::key_id);
-            if row.get::<_, Option<i64>>(2)? != wanted {
-                stale.push(row.get(0)?);
-            }
+            tell(row.get(0)?, row.get(2)?, wanted);
         }
-        Ok(stale)
+        Ok(())
     };
     read().map_err(|error| kv_error(&error))
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::committer::{Committer, LeaseWrite, WriteSet};
 use crate::compaction::AutoCompaction;
+use crate::counters::Counters;
 use crate::options::{Options, RelaxedWrites};
 use crate::queue::{Command, Queue};
 use crate::relaxed::Relaxed;
@@ -40,6 +41,7 @@ pub(crate) struct Writer {
     times: Arc<LeaseTimes>,
     options: Options,
     committer: Box<dyn Committer>,
+    counters: Arc<Counters>,
     /// Ahead of what is published by the batch that is being made.
     state: State,
     relaxed: Relaxed,
@@ -96,6 +98,7 @@ pub(crate) struct Parts {
     pub(crate) committer: Box<dyn Committer>,
 }
 
+    pub(crate) counters: Arc<Counters>,
 impl Writer {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
@@ -107,6 +110,7 @@ impl Writer {
             committer,
         } = parts;
         let state = (*replica.snapshot()).clone();
+            counters,
         let mut auto = AutoCompaction::new(options.auto_compaction);
         if state.revision() > state.compact_revision().max(kv::FIRST_REVISION) {
             auto.changed(options.clock.monotonic());
@@ -120,6 +124,7 @@ impl Writer {
             committer,
             state,
             relaxed: Relaxed::default(),
+            counters,
             auto,
             history_versions_max: HISTORY_VERSIONS_MAX,
             marked_open: false,
@@ -344,12 +349,21 @@ impl Writer {
         let reserve = reserves && revision + WATERMARK_RESERVE > self.relaxed.watermark;
         facts.extend(reserve.then_some((meta::REVISION_WATERMARK, watermark)));
         let flush = self.relaxed.flush();
-        self.committer.commit(&WriteSet {
+        let begun = self.now();
+        let committed = self.committer.commit(&WriteSet {
             changes: [&flush.written, &batch.changes],
             leases: &batch.leases,
             dead: &batch.dead,
             facts: &facts,
-        })?;
+        });
+        let changes = flush.written.len() + batch.changes.len();
+        match &committed {
+            Ok(()) => self
+                .counters
+                .committed(changes, self.now().saturating_sub(begun)),
+            Err(_) => self.counters.failed(),
+        }
+        committed?;
         self.marked_open = true;
         if self.retry_at.take().is_some() {
             tracing::info!("the store can write again");

@@ -37,7 +37,7 @@ pub(crate) async fn answer(
             }
         }
         ["metrics"] => {
-            let text = state.metrics.text(state.store.current_revision());
+            let text = state.metrics.text(state.store.current_revision()).await;
             let body = crate::body::ResponseBody::whole(text);
             Ok(Answer::Written(response(
                 200,

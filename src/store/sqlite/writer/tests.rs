@@ -66,6 +66,7 @@ fn writer() -> (Writer, Disk, Arc<ManualClock>) {
         replica: Replica::new(Loader::default().finish(1, -1), None),
         history: Arc::new(NoHistory),
         times: Arc::new(LeaseTimes::new(Arc::clone(&options.clock))),
+        counters: Arc::default(),
         options,
         committer: Box::new(disk.clone()),
     });
