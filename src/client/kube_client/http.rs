@@ -33,7 +33,7 @@ use crate::{
 pub use anybody::Anybody;
 pub use authorities::Authorities;
 use connector::Connector;
-pub use tls::ClientCertificate;
+pub use tls::{ClientCertificate, ClockTime};
 
 /// A larger answer is refused; a page of a list stays far below.
 const ANSWER_BYTES_MAX: usize = 128 << 20;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::{Clock, Timestamp};
 use kube_client::{
-    ClientError, Credentials, HttpConfig, HttpTransport, Method, Request, Route, Transport as _,
-    Trust,
+    ClientError, Credentials, HttpConfig, HttpTransport, Method, Request, Route, Transport, Trust,
 };
 use pki::{decode_pem, encode_pem};
 use serde::{Deserialize, Serialize};
@@ -28,6 +27,12 @@ const AUTHORITIES_BYTES_MAX: usize = 64 * 1024;
 #[serde(rename_all = "camelCase")]
 pub struct ServerTime {
     pub unix_seconds: i64,
+}
+
+impl ServerTime {
+    fn time(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.unix_seconds)
+    }
 }
 
 /// Why a machine did not join.
@@ -124,19 +129,21 @@ impl JoinClient {
         serde_json::from_slice(&body).map_err(|error| self.odd(&error.to_string()))
     }
 
-    /// The own clock, or the server's where the own is far off: a board without a battery must be able to join. What the server says of
-    /// the time is not proven yet; believing it lets in nobody who has not the key of a certificate that an authority of ours once signed.
-    async fn clock_for_dates(&self) -> Result<Arc<dyn Clock>, JoinFailure> {
+    /// What a server that need not prove itself says of the time.
+    pub async fn server_time(&self) -> Result<Timestamp, JoinFailure> {
         let transport = self.transport(Trust::Anybody, Credentials::Anonymous, &self.clock)?;
         let body = self.get(&transport, TIME_PATH).await?;
         let time: ServerTime =
             serde_json::from_slice(&body).map_err(|error| self.odd(&error.to_string()))?;
-        let server = Timestamp::from_unix_seconds(time.unix_seconds);
+        Ok(time.time())
+    }
+
+    /// The own clock, or the server's where the own is far off: a board without a battery must be able to join. What the server says of
+    /// the time is not proven yet; believing it lets in nobody who has not the key of a certificate that an authority of ours once signed.
+    async fn clock_for_dates(&self) -> Result<Arc<dyn Clock>, JoinFailure> {
+        let server = self.server_time().await?;
         let own = self.clock.now();
-        let skew = own
-            .saturating_since(server)
-            .max(server.saturating_since(own));
-        if skew <= SKEW_TOLERATED {
+        if own.distance(server) <= SKEW_TOLERATED {
             return Ok(Arc::clone(&self.clock));
         }
         tracing::warn!(own = %own.to_seconds_string(), server = %server.to_seconds_string(), "this machine's clock is off; the server's counts until it is set");
@@ -213,6 +220,18 @@ impl JoinClient {
             why: why.to_owned(),
         }
     }
+}
+
+/// What the server behind `transport` says of the time.
+pub async fn server_time(transport: &dyn Transport) -> Result<Timestamp, ClientError> {
+    let call = Request {
+        method: Method::Get,
+        path: TIME_PATH.to_owned(),
+        content_type: "",
+        body: Bytes::new(),
+    };
+    let response = transport.call(call).await?;
+    kube_client::answer(&response).map(|said: ServerTime| said.time())
 }
 
 /// A clock that stands: good for one handshake.

@@ -20,6 +20,8 @@ const NETWORK_FILE: &str = "client-network.crt";
 const SERVER_AUTHORITIES_FILE: &str = "server-ca.crt";
 const CLIENT_AUTHORITIES_FILE: &str = "client-ca.crt";
 const SETTINGS_FILE: &str = "cluster.json";
+/// Clocks of servers and nodes may differ by so much.
+const LIFE_TOLERANCE: Duration = Duration::from_hours(24);
 /// Certificates are renewed when a third of their life is left.
 const RENEW_AT_LEFT: u32 = 3;
 
@@ -194,8 +196,18 @@ impl NodeIdentity {
         leaf(&self.serving_certificate).is_some_and(|info| info.addresses.contains(&address))
     }
 
-    /// How long to wait before renewing; nothing if it is time.
+    /// How long to wait before renewing; nothing if it is time, or a certificate has not begun or lives longer than any that is made
+    /// now, since a clock was wrong when it was made.
     pub fn renew_after(&self, now: Timestamp) -> Duration {
+        let longest = Duration::from_secs(self.settings.certificate_seconds) + LIFE_TOLERANCE;
+        let chains = [&self.client_certificate, &self.serving_certificate];
+        let mut leaves = chains.iter().filter_map(|chain| leaf(chain));
+        let is_of_another_time = |info: CertificateInfo| {
+            info.not_before > now || info.not_after > now.saturating_add(longest)
+        };
+        if leaves.any(is_of_another_time) {
+            return Duration::ZERO;
+        }
         self.renew_at().saturating_since(now)
     }
 }

@@ -14,7 +14,7 @@ mod service;
 mod token;
 
 pub use check::{CheckedRequest, NETWORK_USER, RequestError, check, network_subject, node_subject};
-pub use client::{JoinClient, JoinFailure, SERVER_NAME, ServerTime};
+pub use client::{JoinClient, JoinFailure, SERVER_NAME, ServerTime, server_time};
 pub use identity::{IdentityError, IdentityFolder, NodeIdentity, join_request};
 pub use protocol::{
     AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_BODY_BYTES_MAX, JOIN_PATH, JoinAnswer,

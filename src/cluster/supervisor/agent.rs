@@ -9,15 +9,15 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bootstrap::DataDir;
 use config::AgentConfig;
-use env::{Shutdown, SystemClock, SystemRng};
+use env::{Basis, Shutdown, Timestamp};
 use informer::{Factory, Memory};
 use joining::{
     AUTHORITIES_PATH, CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity,
     SERVER_NAME, TUNNEL_PROTOCOL, join_request,
 };
 use kube_client::{
-    Authorities, Client, ClientCertificate, Credentials, Dialer, HttpConfig, HttpTransport, Method,
-    Request, Transport as _, Trust,
+    Authorities, Client, ClientCertificate, ClientError, Credentials, Dialer, HttpConfig,
+    HttpTransport, Method, Request, Route, Transport, Trust,
 };
 use pki::decode_pem;
 use pod_network::Backend;
@@ -27,6 +27,7 @@ use tunnel::{Doors, Link, Servers};
 use crate::client_authorities::ClientAuthorities;
 use crate::control_plane::Basics;
 use crate::known_servers;
+use crate::machine_time::{DOUBT_PAUSE, MachineTime};
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
@@ -48,6 +49,7 @@ const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
 /// A running agent.
 pub struct Agent {
     memory: Memory,
+    time: MachineTime,
 }
 
 /// What an agent's parts share.
@@ -64,8 +66,8 @@ struct Joined {
     authorities: Arc<Authorities>,
     /// Who signs the clients of the kubelet's server.
     client_authorities: Arc<ClientAuthorities>,
-    /// A server has other authorities than this node knows.
-    authorities_changed: Arc<Notify>,
+    /// A server has other authorities than this node knows, or does not take its certificates.
+    outdated: Arc<Notify>,
     memory: Memory,
     basics: Basics,
 }
@@ -74,12 +76,8 @@ impl Agent {
     /// Joins if the node has not joined, and starts it. What was started ends when `shutdown` says so; then call
     /// [`Agent::stopped`].
     pub async fn start(config: &AgentConfig, shutdown: Shutdown) -> Result<Self, StartError> {
-        let basics = Basics {
-            clock: SystemClock::shared(),
-            rng: SystemRng::shared(),
-            shutdown,
-        };
         let data_dir = DataDir::prepare(&config.data_dir)?;
+        let basics = Basics::open(&data_dir, shutdown);
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let folder = IdentityFolder::at(&data_dir.agent());
         let identity = match folder.load(&config.node.name)? {
@@ -109,22 +107,24 @@ impl Agent {
             network_certificate: certificate(&identity.network_certificate)?,
             serving: ServedCertificate::new(&identity.serving_certificate, &identity.key)?,
             authorities: Authorities::from_pem(identity.server_authorities.as_bytes())?,
-            client_authorities: ClientAuthorities::new(&decode_pem(
-                "CERTIFICATE",
-                &identity.client_authorities,
-            ))?,
-            authorities_changed: Arc::default(),
+            client_authorities: ClientAuthorities::new(
+                &decode_pem("CERTIFICATE", &identity.client_authorities),
+                basics.clock.clone(),
+            )?,
+            outdated: Arc::default(),
             memory: memory.clone(),
             basics,
         };
+        let time = joined.basics.time.clone();
         let addresses = joined.start_node(&data_dir, &identity).await?;
         tracing::info!(node = identity.node, "the node is running");
         env::spawn(joined.keep_fresh(identity, addresses));
-        Ok(Self { memory })
+        Ok(Self { memory, time })
     }
 
-    /// Waits for what must end well: what the node remembers.
+    /// Waits for what must end well: what the node remembers, and the record of the time.
     pub async fn stopped(self) {
+        self.time.record();
         self.memory.records().flush().await;
     }
 }
@@ -142,7 +142,7 @@ async fn first_join(
     };
     let mut pause = JOIN_PAUSE_FIRST;
     loop {
-        match try_to_join(config, folder, &client).await {
+        match try_to_join(config, folder, &client, &basics.time).await {
             Ok(identity) => {
                 tracing::info!(node = identity.node, server = client.server, "joined");
                 return Ok(identity);
@@ -165,6 +165,7 @@ async fn try_to_join(
     config: &AgentConfig,
     folder: &IdentityFolder,
     client: &JoinClient,
+    time: &MachineTime,
 ) -> anyhow::Result<NodeIdentity> {
     let token = config.token.as_ref().context(
         "this machine is no node yet: give it the token with --token or --token-file; it stands in server/agent-token in the server's data folder",
@@ -177,6 +178,7 @@ async fn try_to_join(
         config.replaces,
     )?;
     let answer = client.join(&authorities, Some(token), &request).await?;
+    time.learn(Timestamp::from_unix_seconds(answer.server_time));
     Ok(folder.keep(&config.node.name, &answer)?)
 }
 
@@ -287,6 +289,10 @@ impl Joined {
             self.basics.rng.clone(),
             self.basics.shutdown.clone(),
         ));
+        env::spawn(
+            self.clone()
+                .keep_time(Arc::clone(clients.network.transport())),
+        );
         let factory = Factory::new(clients.network.clone(), self.basics.rng.clone());
         let (servers, shutdown) = (self.servers.clone(), self.basics.shutdown.clone());
         env::spawn(async move { known_servers::follow(&factory, &servers, &shutdown).await });
@@ -303,6 +309,7 @@ impl Joined {
         let mut asked_for = Vec::new();
         let mut pause = RENEW_PAUSE_FIRST;
         let mut is_outdated = false;
+        let mut dates = self.basics.time.changes();
         loop {
             let now = addresses.borrow_and_update().clone();
             let is_elsewhere = now != asked_for
@@ -332,8 +339,45 @@ impl Joined {
                 biased;
                 () = self.basics.shutdown.requested() => return,
                 Ok(()) = addresses.changed() => pause = RENEW_PAUSE_FIRST,
-                () = self.authorities_changed.notified() => is_outdated = true,
+                () = self.outdated.notified() => is_outdated = true,
+                // Whether it is time to renew is another question now.
+                Ok(()) = dates.changed() => pause = RENEW_PAUSE_FIRST,
                 () = env::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn join_client(&self, server: &str, route: Arc<dyn Route>) -> JoinClient {
+        JoinClient {
+            server: server.to_owned(),
+            route,
+            clock: self.basics.clock.clone(),
+        }
+    }
+
+    /// Learns the time of a server that proves itself.
+    async fn ask_time(&self, transport: &dyn Transport) -> Result<(), ClientError> {
+        let time = joining::server_time(transport).await?;
+        self.basics.time.learn(time);
+        Ok(())
+    }
+
+    /// Asks for the time for as long as the own clock is in doubt.
+    async fn keep_time(self, transport: Arc<dyn Transport>) {
+        let mut dates = self.basics.time.changes();
+        loop {
+            let again = match self.basics.time.basis() {
+                Basis::Wall => RENEW_SLEEP_MAX,
+                Basis::LastKnown | Basis::Told => DOUBT_PAUSE,
+            };
+            tokio::select! {
+                biased;
+                () = self.basics.shutdown.requested() => return,
+                _changed = dates.changed() => {}
+                () = env::sleep(again) => {}
+            }
+            if let Err(error) = self.ask_time(&*transport).await {
+                tracing::debug!(%error, "the server says no time");
             }
         }
     }
@@ -343,20 +387,21 @@ impl Joined {
         identity: &NodeIdentity,
         addresses: &[IpAddr],
     ) -> anyhow::Result<NodeIdentity> {
-        let client = JoinClient {
-            server: self.config.server.to_string(),
-            route: Arc::new(AnyServer {
-                servers: self.servers.clone(),
-                dialer: self.dialer.clone(),
-            }),
-            clock: self.basics.clock.clone(),
+        let route = AnyServer {
+            servers: self.servers.clone(),
+            dialer: self.dialer.clone(),
         };
+        let client = self.join_client(&self.config.server.to_string(), Arc::new(route));
         let request = join_request(&identity.node, addresses, &identity.key, false)?;
         // The signature of the request proves the key that the name is bound to: no token is needed.
         let answer = client
             .join(&identity.server_authorities, None, &request)
             .await?;
         let renewed = self.folder.keep(&identity.node, &answer)?;
+        self.basics
+            .time
+            .learn(Timestamp::from_unix_seconds(answer.server_time));
+        self.basics.time.record();
         let key = renewed.key.to_pem();
         self.node_certificate
             .replace(renewed.client_certificate.as_bytes(), key.as_bytes())?;
@@ -388,11 +433,25 @@ impl TunnelLink {
         match transport.call(request).await {
             Ok(answer) if answer.code == 200 => {
                 if answer.body != self.0.authorities.pem() {
-                    self.0.authorities_changed.notify_one();
+                    self.0.outdated.notify_one();
                 }
             }
             Ok(answer) => tracing::debug!(answer.code, "the server shows no authorities"),
             Err(error) => tracing::debug!(%error, "the server shows no authorities"),
+        }
+    }
+
+    /// A server that answers who says no name, and not this node, does not take the node's certificates, or the node not its: one of both
+    /// has another time than when they were made. They are made anew, by proof of the node's key.
+    async fn look_who_is_refused(&self, transport: &HttpTransport, server: &str) {
+        let joined = &self.0;
+        let anybody = joined.join_client(server, Arc::new(joined.dialer.clone()));
+        if joined.ask_time(transport).await.is_err() && anybody.server_time().await.is_ok() {
+            tracing::warn!(
+                server,
+                "the server answers, and this node's certificates and its own do not fit: they are made anew"
+            );
+            joined.outdated.notify_one();
         }
     }
 }
@@ -412,11 +471,19 @@ impl Link for TunnelLink {
         })
         .map_err(io::Error::other)?;
         let headers = [("connection", "Upgrade"), ("upgrade", TUNNEL_PROTOCOL)];
-        let (_headers, connection) = transport
-            .connect(Method::Get, CONNECT_PATH, &headers)
-            .await
-            .map_err(io::Error::other)?;
-        self.compare_authorities(&transport).await;
-        Ok(Box::new(connection))
+        let connected = transport.connect(Method::Get, CONNECT_PATH, &headers).await;
+        match connected {
+            Ok((_headers, connection)) => {
+                self.compare_authorities(&transport).await;
+                if let Err(error) = joined.ask_time(&transport).await {
+                    tracing::debug!(%error, "the server says no time");
+                }
+                Ok(Box::new(connection))
+            }
+            Err(error) => {
+                self.look_who_is_refused(&transport, server).await;
+                Err(io::Error::other(error))
+            }
+        }
     }
 }

@@ -3,28 +3,37 @@
 use std::fmt;
 use std::sync::Arc;
 
+use env::Clock;
+use kube_client::ClockTime;
 use parking_lot::RwLock;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider as _;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
 /// Believes clients that one of these authorities signed, and lets in others without a name.
-pub(crate) struct ClientAuthorities(RwLock<Arc<dyn ClientCertVerifier>>);
+pub(crate) struct ClientAuthorities {
+    verifier: RwLock<Arc<dyn ClientCertVerifier>>,
+    clock: Arc<dyn Clock>,
+}
 
 impl ClientAuthorities {
     /// `authorities` in DER.
-    pub(crate) fn new(authorities: &[Vec<u8>]) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self(RwLock::new(verifier(authorities)?))))
+    pub(crate) fn new(authorities: &[Vec<u8>], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            verifier: RwLock::new(verifier(authorities)?),
+            clock,
+        }))
     }
 
     pub(crate) fn replace(&self, authorities: &[Vec<u8>]) -> anyhow::Result<()> {
-        *self.0.write() = verifier(authorities)?;
+        *self.verifier.write() = verifier(authorities)?;
         Ok(())
     }
 
     fn now(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.verifier.read())
     }
 }
 
@@ -60,8 +69,11 @@ impl ClientCertVerifier for ClientAuthorities {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
+        _by_the_machine: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // The process's own idea of time can be better than the machine's.
+        let now = ClockTime(Arc::clone(&self.clock)).current_time();
+        let now = now.ok_or(rustls::Error::FailedToGetCurrentTime)?;
         self.now()
             .verify_client_cert(end_entity, intermediates, now)
     }

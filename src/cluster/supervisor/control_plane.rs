@@ -10,7 +10,7 @@ use auth::{
 };
 use bootstrap::{Credentials, DataDir, Identity, ServiceAccountKeys};
 use config::ServerConfig;
-use env::{Clock, Rng, Shutdown};
+use env::{Clock, Rng, Shutdown, SystemRng};
 use kube_client::ClientCertificate;
 use kv::Kv;
 use rest::{Advertised, ApiServer, StoreObjects};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::client_authorities::ClientAuthorities;
 use crate::dialer::NodeDialer;
 use crate::join_paths::JoinPaths;
+use crate::machine_time::MachineTime;
 use crate::served_certificate::ServedCertificate;
 use crate::tls;
 
@@ -44,9 +45,24 @@ pub(crate) struct ControlPlane {
 /// What the parts of a process share.
 #[derive(Clone)]
 pub(crate) struct Basics {
+    /// That of `time`.
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: MachineTime,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) shutdown: Shutdown,
+}
+
+impl Basics {
+    /// For a process with this data folder.
+    pub(crate) fn open(data_dir: &DataDir, shutdown: Shutdown) -> Self {
+        let time = MachineTime::open(data_dir.root());
+        Self {
+            clock: time.clock(),
+            time,
+            rng: SystemRng::shared(),
+            shutdown,
+        }
+    }
 }
 
 /// What must be there before an API server starts.
@@ -134,6 +150,7 @@ impl ControlPlane {
             kubelet_client.clone(),
             &credentials.server_authority.trusted_der(),
             join_paths.tunnels.clone(),
+            basics.clock.clone(),
         )?);
         let api = ApiServer::new(rest::Config {
             kv,
@@ -179,7 +196,10 @@ async fn serve(
         .with_context(|| format!("listen on {address}"))?;
     let identity = &credentials.api_server;
     let serving = ServedCertificate::new(&identity.certificate_pem, &identity.key)?;
-    let authorities = ClientAuthorities::new(&credentials.client_authority.trusted_der())?;
+    let authorities = ClientAuthorities::new(
+        &credentials.client_authority.trusted_der(),
+        basics.clock.clone(),
+    )?;
     let tls = tls::server_config(serving.clone(), authorities)?;
     let (server, shutdown) = (api.clone(), basics.shutdown.clone());
     env::spawn(async move { server.serve(listener, tls, shutdown).await });

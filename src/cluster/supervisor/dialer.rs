@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use env::Clock;
 use informer::Cache;
-use kube_client::ClientCertificate;
+use kube_client::{ClientCertificate, ClockTime};
 use rest::{ByteStream, DialError, KubeletAddress, KubeletDialer};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -37,13 +38,14 @@ impl NodeDialer {
         identity: Arc<ClientCertificate>,
         authorities: &[Vec<u8>],
         tunnels: Tunnels,
+        clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots.add(CertificateDer::from(authority.clone()))?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_client_cert_resolver(identity);

@@ -11,6 +11,7 @@ mod dialer;
 mod join_paths;
 mod keep_running;
 mod known_servers;
+mod machine_time;
 mod missing_address;
 mod names;
 mod network_policies;

@@ -25,6 +25,7 @@ use crate::cluster_dns::NodeDns;
 use crate::control_groups;
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
+use crate::machine_time::ClockNews;
 use crate::network_policies;
 use crate::node_network::{NodeNetwork, NodeNetworkParts, NodeNetworkSettings, Share};
 use crate::sandbox_network::RoutedNetwork;
@@ -132,6 +133,9 @@ impl Node<'_> {
         }
         let kubelet = self.kubelet(&network, runtime, images, kubelet_factory)?;
         self.serve_kubelet(&kubelet).await?;
+        let (told, shutdown) = (kubelet.clone(), self.basics.shutdown.clone());
+        let tell = move |news: ClockNews| told.warn_of_node(news.reason, &news.message);
+        env::spawn(self.basics.time.clone().watch(Box::new(tell), shutdown));
         let shutdown = self.basics.shutdown.clone();
         keep_running("kubelet", shutdown.clone(), move || {
             let (kubelet, shutdown) = (kubelet.clone(), shutdown.clone());

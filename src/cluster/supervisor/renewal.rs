@@ -35,6 +35,7 @@ pub(crate) struct Renewal {
 
 impl Renewal {
     pub(crate) async fn run(mut self, mut credentials: Credentials) {
+        let mut dates = self.basics.time.changes();
         loop {
             let wait = self.wait(&credentials);
             tokio::select! {
@@ -46,6 +47,8 @@ impl Renewal {
                     }
                 }
                 () = self.addresses.changed() => {}
+                // What ended or lives too long by the clock as it is now is made anew, and the rest is kept.
+                Ok(()) = dates.changed() => {}
             }
             match self.renew() {
                 Ok(renewed) => credentials = renewed,
@@ -80,6 +83,7 @@ impl Renewal {
             served.replace(&identity.certificate_pem, &identity.key)?;
         }
         write_kubeconfig(&self.config, &renewed)?;
+        self.basics.time.record();
         Ok(renewed)
     }
 }

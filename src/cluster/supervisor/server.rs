@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bootstrap::{Credentials, DataDir, Said, SaidTokens, ServingNames, kubeconfig};
 use config::{BuiltIn, NodeConfig, ServerConfig};
-use env::{Shutdown, SystemClock, SystemRng};
+use env::Shutdown;
 use informer::{Factory, Memory};
 use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use linux::AtomicFile;
@@ -18,6 +18,7 @@ use crate::components::{
     start_dns_service,
 };
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
+use crate::machine_time::MachineTime;
 use crate::names::serving_names;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
 use crate::node_memory;
@@ -35,6 +36,7 @@ pub struct Server {
     control_plane: ControlPlane,
     /// Of its own node, if it has one.
     memory: Option<Memory>,
+    time: MachineTime,
 }
 
 impl Server {
@@ -44,12 +46,8 @@ impl Server {
         host_name: &str,
         shutdown: Shutdown,
     ) -> Result<Self, StartError> {
-        let basics = Basics {
-            clock: SystemClock::shared(),
-            rng: SystemRng::shared(),
-            shutdown,
-        };
         let data_dir = DataDir::prepare(&config.data_dir)?;
+        let basics = Basics::open(&data_dir, shutdown);
         tracing::info!(data_dir = %config.data_dir.display(), instance = data_dir.instance(), "the data folder is ready");
         let network = open_network(config, &data_dir, &basics)?;
         let addresses = ServerAddresses::open(config, network.as_ref(), &basics.shutdown)?;
@@ -104,16 +102,21 @@ impl Server {
                 .start_node(&control_plane.api, &credentials, node, network)
                 .await?;
             (serving_kubelet, memory) = (Some(certificate), Some(remembered));
+        } else {
+            let (time, shutdown) = (basics.time.clone(), basics.shutdown.clone());
+            env::spawn(time.watch(Box::new(|_logged| {}), shutdown));
         }
         started.keep_fresh(&control_plane, &credentials, serving_kubelet);
         Ok(Self {
             control_plane,
             memory,
+            time: basics.time,
         })
     }
 
-    /// Waits for what must end well: the store, and what the node remembers.
+    /// Waits for what must end well: the store, what the node remembers, and the record of the time.
     pub async fn stopped(self) {
+        self.time.record();
         if let Some(memory) = &self.memory {
             memory.records().flush().await;
         }
@@ -213,6 +216,7 @@ impl Started<'_> {
             certificate: certificate.clone(),
             client_authorities: ClientAuthorities::new(
                 &credentials.client_authority.trusted_der(),
+                self.basics.clock.clone(),
             )?,
             memory: &memory,
             basics: self.basics,

@@ -129,6 +129,15 @@ impl Kubelet {
         })
     }
 
+    /// Tells people of the node, in an Event that waits until a server takes it.
+    pub fn warn_of_node(&self, reason: &str, message: &str) {
+        let services = &self.services;
+        let name = &services.config.node_name;
+        services
+            .events
+            .node(name, Severity::Warning, reason, message);
+    }
+
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
     pub async fn run(self, shutdown: Shutdown) {
         if let Some(writer) = self.events.lock().take() {

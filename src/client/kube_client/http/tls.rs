@@ -147,7 +147,7 @@ pub(super) fn refuse_authority(why: String) -> ClientError {
 
 /// The process's own idea of time, which can be better than the machine's.
 #[derive(Debug)]
-struct ClockTime(Arc<dyn Clock>);
+pub struct ClockTime(pub Arc<dyn Clock>);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {
