@@ -30,6 +30,10 @@ pub(crate) enum Command {
         revision: Revision,
         reply: Reply<()>,
     },
+    /// Writes, also if there is nothing to write, so that a part of what is compacted goes with it.
+    Sweep {
+        reply: Reply<()>,
+    },
     LeaseGrant {
         id: LeaseId,
         ttl: Duration,
@@ -50,6 +54,7 @@ impl Command {
         match self {
             Self::Txn { txn, .. } => (txn.operations().max(1), txn.bytes()),
             Self::Compact { .. }
+            | Self::Sweep { .. }
             | Self::LeaseGrant { .. }
             | Self::LeaseRevoke { .. }
             | Self::Maintain { .. } => (1, 0),

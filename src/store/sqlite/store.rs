@@ -284,8 +284,7 @@ impl Kv for SqliteKv {
                 .map(|dead| dead.id)
         };
         while let Some(before) = first() {
-            // Every batch sweeps a part, so one that nothing waits for but this call does, too.
-            self.txn(Txn::default(), Durability::Durable).await?;
+            self.ask(|reply| Command::Sweep { reply }).await?;
             if first() == Some(before) {
                 let why = "what was compacted cannot be taken away now";
                 return Err(Error::Io(why.to_owned()));

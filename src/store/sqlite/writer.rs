@@ -207,6 +207,10 @@ impl Writer {
                 let answer = self.compact(revision, batch);
                 batch.answer(reply, answer);
             }
+            Command::Sweep { reply } => {
+                batch.durable = true;
+                batch.answer(reply, Ok(()));
+            }
             Command::LeaseGrant { id, ttl, reply } => {
                 let answer = self.grant(id, ttl, batch);
                 batch.answer(reply, answer);
