@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a static binary for a target on a Debian machine of either kind: cross/build.sh aarch64-unknown-linux-musl
+# Builds a static binary for a target on a Debian machine of either kind: cross/build.sh aarch64
 #
 #   cross/build.sh TARGET             as it is shipped, with the sample workload beside it
 #   cross/build.sh TARGET check       compiles and links nothing
@@ -11,23 +11,22 @@ cd "$(dirname "$0")/.."
 TARGET=${1:-}
 HOW=${2:-release}
 case $TARGET in
-    x86_64-unknown-linux-musl) ARCH=amd64 MACHINE=x86_64 TRIPLE=x86_64-linux-gnu ;;
-    aarch64-unknown-linux-musl) ARCH=arm64 MACHINE=aarch64 TRIPLE=aarch64-linux-gnu ;;
-    armv7-unknown-linux-musleabihf) fail "$TARGET: the runtime's library does not compile for 32-bit ARM; cross/README.md says how far it goes" ;;
-    *) fail "a target is x86_64-unknown-linux-musl or aarch64-unknown-linux-musl, not '$TARGET'" ;;
+    x86_64 | x86_64-unknown-linux-musl) ARCH=amd64 MACHINE=x86_64 TRIPLE=x86_64-linux-gnu ;;
+    aarch64 | aarch64-unknown-linux-musl) ARCH=arm64 MACHINE=aarch64 TRIPLE=aarch64-linux-gnu ;;
+    armv7*) fail "$TARGET: the runtime's library does not compile for 32-bit ARM; cross/README.md says how far it goes" ;;
+    *) fail "a target is x86_64 or aarch64, not '$TARGET'" ;;
 esac
+TARGET=$MACHINE-unknown-linux-musl
 
-command -v cargo >/dev/null || . "$HOME/.cargo/env"
-if [ "$(uname -m)" = "$MACHINE" ]; then
-    need_packages gcc musl-tools mold libc-bin
-else
+need_toolchain
+if [ "$(uname -m)" != "$MACHINE" ]; then
     # musl's headers for the other processor; its library and start files come with Rust's target.
     if ! dpkg --print-foreign-architectures | grep -qx "$ARCH"; then
         step "Debian's packages for $ARCH can be installed"
         dpkg --add-architecture "$ARCH"
         apt-get update -qq
     fi
-    need_packages gcc "gcc-${TRIPLE//_/-}" "musl-dev:$ARCH" mold libc-bin
+    need_packages "gcc-${TRIPLE//_/-}" "musl-dev:$ARCH"
     # The C parts (SQLite, ring, mimalloc, zstd) are compiled against musl by the compiler for glibc. Calls of atomics that old
     # processors lack are written out: the library that would hold them is glibc's.
     VARIABLE=${TARGET//-/_}
@@ -53,7 +52,7 @@ case $HOW in
         HOST=$(build_target)
         CARGO_BUILD_TARGET=$HOST cargo build --quiet --package xtask --target "$HOST"
         "target/$HOST/debug/xtask" descriptions
-        "target/$HOST/debug/xtask" release
+        "target/$HOST/debug/xtask" release --features combo/descriptions
         BINARY=target/$TARGET/release/combo
         ;;
     *) fail "'$HOW' is neither release, debug nor check" ;;

@@ -26,10 +26,25 @@ build_target() {
     esac
 }
 
+# rustup is installed in the home folder where nobody did, and no shell is told of it.
+need_rustup() {
+    ! command -v rustup >/dev/null || return 0
+    export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    ! command -v rustup >/dev/null || return 0
+    need_packages ca-certificates curl
+    step "Installing rustup"
+    local folder
+    folder=$(mktemp -d)
+    curl -fsSL -o "$folder/rustup-init" "https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init" ||
+        fail "rustup cannot be downloaded; get it from https://rustup.rs"
+    chmod 755 "$folder/rustup-init"
+    RUSTUP_INIT_SKIP_PATH_CHECK=yes "$folder/rustup-init" -y --quiet --no-modify-path --profile minimal --default-toolchain none
+    rm -r "$folder"
+}
+
 need_toolchain() {
-    command -v cargo >/dev/null || { [ -r "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
-    command -v rustup >/dev/null || fail "rustup is missing; get it from https://rustup.rs"
-    need_packages gcc musl-tools mold libc-bin
+    need_rustup
+    need_packages gcc libc6-dev musl-tools mold libc-bin
     CARGO_BUILD_TARGET=$(build_target)
     export CARGO_BUILD_TARGET
     # The toolchain that rust-toolchain.toml names, with its parts; one that is there already is left as it is.

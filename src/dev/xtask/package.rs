@@ -15,6 +15,8 @@ const MAINTAINER: &str = "Combo <maintainers@combo.io>";
 const REVISION: &str = "1";
 const DATE: &str = "SOURCE_DATE_EPOCH";
 const UNITS: &str = "/usr/lib/systemd/system";
+/// The one folder that is the package's own.
+const DOCUMENTS: &str = "/usr/share/doc/combo";
 
 /// The names of a processor: Debian's and RPM's.
 struct Architecture {
@@ -71,7 +73,7 @@ fn contents(root: &Path, binary: &Path) -> anyhow::Result<Contents> {
         });
     }
     files.push(PackagedFile {
-        path: format!("/usr/share/doc/{NAME}/copyright"),
+        path: format!("{DOCUMENTS}/copyright"),
         mode: 0o644,
         content: read(&root.join("LICENSE"))?,
     });
@@ -236,6 +238,8 @@ fn rpm(contents: &Contents, folder: &Path) -> anyhow::Result<PathBuf> {
         .post_install_script(contents.after_install.as_str())
         .pre_uninstall_script(contents.before_removal.as_str())
         .post_uninstall_script(contents.after_removal.as_str());
+    // rpm removes only what is named; a .deb takes empty folders with it.
+    builder.with_dir_entry(rpm::FileOptions::dir(DOCUMENTS).permissions(0o755))?;
     for file in &contents.files {
         let options = rpm::FileOptions::new(file.path.as_str()).permissions(file.mode as u16);
         builder.with_file_contents(file.content.as_slice(), options)?;
@@ -294,6 +298,10 @@ mod tests {
             .find(|file| file.path() == Path::new("/usr/bin/combo"))
             .unwrap();
         assert_eq!(binary.mode().permissions(), 0o755);
+        let folder = files
+            .iter()
+            .find(|file| file.path() == Path::new(DOCUMENTS));
+        assert!(folder.is_some(), "a removal leaves {DOCUMENTS}");
     }
 
     #[test]
