@@ -31,6 +31,16 @@ pub struct ServerFlags {
     )]
     pub bind_address: Option<IpAddr>,
 
+    /// Serve the store behind etcd's API, too, at a port or an address and port; only the cluster's own
+    /// certificate, <data-dir>/tls/client-kube-apiserver.crt, is let in [default host: 127.0.0.1]
+    #[arg(
+        help_heading = "Listener",
+        long,
+        env = "COMBO_ETCD_LISTEN",
+        value_name = "ADDRESS"
+    )]
+    pub etcd_listen: Option<String>,
+
     /// Address that others reach the API server at [default: the node's]
     #[arg(
         help_heading = "Listener",

@@ -1,7 +1,7 @@
 //! What holds for a server, after everything said was put together and checked.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub kubeconfig_mode: u32,
     pub https_listen_port: u16,
     pub bind_address: IpAddr,
+    /// Where the store is served behind etcd's API, if at all.
+    pub etcd_listen: Option<SocketAddr>,
     pub advertise_address: Option<IpAddr>,
     pub tls_san: Vec<String>,
     /// The password of servers; `None`: the one in the data folder.
@@ -112,6 +114,7 @@ impl ServerConfig {
             bind_address: said
                 .bind_address
                 .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            etcd_listen: etcd_listen(said.etcd_listen.as_deref())?,
             advertise_address: said.advertise_address,
             tls_san: said.tls_san,
             token,
@@ -154,6 +157,23 @@ fn mode(text: Option<&str>) -> Result<u32, ConfigError> {
                 "it is no octal mode such as 600",
             )
         })
+}
+
+/// A port on loopback, or an address and a port.
+fn etcd_listen(said: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(text) = said else { return Ok(None) };
+    let address = match text.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse(),
+    };
+    match address {
+        Ok(address) if address.port() != 0 => Ok(Some(address)),
+        _ => Err(invalid(
+            "etcd-listen",
+            text,
+            "give a port, such as 2379, or an address and a port, such as 127.0.0.1:2379 or [::1]:2379",
+        )),
+    }
 }
 
 fn certificate_life(said: Option<&str>) -> Result<Duration, ConfigError> {

@@ -8,6 +8,7 @@ mod components;
 mod control_groups;
 mod control_plane;
 mod dialer;
+mod etcd_listener;
 mod join_paths;
 mod keep_running;
 mod known_servers;

@@ -18,6 +18,7 @@ use crate::components::{
     start_dns_service,
 };
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
+use crate::etcd_listener;
 use crate::machine_time::MachineTime;
 use crate::names::serving_names;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
@@ -70,6 +71,10 @@ impl Server {
             port = config.https_listen_port,
             "the API server is listening"
         );
+        if let Some(address) = config.etcd_listen {
+            let parts = (&control_plane, &credentials);
+            etcd_listener::open(address, &data_dir, parts, &basics).await?;
+        }
         control_plane
             .api
             .bootstrap()
