@@ -1,6 +1,7 @@
 //! From the API's objects to the kernel, for as long as the node lives. What is desired is kept as small facts; an object is
 //! decoded once for each of its changes and dropped.
 
+use crate::error::Error;
 use crate::facts::{
     Desired, HostPort, NodeFacts, SERVICE_NAME_LABEL, ServiceFacts, ServiceName, SliceFacts,
 };
@@ -11,17 +12,9 @@ use informer::{Change, Factory, Subscription};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube_client::{Kind, ListRequest, resource_of};
-use linux::netlink::nf_tables::Drift;
+use linux::netlink::nf_tables::{Applied, KeptTable};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// After a change the proxy rests so many times as long as the change took, so that a storm of changes costs little.
-const REST_FACTOR: u32 = 5;
-const REST_MIN: Duration = Duration::from_millis(5);
-const REST_MAX: Duration = Duration::from_secs(1);
-/// After a failure.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+use table_keeper::{Keeper, Outcome, Rules};
 
 /// Keeps the kernel as the API wants it until the end is asked for. The table stays when this returns.
 ///
@@ -40,40 +33,31 @@ pub async fn run(
         );
     }
     let sources = Sources::open(factory, &node.name);
-    let mut keeper = Keeper {
-        state: Some((proxy, Desired::default())),
+    let services = Services {
+        proxy,
+        desired: Desired::default(),
         node,
-        clock,
-        drift: None,
     };
+    let mut keeper = Keeper::new(services, clock);
     tokio::select! {
         biased;
-        () = shutdown.requested() => return,
-        () = sources.wait_for_sync() => {}
+        () = shutdown.requested() => {}
+        () = keep(&mut keeper, &sources) => {}
     }
-    let mut retry = RETRY_FIRST;
+}
+
+async fn keep(keeper: &mut Keeper<Services>, sources: &Sources) {
+    sources.wait_for_sync().await;
     loop {
-        sources.drain(|source, change| keeper.take(source, &change));
-        let applied = keeper.apply().await;
-        let rest = applied.unwrap_or(retry);
-        retry = if applied.is_some() {
-            RETRY_FIRST
-        } else {
-            (retry * 2).min(RETRY_MAX)
-        };
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            () = env::sleep(rest) => {}
-        }
-        if applied.is_none() {
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            (source, change) = sources.next() => keeper.take(source, &change),
-            () = keeper.disturbed() => {}
+        sources.drain(|source, change| keeper.rules().take(source, &change));
+        let outcome = keeper.apply().await;
+        keeper.rest().await;
+        if outcome == Outcome::AsWanted {
+            tokio::select! {
+                biased;
+                (source, change) = sources.next() => keeper.rules().take(source, &change),
+                () = keeper.disturbed() => {}
+            }
         }
     }
 }
@@ -135,91 +119,33 @@ impl Sources {
     }
 }
 
-struct Keeper {
-    /// Away while the kernel is being changed on another thread; lost if that thread panicked.
-    state: Option<(ServiceProxy, Desired)>,
+/// The proxy, and what the API wants of it.
+struct Services {
+    proxy: ServiceProxy,
+    desired: Desired,
     node: NodeFacts,
-    clock: Arc<dyn Clock>,
-    drift: Option<Drift>,
 }
 
-impl Keeper {
+impl Services {
     fn take(&mut self, source: Source, change: &Change) {
-        let Some((_, desired)) = &mut self.state else {
-            return;
-        };
         match source {
-            Source::Services => take_service(desired, change),
-            Source::Slices => take_slice(desired, change, &self.node),
-            Source::Pods => take_pod(desired, change),
+            Source::Services => take_service(&mut self.desired, change),
+            Source::Slices => take_slice(&mut self.desired, change, &self.node),
+            Source::Pods => take_pod(&mut self.desired, change),
         }
     }
+}
 
-    /// Returns how long to rest, or nothing after a failure.
-    async fn apply(&mut self) -> Option<Duration> {
-        let (mut proxy, desired) = self
-            .state
-            .take()
-            .expect("it is put back, or this task has ended");
-        let node = self.node.clone();
-        let start = self.clock.monotonic();
-        let work = env::spawn_blocking(move || {
-            let applied = proxy.apply(&desired, &node);
-            (proxy, desired, applied)
-        });
-        let (mut proxy, desired, applied) = match work.await {
-            Ok(done) => done,
-            // The table stands as it was; the one who runs this task starts it again.
-            Err(stopped) => match stopped.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is ending, and this task with it.
-                Err(_cancelled) => std::future::pending().await,
-            },
-        };
-        let is_missed = proxy.table().is_shared() && self.drift.is_none() && self.watch(&mut proxy);
-        self.state = Some((proxy, desired));
-        match applied {
-            Ok(_) if is_missed => None,
-            Ok(applied) => {
-                tracing::debug!(?applied, "Services applied");
-                let took = self.clock.monotonic().saturating_sub(start);
-                Some((took * REST_FACTOR).clamp(REST_MIN, REST_MAX))
-            }
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "Services were not applied"
-                );
-                None
-            }
-        }
+impl Rules for Services {
+    const WHAT: &'static str = "Services";
+    type Error = Error;
+
+    fn table(&mut self) -> &mut KeptTable {
+        self.proxy.table()
     }
 
-    /// Hears of changes by others from now on. Tells whether one came before, so that the table has to be made anew.
-    fn watch(&mut self, proxy: &mut ServiceProxy) -> bool {
-        let drift = Drift::watch(proxy.table());
-        self.drift = drift
-            .inspect_err(
-                |error| tracing::warn!(%error, "changes of the table by others go unnoticed"),
-            )
-            .ok();
-        let is_intact = proxy.table().is_intact().unwrap_or(false);
-        if !is_intact {
-            proxy.table().distrust();
-        }
-        !is_intact
-    }
-
-    /// Returns once somebody else changed the table, which is then made anew by the next `apply`.
-    async fn disturbed(&mut self) {
-        let Some(drift) = &mut self.drift else {
-            return std::future::pending().await;
-        };
-        let Some((proxy, _)) = &mut self.state else {
-            return std::future::pending().await;
-        };
-        drift.disturbed(proxy.table()).await;
-        proxy.table().distrust();
+    fn apply(&mut self) -> Result<Applied, Error> {
+        self.proxy.apply(&self.desired, &self.node)
     }
 }
 
