@@ -80,13 +80,19 @@ class Installed(Machine):
         say(self.run(script))
 
 
+def image(folder):
+    """The sample workload as an archive."""
+    path = pathlib.Path(tempfile.mkdtemp()) / 'webserver.tar'
+    subprocess.run(['cargo', 'xtask', 'image', str(folder / 'webserver'), IMAGE, str(path)], cwd=ROOT, check=True)
+    return path
+
+
 def bundle(folder, arch):
-    image = pathlib.Path(tempfile.mkdtemp()) / 'webserver.tar'
-    subprocess.run(['cargo', 'xtask', 'image', str(folder / 'webserver'), IMAGE, str(image)], cwd=ROOT, check=True)
-    path = image.parent / f'combo-{arch}.tar'
+    archive = image(folder)
+    path = archive.parent / f'combo-{arch}.tar'
     own = ROOT / 'target' / TARGETS[HERE] / 'release' / 'combo'
     maker = folder / 'combo' if arch == HERE else os.environ.get('COMBO_VM_MAKER', own)
-    subprocess.run([maker, 'airgap', 'bundle', '--arch', arch, '--binary', folder / 'combo', '--image', image, '--output', path], check=True)
+    subprocess.run([maker, 'airgap', 'bundle', '--arch', arch, '--binary', folder / 'combo', '--image', archive, '--output', path], check=True)
     return path
 
 
@@ -135,7 +141,7 @@ def upgrade(machine, path):
 def same(before, after):
     before, after = before.splitlines(), after.splitlines()
     missing, more = sorted(set(before) - set(after)), sorted(set(after) - set(before))
-    check(f'after uninstall the machine is as before ({len(before)} lines: links, routes, nftables, mounts, sysctls, files)',
+    check(f'afterwards the machine is as before ({len(before)} lines: links, routes, nftables, mounts, sysctls, files)',
           not missing and not more, f'missing {missing[:20]}, more {more[:20]}' if missing or more else '')
 
 
