@@ -21,6 +21,8 @@ pub(crate) struct Relaxed {
     flush_at: Option<Duration>,
     /// Durably reserved: no revision up to here is used again after a crash.
     pub(crate) watermark: Revision,
+    /// Up to here the store has forgotten its history on its own, and the disk does not know it yet.
+    pub(crate) compacted: Option<Revision>,
 }
 
 /// What a flush makes of the writes that wait.
@@ -84,6 +86,7 @@ impl Relaxed {
         self.superseded.extend(flush.superseded);
         self.waiting = Pile::default();
         self.flush_at = None;
+        self.compacted = None;
     }
 
     /// Versions that nobody can see any more need not be written at a clean stop.

@@ -21,6 +21,8 @@ use crate::schema::meta;
 
 /// Rows that a batch of few writes forgets in passing.
 const SWEEP_ROWS_BUSY: usize = 100;
+/// Fewer rows than these wait for something that has to be written anyway, unless somebody asked: an idle store leaves its disk alone.
+const SWEEP_ROWS_WORTH_A_WRITE: usize = 100;
 /// Rows that are forgotten at once while nobody waits.
 const SWEEP_ROWS_IDLE: usize = 500;
 /// Revisions that are reserved for relaxed writes at once.
@@ -39,14 +41,16 @@ pub(crate) struct Writer {
     replica: Arc<Replica>,
     history: Arc<dyn ReadHistory>,
     times: Arc<LeaseTimes>,
+    counters: Arc<Counters>,
     options: Options,
     committer: Box<dyn Committer>,
-    counters: Arc<Counters>,
     /// Ahead of what is published by the batch that is being made.
     state: State,
     relaxed: Relaxed,
     auto: AutoCompaction,
     history_versions_max: usize,
+    /// So many rows are forgotten although nothing else has to be written.
+    sweep_from: usize,
     /// Whether the disk knows that the store is open.
     marked_open: bool,
     trim_at: Option<Duration>,
@@ -94,11 +98,11 @@ pub(crate) struct Parts {
     pub(crate) replica: Arc<Replica>,
     pub(crate) history: Arc<dyn ReadHistory>,
     pub(crate) times: Arc<LeaseTimes>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) options: Options,
     pub(crate) committer: Box<dyn Committer>,
 }
 
-    pub(crate) counters: Arc<Counters>,
 impl Writer {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
@@ -106,11 +110,11 @@ impl Writer {
             replica,
             history,
             times,
+            counters,
             options,
             committer,
         } = parts;
         let state = (*replica.snapshot()).clone();
-            counters,
         let mut auto = AutoCompaction::new(options.auto_compaction);
         if state.revision() > state.compact_revision().max(kv::FIRST_REVISION) {
             auto.changed(options.clock.monotonic());
@@ -120,13 +124,14 @@ impl Writer {
             replica,
             history,
             times,
+            counters,
             options,
             committer,
             state,
             relaxed: Relaxed::default(),
-            counters,
             auto,
             history_versions_max: HISTORY_VERSIONS_MAX,
+            sweep_from: SWEEP_ROWS_WORTH_A_WRITE,
             marked_open: false,
             trim_at: None,
             retry_at: None,
@@ -172,7 +177,8 @@ impl Writer {
     /// How long there is nothing to do unless somebody asks; `None`: for ever.
     fn wait(&self) -> Option<Duration> {
         let now = self.now();
-        let sweep = !self.replica.dead(&self.replica.snapshot(), 1).is_empty();
+        let dead = self.replica.dead(&self.replica.snapshot(), self.sweep_from);
+        let sweep = dead.len() >= self.sweep_from;
         let due = [self.auto.due(), self.relaxed.flush_at(), self.trim_at]
             .into_iter()
             .flatten()
@@ -205,6 +211,8 @@ impl Writer {
             }
             Command::Compact { revision, reply } => {
                 let answer = self.compact(revision, batch);
+                batch.durable |= answer.is_ok();
+                self.sweep_from = 1;
                 batch.answer(reply, answer);
             }
             Command::Sweep { reply } => {
@@ -247,7 +255,6 @@ impl Writer {
         self.state.check_compact(revision)?;
         self.state.set_compact_revision(revision);
         batch.compacted = Some(revision);
-        batch.durable = true;
         Ok(())
     }
 
@@ -308,8 +315,16 @@ impl Writer {
             _ => SWEEP_ROWS_BUSY.max(2 * batch.changes.len()),
         };
         // By the published revision: a reader may still use what the compaction of this very batch makes obsolete.
-        batch.dead = self.replica.dead(&self.replica.snapshot(), rows);
-        batch.durable |= !batch.dead.is_empty();
+        let dead = self.replica.dead(&self.replica.snapshot(), rows);
+        if dead.is_empty() {
+            // What this batch compacts is swept by the next.
+            if batch.compacted.is_none() {
+                self.sweep_from = SWEEP_ROWS_WORTH_A_WRITE;
+            }
+        } else if batch.durable || dead.len() >= self.sweep_from {
+            batch.durable = true;
+            batch.dead = dead;
+        }
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim_at = None;
             self.committer.trim();
@@ -337,14 +352,13 @@ impl Writer {
         let everything = VersionId::new(revision, CHANGES_PER_REVISION_MAX - 1);
         if !batch.durable && self.may_stay_in_memory(batch) {
             let now = self.now();
+            // Without it on disk, a store that was killed has some more history than it told.
+            self.relaxed.compacted = batch.compacted.or(self.relaxed.compacted);
             return Ok(self.relaxed.keep(&batch.changes, now).unwrap_or(everything));
         }
         let mut facts = Vec::new();
-        facts.extend(
-            batch
-                .compacted
-                .map(|revision| (meta::COMPACT_REVISION, revision)),
-        );
+        let compacted = batch.compacted.or(self.relaxed.compacted);
+        facts.extend(compacted.map(|revision| (meta::COMPACT_REVISION, revision)));
         if !self.marked_open {
             facts.push((meta::CLEAN_SHUTDOWN, 0));
         }
@@ -416,7 +430,9 @@ impl Writer {
     fn close(mut self) -> Result<()> {
         let mut outcome = Ok(());
         if self.marked_open {
-            let facts = [(meta::CLEAN_SHUTDOWN, 1), (meta::REVISION_WATERMARK, 0)];
+            let mut facts = vec![(meta::CLEAN_SHUTDOWN, 1), (meta::REVISION_WATERMARK, 0)];
+            let compacted = self.relaxed.compacted;
+            facts.extend(compacted.map(|revision| (meta::COMPACT_REVISION, revision)));
             outcome = self.committer.commit(&WriteSet {
                 changes: self.relaxed.everything(),
                 leases: &[],

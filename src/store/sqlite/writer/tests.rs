@@ -189,6 +189,23 @@ fn relaxed_writes_that_others_took_the_place_of_are_written_at_a_clean_stop() {
 }
 
 #[test]
+fn an_idle_store_forgets_history_without_a_write_and_tells_the_disk_with_the_next_one() {
+    let (mut writer, disk, clock) = writer();
+    writer.put("a", 0, Durability::Durable).unwrap();
+    writer.put("a", 0, Durability::Durable).unwrap();
+    for _ in 0..3 {
+        clock.advance(Duration::from_mins(5));
+        writer.round(Vec::new());
+        writer.rest();
+    }
+    assert_eq!(writer.replica.snapshot().compact_revision(), 3);
+    assert_eq!(disk.commits.lock().len(), 2);
+    writer.put("b", 0, Durability::Durable).unwrap();
+    let told = vec![(meta::COMPACT_REVISION, 3)];
+    assert_eq!(disk.commits.lock()[2], (1, 0, 1, told));
+}
+
+#[test]
 fn relaxed_writes_that_were_compacted_are_never_written() {
     let (mut writer, disk, clock) = writer();
     writer.put("a", 0, Durability::Relaxed).unwrap();
