@@ -6,6 +6,7 @@ mod certificate;
 mod check;
 mod command_line;
 mod completion;
+mod db;
 mod exec;
 mod host_steps;
 mod image;
@@ -15,8 +16,10 @@ mod kubectl;
 mod logs;
 mod node_socket;
 mod pods;
+mod secrets_encrypt;
 mod server;
 mod service;
+mod snapshot;
 mod status;
 mod stored;
 mod token;
@@ -68,6 +71,15 @@ enum Command {
     /// List certificates and when they end, and replace authorities
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
+    /// Take, list, restore and remove snapshots of the cluster
+    #[command(subcommand, alias = "etcd-snapshot")]
+    Snapshot(snapshot::SnapshotCommand),
+    /// Show and change the keys that Secrets are encrypted with at rest
+    #[command(subcommand)]
+    SecretsEncrypt(secrets_encrypt::SecretsEncryptCommand),
+    /// Look after a server's store
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Show the pods of this node, also when no server can be reached
@@ -102,6 +114,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Kubeconfig(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Certificate(command) => command.run(),
+        Command::Snapshot(command) => command.run(),
+        Command::SecretsEncrypt(command) => command.run(),
+        Command::Db(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Pods(command) => return command.run(),
         Command::Logs(command) => return command.run(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{GeneralFlags, NodeFlags};
+use crate::{GeneralFlags, NodeFlags, SnapshotFlags};
 
 /// Flags of `combo server`; the config file has the same names.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -305,6 +305,9 @@ pub struct ServerFlags {
     /// Run no scheduler
     #[arg(help_heading = "Components", long, env = "COMBO_DISABLE_SCHEDULER")]
     pub disable_scheduler: bool,
+
+    #[command(flatten)]
+    pub snapshots: SnapshotFlags,
 
     #[command(flatten)]
     pub node: NodeFlags,

@@ -28,6 +28,11 @@ const STORE: &str = "the cluster is kept in SQLite below the data folder; other 
 const NO_ETCD: &str = "there is no embedded etcd; several servers will share a store with \
                        --datastore-endpoint, which comes with a later release";
 const SECOND_SERVER: &str = "a second server needs a shared store, --datastore-endpoint, which comes with a \
+const RESTORE: &str =
+    "`combo snapshot restore` does that, on a data folder whose server is stopped";
+const NOTHING_TO_RECONCILE: &str = "snapshots are the files in their folder; leave it out";
+const S3: &str = "snapshots are written to a folder, --etcd-snapshot-dir; stores of objects are not built yet: copy the \
+                  files, or mount one there";
                              later release; a node joins with `combo agent --server`";
 const NO_ARGUMENTS: &str = "the component is built in and takes no arguments of its own; look for a flag of \
                             combo that does what you need";
@@ -58,14 +63,14 @@ const REFUSED: &[(&str, &[&str])] = &[
         &[
             "cluster-init",
             "cluster-reset",
-            "cluster-reset-restore-path",
             "disable-etcd",
             "etcd-arg",
-            "etcd-disable-snapshots",
             "etcd-expose-metrics",
         ],
     ),
     (SECOND_SERVER, &["server"]),
+    (RESTORE, &["cluster-reset-restore-path"]),
+    (NOTHING_TO_RECONCILE, &["etcd-snapshot-reconcile-interval"]),
     (
         NO_ARGUMENTS,
         &[
@@ -158,8 +163,8 @@ const REFUSED: &[(&str, &[&str])] = &[
 
 /// What to do instead of a flag that k3s has and this command has not.
 pub(crate) fn hint(flag: &str) -> Option<&'static str> {
-    if flag.starts_with("etcd-s3") || flag.starts_with("etcd-snapshot") {
-        return Some(NO_ETCD);
+    if flag.starts_with("etcd-s3") {
+        return Some(S3);
     }
     let refused = REFUSED.iter().find(|(_, flags)| flags.contains(&flag))?;
     Some(refused.0)

@@ -18,6 +18,8 @@ mod proxies;
 mod server;
 mod service_accounts;
 mod shared_flags;
+mod snapshot_flags;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -35,3 +37,7 @@ pub use proxies::{ImageProxies, ProxyVariables};
 pub use server::ServerConfig;
 pub use service_accounts::ServiceAccountConfig;
 pub use shared_flags::{GeneralFlags, NodeFlags};
+pub use snapshot_flags::SnapshotFlags;
+pub use snapshots::{
+    DEFAULT_SNAPSHOT_RETENTION, DEFAULT_SNAPSHOT_SCHEDULE, SnapshotConfig, is_file_name,
+};

@@ -12,7 +12,9 @@ use crate::built_in::{BuiltIn, disabled};
 use crate::error::invalid;
 use crate::paths::{DEFAULT_KUBECONFIG, absolute, data_dir};
 use crate::token::{TokenFlags, password};
-use crate::{ConfigError, NetworkConfig, NodeConfig, ServerFlags, ServiceAccountConfig};
+use crate::{
+    ConfigError, NetworkConfig, NodeConfig, ServerFlags, ServiceAccountConfig, SnapshotConfig,
+};
 
 const DEFAULT_HTTPS_PORT: u16 = 6443;
 const DEFAULT_CLUSTER_DOMAIN: &str = "cluster.local";
@@ -65,6 +67,8 @@ pub struct ServerConfig {
     pub runs_scheduler: bool,
 }
 
+    /// `None`: it takes no snapshots by itself.
+    pub snapshots: Option<SnapshotConfig>,
 impl ServerConfig {
     /// What `said` means on a host of this name.
     pub fn from_flags(said: ServerFlags, host_name: &str) -> Result<Self, ConfigError> {
@@ -131,6 +135,7 @@ impl ServerConfig {
             disabled: disabled(&said.disable)?,
             runs_controllers: !said.disable_controller_manager,
             node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
+            snapshots: SnapshotConfig::from_flags(said.snapshots)?,
             runs_scheduler: !said.disable_scheduler,
         })
     }

@@ -123,7 +123,7 @@ fn every_error_names_file_line_and_key() {
         ),
         (
             "etcd-s3-bucket: x\n",
-            "line 1: etcd-s3-bucket: there is no embedded etcd;",
+            "line 1: etcd-s3-bucket: snapshots are written to a folder,",
         ),
     ] {
         let error = Files::new(&[("config.yaml", text)]).wrong(&[]);

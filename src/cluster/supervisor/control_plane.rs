@@ -24,6 +24,7 @@ use crate::join_paths::JoinPaths;
 use crate::machine_time::MachineTime;
 use crate::served_certificate::ServedCertificate;
 use crate::tls;
+use crate::upkeep::OpenedStore;
 
 /// The largest body the API server reads is 3 MiB; stored forms can be a little larger than what was sent.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -89,23 +90,32 @@ pub(crate) fn token_issuers(
     })
 }
 
-pub(crate) fn open_store(data_dir: &DataDir, basics: &Basics) -> anyhow::Result<Arc<SqliteKv>> {
+/// What is encrypted in a server's store.
+pub(crate) fn sealed_prefixes(keys: Arc<SealingKeys>) -> Vec<SealedPrefix> {
+    vec![SealedPrefix {
+        prefix: SEALED_PREFIX.into(),
+        sealer: keys,
+    }]
+}
+
+pub(crate) fn open_store(
+    data_dir: &DataDir,
+    (clock, rng): (&Arc<dyn Clock>, &Arc<dyn Rng>),
+) -> anyhow::Result<OpenedStore> {
     let key_file = data_dir.encryption_key();
-    let sealer = SealingKeys::load_or_create(&key_file, basics.rng.clone())?;
+    let keys = SealingKeys::load_or_create(&key_file, rng.clone())?;
     let options = Options {
-        clock: basics.clock.clone(),
-        rng: basics.rng.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
         limits: kv::Limits {
             request_bytes_max: REQUEST_BYTES_MAX,
             ..kv::Limits::default()
         },
-        sealers: vec![SealedPrefix {
-            prefix: SEALED_PREFIX.into(),
-            sealer,
-        }],
+        sealers: sealed_prefixes(keys.clone()),
         ..Options::default()
     };
-    SqliteKv::open(&data_dir.database(), options).context("open the store")
+    let store = SqliteKv::open(&data_dir.database(), options).context("open the store")?;
+    Ok(OpenedStore::new(store, keys))
 }
 
 impl ControlPlane {

@@ -24,11 +24,14 @@ mod renewal;
 mod sandbox_network;
 mod served_certificate;
 mod server;
+mod scheduled_snapshots;
 mod server_addresses;
 mod server_choice;
 mod tls;
 
 pub use agent::Agent;
+mod upkeep;
 pub use clean_up::clean_up;
 pub use node::node_socket;
 pub use server::{Server, StartError};
+pub use upkeep::{Done, StoreStatus, Upkeep, check_database, upkeep};

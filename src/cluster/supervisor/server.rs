@@ -28,8 +28,10 @@ use crate::node_role;
 use crate::renewal::Renewal;
 use crate::served_certificate::ServedCertificate;
 use crate::server_addresses::{self, ServerAddresses};
+use crate::scheduled_snapshots;
 
 /// Why a server did not start, with all its causes.
+use crate::upkeep::OpenedStore;
 pub type StartError = anyhow::Error;
 
 /// A running server.
@@ -59,9 +61,9 @@ impl Server {
         bootstrap::succeed(&data_dir, means)?;
         let credentials = Credentials::load_or_make(&data_dir, &names, &said, means)?;
         write_kubeconfig(config, &credentials)?;
-        let store = open_store(&data_dir, &basics)?;
+        let opened = open_store(&data_dir, (&basics.clock, &basics.rng))?;
         let provisions = Provisions {
-            store,
+            store: opened.store.clone(),
             credentials: &credentials,
             tokens: token_issuers(config, &data_dir)?,
             advertised: is_advertised.clone(),
@@ -88,6 +90,13 @@ impl Server {
         ));
         start_custom_resources(&control_plane.api, &basics);
         start_control(&control_plane.api, config, &credentials, &basics);
+        tend_store(
+            config,
+            host_name,
+            opened,
+            (&control_plane.api, &data_dir),
+            &basics,
+        )?;
         start_add_ons(&control_plane.api, &data_dir, &basics);
         start_dns_service(&control_plane.api, config, &basics);
         let started = Started {
@@ -274,6 +283,29 @@ pub(crate) fn said(config: &ServerConfig) -> Said<'_> {
             server: config.token.as_deref(),
             agent: config.agent_token.as_deref(),
         },
+/// What a store needs beside those who use it.
+fn tend_store(
+    config: &ServerConfig,
+    host_name: &str,
+    opened: OpenedStore,
+    (api, data_dir): (&rest::ApiServer, &DataDir),
+    basics: &Basics,
+) -> anyhow::Result<()> {
+    api.add_metrics(Arc::new(opened.clone()));
+    opened.clone().serve(data_dir, basics.shutdown.clone())?;
+    env::spawn(opened.finish_rotation());
+    if let Some(snapshots) = &config.snapshots {
+        let node = config.node.as_ref().map_or(host_name, |node| &node.name);
+        env::spawn(scheduled_snapshots::run(
+            snapshots.clone(),
+            node.to_owned(),
+            data_dir.clone(),
+            basics.clone(),
+        ));
+    }
+    Ok(())
+}
+
         certificate_life: config.certificate_life,
     }
 }
