@@ -388,6 +388,7 @@ fn own_things() {
     refused(&["delete", "pod", "two"]);
     node.ok(&["label", "node", "one", "example.com/own=yes"]);
     refused(&["label", "node", "one", "combo.io/site=here"]);
+    refused(&["label", "node", "one", "combo.io/autonomy=true"]);
     refused(&["label", "node", "one", "sub.combo.io/site=here"]);
     refused(&[
         "label",
