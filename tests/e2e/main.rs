@@ -18,6 +18,7 @@ mod nodes;
 mod offline;
 mod restart;
 mod services;
+mod shared_images;
 mod streams;
 mod volumes;
 mod workloads;
@@ -43,6 +44,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("address_change", address_change::TESTS),
     ("offline", offline::TESTS),
     ("node_cli", node_cli::TESTS),
+    ("shared_images", shared_images::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("installation", installation::TESTS),

@@ -243,6 +243,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a server with these flags and agents of these names, and waits until all nodes are ready.
     pub(crate) fn start(name: &str, flags: &[&str], agents: &[&str]) -> Self {
+        Self::start_with(name, flags, agents, &[])
+    }
+
+    /// The same; these flags are the agents'.
+    pub(crate) fn start_with(
+        name: &str,
+        flags: &[&str],
+        agents: &[&str],
+        agent_flags: &[&str],
+    ) -> Self {
         let switch = NetworkNamespace::create().expect("a network namespace");
         let links = "ip link add switch type bridge; ip link set lo up; ip link set switch up";
         ok_in(&switch, links);
@@ -259,6 +269,7 @@ impl Cluster {
             "--token-file",
             token.to_str().expect("UTF-8"),
         ];
+        let join = [&join[..], agent_flags].concat();
         let agents = agents.iter().zip(2..).map(|(agent, number)| {
             Node::new(name, agent, Place::at(&switch, number), "agent", &join)
         });

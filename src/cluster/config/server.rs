@@ -59,6 +59,8 @@ pub struct ServerConfig {
     /// `None`: the control plane alone.
     pub node: Option<NodeConfig>,
     pub enforces_network_policies: bool,
+    /// Whether nodes pull images from each other.
+    pub shares_images: bool,
     /// Built-in services that do not run.
     pub disabled: BTreeSet<BuiltIn>,
     pub runs_controllers: bool,
@@ -89,10 +91,6 @@ impl ServerConfig {
         } else {
             Some(NodeConfig::from_flags(&said.node, host_name)?)
         };
-        if said.embedded_registry {
-            let why = "nodes cannot pull from each other yet; leave it out";
-            return Err(invalid("embedded-registry", true, why));
-        }
         let token = password(&TokenFlags {
             flag: "token",
             token: said.token.as_deref(),
@@ -132,6 +130,7 @@ impl ServerConfig {
             serves_anonymous: said.anonymous_auth.unwrap_or(false),
             node,
             enforces_network_policies: !said.disable_network_policy,
+            shares_images: said.embedded_registry,
             disabled: disabled(&said.disable)?,
             runs_controllers: !said.disable_controller_manager,
             node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
@@ -319,13 +318,6 @@ mod tests {
                     ..ServerFlags::default()
                 },
                 "cluster-dns",
-            ),
-            (
-                ServerFlags {
-                    embedded_registry: true,
-                    ..ServerFlags::default()
-                },
-                "embedded-registry",
             ),
             (
                 ServerFlags {

@@ -31,6 +31,7 @@ use crate::machine_time::{DOUBT_PAUSE, MachineTime};
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
 use crate::node_network::{NodeNetwork, NodeNetworkSettings, Share};
+use crate::peer_images::PeerCredentials;
 use crate::served_certificate::ServedCertificate;
 use crate::server::StartError;
 use crate::server_choice::{AnyServer, judged};
@@ -241,6 +242,10 @@ impl Joined {
             clients,
             certificate: self.serving.clone(),
             client_authorities: self.client_authorities.clone(),
+            sharing: settings.embedded_registry.then(|| PeerCredentials {
+                certificate: self.node_certificate.clone(),
+                trust: Trust::Current(self.authorities.clone()),
+            }),
             memory: &self.memory,
             basics: &self.basics,
         };

@@ -20,6 +20,7 @@ mod node;
 mod node_memory;
 mod node_network;
 mod node_role;
+mod peer_images;
 mod renewal;
 mod sandbox_network;
 mod served_certificate;

@@ -28,6 +28,7 @@ use crate::keep_running::keep_running;
 use crate::machine_time::ClockNews;
 use crate::network_policies;
 use crate::node_network::{NodeNetwork, NodeNetworkParts, NodeNetworkSettings, Share};
+use crate::peer_images::{NodePeers, PeerCredentials};
 use crate::sandbox_network::RoutedNetwork;
 
 /// Below this the node counts as short of disk.
@@ -109,6 +110,8 @@ pub(crate) struct Node<'a> {
     pub(crate) certificate: Arc<dyn ResolvesServerCert>,
     /// Who signs the clients of the kubelet's server.
     pub(crate) client_authorities: Arc<ClientAuthorities>,
+    /// Whether nodes pull from each other, and as whom this one does.
+    pub(crate) sharing: Option<PeerCredentials>,
     /// What counts until a server answers.
     pub(crate) memory: &'a Memory,
     pub(crate) basics: &'a Basics,
@@ -121,7 +124,7 @@ impl Node<'_> {
         let watching = self.factory(&self.clients.network);
         let kubelet_factory = self.factory(&self.clients.node);
         let policies = self.start_services(&network.pods, &watching)?;
-        let images = self.open_images()?;
+        let images = self.open_images(&watching)?;
         let pods = RoutedNetwork {
             pods: network.pods.clone(),
             policies: policies.clone(),
@@ -131,8 +134,8 @@ impl Node<'_> {
         if let Some(policies) = &policies {
             network_policies::adopt(policies, &network.pods, &*runtime).await?;
         }
-        let kubelet = self.kubelet(&network, runtime, images, kubelet_factory)?;
-        self.serve_kubelet(&kubelet).await?;
+        let kubelet = self.kubelet(&network, runtime, images.clone(), kubelet_factory)?;
+        self.serve_kubelet(&kubelet, images).await?;
         let (told, shutdown) = (kubelet.clone(), self.basics.shutdown.clone());
         let tell = move |news: ClockNews| told.warn_of_node(news.reason, &news.message);
         env::spawn(self.basics.time.clone().watch(Box::new(tell), shutdown));
@@ -164,12 +167,15 @@ impl Node<'_> {
         Factory::with_memory(client.clone(), rng, memory)
     }
 
-    fn open_images(&self) -> anyhow::Result<Arc<LocalImageService>> {
+    fn open_images(&self, factory: &Factory) -> anyhow::Result<Arc<LocalImageService>> {
         let store = ImageStore::open(&self.data_dir.agent()).context("open the image store")?;
-        let images = Arc::new(LocalImageService::new(
-            Arc::new(store),
-            PullSettings::default(),
-        ));
+        let mut images = LocalImageService::new(Arc::new(store), PullSettings::default());
+        if let Some(sharing) = &self.sharing {
+            let clock = self.basics.clock.clone();
+            let peers = NodePeers::new(factory, &self.node.name, sharing.clone(), clock);
+            images = images.with_peers(Arc::new(peers));
+        }
+        let images = Arc::new(images);
         let shutdown = self.basics.shutdown.clone();
         let default_endpoint = if self.node.uses_default_registry_endpoint {
             DefaultEndpoint::Used
@@ -257,12 +263,17 @@ impl Node<'_> {
         .context("open the volumes of pods")
     }
 
-    async fn serve_kubelet(&self, kubelet: &Kubelet) -> anyhow::Result<()> {
+    async fn serve_kubelet(
+        &self,
+        kubelet: &Kubelet,
+        images: Arc<LocalImageService>,
+    ) -> anyhow::Result<()> {
         let authorizer = ApiAuthorizer::new(self.clients.node.clone(), self.basics.clock.clone());
         let parts = ServerParts {
             certificate: self.certificate.clone(),
             client_authorities: Some(self.client_authorities.clone()),
             authorizer: Arc::new(authorizer),
+            shared_images: self.sharing.is_some().then_some(images as _),
         };
         let server = KubeletServer::new(kubelet.clone(), parts)?;
         self.serve_on_node(server.clone())?;

@@ -8,8 +8,9 @@ use config::{BuiltIn, NodeConfig, ServerConfig};
 use env::Shutdown;
 use informer::{Factory, Memory};
 use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
+use kube_client::Trust;
 use linux::AtomicFile;
-use rest::{Advertised, ApiServer};
+use rest::Advertised;
 use tokio::sync::watch;
 
 use crate::client_authorities::ClientAuthorities;
@@ -25,6 +26,7 @@ use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
 use crate::node_memory;
 use crate::node_network::NodeNetwork;
 use crate::node_role;
+use crate::peer_images::PeerCredentials;
 use crate::renewal::Renewal;
 use crate::served_certificate::ServedCertificate;
 use crate::server_addresses::{self, ServerAddresses};
@@ -113,7 +115,7 @@ impl Server {
         let (mut serving_kubelet, mut memory) = (None, None);
         if let (Some(node), Some(network)) = (&config.node, network) {
             let (certificate, remembered) = started
-                .start_node(&control_plane.api, &credentials, node, network)
+                .start_node(&control_plane, &credentials, node, network)
                 .await?;
             (serving_kubelet, memory) = (Some(certificate), Some(remembered));
         } else {
@@ -203,11 +205,12 @@ impl Started<'_> {
 
     async fn start_node(
         &self,
-        api: &ApiServer,
+        control_plane: &ControlPlane,
         credentials: &Credentials,
         node: &NodeConfig,
         network: NodeNetwork,
     ) -> anyhow::Result<(Arc<ServedCertificate>, Memory)> {
+        let api = &control_plane.api;
         let identity = credentials
             .kubelet_server
             .as_ref()
@@ -232,6 +235,10 @@ impl Started<'_> {
                 &credentials.client_authority.trusted_der(),
                 self.basics.clock.clone(),
             )?,
+            sharing: self.config.shares_images.then(|| PeerCredentials {
+                certificate: control_plane.kubelet_client.clone(),
+                trust: Trust::Authorities(credentials.server_authority.trusted_pem().into()),
+            }),
             memory: &memory,
             basics: self.basics,
         };
@@ -321,7 +328,7 @@ fn settings(config: &ServerConfig) -> ClusterSettings {
         overlay: config.network.backend.to_string(),
         dns_disabled: config.disabled.contains(&BuiltIn::Dns),
         network_policy_disabled: !config.enforces_network_policies,
-        embedded_registry: false,
+        embedded_registry: config.shares_images,
     }
 }
 

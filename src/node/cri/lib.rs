@@ -13,6 +13,7 @@ mod network;
 mod runtime;
 mod sandbox;
 mod security;
+mod shared;
 mod stats;
 mod streams;
 
@@ -36,6 +37,7 @@ pub use security::{
     Capabilities, LinuxContainerSecurityContext, Privilege, ProcMount, RunAsUser, SeccompProfile,
     SupplementalGroupsPolicy,
 };
+pub use shared::{SharedContent, SharedImages, SharedManifest};
 pub use stats::{
     ContainerStats, CpuUsage, MemoryUsage, NetworkUsage, PodSandboxStats, ProcessUsage,
 };

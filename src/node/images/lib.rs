@@ -16,6 +16,7 @@ mod index;
 mod layers;
 mod layout;
 mod manifest;
+mod peers;
 mod platform;
 mod pull;
 mod reference;
@@ -23,6 +24,7 @@ mod refusal;
 mod registries;
 mod rootfs;
 mod service;
+mod shared;
 mod store;
 mod tar_reader;
 mod unpack;
@@ -33,6 +35,7 @@ pub use air_gap::AirGapFiles;
 pub use archive::ImportedImage;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
+pub use peers::{Peer, Peers, Pieces};
 pub use platform::Platform;
 pub use pull::{PullSettings, pull};
 pub use reference::Reference;
@@ -49,5 +52,7 @@ mod test_archives;
 mod tests;
 #[cfg(test)]
 mod tests_air_gap;
+#[cfg(test)]
+mod tests_peers;
 #[cfg(test)]
 mod tests_pull;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use oci_client::client::{
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::index::ImageRecord;
 use crate::layout::{self, BlobWriter, LockMode};
 use crate::manifest::{self, DOCUMENT_BYTES_MAX, Document};
+use crate::peers::{self, Peers};
 use crate::platform;
 use crate::reference::Reference;
 use crate::registries::{DefaultEndpoint, Endpoint, Registries, Scheme};
@@ -32,9 +34,9 @@ const RESUMPTIONS_MAX: u32 = 5;
 const RESUME_WAIT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a byte for so long, a connection counts as broken.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pieces of a blob on their way to the disk.
-const PIECES_MAX: usize = 8;
+pub(crate) const PIECES_MAX: usize = 8;
 const INDEX_DEPTH_MAX: usize = 4;
 const ACCEPTED: &[&str] = &[
     "application/vnd.oci.image.index.v1+json",
@@ -66,9 +68,28 @@ pub async fn pull(
     image: &Reference,
     auth: Option<&cri::PullAuth>,
 ) -> Result<cri::ImageId> {
+    pull_also_from(store, None, settings, image, auth).await
+}
+
+/// The same; other nodes are asked before any registry, where `registries.yaml` has mirrors for it.
+pub(crate) async fn pull_also_from(
+    store: &Arc<ImageStore>,
+    peers: Option<&dyn Peers>,
+    settings: &PullSettings,
+    image: &Reference,
+    auth: Option<&cri::PullAuth>,
+) -> Result<cri::ImageId> {
     let lock_path = store.layout.content_lock();
     let lock = blocking(move || layout::lock(&lock_path, LockMode::Shared)).await?;
-    let pulled = pull_locked(store, settings, image, auth).await;
+    let is_shared = settings.registries.has_mirrors(image.registry()) && peers::may_give(image);
+    let pulled = match peers.filter(|_| is_shared) {
+        Some(peers) => match peers::pull_from_peers(store, peers, image).await {
+            Ok(None) => pull_locked(store, settings, image, auth).await,
+            Ok(Some(id)) => Ok(id),
+            Err(error) => Err(error),
+        },
+        None => pull_locked(store, settings, image, auth).await,
+    };
     drop(lock);
     let sweeping = Arc::clone(store);
     blocking(move || sweeping.sweep()).await?;
@@ -86,7 +107,7 @@ async fn pull_locked(
         .registries
         .endpoints(image, settings.default_endpoint)?
     {
-        match pull_from(store, image, &endpoint, auth).await {
+        match pull_from_registry(store, image, &endpoint, auth).await {
             Ok(id) => return Ok(id),
             // The disk is as full for the next endpoint.
             Err(error) if error.kind() == crate::ErrorKind::NoSpace => return Err(error),
@@ -99,18 +120,37 @@ async fn pull_locked(
     Err(last.unwrap_or_else(|| Error::invalid(image.to_string(), "no endpoint is configured")))
 }
 
-async fn pull_from(
+async fn pull_from_registry(
     store: &Arc<ImageStore>,
     image: &Reference,
     endpoint: &Endpoint,
     pod_auth: Option<&cri::PullAuth>,
 ) -> Result<cri::ImageId> {
     let source = Source::new(image, endpoint, pod_auth)?;
+    pull_from(store, image, &source).await
+}
+
+/// Somebody who may have an image.
+#[async_trait]
+pub(crate) trait Origin: Sync {
+    /// For errors.
+    fn name(&self) -> &str;
+    /// Stores the manifest for this node; gives the digest that the image's name stands for and the manifest's own.
+    async fn manifest(&self, store: &Arc<ImageStore>) -> Result<(Digest, Digest)>;
+    /// Loads content unless it is there.
+    async fn blob(&self, store: &Arc<ImageStore>, digest: &Digest, size_bytes: u64) -> Result<()>;
+}
+
+pub(crate) async fn pull_from(
+    store: &Arc<ImageStore>,
+    image: &Reference,
+    source: &dyn Origin,
+) -> Result<cri::ImageId> {
     let (top, manifest) = source.manifest(store).await?;
     let content = read(store, &manifest).await?;
-    let Document::Manifest(document) = manifest::parse_document(&source.name, &content)? else {
+    let Document::Manifest(document) = manifest::parse_document(source.name(), &content)? else {
         return Err(Error::invalid(
-            &source.name,
+            source.name(),
             "is an index where a manifest was expected",
         ));
     };
@@ -119,7 +159,7 @@ async fn pull_from(
         document.config().size(),
     );
     if config.1 > DOCUMENT_BYTES_MAX {
-        let what = format!("configuration of {}", source.name);
+        let what = format!("configuration of {}", source.name());
         return Err(Error::TooLarge {
             what,
             size_bytes: config.1,
@@ -129,18 +169,19 @@ async fn pull_from(
     source.blob(store, &config.0, config.1).await?;
     // Checked before the layers are loaded: an image for another machine is refused at once.
     let config = read(store, &config.0).await?;
-    manifest::join(&source.name, &document, &config, &store.platform)?;
+    manifest::join(source.name(), &document, &config, &store.platform)?;
     let layers: Vec<(Digest, u64)> = document
         .layers()
         .iter()
         .map(|layer| Ok((manifest::digest_of(layer)?, layer.size())))
         .collect::<Result<_>>()?;
     let distinct: BTreeSet<(Digest, u64)> = layers.into_iter().collect();
-    futures_util::stream::iter(distinct.iter().map(Ok))
-        .try_for_each_concurrent(DOWNLOADS_MAX, |(digest, size)| {
-            source.blob(store, digest, *size)
-        })
-        .await?;
+    let loads: Vec<_> = distinct
+        .iter()
+        .map(|(digest, size)| source.blob(store, digest, *size))
+        .collect();
+    let loads = futures_util::stream::iter(loads).buffer_unordered(DOWNLOADS_MAX);
+    loads.try_collect::<Vec<()>>().await?;
     finish(store, image, &top, &manifest).await
 }
 
@@ -228,35 +269,6 @@ impl Source {
         })
     }
 
-    /// Stores the manifest for this node; gives the digest that the name stands for and the manifest's own.
-    async fn manifest(&self, store: &Arc<ImageStore>) -> Result<(Digest, Digest)> {
-        let top = self.document(store, &self.image).await?;
-        let mut found = top.clone();
-        for _depth in 0..=INDEX_DEPTH_MAX {
-            let Document::Index(index) = manifest::parse_document(&self.name, &found.1)? else {
-                return Ok((top.0, found.0));
-            };
-            let Some(best) = platform::select(&index, &store.platform)
-                .first()
-                .map(|best| best.digest().to_string())
-            else {
-                let reason = format!(
-                    "no match for platform in manifest: not found (linux/{})",
-                    store.platform.architecture
-                );
-                return Err(Error::invalid(&self.name, reason));
-            };
-            let best = Digest::parse(&best)?;
-            found = self
-                .document(store, &self.image.clone_with_digest(best.to_string()))
-                .await?;
-        }
-        Err(Error::invalid(
-            &self.name,
-            "indexes within indexes are nested too deep",
-        ))
-    }
-
     async fn document(
         &self,
         store: &Arc<ImageStore>,
@@ -280,30 +292,6 @@ impl Source {
         let (store, stored) = (Arc::clone(store), content.clone());
         blocking(move || store.layout.put_blob(&stored)).await?;
         Ok((found, content))
-    }
-
-    /// Loads a blob unless it is there, resuming where the connection broke.
-    async fn blob(&self, store: &Arc<ImageStore>, digest: &Digest, size_bytes: u64) -> Result<()> {
-        if store.layout.has_blob(digest) {
-            return Ok(());
-        }
-        let (pieces, taken) = mpsc::channel(PIECES_MAX);
-        let layout = store.layout.clone();
-        let what = format!("{}: {digest}", self.name);
-        let expected = digest.clone();
-        let writing = env::spawn_blocking(move || write_blob(&layout, taken, &what, &expected));
-        let loaded = self.load(digest, size_bytes, &pieces).await;
-        // Without all bytes the writer must not finish.
-        if loaded.is_ok() {
-            let _ended = pieces.send(Piece::End).await;
-        }
-        drop(pieces);
-        let written = writing.await.map_err(|_| Error::TaskEnded)?;
-        // When the disk fails first, loading ends because nobody takes the pieces.
-        match (loaded, written) {
-            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
-            (Ok(()), Ok(())) => Ok(()),
-        }
     }
 
     async fn load(
@@ -393,14 +381,73 @@ impl Source {
     }
 }
 
-enum Piece {
+#[async_trait]
+impl Origin for Source {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn manifest(&self, store: &Arc<ImageStore>) -> Result<(Digest, Digest)> {
+        let top = self.document(store, &self.image).await?;
+        let mut found = top.clone();
+        for _depth in 0..=INDEX_DEPTH_MAX {
+            let Document::Index(index) = manifest::parse_document(&self.name, &found.1)? else {
+                return Ok((top.0, found.0));
+            };
+            let Some(best) = platform::select(&index, &store.platform)
+                .first()
+                .map(|best| best.digest().to_string())
+            else {
+                let reason = format!(
+                    "no match for platform in manifest: not found (linux/{})",
+                    store.platform.architecture
+                );
+                return Err(Error::invalid(&self.name, reason));
+            };
+            let best = Digest::parse(&best)?;
+            found = self
+                .document(store, &self.image.clone_with_digest(best.to_string()))
+                .await?;
+        }
+        Err(Error::invalid(
+            &self.name,
+            "indexes within indexes are nested too deep",
+        ))
+    }
+
+    /// Resumes where the connection broke.
+    async fn blob(&self, store: &Arc<ImageStore>, digest: &Digest, size_bytes: u64) -> Result<()> {
+        if store.layout.has_blob(digest) {
+            return Ok(());
+        }
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
+        let layout = store.layout.clone();
+        let what = format!("{}: {digest}", self.name);
+        let expected = digest.clone();
+        let writing = env::spawn_blocking(move || write_blob(&layout, taken, &what, &expected));
+        let loaded = self.load(digest, size_bytes, &pieces).await;
+        // Without all bytes the writer must not finish.
+        if loaded.is_ok() {
+            let _ended = pieces.send(Piece::End).await;
+        }
+        drop(pieces);
+        let written = writing.await.map_err(|_| Error::TaskEnded)?;
+        // When the disk fails first, loading ends because nobody takes the pieces.
+        match (loaded, written) {
+            (_, Err(error)) | (Err(error), Ok(())) => Err(error),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    }
+}
+
+pub(crate) enum Piece {
     Content(Bytes),
     /// The registry cannot resume: what was written is void.
     Restart,
     End,
 }
 
-fn write_blob(
+pub(crate) fn write_blob(
     layout: &layout::Layout,
     mut pieces: mpsc::Receiver<Piece>,
     what: &str,

@@ -150,6 +150,11 @@ impl Registries {
         Ok(())
     }
 
+    /// Whether the file names this registry among its mirrors, perhaps without any endpoint: then other nodes may have its images too.
+    pub(crate) fn has_mirrors(&self, registry: &str) -> bool {
+        self.mirrors.contains_key(registry) || self.mirrors.contains_key("*")
+    }
+
     /// Where to look for an image, in order: its mirrors, then the registry itself.
     pub(crate) fn endpoints(
         &self,

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 
 use crate::arrivals::Arrivals;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pull::{PullSettings, blocking, pull};
+use crate::peers::Peers;
+use crate::pull::{PullSettings, blocking, pull_also_from};
 use crate::reference::Reference;
 use crate::store::ImageStore;
 
@@ -22,6 +23,8 @@ use crate::store::ImageStore;
 pub struct LocalImageService {
     store: Arc<ImageStore>,
     settings: arc_swap::ArcSwap<PullSettings>,
+    /// Nodes that are asked before registries.
+    peers: Option<Arc<dyn Peers>>,
     pulling: Mutex<BTreeMap<Reference, Arc<tokio::sync::Mutex<()>>>>,
     /// What archives will bring.
     pub(crate) arrivals: Arc<Arrivals>,
@@ -32,8 +35,18 @@ impl LocalImageService {
         Self {
             store,
             settings: arc_swap::ArcSwap::from_pointee(settings),
+            peers: None,
             pulling: Mutex::new(BTreeMap::new()),
             arrivals: Arc::default(),
+        }
+    }
+
+    /// Asks these nodes first, for images of registries that have mirrors.
+    #[must_use]
+    pub fn with_peers(self, peers: Arc<dyn Peers>) -> Self {
+        Self {
+            peers: Some(peers),
+            ..self
         }
     }
 
@@ -78,7 +91,8 @@ impl LocalImageService {
         let turn = Arc::clone(self.pulling.lock().entry(reference.clone()).or_default());
         let pulled = {
             let _turn = turn.lock().await;
-            pull(&self.store, &self.settings.load_full(), reference, auth).await
+            let (peers, settings) = (self.peers.as_deref(), self.settings.load_full());
+            pull_also_from(&self.store, peers, &settings, reference, auth).await
         };
         let mut pulling = self.pulling.lock();
         // The map and this call hold it: nobody else waits.
@@ -165,7 +179,7 @@ impl ImageService for LocalImageService {
     }
 }
 
-fn in_cri_words(error: Error) -> cri::Error {
+pub(crate) fn in_cri_words(error: Error) -> cri::Error {
     match error {
         Error::Reference { name, reason } => cri::Error::InvalidImageName {
             reference: name,

@@ -7,6 +7,7 @@ mod logs;
 mod metrics;
 mod node_api;
 mod pods;
+mod registry;
 mod route;
 mod serve;
 mod stats;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cri::SharedImages;
 use env::Shutdown;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use crate::kubelet::Kubelet;
 use crate::server::access::{Identity, KubeletAuthorizer};
 use crate::server::answer::{Answer, Body, json as json_answer, text, with_type};
 use crate::server::route::{Route, needed, parameters};
-use crate::server::{logs, metrics, node_api, pods, stats, streaming};
+use crate::server::{logs, metrics, node_api, pods, registry, stats, streaming};
 
 /// Connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 512;
@@ -37,6 +38,8 @@ pub struct ServerParts {
     /// Who signs client certificates, and lets in who has none; `None`: only tokens count.
     pub client_authorities: Option<Arc<dyn ClientCertVerifier>>,
     pub authorizer: Arc<dyn KubeletAuthorizer>,
+    /// What other nodes may read; `None`: nothing.
+    pub shared_images: Option<Arc<dyn SharedImages>>,
 }
 
 /// Serves one kubelet. Cloning it shares everything.
@@ -45,6 +48,7 @@ pub struct KubeletServer {
     kubelet: Kubelet,
     tls: Arc<ServerConfig>,
     authorizer: Arc<dyn KubeletAuthorizer>,
+    shared_images: Option<Arc<dyn SharedImages>>,
 }
 
 impl KubeletServer {
@@ -63,6 +67,7 @@ impl KubeletServer {
             kubelet,
             tls: Arc::new(tls),
             authorizer: parts.authorizer,
+            shared_images: parts.shared_images,
         })
     }
 
@@ -181,6 +186,9 @@ impl KubeletServer {
         let Some(who) = self.identify(who, &request).await else {
             return text(StatusCode::UNAUTHORIZED, "Unauthorized");
         };
+        if registry::is_of_registry(request.uri().path()) {
+            return self.share_images(&who, &request).await;
+        }
         let config = &self.kubelet.services.config;
         let rights = needed(&config.node_name, request.method(), request.uri().path());
         for right in &rights {
@@ -200,6 +208,20 @@ impl KubeletServer {
                 .join(" ")
         );
         text(StatusCode::FORBIDDEN, message)
+    }
+
+    /// Who may is decided here: nodes must get images also while no server answers.
+    async fn share_images(&self, who: &Identity, request: &Request<Incoming>) -> Answer {
+        let (method, uri) = (request.method(), request.uri());
+        let query = parameters(uri.query().unwrap_or_default());
+        registry::answer(
+            self.shared_images.as_deref(),
+            who,
+            method,
+            uri.path(),
+            &query,
+        )
+        .await
     }
 
     async fn identify(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cri::{SharedContent, SharedImages, SharedManifest};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -47,16 +48,30 @@ impl KubeletAuthorizer for Rules {
 struct Connection(hyper::client::conn::http1::SendRequest<Empty<Bytes>>);
 
 async fn connect(world: &World, who: Option<&str>) -> Connection {
+    connect_sharing(world, who, None).await
+}
+
+/// The same where the node gives these images to others.
+async fn connect_sharing(
+    world: &World,
+    who: Option<&str>,
+    shared_images: Option<Arc<dyn SharedImages>>,
+) -> Connection {
     let parts = ServerParts {
         certificate: Arc::new(NoCertificate),
         client_authorities: None,
         authorizer: Arc::new(Rules),
+        shared_images,
     };
     let server = KubeletServer::new(world.kubelet.clone(), parts).unwrap();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let who = who.map(|user| Identity {
         user: user.to_owned(),
-        groups: Vec::new(),
+        groups: user
+            .starts_with("system:node:")
+            .then(|| "system:nodes".to_owned())
+            .into_iter()
+            .collect(),
     });
     env::spawn(async move { server.serve(theirs, who).await });
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
@@ -295,4 +310,58 @@ async fn a_forwarded_port_ends_when_the_pod_closes_it() {
     drop(error);
     let calls = world.runtime.take_calls();
     assert!(calls.iter().any(|call| call.method == "port_forward"));
+}
+
+/// One image whose manifest is `m` and whose only content is this crate's own description.
+struct OneImage;
+
+#[async_trait]
+impl SharedImages for OneImage {
+    async fn manifest(&self, image: &str) -> cri::Result<Option<SharedManifest>> {
+        Ok((image == "r.test/a/b:1").then(|| SharedManifest {
+            digest: "sha256:m".to_owned(),
+            media_type: "application/x-manifest".to_owned(),
+            document: b"m".to_vec(),
+        }))
+    }
+
+    async fn content(&self, digest: &str) -> cri::Result<Option<SharedContent>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let file = std::fs::File::open(path).expect("a file");
+        let size_bytes = file.metadata().expect("its size").len();
+        Ok((digest == "sha256:c").then_some(SharedContent { size_bytes, file }))
+    }
+}
+
+#[tokio::test]
+async fn nodes_read_images_of_each_other_where_they_are_shared_and_nobody_else_does() {
+    let world = World::new();
+    let get = async |who, is_shared: bool, path: &str| {
+        let images = is_shared.then(|| Arc::new(OneImage) as Arc<dyn SharedImages>);
+        let mut connection = connect_sharing(&world, who, images).await;
+        connection.get(path, &[]).await
+    };
+    let node = Some("system:node:n");
+    let manifest = "/v2/a/b/manifests/1?ns=r.test";
+    assert_eq!(get(node, true, manifest).await, (200, "m".to_owned()));
+    let (code, told) = get(node, false, manifest).await;
+    assert!(
+        code == 404 && told.contains("--embedded-registry"),
+        "{told}"
+    );
+    assert_eq!(get(None, true, manifest).await.0, 401);
+    for who in ["viewer", "admin"] {
+        assert_eq!(get(Some(who), true, manifest).await.0, 403, "{who}");
+    }
+    let (code, content) = get(node, true, "/v2/a/b/blobs/sha256:c?ns=r.test").await;
+    assert!(code == 200 && content.contains("kubelet"), "{content}");
+    for (path, expected) in [
+        ("/v2/", 200),
+        ("/v2/a/b/manifests/1", 400),
+        ("/v2/a/b/manifests/2?ns=r.test", 404),
+        ("/v2/a/b/blobs/sha256:d?ns=r.test", 404),
+        ("/v2/_catalog", 404),
+    ] {
+        assert_eq!(get(node, true, path).await.0, expected, "{path}");
+    }
 }
