@@ -27,7 +27,7 @@ cargo xtask <task>
   fuzz [--seconds N] [--seed S] [TARGET]…
                                         feed hostile input to all that reads what strangers send; N seconds a target
   fuzz --input FILE TARGET              feed one input again
-  etcd gen|serve FILE PORT              the code of etcd's API; a store of ours behind it
+  etcd diff FOLDER|gen|serve FILE PORT  compare with the etcd and etcdctl in FOLDER; make the code; serve a store
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 

@@ -75,6 +75,8 @@ pub(crate) struct Forward {
     pub(crate) id: i64,
     pub(crate) core: Core,
     pub(crate) shape: Shape,
+    /// The store's revision when the watch began: what is from before carries it, as in etcd.
+    pub(crate) created: Revision,
     pub(crate) messages: mpsc::Receiver<WatchMessage>,
     pub(crate) progress: ProgressRequester,
     pub(crate) answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
@@ -165,7 +167,7 @@ impl Forward {
             any = true;
             let answer = pb::WatchResponse {
                 events: wanted,
-                ..self.answer(last.revision())
+                ..self.answer(last.revision().max(self.created))
             };
             if self.shape.fragment {
                 for fragment in fragments(answer) {

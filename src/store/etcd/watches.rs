@@ -194,6 +194,7 @@ impl Session {
             id,
             core: self.core.clone(),
             shape: Shape::of(&request),
+            created: revision,
             messages: stream.messages,
             progress: progress.clone(),
             answers: self.answers.clone(),
