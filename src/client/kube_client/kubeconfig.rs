@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use env::SystemClock;
+use env::{Clock, FlooredClock, SystemClock, Timestamp};
 use serde::Deserialize;
 
 use crate::{ClientCertificate, ClientError, Credentials, Dialer, HttpConfig, Trust};
@@ -159,7 +159,7 @@ impl Kubeconfig {
             credentials: self.credentials(&context.user)?,
             user_agent: user_agent.to_owned(),
             route: Arc::new(dialer),
-            clock: SystemClock::shared(),
+            clock: not_before_this_build(),
         })
     }
 
@@ -252,6 +252,12 @@ fn read(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The machine's time, for a board whose clock began at 1970: a cluster's certificates have not begun then.
+fn not_before_this_build() -> Arc<dyn Clock> {
+    let built = Timestamp::of_build();
+    Arc::new(FlooredClock::new(SystemClock::shared(), built, || false))
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ const JOIN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A renewal that failed is tried again after this, and then less often.
 const RENEW_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(20);
+/// Certificates that a server does not take are renewed this often: a server that refuses fresh ones as well has another reason.
+const REFUSED_PAUSE: Duration = Duration::from_mins(1);
 /// Clocks can be set while one sleeps: dates are looked at again by then.
 const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
 
@@ -268,7 +270,11 @@ impl Joined {
             route: Arc::new(route),
             clock: self.basics.clock.clone(),
         })?;
-        Ok(Client::new(judged(transport, &self.servers)))
+        Ok(Client::new(judged(
+            transport,
+            &self.servers,
+            self.outdated.clone(),
+        )))
     }
 
     /// Servers reach this node through the connections that it keeps.
@@ -314,6 +320,7 @@ impl Joined {
         let mut asked_for = Vec::new();
         let mut pause = RENEW_PAUSE_FIRST;
         let mut is_outdated = false;
+        let mut quiet_until = Duration::ZERO;
         let mut dates = self.basics.time.changes();
         loop {
             let now = addresses.borrow_and_update().clone();
@@ -329,6 +336,7 @@ impl Joined {
                         identity = renewed;
                         asked_for = now;
                         is_outdated = false;
+                        quiet_until = self.basics.clock.monotonic() + REFUSED_PAUSE;
                         pause = RENEW_PAUSE_FIRST;
                         // What it brought is looked at, but a life too short for any pause does not keep the node busy.
                         wait = pause;
@@ -344,12 +352,18 @@ impl Joined {
                 biased;
                 () = self.basics.shutdown.requested() => return,
                 Ok(()) = addresses.changed() => pause = RENEW_PAUSE_FIRST,
-                () = self.outdated.notified() => is_outdated = true,
+                () = self.is_told_outdated(quiet_until) => is_outdated = true,
                 // Whether it is time to renew is another question now.
                 Ok(()) = dates.changed() => pause = RENEW_PAUSE_FIRST,
                 () = env::sleep(wait) => {}
             }
         }
+    }
+
+    /// Waits until a server has other authorities or refuses this node, and it is not only just that the certificates were renewed.
+    async fn is_told_outdated(&self, quiet_until: Duration) {
+        env::sleep(quiet_until.saturating_sub(self.basics.clock.monotonic())).await;
+        self.outdated.notified().await;
     }
 
     fn join_client(&self, server: &str, route: Arc<dyn Route>) -> JoinClient {

@@ -9,7 +9,10 @@ use kube_client::{
     Transport, WatchRequest, WatchStream,
 };
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tunnel::Servers;
+
+const UNAUTHORIZED: u16 = 401;
 
 /// Connects to the first server that accepts a connection, whichever host was asked for.
 #[derive(Debug)]
@@ -38,11 +41,13 @@ impl Route for AnyServer {
     }
 }
 
-/// Tells a server that accepts connections and answers nothing from one that works.
+/// Tells a server that accepts connections and answers nothing from one that works, and one that no longer knows this node.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) transport: HttpTransport,
     pub(crate) servers: Servers,
+    /// A server does not take the node's certificate.
+    pub(crate) refused: Arc<Notify>,
 }
 
 impl Judged {
@@ -55,14 +60,35 @@ impl Judged {
                 self.servers.answered(asked);
             }
         }
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.api().is_some_and(|error| is_refusal(error.code)))
+        {
+            self.refused.notify_one();
+        }
         outcome
     }
+
+    fn judge_answer(
+        &self,
+        outcome: Result<Response, ClientError>,
+    ) -> Result<Response, ClientError> {
+        let outcome = self.judge(outcome);
+        if outcome.as_ref().is_ok_and(|answer| is_refusal(answer.code)) {
+            self.refused.notify_one();
+        }
+        outcome
+    }
+}
+
+fn is_refusal(code: u16) -> bool {
+    code == UNAUTHORIZED
 }
 
 #[async_trait]
 impl Transport for Judged {
     async fn call(&self, request: Request) -> Result<Response, ClientError> {
-        self.judge(self.transport.call(request).await)
+        self.judge_answer(self.transport.call(request).await)
     }
 
     async fn call_accepting(
@@ -70,7 +96,7 @@ impl Transport for Judged {
         request: Request,
         accept: &'static str,
     ) -> Result<Response, ClientError> {
-        self.judge(self.transport.call_accepting(request, accept).await)
+        self.judge_answer(self.transport.call_accepting(request, accept).await)
     }
 
     async fn list(&self, request: ListRequest) -> Result<ObjectList, ClientError> {
@@ -90,9 +116,14 @@ pub(crate) fn split(server: &str) -> Option<(&str, u16)> {
 }
 
 /// A client over any server.
-pub(crate) fn judged(transport: HttpTransport, servers: &Servers) -> Arc<dyn Transport> {
+pub(crate) fn judged(
+    transport: HttpTransport,
+    servers: &Servers,
+    refused: Arc<Notify>,
+) -> Arc<dyn Transport> {
     Arc::new(Judged {
         transport,
         servers: servers.clone(),
+        refused,
     })
 }
