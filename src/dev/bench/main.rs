@@ -70,83 +70,78 @@ fn root() -> PathBuf {
     manifest.ancestors().nth(3).unwrap_or(manifest).to_owned()
 }
 
-/// Measures the parts named (`binary`, `start`, `node`, `api`, `agent`, `network`, `services`); all of them if none is.
+/// Measures the parts named, all of them if none is: `[--idle-minutes N] [part]…`.
 fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
     let (parts, idle_minutes) = match words {
         [IDLE_MINUTES, minutes, parts @ ..] => {
             let minutes = minutes.parse();
-            (
-                parts,
-                minutes.with_context(|| format!("{IDLE_MINUTES} wants a number"))?,
-            )
+            let minutes = minutes.with_context(|| format!("{IDLE_MINUTES} wants a number"))?;
+            (parts, minutes)
         }
         parts => (parts, IDLE_MINUTES_USUAL),
     };
     if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
         anyhow::bail!("{unknown} is no part of the bench; these are: {PARTS:?}");
     }
-    let release = std::env::var_os(BINARIES).map_or_else(
-        || {
-            root.join(format!(
-                "target/{}-unknown-linux-musl/release",
-                std::env::consts::ARCH
-            ))
-        },
-        PathBuf::from,
-    );
-    let folder = std::env::var_os(DATA).map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let bench = Bench {
-        binary: release.join("combo"),
-        webserver: release.join("webserver"),
-        manifest: root.join("packaging/sample.yaml"),
-        upstream: std::env::var_os(UPSTREAM).map(PathBuf::from),
-        folder: tempfile::Builder::new()
-            .prefix("combo-bench-")
-            .tempdir_in(folder)?,
-        idle_seconds: std::env::var(IDLE)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(IDLE_SECONDS),
-        idle_minutes,
-    };
-    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let parts = if parts.is_empty() { PARTS } else { parts };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()?;
-    let mut report = Report::default();
-    report.say(&format!("load before: {}", process::load_average()?));
-    if wanted("binary") {
-        let size = bench
-            .binary
-            .metadata()
-            .context("build it first: cargo xtask release")?;
-        report.figure(
-            "static binary",
-            report::megabytes(size.len()),
-            "MB",
-            report::AtMost(30.0),
+    let bench = Bench::new(root, idle_minutes)?;
+    runtime.block_on(bench.measure(parts))
+}
+
+impl Bench {
+    fn new(root: &Path, idle_minutes: u64) -> anyhow::Result<Self> {
+        let release = format!(
+            "target/{}-unknown-linux-musl/release",
+            std::env::consts::ARCH
         );
+        let folder = |name: &str, usual: PathBuf| std::env::var_os(name).map_or(usual, Into::into);
+        let binaries = folder(BINARIES, root.join(release));
+        let data = folder(DATA, "/var/tmp".into());
+        let idle_seconds = std::env::var(IDLE).ok();
+        Ok(Self {
+            binary: binaries.join("combo"),
+            webserver: binaries.join("webserver"),
+            manifest: root.join("packaging/sample.yaml"),
+            upstream: std::env::var_os(UPSTREAM).map(PathBuf::from),
+            folder: tempfile::Builder::new()
+                .prefix("combo-bench-")
+                .tempdir_in(data)?,
+            idle_seconds: idle_seconds
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(IDLE_SECONDS),
+            idle_minutes,
+        })
     }
-    if wanted("start") {
-        runtime.block_on(server::measure_start(&bench, &mut report))?;
+
+    /// Measures in the order of `PARTS`.
+    async fn measure(&self, parts: &[&str]) -> anyhow::Result<()> {
+        let mut report = Report::default();
+        report.say(&format!("load before: {}", process::load_average()?));
+        for part in PARTS.iter().filter(|part| parts.contains(part)) {
+            match *part {
+                "binary" => self.measure_binary(&mut report)?,
+                "start" => server::measure_start(self, &mut report).await?,
+                "node" => node::measure(self, &mut report).await?,
+                "api" => api::measure(self, &mut report).await?,
+                "agent" => agent::measure(self, &mut report).await?,
+                "network" => network::measure(self, &mut report).await?,
+                _ => services::measure(self, &mut report).await?,
+            }
+        }
+        report.say(&format!("load after: {}", process::load_average()?));
+        report.print();
+        Ok(())
     }
-    if wanted("node") {
-        runtime.block_on(node::measure(&bench, &mut report))?;
+
+    fn measure_binary(&self, report: &mut Report) -> anyhow::Result<()> {
+        let size = self.binary.metadata();
+        let size = size.context("build it first: cargo xtask release")?.len();
+        let size = report::megabytes(size);
+        report.figure("static binary", size, "MB", report::AtMost(30.0));
+        Ok(())
     }
-    if wanted("api") {
-        runtime.block_on(api::measure(&bench, &mut report))?;
-    }
-    if wanted("agent") {
-        runtime.block_on(agent::measure(&bench, &mut report))?;
-    }
-    if wanted("network") {
-        runtime.block_on(network::measure(&bench, &mut report))?;
-    }
-    if wanted("services") {
-        runtime.block_on(services::measure(&bench, &mut report))?;
-    }
-    report.say(&format!("load after: {}", process::load_average()?));
-    report.print();
-    Ok(())
 }
