@@ -10,7 +10,7 @@ use informer::{Factory, Memory};
 use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use kube_client::Trust;
 use linux::AtomicFile;
-use rest::Advertised;
+use rest::{Advertised, ApiServer};
 use tokio::sync::watch;
 
 use crate::client_authorities::ClientAuthorities;
@@ -28,12 +28,12 @@ use crate::node_network::NodeNetwork;
 use crate::node_role;
 use crate::peer_images::PeerCredentials;
 use crate::renewal::Renewal;
+use crate::scheduled_snapshots;
 use crate::served_certificate::ServedCertificate;
 use crate::server_addresses::{self, ServerAddresses};
-use crate::scheduled_snapshots;
+use crate::upkeep::OpenedStore;
 
 /// Why a server did not start, with all its causes.
-use crate::upkeep::OpenedStore;
 pub type StartError = anyhow::Error;
 
 /// A running server.
@@ -84,23 +84,6 @@ impl Server {
             .bootstrap()
             .await
             .context("make what every cluster has")?;
-        env::spawn(server_addresses::advertise(
-            control_plane.api.clone(),
-            addresses.clone(),
-            advertised,
-            basics.shutdown.clone(),
-        ));
-        start_custom_resources(&control_plane.api, &basics);
-        start_control(&control_plane.api, config, &credentials, &basics);
-        tend_store(
-            config,
-            host_name,
-            opened,
-            (&control_plane.api, &data_dir),
-            &basics,
-        )?;
-        start_add_ons(&control_plane.api, &data_dir, &basics);
-        start_dns_service(&control_plane.api, config, &basics);
         let started = Started {
             config,
             data_dir: &data_dir,
@@ -109,6 +92,7 @@ impl Server {
             host_name,
             basics: &basics,
         };
+        started.start_components(&control_plane.api, &credentials, opened, advertised)?;
         started
             .open_joining(&control_plane, &credentials, is_advertised)
             .await?;
@@ -167,6 +151,30 @@ struct Started<'a> {
 }
 
 impl Started<'_> {
+    /// What works through the API alone.
+    fn start_components(
+        &self,
+        api: &ApiServer,
+        credentials: &Credentials,
+        opened: OpenedStore,
+        advertised: watch::Sender<Advertised>,
+    ) -> anyhow::Result<()> {
+        let (config, basics) = (self.config, self.basics);
+        env::spawn(server_addresses::advertise(
+            api.clone(),
+            self.addresses.clone(),
+            advertised,
+            basics.shutdown.clone(),
+        ));
+        let parts = (api, self.data_dir);
+        tend_store(config, self.host_name, opened, parts, basics)?;
+        start_custom_resources(api, basics);
+        start_control(api, config, credentials, basics);
+        start_add_ons(api, self.data_dir, basics);
+        start_dns_service(api, config, basics);
+        Ok(())
+    }
+
     /// From here on nodes can join, and their pods are found.
     async fn open_joining(
         &self,
@@ -283,13 +291,6 @@ fn cluster_facts(config: &ServerConfig) -> ClusterFacts {
     }
 }
 
-/// What somebody chose about credentials.
-pub(crate) fn said(config: &ServerConfig) -> Said<'_> {
-    Said {
-        tokens: SaidTokens {
-            server: config.token.as_deref(),
-            agent: config.agent_token.as_deref(),
-        },
 /// What a store needs beside those who use it.
 fn tend_store(
     config: &ServerConfig,
@@ -313,6 +314,13 @@ fn tend_store(
     Ok(())
 }
 
+/// What somebody chose about credentials.
+pub(crate) fn said(config: &ServerConfig) -> Said<'_> {
+    Said {
+        tokens: SaidTokens {
+            server: config.token.as_deref(),
+            agent: config.agent_token.as_deref(),
+        },
         certificate_life: config.certificate_life,
     }
 }
