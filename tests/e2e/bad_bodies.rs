@@ -63,7 +63,7 @@ fn refused(content_type: &str, body: &[u8], status: u16, reason: &str) -> String
     )
 }
 
-fn refused_answer(answer: &Answer, status: u16, reason: &str) -> String {
+pub(crate) fn refused_answer(answer: &Answer, status: u16, reason: &str) -> String {
     assert_eq!(answer.status, status, "{}", answer.text());
     let said = answer.json();
     assert_eq!(

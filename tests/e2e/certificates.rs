@@ -4,19 +4,28 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Test;
+use crate::support::host::pids_of_pod;
 use crate::support::http::{Answer, Http};
 use crate::support::kubectl::{Follower, is_ready};
 use crate::support::objects::{idle, script, with};
-use crate::support::{Cluster, Kubectl, Node, Space, within};
+use crate::support::server::combo;
+use crate::support::{Cluster, Kubectl, Node, Space, eventually, within};
 
-pub(crate) const TESTS: &[Test] = &[("certificates_are_renewed_while_requests_go_on", renewal)];
+pub(crate) const TESTS: &[Test] = &[
+    ("certificates_are_renewed_while_requests_go_on", renewal),
+    (
+        "authorities_are_succeeded_and_nodes_pods_and_kubeconfigs_stay",
+        succession,
+    ),
+];
 
 /// How many renewals `certificates_are_renewed_while_requests_go_on` waits for, each forty seconds after the one before.
 const RENEWALS: &str = "COMBO_E2E_RENEWALS";
@@ -27,6 +36,8 @@ const RENEWAL_MAX: Duration = Duration::from_secs(60);
 /// Between two requests of one caller: the load is that of many connections, not of a full processor.
 const PAUSE: Duration = Duration::from_millis(50);
 const API_PORT: u16 = 6443;
+/// Says a word and runs on, in the same processes for ever.
+const STAYS: &str = "echo begun; trap 'exit 0' TERM; while :; do sleep 100000 & wait; done";
 
 /// What a certificate's file holds, of each time it was another.
 #[derive(Default)]
@@ -93,6 +104,100 @@ fn renewal() {
     space.kubectl.start_pod(&late);
     drop((followers, space));
     cluster.tear_down();
+}
+
+fn succession() {
+    let cluster = Cluster::start("authorities", &[], &["one"]);
+    let space = Space::through(cluster.kubectl(), "authorities");
+    let agent = cluster.agent("one");
+    let pods = ["server", "one"].map(|node| {
+        let on_node = json!({"spec": {"nodeName": node}});
+        let pod = script(node, STAYS);
+        space.kubectl.start_pod(&with(pod, &on_node))
+    });
+    let processes = || pods.each_ref().map(|pod| pids_of_pod(uid(pod)));
+    let before = processes();
+    assert!(before.iter().all(|pids| !pids.is_empty()), "{before:?}");
+    let former = cluster.kubeconfig().with_extension("former");
+    fs::copy(cluster.kubeconfig(), &former).unwrap();
+    let former = cluster.server.place.kubectl(&former);
+    let token = read(&cluster.server.data_dir.join("server/agent-token"));
+    let folder = cluster.server.data_dir.to_str().unwrap();
+
+    let told = combo_says(&["certificate", "rotate-ca", "-d", folder]);
+    assert_eq!(told.matches("@").count(), 3, "{told}");
+    cluster.server.end();
+    cluster.server.run();
+    eventually("another authority signs the server", || {
+        let kubeconfig = fs::read(cluster.kubeconfig()).unwrap();
+        (kubeconfig != fs::read(former.kubeconfig()).unwrap()).then_some(())
+    });
+    cluster.wait_api();
+    eventually("the agent has both authorities", || {
+        let kept = read(&agent.joined("server-ca.crt"));
+        (kept.matches("BEGIN").count() == 2).then_some(())
+    });
+    assert_eq!(agent.log().matches(" joined").count(), 1, "it joined once");
+    for kubectl in [&space.kubectl, &former.in_namespace(&space.name)] {
+        for node in ["server", "one"] {
+            eventually(&format!("the node {node} is reached"), || {
+                let logs = kubectl.run(&["logs", node]);
+                (logs.stdout == b"begun\n").then_some(())
+            });
+            assert_eq!(kubectl.sh(node, "hostname"), format!("{node}\n"));
+            cluster.wait_ready(if node == "one" {
+                agent
+            } else {
+                &cluster.server
+            });
+        }
+    }
+    assert_eq!(processes(), before, "no pod was touched");
+    let now = read(&cluster.server.data_dir.join("server/agent-token"));
+    assert_ne!(now, token, "the token pins the new authority");
+    // Both tokens are believed; what they are refused for is the name.
+    for token in [&token, &now] {
+        let guest = ["--node-name", "one", "--token", token.trim()];
+        let refused = cluster.try_to_join(&guest);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains("belongs to a node with another key"),
+            "{said}"
+        );
+    }
+    let listed = combo_says(&["certificate", "check", "-d", folder]);
+    for part in ["combo-server-ca@", "client-admin.crt", " OK"] {
+        assert!(listed.contains(part), "{listed}");
+    }
+    // An agent that starts anew believes what it was told.
+    agent.end();
+    agent.run();
+    eventually("the agent is reached again", || {
+        space
+            .kubectl
+            .run(&["logs", "one"])
+            .status
+            .success()
+            .then_some(())
+    });
+    assert_eq!(processes(), before, "no pod was touched");
+    drop(space);
+    cluster.tear_down();
+}
+
+fn uid(pod: &Value) -> &str {
+    pod["metadata"]["uid"].as_str().unwrap()
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+/// What a command of combo prints that must succeed.
+fn combo_says(arguments: &[&str]) -> String {
+    let done = Command::new(combo()).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {done:?}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// A client that follows a log from before the first renewal on.

@@ -7,7 +7,9 @@ mod support;
 mod address_change;
 mod bad_bodies;
 mod bad_conditions;
+mod bad_joins;
 mod built_in_kubectl;
+mod certificates;
 mod confinement;
 mod installation;
 mod kubectl;
@@ -16,10 +18,12 @@ mod lo_only;
 mod node_cli;
 mod nodes;
 mod offline;
+mod proxies;
 mod restart;
 mod services;
 mod shared_images;
 mod streams;
+mod upgrade;
 mod volumes;
 mod workloads;
 
@@ -42,15 +46,19 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("services", services::TESTS),
     ("nodes", nodes::TESTS),
     ("address_change", address_change::TESTS),
+    ("certificates", certificates::TESTS),
     ("offline", offline::TESTS),
+    ("proxies", proxies::TESTS),
     ("node_cli", node_cli::TESTS),
     ("shared_images", shared_images::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
+    ("upgrade", upgrade::TESTS),
     ("installation", installation::TESTS),
     ("lo_only", lo_only::TESTS),
     ("bad_bodies", bad_bodies::TESTS),
     ("bad_conditions", bad_conditions::TESTS),
+    ("bad_joins", bad_joins::TESTS),
     ("built_in_kubectl", built_in_kubectl::TESTS),
 ];
 

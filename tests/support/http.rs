@@ -24,6 +24,8 @@ pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 pub(crate) struct Http {
     address: SocketAddr,
     config: Arc<ClientConfig>,
+    /// More lines of every head.
+    more: String,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Http {
         Self {
             address,
             config: Arc::new(config),
+            more: String::new(),
         }
     }
 
@@ -90,6 +93,14 @@ impl Http {
             &data(&user["client-certificate-data"]),
             &data(&user["client-key-data"]),
         )
+    }
+
+    /// The same with a header `Authorization`.
+    pub(crate) fn with_authorization(&self, value: &str) -> Self {
+        Self {
+            more: format!("authorization: {value}\r\n"),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -128,8 +139,9 @@ impl Http {
     ) -> io::Result<Answer> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\n\
-             content-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
+             content-type: {content_type}\r\ncontent-length: {}\r\n{}connection: close\r\n\r\n",
+            body.len(),
+            self.more
         );
         let mut stream = self.connect()?;
         // A server may refuse before it has read everything: its answer counts, not our broken pipe.

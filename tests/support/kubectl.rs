@@ -57,6 +57,10 @@ impl Kubectl {
         }
     }
 
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// The program's file.
     pub(crate) fn program(&self) -> PathBuf {
         let program = PathBuf::from(&self.program[0]);

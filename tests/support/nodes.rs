@@ -14,7 +14,7 @@ use linux::NetworkNamespace;
 
 use crate::support::host::Traces;
 use crate::support::kubectl::is_ready;
-use crate::support::server::{STOP_LIMIT, combo, import_images, stop, work_dir};
+use crate::support::server::{STOP_LIMIT, combo, import_images_with, stop, work_dir};
 use crate::support::{Kubectl, eventually, within};
 
 /// The link that every node has, and its network's first three numbers.
@@ -71,9 +71,13 @@ impl Place {
     }
 
     fn combo(&self) -> Command {
+        self.program(combo())
+    }
+
+    fn program(&self, program: &Path) -> Command {
         let runner = self.runner();
         let mut command = Command::new(&runner[0]);
-        command.args(&runner[1..]).arg(combo());
+        command.args(&runner[1..]).arg(program);
         command.stdin(Stdio::null());
         command
     }
@@ -103,6 +107,8 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) data_dir: PathBuf,
     log: PathBuf,
+    /// A build of its own, if one was installed.
+    installed: Mutex<Option<PathBuf>>,
     arguments: Vec<String>,
     process: Mutex<Option<Child>>,
 }
@@ -119,6 +125,7 @@ impl Node {
             place,
             log: work_dir().join(format!("{cluster}-{name}.log")),
             arguments: words.map(|&word| word.to_owned()).collect(),
+            installed: Mutex::new(None),
             process: Mutex::new(None),
             data_dir,
         }
@@ -130,16 +137,36 @@ impl Node {
 
     /// Starts the process, and waits for nothing.
     pub(crate) fn run(&self) {
+        self.run_with(&[]);
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)]) {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.expect("a log file");
-        let mut command = self.place.combo();
+        let mut command = self.place.program(&self.program());
         command
             .args(&self.arguments)
+            .envs(variables.iter().copied())
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log);
         let child = command.spawn().expect("combo starts");
         let before = self.process().replace(child);
         assert!(before.is_none(), "{} ran already", self.name);
+    }
+
+    fn program(&self) -> PathBuf {
+        let installed = self.installed.lock().expect("no panic").clone();
+        installed.unwrap_or_else(|| combo().to_owned())
+    }
+
+    /// From its next start on this build runs here, at the place of the one before.
+    pub(crate) fn install(&self, build: &Path) {
+        let place = self.data_dir.with_extension("combo");
+        let fresh = place.with_extension("fresh");
+        fs::copy(build, &fresh).expect("it is copied");
+        fs::rename(&fresh, &place).expect("it is renamed");
+        *self.installed.lock().expect("no panic") = Some(place);
     }
 
     /// Ends the process as a service manager does; pods run on.
@@ -237,13 +264,15 @@ pub(crate) struct Cluster {
     /// How long the agents took from their start until all were Ready.
     pub(crate) joining: Duration,
     /// Its links end with it.
-    _switch: NetworkNamespace,
+    switch: NetworkNamespace,
 }
 
 impl Cluster {
     /// Starts a server with these flags and agents of these names, and waits until all nodes are ready.
     pub(crate) fn start(name: &str, flags: &[&str], agents: &[&str]) -> Self {
-        Self::start_with(name, flags, agents, &[])
+        let mut cluster = Self::prepare(name, flags, agents);
+        cluster.run();
+        cluster
     }
 
     /// The same; these flags are the agents'.
@@ -253,6 +282,17 @@ impl Cluster {
         agents: &[&str],
         agent_flags: &[&str],
     ) -> Self {
+        let mut cluster = Self::prepare_with(name, flags, agents, agent_flags);
+        cluster.run();
+        cluster
+    }
+
+    /// A cluster that does not run yet.
+    pub(crate) fn prepare(name: &str, flags: &[&str], agents: &[&str]) -> Self {
+        Self::prepare_with(name, flags, agents, &[])
+    }
+
+    fn prepare_with(name: &str, flags: &[&str], agents: &[&str], agent_flags: &[&str]) -> Self {
         let switch = NetworkNamespace::create().expect("a network namespace");
         let links = "ip link add switch type bridge; ip link set lo up; ip link set switch up";
         ok_in(&switch, links);
@@ -273,45 +313,68 @@ impl Cluster {
         let agents = agents.iter().zip(2..).map(|(agent, number)| {
             Node::new(name, agent, Place::at(&switch, number), "agent", &join)
         });
-        let mut cluster = Self {
+        Self {
             name: name.to_owned(),
             server,
             agents: agents.collect(),
             guest: Place::at(&switch, 99),
             kubeconfig,
             joining: Duration::ZERO,
-            _switch: switch,
-        };
-        cluster
-            .nodes()
-            .for_each(|node| import_images(&node.data_dir));
-        cluster.run();
-        cluster
+            switch,
+        }
     }
 
-    fn run(&mut self) {
-        self.server.run();
+    /// One more agent, which does not run yet.
+    pub(crate) fn prepare_agent(&mut self, name: &str, flags: &[&str]) -> &Node {
+        let number = self.agents.len() + 2;
+        let place = Place::at(&self.switch, number);
+        let (url, token) = (self.url(), self.server.data_dir.join("server/agent-token"));
+        let token = token.to_str().expect("UTF-8");
+        let join = ["--server", &url, "--token-file", token];
+        let node = Node::new(&self.name, name, place, "agent", &[&join, flags].concat());
+        import_images_with(&node.program(), &node.data_dir);
+        self.agents.push(node);
+        self.agent(name)
+    }
+
+    /// Waits until the server answers those who have its kubeconfig.
+    pub(crate) fn wait_api(&self) {
         eventually("the server's /readyz", || {
             self.server.assert_alive();
             self.kubeconfig.exists().then_some(())?;
             let answer = self.kubectl().run(&["get", "--raw", "/readyz"]);
             answer.status.success().then_some(())
         });
+    }
+
+    /// Waits until the node of this agent, or of the server, is Ready.
+    pub(crate) fn wait_ready(&self, node: &Node) {
+        eventually(&format!("the node {} is Ready", node.name), || {
+            node.assert_alive();
+            self.kubectl().find("node", &node.name).filter(is_ready)
+        });
+    }
+
+    /// Starts all, and waits until all nodes are ready.
+    pub(crate) fn run(&mut self) {
+        self.nodes()
+            .for_each(|node| import_images_with(&node.program(), &node.data_dir));
+        self.server.run();
+        self.wait_api();
         let begun = Instant::now();
         self.agents.iter().for_each(Node::run);
-        for node in self.nodes() {
-            eventually(&format!("the node {} is Ready", node.name), || {
-                node.assert_alive();
-                self.kubectl().find("node", &node.name).filter(is_ready)
-            });
-        }
+        self.nodes().for_each(|node| self.wait_ready(node));
         self.joining = begun.elapsed();
+    }
+
+    /// The server, then the agents.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Node> {
+        std::iter::once(&self.server).chain(&self.agents)
     }
 
     /// All that run pods.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        let all = std::iter::once(&self.server).chain(&self.agents);
-        all.filter(|node| node.has_pods())
+        self.all().filter(|node| node.has_pods())
     }
 
     pub(crate) fn agent(&self, name: &str) -> &Node {

@@ -345,7 +345,12 @@ pub(crate) fn stop(mut child: Child) -> ExitStatus {
 
 /// The images of tests, for the node that will have this data folder.
 pub(crate) fn import_images(data_dir: &Path) {
-    let done = Command::new(combo())
+    import_images_with(combo(), data_dir);
+}
+
+/// The same by another build.
+pub(crate) fn import_images_with(program: &Path, data_dir: &Path) {
+    let done = Command::new(program)
         .args(["image", "import", "-d"])
         .arg(data_dir)
         .args(archives())

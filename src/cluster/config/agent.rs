@@ -24,6 +24,8 @@ pub struct AgentConfig {
     pub replaces: bool,
     /// How servers are reached.
     pub dialer: Dialer,
+    /// `--lb-server-port`
+    pub local_port: Option<u16>,
 }
 
 /// A server as an agent is told it.
@@ -112,6 +114,7 @@ impl AgentConfig {
             } else {
                 Dialer::default()
             },
+            local_port: said.lb_server_port,
         })
     }
 }
@@ -189,7 +192,10 @@ mod tests {
         assert_eq!(straight.dialer, Dialer::default());
         flags.agent_http_proxy_allowed = true;
         let through = AgentConfig::from_flags(flags, "host").expect("a config");
-        assert_eq!(format!("{:?}", through.dialer), "Dialer(through proxy:3128)");
+        assert_eq!(
+            format!("{:?}", through.dialer),
+            "Dialer(through proxy:3128)"
+        );
     }
 
     #[test]

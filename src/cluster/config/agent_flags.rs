@@ -38,6 +38,10 @@ pub struct AgentFlags {
     #[arg(long, env = "COMBO_AGENT_HTTP_PROXY_ALLOWED")]
     pub agent_http_proxy_allowed: bool,
 
+    /// Port of 127.0.0.1 that leads to whichever server answers, for tools on this machine [default: none]
+    #[arg(long, env = "COMBO_LB_SERVER_PORT", value_name = "PORT")]
+    pub lb_server_port: Option<u16>,
+
     #[command(flatten)]
     pub general: GeneralFlags,
 

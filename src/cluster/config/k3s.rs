@@ -10,6 +10,7 @@ const ALIASES: &[&str] = &[
     "DEBUG",
     "KUBECONFIG_MODE",
     "KUBECONFIG_OUTPUT",
+    "LB_SERVER_PORT",
     "NODE_NAME",
     "RESOLV_CONF",
     "TOKEN",
@@ -114,7 +115,6 @@ const REFUSED: &[(&str, &[&str])] = &[
     (
         NOT_BUILT,
         &[
-            "lb-server-port",
             "bind-address",
             "disable-apiserver",
             "disable-apiserver-lb",
@@ -155,6 +155,7 @@ const REFUSED: &[(&str, &[&str])] = &[
             "advertise-port",
             "apiserver-bind-address",
             "apiserver-port",
+            "lb-server-port",
             "supervisor-metrics",
             "supervisor-port",
         ],

@@ -17,8 +17,8 @@ pub use check::{CheckedRequest, NETWORK_USER, RequestError, check, network_subje
 pub use client::{JoinClient, JoinFailure, SERVER_NAME, ServerTime, server_time};
 pub use identity::{IdentityError, IdentityFolder, NodeIdentity, join_request};
 pub use protocol::{
-    AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_BODY_BYTES_MAX, JOIN_PATH, JoinAnswer,
-    JoinRequest, TIME_PATH, TUNNEL_PROTOCOL,
+    AUTHORITIES_PATH, CONNECT_PATH, ClusterSettings, JOIN_PATH, JoinAnswer, JoinRequest, TIME_PATH,
+    TUNNEL_PROTOCOL,
 };
 pub use server_tokens::{ServerTokens, read_password};
 pub use service::{JoinError, JoinService, NodeSigner, Parts, authorization};

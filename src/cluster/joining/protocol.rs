@@ -14,8 +14,6 @@ pub const TIME_PATH: &str = "/v1-combo/time";
 /// `GET` with an upgrade to [`TUNNEL_PROTOCOL`], for who has a node's certificate.
 pub const CONNECT_PATH: &str = "/v1-combo/connect";
 pub const TUNNEL_PROTOCOL: &str = "combo-tunnel-v1";
-/// A join body is smaller: two requests of a kilobyte each, and some names.
-pub const JOIN_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A machine asks to be a node, or a node to have its certificates renewed.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use tunnel::{Doors, Link, Servers};
 use crate::client_authorities::ClientAuthorities;
 use crate::control_plane::Basics;
 use crate::known_servers;
+use crate::local_door;
 use crate::machine_time::{DOUBT_PAUSE, MachineTime};
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients};
 use crate::node_memory;
@@ -119,6 +120,10 @@ impl Agent {
             basics,
         };
         let time = joined.basics.time.clone();
+        if let Some(port) = config.local_port {
+            let shutdown = joined.basics.shutdown.clone();
+            local_door::open(port, Arc::new(joined.any_server()), shutdown).await?;
+        }
         let addresses = joined.start_node(&data_dir, &identity).await?;
         tracing::info!(node = identity.node, "the node is running");
         env::spawn(joined.keep_fresh(identity, addresses));
@@ -256,18 +261,22 @@ impl Joined {
         Ok(addresses)
     }
 
-    fn client(&self, certificate: &Arc<ClientCertificate>) -> anyhow::Result<Client> {
-        let route = AnyServer {
+    /// The way to whichever server answers.
+    fn any_server(&self) -> AnyServer {
+        AnyServer {
             servers: self.servers.clone(),
             dialer: self.dialer.clone(),
-        };
+        }
+    }
+
+    fn client(&self, certificate: &Arc<ClientCertificate>) -> anyhow::Result<Client> {
         let transport = HttpTransport::new(&HttpConfig {
             server: format!("https://{SERVER_NAME}"),
             trust: Trust::Current(self.authorities.clone()),
             server_name: Some(SERVER_NAME.to_owned()),
             credentials: Credentials::Certificate(certificate.clone()),
             user_agent: USER_AGENT.to_owned(),
-            route: Arc::new(route),
+            route: Arc::new(self.any_server()),
             clock: self.basics.clock.clone(),
         })?;
         Ok(Client::new(judged(
@@ -406,11 +415,7 @@ impl Joined {
         identity: &NodeIdentity,
         addresses: &[IpAddr],
     ) -> anyhow::Result<NodeIdentity> {
-        let route = AnyServer {
-            servers: self.servers.clone(),
-            dialer: self.dialer.clone(),
-        };
-        let client = self.join_client(&self.config.server.to_string(), Arc::new(route));
+        let client = self.join_client(&self.config.server.to_string(), Arc::new(self.any_server()));
         let request = join_request(&identity.node, addresses, &identity.key, false)?;
         // The signature of the request proves the key that the name is bound to: no token is needed.
         let answer = client

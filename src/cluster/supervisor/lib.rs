@@ -12,6 +12,7 @@ mod etcd_listener;
 mod join_paths;
 mod keep_running;
 mod known_servers;
+mod local_door;
 mod machine_time;
 mod missing_address;
 mod names;
