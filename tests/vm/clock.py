@@ -51,8 +51,9 @@ class Clocked(Machine):
         """Sets the clock to this many seconds from the right time."""
         self.run(f'date -s @{int(time.time()) + seconds}')
 
-    def set_to(self, unix):
-        self.run(f'date -s @{unix}')
+    def set_to_1970(self):
+        """To its first day: a kernel takes no time that is shorter than it has run."""
+        self.run('date -s @$(( $(cut -d. -f1 /proc/uptime) + 60 ))')
 
     def told(self, text):
         self.until(f'the log says {text!r}', lambda: text in self.guest.run(f'journalctl -u combo --no-pager -o cat | grep -F "{text}" | tail -1').out)
@@ -71,14 +72,13 @@ class Cluster:
     def objects(self, kind):
         return self.server.get(kind)['items']
 
-    def ready(self, what, since=0):
-        """Both nodes are Ready, and both gave a sign of life by their own doing since then."""
+    def ready(self, what):
         def all_ready():
             done = self.server.guest.run('combo kubectl get nodes -o json', timeout=120)
             if done.code:
                 return False
-            conditions = [{c['type']: c['status'] for c in node['status']['conditions']} for node in json.loads(done.out)['items']]
-            return len(conditions) == len(NODES) and all(one['Ready'] == 'True' for one in conditions)
+            conditions = [{c['type']: c['status'] for c in node['status'].get('conditions', [])} for node in json.loads(done.out)['items']]
+            return len(conditions) == len(NODES) and all(one.get('Ready') == 'True' for one in conditions)
         self.server.until(f'{what}: both nodes are Ready', all_ready, seconds=30)
 
     def signs(self, what):
@@ -172,9 +172,9 @@ def nineteen_seventy(cluster):
     for machine in (agent, server):
         machine.stop()
     for machine in (server, agent):
-        machine.set_to(60)
+        machine.set_to_1970()
         machine.start()
-        machine.told('the machine\'s clock shows 1970-01-01T00:')
+        machine.told('the machine\'s clock shows 1970-01-01T')
     cluster.signs('1970')
     for node in NODES:
         cluster.event('1970', node, 'ClockBehind')
@@ -215,9 +215,13 @@ def main():
             server.kubectl('apply -f /root/one.json')
         server.until('both pods run', lambda: [one['status'].get('phase') for one in cluster.objects('pods')] == ['Running'] * 2, seconds=30)
         cluster.same('at first')
-        three_years_ahead(cluster)
-        a_day_behind(cluster)
-        nineteen_seventy(cluster)
+        try:
+            three_years_ahead(cluster)
+            a_day_behind(cluster)
+            nineteen_seventy(cluster)
+        except SystemExit:
+            say(agent.journal())
+            raise
     say('all checks hold')
 
 

@@ -16,6 +16,9 @@ use crate::{Authenticator, Credentials, Objects, User};
 pub const TOKEN_LIFE_MIN: Duration = Duration::from_secs(600);
 /// A token lives at most this long.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(1 << 32);
+/// A machine without a clock of its own goes on, after a power cut, from a time that can be a day old: tokens that it gave out since are its
+/// own all the same. Those of a clock that was years ahead are not: they would live for as long.
+const BEGIN_LEEWAY_SECONDS: i64 = 24 * 3600;
 /// A token outlives the deletion of what it is bound to by this, so that a pod's last words are heard.
 const DELETION_LEEWAY: Duration = Duration::from_secs(60);
 
@@ -192,7 +195,7 @@ impl ServiceAccountTokens {
         }
         if claims["nbf"]
             .as_i64()
-            .is_some_and(|begins| begins > now + 60)
+            .is_some_and(|begins| begins > now + BEGIN_LEEWAY_SECONDS)
         {
             return Err("service account token is not valid yet".to_owned());
         }

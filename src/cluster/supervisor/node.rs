@@ -19,6 +19,7 @@ use pod_network::{AttachedPod, PodNetwork};
 use rustls::server::ResolvesServerCert;
 use service_proxy::{NodeFacts, ServiceProxy};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 
 use crate::client_authorities::ClientAuthorities;
 use crate::cluster_dns::NodeDns;
@@ -45,6 +46,12 @@ pub fn node_socket(data_dir: &Path) -> PathBuf {
 async fn told(what: &'static str, task: impl Future<Output = images::Result<()>>) {
     if let Err(error) = task.await {
         tracing::error!(%error, "{what}");
+    }
+}
+
+async fn follow_dates(mut changes: watch::Receiver<()>, kubelet: Kubelet) {
+    while changes.changed().await.is_ok() {
+        kubelet.dates_changed();
     }
 }
 
@@ -139,6 +146,7 @@ impl Node<'_> {
         let (told, shutdown) = (kubelet.clone(), self.basics.shutdown.clone());
         let tell = move |news: ClockNews| told.warn_of_node(news.reason, &news.message);
         env::spawn(self.basics.time.clone().watch(Box::new(tell), shutdown));
+        env::spawn(follow_dates(self.basics.time.changes(), kubelet.clone()));
         let shutdown = self.basics.shutdown.clone();
         keep_running("kubelet", shutdown.clone(), move || {
             let (kubelet, shutdown) = (kubelet.clone(), shutdown.clone());

@@ -138,6 +138,12 @@ impl Kubelet {
             .node(name, Severity::Warning, reason, message);
     }
 
+    /// The clock was set, here or on the server: tokens of pods, which go by dates, are renewed.
+    pub fn dates_changed(&self) {
+        self.services.volumes.outdate_tokens();
+        self.poke_all();
+    }
+
     /// Runs until asked to end. Containers keep running: a later kubelet adopts them.
     pub async fn run(self, shutdown: Shutdown) {
         if let Some(writer) = self.events.lock().take() {

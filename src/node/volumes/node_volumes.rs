@@ -156,6 +156,11 @@ impl NodeVolumes {
         self.shared.tokens.next_refresh(pod_uid)
     }
 
+    /// Every token is old: the clock was set, here or where they come from.
+    pub fn outdate_tokens(&self) {
+        self.shared.tokens.outdate();
+    }
+
     /// Unmounts and removes everything of a pod. Succeeds when there is nothing.
     pub async fn tear_down(&self, pod_uid: &str) -> Result<()> {
         let pod_directory = self.pod_directory(pod_uid)?;

@@ -76,6 +76,13 @@ impl TokenCache {
             .min()
     }
 
+    /// Dates are others than they were: servers may not believe these any more, and all are asked for again.
+    pub(crate) fn outdate(&self) {
+        for known in self.0.lock().values_mut() {
+            known.renew_at = Duration::ZERO;
+        }
+    }
+
     pub(crate) fn forget(&self, pod_uid: &str) {
         self.0
             .lock()
