@@ -1,5 +1,6 @@
 //! Where in the control groups of this host a server's pods live.
 
+use kubelet::MemoryLimits;
 use linux::cgroup::Cgroups;
 
 /// The server's own leaf below a delegated group: `DelegateSubgroup=` in systemd/combo.service.
@@ -16,6 +17,15 @@ pub(crate) fn for_pods() -> anyhow::Result<String> {
     Ok(Cgroups::detect()?
         .delegated(LEAF)?
         .unwrap_or_else(|| ROOT.to_owned()))
+}
+
+/// Whether pods can be held to their limits of memory here. Groups that cannot be read at all fail where they are needed.
+pub(crate) fn memory_limits() -> MemoryLimits {
+    let controllers = Cgroups::detect().and_then(|groups| groups.controllers());
+    controllers.map_or_else(
+        |_unreadable| MemoryLimits::default(),
+        |names| MemoryLimits::of_controllers(&names),
+    )
 }
 
 /// The group that the pods of an instance were made below.

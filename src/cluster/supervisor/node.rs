@@ -243,6 +243,7 @@ impl Node<'_> {
         // k3s' thresholds: at the edge disks are small and full.
         config.eviction.nodefs_available_percent = DISK_AVAILABLE_PERCENT;
         config.eviction.imagefs_available_percent = DISK_AVAILABLE_PERCENT;
+        config.memory_limits = control_groups::memory_limits();
         config.boot_id = linux::process::boot_id().unwrap_or_default();
         config
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::node::memory_limits::MemoryLimits;
+
 /// Settings of one kubelet. `Config::new` gives upstream's defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -45,6 +47,8 @@ pub struct Config {
     pub allowed_unsafe_sysctls: Vec<String>,
     /// Directory of seccomp profiles that pods name as `Localhost`.
     pub seccomp_profiles: PathBuf,
+    /// Whether the kernel can hold pods to their limits of memory.
+    pub memory_limits: MemoryLimits,
     pub eviction: crate::eviction::Thresholds,
     pub image_gc: crate::images::GcPolicy,
     pub node_status_every: Duration,
@@ -77,6 +81,7 @@ impl Config {
             pod_pids_max: None,
             allowed_unsafe_sysctls: Vec::new(),
             seccomp_profiles: root_directory.join("seccomp"),
+            memory_limits: MemoryLimits::default(),
             eviction: crate::eviction::Thresholds::default(),
             image_gc: crate::images::GcPolicy::default(),
             node_status_every: Duration::from_mins(5),

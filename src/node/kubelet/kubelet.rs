@@ -22,6 +22,7 @@ use crate::eviction::EvictionManager;
 use crate::images::ImagePuller;
 use crate::kept::{pods_of, selected};
 use crate::last_known::{LastKnown, strangers};
+use crate::node::memory_limits::{self, MemoryLimits};
 use crate::node::{Capacity, NodeFacts, NodeRegistrar, PressureState};
 use crate::objects::ApiObjects;
 use crate::pods::facts::{CONFIG_MIRROR, is_terminal};
@@ -148,6 +149,9 @@ impl Kubelet {
     pub async fn run(self, shutdown: Shutdown) {
         if let Some(writer) = self.events.lock().take() {
             env::spawn(writer.run());
+        }
+        if self.services.config.memory_limits == MemoryLimits::NotEnforced {
+            self.warn_of_node(memory_limits::REASON, memory_limits::MESSAGE);
         }
         let events = self.services.runtime.events();
         let sources = async {

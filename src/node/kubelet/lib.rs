@@ -33,6 +33,7 @@ pub use images::GcPolicy;
 pub use kept::{kept_on_a_node, remembered_addresses};
 pub use kubelet::{Kubelet, Parts};
 pub use node::Capacity;
+pub use node::memory_limits::MemoryLimits;
 pub use pods::{Origin, Wanted};
 pub use server::{
     ApiAuthorizer, Attributes, Identity, KubeletAuthorizer, KubeletServer, ServerParts,

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod lease;
+pub(crate) mod memory_limits;
 mod object;
 mod pressure;
 mod registrar;

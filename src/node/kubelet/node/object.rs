@@ -9,6 +9,7 @@ use semantics::resources::Amounts;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
+use crate::node::memory_limits;
 use crate::node::{Capacity, Pressure};
 
 /// Images that the status lists, the largest first.
@@ -257,6 +258,9 @@ fn conditions(inputs: &StatusInputs<'_>, old: &Value) -> Value {
             make(kind, if is_bad { "True" } else { "False" }, reason, message)
         })
         .collect();
+    if let Some([status, reason, message]) = inputs.config.memory_limits.condition(old) {
+        all.push(make(memory_limits::CONDITION, status, reason, message));
+    }
     all.push(make(
         "Ready",
         "True",
@@ -337,10 +341,16 @@ pub(crate) fn heartbeat_patch(wanted: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::memory_limits::MemoryLimits;
     use tokio::sync::watch;
 
     fn wanted(old: &Value, seconds: i64) -> Value {
+        wanted_with(MemoryLimits::Enforced, old, seconds)
+    }
+
+    fn wanted_with(memory_limits: MemoryLimits, old: &Value, seconds: i64) -> Value {
         let mut config = Config::new("n", "/nonexistent");
+        config.memory_limits = memory_limits;
         config.node_addresses = watch::channel(vec!["10.0.0.1".parse().unwrap()]).1;
         config.node_external_addresses = vec!["192.0.2.1".parse().unwrap()];
         let amounts: Amounts = [("cpu".to_owned(), apimachinery::Quantity::from_units(4))].into();
@@ -368,6 +378,23 @@ mod tests {
             {"type": "ExternalIP", "address": "192.0.2.1"},
             {"type": "Hostname", "address": "n"}]);
         assert_eq!(addresses, expected);
+    }
+
+    #[test]
+    fn limits_that_nothing_enforces_are_told_until_they_are_enforced() {
+        let find = |status: &Value| {
+            let all = status["conditions"].as_array().unwrap();
+            let mut told = all.iter();
+            told.find(|one| one["type"] == memory_limits::CONDITION)
+                .cloned()
+        };
+        assert_eq!(find(&wanted(&Value::Null, 0)), None);
+        let without = wanted_with(MemoryLimits::NotEnforced, &Value::Null, 0);
+        let told = find(&without).unwrap();
+        assert_eq!(told["status"], "True");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains("cmdline.txt") && message.contains("cgroup_memory=1"));
+        assert_eq!(find(&wanted(&without, 10)).unwrap()["status"], "False");
     }
 
     #[test]
