@@ -18,6 +18,8 @@ mod reflection;
 mod serve;
 mod services;
 mod status;
+#[cfg(test)]
+mod tests;
 mod transactions;
 mod watch_answers;
 mod watches;
