@@ -131,7 +131,8 @@ fn the_server_moves(cluster: &Cluster, kubectl: &Kubectl) {
             .unwrap()
             .parse()
             .unwrap();
-        eventually(
+        within(
+            SILENCE_MAX,
             &format!("the Service leads there from {}", agent.name),
             || agent.place.inside(|| connects(service, 443)).then_some(()),
         );
