@@ -146,7 +146,11 @@ impl RotateCaCommand {
                 key.display()
             );
         }
-        let trust = if self.force { Trust::Broken } else { Trust::HandedOver };
+        let trust = if self.force {
+            Trust::Broken
+        } else {
+            Trust::HandedOver
+        };
         let (clock, rng) = (SystemClock::shared(), SystemRng::shared());
         let given = self.path.as_deref();
         let means = (&*clock, &*rng);

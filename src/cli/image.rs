@@ -230,6 +230,7 @@ impl PullCommand {
             } else {
                 DefaultEndpoint::Used
             },
+            ..PullSettings::default()
         };
         let image = Reference::parse(&self.image)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

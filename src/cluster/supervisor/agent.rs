@@ -235,6 +235,7 @@ impl Joined {
         let wired = Node {
             node: &self.config.node,
             cluster: ClusterFacts {
+                service_cidrs: settings.service_cidrs.clone(),
                 cluster_cidrs: settings.cluster_cidrs.clone(),
                 cluster_domain: settings.cluster_domain.clone(),
                 cluster_dns: settings.cluster_dns.clone(),

@@ -93,6 +93,7 @@ pub(crate) struct NodeClients {
 /// What a node is told about its cluster.
 pub(crate) struct ClusterFacts {
     pub(crate) cluster_cidrs: Vec<IpNet>,
+    pub(crate) service_cidrs: Vec<IpNet>,
     pub(crate) cluster_domain: String,
     pub(crate) cluster_dns: Vec<IpAddr>,
     pub(crate) dns: DnsRole,
@@ -175,9 +176,26 @@ impl Node<'_> {
         Factory::with_memory(client.clone(), rng, memory)
     }
 
+    /// As the environment says; what is in the cluster is reached straight.
+    fn image_proxies(&self) -> images::Proxies {
+        let cluster = &self.cluster;
+        let ranges = [&cluster.cluster_cidrs[..], &cluster.service_cidrs[..]].concat();
+        let said = self.node.image_proxies.clone();
+        let proxies = said.straight_to(&ranges, &cluster.cluster_domain);
+        images::Proxies {
+            https: proxies.https,
+            http: proxies.http,
+            no_proxy: proxies.no_proxy,
+        }
+    }
+
     fn open_images(&self, factory: &Factory) -> anyhow::Result<Arc<LocalImageService>> {
         let store = ImageStore::open(&self.data_dir.agent()).context("open the image store")?;
-        let mut images = LocalImageService::new(Arc::new(store), PullSettings::default());
+        let settings = PullSettings {
+            proxies: Arc::new(self.image_proxies()),
+            ..PullSettings::default()
+        };
+        let mut images = LocalImageService::new(Arc::new(store), settings);
         if let Some(sharing) = &self.sharing {
             let clock = self.basics.clock.clone();
             let peers = NodePeers::new(factory, &self.node.name, sharing.clone(), clock);

@@ -279,6 +279,7 @@ impl Started<'_> {
 
 fn cluster_facts(config: &ServerConfig) -> ClusterFacts {
     ClusterFacts {
+        service_cidrs: config.network.service_cidrs.clone(),
         cluster_cidrs: config.network.cluster_cidrs.clone(),
         cluster_domain: config.cluster_domain.clone(),
         cluster_dns: vec![config.cluster_dns],

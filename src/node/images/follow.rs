@@ -158,10 +158,12 @@ impl LocalImageService {
             watches.watch_directory(directory)?;
         }
         let readable = Readable::new(&watches)?;
+        let proxies = self.pull_settings().proxies.clone();
         let load = move |path: &Path| -> Result<PullSettings> {
             Ok(PullSettings {
                 registries: Registries::load(path)?,
                 default_endpoint,
+                proxies: Arc::clone(&proxies),
             })
         };
         self.set_pull_settings(load(&path)?);

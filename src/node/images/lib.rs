@@ -37,7 +37,7 @@ pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use peers::{Peer, Peers, Pieces};
 pub use platform::Platform;
-pub use pull::{PullSettings, pull};
+pub use pull::{Proxies, PullSettings, pull};
 pub use reference::Reference;
 pub use refusal::Refusal;
 pub use registries::{DefaultEndpoint, Registries};

@@ -1,6 +1,7 @@
 //! Pulls an image from the first of its endpoints that has it; every byte is checked against its digest before anything uses it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -50,6 +51,25 @@ const ACCEPTED: &[&str] = &[
 pub struct PullSettings {
     pub registries: Registries,
     pub default_endpoint: DefaultEndpoint,
+    pub proxies: Arc<Proxies>,
+}
+
+/// What stands between this node and registries. The default is what `HTTPS_PROXY` and its like say.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For registries that are reached by https: `http://[user:password@]host:port`.
+    pub https: Option<String>,
+    /// For those that are reached by http.
+    pub http: Option<String>,
+    /// What is reached straight: addresses, ranges and domains with commas between.
+    pub no_proxy: String,
+}
+
+impl fmt::Debug for Proxies {
+    /// Passwords stand in proxies.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Proxies")
+    }
 }
 
 impl Default for PullSettings {
@@ -57,6 +77,7 @@ impl Default for PullSettings {
         Self {
             registries: Registries::default(),
             default_endpoint: DefaultEndpoint::Used,
+            proxies: Arc::default(),
         }
     }
 }
@@ -107,7 +128,7 @@ async fn pull_locked(
         .registries
         .endpoints(image, settings.default_endpoint)?
     {
-        match pull_from_registry(store, image, &endpoint, auth).await {
+        match pull_from_registry(store, settings, image, &endpoint, auth).await {
             Ok(id) => return Ok(id),
             // The disk is as full for the next endpoint.
             Err(error) if error.kind() == crate::ErrorKind::NoSpace => return Err(error),
@@ -122,11 +143,12 @@ async fn pull_locked(
 
 async fn pull_from_registry(
     store: &Arc<ImageStore>,
+    settings: &PullSettings,
     image: &Reference,
     endpoint: &Endpoint,
     pod_auth: Option<&cri::PullAuth>,
 ) -> Result<cri::ImageId> {
-    let source = Source::new(image, endpoint, pod_auth)?;
+    let source = Source::new(image, endpoint, &settings.proxies, pod_auth)?;
     pull_from(store, image, &source).await
 }
 
@@ -236,6 +258,7 @@ impl Source {
     fn new(
         image: &Reference,
         endpoint: &Endpoint,
+        proxies: &Proxies,
         pod_auth: Option<&cri::PullAuth>,
     ) -> Result<Self> {
         let auth = endpoint
@@ -262,7 +285,7 @@ impl Source {
             at.set_mirror_registry(endpoint.host.clone());
         }
         Ok(Self {
-            client: client_for(endpoint)?,
+            client: client_for(endpoint, proxies)?,
             auth: registry_auth(&image.to_string(), auth)?,
             image: at,
             name: image.to_string(),
@@ -466,7 +489,7 @@ pub(crate) fn write_blob(
     Ok(())
 }
 
-fn client_for(endpoint: &Endpoint) -> Result<Client> {
+fn client_for(endpoint: &Endpoint, proxies: &Proxies) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     // Another part of the process may have installed the same provider already.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -489,6 +512,9 @@ fn client_for(endpoint: &Endpoint) -> Result<Client> {
         read_timeout: Some(READ_TIMEOUT),
         connect_timeout: Some(CONNECT_TIMEOUT),
         user_agent: "combo",
+        https_proxy: proxies.https.clone(),
+        http_proxy: proxies.http.clone(),
+        no_proxy: Some(proxies.no_proxy.clone()).filter(|said| !said.is_empty()),
         ..ClientConfig::default()
     };
     Client::try_from(config)

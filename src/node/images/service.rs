@@ -55,6 +55,10 @@ impl LocalImageService {
     }
 
     /// Takes another `registries.yaml` from the next pull on.
+    pub(crate) fn pull_settings(&self) -> Arc<PullSettings> {
+        self.settings.load_full()
+    }
+
     pub fn set_pull_settings(&self, settings: PullSettings) {
         self.settings.store(Arc::new(settings));
     }

@@ -11,8 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::test_archives::{OciImage, file, gzip, oci_archive, oci_image, store, tar_of};
 use crate::{
-    DefaultEndpoint, ErrorKind, LocalImageService, Peer, Peers, Pieces, PullSettings, Reference,
-    Registries, pull,
+    ErrorKind, LocalImageService, Peer, Peers, Pieces, PullSettings, Reference, Registries, pull,
 };
 
 /// A node that answers with the images of a service; `forges` changes a byte of every layer.
@@ -106,7 +105,7 @@ fn node(images: &[(&str, &OciImage)], forges: bool) -> (tempfile::TempDir, Arc<N
 fn settings(registries: &str) -> PullSettings {
     PullSettings {
         registries: Registries::parse(registries).unwrap(),
-        default_endpoint: DefaultEndpoint::Used,
+        ..PullSettings::default()
     }
 }
 

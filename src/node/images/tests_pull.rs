@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::test_archives::{OciImage, docker_archive, file, gzip, oci_image, store, tar_of};
 use crate::{
-    DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, PullSettings, Reference, Registries,
-    StoreChange, pull,
+    DefaultEndpoint, ErrorKind, ImageStore, LocalImageService, Proxies, PullSettings, Reference,
+    Registries, StoreChange, pull,
 };
 
 /// Serves one repository's manifests and blobs over HTTP/1.1, one request a connection.
@@ -33,6 +33,8 @@ struct Behaviour {
     /// Answers other bytes for this path.
     forge: Option<String>,
 }
+
+const BEHIND_A_PROXY: &str = "http://far.invalid";
 
 impl Registry {
     async fn start(behaviour: Behaviour) -> Self {
@@ -78,6 +80,8 @@ async fn answer(
         return;
     };
     let path = request.split_whitespace().nth(1).unwrap();
+    // Of a proxy's clients the whole URL stands there.
+    let path = path.strip_prefix(BEHIND_A_PROXY).unwrap_or(path);
     let path = path.split('?').next().unwrap().to_owned();
     let (status, body) = behaviour.answer_to(&request, &path);
     if status.starts_with("206") {
@@ -370,6 +374,7 @@ async fn a_mirror_serves_what_the_registry_cannot() {
     let settings = PullSettings {
         registries: Registries::parse(&yaml).unwrap(),
         default_endpoint: DefaultEndpoint::Disabled,
+        ..PullSettings::default()
     };
     let (_directory, store) = shared_store();
     let reference = Reference::parse("gone.invalid/team/a:1").unwrap();
@@ -378,6 +383,35 @@ async fn a_mirror_serves_what_the_registry_cannot() {
         store.list().unwrap()[0].repo_tags,
         ["gone.invalid/team/a:1"]
     );
+}
+
+#[tokio::test]
+async fn a_registry_is_reached_through_a_proxy_unless_it_is_named() {
+    let image = image();
+    let proxy = Registry::start(Behaviour {
+        contents: contents("hub/a", &image),
+        ..Behaviour::default()
+    })
+    .await;
+    let yaml = format!("mirrors: {{far.invalid: {{endpoint: [\"{BEHIND_A_PROXY}/v2/hub\"]}}}}");
+    let with = |no_proxy: &str| PullSettings {
+        registries: Registries::parse(&yaml).unwrap(),
+        default_endpoint: DefaultEndpoint::Disabled,
+        proxies: Arc::new(Proxies {
+            http: Some(format!("http://{}", proxy.address)),
+            https: None,
+            no_proxy: no_proxy.to_owned(),
+        }),
+    };
+    let (_directory, store) = shared_store();
+    let reference = Reference::parse("far.invalid/a:1").unwrap();
+    let straight = pull(&store, &with("other,.invalid"), &reference, None).await;
+    straight.expect_err("nobody is there");
+    assert_eq!(proxy.requests.load(Ordering::SeqCst), 0);
+    pull(&store, &with("10.0.0.0/8,other"), &reference, None)
+        .await
+        .unwrap();
+    assert!(proxy.requests.load(Ordering::SeqCst) > 0);
 }
 
 #[tokio::test]
