@@ -156,12 +156,7 @@ impl ControlPlane {
         let authorities = credentials.server_authority.trusted_pem();
         let join_paths = JoinPaths::new(authorities, basics.clock.clone(), basics.shutdown.clone());
         let kubelet_client = client_certificate(&credentials.kubelet_client)?;
-        let dialer = Arc::new(NodeDialer::new(
-            kubelet_client.clone(),
-            &credentials.server_authority.trusted_der(),
-            join_paths.tunnels.clone(),
-            basics.clock.clone(),
-        )?);
+        let dialer = dialer(&kubelet_client, credentials, &join_paths, basics)?;
         let api = ApiServer::new(rest::Config {
             kv,
             authenticator,
@@ -214,6 +209,19 @@ async fn serve(
     let (server, shutdown) = (api.clone(), basics.shutdown.clone());
     env::spawn(async move { server.serve(listener, tls, shutdown).await });
     Ok(serving)
+}
+
+/// How kubelets, pods and Services are reached.
+fn dialer(
+    identity: &Arc<ClientCertificate>,
+    credentials: &Credentials,
+    join_paths: &JoinPaths,
+    basics: &Basics,
+) -> anyhow::Result<Arc<NodeDialer>> {
+    let authorities = credentials.server_authority.trusted_der();
+    let (identity, tunnels) = (identity.clone(), join_paths.tunnels.clone());
+    let dialer = NodeDialer::new(identity, &authorities, tunnels, basics.clock.clone())?;
+    Ok(Arc::new(dialer))
 }
 
 /// A client's identity that can be replaced.
