@@ -31,8 +31,9 @@ pub struct ServerFlags {
     )]
     pub bind_address: Option<IpAddr>,
 
-    /// Serve the store behind etcd's API, too, at a port or an address and port; only the cluster's own
-    /// certificate, <data-dir>/tls/client-kube-apiserver.crt, is let in [default host: 127.0.0.1]
+    /// Serve the store behind etcd's API, too, at a port or an address and port; only the
+    /// cluster's own certificate, <data-dir>/server/tls/client-kube-apiserver.crt, is let in
+    /// [default host: 127.0.0.1]
     #[arg(
         help_heading = "Listener",
         long,

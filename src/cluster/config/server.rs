@@ -256,6 +256,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_alone_for_etcds_clients_is_one_on_loopback() {
+        let listen = |text: &str| {
+            let etcd_listen = Some(text.to_owned());
+            let said = ServerFlags {
+                etcd_listen,
+                ..ServerFlags::default()
+            };
+            ServerConfig::from_flags(said, "host").map(|config| config.etcd_listen)
+        };
+        let address = |text: &str| Ok(text.parse().ok());
+        assert_eq!(listen("2379"), address("127.0.0.1:2379"));
+        assert_eq!(listen("[::1]:2379"), address("[::1]:2379"));
+        for wrong in ["0", "localhost:2379", "127.0.0.1", "127.0.0.1:0", "99999"] {
+            assert!(listen(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn defaults_fill_what_was_not_said() {
         let config = ServerConfig::from_flags(ServerFlags::default(), "HOST").expect("a config");
         assert_eq!(config.https_listen_port, 6443);
