@@ -131,13 +131,7 @@ impl Credentials {
             }
             None => None,
         };
-        let renewed = maker.renewed.into_inner();
-        if !renewed.is_empty() {
-            tracing::info!(
-                certificates = renewed.join(", "),
-                "certificates that ended soon, named other addresses or were signed by a former authority are renewed"
-            );
-        }
+        maker.tell();
         Ok(Self {
             server_authority,
             client_authority,
@@ -151,6 +145,17 @@ impl Credentials {
 }
 
 impl Maker<'_> {
+    /// Tells in one line what was renewed.
+    fn tell(self) {
+        let renewed = self.renewed.into_inner();
+        if !renewed.is_empty() {
+            tracing::info!(
+                certificates = renewed.join(", "),
+                "certificates that ended soon, named other addresses or were signed by a former authority are renewed"
+            );
+        }
+    }
+
     fn path(&self, name: &str, extension: &str) -> PathBuf {
         self.folder.join(format!("{name}.{extension}"))
     }
