@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 [ "$(id -u)" = 0 ] || fail "run it as root: the tests make namespaces, mounts and control groups"
 need_toolchain
-need_packages busybox-static curl diffutils nftables iproute2 ca-certificates python3-venv util-linux
+need_packages busybox-static containernetworking-plugins curl diffutils nftables iproute2 ca-certificates python3-venv util-linux
 
 step "Tools: cargo-nextest, cargo-deny and a stock kubectl, 1.36"
 PATH=$(tests/tools.sh tools)/bin:$PATH

@@ -14,6 +14,7 @@ mod killall;
 mod kubeconfig;
 mod kubectl;
 mod logs;
+mod migrate;
 mod node_socket;
 mod pods;
 mod secrets_encrypt;
@@ -80,6 +81,8 @@ enum Command {
     /// Look after a server's store
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Take over the objects of a stopped k3s server that keeps them in SQLite
+    Migrate(migrate::MigrateCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Show the pods of this node, also when no server can be reached
@@ -117,6 +120,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Snapshot(command) => command.run(),
         Command::SecretsEncrypt(command) => command.run(),
         Command::Db(command) => command.run(),
+        Command::Migrate(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Pods(command) => return command.run(),
         Command::Logs(command) => return command.run(),

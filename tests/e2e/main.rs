@@ -10,6 +10,7 @@ mod bad_conditions;
 mod bad_joins;
 mod built_in_kubectl;
 mod certificates;
+mod cni;
 mod confinement;
 mod installation;
 mod kubectl;
@@ -22,6 +23,7 @@ mod proxies;
 mod restart;
 mod services;
 mod shared_images;
+mod snapshots;
 mod streams;
 mod upgrade;
 mod volumes;
@@ -41,6 +43,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("kubectl", kubectl::TESTS),
     ("streams", streams::TESTS),
     ("workloads", workloads::TESTS),
+    ("cni", cni::TESTS),
     ("confinement", confinement::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
@@ -53,6 +56,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("shared_images", shared_images::TESTS),
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
+    ("snapshots", snapshots::TESTS),
     ("upgrade", upgrade::TESTS),
     ("installation", installation::TESTS),
     ("lo_only", lo_only::TESTS),

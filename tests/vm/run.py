@@ -65,7 +65,8 @@ class Machine:
             if found:
                 return found
             if time.monotonic() > deadline:
-                raise SystemExit(f'not in time: {what}\n{self.kubectl("get pods -o yaml")}\n{self.journal()}')
+                pods = self.guest.run(f'combo kubectl --kubeconfig {KUBECONFIG} get pods -o yaml')
+                raise SystemExit(f'not in time: {what}\n{pods.out}{pods.err}\n{self.journal()}')
             time.sleep(1)
 
     def group(self, name):

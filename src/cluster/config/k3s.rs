@@ -28,12 +28,12 @@ const STORE: &str = "the cluster is kept in SQLite below the data folder; other 
                      servers can share, come with --datastore-endpoint in a later release";
 const NO_ETCD: &str = "there is no embedded etcd; several servers will share a store with \
                        --datastore-endpoint, which comes with a later release";
-const SECOND_SERVER: &str = "a second server needs a shared store, --datastore-endpoint, which comes with a \
 const RESTORE: &str =
     "`combo snapshot restore` does that, on a data folder whose server is stopped";
 const NOTHING_TO_RECONCILE: &str = "snapshots are the files in their folder; leave it out";
 const S3: &str = "snapshots are written to a folder, --etcd-snapshot-dir; stores of objects are not built yet: copy the \
                   files, or mount one there";
+const SECOND_SERVER: &str = "a second server needs a shared store, --datastore-endpoint, which comes with a \
                              later release; a node joins with `combo agent --server`";
 const NO_ARGUMENTS: &str = "the component is built in and takes no arguments of its own; look for a flag of \
                             combo that does what you need";
@@ -69,9 +69,9 @@ const REFUSED: &[(&str, &[&str])] = &[
             "etcd-expose-metrics",
         ],
     ),
-    (SECOND_SERVER, &["server"]),
     (RESTORE, &["cluster-reset-restore-path"]),
     (NOTHING_TO_RECONCILE, &["etcd-snapshot-reconcile-interval"]),
+    (SECOND_SERVER, &["server"]),
     (
         NO_ARGUMENTS,
         &[

@@ -11,6 +11,9 @@ use crate::{ConfigError, ImageProxies, NodeFlags};
 
 const DEFAULT_KUBELET_PORT: u16 = 10250;
 const DEFAULT_REGISTRIES_FILE: &str = "/etc/combo/registries.yaml";
+/// Where the products that bring plugins put them, everywhere.
+const DEFAULT_CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
+const DEFAULT_CNI_PROGRAMS: &str = "/opt/cni/bin";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The kernel's limit.
 const INTERFACE_LETTERS_MAX: usize = 15;
@@ -31,6 +34,10 @@ pub struct NodeConfig {
     pub kubelet_port: u16,
     pub resolv_conf: PathBuf,
     pub checksums: Checksums,
+    /// `--cni-conf-dir`
+    pub cni_configurations: PathBuf,
+    /// `--cni-bin-dir`
+    pub cni_programs: PathBuf,
     /// registries.yaml
     pub registries_file: PathBuf,
     /// Whether a registry itself is asked after its mirrors.
@@ -65,6 +72,8 @@ impl NodeConfig {
             } else {
                 Checksums::Offloaded
             },
+            cni_configurations: path(&said.cni_conf_dir, DEFAULT_CNI_CONFIGURATIONS),
+            cni_programs: path(&said.cni_bin_dir, DEFAULT_CNI_PROGRAMS),
             registries_file: path(&said.private_registry, DEFAULT_REGISTRIES_FILE),
             uses_default_registry_endpoint: !said.disable_default_registry_endpoint,
             image_proxies: said.proxies.of_images()?,

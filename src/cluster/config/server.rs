@@ -67,10 +67,10 @@ pub struct ServerConfig {
     /// How long a node may be silent until it counts as lost, if somebody chose.
     pub node_monitor_grace: Option<Duration>,
     pub runs_scheduler: bool,
-}
-
     /// `None`: it takes no snapshots by itself.
     pub snapshots: Option<SnapshotConfig>,
+}
+
 impl ServerConfig {
     /// What `said` means on a host of this name.
     pub fn from_flags(said: ServerFlags, host_name: &str) -> Result<Self, ConfigError> {
@@ -134,8 +134,8 @@ impl ServerConfig {
             disabled: disabled(&said.disable)?,
             runs_controllers: !said.disable_controller_manager,
             node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
-            snapshots: SnapshotConfig::from_flags(said.snapshots)?,
             runs_scheduler: !said.disable_scheduler,
+            snapshots: SnapshotConfig::from_flags(said.snapshots)?,
         })
     }
 }

@@ -85,6 +85,14 @@ pub struct NodeFlags {
     #[arg(long, env = "COMBO_DISABLE_CHECKSUM_OFFLOAD")]
     pub disable_checksum_offload: bool,
 
+    /// Network configurations for CNI plugins, with --flannel-backend=none [default: /etc/cni/net.d]
+    #[arg(long, env = "COMBO_CNI_CONF_DIR", value_name = "FOLDER")]
+    pub cni_conf_dir: Option<PathBuf>,
+
+    /// Programs of CNI plugins, with --flannel-backend=none [default: /opt/cni/bin]
+    #[arg(long, env = "COMBO_CNI_BIN_DIR", value_name = "FOLDER")]
+    pub cni_bin_dir: Option<PathBuf>,
+
     /// Mirrors and credentials of registries [default: /etc/combo/registries.yaml]
     #[arg(long, env = "COMBO_PRIVATE_REGISTRY", value_name = "FILE")]
     pub private_registry: Option<PathBuf>,

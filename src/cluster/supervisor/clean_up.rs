@@ -17,6 +17,7 @@ use service_proxy::ServiceProxy;
 
 use crate::control_groups;
 use crate::network_policies;
+use crate::node::cni_attachments;
 
 /// Ends every pod of the server with this data folder and removes its control groups, links, nftables tables and mounts.
 ///
@@ -28,11 +29,18 @@ pub async fn clean_up(data_dir: &Path) -> anyhow::Result<()> {
     if runtime.as_ref().is_err_and(is_in_use) {
         return runtime;
     }
+    let plugins = cni::clean_up(&cni_attachments(&data_dir)).await;
+    let plugins = plugins.context("take away what network plugins made");
     let links = PodNetwork::clean_up(&instance).context("remove the network links");
     let services = ServiceProxy::clean_up(&instance).context("remove the rules of Services");
     let policies = network_policies::remove(&instance);
     let mounts = unmount_below(data_dir.root()).context("unmount what is below the data folder");
-    runtime.and(links).and(services).and(policies).and(mounts)
+    runtime
+        .and(plugins)
+        .and(links)
+        .and(services)
+        .and(policies)
+        .and(mounts)
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {

@@ -91,7 +91,7 @@ pub(crate) fn token_issuers(
 }
 
 /// What is encrypted in a server's store.
-pub(crate) fn sealed_prefixes(keys: Arc<SealingKeys>) -> Vec<SealedPrefix> {
+pub fn sealed_prefixes(keys: Arc<SealingKeys>) -> Vec<SealedPrefix> {
     vec![SealedPrefix {
         prefix: SEALED_PREFIX.into(),
         sealer: keys,

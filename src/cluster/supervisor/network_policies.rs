@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use cri::RuntimeService;
 use informer::Factory;
 use network_policy::{ConnectedPod, NodePods, PolicyTable};
-use pod_network::PodNetwork;
 
 use crate::control_plane::Basics;
 use crate::keep_running::keep_running;
+use crate::sandbox_network::Connector;
 
 /// Follows the policies; the pods that are connected are told through what this returns.
 pub(crate) fn start(instance: &str, factory: &Factory, basics: &Basics) -> NodePods {
@@ -37,7 +37,7 @@ pub(crate) fn remove(instance: &str) -> anyhow::Result<()> {
 /// Tells of the pods that an earlier process connected.
 pub(crate) async fn adopt(
     node_pods: &NodePods,
-    network: &PodNetwork,
+    network: &Connector,
     runtime: &dyn RuntimeService,
 ) -> anyhow::Result<()> {
     let sandboxes = runtime.list_pod_sandboxes().await;

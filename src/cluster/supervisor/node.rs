@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bootstrap::DataDir;
+use cni::CniNetwork;
 use config::{NodeConfig, ServerConfig};
 use containers::{LogLimits, Runtime, RuntimeOptions};
 use cri::{ImageService, RuntimeService};
@@ -15,7 +16,7 @@ use ipnet::IpNet;
 use kube_client::Client;
 use kubelet::{ApiAuthorizer, Capacity, Kubelet, KubeletServer, Parts, ServerParts};
 use network_policy::NodePods;
-use pod_network::{AttachedPod, PodNetwork};
+use pod_network::{AttachedPod, Backend, PodNetwork};
 use rustls::server::ResolvesServerCert;
 use service_proxy::{NodeFacts, ServiceProxy};
 use tokio::net::{TcpListener, UnixListener};
@@ -30,7 +31,7 @@ use crate::machine_time::ClockNews;
 use crate::network_policies;
 use crate::node_network::{NodeNetwork, NodeNetworkParts, NodeNetworkSettings, Share};
 use crate::peer_images::{NodePeers, PeerCredentials};
-use crate::sandbox_network::RoutedNetwork;
+use crate::sandbox_network::{Connector, PodSandboxNetwork};
 
 /// Below this the node counts as short of disk.
 const DISK_AVAILABLE_PERCENT: u64 = 5;
@@ -40,6 +41,11 @@ const SOCKET: &str = "agent/combo.sock";
 /// Where the node of a data folder answers commands that are typed on it.
 pub fn node_socket(data_dir: &Path) -> PathBuf {
     data_dir.join(SOCKET)
+}
+
+/// Where it is kept what CNI plugins connected.
+pub(crate) fn cni_attachments(data_dir: &DataDir) -> PathBuf {
+    data_dir.agent().join("cni")
 }
 
 /// Runs a task whose failure nobody waits for.
@@ -133,16 +139,18 @@ impl Node<'_> {
         let kubelet_factory = self.factory(&self.clients.node);
         let policies = self.start_services(&network.pods, &watching)?;
         let images = self.open_images(&watching)?;
-        let pods = RoutedNetwork {
-            pods: network.pods.clone(),
+        let connector = self.connector(&network)?;
+        let pods = PodSandboxNetwork {
+            connector: connector.clone(),
             policies: policies.clone(),
         };
         let runtime: Arc<dyn RuntimeService> =
             Arc::new(self.open_runtime(pods, images.clone()).await?);
         if let Some(policies) = &policies {
-            network_policies::adopt(policies, &network.pods, &*runtime).await?;
+            network_policies::adopt(policies, &connector, &*runtime).await?;
         }
-        let kubelet = self.kubelet(&network, runtime, images.clone(), kubelet_factory)?;
+        let config = self.kubelet_config(&network, &connector);
+        let kubelet = self.kubelet(config, runtime, images.clone(), kubelet_factory)?;
         self.serve_kubelet(&kubelet, images).await?;
         let (told, shutdown) = (kubelet.clone(), self.basics.shutdown.clone());
         let tell = move |news: ClockNews| told.warn_of_node(news.reason, &news.message);
@@ -169,6 +177,24 @@ impl Node<'_> {
         let remembered = kubelet::remembered_addresses(self.memory, &self.node.name);
         let promised = remembered.into_iter();
         pods.promise(promised.map(|(pod_uid, addresses)| AttachedPod { pod_uid, addresses }));
+    }
+
+    /// Our own links, or with `--flannel-backend=none` whatever plugins the administrator brings.
+    fn connector(&self, network: &NodeNetwork) -> anyhow::Result<Connector> {
+        if network.backend() != Backend::None {
+            return Ok(Connector::Routes(network.pods.clone()));
+        }
+        let plugins = CniNetwork::open(cni::Folders {
+            configurations: self.node.cni_configurations.clone(),
+            programs: self.node.cni_programs.clone(),
+            attachments: cni_attachments(self.data_dir),
+        })?;
+        let (followed, shutdown) = (plugins.clone(), self.basics.shutdown.clone());
+        keep_running("network configurations", shutdown.clone(), move || {
+            let (followed, shutdown) = (followed.clone(), shutdown.clone());
+            async move { Ok(followed.follow(shutdown).await?) }
+        });
+        Ok(Connector::Plugins(plugins))
     }
 
     fn factory(&self, client: &Client) -> Factory {
@@ -221,7 +247,7 @@ impl Node<'_> {
 
     async fn open_runtime(
         &self,
-        network: RoutedNetwork,
+        network: PodSandboxNetwork,
         images: Arc<dyn ImageService>,
     ) -> anyhow::Result<Runtime> {
         let options = RuntimeOptions {
@@ -240,12 +266,15 @@ impl Node<'_> {
             .context("open the container runtime")
     }
 
-    fn kubelet_config(&self, network: &NodeNetwork) -> kubelet::Config {
+    fn kubelet_config(&self, network: &NodeNetwork, connector: &Connector) -> kubelet::Config {
         let root = self.data_dir.agent().join("kubelet");
         let mut config = kubelet::Config::new(self.node.name.clone(), root);
         config.pod_logs_directory = self.data_dir.agent().join("logs/pods");
         config.manifests_directory = Some(self.data_dir.static_pods());
         config.node_addresses = network.addresses();
+        if let Connector::Plugins(plugins) = connector {
+            config.network_fault = plugins.fault();
+        }
         config
             .node_external_addresses
             .clone_from(&self.node.external_addresses);
@@ -268,12 +297,11 @@ impl Node<'_> {
 
     fn kubelet(
         &self,
-        network: &NodeNetwork,
+        config: kubelet::Config,
         runtime: Arc<dyn RuntimeService>,
         images: Arc<dyn ImageService>,
         factory: Factory,
     ) -> anyhow::Result<Kubelet> {
-        let config = self.kubelet_config(network);
         std::fs::create_dir_all(&config.root_directory)?;
         let capacity = Capacity::measure(&config)?;
         let client = self.clients.node.clone();

@@ -113,6 +113,10 @@ impl NodeNetwork {
         })
     }
 
+    pub(crate) fn backend(&self) -> Backend {
+        self.settings.backend
+    }
+
     /// The node's addresses as they change, primary first; never none.
     pub(crate) fn addresses(&self) -> watch::Receiver<Vec<IpAddr>> {
         self.addresses.node.subscribe()

@@ -3,28 +3,82 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use cni::CniNetwork;
 use cri::{NetworkAttachment, SandboxNetwork};
 use network_policy::NodePods;
-use pod_network::PodNetwork;
+use pod_network::{AttachedPod, PodNetwork};
 
 use crate::network_policies;
 
-pub(crate) struct RoutedNetwork {
-    pub(crate) pods: PodNetwork,
+/// Who connects pods.
+#[derive(Clone)]
+pub(crate) enum Connector {
+    /// Links of our own.
+    Routes(PodNetwork),
+    /// CNI plugins.
+    Plugins(CniNetwork),
+}
+
+impl Connector {
+    async fn attach(&self, attachment: &NetworkAttachment<'_>) -> cri::Result<Vec<IpAddr>> {
+        let pod = attachment.pod;
+        let attached = match self {
+            Self::Routes(pods) => pods
+                .attach(&pod.uid, attachment.netns)
+                .await
+                .map_err(anyhow::Error::from),
+            Self::Plugins(plugins) => plugins
+                .attach(cni::Sandbox {
+                    pod_uid: &pod.uid,
+                    namespace: &pod.namespace,
+                    name: &pod.name,
+                    netns: attachment.netns,
+                })
+                .await
+                .map_err(anyhow::Error::from),
+        };
+        attached.map_err(|error| cri::Error::ConfigPodSandboxNetwork(format!("{error:#}")))
+    }
+
+    async fn detach(&self, pod_uid: &str) -> cri::Result<()> {
+        match self {
+            Self::Routes(pods) => {
+                pods.detach(pod_uid);
+                Ok(())
+            }
+            Self::Plugins(plugins) => plugins.detach(pod_uid).await.map_err(|error| {
+                let error = anyhow::Error::from(error);
+                cri::Error::ConfigPodSandboxNetwork(format!("{error:#}"))
+            }),
+        }
+    }
+
+    pub(crate) fn existing(&self) -> Vec<AttachedPod> {
+        match self {
+            Self::Routes(pods) => pods.existing(),
+            Self::Plugins(plugins) => {
+                let pods = plugins.existing().into_iter();
+                pods.map(|(pod_uid, addresses)| AttachedPod { pod_uid, addresses })
+                    .collect()
+            }
+        }
+    }
+}
+
+pub(crate) struct PodSandboxNetwork {
+    pub(crate) connector: Connector,
     /// `None`: there are no network policies.
     pub(crate) policies: Option<NodePods>,
 }
 
 #[async_trait]
-impl SandboxNetwork for RoutedNetwork {
+impl SandboxNetwork for PodSandboxNetwork {
     // Host ports need nothing here: the service proxy sees them in the pods of the API.
     async fn attach(&self, attachment: NetworkAttachment<'_>) -> cri::Result<Vec<IpAddr>> {
-        let pod = attachment.pod;
-        let attached = self.pods.attach(&pod.uid, attachment.netns).await;
-        let addresses =
-            attached.map_err(|error| cri::Error::ConfigPodSandboxNetwork(error.to_string()))?;
+        let addresses = self.connector.attach(&attachment).await?;
         if let Some(policies) = &self.policies {
             // Nothing runs in the sandbox before this returns, so nothing is reached before its policies are in force.
+            let pod = attachment.pod;
             let connected = network_policies::connected(pod, attachment.labels, addresses.clone());
             if let Err(error) = policies.connected(connected).await {
                 self.detach(&pod.uid).await?;
@@ -38,16 +92,11 @@ impl SandboxNetwork for RoutedNetwork {
         if let Some(policies) = &self.policies {
             policies.disconnected(pod_uid);
         }
-        self.pods.detach(pod_uid);
-        Ok(())
+        self.connector.detach(pod_uid).await
     }
 
     async fn existing(&self) -> cri::Result<Vec<String>> {
-        Ok(self
-            .pods
-            .existing()
-            .into_iter()
-            .map(|pod| pod.pod_uid)
-            .collect())
+        let pods = self.connector.existing().into_iter();
+        Ok(pods.map(|pod| pod.pod_uid).collect())
     }
 }

@@ -21,6 +21,8 @@ pub struct Config {
     pub container_logs_directory: Option<PathBuf>,
     /// Folder of static pods; `None`: no static pods.
     pub manifests_directory: Option<PathBuf>,
+    /// Why the network can connect no pod, as it changes; none while it can.
+    pub network_fault: watch::Receiver<Option<String>>,
     /// Addresses of the node as they are now, primary first.
     pub node_addresses: watch::Receiver<Vec<IpAddr>>,
     /// Addresses that others reach the node at from outside its network.
@@ -66,6 +68,7 @@ impl Config {
             pod_logs_directory: root_directory.join("logs"),
             container_logs_directory: None,
             manifests_directory: None,
+            network_fault: watch::channel(None).1,
             node_addresses: watch::channel(Vec::new()).1,
             node_external_addresses: Vec::new(),
             cluster_dns: Vec::new(),

@@ -11,6 +11,7 @@ mod compaction;
 mod copy;
 mod counters;
 mod error;
+mod import;
 mod load;
 mod options;
 mod queue;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use copy::{Checked, RESTORE_STEP, check_copy, check_store, copy_store, mark_restored};
 pub use error::OpenError;
+pub use import::{Imported, import_store};
 pub use options::{Options, RelaxedWrites};
 pub use sealer::{SealError, SealedPrefix, Sealer};
 pub use sealing_keys::{SealingKeys, SealingKeysError};

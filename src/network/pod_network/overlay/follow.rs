@@ -270,10 +270,6 @@ impl Keeper {
         for (name, complaint) in &self.desired.complaints {
             complaints.insert(name.clone(), describe(&self.own.name, name, complaint));
         }
-        if self.own.offer.backend == Backend::None && self.nodes.len() > 1 {
-            let message = "Routes to the pods of other nodes are left to others (--flannel-backend=none); CNI plugins in /etc/cni/net.d are not called";
-            complaints.insert(self.own.name.clone(), ("OverlayNone", message.to_owned()));
-        }
         if let Some(Refused { step, error }) = look.refused.first() {
             tracing::warn!(%error, ?step, "the way to other nodes is not complete");
             let message = format!("The way to the pods of other nodes is not complete: {error}");

@@ -5,14 +5,13 @@ use env::Shutdown;
 use linux::NetworkNamespace;
 use linux::netlink::route::{Address, NewLink, NewLinkKind, RouteSocket};
 use pod_network::{
-    AddressRule, AttachedPod, Config, NodeLink, NodeLinkConfig, PodNetwork, node_addresses,
-    uplink_mtu,
+    AddressRule, AttachedPod, Config, FollowedAddresses, NodeLink, NodeLinkConfig, PodNetwork,
+    node_addresses, uplink_mtu,
 };
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -398,11 +397,11 @@ fn a_node_follows_its_machine_to_another_address() {
             interface: None,
             cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
         };
-        let sender = watch::Sender::new(rule.addresses(&[]).unwrap());
-        assert_eq!(*sender.borrow(), [first]);
-        let mut addresses = sender.subscribe();
+        let followed = FollowedAddresses::new(rule.addresses(&[]).unwrap());
+        assert_eq!(*followed.node.borrow(), [first]);
+        let mut addresses = followed.node.subscribe();
         let (trigger, shutdown) = Shutdown::new();
-        let following = env::spawn(async move { rule.follow(&sender, &shutdown).await });
+        let following = env::spawn(async move { rule.follow(&followed, &shutdown).await });
         // One that is added changes nothing; one that goes is followed by another that is there.
         let (_, second) = give("lan0", "198.51.100.2");
         let mut socket = RouteSocket::open().unwrap();

@@ -261,12 +261,22 @@ fn conditions(inputs: &StatusInputs<'_>, old: &Value) -> Value {
     if let Some([status, reason, message]) = inputs.config.memory_limits.condition(old) {
         all.push(make(memory_limits::CONDITION, status, reason, message));
     }
-    all.push(make(
-        "Ready",
-        "True",
-        "KubeletReady",
-        "kubelet is posting ready status",
-    ));
+    all.push(match &*inputs.config.network_fault.borrow() {
+        None => make(
+            "Ready",
+            "True",
+            "KubeletReady",
+            "kubelet is posting ready status",
+        ),
+        // Upstream's words: people and programs look for them.
+        Some(fault) => {
+            let why = format!(
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+                 message:Network plugin returns error: {fault}"
+            );
+            make("Ready", "False", "KubeletNotReady", &why)
+        }
+    });
     all.into()
 }
 

@@ -105,11 +105,13 @@ impl NodeRegistrar {
     async fn keep_status(&self) {
         let subscription = self.node.subscribe();
         let mut addresses = self.services.config.node_addresses.clone();
+        let mut network_fault = self.services.config.network_fault.clone();
         loop {
             let told = tokio::select! {
                 biased;
                 () = self.pressure.changed() => Told::Changes,
                 Ok(()) = addresses.changed() => Told::Changes,
+                Ok(()) = network_fault.changed() => Told::Changes,
                 change = subscription.next() => {
                     if change.new.is_none() {
                         // Somebody deleted the node while it lives: it comes back.

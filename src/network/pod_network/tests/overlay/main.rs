@@ -192,9 +192,5 @@ fn without_a_backend_nothing_is_done() {
     until("others are told", || {
         cluster.annotation(0, "combo.io/overlay-backend").as_deref() == Some("none")
     });
-    until("people are told", || {
-        let event = cluster.event("OverlayNone");
-        event.is_some_and(|message| message.contains("/etc/cni/net.d"))
-    });
     assert_eq!(cluster.nodes[0].overlay_routes(), []);
 }
