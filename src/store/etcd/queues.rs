@@ -1,11 +1,13 @@
 //! Queues of holders, which locks and elections are made of: a key for each place, under one name, and whose key is the oldest has the turn.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use kv::{
     Compare, CompareOperator, CompareTarget, Entry, Event, KeyRange, LeaseId, Operation,
     OperationResult, RangeRequest, Revision, Txn, WatchMessage, WatchRequest,
 };
-use std::sync::Arc;
-use std::time::Duration;
 use tonic::Status;
 
 use crate::core::Core;
@@ -145,7 +147,7 @@ impl Core {
         };
         Ok(Events {
             stream: self.kv.watch(request).await.map_err(status)?,
-            batch: Vec::new().into_iter(),
+            batch: VecDeque::new(),
         })
     }
 
@@ -178,17 +180,19 @@ impl Core {
 /// The events of a watch, one by one.
 pub(crate) struct Events {
     stream: kv::WatchStream,
-    batch: std::vec::IntoIter<Event>,
+    batch: VecDeque<Event>,
 }
 
 impl Events {
     pub(crate) async fn next(&mut self) -> Result<Event, Status> {
         loop {
-            if let Some(event) = self.batch.next() {
+            if let Some(event) = self.batch.pop_front() {
                 return Ok(event);
             }
             match self.stream.messages.recv().await {
-                Some(WatchMessage::Events(events)) => self.batch = events.to_vec().into_iter(),
+                Some(WatchMessage::Events(events)) => {
+                    self.batch = events.iter().cloned().collect();
+                }
                 Some(WatchMessage::Progress(_)) => {}
                 Some(WatchMessage::Compacted { compact_revision }) => {
                     return Err(status(kv::Error::Compacted { compact_revision }));

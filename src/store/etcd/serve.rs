@@ -11,10 +11,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use kv::Kv;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tonic::body::Body;
 
 use crate::core::{Core, Identity};
@@ -115,7 +116,7 @@ async fn connection(
 ) -> Result<(), String> {
     let _best_effort = stream.set_nodelay(true);
     let (config, admits) = match door {
-        Door::Open => return talk(core, stream, shutdown).await,
+        Door::Open => return talk(core, Either::Left(stream), shutdown).await,
         Door::Tls { config, admits } => (config, admits),
     };
     let accept = TlsAcceptor::from(config).accept(stream);
@@ -127,13 +128,13 @@ async fn connection(
     if !certificates.first().is_some_and(|own| admits(own)) {
         return Err("the client's certificate is none that may read the store".to_owned());
     }
-    talk(core, stream, shutdown).await
+    talk(core, Either::Right(stream), shutdown).await
 }
 
-async fn talk<S>(core: Core, stream: S, shutdown: Shutdown) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// One type for both doors, so that the code for HTTP is in the binary once.
+type Connection = Either<TcpStream, TlsStream<TcpStream>>;
+
+async fn talk(core: Core, stream: Connection, shutdown: Shutdown) -> Result<(), String> {
     let service = hyper::service::service_fn(move |request| {
         let core = core.clone();
         async move { Ok::<_, Infallible>(respond(&core, request).await) }
