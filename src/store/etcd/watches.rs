@@ -23,7 +23,7 @@ use crate::status::STOPPED;
 use crate::watch_answers::{Forward, Shape};
 
 /// Answers of one stream that wait for its client; then its watches wait, and nobody else.
-const ANSWERS_MAX: usize = 16;
+pub(crate) const ANSWERS_MAX: usize = 16;
 /// What watches report to their stream and it has not heard yet.
 const NOTES_MAX: usize = 64;
 /// Watches on one stream at most.
