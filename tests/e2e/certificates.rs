@@ -243,7 +243,7 @@ fn callers<'a>(cluster: &'a Cluster, agent: &'a Node, space: &Space) -> Vec<Call
         is_right,
     };
     let lists = |answer: &Answer| answer.json()["items"].is_array();
-    let logs = |answer: &Answer| answer.text().contains("\nline 1\n");
+    let logs = |answer: &Answer| answer.text().contains("line 1\n");
     let from_server = &cluster.server;
     let as_node = Caller {
         as_whom: Box::new(move |server| as_node(server, agent)),
