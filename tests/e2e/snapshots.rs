@@ -69,7 +69,13 @@ fn same_cluster() {
     let snapshot = ok(&save, &server.data_dir).trim().to_owned();
     space.kubectl.create(&config_map("after", "text", "1"));
     space.kubectl.ok(&["delete", "configmap", "before"]);
-    let restore = ["snapshot", "restore", &snapshot, "--passphrase-file", passphrase];
+    let restore = [
+        "snapshot",
+        "restore",
+        &snapshot,
+        "--passphrase-file",
+        passphrase,
+    ];
     let error = fails(&[&restore[..], &["--replace"]].concat(), &server.data_dir);
     assert!(error.contains("a server runs on"), "{error}");
 
@@ -175,7 +181,10 @@ fn scheduled() {
         "combo_store_log_written_bytes_total",
         "combo_store_queue_length",
     ] {
-        assert!(metrics.contains(&format!("\n{name} ")), "{name} in {metrics}");
+        assert!(
+            metrics.contains(&format!("\n{name} ")),
+            "{name} in {metrics}"
+        );
     }
     server.stop();
     // The same without a server.
@@ -191,7 +200,9 @@ fn found(data_dir: &Path, text: &str) -> Vec<PathBuf> {
     let files = ["state.db", "state.db-wal"].map(|name| data_dir.join("server/db").join(name));
     let holds = |path: &PathBuf| {
         let bytes = fs::read(path).unwrap();
-        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
     };
     files.into_iter().filter(holds).collect()
 }
@@ -219,11 +230,17 @@ fn other_keys() {
     assert_eq!(decoded(&space.kubectl), SECRET);
     is_sealed();
     let status = |server: &Server| -> Value {
-        let status = ok(&["secrets-encrypt", "status", "-o", "json"], &server.data_dir);
+        let status = ok(
+            &["secrets-encrypt", "status", "-o", "json"],
+            &server.data_dir,
+        );
         serde_json::from_str(&status).unwrap()
     };
     let told = status(&server);
-    assert_eq!((&told["keys"], &told["plainValues"]), (&json!([2]), &json!(0)));
+    assert_eq!(
+        (&told["keys"], &told["plainValues"]),
+        (&json!([2]), &json!(0))
+    );
     assert!(told["values"]["2"].as_u64() > Some(0), "{told}");
 
     // A process that ended after it had made a key, and before anything was sealed with it.

@@ -47,8 +47,8 @@ mod virtual_kinds;
 mod watch_body;
 
 pub use config::{Advertised, AnonymousAccess, Authorities, Config, SERVER_ADDRESSES_ANNOTATION};
-pub use metrics::MetricsSource;
 pub use kubelet::{ByteStream, DialError, KubeletAddress, KubeletDialer};
+pub use metrics::MetricsSource;
 pub use objects::StoreObjects;
 pub use policy_feed::feed_policy;
 pub use server::ApiServer;

@@ -228,17 +228,14 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     while let Some((&letter, behind)) = rest.split_first() {
         let digits = behind
             .first_chunk::<2>()
-            .filter(|_| letter == b'%')
+            .filter(|digits| letter == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                decoded.push(letter);
-                rest = behind;
-            }
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            decoded.push(byte);
+            rest = &behind[2..];
+        } else {
+            decoded.push(letter);
+            rest = behind;
         }
     }
     decoded

@@ -19,8 +19,8 @@ pub use client::{Client, JSON, answer, resource_of};
 pub use dial::Dialer;
 pub use dynamic::DynamicApi;
 pub use http::{
-    Anybody, Authorities, BodyStream, ClientCertificate, ClockTime, Credentials, HttpConfig, HttpTransport,
-    Route, Trust, Upgraded,
+    Anybody, Authorities, BodyStream, ClientCertificate, ClockTime, Credentials, HttpConfig,
+    HttpTransport, Route, Trust, Upgraded,
 };
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use options::{DeleteOptions, Patch, Propagation};

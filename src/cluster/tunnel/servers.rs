@@ -229,9 +229,7 @@ mod tests {
         servers
             .replace(known(&["b:1", "c:1"], &[]))
             .expect("written");
-        servers
-            .replace(Known::default())
-            .expect("nothing to write");
+        servers.replace(Known::default()).expect("nothing to write");
         let again = Servers::open(&file, "a:1");
         assert_eq!(again.candidates(), list(&["a:1", "b:1", "c:1"]));
         std::fs::write(&file, "{damaged").expect("written");

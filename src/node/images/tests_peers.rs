@@ -29,15 +29,14 @@ impl std::fmt::Debug for Node {
 
 #[async_trait]
 impl Peer for Node {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "neighbour"
     }
 
     async fn get(&self, path: &str) -> io::Result<(u16, Pieces)> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let found = match self.find(path).await {
-            Some(found) => found,
-            None => return Ok((404, mpsc::channel(1).1)),
+        let Some(found) = self.find(path).await else {
+            return Ok((404, mpsc::channel(1).1));
         };
         let (sender, pieces) = mpsc::channel(1);
         env::spawn(async move {
