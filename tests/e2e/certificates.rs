@@ -125,7 +125,7 @@ fn succession() {
     let folder = cluster.server.data_dir.to_str().unwrap();
 
     let told = combo_says(&["certificate", "rotate-ca", "-d", folder]);
-    assert_eq!(told.matches("@").count(), 3, "{told}");
+    assert_eq!(told.matches('@').count(), 3, "{told}");
     cluster.server.end();
     cluster.server.run();
     eventually("another authority signs the server", || {

@@ -49,12 +49,11 @@ pub fn prepare_successors(
     let (tls, now) = (data_dir.tls(), clock.now());
     let mut successors = Vec::new();
     for named in ALL {
-        let next = match given {
-            Some(folder) => given_authority(folder, named, now)?,
-            None => {
-                let common_name = format!("{}@{}", named.1, now.unix_seconds());
-                Some(authorities::make(&common_name, now, rng)?)
-            }
+        let next = if let Some(folder) = given {
+            given_authority(folder, named, now)?
+        } else {
+            let common_name = format!("{}@{}", named.1, now.unix_seconds());
+            Some(authorities::make(&common_name, now, rng)?)
         };
         let Some(next) = next else { continue };
         let former = authorities::read_one(&tls, named.0)?;

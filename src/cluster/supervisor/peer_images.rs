@@ -170,9 +170,13 @@ impl Peer for NodePeer {
 
 async fn hand_on(mut body: BodyStream, pieces: mpsc::Sender<io::Result<Bytes>>) {
     while let Some(frame) = body.frame().await {
-        let piece = match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(_trailers)) => continue,
+        let piece = match frame {
+            Ok(frame) => {
+                let Ok(piece) = frame.into_data() else {
+                    continue;
+                };
+                Ok(piece)
+            }
             Err(error) => Err(io::Error::other(error)),
         };
         if pieces.send(piece).await.is_err() {

@@ -213,7 +213,7 @@ impl Kubelet {
             self.poke_all();
         }
         // Nobody is left who could tell of others.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn poke_all(&self) {
