@@ -293,8 +293,18 @@ fn reaches_behind_a_wall(cluster: &Cluster) {
     let space = Space::through(cluster.kubectl(), "walled");
     let kubectl = &space.kubectl;
     let pod = script("web", "echo begun; exec webserver");
-    kubectl.start_pod(&with(pod, &json!({"spec": {"nodeName": node.name}})));
+    let pod = with(pod, &json!({"spec": {"nodeName": node.name}}));
+    kubectl.start_pod(&with(pod, &json!({"metadata": {"labels": {"app": "web"}}})));
+    kubectl.create(&service("web", "web"));
     assert!(kubectl.logs("web").starts_with("begun\n"));
+    // As webhooks are called: the server itself talks with a Service, and with a pod.
+    for target in ["services/web", "pods/web:8080"] {
+        let path = format!("/api/v1/namespaces/walled/{target}/proxy/hostname");
+        eventually(&format!("{target} answers the server"), || {
+            let answer = kubectl.run(&["get", "--raw", &path]);
+            (answer.stdout.trim_ascii() == b"web").then_some(())
+        });
+    }
     assert_eq!(kubectl.sh("web", "hostname"), "web\n");
     let echoed = kubectl.run_with_input(&["exec", "-i", "web", "--", "cat"], &vec![b'x'; 1 << 20]);
     assert_eq!(echoed.stdout.len(), 1 << 20, "{:?}", echoed.status);
