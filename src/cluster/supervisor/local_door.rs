@@ -49,7 +49,7 @@ async fn serve(listener: &TcpListener, route: Arc<dyn Route>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the local port to the servers accepts nobody for now");
+                tracing::warn!(%error, "the local port to the servers does not accept a connection; it tries again");
                 env::sleep(ACCEPT_RETRY).await;
             }
         }

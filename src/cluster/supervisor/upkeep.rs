@@ -187,7 +187,7 @@ impl OpenedStore {
         if self.keys.ids().len() > 1
             && let Err(error) = self.finish().await
         {
-            tracing::warn!(%error, "Secrets stay sealed with former keys for now");
+            tracing::warn!(%error, "Secrets stay sealed with former keys until the next start");
         }
     }
 
