@@ -17,6 +17,7 @@ mod layers;
 mod layout;
 mod manifest;
 mod peers;
+mod place;
 mod platform;
 mod pull;
 mod reference;

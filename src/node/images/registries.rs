@@ -9,9 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use crate::error::{Error, Result};
+use crate::place::keys_at;
 use crate::reference::Reference;
 
 /// The file itself; a missing file is the default.
@@ -100,54 +101,16 @@ pub(crate) struct Endpoint {
 
 impl Registries {
     pub fn parse(text: &str) -> Result<Self> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        let options = serde_saphyr::options! {
-            // The lines around an error may hold a password.
-            with_snippet: false,
-        };
-        let registries: Self = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| Error::invalid("registries.yaml", error.to_string()))?;
-        registries.check()?;
-        Ok(registries)
+        File::named("registries.yaml", text).read()
     }
 
     /// Reads the file; a missing one is the default.
     pub fn load(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text),
+            Ok(text) => File::named(&path.display().to_string(), &text).read(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::io("read", path)(error)),
         }
-    }
-
-    /// Says at start what would otherwise be found at the first pull.
-    fn check(&self) -> Result<()> {
-        for (name, mirror) in &self.mirrors {
-            let Some(mirror) = mirror else { continue };
-            for endpoint in &mirror.endpoint {
-                parse_endpoint(&endpoint.value).map_err(|reason| {
-                    let key = format!("mirrors.{name}.endpoint {:?}", endpoint.value);
-                    at(endpoint, &key, reason)
-                })?;
-            }
-            for (pattern, replacement) in &mirror.rewrite {
-                Regex::new(pattern).map_err(|error| {
-                    let key = format!("mirrors.{name}.rewrite {pattern:?}");
-                    at(replacement, &key, error.to_string())
-                })?;
-            }
-        }
-        for (name, config) in &self.configs {
-            if let Some(tls) = config.as_ref().and_then(|config| config.tls.as_ref())
-                && !(tls.value.cert_file.is_empty() && tls.value.key_file.is_empty())
-            {
-                let why = "client certificates are not supported";
-                return Err(at(tls, &format!("configs.{name:?}.tls"), why));
-            }
-        }
-        Ok(())
     }
 
     /// Whether the file names this registry among its mirrors, perhaps without any endpoint: then other nodes may have its images too.
@@ -231,6 +194,76 @@ impl Registries {
     }
 }
 
+/// The text of a file and what its errors call it.
+struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl<'a> File<'a> {
+    fn named(name: &'a str, text: &'a str) -> Self {
+        Self { name, text }
+    }
+
+    fn read(&self) -> Result<Registries> {
+        if self.text.trim().is_empty() {
+            return Ok(Registries::default());
+        }
+        let options = serde_saphyr::options! {
+            // The lines around an error may hold a password.
+            with_snippet: false,
+        };
+        let registries: Registries = serde_saphyr::from_str_with_options(self.text, options)
+            .map_err(|error| self.misshapen(&error))?;
+        self.check(&registries)?;
+        Ok(registries)
+    }
+
+    fn misshapen(&self, error: &serde_saphyr::Error) -> Error {
+        let place = error.location();
+        match place.and_then(|place| Some((place, keys_at(self.text, place)?))) {
+            Some((place, keys)) => self.wrong(place, &keys, error.to_string()),
+            None => Error::invalid(self.name, error.to_string()),
+        }
+    }
+
+    fn wrong(&self, place: Location, key: &str, reason: impl Into<String>) -> Error {
+        let (name, line) = (self.name, place.line());
+        Error::invalid(format!("{name}, line {line}: {key}"), reason)
+    }
+
+    /// Says at start what would otherwise be found at the first pull.
+    fn check(&self, registries: &Registries) -> Result<()> {
+        for (name, mirror) in &registries.mirrors {
+            let Some(mirror) = mirror else { continue };
+            for endpoint in &mirror.endpoint {
+                parse_endpoint(&endpoint.value).map_err(|reason| {
+                    let key = format!("mirrors.{name}.endpoint {:?}", endpoint.value);
+                    self.wrong(endpoint.referenced, &key, reason)
+                })?;
+            }
+            for (pattern, replacement) in &mirror.rewrite {
+                Regex::new(pattern).map_err(|error| {
+                    let key = format!("mirrors.{name}.rewrite {pattern:?}");
+                    self.wrong(replacement.referenced, &key, error.to_string())
+                })?;
+            }
+        }
+        for (name, config) in &registries.configs {
+            if let Some(tls) = config.as_ref().and_then(|config| config.tls.as_ref())
+                && !(tls.value.cert_file.is_empty() && tls.value.key_file.is_empty())
+            {
+                let (key, why) = (
+                    format!("configs.{name}.tls"),
+                    "client certificates are not supported",
+                );
+                return Err(self.wrong(tls.referenced, &key, why));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Auth {
     fn in_cri_words(&self, host: &str) -> Result<cri::PullAuth> {
         let mut auth = cri::PullAuth {
@@ -259,12 +292,6 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
         username.to_owned(),
         password.trim_end_matches('\0').to_owned(),
     ))
-}
-
-/// What is wrong with one value, and the line that it stands in.
-fn at<T>(value: &Spanned<T>, key: &str, reason: impl Into<String>) -> Error {
-    let line = value.referenced.line();
-    Error::invalid(format!("registries.yaml, line {line}: {key}"), reason)
 }
 
 /// The first expression that matches replaces, as in k3s; only mirrors are asked for the new name.
@@ -416,8 +443,37 @@ configs:
             Registries::parse("configs:\n  a: {auth: {password: topsecret}}\n  b: {nope: 1}\n");
         let told = error.unwrap_err().to_string();
         assert!(
-            told.contains("line 3") && !told.contains("topsecret"),
+            told.contains("line 3: configs.b.nope: unknown field") && !told.contains("topsecret"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_wrong_structure_is_told_with_line_and_key() {
+        for (text, place) in [
+            ("mirrors: [a]", "line 1: mirrors: "),
+            (
+                "mirrors:\n  docker.io:\n    endpoint: http://a\n",
+                "line 3: mirrors.docker.io.endpoint: ",
+            ),
+            (
+                "mirrors:\n  a:\n    endpoints: [http://a]\n",
+                "line 3: mirrors.a.endpoints: unknown field",
+            ),
+            (
+                "mirrors:\n  a:\n    endpoint:\n    - b\n    - {c: d}\n",
+                "line 5: mirrors.a.endpoint",
+            ),
+            (
+                "configs:\n  a:\n  b:\n    tls: {ca_file: x, insecure_skip_verify: maybe}\n",
+                "line 4: configs.b.tls.insecure_skip_verify: ",
+            ),
+            ("mirror: {}\n", "line 1: mirror: unknown field"),
+            ("mirrors: {\n", "line 1"),
+        ] {
+            let told = Registries::parse(text).unwrap_err().to_string();
+            assert!(told.starts_with("registries.yaml"), "{told}");
+            assert!(told.contains(place), "{text}: {told}");
+        }
     }
 }
