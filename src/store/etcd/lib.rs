@@ -1,6 +1,7 @@
 //! etcd's API in front of any [`kv::Kv`]: its messages, errors, limits and defaults, so that its clients cannot tell.
 //!
 //! - [`serve`]: the server; [`Door`] says who may connect, [`Identity`] who answers.
+//! - [`proto`]: the messages, which clients use too.
 
 mod core;
 mod elections;
@@ -11,7 +12,7 @@ mod locks;
 mod maintenance;
 mod members;
 mod pages;
-mod proto;
+pub mod proto;
 mod queues;
 mod ranges;
 mod reflection;

@@ -3,11 +3,11 @@
 #![allow(clippy::all, clippy::pedantic, dead_code, unreachable_pub)]
 
 #[path = "generated/etcdserverpb.rs"]
-pub(crate) mod etcdserverpb;
+pub mod etcdserverpb;
 #[path = "generated/grpc.health.v1.rs"]
 pub(crate) mod health;
 #[path = "generated/mvccpb.rs"]
-pub(crate) mod mvccpb;
+pub mod mvccpb;
 #[path = "generated/grpc.reflection.v1.rs"]
 pub(crate) mod reflection;
 #[path = "generated/v3electionpb.rs"]
