@@ -13,6 +13,7 @@ mod process;
 mod report;
 mod server;
 mod services;
+mod store;
 mod traffic;
 mod upstream;
 mod wait;
@@ -22,6 +23,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use report::Report;
+
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The folder with upstream's `etcd` and `kube-apiserver`; without it nothing is compared.
 const UPSTREAM: &str = "COMBO_UPSTREAM_BIN";
@@ -35,6 +40,8 @@ const IDLE_SECONDS: u64 = 300;
 const PARTS: &[&str] = &[
     "binary", "start", "node", "api", "agent", "network", "services",
 ];
+/// The part that is measured alone, by a release build of this program.
+const STORE: &str = "store";
 /// The flag that says over how many minutes the bytes are counted that an idle node writes.
 const IDLE_MINUTES: &str = "--idle-minutes";
 const IDLE_MINUTES_USUAL: u64 = 10;
@@ -55,7 +62,11 @@ struct Bench {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match run(&root(), &words) {
+    let done = match words.as_slice() {
+        [store::SERVE, file, port] => store::serve(Path::new(file), port),
+        words => run(&root(), words),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
@@ -80,7 +91,8 @@ fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
         }
         parts => (parts, IDLE_MINUTES_USUAL),
     };
-    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+    let is_known = |part: &&&str| PARTS.contains(part) || **part == STORE;
+    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
         anyhow::bail!("{unknown} is no part of the bench; these are: {PARTS:?}");
     }
     let parts = if parts.is_empty() { PARTS } else { parts };
@@ -131,6 +143,9 @@ impl Bench {
                 "network" => network::measure(self, &mut report).await?,
                 _ => services::measure(self, &mut report).await?,
             }
+        }
+        if parts.contains(&STORE) {
+            store::measure(self, &mut report).await?;
         }
         report.say(&format!("load after: {}", process::load_average()?));
         report.print();

@@ -52,6 +52,17 @@ impl Report {
         ));
     }
 
+    /// A time in milliseconds beside another one's, without a target.
+    pub(crate) fn fine_time(&mut self, what: &str, combo: f64, other: Option<f64>) {
+        let Some(other) = other else {
+            return self.note(what, combo, "ms");
+        };
+        let ratio = combo / other;
+        self.row(format!(
+            "| {what} | {combo:.2} ms | {other:.2} ms | {ratio:.2} × | | |"
+        ));
+    }
+
     /// A figure and the same of something else that was measured in turn with it.
     pub(crate) fn beside(&mut self, what: &str, combo: f64, other: f64, unit: &str) {
         let ratio = combo / other;
