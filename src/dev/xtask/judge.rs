@@ -47,10 +47,25 @@ pub(crate) fn crash(root: &Path, kills: Option<&str>) -> anyhow::Result<()> {
 
 /// Runs a task that is a program of its own: it needs much of the tree, which the other tasks should not wait for.
 pub(crate) fn own(root: &Path, program: &str, words: &[&str]) -> anyhow::Result<()> {
+    own_of("dev", root, program, words)
+}
+
+/// The same, built to be fast: for what runs for hours.
+pub(crate) fn own_fast(root: &Path, program: &str, words: &[&str]) -> anyhow::Result<()> {
+    own_of("ci", root, program, words)
+}
+
+/// The same of a program that is itself what is measured.
+pub(crate) fn own_measured(root: &Path, program: &str, words: &[&str]) -> anyhow::Result<()> {
+    own_of("release", root, program, words)
+}
+
+fn own_of(profile: &str, root: &Path, program: &str, words: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("cargo");
     command
         .current_dir(root)
-        .args(["run", "--quiet", "--package", program, "--"]);
+        .args(["run", "--quiet", "--profile", profile, "--package", program])
+        .arg("--");
     succeed(command.args(words))
 }
 

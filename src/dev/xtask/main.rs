@@ -23,11 +23,13 @@ cargo xtask <task>
   image BINARY REFERENCE ARCHIVE        pack a static binary as an OCI archive
   bench [--idle-minutes N] [binary|start|node|api|agent|network|services]…
                                         measure the release binary; beside upstream's in COMBO_UPSTREAM_BIN
+  bench store [PART]…                   measure the store beside etcd, and kine where it is in that folder
   conformance KUBECONFIG [ARGUMENT…]    run upstream's suite by the kit in COMBO_CONFORMANCE_KIT
   fuzz [--seconds N] [--seed S] [TARGET]…
                                         feed hostile input to all that reads what strangers send; N seconds a target
   fuzz --input FILE TARGET              feed one input again
   etcd diff FOLDER|gen|serve FILE PORT  compare with the etcd and etcdctl in FOLDER; make the code; serve a store
+  fuzz-etcd FOLDER [ARGUMENT…]          ask the etcd in FOLDER and our store the same by the million, and compare the answers
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 
@@ -48,11 +50,15 @@ fn main() -> ExitCode {
             package::build(&root(), Path::new(binary), Path::new(folder))
         }
         ["release", arguments @ ..] => release::build(&root(), arguments),
+        ["bench", parts @ ..] if parts.contains(&"store") => {
+            judge::own_measured(&root(), "bench", parts)
+        }
         ["bench", parts @ ..] => judge::own(&root(), "bench", parts),
         ["conformance", kubeconfig, arguments @ ..] => {
             judge::conformance(&root(), kubeconfig, arguments)
         }
         ["etcd", words @ ..] => judge::own(&root(), "etcd_tools", words),
+        ["fuzz-etcd", words @ ..] => judge::own_fast(&root(), "etcd_fuzz", words),
         ["fuzz", words @ ..] => judge::own(&root(), "fuzz", words),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {
