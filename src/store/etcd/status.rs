@@ -62,6 +62,8 @@ pub(crate) fn status(error: Error) -> Status {
         Error::Corrupt => Code::DataLoss,
         Error::Closed => return Status::unavailable(STOPPED),
         Error::Io(_) => Code::Unknown,
+        Error::Unavailable(_) => Code::Unavailable,
+        Error::Unsupported(_) => Code::Unimplemented,
     };
     Status::new(code, error.to_string())
 }

@@ -157,6 +157,54 @@ fn a_condition_on_a_range_is_one_on_all_its_keys() {
     });
 }
 
+/// etcd's own answers to numbers that mean nothing.
+#[test]
+fn conditions_with_unknown_targets_or_comparisons_are_decided_as_in_etcd() {
+    run(async {
+        let core = core();
+        put(&core, "a", b"1").await;
+        let holds = async |key: &str, target: i32, result: i32| {
+            let compare = pb::Compare {
+                result,
+                target,
+                key: key.into(),
+                ..Default::default()
+            };
+            let request = pb::TxnRequest {
+                compare: vec![compare],
+                ..Default::default()
+            };
+            txn(&core, request).await.expect("answered").succeeded
+        };
+        let (equal, greater, less, not_equal) = (0, 1, 2, 3);
+        for (result, expected) in [
+            (equal, true),
+            (greater, false),
+            (less, false),
+            (not_equal, false),
+        ] {
+            assert_eq!(
+                holds("a", 77, result).await,
+                expected,
+                "target 77, result {result}"
+            );
+        }
+        for (key, target, expected) in [
+            ("a", 0, true),
+            ("a", 77, true),
+            ("a", 3, true),
+            ("b", 0, true),
+            ("b", 3, false),
+        ] {
+            assert_eq!(
+                holds(key, target, 77).await,
+                expected,
+                "{key}, target {target}"
+            );
+        }
+    });
+}
+
 #[test]
 fn what_is_wrong_with_a_request_is_told_in_etcds_words() {
     run(async {

@@ -67,7 +67,7 @@ pub(crate) fn check_delete(request: &pb::DeleteRangeRequest) -> Result<(), Refus
 /// What the store is asked.
 pub(crate) fn asked(request: &pb::TxnRequest) -> Result<Txn, Refusal> {
     Ok(Txn {
-        compares: request.compare.iter().map(compare).collect(),
+        compares: request.compare.iter().filter_map(compare).collect(),
         success: operations(&request.success)?,
         failure: operations(&request.failure)?,
     })
@@ -108,42 +108,56 @@ pub(crate) fn delete(request: &pb::DeleteRangeRequest) -> Operation {
     Operation::DeleteRange(key_range(&request.key, &request.range_end))
 }
 
-/// A target without its value is compared with zero, or with nothing.
-fn compare(compare: &pb::Compare) -> Compare {
-    let union = compare.target_union.as_ref();
-    let target = match compare.target() {
-        PbTarget::Version => CompareTarget::Version(match union {
-            Some(TargetUnion::Version(version)) => *version,
-            _ => 0,
-        }),
-        PbTarget::Create => CompareTarget::CreateRevision(match union {
-            Some(TargetUnion::CreateRevision(revision)) => *revision,
-            _ => 0,
-        }),
-        PbTarget::Mod => CompareTarget::ModRevision(match union {
-            Some(TargetUnion::ModRevision(revision)) => *revision,
-            _ => 0,
-        }),
-        PbTarget::Value => CompareTarget::Value(match union {
-            Some(TargetUnion::Value(value)) => value.clone(),
-            _ => Vec::new(),
-        }),
-        PbTarget::Lease => CompareTarget::Lease(match union {
-            Some(TargetUnion::Lease(lease)) => *lease,
-            _ => 0,
-        }),
-    };
-    let operator = match compare.result() {
-        CompareResult::Equal => CompareOperator::Equal,
-        CompareResult::Greater => CompareOperator::Greater,
-        CompareResult::Less => CompareOperator::Less,
-        CompareResult::NotEqual => CompareOperator::NotEqual,
-    };
-    Compare {
+/// A target without its value is compared with zero, or with nothing. `None`: a condition that always holds.
+fn compare(compare: &pb::Compare) -> Option<Compare> {
+    let condition = |target, operator| Compare {
         range: key_range(&compare.key, &compare.range_end),
         target,
         operator,
+    };
+    let operator = match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => CompareOperator::Equal,
+        Ok(CompareResult::Greater) => CompareOperator::Greater,
+        Ok(CompareResult::Less) => CompareOperator::Less,
+        Ok(CompareResult::NotEqual) => CompareOperator::NotEqual,
+        // As in etcd, a comparison that nobody knows holds, but one with a missing value.
+        Err(_) if compare.target() == PbTarget::Value => {
+            return Some(condition(
+                CompareTarget::Version(0),
+                CompareOperator::Greater,
+            ));
+        }
+        Err(_) => return None,
+    };
+    match target(compare) {
+        Some(target) => Some(condition(target, operator)),
+        // As in etcd, a target that nobody knows is equal to whatever it is compared with.
+        None if operator == CompareOperator::Equal => None,
+        None => Some(condition(CompareTarget::Version(0), CompareOperator::Less)),
     }
+}
+
+fn target(compare: &pb::Compare) -> Option<CompareTarget> {
+    let union = compare.target_union.as_ref();
+    let target = PbTarget::try_from(compare.target).ok()?;
+    Some(match (target, union) {
+        (PbTarget::Version, Some(TargetUnion::Version(version))) => {
+            CompareTarget::Version(*version)
+        }
+        (PbTarget::Version, _) => CompareTarget::Version(0),
+        (PbTarget::Create, Some(TargetUnion::CreateRevision(revision))) => {
+            CompareTarget::CreateRevision(*revision)
+        }
+        (PbTarget::Create, _) => CompareTarget::CreateRevision(0),
+        (PbTarget::Mod, Some(TargetUnion::ModRevision(revision))) => {
+            CompareTarget::ModRevision(*revision)
+        }
+        (PbTarget::Mod, _) => CompareTarget::ModRevision(0),
+        (PbTarget::Value, Some(TargetUnion::Value(value))) => CompareTarget::Value(value.clone()),
+        (PbTarget::Value, _) => CompareTarget::Value(Vec::new()),
+        (PbTarget::Lease, Some(TargetUnion::Lease(lease))) => CompareTarget::Lease(*lease),
+        (PbTarget::Lease, _) => CompareTarget::Lease(0),
+    })
 }
 
 /// What is answered; the caller writes the header.

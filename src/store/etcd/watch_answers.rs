@@ -42,8 +42,10 @@ impl Shape {
     }
 
     fn event(&self, event: &Event) -> Option<mvccpb::Event> {
+        // What was there before the revision: a key may be put and deleted in one.
+        let before = |entry: &&kv::Entry| self.prev_kv && entry.mod_revision < event.revision();
         let previous = |previous: &Option<std::sync::Arc<kv::Entry>>| {
-            previous.as_deref().filter(|_| self.prev_kv).map(key_value)
+            previous.as_deref().filter(before).map(key_value)
         };
         match event {
             Event::Put {

@@ -296,6 +296,51 @@ fn limits_cut_the_entries_and_not_the_count() {
     });
 }
 
+/// The rule of etcd, whose check for duplicates does not see such a range.
+#[test]
+fn a_delete_to_the_last_key_may_stand_beside_puts_and_they_run_in_order() {
+    run(async {
+        let kv = MemoryKv::new();
+        let from_b = || {
+            delete(KeyRange {
+                start: b"b".to_vec(),
+                end: Some(Vec::new()),
+            })
+        };
+        write(&kv, vec![put("a", "1"), put("b", "1"), put("c", "1")])
+            .await
+            .unwrap();
+        let mut events = watch(&kv, KeyRange::prefix(""), Some(3)).await;
+        // Put and deleted again, deleted and made anew.
+        let put_first = vec![put("b", "2"), from_b(), put("c", "3")];
+        assert_eq!(write(&kv, put_first).await.unwrap().revision, 3);
+        let found = kv
+            .range(RangeRequest::newest(KeyRange::prefix("")))
+            .await
+            .unwrap();
+        let found: Vec<_> = found
+            .entries
+            .iter()
+            .map(|entry| (&*entry.key, entry.create_revision, entry.version))
+            .collect();
+        assert_eq!(found, [(&b"a"[..], 2, 1), (&b"c"[..], 3, 1)]);
+        let WatchMessage::Events(seen) = events.messages.recv().await.unwrap() else {
+            panic!("events first");
+        };
+        let keys: Vec<_> = seen.iter().map(|event| event.key().to_vec()).collect();
+        assert_eq!(keys, [b"b", b"b", b"c", b"c"]);
+
+        // Nothing is left of what it wants to keep.
+        let update = Operation::Update {
+            key: "c".into(),
+            value: None,
+            lease: None,
+        };
+        let refused = write(&kv, vec![from_b(), update]).await.unwrap_err();
+        assert_eq!(refused, Error::DuplicateKey);
+    });
+}
+
 #[test]
 fn a_transaction_is_refused_before_it_changes_anything() {
     run(async {

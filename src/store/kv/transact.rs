@@ -53,9 +53,8 @@ impl Txn {
         if self.bytes() > limits.request_bytes_max {
             return Err(Error::TooLarge);
         }
-        written(&self.success)?;
-        written(&self.failure)?;
-        Ok(())
+        written(&self.success)?.check_updates()?;
+        written(&self.failure)?.check_updates()
     }
 
     /// A transaction in a transaction may only be as long as the outer one leaves room for.
@@ -157,16 +156,20 @@ fn range_bytes(range: &KeyRange) -> usize {
 #[derive(Default)]
 struct Written<'a> {
     puts: BTreeSet<&'a [u8]>,
+    /// The puts that need what is there.
+    updates: BTreeSet<&'a [u8]>,
     deletes: RangeSet,
+    /// The smallest key from which on everything is deleted.
+    deleted_from: Option<&'a [u8]>,
 }
 
 /// No key may be put twice, or put and deleted, but on two branches of which only one runs. A transaction among the operations is held against the
-/// deletes beside it and before it, and its puts against all of the other puts.
+/// deletes beside it and before it, and its puts against all of the other puts. As in etcd, a delete to the last key stands beside puts.
 fn written(operations: &[Operation]) -> Result<Written<'_>> {
     let mut written = Written::default();
     for operation in operations {
         if let Operation::DeleteRange(range) = operation {
-            written.deletes.insert(range);
+            written.delete(range);
         }
     }
     for operation in operations {
@@ -181,19 +184,44 @@ fn written(operations: &[Operation]) -> Result<Written<'_>> {
             for key in failure.puts.difference(&success.puts) {
                 written.put(key)?;
             }
-            written.deletes.extend(success.deletes);
-            written.deletes.extend(failure.deletes);
+            for inner in [success, failure] {
+                written.deletes.extend(inner.deletes);
+                written.updates.extend(inner.updates);
+                inner.deleted_from.map(|start| written.delete_from(start));
+            }
         }
     }
     for operation in operations {
         if let Operation::Put { key, .. } | Operation::Update { key, .. } = operation {
             written.put(key)?;
         }
+        if let Operation::Update { key, .. } = operation {
+            written.updates.insert(key);
+        }
     }
     Ok(written)
 }
 
 impl<'a> Written<'a> {
+    fn delete(&mut self, range: &'a KeyRange) {
+        match &range.end {
+            Some(end) if end.is_empty() => self.delete_from(&range.start),
+            _ => self.deletes.insert(range),
+        }
+    }
+
+    fn delete_from(&mut self, start: &'a [u8]) {
+        self.deleted_from = Some(self.deleted_from.map_or(start, |other| other.min(start)));
+    }
+
+    /// A key that the transaction itself deletes has nothing to keep. (etcd ends over such a transaction.)
+    fn check_updates(&self) -> Result<()> {
+        match (self.updates.last(), self.deleted_from) {
+            (Some(last), Some(start)) if *last >= start => Err(Error::DuplicateKey),
+            _ => Ok(()),
+        }
+    }
+
     fn put(&mut self, key: &'a [u8]) -> Result<()> {
         if self.deletes.contains(key) || !self.puts.insert(key) {
             return Err(Error::DuplicateKey);
@@ -202,17 +230,16 @@ impl<'a> Written<'a> {
     }
 }
 
-/// A set of keys, as ranges that neither overlap nor touch: start → end, `None` for "to the last key".
+/// A set of keys, as ranges that neither overlap nor touch: start → end.
 #[derive(Default)]
-struct RangeSet(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+struct RangeSet(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl RangeSet {
     fn insert(&mut self, range: &KeyRange) {
         let end = match &range.end {
-            None => Some([&range.start[..], &[0]].concat()),
-            Some(end) if end.is_empty() => None,
+            None => [&range.start[..], &[0]].concat(),
             Some(end) if *end <= range.start => return,
-            Some(end) => Some(end.clone()),
+            Some(end) => end.clone(),
         };
         self.add(range.start.clone(), end);
     }
@@ -223,24 +250,16 @@ impl RangeSet {
         }
     }
 
-    fn add(&mut self, mut start: Vec<u8>, mut end: Option<Vec<u8>>) {
+    fn add(&mut self, mut start: Vec<u8>, mut end: Vec<u8>) {
         loop {
-            let through = end.clone().map_or(Bound::Unbounded, Bound::Included);
-            let last = self.0.range((Bound::Unbounded, through)).next_back();
-            let Some((other, _)) = last.filter(|(_, other_end)| {
-                other_end
-                    .as_ref()
-                    .is_none_or(|other_end| *other_end >= start)
-            }) else {
+            let last = self.0.range(..=end.clone()).next_back();
+            let Some((other, _)) = last.filter(|(_, other_end)| **other_end >= start) else {
                 break;
             };
             let other = other.clone();
             let other_end = self.0.remove(&other).expect("it was just found");
             start = start.min(other);
-            end = match (end, other_end) {
-                (Some(left), Some(right)) => Some(left.max(right)),
-                _ => None,
-            };
+            end = end.max(other_end);
         }
         self.0.insert(start, end);
     }
@@ -251,7 +270,7 @@ impl RangeSet {
             .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
         before
             .next_back()
-            .is_some_and(|(_, end)| end.as_ref().is_none_or(|end| key < end.as_slice()))
+            .is_some_and(|(_, end)| key < end.as_slice())
     }
 }
 
@@ -438,7 +457,8 @@ impl State {
                 }
                 *changes_max += 1;
             }
-            Operation::DeleteRange(range) => *changes_max += self.items.count(range),
+            // To the last key, it may delete again what the transaction itself put.
+            Operation::DeleteRange(range) => *changes_max += *changes_max + self.items.count(range),
             Operation::Txn(_) => {}
         }
         Ok(())

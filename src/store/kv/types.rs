@@ -328,9 +328,24 @@ pub enum Error {
     Closed,
     #[error("the store cannot write: {0}")]
     Io(String),
+    /// A store elsewhere gave no answer that says more; a write may have been done.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// What this kind of store cannot do.
+    #[error("{0}")]
+    Unsupported(&'static str),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a store refuses writes until somebody says that it may take them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    /// It is as large as it may be: what adds to it is refused, deletes and compaction are not.
+    NoSpace,
+    /// Something in it is not what was written: it is only read.
+    Corrupt,
+}
 
 /// A store with etcd's promises: linearizable reads and writes, one revision order, watches without gaps.
 #[async_trait]
@@ -374,4 +389,23 @@ pub trait Kv: Send + Sync + std::fmt::Debug {
 
     /// The newest revision that readers see.
     fn current_revision(&self) -> Revision;
+
+    /// The alarms that are raised; none in a store that has no file of its own.
+    fn alarms(&self) -> Vec<Alarm> {
+        Vec::new()
+    }
+
+    async fn raise_alarm(&self, _alarm: Alarm) -> Result<()> {
+        Err(Error::Unsupported("this store has no alarms"))
+    }
+
+    /// Lets a store take writes again, and tells whether the alarm was raised.
+    async fn clear_alarm(&self, _alarm: Alarm) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// How large the store may be.
+    fn quota_bytes(&self) -> Option<u64> {
+        None
+    }
 }

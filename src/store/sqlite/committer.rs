@@ -11,7 +11,8 @@ use crate::checkpoint::{Checkpointer, checkpoint};
 use crate::counters::Counters;
 use crate::error::kv_error;
 use crate::row::{self, ReadError};
-use crate::schema;
+use crate::schema::{self, meta};
+use crate::seal::{self, Rows};
 use crate::sealer::Sealers;
 
 /// Pages in the log (4 KiB each) from which on they are moved into the database beside the writer.
@@ -55,6 +56,9 @@ pub(crate) trait Committer: Send {
     /// Does what leaves the contents as they are; tells how many rows it wrote.
     fn maintain(&mut self, work: &Maintenance) -> kv::Result<usize>;
 
+    /// Bytes of the pages that hold something.
+    fn used_bytes(&mut self) -> kv::Result<u64>;
+
     /// Gives back the memory that a burst of writes took.
     fn trim(&mut self);
 
@@ -68,6 +72,8 @@ pub(crate) struct SqliteCommitter {
     sealers: Arc<Sealers>,
     checkpointer: Checkpointer,
     counters: Arc<Counters>,
+    /// Those that are in the file.
+    rows: Rows,
     /// The writer finishes the checkpoint at this many pages.
     restart_at: i64,
 }
@@ -76,7 +82,7 @@ impl SqliteCommitter {
     pub(crate) fn new(
         mut connection: Connection,
         path: &Path,
-        sealers: Arc<Sealers>,
+        (sealers, rows): (Arc<Sealers>, Rows),
         counters: Arc<Counters>,
     ) -> rusqlite::Result<Self> {
         schema::prepare_for_writing(&connection, path)?;
@@ -92,6 +98,7 @@ impl SqliteCommitter {
             sealers,
             checkpointer,
             counters,
+            rows,
             restart_at: LOG_PAGES_MAX,
         })
     }
@@ -100,17 +107,21 @@ impl SqliteCommitter {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rows = self.rows;
         {
             let mut insert = transaction.prepare_cached(row::INSERT)?;
             for change in set.changes.into_iter().flatten() {
                 row::insert(&mut insert, change, &self.sealers)?;
+                rows.add(change.id.0);
             }
             for lease in set.leases {
                 write_lease(&transaction, *lease)?;
             }
             let mut delete = transaction.prepare_cached(row::DELETE)?;
             for dead in set.dead {
-                delete.execute([dead.id.0])?;
+                if delete.execute([dead.id.0])? > 0 {
+                    rows.remove(dead.id.0);
+                }
             }
             for (name, value) in set.facts {
                 transaction
@@ -118,7 +129,12 @@ impl SqliteCommitter {
                     .execute(params![name, value])?;
             }
         }
-        transaction.commit()
+        if set.facts.contains(&(meta::CLEAN_SHUTDOWN, meta::SEALED)) {
+            seal::write(&transaction, rows)?;
+        }
+        transaction.commit()?;
+        self.rows = rows;
+        Ok(())
     }
 
     fn reseal(&mut self, rows: &[i64]) -> Result<usize, ReadError> {
@@ -222,6 +238,11 @@ impl Committer for SqliteCommitter {
                 kv::Error::Corrupt
             }
         })
+    }
+
+    fn used_bytes(&mut self) -> kv::Result<u64> {
+        let sizes = schema::sizes(&self.connection).map_err(|error| kv_error(&error))?;
+        Ok(sizes.0 - sizes.1)
     }
 
     fn trim(&mut self) {

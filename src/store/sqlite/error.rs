@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use kv::VersionId;
 use rusqlite::ErrorCode;
 
+/// What is done about a damaged store.
+pub(crate) const RESTORE_HINT: &str = "`combo db check` tells what is wrong; `combo snapshot list` shows what the cluster \
+    can be restored from, and `combo snapshot restore --replace` does that";
+
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("open the store {}", path.display())]
@@ -24,7 +28,7 @@ pub enum OpenError {
         known: i64,
     },
     #[error(
-        "the store {} is damaged: row {} (revision {}, key {key:?}): {problem}",
+        "the store {} is damaged: row {} (revision {}, key {key:?}): {problem}. {RESTORE_HINT}",
         path.display(), row.0, row.revision()
     )]
     DamagedRow {
@@ -33,6 +37,8 @@ pub enum OpenError {
         key: String,
         problem: RowProblem,
     },
+    #[error("the store {} is damaged: {problem}. {RESTORE_HINT}", path.display())]
+    Damaged { path: PathBuf, problem: String },
     #[error("{doing} in the store {}", path.display())]
     Sqlite {
         path: PathBuf,
@@ -44,10 +50,16 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Sqlite {
-            path,
-            doing,
-            source,
+        move |source| {
+            if is_damage(&source) {
+                let problem = format!("{doing}: {source}");
+                return Self::Damaged { path, problem };
+            }
+            Self::Sqlite {
+                path,
+                doing,
+                source,
+            }
         }
     }
 }
@@ -57,19 +69,35 @@ impl OpenError {
 pub enum RowProblem {
     #[error("its checksum does not match")]
     Checksum,
-    #[error("it has no value")]
+    #[error("its columns are not those of a version")]
     Shape,
+    #[error("it stands behind one that is newer")]
+    Order,
     #[error("it is sealed with key {0}, which is not among the sealing keys")]
     UnknownKey(i64),
     #[error("it cannot be decrypted with its sealing key")]
     Sealed,
 }
 
+/// Whether an error says that something in the file is not what was written.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
 /// What a caller is told of a failed write or read.
 pub(crate) fn kv_error(error: &rusqlite::Error) -> kv::Error {
+    // The index of the log needs space, too.
+    let no_index = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
     match error.sqlite_error_code() {
+        _ if is_damage(error) => kv::Error::Corrupt,
+        _ if no_index => kv::Error::NoSpace,
         Some(ErrorCode::DiskFull) => kv::Error::NoSpace,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => kv::Error::Corrupt,
         _ => kv::Error::Io(error.to_string()),
     }
 }

@@ -55,7 +55,7 @@ pub fn import_store(
         }
         for (name, value) in [
             (meta::COMPACT_REVISION, revision),
-            (meta::CLEAN_SHUTDOWN, 1),
+            (meta::CLEAN_SHUTDOWN, meta::CLEAN),
         ] {
             connection.execute(
                 "INSERT OR REPLACE INTO meta(k, v) VALUES(?1, ?2)",

@@ -5,6 +5,8 @@
 //! - [`copy_store`], [`check_store`], [`mark_restored`]: work on a store's file beside whoever has it open.
 //! - [`Sealer`], [`SealingKeys`]: encryption of values at the disk edge, for the key prefixes in [`Options::sealers`].
 
+mod alarms;
+mod ballast;
 mod checkpoint;
 mod committer;
 mod compaction;
@@ -13,15 +15,19 @@ mod counters;
 mod error;
 mod import;
 mod load;
+mod log_check;
 mod options;
 mod queue;
 mod readers;
 mod relaxed;
 mod row;
 mod schema;
+mod seal;
 mod sealer;
 mod sealing_keys;
+mod space;
 mod store;
+mod structure_check;
 mod writer;
 
 pub use copy::{Checked, RESTORE_STEP, check_copy, check_store, copy_store, mark_restored};

@@ -6,9 +6,10 @@ use std::time::Duration;
 use kv::{FIRST_REVISION, Loaded, Loader, Revision};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::error::OpenError;
+use crate::error::{OpenError, RowProblem};
 use crate::row::{self, ReadError};
 use crate::schema::meta;
+use crate::seal::{self, Rows};
 use crate::sealer::Sealers;
 
 /// What was found on disk.
@@ -17,6 +18,9 @@ pub(crate) struct Opened {
     pub(crate) loaded: Loaded,
     /// Relaxed writes up to this revision may be lost: the state stands at it already, and the disk has to say so before anything else is written.
     pub(crate) jump_to: Option<Revision>,
+    pub(crate) rows: Rows,
+    /// Nobody wrote down that everything was in order at the last stop.
+    pub(crate) is_unclean: bool,
 }
 
 pub(crate) fn load(
@@ -27,7 +31,7 @@ pub(crate) fn load(
     let failed = |error| OpenError::sqlite(path, "read the store's facts")(error);
     let mut loader = Loader::default();
     load_leases(connection, &mut loader).map_err(OpenError::sqlite(path, "read the leases"))?;
-    load_log(connection, &mut loader, sealers).map_err(|error| match error {
+    let rows = load_log(connection, &mut loader, sealers).map_err(|error| match error {
         ReadError::Sqlite(source) => OpenError::sqlite(path, "read the log")(source),
         ReadError::Row { id, key, problem } => OpenError::DamagedRow {
             path: path.to_owned(),
@@ -41,6 +45,12 @@ pub(crate) fn load(
         .map_err(failed)?
         .unwrap_or(0);
     let clean = fact(connection, meta::CLEAN_SHUTDOWN).map_err(failed)? != Some(0);
+    if !seal::holds(connection, rows).map_err(failed)? {
+        return Err(OpenError::Damaged {
+            path: path.to_owned(),
+            problem: "what is in it is not what was in it at the last stop".to_owned(),
+        });
+    }
     // The revision never falls below the compacted one, whatever is left in the log (etcd#17780).
     let revision = loader
         .revision()
@@ -58,6 +68,8 @@ pub(crate) fn load(
     Ok(Opened {
         loaded: loader.finish(jump_to.unwrap_or(revision), compact_revision),
         jump_to,
+        rows,
+        is_unclean: !clean,
     })
 }
 
@@ -83,12 +95,21 @@ fn load_log(
     connection: &Connection,
     loader: &mut Loader,
     sealers: &Sealers,
-) -> Result<(), ReadError> {
+) -> Result<Rows, ReadError> {
     let mut statement = connection.prepare(row::SELECT_ALL)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
+    let mut found = statement.query([])?;
+    let (mut rows, mut last) = (Rows::default(), None);
+    while let Some(row) = found.next()? {
         let (id, key, entry) = row::read(row, sealers)?;
+        if last.replace(id).is_some_and(|last| last >= id) {
+            return Err(ReadError::Row {
+                id,
+                key: String::from_utf8_lossy(&key).into_owned(),
+                problem: RowProblem::Order,
+            });
+        }
+        rows.add(id.0);
         loader.version(id, key, entry);
     }
-    Ok(())
+    Ok(rows)
 }

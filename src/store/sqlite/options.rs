@@ -21,6 +21,10 @@ pub struct Options {
     /// How often the store forgets the history that is older than this span, if anything changed. `None`: only when asked.
     pub auto_compaction: Option<Duration>,
     pub relaxed_writes: RelaxedWrites,
+    /// How large the store may be; what adds to it is refused from there on. Space that is free within the file is not counted.
+    pub quota_bytes: Option<u64>,
+    /// Space that is kept for deletes on a full disk; 0: none.
+    pub ballast_bytes: u64,
 }
 
 /// What becomes of writes with [`kv::Durability::Relaxed`].
@@ -41,6 +45,8 @@ impl Default for Options {
             sealers: Vec::new(),
             auto_compaction: Some(AUTO_COMPACTION),
             relaxed_writes: RelaxedWrites::Allowed,
+            quota_bytes: None,
+            ballast_bytes: 0,
         }
     }
 }

@@ -50,6 +50,17 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Answers with an error instead of doing it. Nobody listens if the caller gave up.
+    pub(crate) fn refuse(self, error: Error) {
+        match self {
+            Self::Txn { reply, .. } => drop(reply.send(Err(error))),
+            Self::Compact { reply, .. } | Self::Sweep { reply } => drop(reply.send(Err(error))),
+            Self::LeaseGrant { reply, .. } => drop(reply.send(Err(error))),
+            Self::LeaseRevoke { reply, .. } => drop(reply.send(Err(error))),
+            Self::Maintain { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+
     fn weight(&self) -> (usize, usize) {
         match self {
             Self::Txn { txn, .. } => (txn.operations().max(1), txn.bytes()),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kv::{Entry, ReadHistory, VersionId};
+use kv::{Alarm, Entry, ReadHistory, VersionId};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
+use crate::alarms::Alarms;
 use crate::error::kv_error;
 use crate::row::{self, ReadError};
 use crate::schema;
@@ -21,6 +22,7 @@ const READERS_IDLE_MAX: usize = 1;
 pub(crate) struct Readers {
     path: PathBuf,
     sealers: Arc<Sealers>,
+    alarms: Arc<Alarms>,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -32,10 +34,11 @@ struct Pool {
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf, sealers: Arc<Sealers>) -> Self {
+    pub(crate) fn new(path: PathBuf, sealers: Arc<Sealers>, alarms: Arc<Alarms>) -> Self {
         Self {
             path,
             sealers,
+            alarms,
             pool: Mutex::default(),
             returned: Condvar::new(),
         }
@@ -95,9 +98,13 @@ impl ReadHistory for Readers {
                     Err(ReadError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => {
                         Err(kv::Error::Corrupt)
                     }
-                    Err(ReadError::Sqlite(error)) => Err(kv_error(&error)),
+                    Err(ReadError::Sqlite(error)) => {
+                        self.alarms.note("read an older version", &error);
+                        Err(kv_error(&error))
+                    }
                     Err(ReadError::Row { id, key, problem }) => {
-                        tracing::error!(row = id.0, key, %problem, "the store is damaged");
+                        let why = format!("row {} (key {key:?}): {problem}", id.0);
+                        self.alarms.raise(Alarm::Corrupt, &why);
                         Err(kv::Error::Corrupt)
                     }
                 })

@@ -153,26 +153,35 @@ impl From<rusqlite::Error> for ReadError {
 pub(crate) fn read(row: &Row<'_>, sealers: &Sealers) -> Result<Version, ReadError> {
     let id = VersionId(row.get(0)?);
     let key = row.get_ref(1)?.as_blob().unwrap_or_default();
-    let columns = Columns {
-        id,
-        key,
-        kind: row.get(2)?,
-        create_revision: row.get(3)?,
-        version: row.get(4)?,
-        lease: row.get(5)?,
-        key_id: row.get(6)?,
-        value: row
-            .get_ref(8)?
-            .as_blob_or_null()
-            .unwrap_or_default()
-            .map(Cow::Borrowed),
-    };
-    let checksum: i64 = row.get(7)?;
-    decode(&columns, checksum, sealers).map_err(|problem| ReadError::Row {
+    let decoded = columns(row, id, key)
+        .ok_or(RowProblem::Shape)
+        .and_then(|(columns, checksum)| decode(&columns, checksum, sealers));
+    decoded.map_err(|problem| ReadError::Row {
         id,
         key: String::from_utf8_lossy(key).into_owned(),
         problem,
     })
+}
+
+/// The columns and their checksum; `None` if they are of other types than were written.
+fn columns<'a>(row: &'a Row<'_>, id: VersionId, key: &'a [u8]) -> Option<(Columns<'a>, i64)> {
+    let number = |column| row.get_ref(column).ok()?.as_i64().ok();
+    let columns = Columns {
+        id,
+        key,
+        kind: number(2)?,
+        create_revision: number(3)?,
+        version: number(4)?,
+        lease: number(5)?,
+        key_id: row.get_ref(6).ok()?.as_i64_or_null().ok()?,
+        value: row
+            .get_ref(8)
+            .ok()?
+            .as_blob_or_null()
+            .ok()?
+            .map(Cow::Borrowed),
+    };
+    Some((columns, number(7)?))
 }
 
 fn decode(columns: &Columns<'_>, checksum: i64, sealers: &Sealers) -> Result<Version, RowProblem> {

@@ -34,8 +34,12 @@ pub(crate) mod meta {
     pub(crate) const COMPACT_REVISION: &str = "compact_rev";
     /// Relaxed writes may have been acknowledged up to this revision without being on disk.
     pub(crate) const REVISION_WATERMARK: &str = "rev_watermark";
-    /// 1 after a clean stop, 0 from the first write on.
+    /// 0 from the first write on; [`CLEAN`] or [`SEALED`] after a clean stop.
     pub(crate) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
+    pub(crate) const CLEAN: i64 = 1;
+    /// [`SEAL`] is that of everything in the file.
+    pub(crate) const SEALED: i64 = 2;
+    pub(crate) const SEAL: &str = "seal";
 }
 
 /// Opens the file for the one writer, and makes it if it is not there.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest,
+    Alarm, Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest,
     RangeResponse, ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest,
     WatchStream,
 };
@@ -19,17 +19,22 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::alarms::Alarms;
+use crate::ballast::Ballast;
 use crate::committer::{Maintenance, SqliteCommitter};
 use crate::copy::copy_store;
 use crate::counters::{Counters, Gauges};
 use crate::error::{OpenError, kv_error};
 use crate::load::{Opened, load};
+use crate::log_check::{self, Log};
 use crate::options::Options;
 use crate::queue::{Command, Queue};
 use crate::readers::Readers;
 use crate::row;
 use crate::schema;
 use crate::sealer::{Sealer, Sealers};
+use crate::space::Space;
+use crate::structure_check::StructureCheck;
 use crate::writer::{Parts, Writer};
 
 /// Which sealing keys are in use.
@@ -55,6 +60,8 @@ pub struct SqliteKv {
     readers: Arc<Readers>,
     sealers: Arc<Sealers>,
     counters: Arc<Counters>,
+    alarms: Arc<Alarms>,
+    quota_bytes: Option<u64>,
     ended: Mutex<Option<oneshot::Receiver<Result<()>>>>,
 }
 
@@ -62,26 +69,46 @@ impl SqliteKv {
     /// Opens a store, and makes it if it is not there; the directory must exist. Blocks while it reads: about 2 ms for each MB.
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
         let lock = lock(path)?;
+        check_log(path)?;
+        let alarms = Alarms::load(path).map_err(|source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let alarms = Arc::new(alarms);
         let sealers = Arc::new(Sealers::new(options.sealers.clone()));
         let connection = schema::open_writer(path)?;
-        let Opened { loaded, jump_to } = load(&connection, path, &sealers)?;
-        let readers = Arc::new(Readers::new(path.to_owned(), Arc::clone(&sealers)));
+        let Opened {
+            loaded,
+            jump_to,
+            rows,
+            is_unclean,
+        } = load(&connection, path, &sealers)?;
+        let readers = Arc::new(Readers::new(
+            path.to_owned(),
+            Arc::clone(&sealers),
+            Arc::clone(&alarms),
+        ));
         let replica = Replica::new(loaded, Some(Arc::clone(&readers) as Arc<dyn ReadHistory>));
         let counters = Arc::new(Counters::default());
         let committer = SqliteCommitter::new(
             connection,
             path,
-            Arc::clone(&sealers),
+            (Arc::clone(&sealers), rows),
             Arc::clone(&counters),
         )
         .map_err(OpenError::sqlite(path, "prepare for writing"))?;
+        let check = is_unclean.then(|| StructureCheck::start(path, Arc::clone(&alarms)));
+        let check = check
+            .transpose()
+            .map_err(OpenError::sqlite(path, "check the structure"))?;
         // After a restart every lease has its full time again, as in etcd.
         let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
         for lease in replica.snapshot().leases() {
             times.start(lease.id, lease.ttl);
         }
         let queue = Queue::new();
-        let limits = options.limits;
+        let (limits, quota_bytes) = (options.limits, options.quota_bytes);
+        let ballast = Ballast::open(path, options.ballast_bytes);
         let mut writer = Writer::new(Parts {
             queue: Arc::clone(&queue),
             replica: Arc::clone(&replica),
@@ -90,6 +117,7 @@ impl SqliteKv {
             counters: Arc::clone(&counters),
             options,
             committer: Box::new(committer),
+            space: Space::new(Arc::clone(&alarms), ballast, quota_bytes),
         });
         if jump_to.is_some() {
             let failed = |error| OpenError::Io {
@@ -98,7 +126,7 @@ impl SqliteKv {
             };
             writer.mark_jump().map_err(failed)?;
         }
-        let ended = start(writer, Arc::clone(&readers), lock);
+        let ended = start(writer, Arc::clone(&readers), (check, lock));
         let ended = Mutex::new(Some(ended));
         Ok(Arc::new(Self {
             path: path.to_owned(),
@@ -109,6 +137,8 @@ impl SqliteKv {
             readers,
             sealers,
             counters,
+            alarms,
+            quota_bytes,
             ended,
         }))
     }
@@ -159,7 +189,7 @@ impl SqliteKv {
             waiting: self.queue.length(),
             leases: self.times.ids().len(),
         };
-        Ok(self.counters.text(&gauges))
+        Ok(self.counters.text(&gauges) + &self.alarms.text())
     }
 
     /// Writes the file anew, without what is free in it. Writes wait until it is done; readers of newest values do not.
@@ -228,6 +258,32 @@ fn lock(path: &Path) -> Result<fs::File, OpenError> {
     }
 }
 
+/// The log has to be looked at before `SQLite` does.
+fn check_log(path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    match log_check::check(path).map_err(failed)? {
+        Log::Whole => Ok(()),
+        Log::NotNeeded => {
+            tracing::warn!(
+                "the store's write-ahead log is damaged, but everything in it is in the database: it begins anew"
+            );
+            log_check::empty(path).map_err(failed)
+        }
+        Log::Damaged {
+            acknowledged,
+            readable,
+        } => Err(OpenError::Damaged {
+            path: path.to_owned(),
+            problem: format!(
+                "of {acknowledged} pages in its write-ahead log only {readable} can be read"
+            ),
+        }),
+    }
+}
+
 /// What a writer that panicked holds in memory cannot be trusted, and what it acknowledged is on disk.
 fn end_process() -> ! {
     tracing::error!("the store's writer panicked; the process ends");
@@ -235,12 +291,17 @@ fn end_process() -> ! {
 }
 
 /// Runs the writer on its own thread until the store is closed.
-fn start(writer: Writer, readers: Arc<Readers>, lock: fs::File) -> oneshot::Receiver<Result<()>> {
+fn start(
+    writer: Writer,
+    readers: Arc<Readers>,
+    (check, lock): (Option<StructureCheck>, fs::File),
+) -> oneshot::Receiver<Result<()>> {
     let (sender, ended) = oneshot::channel();
     let work = move || {
         let outcome =
             catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_panic| end_process());
         readers.close();
+        drop(check);
         drop(lock);
         let _nobody_waits = sender.send(outcome);
     };
@@ -255,7 +316,13 @@ impl Kv for SqliteKv {
         if request.range.start.is_empty() && request.range.end.is_none() {
             return Err(Error::EmptyKey);
         }
-        self.replica.range(&request).await
+        let found = self.replica.range(&request).await;
+        if found.as_ref().is_err_and(|error| *error == Error::Corrupt) {
+            // No compaction explains it.
+            self.alarms
+                .raise(Alarm::Corrupt, "an older version is missing");
+        }
+        found
     }
 
     async fn txn(&self, txn: Txn, durability: Durability) -> Result<TxnResponse> {
@@ -362,6 +429,26 @@ impl Kv for SqliteKv {
 
     fn current_revision(&self) -> Revision {
         self.replica.snapshot().revision()
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        self.alarms.raised()
+    }
+
+    async fn raise_alarm(&self, alarm: Alarm) -> Result<()> {
+        self.alarms.raise(alarm, "somebody raised it");
+        Ok(())
+    }
+
+    async fn clear_alarm(&self, alarm: Alarm) -> Result<bool> {
+        let was_raised = self.alarms.clear(alarm);
+        // What was left undone meanwhile is due.
+        self.queue.ring();
+        Ok(was_raised)
+    }
+
+    fn quota_bytes(&self) -> Option<u64> {
+        self.quota_bytes
     }
 }
 

@@ -18,6 +18,7 @@ use crate::options::{Options, RelaxedWrites};
 use crate::queue::{Command, Queue};
 use crate::relaxed::Relaxed;
 use crate::schema::meta;
+use crate::space::Space;
 
 /// Rows that a batch of few writes forgets in passing.
 const SWEEP_ROWS_BUSY: usize = 100;
@@ -44,6 +45,7 @@ pub(crate) struct Writer {
     counters: Arc<Counters>,
     options: Options,
     committer: Box<dyn Committer>,
+    space: Space,
     /// Ahead of what is published by the batch that is being made.
     state: State,
     relaxed: Relaxed,
@@ -101,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) options: Options,
     pub(crate) committer: Box<dyn Committer>,
+    pub(crate) space: Space,
 }
 
 impl Writer {
@@ -113,6 +116,7 @@ impl Writer {
             counters,
             options,
             committer,
+            space,
         } = parts;
         let state = (*replica.snapshot()).clone();
         let mut auto = AutoCompaction::new(options.auto_compaction);
@@ -127,6 +131,7 @@ impl Writer {
             counters,
             options,
             committer,
+            space,
             state,
             relaxed: Relaxed::default(),
             auto,
@@ -176,6 +181,9 @@ impl Writer {
 
     /// How long there is nothing to do unless somebody asks; `None`: for ever.
     fn wait(&self) -> Option<Duration> {
+        if self.space.is_damaged() {
+            return None;
+        }
         let now = self.now();
         let dead = self.replica.dead(&self.replica.snapshot(), self.sweep_from);
         let sweep = dead.len() >= self.sweep_from;
@@ -196,6 +204,9 @@ impl Writer {
     }
 
     fn handle(&mut self, command: Command, batch: &mut Batch) {
+        if let Err(error) = self.space.admit(&command, &mut *self.committer) {
+            return command.refuse(error);
+        }
         match command {
             Command::Txn {
                 txn,
@@ -230,7 +241,7 @@ impl Writer {
             Command::Maintain { work, reply } => {
                 // It works on what is on disk.
                 self.finish(std::mem::take(batch));
-                let answer = self.committer.maintain(&work);
+                let answer = self.space.note(self.committer.maintain(&work));
                 batch.answer(reply, answer);
             }
         }
@@ -284,7 +295,7 @@ impl Writer {
     /// Adds what the store does on its own when its time has come.
     fn add_due(&mut self, batch: &mut Batch) {
         let now = self.now();
-        if self.retry_at.is_some_and(|at| now < at) {
+        if self.space.is_damaged() || self.retry_at.is_some_and(|at| now < at) {
             return;
         }
         for id in self.times.take_expired() {
@@ -368,12 +379,13 @@ impl Writer {
         facts.extend(reserve.then_some((meta::REVISION_WATERMARK, watermark)));
         let flush = self.relaxed.flush();
         let begun = self.now();
-        let committed = self.committer.commit(&WriteSet {
+        let set = WriteSet {
             changes: [&flush.written, &batch.changes],
             leases: &batch.leases,
             dead: &batch.dead,
             facts: &facts,
-        });
+        };
+        let committed = self.space.commit(&mut *self.committer, &set);
         let changes = flush.written.len() + batch.changes.len();
         match &committed {
             Ok(()) => self
@@ -430,15 +442,19 @@ impl Writer {
     fn close(mut self) -> Result<()> {
         let mut outcome = Ok(());
         if self.marked_open {
-            let mut facts = vec![(meta::CLEAN_SHUTDOWN, 1), (meta::REVISION_WATERMARK, 0)];
+            let mut facts = vec![
+                (meta::CLEAN_SHUTDOWN, meta::SEALED),
+                (meta::REVISION_WATERMARK, 0),
+            ];
             let compacted = self.relaxed.compacted;
             facts.extend(compacted.map(|revision| (meta::COMPACT_REVISION, revision)));
-            outcome = self.committer.commit(&WriteSet {
+            let set = WriteSet {
                 changes: self.relaxed.everything(),
                 leases: &[],
                 dead: &[],
                 facts: &facts,
-            });
+            };
+            outcome = self.space.commit(&mut *self.committer, &set);
         }
         self.replica.close();
         self.committer.close();

@@ -7,6 +7,8 @@ use kv::{Entry, Loader, Operation, TxnResponse};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::alarms::Alarms;
+use crate::ballast::Ballast;
 use crate::committer::Maintenance;
 use crate::relaxed::RELAXED_AGE_MAX;
 
@@ -40,6 +42,10 @@ impl Committer for Disk {
         Ok(0)
     }
 
+    fn used_bytes(&mut self) -> Result<u64> {
+        Ok(0)
+    }
+
     fn trim(&mut self) {}
 
     fn close(self: Box<Self>) {}
@@ -52,6 +58,12 @@ impl ReadHistory for NoHistory {
     fn read(&self, _: &[(VersionId, Arc<[u8]>)]) -> Result<Vec<Arc<Entry>>> {
         Err(Error::Corrupt)
     }
+}
+
+fn nothing_is_scarce() -> Space {
+    let nowhere = std::path::Path::new("/nonexistent/state.db");
+    let alarms = Alarms::load(nowhere).expect("none is raised");
+    Space::new(Arc::new(alarms), Ballast::open(nowhere, 0), None)
 }
 
 fn writer() -> (Writer, Disk, Arc<ManualClock>) {
@@ -69,6 +81,7 @@ fn writer() -> (Writer, Disk, Arc<ManualClock>) {
         counters: Arc::default(),
         options,
         committer: Box::new(disk.clone()),
+        space: nothing_is_scarce(),
     });
     (writer, disk, clock)
 }

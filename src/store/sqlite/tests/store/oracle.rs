@@ -181,8 +181,10 @@ impl Oracle {
     }
 
     fn txn(&mut self, txn: &Txn) -> Result<String, String> {
-        duplicates(&txn.success)?;
-        duplicates(&txn.failure)?;
+        for operations in [&txn.success, &txn.failure] {
+            duplicates(operations)?;
+            lost_updates(operations)?;
+        }
         let before = self.newest().clone();
         self.check_branch(txn, &before)?;
         let mut map = before.clone();
@@ -336,7 +338,7 @@ fn duplicates(operations: &[Operation]) -> Result<Written, String> {
     let mut deletes: Vec<KeyRange> = operations
         .iter()
         .filter_map(|operation| match operation {
-            Operation::DeleteRange(range) => Some(range.clone()),
+            Operation::DeleteRange(range) if !is_open(range) => Some(range.clone()),
             _ => None,
         })
         .collect();
@@ -362,6 +364,36 @@ fn duplicates(operations: &[Operation]) -> Result<Written, String> {
         }
     }
     Ok((puts, deletes))
+}
+
+/// Whether a range goes to the last key; etcd lets deletes of such a range stand beside puts.
+fn is_open(range: &KeyRange) -> bool {
+    range.end.as_ref().is_some_and(Vec::is_empty)
+}
+
+/// A put that keeps what is there, of a key that a delete to the last key takes away.
+fn lost_updates(operations: &[Operation]) -> Result<(), String> {
+    let (mut updates, mut deletes) = (Vec::new(), Vec::new());
+    walk(operations, &mut |operation| match operation {
+        Operation::Update { key, .. } => updates.push(key.clone()),
+        Operation::DeleteRange(range) if is_open(range) => deletes.push(range.clone()),
+        _ => {}
+    });
+    let lost = |key| deletes.iter().any(|range| range.contains(key));
+    if updates.iter().any(|key| lost(key)) {
+        return Err("DuplicateKey".to_owned());
+    }
+    Ok(())
+}
+
+fn walk(operations: &[Operation], visit: &mut impl FnMut(&Operation)) {
+    for operation in operations {
+        visit(operation);
+        if let Operation::Txn(inner) = operation {
+            walk(&inner.success, visit);
+            walk(&inner.failure, visit);
+        }
+    }
 }
 
 fn holds(map: &Map, compare: &Compare) -> bool {

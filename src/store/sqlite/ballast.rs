@@ -1,0 +1,98 @@
+//! A file that is worth nothing but its space: given up when the disk is full, so that what makes room (deletes, compaction, checkpoints) can still
+//! be written; taken again once there is room for it and a little more, which is how the store notices that the disk is not full any more.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+/// What has to be free beside the ballast before the store counts on the disk again.
+const ROOM_BYTES: u64 = 1 << 20;
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+#[derive(Debug)]
+pub(crate) struct Ballast {
+    path: PathBuf,
+    bytes: u64,
+    is_held: bool,
+}
+
+impl Ballast {
+    /// Beside the database at `path`, as large as `bytes`; 0: there is none.
+    pub(crate) fn open(path: &Path, bytes: u64) -> Self {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".ballast");
+        let path = PathBuf::from(name);
+        let is_held = fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
+        let mut ballast = Self {
+            path,
+            bytes,
+            is_held,
+        };
+        if bytes > 0 && !ballast.hold() {
+            tracing::warn!(
+                bytes,
+                "the disk has no room for the store's ballast: once it is full, not even deletes can be written"
+            );
+        }
+        ballast
+    }
+
+    /// Gives the space up, and tells whether there was some.
+    pub(crate) fn release(&mut self) -> bool {
+        if self.bytes == 0 || !std::mem::take(&mut self.is_held) {
+            return false;
+        }
+        fs::remove_file(&self.path).is_ok()
+    }
+
+    /// Takes the space again, and tells whether the disk has it, and some more.
+    pub(crate) fn hold(&mut self) -> bool {
+        if self.is_held {
+            return true;
+        }
+        match self.fill() {
+            Ok(()) => self.is_held = self.bytes > 0,
+            Err(error) => {
+                tracing::debug!(%error, "there is no room for the store's ballast");
+                // A part of it only takes space.
+                let _gone = fs::remove_file(&self.path);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, self.bytes + ROOM_BYTES) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, self.bytes + ROOM_BYTES)?,
+            Err(error) => return Err(error.into()),
+        }
+        if self.bytes == 0 {
+            // Without ballast, it was only a question.
+            return fs::remove_file(&self.path);
+        }
+        file.set_len(self.bytes)?;
+        file.sync_all()
+    }
+}
+
+fn write_zeros(mut file: &fs::File, bytes: u64) -> io::Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        let part = ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.write_all(&ZEROS[..part])?;
+        left -= part as u64;
+    }
+    file.sync_all()
+}
