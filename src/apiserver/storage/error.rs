@@ -68,6 +68,13 @@ impl From<StorageError> for ApiError {
             StorageError::Store(kv::Error::TooLarge) => {
                 Self::too_large("etcdserver: request is too large")
             }
+            // Upstream passes on etcd's words; these say besides what is done about it.
+            StorageError::Store(error @ kv::Error::NoSpace) => Self::internal(format!(
+                "{error}: delete what is not needed; `combo db status` tells whether the disk or the store's quota is full"
+            )),
+            StorageError::Store(error @ kv::Error::Corrupt) => Self::internal(format!(
+                "{error}: the store is damaged and only read; `combo snapshot restore` makes it whole"
+            )),
             other => Self::internal(other),
         }
     }

@@ -338,6 +338,15 @@ pub enum Error {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How long commits took since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitTimes {
+    /// How many took no longer than each bound, in ascending order.
+    pub up_to: Vec<(Duration, u64)>,
+    pub count: u64,
+    pub sum: Duration,
+}
+
 /// Why a store refuses writes until somebody says that it may take them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
@@ -402,6 +411,11 @@ pub trait Kv: Send + Sync + std::fmt::Debug {
     /// Lets a store take writes again, and tells whether the alarm was raised.
     async fn clear_alarm(&self, _alarm: Alarm) -> Result<bool> {
         Ok(false)
+    }
+
+    /// `None` for a store that has no disk of its own.
+    fn commit_times(&self) -> Option<CommitTimes> {
+        None
     }
 
     /// How large the store may be.

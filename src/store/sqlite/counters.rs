@@ -127,26 +127,39 @@ impl Counters {
         text
     }
 
+    pub(crate) fn commit_times(&self) -> kv::CommitTimes {
+        let mut count = 0;
+        let mut up_to = Vec::with_capacity(COMMIT_BOUNDS_MICROS.len());
+        for (place, commits) in self.commits.iter().enumerate() {
+            count += commits.load(Ordering::Relaxed);
+            if let Some(bound) = COMMIT_BOUNDS_MICROS.get(place) {
+                up_to.push((Duration::from_micros(*bound), count));
+            }
+        }
+        kv::CommitTimes {
+            up_to,
+            count,
+            sum: Duration::from_micros(self.commit_micros.load(Ordering::Relaxed)),
+        }
+    }
+
     fn push_commits(&self, text: &mut String) {
         const NAME: &str = "combo_store_commit_duration_seconds";
         let _infallible = writeln!(
             text,
             "# HELP {NAME} How long it took to make a batch durable.\n# TYPE {NAME} histogram"
         );
-        let mut count = 0;
-        for (place, commits) in self.commits.iter().enumerate() {
-            count += commits.load(Ordering::Relaxed);
-            let bound = COMMIT_BOUNDS_MICROS.get(place);
-            let bound = bound.map_or("+Inf".to_owned(), |micros| seconds(*micros).to_string());
+        let times = self.commit_times();
+        for (bound, count) in &times.up_to {
+            let bound = bound.as_secs_f64();
             let _infallible = writeln!(text, "{NAME}_bucket{{le=\"{bound}\"}} {count}");
         }
-        let sum = seconds(self.commit_micros.load(Ordering::Relaxed));
-        let _infallible = writeln!(text, "{NAME}_sum {sum}\n{NAME}_count {count}");
+        let (count, sum) = (times.count, times.sum.as_secs_f64());
+        let _infallible = writeln!(
+            text,
+            "{NAME}_bucket{{le=\"+Inf\"}} {count}\n{NAME}_sum {sum}\n{NAME}_count {count}"
+        );
     }
-}
-
-fn seconds(micros: u64) -> f64 {
-    Duration::from_micros(micros).as_secs_f64()
 }
 
 fn put(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kv::{
-    Alarm, Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits, RangeRequest,
-    RangeResponse, ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse, WatchRequest,
-    WatchStream,
+    Alarm, CommitTimes, Durability, Error, HashKv, Kv, LeaseId, LeaseStatus, LeaseTimes, Limits,
+    RangeRequest, RangeResponse, ReadHistory, Replica, Result, Revision, Status, Txn, TxnResponse,
+    WatchRequest, WatchStream,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -445,6 +445,10 @@ impl Kv for SqliteKv {
         // What was left undone meanwhile is due.
         self.queue.ring();
         Ok(was_raised)
+    }
+
+    fn commit_times(&self) -> Option<CommitTimes> {
+        Some(self.counters.commit_times())
     }
 
     fn quota_bytes(&self) -> Option<u64> {
