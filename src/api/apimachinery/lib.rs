@@ -32,4 +32,4 @@ pub use selector::{
     FieldRequirement, FieldSelector, LabelSelector, Operator, Requirement, SelectorError,
 };
 pub use stored::{ObjectIndex, StoredObject};
-pub use typed::{from_json, shared_code, to_json, to_tree};
+pub use typed::{from_json, from_tree, shared_code, to_json, to_tree};

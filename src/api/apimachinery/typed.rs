@@ -19,6 +19,11 @@ pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Erro
     })
 }
 
+/// Reads a typed value out of a tree.
+pub fn from_tree<T: DeserializeOwned>(tree: &Value) -> Result<T, serde_json::Error> {
+    from_json(tree.to_string().as_bytes())
+}
+
 #[inline(never)]
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(json)

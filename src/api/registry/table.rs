@@ -8,7 +8,9 @@ use crate::{
 };
 
 /// Every built-in kind. The order is that of discovery within a group version.
-pub const RESOURCES: &[&dyn Resource] = &[
+///
+/// A static, as the code behind a constant is made again in each crate that names it.
+pub static RESOURCES: &[&dyn Resource] = &[
     &core::binding::Bindings,
     &core::component_status::ComponentStatuses,
     &core::config_map::ConfigMaps,

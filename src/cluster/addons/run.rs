@@ -80,7 +80,7 @@ pub async fn run(parts: AddOns) -> std::io::Result<()> {
 async fn read(folder: &std::path::Path, watched: &Watched) -> Snapshot {
     let look = async || {
         let folder = folder.to_owned();
-        let read = tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await;
+        let read = env::spawn_blocking(move || Snapshot::read(&folder)).await;
         read.expect("reading a folder does not panic")
     };
     let mut snapshot = look().await;

@@ -4,18 +4,19 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use env::Shutdown;
 use kube_client::Route;
+use serving::Limits;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-/// Connections at a time; more wait.
-const CONNECTIONS_MAX: usize = 128;
-/// A listener that cannot accept, for want of descriptors say, is tried again after this.
-const ACCEPT_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+const LIMITS: Limits = Limits {
+    connections_max: 128,
+    drain_time_max: Duration::ZERO,
+};
 
 /// Opens the port and serves it until the end is asked for.
 pub(crate) async fn open(
@@ -27,33 +28,20 @@ pub(crate) async fn open(
         .await
         .with_context(|| format!("--lb-server-port: listen on 127.0.0.1:{port}"))?;
     env::spawn(async move {
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => {}
-            () = serve(&listener, route) => {}
-        }
+        let one = |stream| {
+            let (route, shutdown) = (Arc::clone(&route), shutdown.clone());
+            async move {
+                tokio::select! {
+                    biased;
+                    () = shutdown.requested() => {}
+                    () = hand_on(stream, &*route) => {}
+                }
+            }
+        };
+        let what = "the local port to the servers";
+        serving::accept_each(listener, what, LIMITS, &shutdown, one).await;
     });
     Ok(())
-}
-
-async fn serve(listener: &TcpListener, route: Arc<dyn Route>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let slot = Arc::clone(&slots).acquire_owned().await;
-        match listener.accept().await {
-            Ok((client, _peer)) => {
-                let route = Arc::clone(&route);
-                env::spawn(async move {
-                    hand_on(client, &*route).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the local port to the servers does not accept a connection; it tries again");
-                env::sleep(ACCEPT_RETRY).await;
-            }
-        }
-    }
 }
 
 async fn hand_on(mut client: TcpStream, route: &dyn Route) {

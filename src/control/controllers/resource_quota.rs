@@ -256,7 +256,7 @@ impl Controller for ResourceQuotas {
     fn observe(&self, key: &ObjectKey, past: &mut Past<'_, Option<i64>>) -> Option<View> {
         let stored = self.quotas.get(key)?;
         let raw: Raw = stored.decode().ok()?;
-        let quota: ResourceQuotaSpec = serde_json::from_value(raw.spec.clone()).ok()?;
+        let quota: ResourceQuotaSpec = apimachinery::from_tree(&raw.spec).ok()?;
         // Nothing was charged to a quota that says nothing yet.
         let is_settled = raw.status.hard.is_empty()
             || *past.memory == Some(stored.revision)

@@ -14,11 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 
 /// The largest query that is read over UDP.
 const QUERY_BYTES_MAX: usize = 4096;
-const TCP_CONNECTIONS_MAX: usize = 256;
+/// Of one address. Nobody waits for questions at the end: who asked asks again.
+const TCP_LIMITS: serving::Limits = serving::Limits {
+    connections_max: 256,
+    drain_time_max: Duration::ZERO,
+};
 const TCP_IDLE_MAX: Duration = Duration::from_secs(10);
 /// How often a port that is free for UDP turns out to be taken for TCP before giving up.
 const PORT_TRIES_MAX: u32 = 16;
@@ -48,7 +51,6 @@ struct Shared {
     zone: Zone,
     records: Arc<RwLock<Records>>,
     forwarder: Forwarder,
-    connections: Arc<Semaphore>,
 }
 
 impl Dns {
@@ -74,14 +76,12 @@ impl Dns {
                 .map(SocketAddr::ip),
         );
         let forwarder = Forwarder::new(config.resolv_conf, own.collect(), clock);
-        let connections = Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX));
         let records = Arc::default();
         Ok(Self {
             shared: Arc::new(Shared {
                 zone,
                 records,
                 forwarder,
-                connections,
             }),
             sockets,
             local_addresses,
@@ -170,31 +170,17 @@ async fn send(socket: &UdpSocket, response: &[u8], client: SocketAddr) {
 }
 
 async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener, shutdown: Shutdown) {
-    /// What a failed `accept` costs, so that a lack of file descriptors does not become a busy loop.
-    const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-    loop {
-        let Ok(permit) = Arc::clone(&shared.connections).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _client)) = accepted else {
-            env::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    let one = |stream| {
         let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
-        env::spawn(async move {
+        async move {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => {}
                 _ended = serve_connection(&shared, stream) => {}
             }
-            drop(permit);
-        });
-    }
+        }
+    };
+    serving::accept_each(listener, "DNS", TCP_LIMITS, &shutdown, one).await;
 }
 
 /// One query after the other, each with its length before it, until the client leaves or is silent for too long.

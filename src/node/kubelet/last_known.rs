@@ -58,7 +58,7 @@ impl LastKnown {
         let course: CourseOnDisk<'_> = serde_json::from_slice(&bytes).ok()?;
         Some(Course {
             boot_id: course.boot_id.into_owned(),
-            status: serde_json::from_str(course.status.get()).ok()?,
+            status: from_json(course.status.get().as_bytes()).ok()?,
         })
     }
 

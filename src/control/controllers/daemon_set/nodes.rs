@@ -76,8 +76,8 @@ pub(super) struct Fit {
 
 impl Fit {
     pub(super) fn of(template: &Value) -> Self {
-        let spec = template.get("spec").cloned().unwrap_or_default();
-        let spec: PodSpec = serde_json::from_value(spec).unwrap_or_default();
+        let spec = template.get("spec").unwrap_or(&Value::Null);
+        let spec: PodSpec = apimachinery::from_tree(spec).unwrap_or_default();
         let mut tolerations = spec.tolerations.clone().unwrap_or_default();
         tolerations.extend(own_tolerations(spec.host_network == Some(true)));
         Self { spec, tolerations }

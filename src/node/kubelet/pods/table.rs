@@ -26,7 +26,7 @@ impl PodHandle {
         let wanted = self.inputs.wanted();
         let mut pod: Pod = wanted.object.decode().ok()?;
         let status = Arc::clone(&self.view.lock().status);
-        if let Ok(status) = serde_json::from_slice(&status) {
+        if let Ok(status) = apimachinery::from_json(&status) {
             pod.status = Some(status);
         }
         Some(pod)

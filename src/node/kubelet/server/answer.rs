@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Response, StatusCode};
-use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
-pub(crate) type Answer = Response<Body>;
+pub(crate) use serving::{Answer, Body};
 
 pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Answer {
     with_type(
@@ -28,7 +26,7 @@ pub(crate) fn json(value: &serde_json::Value) -> Answer {
 }
 
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
+    let mut answer = Response::new(whole(Bytes::from(body)));
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -42,7 +40,7 @@ pub(crate) fn stream(chunks: mpsc::Receiver<Bytes>) -> Answer {
         Some((chunks.recv().await?, chunks))
     });
     let body = StreamBody::new(frames.map(|chunk| Ok(Frame::data(chunk))));
-    let mut answer = Response::new(BodyExt::boxed(body));
+    let mut answer = Response::new(BodyExt::boxed_unsync(body));
     answer
         .headers_mut()
         .insert("content-type", http::HeaderValue::from_static("text/plain"));
@@ -50,5 +48,10 @@ pub(crate) fn stream(chunks: mpsc::Receiver<Bytes>) -> Answer {
 }
 
 pub(crate) fn empty_body() -> Body {
-    Full::new(Bytes::new()).boxed()
+    whole(Bytes::new())
+}
+
+fn whole(bytes: Bytes) -> Body {
+    let body = Full::new(bytes);
+    body.map_err(|never| match never {}).boxed_unsync()
 }

@@ -1,6 +1,5 @@
 //! Connections: TLS, who asks, whether they may, and then the answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,29 +7,36 @@ use cri::SharedImages;
 use env::Shutdown;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ResolvesServerCert, ServerConfig};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
+use serving::{Http, Limits, Service};
+use streams::Transport;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 use crate::kubelet::Kubelet;
 use crate::server::access::{Identity, KubeletAuthorizer};
-use crate::server::answer::{Answer, Body, json as json_answer, text, with_type};
+use crate::server::answer::{Answer, json as json_answer, text, with_type};
 use crate::server::route::{Route, needed, parameters};
 use crate::server::{logs, metrics, node_api, pods, registry, stats, streaming};
 
-/// Connections at a time; more wait.
-const CONNECTIONS_MAX: usize = 512;
-/// Commands on the node at a time; more wait.
-const NODE_CONNECTIONS_MAX: usize = 64;
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// A client must send its request's head within this time.
-const HEAD_MAX: Duration = Duration::from_secs(30);
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Nothing under way is waited for at the end: streams last as long as their users like.
+const DRAIN_TIME_MAX: Duration = Duration::ZERO;
+const LIMITS: Limits = Limits {
+    connections_max: 512,
+    drain_time_max: DRAIN_TIME_MAX,
+};
+/// Commands on the node.
+const NODE_LIMITS: Limits = Limits {
+    connections_max: 64,
+    drain_time_max: DRAIN_TIME_MAX,
+};
+const HTTP: Http = Http {
+    header_time_max: Duration::from_secs(30),
+    http1_buffer_bytes_max: 64 << 10,
+    http2: None,
+    drain_time_max: DRAIN_TIME_MAX,
+};
 
 /// What the server needs beside the kubelet.
 pub struct ServerParts {
@@ -73,113 +79,57 @@ impl KubeletServer {
 
     /// Serves until asked to end.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let slot = Arc::clone(&slots)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
-            let accepted = tokio::select! {
-                biased;
-                () = shutdown.requested() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let server = self.clone();
-                    let shutdown = shutdown.clone();
-                    env::spawn(async move {
-                        let _slot = slot;
-                        tokio::select! {
-                            biased;
-                            () = shutdown.requested() => {}
-                            () = server.serve_tls(stream) => {}
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the kubelet is not accepted");
-                    env::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
+        let one = |stream| {
+            let (server, shutdown) = (self.clone(), shutdown.clone());
+            async move { server.serve_tls(stream, &shutdown).await }
+        };
+        serving::accept_each(listener, "the kubelet", LIMITS, &shutdown, one).await;
     }
 
     /// Serves the node's pods on a socket that root can open, whether any server can be reached or not; until asked to end.
     pub async fn run_on_node(self, listener: UnixListener, shutdown: Shutdown) {
-        let slots = Arc::new(Semaphore::new(NODE_CONNECTIONS_MAX));
-        loop {
-            let slot = Arc::clone(&slots)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
-            let accepted = tokio::select! {
-                biased;
-                () = shutdown.requested() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (server, shutdown) = (self.clone(), shutdown.clone());
-                    env::spawn(async move {
-                        let _slot = slot;
-                        tokio::select! {
-                            biased;
-                            () = shutdown.requested() => {}
-                            () = server.serve_on_node(stream) => {}
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the node's socket is not accepted");
-                    env::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
+        let one = |stream| {
+            let (server, shutdown) = (self.clone(), shutdown.clone());
+            async move { server.serve_on_node(stream, &shutdown).await }
+        };
+        serving::accept_each(listener, "the node's socket", NODE_LIMITS, &shutdown, one).await;
     }
 
-    async fn serve_on_node(&self, stream: UnixStream) {
+    async fn serve_on_node(&self, stream: UnixStream, shutdown: &Shutdown) {
         // The socket's mode says the same; a descriptor may have been handed on.
         let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
         if !is_root {
             return tracing::warn!("somebody other than root asked at the node's socket");
         }
-        let service = service_fn(|request| {
-            let kubelet = self.kubelet.clone();
-            async move { Ok::<_, Infallible>(node_api::answer(&kubelet, request).await) }
+        let kubelet = self.kubelet.clone();
+        let service = serving::service(move |request| {
+            let kubelet = kubelet.clone();
+            async move { node_api::answer(&kubelet, request).await }
         });
-        serve_http(stream, service).await;
+        serve_http(stream, service, shutdown).await;
     }
 
     /// One connection that begins with a TLS handshake.
-    pub async fn serve_tls(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.tls));
-        let stream = match env::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return tracing::debug!(%error, "a TLS handshake with the kubelet failed");
-            }
-            Err(_) => return tracing::debug!("a TLS handshake with the kubelet took too long"),
+    pub async fn serve_tls(&self, stream: impl Transport, shutdown: &Shutdown) {
+        let stream = match serving::handshake(Arc::clone(&self.tls), stream).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(error, "nobody is served by the kubelet"),
         };
         let certificates = stream.get_ref().1.peer_certificates();
         let who = certificates
             .and_then(|chain| chain.first())
             .and_then(|leaf| Identity::from_certificate(leaf));
-        self.serve(stream, who).await;
+        self.serve(stream, who, shutdown).await;
     }
 
     /// One connection of HTTP/1.1 whose peer is known already (in process, or through a tunnel).
-    pub async fn serve(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        who: Option<Identity>,
-    ) {
-        let service = service_fn(|request| {
-            let server = self.clone();
-            let who = who.clone();
-            async move { Ok::<_, Infallible>(server.answer(who, request).await) }
+    pub async fn serve(&self, stream: impl Transport, who: Option<Identity>, shutdown: &Shutdown) {
+        let server = self.clone();
+        let service = serving::service(move |request| {
+            let (server, who) = (server.clone(), who.clone());
+            async move { server.answer(who, request).await }
         });
-        serve_http(stream, service).await;
+        serve_http(stream, service, shutdown).await;
     }
 
     async fn answer(&self, who: Option<Identity>, request: Request<Incoming>) -> Answer {
@@ -301,17 +251,8 @@ impl KubeletServer {
     }
 }
 
-/// Answers the requests of one connection of HTTP/1.1.
-async fn serve_http<S>(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, service: S)
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible>,
-{
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    let connection = http
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to the kubelet ended with an error");
+async fn serve_http(stream: impl Transport, service: Service, shutdown: &Shutdown) {
+    if let Err(error) = serving::serve_http(stream, &HTTP, service, shutdown).await {
+        tracing::debug!(error, "a connection to the kubelet ended with an error");
     }
 }

@@ -73,7 +73,10 @@ async fn connect_sharing(
             .into_iter()
             .collect(),
     });
-    env::spawn(async move { server.serve(theirs, who).await });
+    env::spawn(async move {
+        let (_end, shutdown) = env::Shutdown::new();
+        server.serve(theirs, who, &shutdown).await;
+    });
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
         .await
         .unwrap();

@@ -187,7 +187,7 @@ impl PodWorker {
     /// The last status of this kubelet; before there is one, the API's.
     fn old_status(&self, pod: &Pod) -> Option<PodStatus> {
         let own = Arc::clone(&self.view.lock().status);
-        serde_json::from_slice(&own)
+        apimachinery::from_json(&own)
             .ok()
             .or_else(|| pod.status.clone())
     }
