@@ -19,6 +19,7 @@ mod readable;
 pub mod safe_path;
 pub mod sysctl;
 pub mod system;
+pub mod tcp;
 pub mod unix_socket;
 pub mod wall_clock;
 

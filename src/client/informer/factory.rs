@@ -58,6 +58,15 @@ impl Factory {
         factory
     }
 
+    /// The same caches, and those that begin here call as `client`. What both ask for is read as whoever asked first.
+    #[must_use]
+    pub fn calling_as(&self, client: Client) -> Self {
+        Self {
+            client,
+            ..self.clone()
+        }
+    }
+
     pub fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
     }

@@ -20,6 +20,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Dialer {
     proxy: Option<Proxy>,
     direct: Vec<Direct>,
+    patience: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +67,7 @@ impl Dialer {
                 .filter(|entry| !entry.is_empty())
                 .map(Direct::parse)
                 .collect(),
+            patience: None,
         })
     }
 
@@ -80,6 +82,15 @@ impl Dialer {
         self
     }
 
+    /// The same, but a connection ends when what was sent over it is not taken for `patience`: for servers that always read.
+    #[must_use]
+    pub fn giving_up_after(self, patience: Duration) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
+    }
+
     /// A connection to `host`, which may be a name or an address.
     pub async fn dial(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let stream = match self.proxy_for(host, port) {
@@ -91,6 +102,9 @@ impl Dialer {
         };
         // Requests are small and must not wait for each other.
         stream.set_nodelay(true)?;
+        if let Some(patience) = self.patience {
+            linux::tcp::end_if_not_taken(&stream, patience).map_err(io::Error::other)?;
+        }
         Ok(stream)
     }
 

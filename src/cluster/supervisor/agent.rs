@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bootstrap::DataDir;
 use config::AgentConfig;
 use env::{Basis, Shutdown, Timestamp};
-use informer::{Factory, Memory};
+use informer::Memory;
 use joining::{
     AUTHORITIES_PATH, CONNECT_PATH, IdentityFolder, JoinClient, JoinFailure, NodeIdentity,
     SERVER_NAME, TUNNEL_PROTOCOL, join_request,
@@ -47,6 +47,8 @@ const RENEW_PAUSE_FIRST: Duration = Duration::from_secs(1);
 const RENEW_PAUSE_MAX: Duration = Duration::from_secs(20);
 /// Certificates that a server does not take are renewed this often: a server that refuses fresh ones as well has another reason.
 const REFUSED_PAUSE: Duration = Duration::from_mins(1);
+/// A server that acknowledges nothing for so long is gone, or the way to it: watches, which ping every 20 s, then begin elsewhere.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Clocks can be set while one sleeps: dates are looked at again by then.
 const RENEW_SLEEP_MAX: Duration = Duration::from_hours(12);
 
@@ -122,7 +124,9 @@ impl Agent {
         let time = joined.basics.time.clone();
         if let Some(port) = config.local_port {
             let shutdown = joined.basics.shutdown.clone();
-            local_door::open(port, Arc::new(joined.any_server()), shutdown).await?;
+            // What comes in there may leave unread what it asked for, for as long as it likes.
+            let way = joined.any_server(joined.dialer.clone());
+            local_door::open(port, Arc::new(way), shutdown).await?;
         }
         let addresses = joined.start_node(&data_dir, &identity).await?;
         tracing::info!(node = identity.node, "the node is running");
@@ -227,11 +231,14 @@ impl Joined {
             },
             &*self.basics.rng,
         )?;
-        let clients = NodeClients {
-            node: self.client(&self.node_certificate)?,
-            network: self.client(&self.network_certificate)?,
-        };
-        self.keep_tunnels(identity, &network, &clients);
+        let seeing = self.client(&self.network_certificate)?;
+        env::spawn(self.clone().keep_time(Arc::clone(seeing.transport())));
+        let acting = self.client(&self.node_certificate)?;
+        let clients = NodeClients::new(acting, seeing, &self.memory, &self.basics);
+        self.keep_tunnels(identity, &network);
+        let (servers, shutdown) = (self.servers.clone(), self.basics.shutdown.clone());
+        let watching = clients.watching.clone();
+        env::spawn(async move { known_servers::follow(&watching, &servers, &shutdown).await });
         let wired = Node {
             node: &self.config.node,
             cluster: ClusterFacts {
@@ -263,11 +270,16 @@ impl Joined {
     }
 
     /// The way to whichever server answers.
-    fn any_server(&self) -> AnyServer {
+    fn any_server(&self, dialer: Dialer) -> AnyServer {
         AnyServer {
             servers: self.servers.clone(),
-            dialer: self.dialer.clone(),
+            dialer,
         }
+    }
+
+    /// For connections that both sides always read.
+    fn watchful_dialer(&self) -> Dialer {
+        self.dialer.clone().giving_up_after(SILENCE_MAX)
     }
 
     fn client(&self, certificate: &Arc<ClientCertificate>) -> anyhow::Result<Client> {
@@ -277,7 +289,7 @@ impl Joined {
             server_name: Some(SERVER_NAME.to_owned()),
             credentials: Credentials::Certificate(certificate.clone()),
             user_agent: USER_AGENT.to_owned(),
-            route: Arc::new(self.any_server()),
+            route: Arc::new(self.any_server(self.watchful_dialer())),
             clock: self.basics.clock.clone(),
         })?;
         Ok(Client::new(judged(
@@ -288,7 +300,7 @@ impl Joined {
     }
 
     /// Servers reach this node through the connections that it keeps.
-    fn keep_tunnels(&self, identity: &NodeIdentity, network: &NodeNetwork, clients: &NodeClients) {
+    fn keep_tunnels(&self, identity: &NodeIdentity, network: &NodeNetwork) {
         let link = TunnelLink(self.clone());
         let mut ranges = identity.settings.service_cidrs.clone();
         // Other nodes' pods are reached by their own agents.
@@ -310,13 +322,6 @@ impl Joined {
             self.basics.rng.clone(),
             self.basics.shutdown.clone(),
         ));
-        env::spawn(
-            self.clone()
-                .keep_time(Arc::clone(clients.network.transport())),
-        );
-        let factory = Factory::new(clients.network.clone(), self.basics.rng.clone());
-        let (servers, shutdown) = (self.servers.clone(), self.basics.shutdown.clone());
-        env::spawn(async move { known_servers::follow(&factory, &servers, &shutdown).await });
     }
 
     /// Renews the node's certificates when a third of their life is left, and when the node has another address or servers have
@@ -416,7 +421,10 @@ impl Joined {
         identity: &NodeIdentity,
         addresses: &[IpAddr],
     ) -> anyhow::Result<NodeIdentity> {
-        let client = self.join_client(&self.config.server.to_string(), Arc::new(self.any_server()));
+        let client = self.join_client(
+            &self.config.server.to_string(),
+            Arc::new(self.any_server(self.dialer.clone())),
+        );
         let request = join_request(&identity.node, addresses, &identity.key, false)?;
         // The signature of the request proves the key that the name is bound to: no token is needed.
         let answer = client
@@ -491,7 +499,7 @@ impl Link for TunnelLink {
             server_name: Some(SERVER_NAME.to_owned()),
             credentials: Credentials::Certificate(joined.node_certificate.clone()),
             user_agent: USER_AGENT.to_owned(),
-            route: Arc::new(joined.dialer.clone()),
+            route: Arc::new(joined.watchful_dialer()),
             clock: joined.basics.clock.clone(),
         })
         .map_err(io::Error::other)?;

@@ -2,30 +2,34 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use apimachinery::StoredObject;
 use env::Shutdown;
 use informer::Factory;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube_client::{ListRequest, resource_of};
 use rest::SERVER_ADDRESSES_ANNOTATION;
 use tunnel::{Known, Servers};
 
+/// The Service that leads to the API servers.
+const NAMESPACE: &str = "default";
+const SERVICE: &str = "kubernetes";
+
 /// Keeps the list as the cluster says it, until the end is asked for.
 pub(crate) async fn follow(factory: &Factory, servers: &Servers, shutdown: &Shutdown) {
-    let slices = factory.cache(ListRequest {
-        resource: resource_of::<EndpointSlice>(),
-        namespace: Some("default".to_owned()),
-        label_selector: "kubernetes.io/service-name=kubernetes".to_owned(),
-        field_selector: String::new(),
-    });
+    // The Service proxy looks at all of them.
+    let slices = factory.all::<EndpointSlice>();
     let changes = slices.subscribe();
     loop {
         tokio::select! {
             biased;
             () = shutdown.requested() => return,
-            _change = changes.next() => {}
+            change = changes.next() => if change.key().namespace != NAMESPACE { continue },
         }
         let mut known = Known::default();
-        for slice in slices.list() {
+        for slice in slices
+            .list_namespace(NAMESPACE)
+            .iter()
+            .filter(|slice| is_of_servers(slice))
+        {
             if let Ok(slice) = slice.decode::<EndpointSlice>() {
                 known.servers.extend(endpoints(&slice));
                 known.others.extend(others(&slice));
@@ -35,6 +39,10 @@ pub(crate) async fn follow(factory: &Factory, servers: &Servers, shutdown: &Shut
             tracing::warn!(%error, "the list of servers is not kept");
         }
     }
+}
+
+fn is_of_servers(slice: &StoredObject) -> bool {
+    slice.index.label("kubernetes.io/service-name") == Some(SERVICE)
 }
 
 fn endpoints(slice: &EndpointSlice) -> Vec<String> {

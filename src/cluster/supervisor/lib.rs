@@ -4,6 +4,7 @@ mod agent;
 mod clean_up;
 mod client_authorities;
 mod cluster_dns;
+mod cni_capabilities;
 mod components;
 mod control_groups;
 mod control_plane;

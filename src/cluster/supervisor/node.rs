@@ -92,8 +92,8 @@ pub(crate) fn network_settings(
 pub(crate) struct NodeClients {
     /// As `system:node:<name>`.
     pub(crate) node: Client,
-    /// As who may see what the node's network needs.
-    pub(crate) network: Client,
+    /// Its caches see as who may see what the node's network needs.
+    pub(crate) watching: Factory,
 }
 
 /// What a node is told about its cluster.
@@ -131,14 +131,22 @@ pub(crate) struct Node<'a> {
     pub(crate) basics: &'a Basics,
 }
 
+impl NodeClients {
+    /// Until a server answers `network`, its caches hold what `memory` remembers.
+    pub(crate) fn new(node: Client, network: Client, memory: &Memory, basics: &Basics) -> Self {
+        let watching = Factory::with_memory(network, basics.rng.clone(), memory.clone());
+        Self { node, watching }
+    }
+}
+
 impl Node<'_> {
     pub(crate) async fn start(&self, network: NodeNetwork) -> anyhow::Result<()> {
         self.promise_addresses(&network.pods);
-        // Both have waited for a server for long enough by the time that the first pod can start.
-        let watching = self.factory(&self.clients.network);
-        let kubelet_factory = self.factory(&self.clients.node);
-        let policies = self.start_services(&network.pods, &watching)?;
-        let images = self.open_images(&watching)?;
+        let watching = &self.clients.watching;
+        // What both look at, as Services are, is read and remembered once.
+        let kubelet_factory = watching.calling_as(self.clients.node.clone());
+        let policies = self.start_services(&network.pods, watching)?;
+        let images = self.open_images(watching)?;
         let connector = self.connector(&network)?;
         let pods = PodSandboxNetwork {
             connector: connector.clone(),
@@ -166,7 +174,7 @@ impl Node<'_> {
         });
         network.run(&NodeNetworkParts {
             node: self.clients.node.clone(),
-            factory: watching,
+            factory: watching.clone(),
             basics: self.basics.clone(),
         });
         Ok(())
@@ -195,11 +203,6 @@ impl Node<'_> {
             async move { Ok(followed.follow(shutdown).await?) }
         });
         Ok(Connector::Plugins(plugins))
-    }
-
-    fn factory(&self, client: &Client) -> Factory {
-        let (rng, memory) = (self.basics.rng.clone(), self.memory.clone());
-        Factory::with_memory(client.clone(), rng, memory)
     }
 
     /// As the environment says; what is in the cluster is reached straight.

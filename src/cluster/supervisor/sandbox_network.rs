@@ -1,6 +1,7 @@
 //! The pod network as the container runtime asks for it.
 
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 
 use async_trait::async_trait;
 use cni::CniNetwork;
@@ -8,7 +9,7 @@ use cri::{NetworkAttachment, SandboxNetwork};
 use network_policy::NodePods;
 use pod_network::{AttachedPod, PodNetwork};
 
-use crate::network_policies;
+use crate::{cni_capabilities, network_policies};
 
 /// Who connects pods.
 #[derive(Clone)]
@@ -27,17 +28,31 @@ impl Connector {
                 .attach(&pod.uid, attachment.netns)
                 .await
                 .map_err(anyhow::Error::from),
-            Self::Plugins(plugins) => plugins
-                .attach(cni::Sandbox {
+            Self::Plugins(plugins) => {
+                let known = cni_capabilities::capabilities(attachment);
+                let known = known.map_err(cri::Error::ConfigPodSandboxNetwork)?;
+                let sandbox = cni::Sandbox {
                     pod_uid: &pod.uid,
                     namespace: &pod.namespace,
                     name: &pod.name,
                     netns: attachment.netns,
-                })
-                .await
-                .map_err(anyhow::Error::from),
+                    capabilities: &known,
+                };
+                let attached = plugins.attach(sandbox).await;
+                attached.map_err(anyhow::Error::from)
+            }
         };
-        attached.map_err(|error| cri::Error::ConfigPodSandboxNetwork(format!("{error:#}")))
+        attached.map_err(failure)
+    }
+
+    async fn check(&self, pod_uid: &str, netns: BorrowedFd<'_>) -> cri::Result<()> {
+        match self {
+            Self::Routes(_) => Ok(()),
+            Self::Plugins(plugins) => plugins
+                .check(pod_uid, netns)
+                .await
+                .map_err(|error| failure(error.into())),
+        }
     }
 
     async fn detach(&self, pod_uid: &str) -> cri::Result<()> {
@@ -46,10 +61,10 @@ impl Connector {
                 pods.detach(pod_uid);
                 Ok(())
             }
-            Self::Plugins(plugins) => plugins.detach(pod_uid).await.map_err(|error| {
-                let error = anyhow::Error::from(error);
-                cri::Error::ConfigPodSandboxNetwork(format!("{error:#}"))
-            }),
+            Self::Plugins(plugins) => plugins
+                .detach(pod_uid)
+                .await
+                .map_err(|error| failure(error.into())),
         }
     }
 
@@ -63,6 +78,10 @@ impl Connector {
             }
         }
     }
+}
+
+fn failure(error: anyhow::Error) -> cri::Error {
+    cri::Error::ConfigPodSandboxNetwork(format!("{error:#}"))
 }
 
 pub(crate) struct PodSandboxNetwork {
@@ -93,6 +112,10 @@ impl SandboxNetwork for PodSandboxNetwork {
             policies.disconnected(pod_uid);
         }
         self.connector.detach(pod_uid).await
+    }
+
+    async fn check(&self, pod_uid: &str, netns: BorrowedFd<'_>) -> cri::Result<()> {
+        self.connector.check(pod_uid, netns).await
     }
 
     async fn existing(&self) -> cri::Result<Vec<String>> {

@@ -234,10 +234,12 @@ impl Started<'_> {
             node,
             cluster: cluster_facts(self.config),
             data_dir: self.data_dir,
-            clients: NodeClients {
-                node: client_as(api, &format!("system:node:{}", node.name)),
-                network: client_as(api, NETWORK_USER),
-            },
+            clients: NodeClients::new(
+                client_as(api, &format!("system:node:{}", node.name)),
+                client_as(api, NETWORK_USER),
+                &memory,
+                self.basics,
+            ),
             certificate: certificate.clone(),
             client_authorities: ClientAuthorities::new(
                 &credentials.client_authority.trusted_der(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kube_client::{
@@ -13,6 +14,8 @@ use tokio::sync::Notify;
 use tunnel::Servers;
 
 const UNAUTHORIZED: u16 = 401;
+/// A server that is reached at all has answered by then; the next one must have its turn while the caller still waits.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Connects to the first server that accepts a connection, whichever host was asked for.
 #[derive(Debug)]
@@ -29,9 +32,10 @@ impl Route for AnyServer {
             let Some((host, port)) = split(&server) else {
                 continue;
             };
-            match self.dialer.dial(host, port).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
+            let dialled = env::timeout(DIAL_TIME_MAX, self.dialer.dial(host, port)).await;
+            match dialled.map_err(|slow| io::Error::new(io::ErrorKind::TimedOut, slow)) {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) | Err(error) => {
                     self.servers.failed(&server);
                     last = error;
                 }

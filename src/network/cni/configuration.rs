@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -22,6 +23,16 @@ pub(crate) struct Network {
     pub(crate) version: String,
     /// In the order in which they add.
     pub(crate) plugins: Vec<PluginConfiguration>,
+    /// What the plugins must never be asked to do.
+    #[serde(default)]
+    pub(crate) disabled: Disabled,
+}
+
+/// What an administrator switched off for a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Disabled {
+    pub(crate) check: bool,
+    pub(crate) gc: bool,
 }
 
 /// A plugin's part: everything that stands there is passed on.
@@ -44,6 +55,21 @@ struct Written {
     #[serde(default)]
     name: String,
     plugins: Option<Vec<PluginConfiguration>>,
+    #[serde(default, deserialize_with = "truth")]
+    disable_check: bool,
+    #[serde(default, deserialize_with = "truth", rename = "disableGC")]
+    disable_gc: bool,
+}
+
+/// A truth, which many write as a text.
+fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Bool(truth) => Ok(truth),
+        Value::String(text) => text.parse().map_err(D::Error::custom),
+        other => Err(D::Error::custom(format!(
+            "{other} is neither true nor false"
+        ))),
+    }
 }
 
 /// The first configuration of a folder, by name; those that cannot be used are told about and passed over.
@@ -116,6 +142,10 @@ fn read(path: &Path) -> Result<Network, Error> {
         name: written.name,
         version: (*version).to_owned(),
         plugins,
+        disabled: Disabled {
+            check: written.disable_check,
+            gc: written.disable_gc,
+        },
     })
 }
 

@@ -5,9 +5,11 @@
 //! runs as root.
 //!
 //! Offered: [`CniNetwork`] connects sandboxes by the plugins of the present configuration and disconnects them by those that
-//! connected them. Host ports are none of the plugins' business: the service proxy serves them.
+//! connected them, and asks those of 1.1 to take away what no pod has. Host ports are served by the service proxy, and by a
+//! plugin that asks for them too: both lead to the same place.
 
 mod attachments;
+mod chain;
 mod configuration;
 mod error;
 mod network;

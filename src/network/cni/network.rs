@@ -8,21 +8,18 @@ use std::sync::Arc;
 use env::Shutdown;
 use linux::Readable;
 use linux::inotify::Watches;
-use serde_json::{Map, Value};
-use tokio::sync::watch;
+use serde_json::{Map, Value, json};
+use tokio::sync::{RwLock, watch};
 
 use crate::attachments::{Attachment, Attachments};
-use crate::configuration::{self, Network, PluginConfiguration};
+use crate::chain::Chain;
+use crate::configuration::{self, Network};
 use crate::error::Error;
 use crate::outcome;
-use crate::plugin::{Call, Operation};
+use crate::plugin::Call;
 
 /// The link that a pod has, by Kubernetes' custom.
 const LINK: &str = "eth0";
-/// From here on plugins get the answer of ADD again when they take away.
-const VERSION_OF_KEPT_ANSWERS: &str = "0.4.0";
-/// From here on plugins say whether they could add.
-const VERSION_OF_STATUS: &str = "1.1.0";
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +40,8 @@ pub struct Sandbox<'a> {
     pub name: &'a str,
     /// Its network namespace.
     pub netns: BorrowedFd<'a>,
+    /// What is known about it, by the names of the conventions: a plugin is told what its `capabilities` ask for.
+    pub capabilities: &'a Map<String, Value>,
 }
 
 /// The network that plugins make. Clones are handles on the same one.
@@ -53,6 +52,8 @@ pub struct CniNetwork(Arc<Shared>);
 struct Shared {
     folders: Folders,
     attachments: Attachments,
+    /// Whoever takes away what no pod has must be alone.
+    sweeping: RwLock<()>,
     /// Why no pod can be connected; none when one can.
     fault: watch::Sender<Option<String>>,
 }
@@ -60,18 +61,16 @@ struct Shared {
 impl CniNetwork {
     /// Makes the folders of configurations and programs if they are missing, so that whoever fills them finds them.
     pub fn open(folders: Folders) -> Result<Self, Error> {
-        for folder in [&folders.configurations, &folders.programs] {
-            std::fs::create_dir_all(folder).map_err(|source| Error::System {
-                doing: "make the folders of network plugins",
-                source,
-            })?;
-        }
         let attachments = Attachments::open(folders.attachments.clone())?;
+        for folder in [&folders.configurations, &folders.programs] {
+            attachments.make_folder(folder)?;
+        }
         let fault = configuration::first_of(&folders.configurations).err();
         let fault = watch::Sender::new(fault.map(|error| error.to_string()));
         Ok(Self(Arc::new(Shared {
             folders,
             attachments,
+            sweeping: RwLock::default(),
             fault,
         })))
     }
@@ -92,8 +91,14 @@ impl CniNetwork {
             .watch_directory(&self.0.folders.configurations)
             .map_err(watched)?;
         let readable = Readable::new(&watches).map_err(watched)?;
+        let mut swept = None;
         loop {
-            self.look().await;
+            let network = self.look().await;
+            if network.is_some() && network != swept {
+                swept = network;
+                self.sweep(swept.as_ref().expect("it was just looked at"))
+                    .await;
+            }
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
@@ -105,17 +110,20 @@ impl CniNetwork {
         }
     }
 
-    /// Takes note of whether pods can be connected. Only plugins of 1.1 can say that they cannot.
-    async fn look(&self) {
-        let fault = match configuration::first_of(&self.0.folders.configurations) {
-            Err(error) => Some(error.to_string()),
-            Ok(network) if network.version == VERSION_OF_STATUS => {
-                let call = self.call(Operation::Status, &[]);
-                let asked = run_each(&network, call, None).await;
-                asked.err().map(|error| with_cause(&error))
+    /// Takes note of whether pods can be connected, and returns the network that connects them. Only plugins of 1.1 can say that
+    /// they cannot.
+    async fn look(&self) -> Option<Network> {
+        let found = configuration::first_of(&self.0.folders.configurations);
+        let able = match &found {
+            Err(error) => Err(error.to_string()),
+            Ok(network) => {
+                let nobody = Map::new();
+                let asked = self.chain(network, &[], &nobody).status().await;
+                asked.map_err(|error| with_cause(&error))
             }
-            Ok(_) => None,
         };
+        let fault = able.err();
+        let network = found.ok().filter(|_network| fault.is_none());
         self.0.fault.send_if_modified(|present| {
             let is_news = *present != fault;
             if is_news {
@@ -124,12 +132,48 @@ impl CniNetwork {
             }
             is_news
         });
+        network
+    }
+
+    /// Lets plugins take away what they hold for pods that are not connected any more, as after a loss of what is kept here.
+    async fn sweep(&self, network: &Network) {
+        let _alone = self.0.sweeping.write().await;
+        let attachments = self.0.attachments.all().into_iter();
+        let of_network = attachments.filter(|one| one.network.name == network.name);
+        let valid = of_network.map(|one| json!({"containerID": one.container_id, "ifname": LINK}));
+        let (valid, nobody) = (valid.collect(), Map::new());
+        for error in self.chain(network, &[], &nobody).sweep(&valid).await {
+            tracing::warn!(error = %with_cause(&error), "a network plugin did not take away what no pod has");
+        }
+    }
+
+    /// Asks the plugins that connected a pod whether it still is.
+    pub async fn check(&self, pod_uid: &str, netns: BorrowedFd<'_>) -> Result<(), Error> {
+        let _no_sweeping = self.0.sweeping.read().await;
+        let Some(attachment) = self.0.attachments.get(pod_uid)? else {
+            return Ok(());
+        };
+        let environment = environment(&attachment, path_of(netns));
+        let call = Call {
+            programs: &attachment.programs,
+            environment: &environment,
+        };
+        let chain = Chain {
+            network: &attachment.network,
+            call,
+            capabilities: &attachment.capabilities,
+        };
+        match &attachment.answer {
+            Some(answer) => chain.check(answer).await,
+            None => Ok(()),
+        }
     }
 
     /// Connects a sandbox by all plugins in turn and returns its addresses, the primary one first. What an earlier sandbox
     /// of the pod had is taken away first. After a failure the plugins are asked to take away what they made.
     pub async fn attach(&self, sandbox: Sandbox<'_>) -> Result<Vec<IpAddr>, Error> {
         self.detach(sandbox.pod_uid).await?;
+        let _no_sweeping = self.0.sweeping.read().await;
         let network = configuration::first_of(&self.0.folders.configurations)?;
         let mut attachment = Attachment {
             arguments: format!(
@@ -139,6 +183,7 @@ impl CniNetwork {
             container_id: sandbox.pod_uid.to_owned(),
             network,
             programs: self.0.folders.programs.clone(),
+            capabilities: sandbox.capabilities.clone(),
             answer: None,
             addresses: Vec::new(),
         };
@@ -150,7 +195,7 @@ impl CniNetwork {
                 Ok(attachment.addresses)
             }
             Err(error) => {
-                if let Err(second) = self.detach(sandbox.pod_uid).await {
+                if let Err(second) = detach(&self.0.attachments, sandbox.pod_uid).await {
                     tracing::warn!(error = %with_cause(&second), pod_uid = sandbox.pod_uid, "a pod that was not connected is not taken away either; it is tried again");
                 }
                 Err(error)
@@ -159,11 +204,10 @@ impl CniNetwork {
     }
 
     async fn add(&self, attachment: &mut Attachment, netns: BorrowedFd<'_>) -> Result<(), Error> {
-        // A plugin opens it by this path while the descriptor is held here.
-        let netns = format!("/proc/{}/fd/{}", std::process::id(), netns.as_raw_fd());
-        let environment = environment(attachment, netns);
+        let environment = environment(attachment, path_of(netns));
         let network = &attachment.network;
-        let answer = run_each(network, self.call(Operation::Add, &environment), None).await?;
+        let chain = self.chain(network, &environment, &attachment.capabilities);
+        let answer = chain.add().await?;
         let last = network.plugins.last().map_or("", |plugin| &plugin.kind);
         attachment.addresses = outcome::addresses(&answer, LINK).map_err(|why| Error::Answer {
             plugin: last.to_owned(),
@@ -175,6 +219,7 @@ impl CniNetwork {
 
     /// Takes away what plugins made for a pod; quiet when there is nothing. Until it succeeds, the pod counts as connected.
     pub async fn detach(&self, pod_uid: &str) -> Result<(), Error> {
+        let _no_sweeping = self.0.sweeping.read().await;
         detach(&self.0.attachments, pod_uid).await
     }
 
@@ -192,21 +237,31 @@ impl CniNetwork {
         .collect()
     }
 
-    fn call<'a>(
+    fn chain<'a>(
         &'a self,
-        operation: Operation,
+        network: &'a Network,
         environment: &'a [(&'static str, String)],
-    ) -> Call<'a> {
-        Call {
-            operation,
+        capabilities: &'a Map<String, Value>,
+    ) -> Chain<'a> {
+        let call = Call {
             programs: &self.0.folders.programs,
             environment,
+        };
+        Chain {
+            network,
+            call,
+            capabilities,
         }
     }
 }
 
-/// Asks the plugins to take away everything that is kept in this folder of attachments. Everything is tried; the first failure
-/// is told.
+/// A plugin opens a namespace by this path while the descriptor is held here.
+fn path_of(netns: BorrowedFd<'_>) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), netns.as_raw_fd())
+}
+
+/// Asks the plugins to take away everything that is kept in this folder of attachments, and removes the folders that were made
+/// for them and that nobody uses. Everything is tried; the first failure is told.
 pub async fn clean_up(attachments: &Path) -> Result<(), Error> {
     if !attachments.exists() {
         return Ok(());
@@ -216,7 +271,7 @@ pub async fn clean_up(attachments: &Path) -> Result<(), Error> {
     for pod_uid in attachments.uids() {
         first = first.and(detach(&attachments, &pod_uid).await);
     }
-    first
+    first.and(attachments.remove_made_folders())
 }
 
 async fn detach(attachments: &Attachments, pod_uid: &str) -> Result<(), Error> {
@@ -226,59 +281,16 @@ async fn detach(attachments: &Attachments, pod_uid: &str) -> Result<(), Error> {
     // No namespace: the sandbox's is about to go, and its links with it. Addresses and rules are given back by name.
     let environment = environment(&attachment, String::new());
     let call = Call {
-        operation: Operation::Del,
         programs: &attachment.programs,
         environment: &environment,
     };
-    run_each(&attachment.network, call, attachment.answer.as_ref()).await?;
+    let chain = Chain {
+        network: &attachment.network,
+        call,
+        capabilities: &attachment.capabilities,
+    };
+    chain.delete(attachment.answer.as_ref()).await?;
     attachments.remove(pod_uid)
-}
-
-/// Runs an operation by all plugins: forward, each with the answer of the one before, or back, each with that of the last.
-async fn run_each(
-    network: &Network,
-    call: Call<'_>,
-    answer: Option<&Value>,
-) -> Result<Value, Error> {
-    let mut answer = answer.cloned().unwrap_or_default();
-    if call.operation != Operation::Del {
-        for plugin in &network.plugins {
-            let input = input(network, plugin, &answer);
-            answer = call.run(&plugin.kind, &input).await?;
-        }
-        return Ok(answer);
-    }
-    if network.version.as_str() < VERSION_OF_KEPT_ANSWERS {
-        answer = Value::Null;
-    }
-    for plugin in network.plugins.iter().rev() {
-        match call
-            .run(&plugin.kind, &input(network, plugin, &answer))
-            .await
-        {
-            // Whoever removed it gives nothing back any more, and the pod must go all the same.
-            Err(error @ Error::Program { .. }) => {
-                tracing::warn!(%error, "a plugin that is not there takes nothing away");
-            }
-            done => drop(done?),
-        }
-    }
-    Ok(Value::Null)
-}
-
-/// "Execution configuration" of the specification.
-fn input(network: &Network, plugin: &PluginConfiguration, previous: &Value) -> Value {
-    let mut input: Map<String, Value> = plugin.rest.clone();
-    for ours in ["capabilities", "cniVersions", "prevResult", "runtimeConfig"] {
-        input.remove(ours);
-    }
-    input.insert("type".to_owned(), plugin.kind.clone().into());
-    input.insert("name".to_owned(), network.name.clone().into());
-    input.insert("cniVersion".to_owned(), network.version.clone().into());
-    if !previous.is_null() {
-        input.insert("prevResult".to_owned(), previous.clone());
-    }
-    Value::Object(input)
 }
 
 fn environment(attachment: &Attachment, netns: String) -> [(&'static str, String); 4] {

@@ -22,25 +22,30 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Add,
+    /// Whether what it added is still there and works; since 0.4.0.
+    Check,
     Del,
     /// Whether it could add; since 1.1.0.
     Status,
+    /// Takes away what it holds for attachments that are no more; since 1.1.0.
+    Gc,
 }
 
 impl Operation {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Add => "ADD",
+            Self::Check => "CHECK",
             Self::Del => "DEL",
             Self::Status => "STATUS",
+            Self::Gc => "GC",
         }
     }
 }
 
-/// Everything about a call but the plugin.
+/// Everything about a call but the plugin and what it is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) operation: Operation,
     /// Where plugins are, also those that a plugin calls itself.
     pub(crate) programs: &'a Path,
     /// `CNI_CONTAINERID` and the like.
@@ -49,7 +54,12 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     /// Runs a plugin with its part of the configuration; answers what it printed, which is nothing for most operations.
-    pub(crate) async fn run(&self, plugin: &str, input: &Value) -> Result<Value, Error> {
+    pub(crate) async fn run(
+        &self,
+        operation: Operation,
+        plugin: &str,
+        input: &Value,
+    ) -> Result<Value, Error> {
         let program = self.programs.join(plugin);
         if let Some(why) = trusted::fault_of_program(&program) {
             return Err(Error::Program {
@@ -57,13 +67,13 @@ impl Call<'_> {
                 why,
             });
         }
-        let mut child = self.start(&program)?;
+        let mut child = self.start(operation, &program)?;
         let input = input.to_string().into_bytes();
         let done = env::timeout(PATIENCE, converse(&mut child, &input)).await;
         let (status, answer, complaint) = done
             .map_err(|_elapsed| Error::TimedOut {
                 plugin: plugin.to_owned(),
-                command: self.operation.name(),
+                command: operation.name(),
                 after: PATIENCE,
             })?
             .map_err(|source| Error::System {
@@ -76,7 +86,7 @@ impl Call<'_> {
         if !status.success() {
             return Err(Error::Plugin {
                 plugin: plugin.to_owned(),
-                command: self.operation.name(),
+                command: operation.name(),
                 source: failure(status, &answer, &complaint),
             });
         }
@@ -89,12 +99,12 @@ impl Call<'_> {
         })
     }
 
-    fn start(&self, program: &Path) -> Result<Child, Error> {
+    fn start(&self, operation: Operation, program: &Path) -> Result<Child, Error> {
         let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", SEARCH_PATH)
-            .env("CNI_COMMAND", self.operation.name())
+            .env("CNI_COMMAND", operation.name())
             .env("CNI_PATH", self.programs)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")

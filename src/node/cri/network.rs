@@ -15,6 +15,10 @@ pub trait SandboxNetwork: Send + Sync {
     async fn attach(&self, attachment: NetworkAttachment<'_>) -> Result<Vec<IpAddr>>;
     /// Takes back addresses and links of a pod. Succeeds when there is nothing to take back.
     async fn detach(&self, pod_uid: &str) -> Result<()>;
+    /// Whether what [`SandboxNetwork::attach`] made for a pod is still there and works. Only those who can look have an answer.
+    async fn check(&self, _pod_uid: &str, _netns: BorrowedFd<'_>) -> Result<()> {
+        Ok(())
+    }
     /// UIDs of the pods that hold an address now; the runtime detaches those it does not know.
     async fn existing(&self) -> Result<Vec<String>>;
 }

@@ -51,9 +51,11 @@ async fn a_cache_holds_what_was_there_and_what_comes() {
 
 #[tokio::test]
 async fn one_selection_is_one_cache_until_nobody_holds_it() {
-    let (_api, factory) = start();
+    let (api, factory) = start();
     let first = factory.all::<Pod>();
     assert!(Arc::ptr_eq(&first, &factory.all::<Pod>()));
+    let another = factory.calling_as(api.client());
+    assert!(Arc::ptr_eq(&first, &another.all::<Pod>()));
     let weak = Arc::downgrade(&first);
     drop(first);
     assert!(weak.upgrade().is_none());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cni::{CniNetwork, Error, Folders, Sandbox};
 use env::Shutdown;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Writes down how it was called, and answers with a file beside it.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -71,16 +71,31 @@ impl Node {
     }
 
     async fn attach(&self) -> Result<Vec<String>, Error> {
-        let netns = fs::File::open("/proc/self/ns/net").expect("a scratch folder");
+        self.attach_with(&Map::new()).await
+    }
+
+    async fn attach_with(&self, capabilities: &Map<String, Value>) -> Result<Vec<String>, Error> {
+        let netns = own_namespace();
         let sandbox = Sandbox {
             pod_uid: "u-1",
             namespace: "d",
             name: "web",
             netns: netns.as_fd(),
+            capabilities,
         };
         let addresses = self.network.attach(sandbox).await?;
         Ok(addresses.iter().map(ToString::to_string).collect())
     }
+
+    /// What the last plugin that was called was told.
+    fn last_input(&self) -> Value {
+        let lines = self.lines("inputs");
+        serde_json::from_str(lines.last().expect("a call")).expect("JSON")
+    }
+}
+
+fn own_namespace() -> fs::File {
+    fs::File::open("/proc/self/ns/net").expect("a namespace")
 }
 
 fn folders(directory: &Path) -> Folders {
@@ -268,4 +283,118 @@ async fn a_configuration_that_comes_later_is_found_at_once_and_one_of_1_1_says_w
     until(&mut fault, Some("cni plugin not initialized")).await;
     trigger.trigger();
     follower.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn plugins_are_told_what_their_capabilities_ask_for_each_time() {
+    let node = Node::new();
+    let ports = json!([{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]);
+    let known = json!({"portMappings": ports, "bandwidth": {"ingressRate": 1000}});
+    let known = known.as_object().expect("a map");
+    let configuration = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [
+        {"type": "one", "capabilities": {"portMappings": false, "dns": true}},
+        {"type": "two", "capabilities": {"portMappings": true}, "runtimeConfig": {"dns": {}}}]});
+    node.configure("10-net.conflist", &configuration);
+    node.attach_with(known).await.unwrap();
+    let told: Value = serde_json::from_str(&node.lines("inputs")[0]).unwrap();
+    assert_eq!(told.get("runtimeConfig"), None);
+    let wanted = json!({"portMappings": ports});
+    assert_eq!(node.last_input()["runtimeConfig"], wanted);
+    // Also by a process that never saw the pod.
+    fs::remove_file(node.path("inputs")).unwrap();
+    let again = CniNetwork::open(folders(node.directory.path())).unwrap();
+    again.check("u-1", own_namespace().as_fd()).await.unwrap();
+    assert_eq!(node.last_input()["runtimeConfig"], wanted);
+    again.detach("u-1").await.unwrap();
+    let told: Value = serde_json::from_str(&node.lines("inputs")[2]).unwrap();
+    assert_eq!(told["runtimeConfig"], wanted);
+}
+
+#[tokio::test]
+async fn a_connected_pod_is_checked_with_the_answer_of_its_add() {
+    let node = Node::new();
+    let netns = own_namespace();
+    node.network.check("u-1", netns.as_fd()).await.unwrap();
+    node.configure("10-net.conflist", &both("1.0.0"));
+    node.attach().await.unwrap();
+    node.network.check("u-1", netns.as_fd()).await.unwrap();
+    assert_eq!(node.calls()[2..], ["CHECK one", "CHECK two"]);
+    assert!(node.lines("calls")[2].starts_with("CHECK one u-1 eth0 /proc/"));
+    assert_eq!(node.last_input()["prevResult"]["by"], "two");
+    let words = json!({"code": 100, "msg": "eth0 is gone"});
+    fs::write(node.path("fail-CHECK-one"), words.to_string()).unwrap();
+    let error = node.network.check("u-1", netns.as_fd()).await.unwrap_err();
+    assert_eq!(error.to_string(), "network plugin one did not CHECK");
+    assert_eq!(node.calls().len(), 5, "the others are not asked");
+    for (version, more) in [
+        ("0.3.1", json!({})),
+        ("1.0.0", json!({"disableCheck": true})),
+        ("1.0.0", json!({"disableCheck": "true"})),
+    ] {
+        let mut configuration = both(version);
+        let fields = configuration.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        node.configure("10-net.conflist", &configuration);
+        node.attach().await.unwrap();
+        node.network.check("u-1", netns.as_fd()).await.unwrap();
+    }
+    let checks = node
+        .calls()
+        .into_iter()
+        .filter(|call| call.starts_with("CHECK"));
+    assert_eq!(checks.count(), 3);
+}
+
+#[tokio::test]
+async fn plugins_of_1_1_take_away_what_no_pod_has_and_all_of_them_are_asked() {
+    let node = Node::new();
+    node.configure("10-net.conflist", &both("1.1.0"));
+    node.attach().await.unwrap();
+    fs::write(node.path("fail-GC-one"), "{}").unwrap();
+    let follow = async |calls: usize| {
+        fs::remove_file(node.path("calls")).unwrap();
+        let (trigger, shutdown) = Shutdown::new();
+        let network = node.network.clone();
+        let follower = env::spawn(async move { network.follow(shutdown).await });
+        let done = async {
+            while node.calls().len() < calls {
+                tokio::task::yield_now().await;
+            }
+        };
+        let done = env::timeout(std::time::Duration::from_secs(20), done).await;
+        trigger.trigger();
+        follower.await.unwrap().unwrap();
+        done.expect("in time");
+        node.calls()
+    };
+    let calls = follow(4).await;
+    assert_eq!(calls, ["STATUS one", "STATUS two", "GC one", "GC two"]);
+    let valid = json!([{"containerID": "u-1", "ifname": "eth0"}]);
+    assert_eq!(node.last_input()["cni.dev/valid-attachments"], valid);
+    assert_eq!(node.last_input().get("runtimeConfig"), None);
+    let mut configuration = both("1.1.0");
+    configuration["disableGC"] = true.into();
+    node.configure("10-net.conflist", &configuration);
+    assert_eq!(follow(2).await, ["STATUS one", "STATUS two"]);
+}
+
+#[tokio::test]
+async fn folders_that_were_made_for_plugins_go_unless_somebody_uses_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let folders = Folders {
+        configurations: path("etc/cni/net.d"),
+        programs: path("opt/cni/bin"),
+        attachments: path("attachments"),
+    };
+    fs::create_dir(path("etc")).unwrap();
+    // The second start finds what the first one made.
+    for _start in 0..2 {
+        drop(CniNetwork::open(folders.clone()).unwrap());
+    }
+    fs::write(path("opt/mine"), "").unwrap();
+    cni::clean_up(&folders.attachments).await.unwrap();
+    assert!(!path("etc/cni").exists() && path("etc").exists());
+    assert!(!path("opt/cni").exists() && path("opt/mine").exists());
+    cni::clean_up(&folders.attachments).await.unwrap();
 }

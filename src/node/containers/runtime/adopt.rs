@@ -7,7 +7,9 @@ use crate::error::{Error, internal};
 use crate::layout::SandboxDir;
 use crate::shim::protocol::{Answer, ContainerView, Request};
 use linux::mounts;
+use linux::namespaces::NamespaceKind;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), Error> {
     }
     remove_unknown_groups(inner).await;
     detach_unknown_pods(inner).await;
+    // Plugins take their time, and nothing waits for what they say.
+    env::spawn(check_networks(Arc::clone(inner)));
     Ok(())
 }
 
@@ -201,6 +205,30 @@ async fn detach_unknown_pods(inner: &Arc<Inner>) {
     for uid in existing.iter().filter(|uid| !known.contains(*uid)) {
         if let Err(error) = network.detach(uid).await {
             tracing::warn!(uid, %error, "addresses of a pod that is gone stay");
+        }
+    }
+}
+
+/// Tells of pods that go on, but whose network is not what it was: something took it away while nobody looked.
+async fn check_networks(inner: Arc<Inner>) {
+    let living: Vec<SandboxDir> = {
+        let state = inner.state();
+        let ready = state.sandboxes.values();
+        let ready = ready.filter(|entry| entry.ready.is_some());
+        ready.map(|entry| entry.dir.clone()).collect()
+    };
+    for dir in living {
+        let Some(record) = read_record::<SandboxRecord>(&dir.record()) else {
+            continue;
+        };
+        let pod = &record.config.pod;
+        let Ok(Some(netns)) = sandboxes::namespace(&dir, NamespaceKind::Network).await else {
+            continue;
+        };
+        let checked = inner.options.network.check(&pod.uid, netns.as_fd()).await;
+        if let Err(error) = checked {
+            let (namespace, name) = (&pod.namespace, &pod.name);
+            tracing::warn!(namespace, name, %error, "the network of a pod is not as it was made; delete the pod to have it made anew");
         }
     }
 }
