@@ -52,6 +52,9 @@ calls! {
     LeaseKeepAliveRequest => LeaseKeepAliveResponse, "Lease/LeaseKeepAlive";
     WatchRequest => WatchResponse, "Watch/Watch";
     HashKvRequest => HashKvResponse, "Maintenance/HashKV";
+    HashRequest => HashResponse, "Maintenance/Hash";
+    AlarmRequest => AlarmResponse, "Maintenance/Alarm";
+    StatusRequest => StatusResponse, "Maintenance/Status";
 }
 
 #[derive(Clone, Debug)]

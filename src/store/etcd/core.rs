@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kv::{Kv, Revision};
 
+use crate::metrics::Metrics;
 use crate::proto::etcdserverpb::ResponseHeader;
 
 /// The version whose API this is. Clients read from it what they may ask for: since 3.7 ranges as streams.
@@ -45,9 +46,18 @@ impl Identity {
 pub(crate) struct Core {
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Core {
+    pub(crate) fn new(kv: Arc<dyn Kv>, identity: Identity) -> Self {
+        Self {
+            kv,
+            identity: Arc::new(identity),
+            metrics: Arc::default(),
+        }
+    }
+
     /// The header of an answer that was given at `revision`.
     pub(crate) fn header(&self, revision: Revision) -> Option<ResponseHeader> {
         Some(ResponseHeader {

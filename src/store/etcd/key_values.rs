@@ -8,6 +8,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::core::Core;
+use crate::metrics;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -42,7 +43,10 @@ impl Core {
     }
 
     pub(crate) async fn run(&self, txn: kv::Txn) -> Result<kv::TxnResponse, Status> {
-        self.kv.txn(txn, Durability::Durable).await.map_err(status)
+        let done = self.kv.txn(txn, Durability::Durable).await;
+        let done = done.map_err(status)?;
+        self.metrics.count_operations(&done.results);
+        Ok(done)
     }
 }
 
@@ -56,6 +60,7 @@ impl Kv for Core {
         ranges::check(&request)?;
         let found = self.kv.range(ranges::asked(&request)).await;
         let found = found.map_err(status)?;
+        metrics::count(&self.metrics.ranges);
         let header = self.header(found.revision);
         Ok(Response::new(ranges::answer(&request, found, header)))
     }
@@ -77,6 +82,7 @@ impl Kv for Core {
         }
         let found = self.kv.range(ranges::asked(&request)).await;
         let found = found.map_err(status)?;
+        metrics::count(&self.metrics.ranges);
         Ok(Response::new(Box::pin(chunks(
             self.clone(),
             request,
@@ -127,6 +133,7 @@ impl Kv for Core {
         transactions::check(&request)?;
         check_size(&request)?;
         let done = self.run(transactions::asked(&request)?).await?;
+        metrics::count(&self.metrics.txns);
         let header = self.header(done.revision);
         Ok(Response::new(pb::TxnResponse {
             header,

@@ -6,7 +6,9 @@ use futures_util::stream;
 use kv::Error;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use crate::bodies::as_etcd;
 use crate::core::Core;
+use crate::metrics;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::lease_server::Lease;
 use crate::services::Answers;
@@ -21,6 +23,7 @@ impl Lease for Core {
         let request = request.into_inner();
         let ttl = Duration::from_secs(u64::try_from(request.ttl).unwrap_or(0));
         let lease = self.kv.lease_grant(request.id, ttl).await.map_err(status)?;
+        metrics::count(&self.metrics.granted_leases);
         Ok(Response::new(pb::LeaseGrantResponse {
             header: self.header_now(),
             id: lease.id,
@@ -35,6 +38,7 @@ impl Lease for Core {
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
         let id = request.into_inner().id;
         let revision = self.kv.lease_revoke(id).await.map_err(status)?;
+        metrics::count(&self.metrics.revoked_leases);
         Ok(Response::new(pb::LeaseRevokeResponse {
             header: self.header(revision),
         }))
@@ -48,7 +52,9 @@ impl Lease for Core {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let begin = (self.clone(), request.into_inner());
         let answers = stream::try_unfold(begin, |(core, mut requests)| async move {
-            let Some(request) = requests.message().await? else {
+            let request = requests.message().await;
+            let request = request.map_err(|error| as_etcd(&error).unwrap_or(error))?;
+            let Some(request) = request else {
                 return Ok(None);
             };
             let answer = core.keep_alive(request.id).await?;
@@ -104,7 +110,10 @@ impl Core {
         // The revision from before: at none that a client hears of here was the lease gone already.
         let header = self.header_now();
         let ttl = match self.kv.lease_keep_alive(id).await {
-            Ok(ttl) => seconds(ttl),
+            Ok(ttl) => {
+                metrics::count(&self.metrics.renewed_leases);
+                seconds(ttl)
+            }
             Err(Error::LeaseNotFound) => 0,
             Err(error) => return Err(status(error)),
         };

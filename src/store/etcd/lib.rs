@@ -3,6 +3,8 @@
 //! - [`serve`]: the server; [`Door`] says who may connect, [`Identity`] who answers.
 //! - [`proto`]: the messages, which clients use too.
 
+mod alarms;
+mod bodies;
 mod core;
 mod elections;
 mod health;
@@ -11,6 +13,7 @@ mod leases;
 mod locks;
 mod maintenance;
 mod members;
+mod metrics;
 mod pages;
 pub mod proto;
 mod queues;

@@ -8,6 +8,7 @@ use kv::Revision;
 use ring::digest::{Context, SHA256};
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::alarms;
 use crate::core::{Core, RAFT_TERM, VERSION};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -18,18 +19,34 @@ use crate::status::{Refusal, status};
 
 #[async_trait]
 impl Maintenance for Core {
-    /// The store raises no alarms yet, so there is none to list or to clear.
     async fn alarm(
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        match request.into_inner().action() {
-            AlarmAction::Get | AlarmAction::Deactivate => Ok(Response::new(pb::AlarmResponse {
-                header: self.header_now(),
-                alarms: Vec::new(),
-            })),
-            AlarmAction::Activate => Err(Refusal::NotCapable.into()),
-        }
+        let request = request.into_inner();
+        let is_ours = [0, self.identity.member_id].contains(&request.member_id);
+        let alarm = alarms::known(request.alarm);
+        let said = match (request.action(), alarm) {
+            (AlarmAction::Get, _) => alarms::asked(self.kv.alarms(), request.alarm),
+            // Nobody but us can have alarms.
+            (AlarmAction::Activate, _) if !is_ours => return Err(Refusal::MemberNotFound.into()),
+            (AlarmAction::Activate, Some(alarm)) => {
+                self.kv.raise_alarm(alarm).await.map_err(status)?;
+                vec![alarm]
+            }
+            (AlarmAction::Deactivate, Some(alarm)) if is_ours => {
+                let was_raised = self.kv.clear_alarm(alarm).await.map_err(status)?;
+                Vec::from_iter(was_raised.then_some(alarm))
+            }
+            (AlarmAction::Activate | AlarmAction::Deactivate, _) => Vec::new(),
+        };
+        Ok(Response::new(pb::AlarmResponse {
+            header: self.header_now(),
+            alarms: said
+                .into_iter()
+                .map(|alarm| self.member_with(alarm))
+                .collect(),
+        }))
     }
 
     async fn status(
@@ -47,11 +64,14 @@ impl Maintenance for Core {
             raft_index: index,
             raft_term: RAFT_TERM,
             raft_applied_index: index,
-            errors: Vec::new(),
+            errors: self.alarm_lines(),
             db_size_in_use: found.size_in_use_bytes.cast_signed(),
             is_learner: false,
             storage_version: VERSION.to_owned(),
-            db_size_quota: 0,
+            db_size_quota: self
+                .kv
+                .quota_bytes()
+                .map_or(0, |quota| i64::try_from(quota).unwrap_or(i64::MAX)),
             downgrade_info: Some(pb::DowngradeInfo::default()),
         }))
     }
@@ -67,15 +87,26 @@ impl Maintenance for Core {
         }))
     }
 
-    /// All that a store of ours holds under a hash is its keys.
+    /// Over all that is in the store: the versions of its keys, its leases, and what was forgotten. As in etcd, it says something only when it is
+    /// compared with that of the same store.
     async fn hash(
         &self,
         _request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
         let hash = self.kv.hash_kv(None).await.map_err(status)?;
+        let mut leases = self.kv.leases().await.map_err(status)?;
+        leases.sort_unstable();
+        let mut all = Context::new(&SHA256);
+        all.update(&hash.hash.to_be_bytes());
+        all.update(&hash.compact_revision.to_be_bytes());
+        for lease in leases {
+            all.update(&lease.to_be_bytes());
+        }
+        let all = all.finish();
+        let first = all.as_ref().first_chunk().expect("a digest has 32 bytes");
         Ok(Response::new(pb::HashResponse {
             header: self.header(hash.revision),
-            hash: hash.hash,
+            hash: u32::from_be_bytes(*first),
         }))
     }
 

@@ -10,6 +10,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
+use crate::bodies;
 use crate::core::Core;
 use crate::proto::etcdserverpb::auth_server::AuthServer;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
@@ -29,8 +30,14 @@ pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 /// A message may be this large, as in etcd: the largest request, and half a MiB for what is around it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
 
-/// Calls the service that a path names.
-pub(crate) async fn call(core: &Core, mut request: Request<Incoming>) -> Response<Body> {
+/// Calls the service that a path names, and counts what passes.
+pub(crate) async fn call(core: &Core, request: Request<Incoming>) -> Response<Body> {
+    let path = core.metrics.started(request.uri().path());
+    let request = request.map(|body| bodies::received(body, &core.metrics));
+    bodies::sent(answer(core, request).await, path, &core.metrics)
+}
+
+async fn answer(core: &Core, mut request: Request<Body>) -> Response<Body> {
     // Both versions of reflection have the same messages.
     let path = request.uri().path().replacen(".v1alpha.", ".v1.", 1);
     if let Ok(uri) = path.parse() {

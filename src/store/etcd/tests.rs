@@ -1,6 +1,5 @@
 //! The services, called without a network: what no call of etcdctl shows.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -40,10 +39,8 @@ fn run<F: Future>(test: F) -> F::Output {
 }
 
 fn core() -> Core {
-    Core {
-        kv: MemoryKv::new(),
-        identity: Arc::new(Identity::derived(b"cluster", "member", Vec::new())),
-    }
+    let identity = Identity::derived(b"cluster", "member", Vec::new());
+    Core::new(MemoryKv::new(), identity)
 }
 
 async fn put(core: &Core, key: &str, value: &[u8]) -> i64 {

@@ -1,5 +1,6 @@
 //! The answers of one watch: what the store says, in the client's form.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kv::{Event, ProgressRequester, Revision, WatchMessage};
@@ -167,6 +168,10 @@ impl Forward {
                 continue;
             };
             any = true;
+            let metrics = &self.core.metrics;
+            metrics
+                .events
+                .fetch_add(wanted.len() as u64, Ordering::Relaxed);
             let answer = pb::WatchResponse {
                 events: wanted,
                 ..self.answer(last.revision().max(self.created))

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use crate::bodies::as_etcd;
 use crate::core::Core;
+use crate::metrics::Counted;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
@@ -54,6 +56,7 @@ impl Watch for Core {
         let (answers, mut queue) = mpsc::channel(ANSWERS_MAX);
         let (notes, heard) = mpsc::channel(NOTES_MAX);
         let session = Session {
+            _counted: self.metrics.watch_streams.one(),
             core: self.clone(),
             answers,
             notes,
@@ -73,6 +76,7 @@ struct Gone;
 type Going = Result<(), Gone>;
 
 struct Session {
+    _counted: Counted,
     core: Core,
     answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
     notes: mpsc::Sender<Note>,
@@ -83,6 +87,7 @@ struct Session {
 }
 
 struct Running {
+    _counted: Counted,
     /// As the client asked; 0 for "from now".
     start_revision: Revision,
     progress: ProgressRequester,
@@ -122,7 +127,13 @@ impl Session {
                 },
                 request = requests.message() => match request {
                     Ok(Some(request)) => self.handle(request).await,
-                    Ok(None) | Err(_) => return,
+                    Ok(None) => return,
+                    // A client that sends what is no request is told so.
+                    Err(error) => {
+                        let error = as_etcd(&error).unwrap_or(error);
+                        let _gone = self.answers.send(Err(error)).await;
+                        return;
+                    }
                 },
             };
             if going.is_err() {
@@ -201,6 +212,7 @@ impl Session {
             notes: self.notes.clone(),
         };
         let running = Running {
+            _counted: self.core.metrics.watchers.one(),
             start_revision: request.start_revision,
             progress,
             task: Task(env::spawn(forward.run())),
