@@ -17,7 +17,9 @@ use crate::sealer::Sealers;
 
 /// Pages in the log (4 KiB each) from which on they are moved into the database beside the writer.
 const CHECKPOINT_PAGES: i64 = 1024;
-/// Pages in the log at which the writer itself finishes the checkpoint, because under steady load nobody else can.
+/// So few pages that a pass left behind are moved by the writer itself, because under steady load nobody else can finish: the log then begins anew.
+const LAST_PAGES_MAX: i64 = 128;
+/// Pages in the log at which the writer moves whatever is left.
 const LOG_PAGES_MAX: i64 = 4096;
 /// How many pages more it writes before it tries again, if a reader is in the way.
 const LOG_PAGES_RETRY: i64 = 1024;
@@ -74,8 +76,8 @@ pub(crate) struct SqliteCommitter {
     counters: Arc<Counters>,
     /// Those that are in the file.
     rows: Rows,
-    /// The writer finishes the checkpoint at this many pages.
-    restart_at: i64,
+    /// The writer does not try again to finish the checkpoint before the log has so many pages: if it did not begin anew, a reader is in the way.
+    not_before: i64,
 }
 
 impl SqliteCommitter {
@@ -99,7 +101,7 @@ impl SqliteCommitter {
             checkpointer,
             counters,
             rows,
-            restart_at: LOG_PAGES_MAX,
+            not_before: 0,
         })
     }
 
@@ -175,21 +177,27 @@ impl SqliteCommitter {
     fn tend_log(&mut self) {
         let pages = self.counters.log_pages();
         if pages < CHECKPOINT_PAGES {
-            self.restart_at = LOG_PAGES_MAX;
-        } else if pages < self.restart_at {
+            self.not_before = 0;
+            return self.checkpointer.forget_moved();
+        }
+        let is_last = pages - self.checkpointer.moved() <= LAST_PAGES_MAX;
+        if !is_last && pages < LOG_PAGES_MAX {
             self.checkpointer.ring();
-        } else if !self.restart_log() {
-            self.restart_at = pages + LOG_PAGES_RETRY;
+        } else if pages >= self.not_before {
+            self.finish_checkpoint(pages);
+            self.not_before = pages + LOG_PAGES_RETRY;
         }
     }
 
-    /// Moves the rest of the log into the database, so that the next write begins it anew; tells whether no reader was in the way.
-    fn restart_log(&self) -> bool {
+    /// Moves the rest of the log into the database, so that the next write begins it anew if no reader is in the way.
+    fn finish_checkpoint(&self, pages: i64) {
         let _alone = self.checkpointer.pause();
-        let patience = self.connection.busy_timeout(RESTART_PATIENCE);
-        let done = patience.is_ok() && checkpoint(&self.connection, "RESTART").unwrap_or(false);
-        let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
-        done
+        if pages < LOG_PAGES_MAX {
+            let _whatever_is_left_is_done_next_time = checkpoint(&self.connection, "PASSIVE");
+        } else if self.connection.busy_timeout(RESTART_PATIENCE).is_ok() {
+            let _whatever_is_left_is_done_next_time = checkpoint(&self.connection, "RESTART");
+            let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
+        }
     }
 }
 
