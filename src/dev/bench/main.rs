@@ -91,17 +91,30 @@ fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
         }
         parts => (parts, IDLE_MINUTES_USUAL),
     };
-    let is_known = |part: &&&str| PARTS.contains(part) || **part == STORE;
-    if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
+    if let [STORE, parts @ ..] = parts {
+        return measure_store(root, parts);
+    }
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
         anyhow::bail!("{unknown} is no part of the bench; these are: {PARTS:?}");
     }
     let parts = if parts.is_empty() { PARTS } else { parts };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()?;
     let bench = Bench::new(root, idle_minutes)?;
-    runtime.block_on(bench.measure(parts))
+    runtime()?.block_on(bench.measure(parts))
+}
+
+fn measure_store(root: &Path, parts: &[&str]) -> anyhow::Result<()> {
+    let bench = Bench::new(root, IDLE_MINUTES_USUAL)?;
+    let mut report = Report::default();
+    report.say(&format!("load before: {}", process::load_average()?));
+    runtime()?.block_on(store::measure(&bench, parts, &mut report))?;
+    report.say(&format!("load after: {}", process::load_average()?));
+    report.print();
+    Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(WORKERS).enable_all().build()?)
 }
 
 impl Bench {
@@ -143,9 +156,6 @@ impl Bench {
                 "network" => network::measure(self, &mut report).await?,
                 _ => services::measure(self, &mut report).await?,
             }
-        }
-        if parts.contains(&STORE) {
-            store::measure(self, &mut report).await?;
         }
         report.say(&format!("load after: {}", process::load_average()?));
         report.print();

@@ -11,7 +11,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 pub(crate) use servers::{SERVE, serve};
 
 use crate::Bench;
@@ -39,30 +39,46 @@ const TRICKLE_PAUSE: Duration = Duration::from_millis(200);
 const ABOVE_FLUSH: f64 = 0.15;
 const KINE_CALLERS: usize = 100;
 
-pub(crate) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+const PARTS: &[&str] = &["rates", "kine", "watches", "bytes", "memory", "compaction"];
+
+/// Measures the parts named, all of them if none is.
+pub(crate) async fn measure(
+    bench: &Bench,
+    parts: &[&str],
+    report: &mut Report,
+) -> anyhow::Result<()> {
     ensure!(
         !cfg!(debug_assertions),
         "the store is measured in a release build: cargo xtask bench store"
     );
-    let folder = bench.folder.path();
-    let etcd = bench
-        .upstream
-        .as_ref()
-        .map(|binaries| binaries.join("etcd"));
-    rates(folder, etcd.as_deref(), report).await?;
-    let kine = bench
-        .upstream
-        .as_ref()
-        .map(|binaries| binaries.join("kine"));
-    if let Some(kine) = kine.filter(|kine| kine.exists()) {
-        beside_kine(folder, &kine, report).await?;
-    } else {
-        report.say("no kine among upstream's programs: not compared with it");
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        bail!("{unknown} is no part of the store's bench; these are: {PARTS:?}");
     }
-    watches(folder, etcd.as_deref(), report).await?;
-    bytes_written(folder, etcd.as_deref(), report).await?;
-    memory(folder, etcd.as_deref(), report).await?;
-    inside::compact(&folder.join("compaction"), report).await
+    let folder = bench.folder.path();
+    let program = |name: &str| {
+        let binaries = bench.upstream.as_ref();
+        binaries
+            .map(|binaries| binaries.join(name))
+            .filter(|path| path.exists())
+    };
+    let (etcd, kine) = (program("etcd"), program("kine"));
+    for part in PARTS
+        .iter()
+        .filter(|part| parts.is_empty() || parts.contains(part))
+    {
+        match (*part, etcd.as_deref()) {
+            ("rates", etcd) => rates(folder, etcd, report).await?,
+            ("kine", _) => match &kine {
+                Some(kine) => beside_kine(folder, kine, report).await?,
+                None => report.say("no kine among upstream's programs: not compared with it"),
+            },
+            ("watches", etcd) => watches(folder, etcd, report).await?,
+            ("bytes", etcd) => bytes_written(folder, etcd, report).await?,
+            ("memory", etcd) => memory(folder, etcd, report).await?,
+            _ => inside::compact(&folder.join("compaction"), report).await?,
+        }
+    }
+    Ok(())
 }
 
 /// The servers of one comparison.
@@ -208,7 +224,7 @@ async fn bytes_written(
             each(before.bytes, after.bytes) / 1000.0,
             each(before.flushes, after.flushes),
         ));
-        server.stop()?;
+        drop(server);
     }
     report.figure(
         "device bytes for a 1 KB put, 5 a second",
