@@ -13,7 +13,7 @@ const LICENCE: &str = "Apache-2.0";
 const MAINTAINER: &str = "Combo <maintainers@combo.io>";
 /// The packages' own revision of a version.
 const REVISION: &str = "1";
-const DATE: &str = "SOURCE_DATE_EPOCH";
+pub(crate) const DATE: &str = "SOURCE_DATE_EPOCH";
 const UNITS: &str = "/usr/lib/systemd/system";
 /// The one folder that is the package's own.
 const DOCUMENTS: &str = "/usr/share/doc/combo";
@@ -106,7 +106,8 @@ fn architecture(program: &[u8]) -> anyhow::Result<Architecture> {
     }
 }
 
-fn date(root: &Path) -> anyhow::Result<u32> {
+/// What is said, else when the last commit was made.
+pub(crate) fn date(root: &Path) -> anyhow::Result<u32> {
     let text = if let Ok(text) = std::env::var(DATE) {
         text
     } else {
