@@ -5,6 +5,7 @@
 //! until the caches have seen what the last one wrote.
 
 mod action;
+mod election;
 mod events;
 mod executor;
 mod gate;
@@ -15,6 +16,7 @@ mod turn;
 mod wakes;
 
 pub use action::{Action, Announcement, Plan};
+pub use election::Election;
 pub use events::{Event, EventRecorder, EventType, regarding};
 pub use executor::{Executor, Record};
 pub use gate::Gate;

@@ -164,6 +164,27 @@ impl Hub {
         inner.published = published;
     }
 
+    /// Begins again at a later revision: whoever waits for something up to it cannot have it any more.
+    pub(crate) fn restart(&self, revision: Revision, compact_revision: Revision) {
+        let mut inner = self.inner.lock();
+        inner.ring = Ring::after(revision);
+        let known = inner.published;
+        inner.published = revision;
+        inner.compact_revision = compact_revision;
+        for group in 0..inner.groups.len() {
+            for member in inner.groups.value_mut(group).0.values_mut() {
+                let next = match member.position {
+                    Position::Synced { from } => from.max(known + 1),
+                    Position::Unsynced { next } => next,
+                };
+                // Revision 0 is compacted in every store that was.
+                let next = if next <= revision { 0 } else { next };
+                member.position = Position::Unsynced { next };
+                member.watcher.wake.notify_one();
+            }
+        }
+    }
+
     /// Ends every watch, now and later.
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();

@@ -120,6 +120,17 @@ impl Replica {
             .publish(&events, state.revision, state.compact_revision);
     }
 
+    /// Begins again with another state, when the changes since the last one are not known: every watch that waits for one of them ends, as if they were
+    /// compacted.
+    pub fn restart(&self, loaded: Loaded) {
+        let Loaded { state, changes } = loaded;
+        self.garbage.lock().clear();
+        self.remember(&changes, VersionId(i64::MAX));
+        let (revision, compact_revision) = (state.revision, state.compact_revision);
+        *self.view.write() = Arc::new(state);
+        self.hub.restart(revision, compact_revision);
+    }
+
     /// Moves what was superseded into history and notes when it can be forgotten.
     fn remember(&self, changes: &[Change], on_disk_through: VersionId) {
         let mut garbage = self.garbage.lock();

@@ -332,6 +332,20 @@ impl State {
         }
     }
 
+    /// Takes over a change that another store made; ids grow. `entry` is `None` for a delete.
+    pub fn follow(&mut self, id: VersionId, key: Arc<[u8]>, entry: Option<Arc<Entry>>) -> Change {
+        let old = self.items.get(&key).cloned();
+        let previous = old.as_ref().and_then(|item| item.entry()).cloned();
+        let key = old.as_ref().map_or(key, |item| Arc::clone(&item.key));
+        self.revision = self.revision.max(id.revision());
+        self.replace(id, key, old.as_ref(), entry, previous)
+    }
+
+    /// Notes that the other store came to this revision without another change of what is followed.
+    pub fn reach(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
     /// Errors if `revision` may not be compacted to.
     pub fn check_compact(&self, revision: Revision) -> Result<()> {
         if revision <= self.compact_revision {
@@ -402,11 +416,7 @@ impl Loader {
 
     /// Takes the next version, in the order of ids; `entry` is `None` for a tombstone.
     pub fn version(&mut self, id: VersionId, key: Arc<[u8]>, entry: Option<Arc<Entry>>) {
-        let old = self.state.items.get(&key).cloned();
-        let previous = old.as_ref().and_then(|item| item.entry()).cloned();
-        let key = old.as_ref().map_or(key, |item| Arc::clone(&item.key));
-        let change = self.state.replace(id, key, old.as_ref(), entry, previous);
-        self.state.revision = self.state.revision.max(id.revision());
+        let change = self.state.follow(id, key, entry);
         if change.superseded.is_some() || change.entry.is_none() {
             self.changes.push(change);
         }

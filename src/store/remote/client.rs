@@ -64,24 +64,30 @@ impl Client {
         MaintenanceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
-    /// Makes a call, at another member if one does not answer it.
-    pub async fn call<T>(
+    /// Makes a call with a request, at another member if one does not answer it.
+    pub async fn call<R, T, F>(
         &self,
         repeat: Repeat,
-        call: impl AsyncFn() -> Result<Response<T>, Status>,
-    ) -> Result<T, Status> {
+        request: R,
+        call: impl Fn(Self, R) -> F + Send,
+    ) -> Result<T, Status>
+    where
+        R: Clone + Send,
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
         let tries = ROUNDS_MAX * self.endpoints().members().len();
         let mut tried = 1;
         loop {
             let connections = self.channel.count().await;
-            let status = match env::timeout(CALL_TIME_MAX, call()).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_timed_out) => Status::deadline_exceeded(format!(
-                    "etcd did not answer within {} s",
-                    CALL_TIME_MAX.as_secs()
-                )),
-            };
+            let status =
+                match env::timeout(CALL_TIME_MAX, call(self.clone(), request.clone())).await {
+                    Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                    Ok(Err(status)) => status,
+                    Err(_timed_out) => Status::deadline_exceeded(format!(
+                        "etcd did not answer within {} s",
+                        CALL_TIME_MAX.as_secs()
+                    )),
+                };
             if !is_of_the_member(&status) {
                 return Err(status);
             }
