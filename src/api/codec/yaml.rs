@@ -1,13 +1,12 @@
 //! YAML in and out. YAML comes in as the JSON document it stands for, by the rules of YAML 1.1 that upstream keeps.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schema::Document;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use yaml::{Fault, Kind, Node, Scalar, SyntaxError};
+
+const _: () = assert!(yaml::DEPTH_MAX == schema::JSON_DEPTH_MAX);
 
 /// A YAML body as JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,55 +46,36 @@ pub enum YamlError {
     TooDeep,
 }
 
+impl From<SyntaxError> for YamlError {
+    /// The commonest mistakes are told in the words of Go's reader, which clients see.
+    fn from(error: SyntaxError) -> Self {
+        let expected = match error.fault {
+            Fault::TooDeep => return Self::TooDeep,
+            Fault::Unclosed('[') => "',' or ']'",
+            Fault::Unclosed(_) => "',' or '}'",
+            Fault::Grammar(_) => return Self::Syntax(error.to_string()),
+        };
+        let line = error.place.line;
+        Self::Syntax(format!("line {line}: did not find expected {expected}"))
+    }
+}
+
 /// Reads a body of one YAML document; of more only the first counts, an empty one is `null`.
 pub fn parse_yaml(body: &[u8]) -> Result<YamlDocument, YamlError> {
     if body.len() > schema::BODY_SIZE_BYTES_MAX {
         return Err(YamlError::TooLarge);
     }
     let text = std::str::from_utf8(body).map_err(|_| YamlError::InvalidUtf8)?;
-    let options = serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
-        with_snippet: false,
-    };
-    let document = serde_saphyr::with_deserializer_from_str_with_options(text, options, |input| {
-        Node { depth: 0 }.deserialize(input)
-    })
-    .map_err(|error| {
-        let text = error.to_string();
-        if text.contains(TOO_DEEP) {
-            YamlError::TooDeep
-        } else {
-            YamlError::Syntax(go_words(&text))
-        }
-    })?;
     let mut repeated_keys = Vec::new();
-    let document = document.into_document(&mut repeated_keys);
+    let document = match yaml::parse_first(text)? {
+        Some(tree) => document_of(tree, &mut repeated_keys)?,
+        None => Document::Null,
+    };
     Ok(YamlDocument {
         document,
         repeated_keys,
     })
 }
-
-/// The commonest mistakes in the words of Go's reader, which clients see.
-fn go_words(text: &str) -> String {
-    let line = text
-        .split("at line ")
-        .nth(1)
-        .and_then(|rest| rest.split(',').next());
-    let expected = if text.contains("unclosed bracket '['") {
-        "',' or ']'"
-    } else if text.contains("unclosed bracket '{'") {
-        "',' or '}'"
-    } else {
-        return text.to_owned();
-    };
-    line.map_or_else(
-        || text.to_owned(),
-        |line| format!("line {line}: did not find expected {expected}"),
-    )
-}
-
-const TOO_DEEP: &str = "nested too deep";
 
 /// Writes JSON bytes as YAML, for clients that ask for it.
 pub fn json_to_yaml(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
@@ -105,165 +85,43 @@ pub fn json_to_yaml(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     Ok(text.into_bytes())
 }
 
-/// A YAML value with the lines of its keys.
-enum Yaml {
-    Scalar(Document<'static>),
-    Sequence(Vec<Yaml>),
-    Mapping(Vec<(String, u64, Yaml)>),
-}
-
-impl Yaml {
-    fn into_document(self, repeated: &mut Vec<String>) -> Document<'static> {
-        match self {
-            Self::Scalar(value) => value,
-            Self::Sequence(items) => Document::Array(
-                items
-                    .into_iter()
-                    .map(|item| item.into_document(repeated))
-                    .collect(),
-            ),
-            Self::Mapping(members) => {
-                let mut seen = std::collections::HashSet::new();
-                let mut read = Vec::with_capacity(members.len());
-                for (key, line, value) in members {
-                    if !seen.insert(key.clone()) {
-                        repeated.push(format!("line {line}: key {key:?} already set in map"));
-                    }
-                    read.push((Cow::Owned(key), value.into_document(repeated)));
+fn document_of(tree: Node, repeated: &mut Vec<String>) -> Result<Document<'static>, YamlError> {
+    match tree.value {
+        yaml::Value::Scalar(scalar) => scalar_of(scalar, tree.place.line),
+        yaml::Value::List(items) => {
+            let items = items.into_iter().map(|item| document_of(item, repeated));
+            Ok(Document::Array(items.collect::<Result<_, _>>()?))
+        }
+        yaml::Value::Map(entries) => {
+            let mut seen = std::collections::HashSet::new();
+            let mut members = Vec::with_capacity(entries.len());
+            for entry in entries {
+                let key = entry.key.name().into_owned();
+                if !seen.insert(key.clone()) {
+                    let line = entry.place.line;
+                    repeated.push(format!("line {line}: key {key:?} already set in map"));
                 }
-                Document::Object(read)
+                members.push((Cow::Owned(key), document_of(entry.value, repeated)?));
             }
+            Ok(Document::Object(members))
         }
     }
 }
 
-/// Reads a value, counting how deep it is nested.
-#[derive(Clone, Copy)]
-struct Node {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Node {
-    type Value = Yaml;
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Yaml, D::Error> {
-        if self.depth > schema::JSON_DEPTH_MAX {
-            return Err(serde::de::Error::custom(TOO_DEEP));
+fn scalar_of(scalar: Scalar, line: u32) -> Result<Document<'static>, YamlError> {
+    let literal = match scalar.kind {
+        Kind::Null => return Ok(Document::Null),
+        Kind::Bool(truth) => return Ok(Document::Bool(truth)),
+        Kind::Text => return Ok(Document::String(Cow::Owned(scalar.text))),
+        Kind::Unsigned(number) => number.to_string(),
+        Kind::Negative(number) => number.to_string(),
+        Kind::Float(number) if number.is_finite() => number.to_string(),
+        Kind::Float(_) => {
+            let why = format!("line {line}: JSON has no number that is infinite or none");
+            return Err(YamlError::Syntax(why));
         }
-        input.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node {
-    type Value = Yaml;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a YAML value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Yaml, E> {
-        Ok(Yaml::Scalar(Document::Bool(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Yaml, E> {
-        Ok(number(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Yaml, E> {
-        Ok(number(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Yaml, E> {
-        Ok(number(value.to_string()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Yaml, E> {
-        Ok(Yaml::Scalar(Document::String(Cow::Owned(text.to_owned()))))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Yaml, E> {
-        Ok(Yaml::Scalar(Document::String(Cow::Owned(text))))
-    }
-
-    fn visit_unit<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Scalar(Document::Null))
-    }
-
-    fn visit_none<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Scalar(Document::Null))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<Yaml, D::Error> {
-        input.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = input.next_element_seed(Self {
-            depth: self.depth + 1,
-        })? {
-            items.push(item);
-        }
-        Ok(Yaml::Sequence(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Yaml, A::Error> {
-        let mut members = Vec::new();
-        while let Some(key) = input.next_key::<Spanned<Key>>()? {
-            let value = input.next_value_seed(Self {
-                depth: self.depth + 1,
-            })?;
-            members.push((key.value.0, key.referenced.line(), value));
-        }
-        Ok(Yaml::Mapping(members))
-    }
-}
-
-fn number(literal: String) -> Yaml {
-    Yaml::Scalar(Document::Number(Cow::Owned(literal)))
-}
-
-/// A key as JSON has it: `on`, `1` and `null` are keys in YAML 1.1, and become texts.
-struct Key(String);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a plain key")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-        Ok(Key(text.to_owned()))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Key, E> {
-        Ok(Key(value.to_string()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Key, E> {
-        Ok(Key("null".to_owned()))
-    }
+    };
+    Ok(Document::Number(Cow::Owned(literal)))
 }
 
 #[cfg(test)]
@@ -282,9 +140,11 @@ mod tests {
     #[test]
     fn yaml_means_what_upstream_reads_in_it() {
         assert_eq!(
-            value("a: yes\non: 1\n2: x\nb: \"1\"\nc: 0.5\nd:\n- ~\n- {e: off}\nf: |\n  g\n"),
+            value(
+                "a: yes\non: 1\n2: x\nb: \"1\"\nc: 0.5\nd:\n- ~\n- {e: off}\nf: |\n  g\nh: 0644\n"
+            ),
             json!({"a": true, "true": 1, "2": "x", "b": "1", "c": 0.5,
-                   "d": [null, {"e": false}], "f": "g\n"})
+                   "d": [null, {"e": false}], "f": "g\n", "h": 420})
         );
     }
 
@@ -303,6 +163,12 @@ mod tests {
     }
 
     #[test]
+    fn the_first_document_counts_and_none_is_null() {
+        assert_eq!(value("a: 1\n---\nb: 2\n"), json!({"a": 1}));
+        assert_eq!(value("# nothing\n"), Value::Null);
+    }
+
+    #[test]
     fn hostile_yaml_is_refused() {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..12 {
@@ -311,8 +177,15 @@ mod tests {
             bomb = format!("{bomb}a{level}: &a{level} [{aliases}]\n");
         }
         assert!(parse_yaml(bomb.as_bytes()).is_err());
-        assert!(parse_yaml("[".repeat(1000).as_bytes()).is_err());
-        assert!(parse_yaml(b"a: [").is_err());
+        assert_eq!(
+            parse_yaml("[".repeat(1000).as_bytes()),
+            Err(YamlError::TooDeep)
+        );
+        assert_eq!(
+            parse_yaml(b"a: [").unwrap_err().to_string(),
+            "yaml: line 1: did not find expected ',' or ']'"
+        );
+        assert!(parse_yaml(b"a: .inf").is_err());
         assert_eq!(parse_yaml(b"\xff"), Err(YamlError::InvalidUtf8));
     }
 
