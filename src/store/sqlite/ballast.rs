@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+/// What a store keeps: as much as the log is long before it begins anew, because that is what moving it into the database may need.
+pub const BALLAST_BYTES: u64 = 16 << 20;
+/// On a small disk it is half of that, or half of half, down to this.
+const BYTES_MIN: u64 = 1 << 20;
 /// What has to be free beside the ballast before the store counts on the disk again.
 const ROOM_BYTES: u64 = 1 << 20;
 const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -16,37 +20,45 @@ const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 #[derive(Debug)]
 pub(crate) struct Ballast {
     path: PathBuf,
+    /// As large as it was when there was room; 0: there never was.
     bytes: u64,
     is_held: bool,
 }
 
 impl Ballast {
-    /// Beside the database at `path`, as large as `bytes`; 0: there is none.
+    /// Beside the database at `path`, as large as `bytes` or as the disk allows; 0: there is none.
     pub(crate) fn open(path: &Path, bytes: u64) -> Self {
         let mut name = path.as_os_str().to_owned();
         name.push(".ballast");
-        let path = PathBuf::from(name);
-        let is_held = fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
         let mut ballast = Self {
-            path,
+            path: PathBuf::from(name),
             bytes,
-            is_held,
+            is_held: false,
         };
-        if bytes > 0 && !ballast.hold() {
-            tracing::warn!(
-                bytes,
-                "the disk has no room for the store's ballast: once it is full, not even deletes can be written"
-            );
+        if bytes == 0 {
+            return ballast;
+        }
+        let found = fs::metadata(&ballast.path).map_or(0, |file| file.len());
+        if found == bytes {
+            ballast.is_held = true;
+            return ballast;
+        }
+        while !ballast.hold() {
+            ballast.bytes /= 2;
+            if ballast.bytes < BYTES_MIN {
+                ballast.bytes = 0;
+                tracing::warn!(
+                    "the disk has no room for the store's ballast: once it is full, not even deletes can be written"
+                );
+                break;
+            }
         }
         ballast
     }
 
     /// Gives the space up, and tells whether there was some.
     pub(crate) fn release(&mut self) -> bool {
-        if self.bytes == 0 || !std::mem::take(&mut self.is_held) {
-            return false;
-        }
-        fs::remove_file(&self.path).is_ok()
+        std::mem::take(&mut self.is_held) && fs::remove_file(&self.path).is_ok()
     }
 
     /// Takes the space again, and tells whether the disk has it, and some more.
@@ -57,7 +69,7 @@ impl Ballast {
         match self.fill() {
             Ok(()) => self.is_held = self.bytes > 0,
             Err(error) => {
-                tracing::debug!(%error, "there is no room for the store's ballast");
+                tracing::debug!(%error, bytes = self.bytes, "there is no room for the store's ballast");
                 // A part of it only takes space.
                 let _gone = fs::remove_file(&self.path);
                 return false;

@@ -30,6 +30,7 @@ mod store;
 mod structure_check;
 mod writer;
 
+pub use ballast::BALLAST_BYTES;
 pub use copy::{Checked, RESTORE_STEP, check_copy, check_store, copy_store, mark_restored};
 pub use error::OpenError;
 pub use import::{Imported, import_store};
