@@ -9,7 +9,7 @@ pub enum ConfigError {
     #[error("{}, line {line}: {key}: {why}", path.display())]
     Entry {
         path: PathBuf,
-        line: u64,
+        line: u32,
         key: String,
         why: String,
     },
@@ -33,6 +33,11 @@ pub enum ConfigError {
     },
     #[error("--{flag} is missing: {why}")]
     Missing {
+        flag: &'static str,
+        why: &'static str,
+    },
+    #[error("--{flag} does not go with the other flags: {why}")]
+    Conflict {
         flag: &'static str,
         why: &'static str,
     },

@@ -1,12 +1,12 @@
 //! A configuration file: flags' names with values, each with the line it stands in.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use yaml::{Kind, Node, Value};
 
 use crate::ConfigError;
 
@@ -21,7 +21,7 @@ const APPEND: char = '+';
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) path: PathBuf,
-    pub(crate) line: u64,
+    pub(crate) line: u32,
     pub(crate) key: String,
     pub(crate) appends: bool,
     pub(crate) values: Values,
@@ -72,6 +72,23 @@ pub(crate) fn read_all(path: &Path, named: Named) -> Result<Vec<Entry>, ConfigEr
         entries.extend(read_one(&path)?);
     }
     Ok(entries)
+}
+
+/// What a file and those of its folder say, for one who looks at a service from outside.
+///
+/// What cannot be read is left out: the service itself will say it.
+pub fn readable_values(path: &Path) -> BTreeMap<String, Vec<String>> {
+    let folder = folder_of(path).unwrap_or_default();
+    let files = [path.to_owned()].into_iter().chain(folder);
+    let mut said = BTreeMap::<String, Vec<String>>::new();
+    for entry in files.flat_map(|path| read_one(&path).unwrap_or_default()) {
+        let values = said.entry(entry.key).or_default();
+        if !entry.appends {
+            values.clear();
+        }
+        values.extend(entry.values.into_list());
+    }
+    said
 }
 
 /// Whether somebody named the file: then it must be there.
@@ -143,29 +160,24 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> {
-    let options = serde_saphyr::options! {
-        // The lines around an error may hold a token.
-        with_snippet: false,
-        // `node-name: 0012` is a text; numbers are read by the flag they are for.
-        no_schema: false,
-    };
-    let read: Option<Keys> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| unreadable(path, error))?;
-    let Some(Keys(keys)) = read else {
+    let Some(tree) = yaml::parse(text).map_err(|error| unreadable(path, error))? else {
         return Ok(Vec::new());
     };
-    let source = Source(text);
+    let keys = match tree.value {
+        Value::Map(keys) => keys,
+        Value::Scalar(scalar) if scalar.kind == Kind::Null => Vec::new(),
+        _ => return Err(unreadable(path, "names of flags with values are meant")),
+    };
     let mut entries: Vec<Entry> = Vec::new();
-    for (key, value) in keys {
-        let line = key.referenced.line();
-        let said = key.value.as_str();
+    for key in keys {
+        let said = key.key.text;
         let (name, appends) = match said.strip_suffix(APPEND) {
             Some(name) => (name, true),
-            None => (said, false),
+            None => (said.as_str(), false),
         };
         let mut entry = Entry {
             path: path.to_owned(),
-            line,
+            line: key.place.line,
             key: name.to_owned(),
             appends,
             values: Values::Many(Vec::new()),
@@ -173,147 +185,29 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> 
         if entries.iter().any(|other| other.key == entry.key) {
             return Err(entry.wrong("the file says it twice; leave one out"));
         }
-        entry.values = match value.value {
-            Node::Empty => {
-                return Err(entry.wrong("it has no value; leave the line out or say one"));
-            }
-            Node::Map => {
-                return Err(entry.wrong(
-                    "its value is a map; a text, a number, a truth or a list of them is meant",
-                ));
-            }
-            Node::Scalar(scalar) => Values::One(source.text(&scalar, &value.referenced)),
-            Node::List(items) => Values::Many(
-                items
-                    .into_iter()
-                    .map(|item| match &item.value {
-                        Node::Scalar(scalar) => Ok(source.text(scalar, &item.referenced)),
-                        _ => Err(entry.wrong("its list has something else in it than texts")),
-                    })
-                    .collect::<Result<_, _>>()?,
-            ),
-        };
+        entry.values = values(key.value).map_err(|why| entry.wrong(why))?;
         entries.push(entry);
     }
     Ok(entries)
 }
 
-struct Source<'a>(&'a str);
-
-impl Source<'_> {
-    /// A scalar as it was written: `0600` is not 600 and a token of digits is no number.
-    fn text(&self, scalar: &Scalar, at: &serde_saphyr::Location) -> String {
-        match scalar {
-            Scalar::Text(text) => text.clone(),
-            Scalar::Other(read) => {
-                let span = at.span();
-                let range = span
-                    .byte_offset()
-                    .zip(span.byte_len())
-                    .and_then(|(from, length)| {
-                        let from = usize::try_from(from).ok()?;
-                        self.0.get(from..from + usize::try_from(length).ok()?)
-                    });
-                range.map_or_else(|| read.clone(), |text| text.trim().to_owned())
-            }
+/// Scalars as they are written: `0600` is not 600 and a token of digits is no number.
+fn values(node: Node) -> Result<Values, &'static str> {
+    match node.value {
+        Value::Scalar(scalar) if scalar.kind == Kind::Null => {
+            Err("it has no value; leave the line out or say one")
         }
-    }
-}
-
-/// The keys of a document in its order.
-struct Keys(Vec<(Spanned<String>, Spanned<Node>)>);
-
-enum Node {
-    Empty,
-    Map,
-    Scalar(Scalar),
-    List(Vec<Spanned<Node>>),
-}
-
-enum Scalar {
-    Text(String),
-    /// A number or a truth, as it would be written again.
-    Other(String),
-}
-
-impl<'de> Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfMap;
-        impl<'de> Visitor<'de> for OfMap {
-            type Value = Keys;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("names of flags with values")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
-                let mut keys = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    keys.push(pair);
-                }
-                Ok(Keys(keys))
-            }
+        Value::Scalar(scalar) => Ok(Values::One(scalar.text)),
+        Value::Map(_) => {
+            Err("its value is a map; a text, a number, a truth or a list of them is meant")
         }
-        deserializer.deserialize_map(OfMap)
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfAny;
-
-        fn other<E>(value: &impl ToString) -> Result<Node, E> {
-            Ok(Node::Scalar(Scalar::Other(value.to_string())))
+        Value::List(items) => {
+            let texts = items.into_iter().map(|item| match item.value {
+                Value::Scalar(scalar) if scalar.kind != Kind::Null => Ok(scalar.text),
+                _ => Err("its list has something else in it than texts"),
+            });
+            Ok(Values::Many(texts.collect::<Result<_, _>>()?))
         }
-
-        impl<'de> Visitor<'de> for OfAny {
-            type Value = Node;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a text, a number, a truth or a list of them")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Scalar(Scalar::Text(text.to_owned())))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-                other(&value)
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-                other(&value)
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-                other(&value)
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-                other(&value)
-            }
-
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Empty)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = list.next_element()? {
-                    items.push(item);
-                }
-                Ok(Node::List(items))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-                while map
-                    .next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?
-                    .is_some()
-                {}
-                Ok(Node::Map)
-            }
-        }
-        deserializer.deserialize_any(OfAny)
     }
 }
 
@@ -321,7 +215,7 @@ impl<'de> Deserialize<'de> for Node {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<(u64, String, Values)>, String> {
+    fn read(text: &str) -> Result<Vec<(u32, String, Values)>, String> {
         let entries = parse(Path::new("f"), text).map_err(|error| error.to_string())?;
         Ok(entries
             .into_iter()
@@ -357,8 +251,8 @@ mod tests {
             ("a: 1\nb:\n", "f, line 2: b: it has no value"),
             ("a: {b: 1}\n", "f, line 1: a: its value is a map"),
             ("a: [[1]]\n", "f, line 1: a: its list has something else"),
-            ("a: 1\nb: 2\na: 3\n", "a"),
-            ("- a\n", "cannot read the configuration file f"),
+            ("a: 1\nb: 2\na: 3\n", "f, line 3: a: the file says it twice"),
+            ("- a\n", "cannot read the configuration file f: names of"),
             ("a: [1\n", "cannot read the configuration file f"),
             ("token: *none\n", "cannot read the configuration file f"),
         ] {
@@ -367,6 +261,35 @@ mod tests {
         }
         let secret = read("token: topsecret\n  x: [\n").expect_err("refused");
         assert!(!secret.contains("topsecret"), "{secret}");
+    }
+
+    #[test]
+    fn from_outside_a_later_file_wins_and_what_is_unreadable_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.yaml");
+        let more = folder.path().join("config.yaml.d");
+        std::fs::create_dir(&more).expect("made");
+        for (path, text) in [
+            (&file, "a: 01\nlist: [x]\nc: yes\n"),
+            (&more.join("1.yaml"), "a: b\nlist+: y\n"),
+            (&more.join("2.yaml"), "a: [\n"),
+        ] {
+            std::fs::write(path, text).expect("written");
+        }
+        let expected = [
+            ("a", vec!["b"]),
+            ("c", vec!["yes"]),
+            ("list", vec!["x", "y"]),
+        ];
+        let expected = expected.map(|(key, values)| {
+            let values = values.into_iter().map(str::to_owned).collect();
+            (key.to_owned(), values)
+        });
+        assert_eq!(readable_values(&file), expected.into());
+        assert_eq!(
+            readable_values(&folder.path().join("none")),
+            BTreeMap::new()
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod agent;
 mod agent_flags;
 mod built_in;
+mod datastore;
 mod error;
 mod file;
 mod flags;
@@ -27,7 +28,9 @@ mod token;
 pub use agent::{AgentConfig, ServerAddress};
 pub use agent_flags::AgentFlags;
 pub use built_in::BuiltIn;
+pub use datastore::{DatastoreConfig, DatastoreFlags};
 pub use error::ConfigError;
+pub use file::readable_values;
 pub use flags::ServerFlags;
 pub use layers::{explain, more_words};
 pub use network::NetworkConfig;

@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use config::{DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR, DEFAULT_KUBECONFIG};
 
 use crate::installation::{Installation, Role};
 
-const DATA_DIR: &str = "/var/lib/combo";
-const KUBECONFIG: &str = "/etc/combo/combo.yaml";
-const CONFIG_FILE: &str = "/etc/combo/config.yaml";
 const HTTPS_PORT: u16 = 6443;
 const KUBELET_PORT: u16 = 10250;
 
@@ -42,10 +39,13 @@ impl ServiceSettings {
             std::path::absolute(&path).unwrap_or(path)
         };
         Self {
-            data_dir: path(said.find("data-dir", Some('d'), "COMBO_DATA_DIR"), DATA_DIR),
+            data_dir: path(
+                said.find("data-dir", Some('d'), "COMBO_DATA_DIR"),
+                DEFAULT_DATA_DIR,
+            ),
             kubeconfig: path(
                 said.find("write-kubeconfig", Some('o'), "COMBO_KUBECONFIG_OUTPUT"),
-                KUBECONFIG,
+                DEFAULT_KUBECONFIG,
             ),
             https_port: port("https-listen-port", "COMBO_HTTPS_LISTEN_PORT", HTTPS_PORT),
             kubelet_port: port("kubelet-port", "COMBO_KUBELET_PORT", KUBELET_PORT),
@@ -82,7 +82,10 @@ impl SnapshotSettings {
             let variable = format!("COMBO_{}", name.replace('-', "_").to_uppercase());
             said.find(name, None, &variable)
         };
-        let is_true = |text: String| ["true", "yes", "on", "1"].contains(&text.as_str());
+        let is_true = |text: String| {
+            let text = text.to_ascii_lowercase();
+            ["true", "yes", "on", "1"].contains(&text.as_str())
+        };
         let disable = "etcd-disable-snapshots";
         let is_argument = arguments.iter().any(|word| *word == format!("--{disable}"));
         Self {
@@ -97,8 +100,7 @@ impl SnapshotSettings {
 struct Said<'a> {
     arguments: &'a [String],
     environment: &'a BTreeMap<String, String>,
-    /// The last one first.
-    files: Vec<BTreeMap<String, Value>>,
+    files: BTreeMap<String, Vec<String>>,
 }
 
 impl<'a> Said<'a> {
@@ -106,24 +108,20 @@ impl<'a> Said<'a> {
         let mut said = Self {
             arguments,
             environment,
-            files: Vec::new(),
+            files: BTreeMap::new(),
         };
         let config = said.find("config", Some('c'), "COMBO_CONFIG_FILE");
-        said.files = config_files(Path::new(config.as_deref().unwrap_or(CONFIG_FILE)));
+        let file = config.as_deref().unwrap_or(DEFAULT_CONFIG_FILE);
+        said.files = config::readable_values(Path::new(file));
         said
     }
 
     fn find(&self, name: &str, short: Option<char>, variable: &str) -> Option<String> {
         self.argument(name, short)
             .or_else(|| self.environment.get(variable).cloned())
-            .or_else(|| {
-                let value = self.files.iter().find_map(|file| file.get(name))?;
-                match value {
-                    Value::String(text) => Some(text.clone()),
-                    Value::Number(number) => Some(number.to_string()),
-                    Value::Bool(truth) => Some(truth.to_string()),
-                    _ => None,
-                }
+            .or_else(|| match self.files.get(name)?.as_slice() {
+                [value] => Some(value.clone()),
+                _ => None,
             })
     }
 
@@ -144,27 +142,6 @@ impl<'a> Said<'a> {
         }
         None
     }
-}
-
-/// The file and those of its folder; a later one wins.
-fn config_files(path: &Path) -> Vec<BTreeMap<String, Value>> {
-    let mut folder = path.to_owned().into_os_string();
-    folder.push(".d");
-    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|ending| ending == "yaml" || ending == "yml")
-    });
-    paths.sort();
-    paths.insert(0, path.to_owned());
-    paths.reverse();
-    let texts = paths
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok());
-    texts
-        .filter_map(|text| serde_saphyr::from_str(&text).ok())
-        .collect()
 }
 
 /// The assignments of a file that systemd and shells read alike.
