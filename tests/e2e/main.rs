@@ -11,6 +11,7 @@ mod bad_joins;
 mod built_in_kubectl;
 mod certificates;
 mod cni;
+mod configuration;
 mod confinement;
 mod installation;
 mod kubectl;
@@ -44,6 +45,7 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("streams", streams::TESTS),
     ("workloads", workloads::TESTS),
     ("cni", cni::TESTS),
+    ("configuration", configuration::TESTS),
     ("confinement", confinement::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("services", services::TESTS),
