@@ -87,8 +87,8 @@ impl Answer {
                 Self::Revoke(answer)
             }
             Request::KeepAlive(request) => {
-                let mut answers = client.stream(stream::iter([*request])).await?;
-                let mut answer = answers.message().await?.unwrap_or_default();
+                let mut answers = client.stream(stream::iter([*request]));
+                let mut answer = answers.recv().await.unwrap_or(Ok(Default::default()))?;
                 normal_header(&mut answer.header);
                 Self::KeepAlive(answer)
             }

@@ -107,7 +107,7 @@ impl Episode {
         let compacted = self.known.compacted;
         let mut wanted = None;
         for server in &mut self.servers.all {
-            let watches = server.watches(stream).await?;
+            let watches = server.watches(stream);
             let said = watches.create(request, compacted).await;
             let said = said
                 .with_context(|| format!("{request:?}"))
@@ -132,7 +132,7 @@ impl Episode {
         self.known.watches[stream].remove(&id);
         let mut wanted = None;
         for server in &mut self.servers.all {
-            let watches = server.watches(stream).await?;
+            let watches = server.watches(stream);
             let said = watches.cancel(id).await.context(server.name)?;
             let wanted = wanted.get_or_insert_with(|| said.clone());
             same(server.name, &id, wanted, &said)?;
@@ -160,7 +160,7 @@ impl Episode {
         }
         let mut wanted = None;
         for server in &mut self.servers.all {
-            let watches = server.watches(stream).await?;
+            let watches = server.watches(stream);
             let events = watches.settle(revision).await.context(server.name)?;
             let wanted = wanted.get_or_insert_with(|| events.clone());
             same(

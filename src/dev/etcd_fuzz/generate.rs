@@ -203,7 +203,7 @@ impl Known {
                     ttl: if rng.u8(..20) == 0 {
                         i64::MAX
                     } else {
-                        TTL_SECONDS + rng.i64(..1000)
+                        TTL_SECONDS + rng.i64(0..1000)
                     },
                     // Rarely one that is there.
                     id: if rng.u8(..10) == 0 {
@@ -227,16 +227,16 @@ impl Known {
         match rng.u8(..4) {
             0 => 0,
             1 => self.revision,
-            _ => (self.revision - rng.i64(..40)).max(0),
+            _ => (self.revision - rng.i64(0..40)).max(0),
         }
     }
 
     /// Mostly one that can be read; else compacted or to come.
     fn old_revision(&self, rng: &mut Rng) -> i64 {
         match rng.u8(..16) {
-            0 => self.compacted - rng.i64(..3),
+            0 => self.compacted - rng.i64(0..3),
             1 => self.compacted + 1,
-            2 => self.revision + rng.i64(..4),
+            2 => self.revision + rng.i64(0..4),
             3..8 => rng.i64(self.compacted..=self.revision),
             _ => rng.i64((self.revision - 60).max(self.compacted)..=self.revision),
         }

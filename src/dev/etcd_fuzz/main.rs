@@ -8,6 +8,7 @@ mod episode;
 mod generate;
 mod seed_file;
 mod servers;
+mod shown;
 mod shrink;
 mod steps;
 mod transactions;
@@ -23,6 +24,7 @@ use fastrand::Rng;
 
 use episode::Episode;
 use seed_file::Progress;
+use shown::short;
 use steps::Step;
 
 const USAGE: &str = "\
@@ -161,7 +163,7 @@ async fn report(
     println!(
         "seed {seed} fails at step {}: {}",
         steps.len(),
-        cut(&format!("{error:#}"))
+        short(&format!("{error:#}"))
     );
     let (steps, failure) = shrink::shrink(&arguments.program, Path::new(TMPFS), steps).await?;
     let Some(failure) = failure else {
@@ -169,22 +171,10 @@ async fn report(
     };
     println!("{} steps are enough:", steps.len());
     for step in steps.iter().rev().take(SHOWN_STEPS_MAX).rev() {
-        println!("  {}", cut(&format!("{step:?}")));
+        println!("  {}", short(&format!("{step:?}")));
     }
-    println!("then {}", cut(&format!("{failure:#}")));
+    println!("then {}", short(&format!("{failure:#}")));
     Ok(anyhow::anyhow!(
         "seed {seed} is answered in another way than by etcd"
     ))
-}
-
-/// Without the middle of what is too long to be read.
-fn cut(text: &str) -> String {
-    const SHOWN_CHARACTERS_MAX: usize = 6000;
-    if text.len() <= SHOWN_CHARACTERS_MAX {
-        return text.to_owned();
-    }
-    text.chars()
-        .take(SHOWN_CHARACTERS_MAX)
-        .chain("…".chars())
-        .collect()
 }

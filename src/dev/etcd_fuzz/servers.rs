@@ -93,12 +93,8 @@ impl Servers {
 
 impl Server {
     /// A stream of watches, opened when it is first asked for.
-    pub(crate) async fn watches(&mut self, stream: usize) -> anyhow::Result<&mut Watches> {
-        let place = &mut self.watches[stream];
-        if place.is_none() {
-            *place = Some(Watches::open(&self.client).await?);
-        }
-        place.as_mut().context("it was just opened")
+    pub(crate) fn watches(&mut self, stream: usize) -> &mut Watches {
+        self.watches[stream].get_or_insert_with(|| Watches::open(&self.client))
     }
 }
 

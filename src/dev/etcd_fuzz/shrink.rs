@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use etcd_testing::pb;
+use etcd_testing::pb::request_op::Request as Operation;
+
 use crate::episode::Episode;
-use crate::steps::Step;
+use crate::steps::{Request, Step};
 
 /// What is not small by then stays as it is.
-const TIME_MAX: Duration = Duration::from_mins(6);
+const TIME_MAX: Duration = Duration::from_mins(4);
 
 /// The smallest list of steps that was found, and how it fails.
 pub(crate) async fn shrink(
@@ -35,6 +38,24 @@ pub(crate) async fn shrink(
         }
         size /= 2;
     }
+    let mut at = 0;
+    while at < steps.len() && Instant::now() < deadline {
+        let mut smaller = simpler(&steps[at]).into_iter();
+        let found = loop {
+            let Some(step) = smaller.next() else {
+                break None;
+            };
+            let mut fewer = steps.clone();
+            fewer[at] = step;
+            if let Some(error) = replay(program, tmpfs, &fewer).await? {
+                break Some((fewer, error));
+            }
+        };
+        match found {
+            Some((fewer, error)) => (steps, failure) = (fewer, Some(error)),
+            None => at += 1,
+        }
+    }
     Ok((steps, failure))
 }
 
@@ -51,4 +72,58 @@ async fn replay(
         }
     }
     Ok(None)
+}
+
+/// A transaction with one operation or condition less, in all ways.
+fn simpler(step: &Step) -> Vec<Step> {
+    let Step::Together(requests) = step else {
+        return Vec::new();
+    };
+    let [Request::Txn(txn)] = requests.as_slice() else {
+        return Vec::new();
+    };
+    let simpler = simpler_txns(txn).into_iter();
+    simpler.map(|txn| Step::one(Request::Txn(txn))).collect()
+}
+
+fn simpler_txns(txn: &pb::TxnRequest) -> Vec<pb::TxnRequest> {
+    let mut all = Vec::new();
+    for at in 0..txn.compare.len() {
+        let mut simpler = txn.clone();
+        simpler.compare.remove(at);
+        all.push(simpler);
+    }
+    for success in simpler_branches(&txn.success) {
+        all.push(pb::TxnRequest {
+            success,
+            ..txn.clone()
+        });
+    }
+    for failure in simpler_branches(&txn.failure) {
+        all.push(pb::TxnRequest {
+            failure,
+            ..txn.clone()
+        });
+    }
+    all
+}
+
+fn simpler_branches(operations: &[pb::RequestOp]) -> Vec<Vec<pb::RequestOp>> {
+    let mut all = Vec::new();
+    if operations.len() > 1 {
+        all.push(Vec::new());
+    }
+    for (at, operation) in operations.iter().enumerate() {
+        let mut simpler = operations.to_vec();
+        simpler.remove(at);
+        all.push(simpler);
+        if let Some(Operation::RequestTxn(inner)) = &operation.request {
+            for inner in simpler_txns(inner) {
+                let mut simpler = operations.to_vec();
+                simpler[at].request = Some(Operation::RequestTxn(inner));
+                all.push(simpler);
+            }
+        }
+    }
+    all
 }

@@ -8,7 +8,7 @@ use etcd_testing::pb::watch_request::RequestUnion;
 use etcd_testing::{Client, mvccpb, pb};
 use futures_util::stream;
 use tokio::sync::mpsc;
-use tonic::Streaming;
+use tonic::Status;
 
 use crate::answers::normal_header;
 
@@ -21,7 +21,7 @@ pub(crate) type Events = BTreeMap<i64, Vec<mvccpb::Event>>;
 
 pub(crate) struct Watches {
     requests: mpsc::UnboundedSender<pb::WatchRequest>,
-    answers: Streaming<pb::WatchResponse>,
+    answers: mpsc::Receiver<Result<pb::WatchResponse, Status>>,
     /// What came since it was last compared.
     events: Events,
     /// The last revision of each watch, and whether more of it is to follow.
@@ -29,18 +29,15 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    pub(crate) async fn open(client: &Client) -> anyhow::Result<Self> {
+    pub(crate) fn open(client: &Client) -> Self {
         let (requests, mut queue) = mpsc::unbounded_channel();
         let queue = stream::poll_fn(move |context| queue.poll_recv(context));
-        Ok(Self {
+        Self {
             requests,
-            answers: client
-                .stream(queue)
-                .await
-                .context("open a stream of watches")?,
+            answers: client.stream(queue),
             events: Events::new(),
             reached: BTreeMap::new(),
-        })
+        }
     }
 
     fn ask(&self, request: RequestUnion) -> anyhow::Result<()> {
@@ -118,8 +115,10 @@ impl Watches {
         is_it: &impl Fn(&pb::WatchResponse) -> bool,
     ) -> anyhow::Result<pb::WatchResponse> {
         loop {
-            let answer = self.answers.message().await.context("the stream ended")?;
-            let answer = answer.context("the stream ended")?;
+            let answer = self.answers.recv().await;
+            let answer = answer
+                .context("the stream is over")?
+                .context("the stream ended")?;
             if is_it(&answer) {
                 return Ok(answer);
             }

@@ -13,6 +13,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::{Status, Streaming};
@@ -96,16 +97,39 @@ impl Client {
         Ok(answer.into_inner())
     }
 
-    /// A call whose requests and answers come one by one.
-    pub async fn stream<C: Call>(
+    /// A call whose requests and answers come one by one. Whoever does not read the answers makes the server wait.
+    pub fn stream<C: Call>(
         &self,
         requests: impl Stream<Item = C> + Send + 'static,
-    ) -> Result<Streaming<C::Answer>, Status> {
+    ) -> mpsc::Receiver<Result<C::Answer, Status>> {
         let mut grpc = self.0.clone();
-        let path = PathAndQuery::from_static(C::PATH);
-        let codec = ProstCodec::<C, C::Answer>::default();
-        let answers = grpc.streaming(tonic::Request::new(requests), path, codec);
-        Ok(answers.await?.into_inner())
+        let (queue, answers) = mpsc::channel(1);
+        // etcd says nothing at all before its first answer, and that may need a request.
+        env::spawn(async move {
+            let path = PathAndQuery::from_static(C::PATH);
+            let codec = ProstCodec::<C, C::Answer>::default();
+            let begun = grpc.streaming(tonic::Request::new(requests), path, codec);
+            match begun.await {
+                Ok(answers) => forward(answers.into_inner(), queue).await,
+                Err(status) => {
+                    let _nobody_listens = queue.send(Err(status)).await;
+                }
+            }
+        });
+        answers
+    }
+}
+
+async fn forward<T>(mut answers: Streaming<T>, queue: mpsc::Sender<Result<T, Status>>) {
+    loop {
+        let answer = tokio::select! {
+            () = queue.closed() => return,
+            answer = answers.message() => answer.transpose(),
+        };
+        let Some(answer) = answer else { return };
+        if queue.send(answer).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -31,6 +31,7 @@ cargo xtask <task>
   etcd diff FOLDER|gen|serve FILE PORT  compare with the etcd and etcdctl in FOLDER; make the code; serve a store
   fuzz-etcd FOLDER [ARGUMENT…]          ask the etcd in FOLDER and our store the same by the million, and compare the answers
   power-loss [STATES [SEED]]            rebuild disks that a power cut leaves behind, and look at the store in each; root
+  linearizability [ARGUMENT…]           clients and watchers on a store that is killed again and again: no broken promise
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
 ";
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             judge::conformance(&root(), kubeconfig, arguments)
         }
         ["etcd", words @ ..] => judge::own(&root(), "etcd_tools", words),
+        ["linearizability", words @ ..] => judge::own_fast(&root(), "linearizability", words),
         ["fuzz-etcd", words @ ..] => judge::own_fast(&root(), "etcd_fuzz", words),
         ["fuzz", words @ ..] => judge::own(&root(), "fuzz", words),
         ["power-loss", words @ ..] => judge::own(&root(), "power_loss", words),
