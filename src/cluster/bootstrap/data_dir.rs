@@ -68,6 +68,22 @@ impl DataDir {
         self.0.join("server/db/state.db")
     }
 
+    /// Says which cluster of which datastore this folder belongs to, if its store is not here.
+    pub fn datastore(&self) -> PathBuf {
+        self.0.join("server/db/datastore")
+    }
+
+    /// Errors if the store is not here: `what` is of a store in the data folder.
+    pub fn has_own_store(&self, what: &str) -> Result<(), Error> {
+        match read(&self.datastore())? {
+            None => Ok(()),
+            Some(datastore) => Err(Error::StoreElsewhere {
+                what: what.to_owned(),
+                endpoints: datastore.lines().nth(1).unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
     /// The key that Secrets are encrypted with at rest; outside the database.
     pub fn encryption_key(&self) -> PathBuf {
         self.credentials().join("encryption.key")

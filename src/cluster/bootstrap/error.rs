@@ -38,6 +38,10 @@ pub enum Error {
         "{} has none of server-ca.crt, client-ca.crt and request-header-ca.crt, each with its .key", path.display()
     )]
     NoAuthorities { path: PathBuf },
+    #[error(
+        "{what} works on a store in the data folder; this cluster is in the etcd cluster {endpoints} (--datastore-endpoint): use etcd's own tools, such as etcdctl"
+    )]
+    StoreElsewhere { what: String, endpoints: String },
     #[error("cannot make {what}")]
     Make {
         what: &'static str,

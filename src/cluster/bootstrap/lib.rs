@@ -7,6 +7,7 @@ mod data_dir;
 mod error;
 mod kubeconfig;
 mod service_account_keys;
+mod shared_keys;
 mod succession;
 mod tokens;
 
@@ -16,5 +17,6 @@ pub use data_dir::DataDir;
 pub use error::Error;
 pub use kubeconfig::kubeconfig;
 pub use service_account_keys::ServiceAccountKeys;
+pub use shared_keys::{SharedKeys, SharedKeysError};
 pub use succession::{Successor, Trust, prepare_successors, succeed};
 pub use tokens::{SaidTokens, random_password};

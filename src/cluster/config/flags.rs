@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{GeneralFlags, NodeFlags, SnapshotFlags};
+use crate::{DatastoreFlags, GeneralFlags, NodeFlags, SnapshotFlags};
 
 /// Flags of `combo server`; the config file has the same names.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -306,6 +306,9 @@ pub struct ServerFlags {
     /// Run no scheduler
     #[arg(help_heading = "Components", long, env = "COMBO_DISABLE_SCHEDULER")]
     pub disable_scheduler: bool,
+
+    #[command(flatten)]
+    pub datastore: DatastoreFlags,
 
     #[command(flatten)]
     pub snapshots: SnapshotFlags,

@@ -6,6 +6,10 @@ const ALIASES: &[&str] = &[
     "AGENT_TOKEN",
     "AGENT_TOKEN_FILE",
     "CONFIG_FILE",
+    "DATASTORE_CAFILE",
+    "DATASTORE_CERTFILE",
+    "DATASTORE_ENDPOINT",
+    "DATASTORE_KEYFILE",
     "DATA_DIR",
     "DEBUG",
     "KUBECONFIG_MODE",
@@ -24,17 +28,17 @@ pub(crate) fn alias(variable: &str) -> Option<String> {
     ALIASES.contains(&name).then(|| format!("K3S_{name}"))
 }
 
-const STORE: &str = "the cluster is kept in SQLite below the data folder; other stores, which several \
-                     servers can share, come with --datastore-endpoint in a later release";
-const NO_ETCD: &str = "there is no embedded etcd; several servers will share a store with \
-                       --datastore-endpoint, which comes with a later release";
+const STORE: &str = "there is no kine: the cluster is kept in SQLite below the data folder, or in the etcd cluster that \
+                     --datastore-endpoint names";
+const NO_ETCD: &str = "there is no embedded etcd; several servers share the etcd cluster that \
+                       --datastore-endpoint names";
 const RESTORE: &str =
     "`combo snapshot restore` does that, on a data folder whose server is stopped";
 const NOTHING_TO_RECONCILE: &str = "snapshots are the files in their folder; leave it out";
-const S3: &str = "snapshots are written to a folder, --etcd-snapshot-dir; stores of objects are not built yet: copy the \
-                  files, or mount one there";
-const SECOND_SERVER: &str = "a second server needs a shared store, --datastore-endpoint, which comes with a \
-                             later release; a node joins with `combo agent --server`";
+const S3_SECRET: &str = "buckets are told by the other etcd-s3-* flags; keys can stand in the configuration file or in \
+                         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const SECOND_SERVER: &str = "a second server is given the same --datastore-endpoint and --token as the first one; \
+                             a node joins with `combo agent --server`";
 const NO_ARGUMENTS: &str = "the component is built in and takes no arguments of its own; look for a flag of \
                             combo that does what you need";
 const RUNTIME: &str = "containers run in the built-in runtime; leave it out";
@@ -49,16 +53,7 @@ const ONE_PORT: &str = "everything is served on --https-listen-port; leave it ou
 
 /// Flags of k3s that are refused, each with what to do instead.
 const REFUSED: &[(&str, &[&str])] = &[
-    (
-        STORE,
-        &[
-            "datastore-endpoint",
-            "datastore-cafile",
-            "datastore-certfile",
-            "datastore-keyfile",
-            "kine-tls",
-        ],
-    ),
+    (STORE, &["kine-tls"]),
     (
         NO_ETCD,
         &[
@@ -70,6 +65,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (RESTORE, &["cluster-reset-restore-path"]),
+    (S3_SECRET, &["etcd-s3-config-secret"]),
     (NOTHING_TO_RECONCILE, &["etcd-snapshot-reconcile-interval"]),
     (SECOND_SERVER, &["server"]),
     (
@@ -164,9 +160,6 @@ const REFUSED: &[(&str, &[&str])] = &[
 
 /// What to do instead of a flag that k3s has and this command has not.
 pub(crate) fn hint(flag: &str) -> Option<&'static str> {
-    if flag.starts_with("etcd-s3") {
-        return Some(S3);
-    }
     let refused = REFUSED.iter().find(|(_, flags)| flags.contains(&flag))?;
     Some(refused.0)
 }

@@ -13,7 +13,8 @@ use crate::error::invalid;
 use crate::paths::{DEFAULT_KUBECONFIG, absolute, data_dir};
 use crate::token::{TokenFlags, password};
 use crate::{
-    ConfigError, NetworkConfig, NodeConfig, ServerFlags, ServiceAccountConfig, SnapshotConfig,
+    ConfigError, DatastoreConfig, NetworkConfig, NodeConfig, S3Flags, ServerFlags,
+    ServiceAccountConfig, SnapshotConfig, SnapshotFlags,
 };
 
 const DEFAULT_HTTPS_PORT: u16 = 6443;
@@ -67,6 +68,8 @@ pub struct ServerConfig {
     /// How long a node may be silent until it counts as lost, if somebody chose.
     pub node_monitor_grace: Option<Duration>,
     pub runs_scheduler: bool,
+    /// `None`: the store in the data folder.
+    pub datastore: Option<DatastoreConfig>,
     /// `None`: it takes no snapshots by itself.
     pub snapshots: Option<SnapshotConfig>,
 }
@@ -103,6 +106,10 @@ impl ServerConfig {
             file_flag: "agent-token-file",
             file: said.agent_token_file.as_deref(),
         })?;
+        let datastore = DatastoreConfig::from_flags(said.datastore.clone())?;
+        if datastore.is_some() {
+            check_beside_datastore(said.etcd_listen.as_deref(), &said.snapshots)?;
+        }
         let cluster_domain = domain(said.cluster_domain.as_deref())?;
         let service_accounts = ServiceAccountConfig::from_flags(&said, &cluster_domain)?;
         Ok(Self {
@@ -135,9 +142,41 @@ impl ServerConfig {
             runs_controllers: !said.disable_controller_manager,
             node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
             runs_scheduler: !said.disable_scheduler,
-            snapshots: SnapshotConfig::from_flags(said.snapshots)?,
+            snapshots: match datastore {
+                Some(_) => None,
+                None => SnapshotConfig::from_flags(said.snapshots)?,
+            },
+            datastore,
         })
     }
+}
+
+/// What is of the store in the data folder has no meaning beside another one.
+fn check_beside_datastore(
+    etcd_listen: Option<&str>,
+    snapshots: &SnapshotFlags,
+) -> Result<(), ConfigError> {
+    if let Some(address) = etcd_listen {
+        let why =
+            "with --datastore-endpoint the store is an etcd cluster: its clients connect there";
+        return Err(invalid("etcd-listen", address, why));
+    }
+    let takes_none = SnapshotFlags {
+        etcd_disable_snapshots: snapshots.etcd_disable_snapshots,
+        // Keys stand in the environment for other programs, too.
+        s3: S3Flags {
+            etcd_s3: false,
+            ..snapshots.s3.clone()
+        },
+        ..SnapshotFlags::default()
+    };
+    if *snapshots != takes_none {
+        return Err(ConfigError::Conflict {
+            flag: "etcd-snapshot-*",
+            why: "an etcd cluster, --datastore-endpoint, is copied by its own tools: `etcdctl snapshot save`",
+        });
+    }
+    Ok(())
 }
 
 fn nth_address(network: &IpNet, index: usize) -> IpAddr {

@@ -122,8 +122,8 @@ fn every_error_names_file_line_and_key() {
             "line 2: cluster-init: there is no embedded etcd;",
         ),
         (
-            "etcd-s3-bucket: x\n",
-            "line 1: etcd-s3-bucket: snapshots are written to a folder,",
+            "etcd-s3-config-secret: x\n",
+            "line 1: etcd-s3-config-secret: buckets are told by the other etcd-s3-* flags",
         ),
     ] {
         let error = Files::new(&[("config.yaml", text)]).wrong(&[]);
@@ -172,7 +172,7 @@ fn variables_of_k3s_count_where_ours_say_nothing() {
 fn a_flag_of_k3s_that_is_not_here_is_refused_with_what_to_do() {
     for (command, word, hint) in [
         ("server", "--cluster-init", "--datastore-endpoint"),
-        ("server", "--datastore-endpoint=x", "later release"),
+        ("server", "--kine-tls", "no kine"),
         ("server", "--docker", "built-in runtime"),
         ("server", "--kubelet-arg=x", "takes no arguments"),
         ("agent", "--cluster-cidr=x", "combo server"),

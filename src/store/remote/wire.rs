@@ -77,6 +77,15 @@ fn request(operation: &Operation, seals: &Seals) -> Result<PbRequest> {
             prev_kv: true,
             ..pb::PutRequest::default()
         }),
+        Operation::Update {
+            value: Some(_),
+            lease: Some(_),
+            ..
+        } => {
+            return Err(Error::Unsupported(
+                "etcd cannot put a value and a lease only where there is a key already: compare its version in the same transaction",
+            ));
+        }
         Operation::Update { key, value, lease } => PbRequest::RequestPut(pb::PutRequest {
             key: key.clone(),
             value: value
