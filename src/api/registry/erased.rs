@@ -44,6 +44,8 @@ pub struct Description {
     pub delete_answer: DeleteAnswer,
     pub default_cascade: DefaultCascade,
     pub retention: Retention,
+    /// Paths of [`crate::Strategy::HEARTBEATS`].
+    pub heartbeats: &'static [&'static [&'static str]],
     /// What the store holds; differs from `kind` for a second served version.
     pub stored_kind: GroupVersionKind,
     /// Where the store holds it: `/registry/pods/`. Ends in a slash.
@@ -310,6 +312,7 @@ where
             delete_answer: S::DELETE_ANSWER,
             default_cascade: S::DEFAULT_CASCADE,
             retention: S::RETENTION,
+            heartbeats: S::HEARTBEATS,
             stored_kind,
             prefix: format!("/registry/{stored_plural}/"),
             selectable_fields: selectable_paths::<S>(),

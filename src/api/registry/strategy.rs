@@ -31,6 +31,9 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     const DELETE_ANSWER: DeleteAnswer = DeleteAnswer::Status;
     const DEFAULT_CASCADE: DefaultCascade = DefaultCascade::Background;
     const RETENTION: Retention = Retention::Durable;
+    /// Fields that say when somebody was last there, each as a path in which `*` is every item of a list. An update that changes
+    /// nothing else is kept as relaxedly as [`Retention::Relaxed`] says.
+    const HEARTBEATS: &'static [&'static [&'static str]] = &[];
     const STORED_AS: Option<StoredAs> = None;
 
     /// Every column in order, [`Column::name`] first; none: name and time of creation, as upstream shows what has no printer.

@@ -120,6 +120,7 @@ fn describe(
         delete_answer: DeleteAnswer::Status,
         default_cascade: DefaultCascade::Background,
         retention: Retention::Durable,
+        heartbeats: &[],
         stored_kind,
         prefix: format!("/registry/{}/{}/", definition.spec.group, names.plural),
         selectable_fields: selectable(version),

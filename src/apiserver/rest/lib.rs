@@ -20,6 +20,7 @@ mod dispatch;
 mod encodings;
 mod endpoints;
 mod filters;
+mod heartbeat;
 mod impersonation;
 mod kubelet;
 mod managed_fields;

@@ -10,7 +10,7 @@ use crate::call::{Call, WriteOptions};
 use crate::subresources::special;
 use crate::verbs::create::{Outcome, stored_form, unbuilt};
 use crate::verbs::delete::remove_stamped;
-use crate::{managed_fields, metadata, quota, services};
+use crate::{heartbeat, managed_fields, metadata, quota, services};
 
 /// Tries of one change against others that write the same object at the same time.
 const TRIES_MAX: usize = 20;
@@ -284,6 +284,11 @@ impl Change<'_, '_> {
         };
         if is_same {
             return Ok(Outcome::Stored(current.clone()));
+        }
+        let heartbeats = self.call.served.description.heartbeats;
+        if heartbeat::is_all(&object, old, heartbeats) {
+            let renewed = store.renew(collection, self.key, bytes, current.revision);
+            return Ok(Outcome::Stored(renewed.await?));
         }
         let charged = self.charged(&object, old).await?;
         let claimed = services::alongside(self.call, Some(&object), Some(old)).and(charged);

@@ -1,7 +1,7 @@
 //! Where the objects of one kind are kept, and what is indexed of them.
 
 use apimachinery::{GroupResource, ObjectKey};
-use kv::KeyRange;
+use kv::{Durability, KeyRange};
 use registry::{Description, Retention, Scope, SelectablePath};
 
 /// The objects of one kind in the store.
@@ -33,6 +33,14 @@ impl Collection {
                 format!("{}{}/{}", self.prefix, object.namespace, object.name).into_bytes()
             }
             Scope::Cluster => format!("{}{}", self.prefix, object.name).into_bytes(),
+        }
+    }
+
+    /// When a write of an object counts as done.
+    pub(crate) fn durability(&self) -> Durability {
+        match self.retention {
+            Retention::Relaxed => Durability::Relaxed,
+            Retention::Durable | Retention::Seconds(_) => Durability::Durable,
         }
     }
 

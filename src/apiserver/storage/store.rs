@@ -95,7 +95,9 @@ impl ObjectStore {
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
         let put = self.put(collection, &name, bytes).await?;
-        self.write(collection, (key, name, 0), put, alongside).await
+        let durability = collection.durability();
+        self.write(collection, (key, name, 0), put, alongside, durability)
+            .await
     }
 
     /// Replaces the version that was written at `revision`; [`StorageError::Modified`] if that is not the newest any more.
@@ -109,7 +111,29 @@ impl ObjectStore {
     ) -> Result<StoredObject, StorageError> {
         let name = collection.key(key);
         let put = self.put(collection, &name, bytes).await?;
-        self.write(collection, (key, name, revision), put, alongside)
+        let durability = collection.durability();
+        self.write(
+            collection,
+            (key, name, revision),
+            put,
+            alongside,
+            durability,
+        )
+        .await
+    }
+
+    /// The same where nothing is new but that somebody was there: worthless after a crash.
+    pub async fn renew(
+        &self,
+        collection: &Collection,
+        key: &ObjectKey,
+        bytes: Arc<[u8]>,
+        revision: i64,
+    ) -> Result<StoredObject, StorageError> {
+        let name = collection.key(key);
+        let put = self.put(collection, &name, bytes).await?;
+        let (at, nothing) = ((key, name, revision), Alongside::default());
+        self.write(collection, at, put, nothing, Durability::Relaxed)
             .await
     }
 
@@ -166,11 +190,8 @@ impl ObjectStore {
         (key, name, revision): (&ObjectKey, Vec<u8>, i64),
         put: Operation,
         alongside: Alongside,
+        durability: Durability,
     ) -> Result<StoredObject, StorageError> {
-        let durability = match collection.retention {
-            Retention::Relaxed => Durability::Relaxed,
-            Retention::Durable | Retention::Seconds(_) => Durability::Durable,
-        };
         let look = RangeRequest {
             content: kv::RangeContent::KeysAndValues,
             ..RangeRequest::newest(kv::KeyRange::key(name.clone()))

@@ -61,6 +61,8 @@ impl Strategy for Nodes {
     const SHORT_NAMES: &'static [&'static str] = &["no"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Proxy, Subresource::Status];
     const STATUS_ON_CREATE: StatusOnCreate = StatusOnCreate::Kept;
+    const HEARTBEATS: &'static [&'static [&'static str]] =
+        &[&["status", "conditions", "*", "lastHeartbeatTime"]];
     const SELECTABLE_FIELDS: &'static [SelectableField] = &[SelectableField::with_fallback(
         "spec.unschedulable",
         &["spec.unschedulable"],

@@ -23,13 +23,14 @@ enum Meddling {
     Delete,
 }
 
-/// A store with somebody quicker, which counts the entries that are read.
+/// A store with somebody quicker, which counts the entries that are read and notes how safely Nodes were written.
 #[derive(Debug)]
 struct MeddledKv {
     inner: Arc<dyn Kv>,
     /// One for each delete of a pod, last first.
     meddlings: Mutex<Vec<Meddling>>,
     entries_read: AtomicUsize,
+    nodes_written: Mutex<Vec<Durability>>,
 }
 
 impl MeddledKv {
@@ -38,6 +39,7 @@ impl MeddledKv {
             inner,
             meddlings: Mutex::default(),
             entries_read: AtomicUsize::new(0),
+            nodes_written: Mutex::default(),
         })
     }
 
@@ -79,6 +81,10 @@ impl Kv for MeddledKv {
 
     async fn txn(&self, txn: Txn, durability: Durability) -> Result<TxnResponse> {
         for operation in &txn.success {
+            if matches!(operation, Operation::Put { key, .. } if key.starts_with(b"/registry/nodes/"))
+            {
+                self.nodes_written.lock().expect("whole").push(durability);
+            }
             if let Operation::DeleteRange(range) = operation
                 && range.start.starts_with(b"/registry/pods/")
             {
@@ -233,4 +239,30 @@ async fn asking_for_a_nodes_secret_costs_what_runs_there() {
     let path_of_pod = format!("{POD}?gracePeriodSeconds=0");
     assert_eq!(admin.call("DELETE", &path_of_pod, Value::Null).await.0, 200);
     assert_eq!(kubelet.call("GET", &path, Value::Null).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_nodes_heartbeat_need_not_reach_the_disk_and_all_else_must() {
+    let (cluster, kv) = meddled_cluster().await;
+    let mut admin = cluster.connect_as_admin().await;
+    let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n"}});
+    assert_eq!(
+        admin.call("POST", "/api/v1/nodes", node.clone()).await.0,
+        201
+    );
+    let mut told = async |minute: u32, ready: &str| {
+        let time = format!("2026-01-01T00:{minute:02}:00Z");
+        let condition = json!({"type": "Ready", "status": ready, "lastHeartbeatTime": time});
+        let status = json!({"status": {"conditions": [condition]}});
+        let patched = admin.merge("/api/v1/nodes/n/status", status).await;
+        assert_eq!(patched.0, 200, "{}", patched.1);
+        std::mem::take(&mut *kv.nodes_written.lock().expect("whole"))
+    };
+    assert_eq!(told(1, "True").await.last(), Some(&Durability::Durable));
+    assert_eq!(told(2, "True").await, [Durability::Relaxed]);
+    assert_eq!(told(3, "False").await, [Durability::Durable]);
+    let (code, found) = admin.call("GET", "/api/v1/nodes/n", Value::Null).await;
+    assert_eq!(code, 200);
+    let condition = &found["status"]["conditions"][0];
+    assert_eq!(condition["lastHeartbeatTime"], "2026-01-01T00:03:00Z");
 }
