@@ -6,7 +6,7 @@ use crate::{Kind, Node, Value};
 
 /// What is wrong in a tree, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {}{why}", prefix(keys))]
+#[error("{}: {why}", self.place())]
 pub struct Wrong {
     pub line: u32,
     /// As in `mirrors.docker.io.endpoint`; empty for the whole document.
@@ -14,10 +14,19 @@ pub struct Wrong {
     pub why: String,
 }
 
-fn prefix(keys: &str) -> String {
-    match keys {
-        "" => String::new(),
-        keys => format!("{keys}: "),
+impl Wrong {
+    /// As in `line 3: mirrors.a.endpoint`.
+    pub fn place(&self) -> String {
+        match self.keys.as_str() {
+            "" => format!("line {}", self.line),
+            keys => format!("line {}: {keys}", self.line),
+        }
+    }
+
+    /// Says which of the texts there is meant: `mirrors.a.endpoint "ftp://b"`.
+    pub fn about(mut self, text: &str) -> Self {
+        self.keys = format!("{} {text:?}", self.keys);
+        self
     }
 }
 

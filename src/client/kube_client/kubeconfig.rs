@@ -6,9 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use env::{Clock, FlooredClock, SystemClock, Timestamp};
-use serde::Deserialize;
 
 use crate::{ClientCertificate, ClientError, Credentials, Dialer, HttpConfig, Trust};
+
+mod file;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
@@ -32,27 +33,23 @@ pub enum KubeconfigError {
 }
 
 /// A parsed kubeconfig.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kubeconfig {
     clusters: Vec<NamedCluster>,
     users: Vec<NamedUser>,
     contexts: Vec<NamedContext>,
     pub current_context: String,
     /// Relative file names count from here.
-    #[serde(skip)]
     directory: PathBuf,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default)]
 struct NamedCluster {
     name: String,
     cluster: Cluster,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[derive(Clone, Debug, Default)]
 struct Cluster {
     server: String,
     certificate_authority: String,
@@ -62,37 +59,32 @@ struct Cluster {
     proxy_url: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default)]
 struct NamedUser {
     name: String,
     user: User,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[derive(Clone, Debug, Default)]
 struct User {
     client_certificate: String,
     client_certificate_data: String,
     client_key: String,
     client_key_data: String,
     token: String,
-    #[serde(rename = "tokenFile")]
     token_file: String,
     username: String,
-    exec: Option<serde::de::IgnoredAny>,
-    auth_provider: Option<serde::de::IgnoredAny>,
+    /// What it has that is not supported.
+    unsupported: Option<&'static str>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default)]
 struct NamedContext {
     name: String,
     context: Context,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default)]
 struct Context {
     cluster: String,
     user: String,
@@ -109,8 +101,7 @@ impl Kubeconfig {
 
     /// Parses YAML or JSON; relative file names in it count from `directory`.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, KubeconfigError> {
-        let config: Self = serde_saphyr::from_str(text)
-            .map_err(|error| KubeconfigError::Parse(error.to_string()))?;
+        let config = file::read(text).map_err(KubeconfigError::Parse)?;
         Ok(Self {
             directory: directory.to_owned(),
             ..config
@@ -186,11 +177,8 @@ impl Kubeconfig {
             .find(|user| user.name == name)
             .ok_or_else(|| missing("user", name))?;
         let user = &named.user;
-        if user.exec.is_some() {
-            return Err(KubeconfigError::Unsupported("an exec credential plugin"));
-        }
-        if user.auth_provider.is_some() {
-            return Err(KubeconfigError::Unsupported("an auth provider"));
+        if let Some(what) = user.unsupported {
+            return Err(KubeconfigError::Unsupported(what));
         }
         if !user.username.is_empty() {
             return Err(KubeconfigError::Unsupported("basic authentication"));
@@ -292,6 +280,24 @@ current-context: a
         assert!(matches!(&http.credentials, Credentials::BearerToken(token) if token == "secret"));
         assert_eq!(config.namespace("").expect("a context"), "work");
         assert_eq!(config.namespace("b").expect("a context"), "default");
+    }
+
+    #[test]
+    fn a_wrong_shape_is_told_with_its_line_and_without_its_text() {
+        for (text, told) in [
+            (
+                "users:\n- user: {token: {secret: 1}}\n",
+                "line 2: users.user.token: a text is",
+            ),
+            ("clusters: secret\n", "line 1: clusters: a list is meant"),
+            ("a: secret\n b: [\n", "line 2"),
+        ] {
+            let error = Kubeconfig::parse(text, Path::new("/")).expect_err(text);
+            let error = error.to_string();
+            assert!(error.contains(told) && !error.contains("secret"), "{error}");
+        }
+        let empty = "{\"clusters\": null, \"users\": null, \"preferences\": {}}";
+        assert!(Kubeconfig::parse(empty, Path::new("/")).is_ok());
     }
 
     #[test]

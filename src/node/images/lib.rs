@@ -17,7 +17,6 @@ mod layers;
 mod layout;
 mod manifest;
 mod peers;
-mod place;
 mod platform;
 mod pull;
 mod reference;

@@ -8,40 +8,35 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
-use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
 
 use crate::error::{Error, Result};
-use crate::place::keys_at;
 use crate::reference::Reference;
 
+mod file;
+
 /// The file itself; a missing file is the default.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default)]
 pub struct Registries {
-    mirrors: BTreeMap<String, Option<Mirror>>,
-    configs: BTreeMap<String, Option<RegistryConfig>>,
+    mirrors: BTreeMap<String, Mirror>,
+    configs: BTreeMap<String, RegistryConfig>,
     /// k3s' older place of credentials.
     auths: BTreeMap<String, Auth>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default)]
 struct Mirror {
-    endpoint: Vec<Spanned<String>>,
+    endpoints: Vec<String>,
     /// Regular expression on the repository to its replacement.
-    rewrite: BTreeMap<String, Spanned<String>>,
+    rewrite: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default)]
 struct RegistryConfig {
     auth: Option<Auth>,
-    tls: Option<Spanned<Tls>>,
+    tls: Option<Tls>,
 }
 
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Default)]
 struct Auth {
     username: String,
     password: String,
@@ -62,12 +57,9 @@ impl std::fmt::Debug for Auth {
 }
 
 /// TLS of one registry.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
     pub(crate) ca_file: String,
-    pub(crate) cert_file: String,
-    pub(crate) key_file: String,
     pub(crate) insecure_skip_verify: bool,
 }
 
@@ -101,13 +93,13 @@ pub(crate) struct Endpoint {
 
 impl Registries {
     pub fn parse(text: &str) -> Result<Self> {
-        File::named("registries.yaml", text).read()
+        file::parse("registries.yaml", text)
     }
 
     /// Reads the file; a missing one is the default.
     pub fn load(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
-            Ok(text) => File::named(&path.display().to_string(), &text).read(),
+            Ok(text) => file::parse(&path.display().to_string(), &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::io("read", path)(error)),
         }
@@ -127,12 +119,11 @@ impl Registries {
         let mirror = self
             .mirrors
             .get(image.registry())
-            .or_else(|| self.mirrors.get("*"))
-            .and_then(Option::as_ref);
+            .or_else(|| self.mirrors.get("*"));
         let mut endpoints = Vec::new();
-        for text in mirror.iter().flat_map(|mirror| &mirror.endpoint) {
-            let (scheme, host, prefix) = parse_endpoint(&text.value)
-                .map_err(|reason| Error::invalid("registries.yaml", reason))?;
+        for text in mirror.iter().flat_map(|mirror| &mirror.endpoints) {
+            let (scheme, host, prefix) =
+                parse_endpoint(text).map_err(|reason| Error::invalid("registries.yaml", reason))?;
             let repository = format!("{prefix}{}", rewritten(mirror, image.repository())?);
             endpoints.push(self.endpoint(scheme, host, repository, true)?);
         }
@@ -168,7 +159,7 @@ impl Registries {
         let auth = auth.map(|auth| auth.in_cri_words(&host)).transpose()?;
         let tls = config
             .and_then(|config| config.tls.as_ref())
-            .map(|tls| tls.value.clone())
+            .cloned()
             .unwrap_or_default();
         Ok(Endpoint {
             scheme,
@@ -189,78 +180,7 @@ impl Registries {
         self.configs
             .get(host)
             .or_else(docker)
-            .or_else(|| self.configs.get("*"))?
-            .as_ref()
-    }
-}
-
-/// The text of a file and what its errors call it.
-struct File<'a> {
-    name: &'a str,
-    text: &'a str,
-}
-
-impl<'a> File<'a> {
-    fn named(name: &'a str, text: &'a str) -> Self {
-        Self { name, text }
-    }
-
-    fn read(&self) -> Result<Registries> {
-        if self.text.trim().is_empty() {
-            return Ok(Registries::default());
-        }
-        let options = serde_saphyr::options! {
-            // The lines around an error may hold a password.
-            with_snippet: false,
-        };
-        let registries: Registries = serde_saphyr::from_str_with_options(self.text, options)
-            .map_err(|error| self.misshapen(&error))?;
-        self.check(&registries)?;
-        Ok(registries)
-    }
-
-    fn misshapen(&self, error: &serde_saphyr::Error) -> Error {
-        let place = error.location();
-        match place.and_then(|place| Some((place, keys_at(self.text, place)?))) {
-            Some((place, keys)) => self.wrong(place, &keys, error.to_string()),
-            None => Error::invalid(self.name, error.to_string()),
-        }
-    }
-
-    fn wrong(&self, place: Location, key: &str, reason: impl Into<String>) -> Error {
-        let (name, line) = (self.name, place.line());
-        Error::invalid(format!("{name}, line {line}: {key}"), reason)
-    }
-
-    /// Says at start what would otherwise be found at the first pull.
-    fn check(&self, registries: &Registries) -> Result<()> {
-        for (name, mirror) in &registries.mirrors {
-            let Some(mirror) = mirror else { continue };
-            for endpoint in &mirror.endpoint {
-                parse_endpoint(&endpoint.value).map_err(|reason| {
-                    let key = format!("mirrors.{name}.endpoint {:?}", endpoint.value);
-                    self.wrong(endpoint.referenced, &key, reason)
-                })?;
-            }
-            for (pattern, replacement) in &mirror.rewrite {
-                Regex::new(pattern).map_err(|error| {
-                    let key = format!("mirrors.{name}.rewrite {pattern:?}");
-                    self.wrong(replacement.referenced, &key, error.to_string())
-                })?;
-            }
-        }
-        for (name, config) in &registries.configs {
-            if let Some(tls) = config.as_ref().and_then(|config| config.tls.as_ref())
-                && !(tls.value.cert_file.is_empty() && tls.value.key_file.is_empty())
-            {
-                let (key, why) = (
-                    format!("configs.{name}.tls"),
-                    "client certificates are not supported",
-                );
-                return Err(self.wrong(tls.referenced, &key, why));
-            }
-        }
-        Ok(())
+            .or_else(|| self.configs.get("*"))
     }
 }
 
@@ -301,7 +221,7 @@ fn rewritten(mirror: Option<&Mirror>, repository: &str) -> Result<String> {
             .map_err(|error| Error::invalid("registries.yaml: rewrite", error.to_string()))?;
         if expression.is_match(repository) {
             return Ok(expression
-                .replace_all(repository, replacement.value.as_str())
+                .replace_all(repository, replacement.as_str())
                 .into_owned());
         }
     }
@@ -470,6 +390,11 @@ configs:
             ),
             ("mirror: {}\n", "line 1: mirror: unknown field"),
             ("mirrors: {\n", "line 1"),
+            ("- mirrors\n", "line 1: a map is meant"),
+            (
+                "mirrors: {a: }\nmirrors:\n",
+                "line 2: mirrors: it is said twice",
+            ),
         ] {
             let told = Registries::parse(text).unwrap_err().to_string();
             assert!(told.starts_with("registries.yaml"), "{told}");
