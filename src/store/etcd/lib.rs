@@ -14,6 +14,7 @@ mod locks;
 mod maintenance;
 mod members;
 mod metrics;
+mod outlet;
 mod pages;
 pub mod proto;
 mod queues;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kv::{Event, ProgressRequester, Revision, WatchMessage};
 use prost::Message;
 use tokio::sync::mpsc;
-use tonic::Status;
 
 use crate::core::Core;
+use crate::outlet::Outlet;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::mvccpb;
@@ -82,7 +82,7 @@ pub(crate) struct Forward {
     pub(crate) created: Revision,
     pub(crate) messages: mpsc::Receiver<WatchMessage>,
     pub(crate) progress: ProgressRequester,
-    pub(crate) answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    pub(crate) answers: Outlet,
     pub(crate) notes: mpsc::Sender<Note>,
 }
 
@@ -138,7 +138,7 @@ impl Forward {
     }
 
     async fn send(&self, answer: pb::WatchResponse) -> Result<(), Over> {
-        self.answers.send(Ok(answer)).await.map_err(|_gone| Over)
+        self.answers.say(answer).await.map_err(|_gone| Over)
     }
 
     async fn note(&self, note: Note) -> Result<(), Over> {
@@ -154,6 +154,11 @@ impl Forward {
         };
         self.send(answer).await?;
         self.note(Note::Ended(self.id)).await
+    }
+
+    async fn send_part(&self, answer: pb::WatchResponse) -> Result<(), Over> {
+        let said = self.answers.say_events(answer).await;
+        said.map_err(|_gone| Over)
     }
 
     /// Sends events, and tells whether there was one that the client wants.
@@ -178,10 +183,10 @@ impl Forward {
             };
             if self.shape.fragment {
                 for fragment in fragments(answer) {
-                    self.send(fragment).await?;
+                    self.send_part(fragment).await?;
                 }
             } else {
-                self.send(answer).await?;
+                self.send_part(answer).await?;
             }
         }
         Ok(any)

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use crate::bodies::as_etcd;
 use crate::core::Core;
 use crate::metrics::Counted;
+use crate::outlet::{Gone, Outlet, Said};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
@@ -30,6 +31,8 @@ pub(crate) const ANSWERS_MAX: usize = 16;
 const NOTES_MAX: usize = 64;
 /// Watches on one stream at most.
 const WATCHES_MAX: usize = 100_000;
+/// Times that all watches are asked for one answer. If there are events in between each time, the client hears those instead, and asks again.
+const TRIES_MAX: usize = 8;
 /// The id that asks for one.
 const AUTOMATIC_ID: i64 = 0;
 /// The id of an answer that is about no watch, or about all.
@@ -58,7 +61,7 @@ impl Watch for Core {
         let session = Session {
             _counted: self.metrics.watch_streams.one(),
             core: self.clone(),
-            answers,
+            answers: Outlet::new(answers),
             notes,
             watches: BTreeMap::new(),
             next_id: 0,
@@ -70,15 +73,12 @@ impl Watch for Core {
     }
 }
 
-/// The client is gone, or does not want to hear more.
-struct Gone;
-
 type Going = Result<(), Gone>;
 
 struct Session {
     _counted: Counted,
     core: Core,
-    answers: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+    answers: Outlet,
     notes: mpsc::Sender<Note>,
     watches: BTreeMap<i64, Running>,
     /// The next id to try for a client that leaves the choice to us.
@@ -109,6 +109,8 @@ struct Round {
     reached: Revision,
     /// It asked again meanwhile.
     again: bool,
+    /// Times that the watches are asked once more if events of later revisions overtake their answers.
+    tries_left: usize,
 }
 
 impl Session {
@@ -131,7 +133,7 @@ impl Session {
                     // A client that sends what is no request is told so.
                     Err(error) => {
                         let error = as_etcd(&error).unwrap_or(error);
-                        let _gone = self.answers.send(Err(error)).await;
+                        self.answers.end(error).await;
                         return;
                     }
                 },
@@ -143,7 +145,7 @@ impl Session {
     }
 
     async fn say(&self, answer: pb::WatchResponse) -> Going {
-        self.answers.send(Ok(answer)).await.map_err(|_gone| Gone)
+        self.answers.say(answer).await
     }
 
     /// An answer about one watch, or about none.
@@ -160,7 +162,7 @@ impl Session {
             Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id).await,
             Some(RequestUnion::ProgressRequest(_)) => {
-                self.ask_all();
+                self.ask_all(TRIES_MAX);
                 Ok(())
             }
             None => Ok(()),
@@ -283,12 +285,12 @@ impl Session {
     }
 
     async fn stop(&mut self) -> Going {
-        let _gone = self.answers.send(Err(Status::unavailable(STOPPED))).await;
+        self.answers.end(Status::unavailable(STOPPED)).await;
         Err(Gone)
     }
 
     /// Asks every watch how far it is. As in etcd, there is no answer while one of them starts in the future, or if there is none.
-    fn ask_all(&mut self) {
+    fn ask_all(&mut self, tries_left: usize) {
         if let Some(round) = &mut self.round {
             round.again = true;
             return;
@@ -305,6 +307,7 @@ impl Session {
             waiting: self.watches.keys().copied().collect(),
             reached: Revision::MAX,
             again: false,
+            tries_left,
         });
     }
 
@@ -329,14 +332,21 @@ impl Session {
             return Ok(());
         }
         if round.reached < Revision::MAX && !self.watches.is_empty() {
-            self.say(pb::WatchResponse {
+            let answer = pb::WatchResponse {
                 header: self.core.header(round.reached),
                 ..self.about(NO_ID)
-            })
-            .await?;
+            };
+            let said = self.answers.say_progress(answer).await?;
+            if said == Said::TooLate && round.tries_left > 1 {
+                self.ask_all(round.tries_left - 1);
+                if let Some(next) = &mut self.round {
+                    next.again = round.again;
+                }
+                return Ok(());
+            }
         }
         if round.again {
-            self.ask_all();
+            self.ask_all(TRIES_MAX);
         }
         Ok(())
     }

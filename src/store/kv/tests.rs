@@ -265,6 +265,33 @@ fn an_old_revision_is_read_as_it_was_until_it_is_compacted() {
 }
 
 #[test]
+fn a_negative_revision_is_the_newest_but_for_a_range_in_a_transaction() {
+    run(async {
+        let kv = MemoryKv::new();
+        write(&kv, vec![put("a", "1")]).await.expect("a write");
+        let range = KeyRange::key("a");
+        let at = |revision| RangeRequest {
+            revision: Some(revision),
+            ..RangeRequest::newest(range.clone())
+        };
+        for revision in [-1, -2] {
+            let alone = kv.range(at(revision)).await.expect("a range");
+            assert_eq!(alone.count, 1);
+        }
+        // As long as nothing was compacted, the compacted revision is -1.
+        let within = |revision| vec![Operation::Range(at(revision))];
+        assert!(write(&kv, within(-1)).await.is_ok());
+        let refused = write(&kv, within(-2)).await.map(|done| done.revision);
+        let compact_revision = -1;
+        assert_eq!(refused, Err(Error::Compacted { compact_revision }));
+        kv.compact(2).await.expect("a compaction");
+        let refused = write(&kv, within(-1)).await.map(|done| done.revision);
+        let compact_revision = 2;
+        assert_eq!(refused, Err(Error::Compacted { compact_revision }));
+    });
+}
+
+#[test]
 fn limits_cut_the_entries_and_not_the_count() {
     run(async {
         let kv = MemoryKv::new();

@@ -441,7 +441,18 @@ impl State {
     fn check_operation(&self, operation: &Operation, changes_max: &mut usize) -> Result<()> {
         let granted = |lease: LeaseId| lease == 0 || self.lease(lease).is_some();
         match operation {
-            Operation::Range(request) => self.check_revision(request.revision)?,
+            Operation::Range(request) => {
+                self.check_revision(request.revision)?;
+                // A range on its own takes a negative revision for the newest; as in etcd, one in a transaction takes it for what it is.
+                if request
+                    .revision
+                    .is_some_and(|asked| asked < self.compact_revision)
+                {
+                    return Err(Error::Compacted {
+                        compact_revision: self.compact_revision,
+                    });
+                }
+            }
             Operation::Put { lease, .. } => {
                 if !granted(*lease) {
                     return Err(Error::LeaseNotFound);
