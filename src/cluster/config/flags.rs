@@ -307,6 +307,18 @@ pub struct ServerFlags {
     #[arg(help_heading = "Components", long, env = "COMBO_DISABLE_SCHEDULER")]
     pub disable_scheduler: bool,
 
+    /// How large the store may be, in bytes: from there on it takes deletes only, until somebody
+    /// makes room and clears the alarm (`combo db disarm`); below 0: as large as the disk
+    /// [default: 2147483648]
+    #[arg(
+        help_heading = "Datastore",
+        long,
+        env = "COMBO_QUOTA_BACKEND_BYTES",
+        value_name = "BYTES",
+        allow_negative_numbers = true
+    )]
+    pub quota_backend_bytes: Option<i64>,
+
     #[command(flatten)]
     pub datastore: DatastoreFlags,
 

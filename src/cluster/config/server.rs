@@ -33,6 +33,11 @@ const NODE_MONITOR_GRACE_MIN: Duration = Duration::from_secs(20);
 /// Longer, and a lost node is never noticed.
 const NODE_MONITOR_GRACE_MAX: Duration = Duration::from_hours(24);
 
+/// etcd's.
+const DEFAULT_STORE_BYTES_MAX: i64 = 2 << 30;
+/// What every cluster has takes a part of this.
+const STORE_BYTES_MIN: u64 = 16 << 20;
+
 /// Everything about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -70,6 +75,8 @@ pub struct ServerConfig {
     pub runs_scheduler: bool,
     /// `None`: the store in the data folder.
     pub datastore: Option<DatastoreConfig>,
+    /// How large the store in the data folder may be; `None`: as large as the disk.
+    pub store_bytes_max: Option<u64>,
     /// `None`: it takes no snapshots by itself.
     pub snapshots: Option<SnapshotConfig>,
 }
@@ -109,6 +116,7 @@ impl ServerConfig {
         let datastore = DatastoreConfig::from_flags(said.datastore.clone())?;
         if datastore.is_some() {
             check_beside_datastore(said.etcd_listen.as_deref(), &said.snapshots)?;
+            check_no_quota(said.quota_backend_bytes)?;
         }
         let cluster_domain = domain(said.cluster_domain.as_deref())?;
         let service_accounts = ServiceAccountConfig::from_flags(&said, &cluster_domain)?;
@@ -142,6 +150,7 @@ impl ServerConfig {
             runs_controllers: !said.disable_controller_manager,
             node_monitor_grace: node_monitor_grace(said.node_monitor_grace_period.as_deref())?,
             runs_scheduler: !said.disable_scheduler,
+            store_bytes_max: store_bytes_max(said.quota_backend_bytes)?,
             snapshots: match datastore {
                 Some(_) => None,
                 None => SnapshotConfig::from_flags(said.snapshots)?,
@@ -219,6 +228,33 @@ fn etcd_listen(said: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
     }
 }
 
+fn check_no_quota(said: Option<i64>) -> Result<(), ConfigError> {
+    match said {
+        None => Ok(()),
+        Some(_) => Err(ConfigError::Conflict {
+            flag: "quota-backend-bytes",
+            why: "an etcd cluster, --datastore-endpoint, has a flag of this name itself",
+        }),
+    }
+}
+
+/// As etcd reads its flag of this name: 0 is the default, and what is below is no limit.
+fn store_bytes_max(said: Option<i64>) -> Result<Option<u64>, ConfigError> {
+    let bytes = said.filter(|bytes| *bytes != 0);
+    let bytes = bytes.unwrap_or(DEFAULT_STORE_BYTES_MAX);
+    let Ok(bytes) = u64::try_from(bytes) else {
+        return Ok(None);
+    };
+    if bytes < STORE_BYTES_MIN {
+        return Err(invalid(
+            "quota-backend-bytes",
+            bytes,
+            "a cluster does not fit: 16777216 is the least",
+        ));
+    }
+    Ok(Some(bytes))
+}
+
 fn certificate_life(said: Option<&str>) -> Result<Duration, ConfigError> {
     let Some(text) = said else {
         return Ok(DEFAULT_CERTIFICATE_LIFE);
@@ -293,6 +329,26 @@ fn domain(said: Option<&str>) -> Result<String, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_the_store_is_said_as_to_etcd() {
+        let read = |said: Option<i64>| {
+            let said = ServerFlags {
+                quota_backend_bytes: said,
+                ..ServerFlags::default()
+            };
+            ServerConfig::from_flags(said, "host").map(|config| config.store_bytes_max)
+        };
+        for (said, expected) in [
+            (None, Some(2 << 30)),
+            (Some(0), Some(2 << 30)),
+            (Some(-1), None),
+            (Some(100_000_000), Some(100_000_000)),
+        ] {
+            assert_eq!(read(said).ok(), Some(expected), "{said:?}");
+        }
+        assert!(read(Some(1000)).is_err());
+    }
 
     #[test]
     fn a_port_alone_for_etcds_clients_is_one_on_loopback() {
