@@ -186,7 +186,7 @@ fn why(error: &clap::Error) -> String {
 }
 
 /// `None`: a truth that is neither true nor false.
-fn words_of(arg: &Arg, values: &Values) -> Option<Vec<OsString>> {
+pub(crate) fn words_of(arg: &Arg, values: &Values) -> Option<Vec<OsString>> {
     let name = arg.get_long().expect("every flag has a long name");
     let words: Vec<String> = match (arg.get_action(), values) {
         (ArgAction::SetTrue, Values::One(text)) => {

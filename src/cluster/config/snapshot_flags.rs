@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::s3_flags::S3Flags;
+
 /// Flags of `combo server` about its snapshots.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Snapshots")]
@@ -40,4 +42,7 @@ pub struct SnapshotFlags {
     /// File with a passphrase that wraps the keys in them
     #[arg(long, env = "COMBO_SNAPSHOT_PASSPHRASE_FILE", value_name = "FILE")]
     pub snapshot_passphrase_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub s3: S3Flags,
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use semantics::cron_schedule::{Schedule, parse};
 
-use crate::ConfigError;
 use crate::error::invalid;
 use crate::paths::absolute;
 use crate::snapshot_flags::SnapshotFlags;
+use crate::{ConfigError, S3Config};
 
 /// As k3s takes those of its etcd.
 pub const DEFAULT_SNAPSHOT_SCHEDULE: &str = "0 */12 * * *";
@@ -27,6 +27,8 @@ pub struct SnapshotConfig {
     pub keep: Option<usize>,
     pub compress: bool,
     pub passphrase_file: Option<PathBuf>,
+    /// Where copies of them go, too.
+    pub s3: Option<S3Config>,
 }
 
 impl SnapshotConfig {
@@ -44,6 +46,7 @@ impl SnapshotConfig {
             let why = "it has to be letters, digits, dots, dashes and underscores, and not begin with a dot";
             return Err(invalid("etcd-snapshot-name", series, why));
         }
+        let s3 = S3Config::from_flags(said.s3)?;
         if said.etcd_disable_snapshots {
             return Ok(None);
         }
@@ -58,6 +61,7 @@ impl SnapshotConfig {
             keep: (keep > 0).then_some(keep),
             compress: said.etcd_snapshot_compress,
             passphrase_file: said.snapshot_passphrase_file.map(absolute),
+            s3,
         }))
     }
 }
