@@ -76,8 +76,9 @@ impl Http {
 
     /// As whom a kubeconfig with everything in it says, at another address.
     pub(crate) fn from_kubeconfig(address: SocketAddr, file: &Path) -> Self {
-        let text = fs::read_to_string(file).expect("there is a kubeconfig");
-        let config: Value = serde_saphyr::from_str(&text).expect("it is YAML");
+        let text = fs::read(file).expect("there is a kubeconfig");
+        let config = codec::parse_yaml(&text).expect("it is YAML").document;
+        let config = config.into_value().expect("a tree");
         let data = |value: &Value| {
             STANDARD
                 .decode(value.as_str().expect("a field"))

@@ -80,9 +80,7 @@ pub fn parse_yaml(body: &[u8]) -> Result<YamlDocument, YamlError> {
 /// Writes JSON bytes as YAML, for clients that ask for it.
 pub fn json_to_yaml(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let tree: Value = serde_json::from_slice(json)?;
-    let text =
-        serde_saphyr::to_string(&tree).map_err(<serde_json::Error as serde::ser::Error>::custom)?;
-    Ok(text.into_bytes())
+    Ok(yaml::write(&tree).into_bytes())
 }
 
 fn document_of(tree: Node, repeated: &mut Vec<String>) -> Result<Document<'static>, YamlError> {

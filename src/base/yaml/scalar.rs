@@ -139,7 +139,7 @@ pub(crate) fn fits_merge(tag: Option<&Tag>) -> bool {
 
 impl Kind {
     /// The kind of a plain scalar.
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         match text {
             "" | "~" | "null" | "Null" | "NULL" => return Self::Null,
             "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {

@@ -1,6 +1,8 @@
 //! The rules of the format, and what hostile texts come to.
 
-use crate::{Entry, Fault, Kind, Node, Part, Value, parse, parse_first};
+use serde_json::{Value as Json, json};
+
+use crate::{Entry, Fault, Kind, Node, Part, Value, parse, parse_first, write};
 
 fn tree(text: &str) -> Node {
     parse(text).expect(text).expect("a document")
@@ -222,4 +224,122 @@ fn a_reader_is_told_line_and_keys() {
         f.unknown(&["g", "h"]).to_string(),
         "line 6: e.f: unknown field; there are: g, h"
     );
+}
+
+fn json_of(node: Node) -> Json {
+    match node.value {
+        Value::Scalar(scalar) => match scalar.kind {
+            Kind::Null => Json::Null,
+            Kind::Bool(truth) => truth.into(),
+            Kind::Unsigned(number) => number.into(),
+            Kind::Negative(number) => number.into(),
+            Kind::Float(number) => number.into(),
+            Kind::Text => scalar.text.into(),
+        },
+        Value::List(items) => items.into_iter().map(json_of).collect(),
+        Value::Map(entries) => (entries.into_iter())
+            .map(|entry| (entry.key.name().into_owned(), json_of(entry.value)))
+            .collect(),
+    }
+}
+
+#[test]
+fn what_is_written_looks_as_people_know_it() {
+    let object = json!({
+        "a": [{"b": 1, "c": [[1, 2], []]}, "x"], "d": {}, "e": "yes", "f": "1", "g": "l1\nl2\n",
+        "h": "a: b", "i": "2026-01-02T03:04:05Z", "j": "", "k": null, "l": "- x", "m": "it's: ",
+        "n": "-x", "o": " lead", "p": "tab\there", "q": "l1\n l2", "0": "*"
+    });
+    let text = write(&object);
+    assert_eq!(
+        text,
+        "\"0\": '*'\na:\n- b: 1\n  c:\n  - - 1\n    - 2\n  - []\n- x\nd: {}\ne: \"yes\"\nf: \"1\"\n\
+         g: |\n  l1\n  l2\nh: 'a: b'\ni: \"2026-01-02T03:04:05Z\"\nj: \"\"\nk: null\nl: '- x'\n\
+         m: 'it''s: '\n\"n\": -x\no: ' lead'\np: \"tab\\there\"\nq: |-\n  l1\n   l2\n"
+    );
+    assert_eq!(json_of(tree(&text)), object);
+}
+
+#[test]
+fn every_text_reads_back_as_it_was_written() {
+    let long = "k".repeat(3000);
+    let texts = [
+        "",
+        " ",
+        "a ",
+        "\n",
+        "a\n",
+        "a\n\n",
+        "\na",
+        "a\n b\n",
+        " a\nb",
+        "\ta\nb",
+        "a\n\tb",
+        "a \nb",
+        "a\r\nb",
+        "0644",
+        "0o17",
+        "1_000",
+        "0X1F",
+        "-0b1",
+        "1e3",
+        ".5",
+        "1e999",
+        ".INF",
+        "12:30:45",
+        "~",
+        "NULL",
+        "Off",
+        "yEs",
+        "<<",
+        "=",
+        "-",
+        "--- a",
+        "---",
+        "...",
+        "... a",
+        "?",
+        "? a",
+        ":",
+        ":a",
+        "a:",
+        "a: b",
+        "a #b",
+        "a#b",
+        "#a",
+        "@a",
+        "`a",
+        "%a",
+        "!a",
+        "&a",
+        "*a",
+        "'a'",
+        "\"a\"",
+        "\\n",
+        "{a",
+        "[a]",
+        "a, b",
+        "\u{85}",
+        "a\u{2028}b",
+        "\u{feff}a",
+        "\u{7}",
+        "é\u{1f600}",
+        "|",
+        ">",
+        "{\"a\": [1]}",
+        "a\n---\nb\n",
+        "a\n# b",
+        &long,
+    ];
+    for text in texts {
+        for value in [
+            json!(text),
+            json!([text, {"a": text}]),
+            json!({text: {"a": [text]}, "b": {"c": {text: text, "d": {text: [[text]]}}}}),
+        ] {
+            let written = write(&value);
+            let read = parse(&written).unwrap_or_else(|error| panic!("{written:?}: {error}"));
+            assert_eq!(read.map(json_of), Some(value), "{written:?}");
+        }
+    }
 }

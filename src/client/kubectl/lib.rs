@@ -34,7 +34,6 @@ mod times;
 mod version;
 mod wait;
 mod workloads;
-mod yaml;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,6 @@ use crate::catalogue::ResourceKind;
 use crate::custom_columns::CustomColumns;
 use crate::error::{Error, Result};
 use crate::json_path::Template;
-use crate::yaml;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Output {

@@ -4,8 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::Kind;
+
+/// A key of more letters is marked by `?`: readers look no further than 1024 for the colon.
+const KEY_BYTES_MAX: usize = 1000;
+
 /// One document with a line break at its end.
-pub(crate) fn write(value: &Value) -> String {
+pub fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(members) if !members.is_empty() => {
@@ -13,7 +18,7 @@ pub(crate) fn write(value: &Value) -> String {
         }
         Value::Array(items) if !items.is_empty() => sequence(&mut out, value, 0, Position::Line),
         scalar => {
-            inline(&mut out, scalar, 0);
+            inline(&mut out, scalar, 2);
             out.push('\n');
         }
     }
@@ -37,7 +42,15 @@ fn mapping(out: &mut String, value: &Value, depth: usize, position: Position) {
         if index > 0 || position == Position::Line {
             indent(out, depth);
         }
-        out.push_str(&plain_or_quoted(key));
+        let key = plain_or_quoted(key);
+        if key.len() > KEY_BYTES_MAX {
+            out.push_str("? ");
+            out.push_str(&key);
+            out.push('\n');
+            indent(out, depth);
+        } else {
+            out.push_str(&key);
+        }
         out.push(':');
         match value {
             Value::Object(members) if !members.is_empty() => {
@@ -96,7 +109,7 @@ fn is_block(text: &str) -> bool {
         && !text.starts_with([' ', '\t', '\n'])
         && !text
             .chars()
-            .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
+            .any(|letter| is_special(letter) && !matches!(letter, '\n' | '\t'))
         && !text.split('\n').any(|line| line.ends_with([' ', '\t']))
 }
 
@@ -118,14 +131,40 @@ fn block(out: &mut String, text: &str, depth: usize) {
 
 fn plain_or_quoted(text: &str) -> String {
     if is_plain(text) {
-        return text.to_owned();
+        text.to_owned()
+    } else if reads_as_other_type(text) || text.chars().any(is_special) {
+        quoted(text)
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
     }
-    let has_special = text.chars().any(char::is_control);
-    if reads_as_other_type(text) || has_special {
-        let quoted = serde_json::to_string(text).expect("a text can be written as JSON");
-        return quoted;
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            letter if is_special(letter) => {
+                write!(out, "\\u{:04x}", u32::from(letter)).expect("a string grows");
+            }
+            letter => out.push(letter),
+        }
     }
-    format!("'{}'", text.replace('\'', "''"))
+    out.push('"');
+    out
+}
+
+/// What readers take for a line break, leave out or refuse.
+fn is_special(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// Whether a YAML reader takes the text for itself.
@@ -144,40 +183,26 @@ fn is_plain(text: &str) -> bool {
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(is_special)
         && !text.starts_with("---")
+        && !text.starts_with("...")
         && !reads_as_other_type(text)
 }
 
-/// Whether YAML 1.1 would read a number, a truth value, a time or nothing.
+/// Whether some reader of YAML 1.1 would read a number, a truth value, a time or nothing.
 fn reads_as_other_type(text: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan",
-    ];
     let lower = text.to_lowercase();
-    if WORDS.contains(&lower.as_str()) || lower == "<<" || lower == "=" {
-        return true;
-    }
-    let digits = lower.trim_start_matches(['+', '-']).replace('_', "");
-    if digits == ".inf" {
-        return true;
-    }
-    let is_number = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
-        && (digits.parse::<f64>().is_ok()
-            || digits
-                .strip_prefix("0x")
-                .is_some_and(|hex| i128::from_str_radix(hex, 16).is_ok())
-            || digits
-                .strip_prefix("0b")
-                .is_some_and(|bits| i128::from_str_radix(bits, 2).is_ok())
-            || digits
-                .strip_prefix("0o")
-                .is_some_and(|octal| i128::from_str_radix(octal, 8).is_ok()));
     let is_base_60 = lower.contains(':')
         && lower
             .split(':')
             .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
-    is_number || is_base_60 || is_time(text)
+    Kind::of(text) != Kind::Text
+        || Kind::of(&lower) != Kind::Text
+        || is_base_60
+        || is_time(text)
+        || matches!(text, "<<" | "=")
+        // Where a number may be larger than ours.
+        || lower.parse::<f64>().is_ok() && lower.contains(|letter: char| letter.is_ascii_digit())
 }
 
 /// `2026-01-02` or a time of that day.
@@ -189,29 +214,4 @@ fn is_time(text: &str) -> bool {
             _ => byte.is_ascii_digit(),
         });
     date && (bytes.len() == 10 || matches!(bytes[10], b'T' | b't' | b' '))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn it_looks_as_people_know_it_and_reads_back_as_the_same() {
-        let object = json!({
-            "a": [{"b": 1, "c": [[1, 2], []]}, "x"], "d": {}, "e": "yes", "f": "1", "g": "l1\nl2\n",
-            "h": "a: b", "i": "2026-01-02T03:04:05Z", "j": "", "k": null, "l": "- x", "m": "it's: ", "n": "-x",
-            "o": " lead", "p": "tab\there", "q": "l1\n l2", "0": "*"
-        });
-        let text = write(&object);
-        assert_eq!(
-            text,
-            "\"0\": '*'\na:\n- b: 1\n  c:\n  - - 1\n    - 2\n  - []\n- x\nd: {}\ne: \"yes\"\nf: \"1\"\n\
-             g: |\n  l1\n  l2\nh: 'a: b'\ni: \"2026-01-02T03:04:05Z\"\nj: \"\"\nk: null\nl: '- x'\n\
-             m: 'it''s: '\n\"n\": -x\no: ' lead'\np: \"tab\\there\"\nq: |-\n  l1\n   l2\n"
-        );
-        let read = codec::parse_yaml(text.as_bytes()).expect("YAML");
-        assert_eq!(read.document.into_value().expect("a tree"), object);
-    }
 }
