@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv::{Change, Dead, LeaseId};
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -55,6 +55,11 @@ pub(crate) trait Committer: Send {
     /// All of it is on stable storage afterwards, or nothing of it.
     fn commit(&mut self, set: &WriteSet<'_>) -> kv::Result<()>;
 
+    /// How long the disk took of the last commit.
+    fn last_flush(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Does what leaves the contents as they are; tells how many rows it wrote.
     fn maintain(&mut self, work: &Maintenance) -> kv::Result<usize>;
 
@@ -78,6 +83,7 @@ pub(crate) struct SqliteCommitter {
     rows: Rows,
     /// The writer does not try again to finish the checkpoint before the log has so many pages: if it did not begin anew, a reader is in the way.
     not_before: i64,
+    last_flush: Duration,
 }
 
 impl SqliteCommitter {
@@ -102,6 +108,7 @@ impl SqliteCommitter {
             counters,
             rows,
             not_before: 0,
+            last_flush: Duration::ZERO,
         })
     }
 
@@ -134,7 +141,9 @@ impl SqliteCommitter {
         if set.facts.contains(&(meta::CLEAN_SHUTDOWN, meta::SEALED)) {
             seal::write(&transaction, rows)?;
         }
+        let begun = Instant::now();
         transaction.commit()?;
+        self.last_flush = begun.elapsed();
         self.rows = rows;
         Ok(())
     }
@@ -231,6 +240,10 @@ impl Committer for SqliteCommitter {
                 Err(kv_error(&error))
             }
         }
+    }
+
+    fn last_flush(&self) -> Duration {
+        self.last_flush
     }
 
     fn maintain(&mut self, work: &Maintenance) -> kv::Result<usize> {

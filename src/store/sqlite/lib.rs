@@ -17,6 +17,7 @@ mod import;
 mod load;
 mod log_check;
 mod options;
+mod pace;
 mod queue;
 mod readers;
 mod relaxed;

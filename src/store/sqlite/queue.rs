@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv::{Durability, Error, LeaseId, LeaseStatus, Result, Revision, Txn, TxnResponse};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::committer::Maintenance;
+use crate::pace::Gathering;
 
 /// KiB of commands that wait at most, each counted as at least one; further callers wait for a place.
 const QUEUE_KIB_MAX: u32 = 64 << 10;
-/// Operations in one batch, unless one transaction has more.
-const BATCH_OPERATIONS_MAX: usize = 2048;
 /// Bytes of keys and values in one batch, unless one transaction has more: it has to fit `SQLite`'s page cache.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
@@ -83,6 +82,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<(Command, OwnedSemaphorePermit)>,
+    /// The writer sleeps until so many commands wait.
+    wanted: usize,
     rung: bool,
     closing: bool,
 }
@@ -91,6 +92,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) commands: Vec<Command>,
+    pub(crate) operations: usize,
     /// Nothing follows.
     pub(crate) last: bool,
 }
@@ -116,7 +118,9 @@ impl Queue {
             return Err(Error::Closed);
         }
         inner.waiting.push_back((command, place));
-        self.filled.notify_one();
+        if inner.waiting.len() >= inner.wanted {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
@@ -138,7 +142,7 @@ impl Queue {
     }
 
     /// Waits for commands, at most `wait` (`None`: for ever), and takes a batch of them.
-    pub(crate) fn take(&self, wait: Option<Duration>) -> Taken {
+    pub(crate) fn take(&self, wait: Option<Duration>, gathering: Gathering) -> Taken {
         let mut inner = self.inner.lock();
         while inner.waiting.is_empty() && !inner.rung && !inner.closing {
             match wait {
@@ -150,10 +154,13 @@ impl Queue {
                 }
             }
         }
+        if !inner.waiting.is_empty() {
+            self.linger(&mut inner, gathering);
+        }
         inner.rung = false;
         let mut commands = Vec::new();
         let (mut operations, mut bytes) = (0, 0);
-        while operations < BATCH_OPERATIONS_MAX && bytes < BATCH_BYTES_MAX {
+        while operations < gathering.operations_max && bytes < BATCH_BYTES_MAX {
             let Some((command, _place)) = inner.waiting.pop_front() else {
                 break;
             };
@@ -164,7 +171,23 @@ impl Queue {
         }
         Taken {
             commands,
+            operations,
             last: inner.closing && inner.waiting.is_empty(),
         }
+    }
+
+    /// Gives those a moment who have just been answered and come again.
+    fn linger(&self, inner: &mut MutexGuard<'_, Inner>, gathering: Gathering) {
+        if gathering.linger.is_zero() {
+            return;
+        }
+        let until = Instant::now() + gathering.linger;
+        inner.wanted = gathering.wanted;
+        while inner.waiting.len() < gathering.wanted && !inner.rung && !inner.closing {
+            if self.filled.wait_until(inner, until).timed_out() {
+                break;
+            }
+        }
+        inner.wanted = 0;
     }
 }

@@ -15,6 +15,7 @@ use crate::committer::{Committer, LeaseWrite, WriteSet};
 use crate::compaction::AutoCompaction;
 use crate::counters::Counters;
 use crate::options::{Options, RelaxedWrites};
+use crate::pace::Pace;
 use crate::queue::{Command, Queue};
 use crate::relaxed::Relaxed;
 use crate::schema::meta;
@@ -50,6 +51,7 @@ pub(crate) struct Writer {
     state: State,
     relaxed: Relaxed,
     auto: AutoCompaction,
+    pace: Pace,
     history_versions_max: usize,
     /// So many rows are forgotten although nothing else has to be written.
     sweep_from: usize,
@@ -135,6 +137,7 @@ impl Writer {
             state,
             relaxed: Relaxed::default(),
             auto,
+            pace: Pace::default(),
             history_versions_max: HISTORY_VERSIONS_MAX,
             sweep_from: SWEEP_ROWS_WORTH_A_WRITE,
             marked_open: false,
@@ -160,7 +163,8 @@ impl Writer {
     /// Works until the queue is closed; tells whether everything is on disk.
     pub(crate) fn run(mut self) -> Result<()> {
         loop {
-            let taken = self.queue.take(self.wait());
+            let taken = self.queue.take(self.wait(), self.pace.next());
+            let begun = self.now();
             let mut batch = Batch::default();
             for command in taken.commands {
                 self.handle(command, &mut batch);
@@ -168,7 +172,11 @@ impl Writer {
             if !taken.last {
                 self.add_due(&mut batch);
             }
+            let answered = batch.replies.len();
             self.finish(batch);
+            let spent = self.now().saturating_sub(begun);
+            let flush = self.committer.last_flush();
+            self.pace.note(taken.operations, spent, flush, answered);
             if taken.last {
                 return self.close();
             }
