@@ -50,16 +50,32 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         let path = path.to_owned();
-        move |source| {
-            if is_damage(&source) {
-                let problem = format!("{doing}: {source}");
-                return Self::Damaged { path, problem };
-            }
-            Self::Sqlite {
-                path,
-                doing,
-                source,
-            }
+        move |source| Self::of(path, doing, source, is_damage)
+    }
+
+    /// Of what every store has: that it cannot be understood is damage, too.
+    pub(crate) fn reading(
+        path: &Path,
+        doing: &'static str,
+    ) -> impl FnOnce(rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::of(path, doing, source, |error| !is_of_the_disk(error))
+    }
+
+    fn of(
+        path: PathBuf,
+        doing: &'static str,
+        source: rusqlite::Error,
+        is_damage: fn(&rusqlite::Error) -> bool,
+    ) -> Self {
+        if is_damage(&source) {
+            let problem = format!("{doing}: {source}");
+            return Self::Damaged { path, problem };
+        }
+        Self::Sqlite {
+            path,
+            doing,
+            source,
         }
     }
 }
@@ -85,6 +101,24 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         code,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Whether an error says something of the disk or the machine, and nothing of what is in the file. (A disk that is only read was noticed before.)
+fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OutOfMemory
+                | ErrorCode::OperationInterrupted
+        )
     )
 }
 

@@ -28,11 +28,11 @@ pub(crate) fn load(
     path: &Path,
     sealers: &Sealers,
 ) -> Result<Opened, OpenError> {
-    let failed = |error| OpenError::sqlite(path, "read the store's facts")(error);
+    let failed = |error| OpenError::reading(path, "read the store's facts")(error);
     let mut loader = Loader::default();
-    load_leases(connection, &mut loader).map_err(OpenError::sqlite(path, "read the leases"))?;
+    load_leases(connection, &mut loader).map_err(OpenError::reading(path, "read the leases"))?;
     let rows = load_log(connection, &mut loader, sealers).map_err(|error| match error {
-        ReadError::Sqlite(source) => OpenError::sqlite(path, "read the log")(source),
+        ReadError::Sqlite(source) => OpenError::reading(path, "read the log")(source),
         ReadError::Row { id, key, problem } => OpenError::DamagedRow {
             path: path.to_owned(),
             row: id,

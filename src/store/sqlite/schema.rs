@@ -55,13 +55,13 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
             path: path.to_owned(),
             source,
         })?;
-    let connection = connect(path).map_err(OpenError::sqlite(path, "open the database"))?;
-    let empty = is_empty(&connection).map_err(OpenError::sqlite(path, "read the tables"))?;
+    let connection = connect(path).map_err(OpenError::reading(path, "open the database"))?;
+    let empty = is_empty(&connection).map_err(OpenError::reading(path, "read the tables"))?;
     if !empty {
         check_format(&connection, path)?;
     }
     // Only now: the settings change a file, and it might be somebody else's.
-    configure(&connection).map_err(OpenError::sqlite(path, "configure the database"))?;
+    configure(&connection).map_err(OpenError::reading(path, "configure the database"))?;
     if empty {
         create(&connection).map_err(OpenError::sqlite(path, "create the tables"))?;
     }
@@ -152,7 +152,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 pub(crate) fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let failed = |error| OpenError::sqlite(path, "read the format")(error);
+    let failed = |error| OpenError::reading(path, "read the format")(error);
     if read("application_id").map_err(failed)? != APPLICATION_ID {
         return Err(OpenError::NotAStore {
             path: path.to_owned(),

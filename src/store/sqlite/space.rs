@@ -23,8 +23,6 @@ pub(crate) struct Space {
     quota_bytes: Option<u64>,
     /// At least as much as the pages that hold something: as they were when somebody looked, and what was taken since.
     used_bytes_max: u64,
-    /// The disk was full at the last look.
-    is_full: bool,
 }
 
 impl Space {
@@ -35,7 +33,6 @@ impl Space {
             quota_bytes,
             // Nobody looked yet.
             used_bytes_max: u64::MAX,
-            is_full: false,
         }
     }
 
@@ -56,11 +53,10 @@ impl Space {
         if self.alarms.is_raised(Alarm::NoSpace) {
             return Err(Error::NoSpace);
         }
-        if self.is_full {
-            if !self.ballast.hold() {
+        if self.ballast.is_disk_full() {
+            if !self.ballast.has_room_again() {
                 return Err(Error::NoSpace);
             }
-            self.is_full = false;
             tracing::info!("the disk has room again: the store takes writes");
         }
         self.charge(cost, committer)
@@ -100,7 +96,7 @@ impl Space {
         if done != Err(Error::NoSpace) {
             return done;
         }
-        if !std::mem::replace(&mut self.is_full, true) {
+        if !self.ballast.is_disk_full() {
             tracing::warn!(
                 "the disk is full: the store takes deletes only, until there is room again"
             );
