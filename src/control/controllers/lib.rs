@@ -24,6 +24,7 @@ mod pod_template;
 mod pods;
 mod replica_set;
 mod resource_quota;
+mod revisioned;
 mod root_ca;
 mod service_account;
 mod service_lb;

@@ -96,78 +96,52 @@ impl<C: WebhookConfiguration> Strategy for WebhookConfigurations<C> {
     }
 }
 
-impl WebhookConfiguration for MutatingWebhookConfiguration {
-    fn webhooks(&self) -> Vec<Webhook<'_>> {
-        let webhooks = self.webhooks.iter().flatten();
-        webhooks
-            .map(|webhook| Webhook {
-                name: &webhook.name,
-                rules: webhook.rules.as_ref(),
-                failure_policy: webhook.failure_policy.as_deref(),
-                match_policy: webhook.match_policy.as_deref(),
-                side_effects: &webhook.side_effects,
-                timeout_seconds: webhook.timeout_seconds,
-                namespace_selector: webhook.namespace_selector.as_ref(),
-                object_selector: webhook.object_selector.as_ref(),
-                reinvocation_policy: webhook.reinvocation_policy.as_deref(),
-                client_config: &webhook.client_config,
-                match_conditions: webhook.match_conditions.as_ref(),
-                review_versions: &webhook.admission_review_versions,
-            })
-            .collect()
-    }
+/// The types of the two kinds' webhooks are different ones, of which one has a field more.
+macro_rules! webhook_configuration {
+    ($configuration:ty, |$webhook:ident| $policy:expr, $policy_to_choose:expr) => {
+        impl WebhookConfiguration for $configuration {
+            fn webhooks(&self) -> Vec<Webhook<'_>> {
+                let webhooks = self.webhooks.iter().flatten();
+                webhooks
+                    .map(|$webhook| Webhook {
+                        name: &$webhook.name,
+                        rules: $webhook.rules.as_ref(),
+                        failure_policy: $webhook.failure_policy.as_deref(),
+                        match_policy: $webhook.match_policy.as_deref(),
+                        side_effects: &$webhook.side_effects,
+                        timeout_seconds: $webhook.timeout_seconds,
+                        namespace_selector: $webhook.namespace_selector.as_ref(),
+                        object_selector: $webhook.object_selector.as_ref(),
+                        reinvocation_policy: $policy,
+                        client_config: &$webhook.client_config,
+                        match_conditions: $webhook.match_conditions.as_ref(),
+                        review_versions: &$webhook.admission_review_versions,
+                    })
+                    .collect()
+            }
 
-    fn choices(&mut self) -> Vec<Choices<'_>> {
-        let webhooks = self.webhooks.iter_mut().flatten();
-        webhooks
-            .map(|webhook| Choices {
-                failure_policy: &mut webhook.failure_policy,
-                match_policy: &mut webhook.match_policy,
-                namespace_selector: &mut webhook.namespace_selector,
-                object_selector: &mut webhook.object_selector,
-                timeout_seconds: &mut webhook.timeout_seconds,
-                reinvocation_policy: Some(&mut webhook.reinvocation_policy),
-                client_config: &mut webhook.client_config,
-                rules: webhook.rules.as_mut(),
-            })
-            .collect()
-    }
+            fn choices(&mut self) -> Vec<Choices<'_>> {
+                let webhooks = self.webhooks.iter_mut().flatten();
+                webhooks
+                    .map(|$webhook| Choices {
+                        failure_policy: &mut $webhook.failure_policy,
+                        match_policy: &mut $webhook.match_policy,
+                        namespace_selector: &mut $webhook.namespace_selector,
+                        object_selector: &mut $webhook.object_selector,
+                        timeout_seconds: &mut $webhook.timeout_seconds,
+                        reinvocation_policy: $policy_to_choose,
+                        client_config: &mut $webhook.client_config,
+                        rules: $webhook.rules.as_mut(),
+                    })
+                    .collect()
+            }
+        }
+    };
 }
 
-impl WebhookConfiguration for ValidatingWebhookConfiguration {
-    fn webhooks(&self) -> Vec<Webhook<'_>> {
-        let webhooks = self.webhooks.iter().flatten();
-        webhooks
-            .map(|webhook| Webhook {
-                name: &webhook.name,
-                rules: webhook.rules.as_ref(),
-                failure_policy: webhook.failure_policy.as_deref(),
-                match_policy: webhook.match_policy.as_deref(),
-                side_effects: &webhook.side_effects,
-                timeout_seconds: webhook.timeout_seconds,
-                namespace_selector: webhook.namespace_selector.as_ref(),
-                object_selector: webhook.object_selector.as_ref(),
-                reinvocation_policy: None,
-                client_config: &webhook.client_config,
-                match_conditions: webhook.match_conditions.as_ref(),
-                review_versions: &webhook.admission_review_versions,
-            })
-            .collect()
-    }
-
-    fn choices(&mut self) -> Vec<Choices<'_>> {
-        let webhooks = self.webhooks.iter_mut().flatten();
-        webhooks
-            .map(|webhook| Choices {
-                failure_policy: &mut webhook.failure_policy,
-                match_policy: &mut webhook.match_policy,
-                namespace_selector: &mut webhook.namespace_selector,
-                object_selector: &mut webhook.object_selector,
-                timeout_seconds: &mut webhook.timeout_seconds,
-                reinvocation_policy: None,
-                client_config: &mut webhook.client_config,
-                rules: webhook.rules.as_mut(),
-            })
-            .collect()
-    }
-}
+webhook_configuration!(
+    MutatingWebhookConfiguration,
+    |webhook| webhook.reinvocation_policy.as_deref(),
+    Some(&mut webhook.reinvocation_policy)
+);
+webhook_configuration!(ValidatingWebhookConfiguration, |webhook| None, None);

@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use controller::{Action, Event, EventType, Plan};
 use env::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Pod;
-use kube_client::resource_of;
 use semantics::int_or_percent::{Rounding, scaled};
 use semantics::node_affinity::NodeLabels as _;
 use serde_json::{Value, json};
 
 use super::nodes::{Belongs, Fit, assign};
 use super::{BURST_PODS, DaemonPod, Status, View};
-use crate::history::{Current, REVISION_HASH, Revision, expired};
-use crate::ownership::{Claim, claim};
+use crate::history::{REVISION_HASH, Revision, expired};
 use crate::pod_template::{create_pod, delete_pod, pod_from};
 use crate::pods::{Phase, next_availability};
+use crate::revisioned::{Beginning, Revisioned};
 
 const GENERATION_LABEL: &str = "pod-template-generation";
 
@@ -31,50 +29,30 @@ pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
             message.into(),
         )]);
     }
-    let collisions = view.status.collision_count.unwrap_or(0);
-    let history = &view.history;
-    let current = history.current(
-        &view.owner,
-        &selector,
-        view.adoption,
-        &view.spec.template,
-        collisions,
-    );
-    let (revisions, current, mut actions) = match current {
-        Current::Known {
-            all,
-            current,
-            actions,
-        } => (all, current, actions),
-        Current::First(_) if view.owner.is_being_deleted => return Plan::nothing(),
-        Current::First(actions) => return Plan::of(actions),
-        Current::Collision => {
+    let revisioned = Revisioned {
+        owner: &view.owner,
+        selector: &selector,
+        adoption: view.adoption,
+        history: &view.history,
+        template: &view.spec.template,
+        collisions: view.status.collision_count.unwrap_or(0),
+    };
+    let beginning = revisioned.begin(view.candidates.clone(), |pod| &pod.facts.index);
+    let (revisions, current, pods, mut actions) = match beginning {
+        Beginning::Over(plan) => return plan,
+        Beginning::Collision(collisions) => {
             let status = Status {
-                collision_count: Some(collisions + 1),
+                collision_count: Some(collisions),
                 ..view.status.clone()
             };
             return Plan::of(vec![update_status(view, &status)]);
         }
-    };
-    let pods = view.candidates.clone();
-    let claimed = claim(
-        &view.owner,
-        &selector,
-        &resource_of::<Pod>(),
-        "",
-        view.adoption,
-        pods,
-        |pod| &pod.facts.index,
-    );
-    let pods = match claimed {
-        Claim::AskFirst(ask) => return Plan::of(vec![ask]),
-        Claim::Settled {
-            owned,
-            actions: claiming,
-        } => {
-            actions.extend(claiming);
-            owned
-        }
+        Beginning::Known {
+            revisions,
+            current,
+            pods,
+            actions,
+        } => (revisions, current, pods, actions),
     };
     let mut turn = Turn::new(view, &current, pods, now);
     if !view.owner.is_being_deleted {

@@ -12,52 +12,36 @@ use serde_json::json;
 
 use super::identity::{missing_claims, ordinal, own_claims, pod, pod_name};
 use super::{Status, View};
-use crate::history::{Current, REVISION_HASH, Revision, expired};
-use crate::ownership::{Claim, claim};
+use crate::history::{REVISION_HASH, Revision, expired};
 use crate::pods::{Phase, PodFacts, next_availability};
+use crate::revisioned::{Beginning, Revisioned};
 
 pub(super) fn plan(view: &View, now: Timestamp) -> Plan {
     let selector = view.spec.selector();
-    let collisions = view.status.collision_count.unwrap_or(0);
-    let template = &view.spec.template;
-    let current = view
-        .history
-        .current(&view.owner, &selector, view.adoption, template, collisions);
-    let (revisions, update, mut actions) = match current {
-        Current::Known {
-            all,
-            current,
-            actions,
-        } => (all, current, actions),
-        Current::First(_) if view.owner.is_being_deleted => return Plan::nothing(),
-        Current::First(actions) => return Plan::of(actions),
-        Current::Collision => {
+    let revisioned = Revisioned {
+        owner: &view.owner,
+        selector: &selector,
+        adoption: view.adoption,
+        history: &view.history,
+        template: &view.spec.template,
+        collisions: view.status.collision_count.unwrap_or(0),
+    };
+    let beginning = revisioned.begin(view.candidates.clone(), |pod| &pod.index);
+    let (revisions, update, pods, mut actions) = match beginning {
+        Beginning::Over(plan) => return plan,
+        Beginning::Collision(collisions) => {
             let status = Status {
-                collision_count: Some(collisions + 1),
+                collision_count: Some(collisions),
                 ..view.status.clone()
             };
             return Plan::of(vec![update_status(view, &status)]);
         }
-    };
-    let pods = view.candidates.clone();
-    let claimed = claim(
-        &view.owner,
-        &selector,
-        &resource_of::<Pod>(),
-        "",
-        view.adoption,
-        pods,
-        |pod| &pod.index,
-    );
-    let pods = match claimed {
-        Claim::AskFirst(ask) => return Plan::of(vec![ask]),
-        Claim::Settled {
-            owned,
-            actions: claiming,
-        } => {
-            actions.extend(claiming);
-            owned
-        }
+        Beginning::Known {
+            revisions,
+            current,
+            pods,
+            actions,
+        } => (revisions, current, pods, actions),
     };
     let standing = view.status.current_revision.as_deref();
     let current = revisions
