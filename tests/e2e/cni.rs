@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::support::objects::{script, service, web};
+use crate::support::objects::{script, service, web, with};
 use crate::support::server::{import_images, work_dir};
 use crate::support::{Cluster, Kubectl, Space, eventually};
 
@@ -53,6 +53,7 @@ fn stock_plugins() {
         {"type": "ptp", "ipam": {"type": "host-local", "dataDir": leases, "ranges": [[{"subnet": SUBNET}]],
             "routes": [{"dst": "0.0.0.0/0"}]}},
         {"type": "tuning", "sysctl": {"net.ipv4.conf.all.arp_notify": "1"}},
+        {"type": "bandwidth", "capabilities": {"bandwidth": true}},
     ]});
     fs::write(configurations.join("10-stock.conflist"), chain.to_string())
         .expect("a configuration");
@@ -69,6 +70,8 @@ fn stock_plugins() {
         names.filter(|name| name.starts_with(PREFIX)).count()
     };
     assert_eq!(leased(), 2, "an address a pod");
+    let shaped = cluster.server.place.ok("tc qdisc show");
+    assert!(shaped.contains("rate 10Mbit"), "{shaped}");
     let before = started(&space.kubectl);
     cluster.server.end();
     // Pods are taken away by those that connected them, whatever the folder says by then.
@@ -83,12 +86,15 @@ fn stock_plugins() {
     drop(space);
     cluster.tear_down();
     assert_eq!(leased(), 0, "killall gives back what is left");
+    assert!(!configurations.exists(), "the folder was made for plugins");
 }
 
 /// Two pods that reach each other, by address and as a Service with its name.
 fn connected(kubectl: &Kubectl) {
     let server = kubectl.start_pod(&web("web"));
-    kubectl.start_pod(&script("client", "sleep 3600"));
+    let bandwidth =
+        json!({"metadata": {"annotations": {"kubernetes.io/ingress-bandwidth": "10M"}}});
+    kubectl.start_pod(&with(script("client", "sleep 3600"), &bandwidth));
     kubectl.create(&service("web", "web"));
     let address = server["status"]["podIP"].as_str().unwrap_or_default();
     assert!(address.starts_with(PREFIX), "{address}");
