@@ -8,10 +8,13 @@ cd "$(dirname "$0")/.."
 need_toolchain
 need_packages busybox-static containernetworking-plugins curl diffutils nftables iproute2 ca-certificates python3-venv util-linux
 
-step "Tools: cargo-nextest, cargo-deny and a stock kubectl, 1.36"
+step "Tools: cargo-nextest, cargo-deny a stock kubectl, 1.36, and a stock etcd, 3.6"
 PATH=$(tests/tools.sh tools)/bin:$PATH
 export COMBO_KUBECTL=${COMBO_KUBECTL:-$(tests/kubectl.sh)}
 "$COMBO_KUBECTL" version --client | sed -n 1p
+
+COMBO_ETCD=${COMBO_ETCD:-$(tests/etcd.sh)}
+export COMBO_ETCD
 
 step "tidy"
 cargo xtask tidy

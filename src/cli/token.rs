@@ -275,6 +275,8 @@ fn bootstrap_id(text: &str) -> String {
 impl RotateCommand {
     fn run(self) -> anyhow::Result<()> {
         let data_dir = DataDir::at(&self.data_dir.folder()?);
+        // What servers share is sealed with this password, and the other servers would not hear of it.
+        data_dir.has_own_store("`combo token rotate`")?;
         let administrator = Administrator::read(&data_dir)?;
         let pin = AuthorityHash::of_pem(administrator.server_authority_pem());
         let role = match self.role {

@@ -8,6 +8,7 @@ mod address_change;
 mod bad_bodies;
 mod bad_conditions;
 mod bad_joins;
+mod buckets;
 mod built_in_kubectl;
 mod certificates;
 mod cni;
@@ -15,6 +16,7 @@ mod configuration;
 mod confinement;
 mod installation;
 mod kubectl;
+mod leaving;
 mod lifecycle;
 mod lo_only;
 mod node_cli;
@@ -23,6 +25,7 @@ mod offline;
 mod proxies;
 mod restart;
 mod services;
+mod several_servers;
 mod shared_images;
 mod snapshots;
 mod streams;
@@ -59,9 +62,12 @@ const GROUPS: &[(&str, &[Test])] = &[
     ("volumes", volumes::TESTS),
     ("restart", restart::TESTS),
     ("snapshots", snapshots::TESTS),
+    ("buckets", buckets::TESTS),
+    ("leaving", leaving::TESTS),
     ("upgrade", upgrade::TESTS),
     ("installation", installation::TESTS),
     ("lo_only", lo_only::TESTS),
+    ("several_servers", several_servers::TESTS),
     ("bad_bodies", bad_bodies::TESTS),
     ("bad_conditions", bad_conditions::TESTS),
     ("bad_joins", bad_joins::TESTS),

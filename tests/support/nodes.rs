@@ -74,7 +74,7 @@ impl Place {
         self.program(combo())
     }
 
-    fn program(&self, program: &Path) -> Command {
+    pub(crate) fn program(&self, program: &Path) -> Command {
         let runner = self.runner();
         let mut command = Command::new(&runner[0]);
         command.args(&runner[1..]).arg(program);
@@ -180,6 +180,13 @@ impl Node {
         );
     }
 
+    /// `kill -9`; what it left stays.
+    pub(crate) fn kill(&self) {
+        let mut child = self.process().take().expect("it runs");
+        child.kill().expect("it is killed");
+        child.wait().expect("a child");
+    }
+
     /// What runs here is gone at once, and what the kernel had of it; what is on the disk stays.
     pub(crate) fn cut_power(&self) {
         let mut child = self.process().take().expect("it runs");
@@ -223,7 +230,7 @@ impl Node {
     }
 
     /// Stops it, cleans up, and proves that nothing is left on the host, nor in the node's network.
-    fn tear_down(&self) {
+    pub(crate) fn tear_down(&self) {
         let child = self.process().take();
         if let Some(status) = child.map(stop) {
             let name = &self.name;
@@ -335,6 +342,23 @@ impl Cluster {
         import_images_with(&node.program(), &node.data_dir);
         self.agents.push(node);
         self.agent(name)
+    }
+
+    /// One more server, which does not run yet; others' folders are not its own.
+    pub(crate) fn prepare_server(&self, name: &str, number: usize, flags: &[&str]) -> Node {
+        let place = Place::at(&self.switch, number);
+        Node::new(&self.name, name, place, "server", flags)
+    }
+
+    /// One more agent with these flags, which does not run yet.
+    pub(crate) fn prepare_agent_at(&self, name: &str, number: usize, flags: &[&str]) -> Node {
+        let place = Place::at(&self.switch, number);
+        Node::new(&self.name, name, place, "agent", flags)
+    }
+
+    /// A machine of the same network for something else.
+    pub(crate) fn place(&self, number: usize) -> Place {
+        Place::at(&self.switch, number)
     }
 
     /// Waits until the server answers those who have its kubeconfig.

@@ -69,4 +69,6 @@ pub struct Config {
     pub rng: Arc<dyn Rng>,
     /// Where clients reach the server, as it is now; whoever changes it calls [`crate::ApiServer::advertise`].
     pub advertised: watch::Receiver<Advertised>,
+    /// All servers that share the store, this one among them; `None`: there is no other one.
+    pub living: Option<watch::Receiver<Vec<Advertised>>>,
 }

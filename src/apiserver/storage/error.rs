@@ -75,6 +75,9 @@ impl From<StorageError> for ApiError {
             StorageError::Store(error @ kv::Error::Corrupt) => Self::internal(format!(
                 "{error}: the store is damaged and only read; `combo snapshot restore` makes it whole"
             )),
+            StorageError::Store(error @ kv::Error::Unavailable(_)) => {
+                Self::service_unavailable(error.to_string())
+            }
             other => Self::internal(other),
         }
     }

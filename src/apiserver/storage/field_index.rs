@@ -43,7 +43,9 @@ impl FieldIndex {
     }
 
     async fn keys(&self, kv: &dyn Kv, value: &str) -> Result<Vec<ObjectKey>, StorageError> {
-        let wanted = kv.current_revision();
+        // A consistent read: what this process sees may be behind a store that others write to as well.
+        let nothing = RangeRequest::newest(KeyRange::key(self.collection.prefix.clone()));
+        let wanted = kv.range(nothing).await?.revision;
         let mut followed = self.followed.lock().await;
         let is_current = match followed.as_mut() {
             Some(followed) => self.catch_up(followed, wanted).await.is_ok(),

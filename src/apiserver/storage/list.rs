@@ -78,7 +78,7 @@ impl ObjectStore {
         options: &ListOptions,
     ) -> Result<List, StorageError> {
         let mut range = collection.range(options.namespace.as_deref());
-        let pinned = self.pinned_revision(options)?;
+        let pinned = self.pinned_revision(&range, options).await?;
         if let Some(token) = &options.continue_token {
             range.start = start_of(collection, token, &range)?;
         } else if let Some(key) = single(collection, options) {
@@ -132,14 +132,26 @@ impl ObjectStore {
     }
 
     /// The revision a list must be read at; `None` is the newest.
-    fn pinned_revision(&self, options: &ListOptions) -> Result<Option<i64>, StorageError> {
+    async fn pinned_revision(
+        &self,
+        range: &KeyRange,
+        options: &ListOptions,
+    ) -> Result<Option<i64>, StorageError> {
         if let Some(token) = &options.continue_token {
             return Ok(token.revision);
         }
         let Some((revision, how)) = options.revision else {
             return Ok(None);
         };
-        let current = self.current_revision();
+        let mut current = self.current_revision();
+        if revision > current {
+            // Another server of the same store may have been quicker to see it: a consistent read has all that there is.
+            let newest = RangeRequest {
+                content: RangeContent::CountOnly,
+                ..RangeRequest::newest(range.clone())
+            };
+            current = self.kv.range(newest).await?.revision;
+        }
         if revision > current {
             return Err(too_large(revision, current).into());
         }

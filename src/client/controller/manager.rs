@@ -49,6 +49,12 @@ impl Manager {
         }
     }
 
+    /// The same with the caches of others.
+    #[must_use]
+    pub fn with_factory(self, factory: Factory) -> Self {
+        Self { factory, ..self }
+    }
+
     /// The caches all controllers of this manager share.
     pub fn factory(&self) -> &Factory {
         &self.factory

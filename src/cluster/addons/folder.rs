@@ -23,6 +23,8 @@ const SKIP: &str = ".skip";
 pub(crate) struct Snapshot {
     /// By path relative to the folder.
     pub(crate) files: BTreeMap<String, FileState>,
+    /// What the files' names begin with, where several servers have such a folder; empty where there is one.
+    pub(crate) owner: String,
     /// Everything could be looked at: what is not here is gone.
     pub(crate) is_whole: bool,
     /// The folder and those below it.
@@ -42,6 +44,24 @@ pub(crate) enum FileState {
 }
 
 impl Snapshot {
+    /// The same files under names that say whose they are.
+    pub(crate) fn owned_by(mut self, owner: Option<&str>) -> Self {
+        if let Some(owner) = owner {
+            self.owner = format!("{owner}:");
+            let named = |(file, state)| (format!("{}{file}", self.owner), state);
+            self.files = std::mem::take(&mut self.files)
+                .into_iter()
+                .map(named)
+                .collect();
+        }
+        self
+    }
+
+    /// Whether a file, which may be gone, is of this folder.
+    pub(crate) fn is_of(&self, file: &str) -> bool {
+        file.starts_with(&self.owner)
+    }
+
     /// Reads everything. What cannot be read is remembered as that, never as gone.
     pub(crate) fn read(folder: &Path) -> Self {
         let mut snapshot = Self {

@@ -76,9 +76,9 @@ pub(crate) fn plan(
         });
     }
     if snapshot.is_whole {
-        let gone = records
-            .values()
-            .filter(|record| !snapshot.files.contains_key(&record.file));
+        let gone = records.values().filter(|record| {
+            snapshot.is_of(&record.file) && !snapshot.files.contains_key(&record.file)
+        });
         plan.gone = gone
             .map(|record| Gone {
                 file: record.file.clone(),
@@ -155,6 +155,7 @@ mod tests {
     fn snapshot<const N: usize>(files: [(&str, FileState); N]) -> Snapshot {
         Snapshot {
             files: files.map(|(file, state)| (file.to_owned(), state)).into(),
+            owner: String::new(),
             is_whole: true,
             folders: Vec::new(),
         }

@@ -26,6 +26,8 @@ const FAILURES_TOLD_MAX: usize = 10;
 /// What the manifests folder works with.
 pub struct AddOns {
     pub folder: PathBuf,
+    /// Whose folder it is, among the servers of a shared store: what only others' files made is none of its business.
+    pub owner: Option<String>,
     /// May do everything: files may say anything.
     pub client: Client,
     pub clock: Arc<dyn Clock>,
@@ -56,6 +58,7 @@ pub async fn run(parts: AddOns) -> std::io::Result<()> {
     let mut retry = RETRY_FIRST;
     loop {
         let snapshot = read(&parts.folder, &watched).await;
+        let snapshot = snapshot.owned_by(parts.owner.as_deref());
         let settled = follower.pass(&snapshot).await;
         let again = async {
             if settled {

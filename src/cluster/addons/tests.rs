@@ -31,6 +31,7 @@ impl Cluster {
     fn start(&mut self) {
         let (trigger, shutdown) = Shutdown::new();
         let parts = AddOns {
+            owner: None,
             folder: self.folder.path().to_owned(),
             client: self.api.client(),
             clock: SystemClock::shared(),

@@ -39,7 +39,7 @@ pub enum Error {
     )]
     NoAuthorities { path: PathBuf },
     #[error(
-        "{what} works on a store in the data folder; this cluster is in the etcd cluster {endpoints} (--datastore-endpoint): use etcd's own tools, such as etcdctl"
+        "{what} is for a server whose store is in its data folder; this cluster is in the etcd cluster {endpoints} (--datastore-endpoint), whose own tools look after it"
     )]
     StoreElsewhere { what: String, endpoints: String },
     #[error("cannot make {what}")]

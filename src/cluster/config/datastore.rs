@@ -50,7 +50,7 @@ pub struct DatastoreConfig {
 
 impl DatastoreConfig {
     /// `None`: the store in the data folder.
-    pub(crate) fn from_flags(said: DatastoreFlags) -> Result<Option<Self>, ConfigError> {
+    pub fn from_flags(said: DatastoreFlags) -> Result<Option<Self>, ConfigError> {
         let endpoint = said.datastore_endpoint.filter(|said| !said.is_empty());
         let files = [
             ("datastore-cafile", said.datastore_cafile),

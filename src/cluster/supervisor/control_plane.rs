@@ -14,7 +14,7 @@ use env::{Clock, Rng, Shutdown, SystemRng};
 use kube_client::ClientCertificate;
 use kv::Kv;
 use rest::{Advertised, ApiServer, StoreObjects};
-use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
+use sqlite::{BALLAST_BYTES, Options, SealedPrefix, SealingKeys, SqliteKv};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -23,17 +23,18 @@ use crate::dialer::NodeDialer;
 use crate::join_paths::JoinPaths;
 use crate::machine_time::MachineTime;
 use crate::served_certificate::ServedCertificate;
+use crate::store::Store;
 use crate::tls;
 use crate::upkeep::OpenedStore;
 
 /// The largest body the API server reads is 3 MiB; stored forms can be a little larger than what was sent.
-const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What is encrypted on disk.
 const SEALED_PREFIX: &str = "/registry/secrets/";
 
 /// A store and an API server over it.
 pub(crate) struct ControlPlane {
-    pub(crate) store: Arc<SqliteKv>,
+    pub(crate) store: Store,
     pub(crate) api: ApiServer,
     pub(crate) join_paths: Arc<JoinPaths>,
     pub(crate) dialer: Arc<NodeDialer>,
@@ -68,10 +69,12 @@ impl Basics {
 
 /// What must be there before an API server starts.
 pub(crate) struct Provisions<'a> {
-    pub(crate) store: Arc<SqliteKv>,
+    pub(crate) store: Store,
     pub(crate) credentials: &'a Credentials,
     pub(crate) tokens: TokenIssuers,
     pub(crate) advertised: watch::Receiver<Advertised>,
+    /// All servers of a shared store.
+    pub(crate) living: Option<watch::Receiver<Vec<Advertised>>>,
 }
 
 /// Who issues service account tokens here, with the keys that the data folder or the operator gives.
@@ -98,8 +101,10 @@ pub fn sealed_prefixes(keys: Arc<SealingKeys>) -> Vec<SealedPrefix> {
     }]
 }
 
+/// The store in the data folder, which may be as large as `bytes_max`.
 pub(crate) fn open_store(
     data_dir: &DataDir,
+    bytes_max: Option<u64>,
     (clock, rng): (&Arc<dyn Clock>, &Arc<dyn Rng>),
 ) -> anyhow::Result<OpenedStore> {
     let key_file = data_dir.encryption_key();
@@ -112,6 +117,8 @@ pub(crate) fn open_store(
             ..kv::Limits::default()
         },
         sealers: sealed_prefixes(keys.clone()),
+        quota_bytes: bytes_max,
+        ballast_bytes: BALLAST_BYTES,
         ..Options::default()
     };
     let store = SqliteKv::open(&data_dir.database(), options).context("open the store")?;
@@ -130,8 +137,9 @@ impl ControlPlane {
             credentials,
             tokens,
             advertised,
+            living,
         } = provisions;
-        let kv: Arc<dyn Kv> = store.clone();
+        let kv: Arc<dyn Kv> = store.kv();
         let objects: Arc<dyn Objects> = StoreObjects::new(kv.clone(), basics.clock.clone());
         let rbac = Arc::new(RbacAuthorizer::default());
         rest::feed_policy(kv.clone(), rbac.clone(), &basics.shutdown)
@@ -175,6 +183,7 @@ impl ControlPlane {
             clock: basics.clock.clone(),
             rng: basics.rng.clone(),
             advertised,
+            living,
         });
         let serving = serve(config, credentials, &api, basics).await?;
         Ok(Self {

@@ -39,7 +39,7 @@ pub(crate) async fn open(
         &data_dir.instance(),
         vec![format!("https://{address}")],
     );
-    let (kv, shutdown) = (control_plane.store.clone(), basics.shutdown.clone());
+    let (kv, shutdown) = (control_plane.store.kv(), basics.shutdown.clone());
     env::spawn(etcd::serve(kv, identity, listener, door, shutdown));
     tracing::info!(%address, "etcd's API is listening");
     Ok(())

@@ -11,15 +11,18 @@ use joining::{ClusterSettings, JoinService, NETWORK_USER, NodeSigner};
 use kube_client::Trust;
 use linux::AtomicFile;
 use rest::{Advertised, ApiServer};
+use sqlite::SealingKeys;
 use tokio::sync::watch;
 
 use crate::client_authorities::ClientAuthorities;
 use crate::components::{
-    client_as, masters_client, start_add_ons, start_control, start_custom_resources,
+    Leading, client_as, masters_client, start_add_ons, start_control, start_custom_resources,
     start_dns_service,
 };
 use crate::control_plane::{Basics, ControlPlane, Provisions, open_store, token_issuers};
+use crate::datastore::Datastore;
 use crate::etcd_listener;
+use crate::living_servers::{self, LivingServers};
 use crate::machine_time::MachineTime;
 use crate::names::serving_names;
 use crate::node::{ClusterFacts, DnsRole, Node, NodeClients, network_settings};
@@ -31,6 +34,7 @@ use crate::renewal::Renewal;
 use crate::scheduled_snapshots;
 use crate::served_certificate::ServedCertificate;
 use crate::server_addresses::{self, ServerAddresses};
+use crate::store::Store;
 use crate::upkeep::OpenedStore;
 
 /// Why a server did not start, with all its causes.
@@ -58,23 +62,25 @@ impl Server {
         let addresses = ServerAddresses::open(config, network.as_ref(), &basics.shutdown)?;
         let (advertised, is_advertised) = watch::channel(addresses.advertised());
         let names = serving_names(config, &addresses, host_name);
-        let said = said(config);
-        let means = (&*basics.clock, &*basics.rng);
-        bootstrap::succeed(&data_dir, means)?;
-        let credentials = Credentials::load_or_make(&data_dir, &names, &said, means)?;
+        let (credentials, store) = open(config, &data_dir, &names, &basics).await?;
         write_kubeconfig(config, &credentials)?;
-        let opened = open_store(&data_dir, (&basics.clock, &basics.rng))?;
+        let sharing = Sharing::begin(&store, config, &data_dir, host_name, &basics).await?;
+        let living = sharing.as_ref().map(|sharing| sharing.living.clone());
         let provisions = Provisions {
-            store: opened.store.clone(),
+            store: store.clone(),
             credentials: &credentials,
             tokens: token_issuers(config, &data_dir)?,
             advertised: is_advertised.clone(),
+            living: living.clone(),
         };
         let control_plane = ControlPlane::start(config, provisions, &basics).await?;
         tracing::info!(
             port = config.https_listen_port,
             "the API server is listening"
         );
+        if let Some(sharing) = &sharing {
+            sharing.say(&store, is_advertised.clone(), &basics);
+        }
         if let Some(address) = config.etcd_listen {
             let parts = (&control_plane, &credentials);
             etcd_listener::open(address, &data_dir, parts, &basics).await?;
@@ -91,8 +97,9 @@ impl Server {
             addresses: &addresses,
             host_name,
             basics: &basics,
+            sharing,
         };
-        started.start_components(&control_plane.api, &credentials, opened, advertised)?;
+        started.start_components(&control_plane.api, &credentials, store, advertised)?;
         started
             .open_joining(&control_plane, &credentials, is_advertised)
             .await?;
@@ -148,6 +155,8 @@ struct Started<'a> {
     addresses: &'a ServerAddresses,
     host_name: &'a str,
     basics: &'a Basics,
+    /// `None`: there is no other server.
+    sharing: Option<Sharing>,
 }
 
 impl Started<'_> {
@@ -156,21 +165,32 @@ impl Started<'_> {
         &self,
         api: &ApiServer,
         credentials: &Credentials,
-        opened: OpenedStore,
+        store: Store,
         advertised: watch::Sender<Advertised>,
     ) -> anyhow::Result<()> {
         let (config, basics) = (self.config, self.basics);
+        let living = self.sharing.as_ref().map(|sharing| sharing.living.clone());
         env::spawn(server_addresses::advertise(
             api.clone(),
             self.addresses.clone(),
             advertised,
+            living,
             basics.shutdown.clone(),
         ));
-        let parts = (api, self.data_dir);
-        tend_store(config, self.host_name, opened, parts, basics)?;
+        if let Store::Own(opened) = store {
+            let parts = (api, self.data_dir);
+            tend_store(config, self.host_name, opened, parts, basics)?;
+        }
+        let leading = match &self.sharing {
+            None => Leading::Alone,
+            Some(sharing) => Leading::Elected {
+                identity: format!("{}_{}", sharing.name, basics.rng.uuid()),
+            },
+        };
+        let owner = self.sharing.as_ref().map(|sharing| sharing.name.clone());
         start_custom_resources(api, basics);
-        start_control(api, config, credentials, basics);
-        start_add_ons(api, self.data_dir, basics);
+        start_control(api, config, credentials, &leading, basics);
+        start_add_ons(api, self.data_dir, owner, basics);
         start_dns_service(api, config, basics);
         Ok(())
     }
@@ -183,6 +203,7 @@ impl Started<'_> {
         advertised: watch::Receiver<Advertised>,
     ) -> anyhow::Result<()> {
         let client = masters_client(&control_plane.api);
+        let living = self.sharing.as_ref().map(|sharing| sharing.living.clone());
         let service = JoinService::new(joining::Parts {
             client: client.clone(),
             tokens: self.data_dir.tokens(),
@@ -193,7 +214,7 @@ impl Started<'_> {
             },
             reserved_names: self.names.api_server.dns_names.clone(),
             settings: settings(self.config),
-            servers: Arc::new(move || vec![advertised.borrow().address.to_string()]),
+            servers: Arc::new(move || servers(&advertised, living.as_ref())),
             clock: self.basics.clock.clone(),
             rng: self.basics.rng.clone(),
         });
@@ -279,6 +300,106 @@ impl Started<'_> {
     }
 }
 
+/// What a server has to do with the others of a shared store.
+struct Sharing {
+    /// Names this server among them, the same at every start.
+    name: String,
+    living: watch::Receiver<Vec<Advertised>>,
+}
+
+impl Sharing {
+    /// `None`: the store is this server's own.
+    async fn begin(
+        store: &Store,
+        config: &ServerConfig,
+        data_dir: &DataDir,
+        host_name: &str,
+        basics: &Basics,
+    ) -> anyhow::Result<Option<Self>> {
+        let Store::Shared(kv) = store else {
+            return Ok(None);
+        };
+        let first = living_servers::living(&**kv)
+            .await
+            .context("find the other servers")?;
+        let (sender, living) = watch::channel(first);
+        let shutdown = basics.shutdown.clone();
+        env::spawn(living_servers::follow(store.kv(), sender, shutdown));
+        let node = config.node.as_ref().map_or(host_name, |node| &node.name);
+        Ok(Some(Self {
+            name: format!("{node}-{}", data_dir.instance()),
+            living,
+        }))
+    }
+
+    /// Tells the others where this server is, from now on.
+    fn say(&self, store: &Store, advertised: watch::Receiver<Advertised>, basics: &Basics) {
+        let server = LivingServers {
+            kv: store.kv(),
+            name: self.name.clone(),
+            advertised,
+            shutdown: basics.shutdown.clone(),
+        };
+        env::spawn(server.say());
+    }
+}
+
+/// All servers as `host:port`, this one first.
+fn servers(
+    own: &watch::Receiver<Advertised>,
+    living: Option<&watch::Receiver<Vec<Advertised>>>,
+) -> Vec<String> {
+    let own = own.borrow().address;
+    let mut all = vec![own.to_string()];
+    if let Some(living) = living {
+        let others = living.borrow();
+        let others = others.iter().map(|server| server.address);
+        all.extend(
+            others
+                .filter(|other| *other != own)
+                .map(|other| other.to_string()),
+        );
+    }
+    all
+}
+
+/// What a server proves itself with, and where its cluster is. Servers of a shared store have the same keys before anything is made with them.
+async fn open(
+    config: &ServerConfig,
+    data_dir: &DataDir,
+    names: &ServingNames,
+    basics: &Basics,
+) -> anyhow::Result<(Credentials, Store)> {
+    let datastore = Datastore::of(config, data_dir, &*basics.rng)?;
+    let mut said = said(config);
+    if let Some(datastore) = &datastore {
+        said.tokens.server = Some(&datastore.password);
+    }
+    let means = (&*basics.clock, &*basics.rng);
+    let make = || {
+        bootstrap::succeed(data_dir, means)?;
+        Credentials::load_or_make(data_dir, names, &said, means)
+    };
+    let Some(datastore) = &datastore else {
+        let credentials = make()?;
+        let means = (&basics.clock, &basics.rng);
+        let opened = open_store(data_dir, config.store_bytes_max, means)?;
+        return Ok((credentials, Store::Own(opened)));
+    };
+    let sealing_keys =
+        || SealingKeys::load_or_create(&data_dir.encryption_key(), basics.rng.clone());
+    let make_all = || {
+        make()?;
+        token_issuers(config, data_dir)?;
+        sealing_keys()?;
+        anyhow::Ok(())
+    };
+    datastore.share_keys(data_dir, basics, make_all).await?;
+    let credentials = make()?;
+    let store = datastore.open_store(sealing_keys()?, basics).await?;
+    Ok((credentials, Store::Shared(store)))
+}
+
 fn cluster_facts(config: &ServerConfig) -> ClusterFacts {
     ClusterFacts {
         service_cidrs: config.network.service_cidrs.clone(),
@@ -303,7 +424,11 @@ fn tend_store(
     basics: &Basics,
 ) -> anyhow::Result<()> {
     api.add_metrics(Arc::new(opened.clone()));
-    opened.clone().serve(data_dir, basics.shutdown.clone())?;
+    let plan = config.snapshots.as_ref();
+    let plan = plan.map(|config| scheduled_snapshots::plan(config, data_dir));
+    opened
+        .clone()
+        .serve(plan, data_dir, basics.shutdown.clone())?;
     env::spawn(opened.finish_rotation());
     if let Some(snapshots) = &config.snapshots {
         let node = config.node.as_ref().map_or(host_name, |node| &node.name);

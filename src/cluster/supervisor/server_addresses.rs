@@ -108,6 +108,7 @@ pub(crate) async fn advertise(
     api: ApiServer,
     mut addresses: ServerAddresses,
     advertised: watch::Sender<Advertised>,
+    mut living: Option<watch::Receiver<Vec<Advertised>>>,
     shutdown: Shutdown,
 ) {
     let mut is_written = true;
@@ -128,7 +129,19 @@ pub(crate) async fn advertise(
             biased;
             () = shutdown.requested() => return,
             () = addresses.changed() => {}
+            () = another_server(&mut living) => is_written = false,
             () = env::sleep(RETRY), if !is_written => {}
         }
+    }
+}
+
+/// Returns when another server of a shared store came, went, or moved.
+async fn another_server(living: &mut Option<watch::Receiver<Vec<Advertised>>>) {
+    let told = match living {
+        Some(living) => living.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending::<()>().await;
     }
 }

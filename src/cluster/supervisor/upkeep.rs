@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bootstrap::DataDir;
 use env::{Shutdown, SystemClock, SystemRng};
-use kv::Kv as _;
+use kv::{Alarm, Kv as _};
 use rest::MetricsSource;
 use serde::{Deserialize, Serialize};
 use sqlite::{Checked, SealingKeys, SqliteKv, check_store, is_open};
@@ -21,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
 use crate::control_plane::{open_store, sealed_prefixes};
+use crate::scheduled_snapshots::SnapshotPlan;
 
 /// Whoever asks sends less.
 const REQUEST_BYTES_MAX: u64 = 4096;
@@ -37,6 +38,12 @@ pub enum Upkeep {
     Compact,
     /// Give space back.
     Vacuum,
+    /// Tell when the server takes snapshots by itself.
+    SnapshotPlan,
+    /// Take writes again: what was wrong is put right.
+    Disarm,
+    /// Take no more writes: somebody found damage.
+    TellDamage,
 }
 
 /// How a server's store stands.
@@ -48,6 +55,12 @@ pub struct StoreStatus {
     pub keys: usize,
     pub size_bytes: u64,
     pub size_in_use_bytes: u64,
+    /// How large it may be.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+    /// Why it refuses writes, in etcd's names.
+    #[serde(default)]
+    pub alarms: Vec<String>,
     /// The last one seals.
     pub sealing_keys: Vec<i64>,
     /// How many values each key sealed, old versions among them.
@@ -62,35 +75,67 @@ pub enum Done {
     Rotated { key: i64, values: usize },
     Compacted { revision: i64 },
     Vacuumed { before: u64, after: u64 },
+    SnapshotPlan(Option<SnapshotPlan>),
+    Disarmed { alarms: Vec<String> },
+    DamageTold,
 }
 
 /// Does what is asked for, and tells whether a server did it.
 pub async fn upkeep(data_dir: &DataDir, what: Upkeep) -> anyhow::Result<Done> {
-    let database = data_dir.database();
-    anyhow::ensure!(
-        database.is_file(),
-        "there is no server's data in {}: name its folder with --data-dir",
-        data_dir.root().display()
-    );
+    let database = database(data_dir)?;
     if is_open(&database)? {
         return ask(data_dir, what);
     }
-    let opened = open_store(data_dir, (&SystemClock::shared(), &SystemRng::shared()))?;
+    let opened = open_store(
+        data_dir,
+        None,
+        (&SystemClock::shared(), &SystemRng::shared()),
+    )?;
     let done = opened.clone().run(what).await;
     opened.store.close().await.context("close the store")?;
     done
 }
 
-/// Reads all of a server's store, whether the server runs or not.
+/// Reads all of a server's store, whether the server runs or not. One that runs writes no more once damage is found; without one, the next start finds
+/// it again.
 pub fn check_database(data_dir: &DataDir) -> anyhow::Result<Checked> {
+    let database = database(data_dir)?;
+    let keys = SealingKeys::load(&data_dir.encryption_key(), SystemRng::shared())?;
+    let checked = check_store(&database, sealed_prefixes(keys))?;
+    if !checked.problems.is_empty()
+        && is_open(&database)?
+        && let Err(error) = ask(data_dir, Upkeep::TellDamage)
+    {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "whoever has the store open does not know that it is damaged"
+        );
+    }
+    Ok(checked)
+}
+
+/// The file of a server's store.
+fn database(data_dir: &DataDir) -> anyhow::Result<PathBuf> {
+    data_dir.has_own_store("this command")?;
     let database = data_dir.database();
     anyhow::ensure!(
         database.is_file(),
         "there is no server's data in {}: name its folder with --data-dir",
         data_dir.root().display()
     );
-    let keys = SealingKeys::load(&data_dir.encryption_key(), SystemRng::shared())?;
-    Ok(check_store(&database, sealed_prefixes(keys))?)
+    Ok(database)
+}
+
+/// The snapshots that the server takes that runs on a data folder; `None`: none runs.
+pub fn running_plan(data_dir: &DataDir) -> anyhow::Result<Option<Option<SnapshotPlan>>> {
+    let database = data_dir.database();
+    if !database.is_file() || !is_open(&database)? {
+        return Ok(None);
+    }
+    match ask(data_dir, Upkeep::SnapshotPlan)? {
+        Done::SnapshotPlan(plan) => Ok(Some(plan)),
+        _ => anyhow::bail!("the server answered something else"),
+    }
 }
 
 fn socket(data_dir: &DataDir) -> PathBuf {
@@ -118,6 +163,8 @@ pub(crate) struct OpenedStore {
     pub(crate) keys: Arc<SealingKeys>,
     /// One at a time changes keys.
     rotating: Arc<Mutex<()>>,
+    /// Known once a server runs.
+    plan: Option<SnapshotPlan>,
 }
 
 impl OpenedStore {
@@ -126,6 +173,7 @@ impl OpenedStore {
             store,
             keys,
             rotating: Arc::default(),
+            plan: None,
         }
     }
 
@@ -147,6 +195,19 @@ impl OpenedStore {
                 let after = self.store.status().await?.size_bytes;
                 Ok(Done::Vacuumed { before, after })
             }
+            Upkeep::SnapshotPlan => Ok(Done::SnapshotPlan(self.plan)),
+            Upkeep::Disarm => {
+                let raised = self.store.alarms();
+                for alarm in &raised {
+                    self.store.clear_alarm(*alarm).await?;
+                }
+                let alarms = raised.into_iter().map(alarm_name).collect();
+                Ok(Done::Disarmed { alarms })
+            }
+            Upkeep::TellDamage => {
+                self.store.raise_alarm(Alarm::Corrupt).await?;
+                Ok(Done::DamageTold)
+            }
         }
     }
 
@@ -159,6 +220,8 @@ impl OpenedStore {
             keys: status.keys,
             size_bytes: status.size_bytes,
             size_in_use_bytes: status.size_in_use_bytes,
+            quota_bytes: self.store.quota_bytes(),
+            alarms: self.store.alarms().into_iter().map(alarm_name).collect(),
             sealing_keys: self.keys.ids(),
             sealed: seals.by_key,
             unsealed: seals.unsealed,
@@ -192,7 +255,13 @@ impl OpenedStore {
     }
 
     /// Answers at the socket until the end.
-    pub(crate) fn serve(self, data_dir: &DataDir, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub(crate) fn serve(
+        mut self,
+        plan: Option<SnapshotPlan>,
+        data_dir: &DataDir,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
+        self.plan = plan;
         let listener = linux::unix_socket::listen(&socket(data_dir))?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
@@ -238,6 +307,14 @@ impl OpenedStore {
         // Whoever asked may have gone.
         let _gone = write.write_all(answer.as_bytes()).await;
     }
+}
+
+fn alarm_name(alarm: Alarm) -> String {
+    let name = match alarm {
+        Alarm::NoSpace => "NOSPACE",
+        Alarm::Corrupt => "CORRUPT",
+    };
+    name.to_owned()
 }
 
 #[async_trait]

@@ -17,6 +17,8 @@ use crate::transport::InProcess;
 
 /// Objects made at once.
 const CREATES_AT_ONCE_MAX: usize = 32;
+/// Servers that start together write the same objects.
+const WRITE_TRIES_MAX: usize = 5;
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Priority classes, and the priority levels and flow schemas that clients expect to find.
 const OBJECTS: &str = include_str!("objects.json");
@@ -68,6 +70,23 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), ApiError> {
     bootstrap.kubernetes_service().await?;
     state.set_bootstrapped();
     Ok(())
+}
+
+/// All addresses of all servers, with commas between.
+fn everywhere(servers: &[Advertised]) -> String {
+    let all: BTreeSet<SocketAddr> = servers
+        .iter()
+        .flat_map(|server| {
+            let port = server.address.port();
+            let others = server
+                .others
+                .iter()
+                .map(move |ip| SocketAddr::new(*ip, port));
+            others.chain([server.address])
+        })
+        .collect();
+    let all: Vec<String> = all.iter().map(SocketAddr::to_string).collect();
+    all.join(",")
 }
 
 fn object(value: Value) -> Object {
@@ -179,8 +198,18 @@ impl Bootstrap {
         }
     }
 
-    /// Creates an object, or makes the one that is there say the same.
+    /// Creates an object, or makes the one that is there say the same, also when another server writes it meanwhile.
     async fn ensure(&self, object: &Object, parts: &[&[&str]]) -> Result<(), ApiError> {
+        for _ in 1..WRITE_TRIES_MAX {
+            match self.ensure_once(object, parts).await {
+                Err(error) if error.is_conflict() => {}
+                done => return done,
+            }
+        }
+        self.ensure_once(object, parts).await
+    }
+
+    async fn ensure_once(&self, object: &Object, parts: &[&[&str]]) -> Result<(), ApiError> {
         let one = format!("{}/{}", self.path(object)?, object.name());
         match self.call(Method::Get, &one, None).await {
             Ok(mut current) => {
@@ -287,42 +316,65 @@ impl Bootstrap {
         self.endpoints().await
     }
 
-    /// The endpoints that lead to this server.
+    /// The endpoints that lead to the servers.
     async fn endpoints(&self) -> Result<(), ApiError> {
-        let Advertised { address, others } = self.state.config.advertised.borrow().clone();
+        let own = self.state.config.advertised.borrow().clone();
         // An endpoint on a loopback address would lead every pod to itself, and validation refuses it.
-        if address.ip().is_loopback() || address.ip().is_unspecified() {
+        if own.address.ip().is_loopback() || own.address.ip().is_unspecified() {
             return Ok(());
         }
-        let ports = json!([{"name": "https", "port": address.port(), "protocol": "TCP"}]);
-        let ip = address.ip().to_string();
+        let servers = self.servers(own);
+        let addresses: BTreeSet<IpAddr> = servers.iter().map(|one| one.address.ip()).collect();
+        let port = servers[0].address.port();
+        let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+        let ips: Vec<Value> = addresses
+            .iter()
+            .map(|ip| json!({"ip": ip.to_string()}))
+            .collect();
         self.ensure(
             &object(json!({
                 "kind": "Endpoints", "apiVersion": "v1",
                 "metadata": {"name": "kubernetes", "namespace": "default",
                     "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-                "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
+                "subsets": [{"addresses": ips, "ports": ports}],
             })),
             &[&["subsets"]],
         )
         .await?;
-        let all: BTreeSet<IpAddr> = others.into_iter().chain([address.ip()]).collect();
-        let all = all
-            .into_iter()
-            .map(|one| SocketAddr::new(one, address.port()).to_string());
+        let endpoint =
+            |ip: &IpAddr| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}});
+        let is_ipv4 = servers[0].address.is_ipv4();
         let slice = object(json!({
             "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
             "metadata": {"name": "kubernetes", "namespace": "default",
-                "annotations": {SERVER_ADDRESSES_ANNOTATION: all.collect::<Vec<_>>().join(",")},
+                "annotations": {SERVER_ADDRESSES_ANNOTATION: everywhere(&servers)},
                 "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+            "addressType": if is_ipv4 { "IPv4" } else { "IPv6" },
+            "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>(),
             "ports": ports,
         }));
         self.remove_of_other_family(&slice).await?;
         let annotation = ["metadata", "annotations", SERVER_ADDRESSES_ANNOTATION];
         self.ensure(&slice, &[&["endpoints"], &["ports"], &annotation])
             .await
+    }
+
+    /// This server and the living ones beside it, all reached at addresses of one family and at one port: a slice has room for no others.
+    fn servers(&self, own: Advertised) -> Vec<Advertised> {
+        let living = self.state.config.living.as_ref();
+        let mut others = living.map_or_else(Vec::new, |living| living.borrow().clone());
+        others.retain(|other| {
+            let is_alike = other.address.is_ipv4() == own.address.is_ipv4()
+                && other.address.port() == own.address.port();
+            if !is_alike {
+                tracing::warn!(
+                    server = %other.address,
+                    "a server at another port or at an address of another family is no endpoint of the Service kubernetes"
+                );
+            }
+            is_alike && other.address != own.address
+        });
+        std::iter::once(own).chain(others).collect()
     }
 
     /// A slice is of one family for its whole life.

@@ -203,6 +203,7 @@ impl Cluster {
             authorities: None,
             clock: SystemClock::shared(),
             rng: SystemRng::shared(),
+            living: None,
             advertised: tokio::sync::watch::channel(rest::Advertised {
                 address: ([127, 0, 0, 1], port).into(),
                 others: Vec::new(),
