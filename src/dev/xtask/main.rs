@@ -30,6 +30,7 @@ cargo xtask <task>
   fuzz --input FILE TARGET              feed one input again
   etcd diff FOLDER|gen|serve FILE PORT  compare with the etcd and etcdctl in FOLDER; make the code; serve a store
   fuzz-etcd FOLDER [ARGUMENT…]          ask the etcd in FOLDER and our store the same by the million, and compare the answers
+  churn                                 write ten million times to a store, and look at its file, log and memory
   power-loss [STATES [SEED]]            rebuild disks that a power cut leaves behind, and look at the store in each; root
   linearizability [ARGUMENT…]           clients and watchers on a store that is killed again and again: no broken promise
   crash [KILLS]                         kill the store, then whole servers, and look for lost writes
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ["linearizability", words @ ..] => judge::own_fast(&root(), "linearizability", words),
         ["fuzz-etcd", words @ ..] => judge::own_fast(&root(), "etcd_fuzz", words),
         ["fuzz", words @ ..] => judge::own(&root(), "fuzz", words),
+        ["churn"] => judge::own_measured(&root(), "bench", &["store", "churn"]),
         ["power-loss", words @ ..] => judge::own(&root(), "power_loss", words),
         ["crash", kills @ ..] if kills.len() < 2 => judge::crash(&root(), kills.first().copied()),
         _ => {

@@ -1,5 +1,6 @@
 //! The store's figures, beside etcd and kine: every server is a process of its own and is asked by the same callers, turn by turn.
 
+mod churn;
 mod device;
 mod idle;
 mod inside;
@@ -40,8 +41,10 @@ const ABOVE_FLUSH: f64 = 0.15;
 const KINE_CALLERS: usize = 100;
 
 const PARTS: &[&str] = &["rates", "kine", "watches", "bytes", "memory", "compaction"];
+/// The part that takes minutes and is only done when it is named.
+const CHURN: &str = "churn";
 
-/// Measures the parts named, all of them if none is.
+/// Measures the parts named, all of `PARTS` if none is.
 pub(crate) async fn measure(
     bench: &Bench,
     parts: &[&str],
@@ -51,6 +54,9 @@ pub(crate) async fn measure(
         !cfg!(debug_assertions),
         "the store is measured in a release build: cargo xtask bench store"
     );
+    if parts == [CHURN] {
+        return churn::run(&bench.folder.path().join(CHURN), report).await;
+    }
     if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
         bail!("{unknown} is no part of the store's bench; these are: {PARTS:?}");
     }

@@ -15,7 +15,7 @@ const CONNECTIONS_MAX: usize = 100;
 pub(crate) const VALUE_BYTES: usize = 1024;
 /// What is around a value in a request, at most.
 const OVERHEAD_BYTES_MAX: usize = 256;
-const STRIDE: usize = 7919;
+pub(crate) const STRIDE: usize = 7919;
 
 /// Which keys are written, and until when.
 #[derive(Clone)]
