@@ -2,12 +2,14 @@
 
 mod agent;
 mod airgap;
+mod bucket;
 mod certificate;
 mod check;
 mod command_line;
 mod completion;
 mod db;
 mod exec;
+mod export;
 mod host_steps;
 mod image;
 mod killall;
@@ -81,8 +83,10 @@ enum Command {
     /// Look after a server's store
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// Take over the objects of a stopped k3s server that keeps them in SQLite
+    /// Take over the objects of a k3s, or of any Kubernetes on etcd
     Migrate(migrate::MigrateCommand),
+    /// Write all objects as k3s reads them, or to an etcd
+    Export(export::ExportCommand),
     /// Work with a cluster: the commands people know from kubectl
     Kubectl(Box<kubectl::KubectlCommand>),
     /// Show the pods of this node, also when no server can be reached
@@ -121,6 +125,7 @@ pub(crate) fn run() -> ExitCode {
         Command::SecretsEncrypt(command) => command.run(),
         Command::Db(command) => command.run(),
         Command::Migrate(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Kubectl(command) => return command.run(),
         Command::Pods(command) => return command.run(),
         Command::Logs(command) => return command.run(),

@@ -14,7 +14,9 @@ use snapshots::{
     Compression, Existing, Listed, Passphrase, SaveOptions, default_folder, delete, list, prune,
     restore, save,
 };
+use supervisor::{SnapshotPlan, running_plan};
 
+use super::bucket::{BucketFlags, Opened};
 use super::stored::DataDirFlag;
 
 /// Of the schedule, so many moments are told.
@@ -29,7 +31,7 @@ pub(crate) enum SnapshotCommand {
     List(ListCommand),
     /// Make a server's data folder of a snapshot: started with the same flags, it is the same cluster
     Restore(RestoreCommand),
-    /// Remove all but the newest snapshots of a name
+    /// Remove all but the newest snapshots of a name, of each node by itself
     Prune(PruneCommand),
     /// Remove snapshots
     Delete(DeleteCommand),
@@ -44,6 +46,8 @@ struct Folder {
     /// Folder of the snapshots [default: as the configuration file says, else server/db/snapshots in the data folder]
     #[arg(long, alias = "etcd-snapshot-dir", value_name = "DIR")]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    bucket: BucketFlags,
 }
 
 #[derive(Args)]
@@ -170,6 +174,7 @@ impl SnapshotCommand {
 
 impl SaveCommand {
     fn run(self) -> anyhow::Result<()> {
+        let bucket = self.folder.bucket.open()?;
         let options = SaveOptions {
             folder: self.folder.path()?,
             series: self.name,
@@ -183,6 +188,7 @@ impl SaveCommand {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let data_dir = self.folder.data_dir()?;
+        data_dir.has_own_store("`combo snapshot save`")?;
         let now = SystemClock::shared().now();
         let saved = save(&data_dir, &options, now, &SystemRng::shared())?;
         println!("{}", saved.path.display());
@@ -195,13 +201,34 @@ impl SaveCommand {
             "combo: the cluster at revision {}, {} bytes; {words}",
             saved.header.revision, saved.bytes
         );
-        Ok(())
+        match bucket {
+            Some(bucket) => copy(&bucket, &saved.path, &options.series),
+            None => Ok(()),
+        }
     }
+}
+
+fn copy(to: &Opened, snapshot: &Path, series: &str) -> anyhow::Result<()> {
+    let place = to
+        .wait(to.bucket.upload(snapshot))
+        .context("the snapshot is in its folder only")?;
+    println!("{place}");
+    // Nobody who takes one expects others to go, unless a number was said.
+    let keep = to.config.retention.filter(|keep| *keep > 0);
+    for name in keep.map_or(Ok(Vec::new()), |keep| {
+        to.wait(to.bucket.prune(series, keep))
+    })? {
+        eprintln!("combo: removed {name} from the bucket");
+    }
+    Ok(())
 }
 
 impl ListCommand {
     fn run(self) -> anyhow::Result<()> {
-        let listed = list(&self.folder.path()?)?;
+        let mut listed = list(&self.folder.path()?)?;
+        if let Some(bucket) = self.folder.bucket.open()? {
+            listed.extend(bucket.wait(bucket.bucket.list(""))?);
+        }
         match self.output {
             Output::Json => {
                 let all: Vec<Value> = listed.iter().map(as_json).collect();
@@ -209,8 +236,8 @@ impl ListCommand {
             }
             Output::Table => {
                 println!(
-                    "{:<48} {:<12} {:<21} {:<12} KEYS",
-                    "NAME", "BYTES", "TAKEN", "REVISION"
+                    "{:<48} {:<12} {:<21} {:<12} {:<8} LOCATION",
+                    "NAME", "BYTES", "TAKEN", "REVISION", "KEYS"
                 );
                 for one in &listed {
                     print_row(one);
@@ -231,26 +258,23 @@ fn print_row(listed: &Listed) {
                 "plain"
             };
             let (taken, revision) = (&header.taken, header.revision);
-            println!("{name:<48} {bytes:<12} {taken:<21} {revision:<12} {keys}");
+            let location = &listed.location;
+            println!("{name:<48} {bytes:<12} {taken:<21} {revision:<12} {keys:<8} {location}");
         }
         Err(error) => println!("{name:<48} {bytes:<12} {error}"),
     }
 }
 
 fn as_json(listed: &Listed) -> Value {
-    let (name, path, bytes) = (
-        &listed.name,
-        listed.path.display().to_string(),
-        listed.bytes,
-    );
+    let (name, location, bytes) = (&listed.name, &listed.location, listed.bytes);
     match &listed.header {
         Ok(header) => json!({
-            "name": name, "path": path, "bytes": bytes, "taken": header.taken, "revision": header.revision,
+            "name": name, "location": location, "bytes": bytes, "taken": header.taken, "revision": header.revision,
             "series": header.series, "node": header.node, "cluster": header.cluster, "version": header.version,
             "needsPassphrase": header.needs_passphrase(),
         }),
         Err(error) => {
-            json!({"name": name, "path": path, "bytes": bytes, "error": error.to_string()})
+            json!({"name": name, "location": location, "bytes": bytes, "error": error.to_string()})
         }
     }
 }
@@ -259,7 +283,13 @@ impl RestoreCommand {
     fn run(self) -> anyhow::Result<()> {
         let data_dir = self.folder.data_dir()?;
         let mut snapshot = self.snapshot.clone();
-        if !snapshot.exists() && snapshot.components().count() == 1 {
+        let fetched = match self.folder.bucket.open()? {
+            Some(bucket) => Some(bucket.fetch(&snapshot.to_string_lossy(), &data_dir)?),
+            None => None,
+        };
+        if let Some(fetched) = &fetched {
+            snapshot = fetched.path().to_owned();
+        } else if !snapshot.exists() && snapshot.components().count() == 1 {
             snapshot = self.folder.path()?.join(&self.snapshot);
         }
         let existing = if self.replace {
@@ -294,8 +324,15 @@ impl RestoreCommand {
 
 impl PruneCommand {
     fn run(self) -> anyhow::Result<()> {
-        for name in prune(&self.folder.path()?, &self.name, self.snapshot_retention)? {
+        let (series, keep) = (&self.name, self.snapshot_retention);
+        for name in prune(&self.folder.path()?, series, keep)? {
             println!("removed {name}");
+        }
+        if let Some(bucket) = self.folder.bucket.open()? {
+            let keep = bucket.config.retention.unwrap_or(keep);
+            for name in bucket.wait(bucket.bucket.prune(series, keep))? {
+                println!("removed {name} from the bucket");
+            }
         }
         Ok(())
     }
@@ -304,9 +341,22 @@ impl PruneCommand {
 impl DeleteCommand {
     fn run(self) -> anyhow::Result<()> {
         let folder = self.folder.path()?;
+        let bucket = self.folder.bucket.open()?;
         for name in &self.names {
-            delete(&folder, name)?;
-            println!("removed {name}");
+            let was_there = match &bucket {
+                Some(bucket) => bucket.wait(bucket.bucket.delete(name))?,
+                None => false,
+            };
+            if was_there {
+                println!("removed {name} from the bucket");
+            }
+            match delete(&folder, name) {
+                Err(snapshots::Error::Unknown { .. }) if was_there => {}
+                deleted => {
+                    deleted?;
+                    println!("removed {name}");
+                }
+            }
         }
         Ok(())
     }
@@ -314,23 +364,31 @@ impl DeleteCommand {
 
 impl ScheduleCommand {
     fn run(self) -> anyhow::Result<()> {
-        let said = settings();
-        if said.are_disabled {
-            println!("the server takes no snapshots by itself: etcd-disable-snapshots is set");
+        let data_dir = self.folder.data_dir()?;
+        let plan = match running_plan(&data_dir)? {
+            Some(plan) => {
+                println!("server:    it runs, and does this");
+                plan
+            }
+            None => {
+                println!("server:    none runs; this is what the configuration file says");
+                self.said_plan()?
+            }
+        };
+        let Some(plan) = plan else {
+            println!("the server takes no snapshots by itself");
             return Ok(());
-        }
-        let cron = said
-            .cron
-            .unwrap_or_else(|| config::DEFAULT_SNAPSHOT_SCHEDULE.to_owned());
-        let keep = said
-            .keep
-            .unwrap_or_else(|| config::DEFAULT_SNAPSHOT_RETENTION.to_string());
-        let schedule = cron_schedule::parse(&cron)
+        };
+        let cron = &plan.cron;
+        let schedule = cron_schedule::parse(cron)
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("etcd-snapshot-schedule-cron: {cron}"))?;
         println!("schedule:  {cron} (UTC)");
-        println!("kept:      {keep}");
-        println!("folder:    {}", self.folder.path()?.display());
+        println!("kept:      {}", plan.kept);
+        println!("folder:    {}", plan.folder.display());
+        if let Some(bucket) = &plan.bucket {
+            println!("bucket:    {bucket}");
+        }
         let mut moment = SystemClock::shared().now();
         for _ in 0..MOMENTS_TOLD {
             let Some(next) = schedule.next(moment, &TimeZone::UTC) else {
@@ -340,5 +398,23 @@ impl ScheduleCommand {
             moment = next;
         }
         Ok(())
+    }
+
+    /// What a server would do that is started as this command was.
+    fn said_plan(&self) -> anyhow::Result<Option<SnapshotPlan>> {
+        let said = settings();
+        if said.are_disabled {
+            return Ok(None);
+        }
+        Ok(Some(SnapshotPlan {
+            cron: said
+                .cron
+                .unwrap_or_else(|| config::DEFAULT_SNAPSHOT_SCHEDULE.to_owned()),
+            kept: said
+                .keep
+                .unwrap_or_else(|| config::DEFAULT_SNAPSHOT_RETENTION.to_string()),
+            folder: self.folder.path()?,
+            bucket: self.folder.bucket.config()?.map(|s3| s3.to_string()),
+        }))
     }
 }

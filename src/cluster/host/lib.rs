@@ -27,5 +27,5 @@ pub use facts::{HostFacts, Question};
 pub use installation::{Init, Installation, Outcome, Role, installations};
 pub use preflight::{Finding, Level, findings};
 pub use removal::{RemovalStep, remove, remove_data};
-pub use settings::{ServiceSettings, SnapshotSettings, variables};
+pub use settings::{ServiceSettings, SnapshotSettings, values_in_files, variables};
 pub use status::{CertificateState, ServiceState, service_state};

@@ -97,6 +97,11 @@ impl SnapshotSettings {
     }
 }
 
+/// What the configuration file of a server with these variables says.
+pub fn values_in_files(environment: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
+    Said::with_files(&[], environment).files
+}
+
 struct Said<'a> {
     arguments: &'a [String],
     environment: &'a BTreeMap<String, String>,

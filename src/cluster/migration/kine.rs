@@ -5,30 +5,16 @@ use std::path::Path;
 use kv::Revision;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::contents::{Contents, Row};
 use crate::error::{Error, Result};
-
-/// The newest version of a key that is there.
-pub(crate) struct Row {
-    pub(crate) key: String,
-    pub(crate) value: Vec<u8>,
-    pub(crate) create_revision: Revision,
-    pub(crate) mod_revision: Revision,
-    pub(crate) version: i64,
-}
-
-pub(crate) struct Contents {
-    /// In the order of their revisions.
-    pub(crate) rows: Vec<Row>,
-    /// No revision above it was ever used.
-    pub(crate) revision: Revision,
-}
 
 /// Newest rows that are no deletions. A row is the version whose number it has; `created` marks those that began a key.
 const LIVE: &str = "
 SELECT newest.id, newest.name, newest.value,
        CASE WHEN newest.created = 1 THEN newest.id ELSE newest.create_revision END AS began,
        (SELECT count(*) FROM kine AS older WHERE older.name = newest.name AND older.id <= newest.id
-        AND older.id >= CASE WHEN newest.created = 1 THEN newest.id ELSE newest.create_revision END) AS versions
+        AND older.id >= CASE WHEN newest.created = 1 THEN newest.id ELSE newest.create_revision END) AS versions,
+       newest.lease
 FROM kine AS newest
 WHERE newest.id IN (SELECT max(id) FROM kine GROUP BY name) AND newest.deleted = 0
 ORDER BY newest.id";
@@ -83,6 +69,9 @@ fn rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
             create_revision: row.get::<_, Option<i64>>(3)?.unwrap_or(mod_revision),
             mod_revision,
             version: row.get::<_, i64>(4)?.max(1),
+            is_leased: row
+                .get::<_, Option<i64>>(5)?
+                .is_some_and(|lease| lease != 0),
         });
     }
     Ok(rows)

@@ -18,6 +18,7 @@ const ADDRESSES: &str = "/registry/ipaddresses/";
 /// What k3s' own components keep there, and what is made anew.
 const LEFT_OUT: &[&str] = &[
     "/bootstrap",
+    "/registry/combo-servers/",
     "/registry/health",
     "/registry/masterleases/",
     "/registry/peerserverleases/",

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use bootstrap::DataDir;
 use env::{Rng, Timestamp};
 use kv::{KeyRange, Kv as _, RangeRequest};
+use remote::Client;
 use sqlite::{Imported, Options, SealedPrefix, SealingKeys, SqliteKv, import_store};
 
 use crate::error::{Error, Result};
-use crate::kine;
 use crate::object::{Kinds, Outcome, claims};
+use crate::{etcd_source, kine};
 
 const PRIVATE_FOLDER: u32 = 0o700;
 /// The folder in which everything is made.
@@ -41,9 +42,18 @@ pub struct Migrated {
     pub left_out: Vec<LeftOut>,
 }
 
+/// Where the objects come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The database of a stopped k3s.
+    Kine(&'a Path),
+    /// An etcd cluster, whose API server is best stopped: what is written after the moment of reading stays there.
+    Etcd(&'a Client),
+}
+
 /// Makes the store of a server that has none yet.
 pub async fn migrate(
-    source: &Path,
+    source: Source<'_>,
     data_dir: &DataDir,
     sealed_by: SealedBy,
     (now, rng): (Timestamp, &Arc<dyn Rng>),
@@ -51,7 +61,6 @@ pub async fn migrate(
     if data_dir.database().exists() {
         return Err(Error::NotEmpty(data_dir.root().to_owned()));
     }
-    not_in_use(source)?;
     let stage = data_dir.root().join(STAGE);
     remove(&stage)?;
     make_folder(&stage)?;
@@ -73,18 +82,29 @@ pub async fn migrate(
 }
 
 async fn make(
-    source: &Path,
+    source: Source<'_>,
     data_dir: &DataDir,
     stage: &Path,
     sealed_by: SealedBy,
     (now, rng): (Timestamp, &Arc<dyn Rng>),
 ) -> Result<Migrated> {
-    let contents = kine::read(&copy(source, stage)?)?;
+    let contents = match source {
+        Source::Kine(path) => {
+            not_in_use(path)?;
+            kine::read(&copy(path, stage)?)?
+        }
+        Source::Etcd(client) => etcd_source::read(client).await?,
+    };
     let kinds = Kinds::new();
     let mut left_out = Vec::new();
     let mut values = BTreeMap::new();
     let mut entries = Vec::new();
     for row in contents.rows {
+        if row.is_leased {
+            let (key, why) = (row.key, "it would have gone by itself");
+            left_out.push(LeftOut { key, why });
+            continue;
+        }
         match kinds.convert(&row.key, &row.value)? {
             Outcome::LeftOut(why) => left_out.push(LeftOut { key: row.key, why }),
             Outcome::Stored { key, value } => {
@@ -202,7 +222,7 @@ fn not_in_use(source: &Path) -> Result<()> {
     Ok(())
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(PRIVATE_FOLDER)
@@ -210,7 +230,7 @@ fn make_folder(folder: &Path) -> Result<()> {
         .map_err(Error::file("make the folder", folder))
 }
 
-fn remove(folder: &Path) -> Result<()> {
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::file("remove", folder)(error))

@@ -14,6 +14,8 @@ use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 
 use super::*;
 
+mod there_and_back;
+
 const TABLE: &str = "
 CREATE TABLE kine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name INTEGER, created INTEGER, deleted INTEGER,
@@ -69,7 +71,7 @@ fn sealed_by(keys: Arc<SealingKeys>) -> Vec<SealedPrefix> {
 async fn run(source: &Path, to: &Path) -> Result<Migrated> {
     let now = Timestamp::from_unix_seconds(1_800_000_000);
     migrate(
-        source,
+        Source::Kine(source),
         &DataDir::at(to),
         sealed_by,
         (now, &SystemRng::shared()),

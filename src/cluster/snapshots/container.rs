@@ -16,6 +16,8 @@ use crate::passphrase::Wrapping;
 const MAGIC: &[u8; 8] = b"COMBOSNP";
 const FORMAT: u32 = 1;
 const HEADER_BYTES_MAX: u32 = 64 << 10;
+/// What comes before the keys has no more.
+pub(crate) const HEAD_BYTES_MAX: usize = MAGIC.len() + size_of::<u32>() + HEADER_BYTES_MAX as usize;
 /// Base64 and JSON make files a third larger.
 const KEYS_BYTES_MAX: u64 = 2 * FILES_BYTES_MAX;
 const BUFFER_BYTES: usize = 128 << 10;
@@ -205,7 +207,7 @@ pub(crate) fn extract_database(path: &Path, target: &Path) -> Result<()> {
 }
 
 /// The header, and how many bytes of the file come before the keys.
-fn header_of(file: &mut File, path: &Path) -> Result<(Header, u64)> {
+pub(crate) fn header_of(file: &mut dyn Read, path: &Path) -> Result<(Header, u64)> {
     let not = |why: &str| Error::NotASnapshot {
         path: path.to_owned(),
         why: why.to_owned(),
@@ -222,7 +224,7 @@ fn header_of(file: &mut File, path: &Path) -> Result<(Header, u64)> {
         return Err(not("its header is too long"));
     }
     let mut text = Vec::new();
-    let read = (&*file).take(u64::from(length)).read_to_end(&mut text);
+    let read = file.take(u64::from(length)).read_to_end(&mut text);
     read.map_err(Error::file("read the snapshot", path))?;
     #[derive(Deserialize)]
     struct Versioned {

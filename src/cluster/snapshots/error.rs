@@ -52,6 +52,12 @@ pub enum Error {
         .0.display()
     )]
     NotEmpty(PathBuf),
+    #[error("{doing} {place}: {why}")]
+    Bucket {
+        doing: &'static str,
+        place: String,
+        why: String,
+    },
     #[error("{0}")]
     TooMuch(String),
     #[error("there is no snapshot {name} in {}; `combo snapshot list` lists those that there are", folder.display())]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::container::{Header, read_header};
 use crate::error::{Error, Result};
@@ -16,7 +16,8 @@ const SNAPSHOTS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Listed {
     pub name: String,
-    pub path: PathBuf,
+    /// Its URL, `file://` or `s3://`.
+    pub location: String,
     pub bytes: u64,
     /// An error: it is damaged, or no snapshot.
     pub header: Result<Header>,
@@ -42,14 +43,18 @@ pub fn list(folder: &Path) -> Result<Vec<Listed>> {
             name,
             bytes: entry.metadata().map_or(0, |metadata| metadata.len()),
             header: read_header(&path),
-            path,
+            location: format!("file://{}", path.display()),
         });
     }
-    listed.sort_by(|one, other| other.age_key().cmp(&one.age_key()));
+    Listed::sort(&mut listed);
     Ok(listed)
 }
 
 impl Listed {
+    pub(crate) fn sort(listed: &mut [Self]) {
+        listed.sort_by(|one, other| other.age_key().cmp(&one.age_key()));
+    }
+
     fn age_key(&self) -> (Option<&str>, &str) {
         let header = self.header.as_ref().ok();
         (header.map(|header| header.taken.as_str()), &self.name)
@@ -58,23 +63,34 @@ impl Listed {
 
 /// Removes all but the newest `keep` of a series, of each node by itself; tells which.
 pub fn prune(folder: &Path, series: &str, keep: usize) -> Result<Vec<String>> {
-    let mut kept: BTreeMap<String, usize> = BTreeMap::new();
     let mut removed = Vec::new();
-    for listed in list(folder)? {
-        // What cannot be read is not known to be of this series.
-        let Ok(header) = &listed.header else { continue };
-        if header.series != series {
-            continue;
-        }
-        let kept = kept.entry(header.node.clone()).or_default();
-        if *kept < keep {
-            *kept += 1;
-        } else {
-            fs::remove_file(&listed.path).map_err(Error::file("remove", &listed.path))?;
-            removed.push(listed.name);
-        }
+    for listed in surplus(&list(folder)?, series, keep) {
+        let path = folder.join(&listed.name);
+        fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        removed.push(listed.name.clone());
     }
     Ok(removed)
+}
+
+/// Those of a series, the newest first, that come after the first `keep` of their node.
+pub(crate) fn surplus<'a>(
+    listed: &'a [Listed],
+    series: &str,
+    keep: usize,
+) -> impl Iterator<Item = &'a Listed> {
+    let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+    listed.iter().filter(move |listed| {
+        // What cannot be read is not known to be of this series.
+        let Ok(header) = &listed.header else {
+            return false;
+        };
+        if header.series != series {
+            return false;
+        }
+        let kept = kept.entry(&header.node).or_default();
+        *kept += 1;
+        *kept > keep
+    })
 }
 
 /// Removes one by its name.
@@ -86,5 +102,6 @@ pub fn delete(folder: &Path, name: &str) -> Result<()> {
             folder: folder.to_owned(),
         });
     };
-    fs::remove_file(&listed.path).map_err(Error::file("remove", &listed.path))
+    let path = folder.join(&listed.name);
+    fs::remove_file(&path).map_err(Error::file("remove", &path))
 }

@@ -9,6 +9,7 @@ mod files;
 mod folder;
 mod passphrase;
 mod restore;
+mod s3;
 mod save;
 #[cfg(test)]
 mod tests;
@@ -18,4 +19,5 @@ pub use error::{Error, Result};
 pub use folder::{Listed, SUFFIX, delete, list, prune};
 pub use passphrase::Passphrase;
 pub use restore::{Existing, Restored, restore};
+pub use s3::Bucket;
 pub use save::{SaveOptions, Saved, default_folder, save};

@@ -13,6 +13,8 @@ use sqlite::{Options, SealedPrefix, SealingKeys, SqliteKv};
 
 use super::*;
 
+mod s3;
+
 const SECRET: &[u8] = b"nobody reads this";
 
 struct Cluster {
