@@ -24,6 +24,7 @@ impl Wrong {
     }
 
     /// Says which of the texts there is meant: `mirrors.a.endpoint "ftp://b"`.
+    #[must_use]
     pub fn about(mut self, text: &str) -> Self {
         self.keys = format!("{} {text:?}", self.keys);
         self
