@@ -27,7 +27,13 @@ pub(crate) fn txn(rng: &mut Rng, known: &Known, kind: Kind) -> pb::TxnRequest {
     if rng.u16(..2000) == 0 {
         return too_long(rng, known);
     }
-    Maker { known, kind }.txn(rng, 0)
+    let updates = rng.bool();
+    let maker = Maker {
+        known,
+        kind,
+        updates,
+    };
+    maker.txn(rng, 0)
 }
 
 fn too_long(rng: &mut Rng, known: &Known) -> pb::TxnRequest {
@@ -35,6 +41,7 @@ fn too_long(rng: &mut Rng, known: &Known) -> pb::TxnRequest {
     let maker = Maker {
         known,
         kind: Kind::ReadOnly,
+        updates: false,
     };
     let mut txn = pb::TxnRequest::default();
     match rng.u8(..3) {
@@ -56,6 +63,8 @@ fn too_long(rng: &mut Rng, known: &Known) -> pb::TxnRequest {
 struct Maker<'a> {
     known: &'a Known,
     kind: Kind,
+    /// Whether puts may keep a value or a lease; else deletes may reach to the last key. Both in one transaction can end an etcd.
+    updates: bool,
 }
 
 impl Maker<'_> {
@@ -77,12 +86,29 @@ impl Maker<'_> {
         let request = match rng.u8(..kinds) {
             0 if depth < DEPTH_MAX => Operation::RequestTxn(self.txn(rng, depth + 1)),
             0..4 => Operation::RequestRange(self.known.range(rng)),
-            4..10 => Operation::RequestPut(self.known.put(rng)),
-            _ => Operation::RequestDeleteRange(self.known.delete(rng)),
+            4..10 => Operation::RequestPut(self.put(rng)),
+            _ => Operation::RequestDeleteRange(self.delete(rng)),
         };
         pb::RequestOp {
             request: (rng.u16(..5000) != 0).then_some(request),
         }
+    }
+
+    fn put(&self, rng: &mut Rng) -> pb::PutRequest {
+        let put = self.known.put(rng);
+        pb::PutRequest {
+            ignore_value: put.ignore_value && self.updates,
+            ignore_lease: put.ignore_lease && self.updates,
+            ..put
+        }
+    }
+
+    fn delete(&self, rng: &mut Rng) -> pb::DeleteRangeRequest {
+        let mut delete = self.known.delete(rng);
+        if self.updates && delete.range_end == [0] {
+            delete.range_end.clear();
+        }
+        delete
     }
 }
 

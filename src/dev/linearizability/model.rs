@@ -37,7 +37,7 @@ impl State {
         if operation.epoch != self.epoch {
             return Vec::new();
         }
-        match &operation.call {
+        let mut states = match &operation.call {
             Call::Read { key } => self.read(*key, &operation.outcome),
             Call::ReadOld { .. } => vec![self.clone()],
             Call::Write { condition, writes } => {
@@ -47,12 +47,16 @@ impl State {
             Call::Grant { lease } => {
                 let mut next = self.clone();
                 next.granted.insert(*lease);
-                next.relaxed.clear();
                 vec![next]
             }
             Call::Revoke { lease } => self.revoke(*lease, &operation.outcome),
             Call::Crash => self.crash(&operation.outcome, leases),
+        };
+        if operation.outcome == Outcome::Unknown {
+            // What changed nothing need not have happened.
+            states.retain(|state| state != self);
         }
+        states
     }
 
     fn read(&self, key: Option<Key>, outcome: &Outcome) -> Vec<Self> {
@@ -107,7 +111,7 @@ impl State {
         if leases == Leases::Relaxed && writes.iter().all(may_be_lost) {
             let keys = writes.iter().map(Write::key);
             next.relaxed.extend(keys.zip(previous.iter().copied()));
-        } else {
+        } else if next.revision != self.revision {
             next.relaxed.clear();
         }
         let revision = next.revision;
@@ -152,8 +156,8 @@ impl State {
         next.entries.retain(|_, entry| entry.lease != lease);
         if next.entries != self.entries {
             next.revision += 1;
+            next.relaxed.clear();
         }
-        next.relaxed.clear();
         vec![next]
     }
 

@@ -24,9 +24,6 @@ const CLIENTS: u64 = 8;
 const WATCHED: [Option<u8>; 4] = [None, None, None, Some(1)];
 /// How long a server lives, in milliseconds.
 const LIFE_MILLISECONDS: std::ops::Range<u64> = 150..900;
-/// Operations before a place where no order goes on that are shown.
-const SHOWN_OPERATIONS: usize = 12;
-
 pub(crate) struct Scenario<'a> {
     pub(crate) seed: u64,
     pub(crate) span: Duration,
@@ -172,15 +169,12 @@ fn order(history: &[Operation], leases: Leases) -> anyhow::Result<Order> {
     match search::order(history, leases) {
         Ok(order) => Ok(order),
         Err(Failure::GaveUp) => bail!("the search for an order takes too long"),
-        Err(Failure::Violation { longest, unfit }) => {
+        Err(Failure::Violation { last, state, unfit }) => {
             let mut text = format!("no order has a place for {:?}\n  after", history[unfit]);
-            let shown = longest.len().saturating_sub(SHOWN_OPERATIONS);
-            for (operation, _) in &longest[shown..] {
-                text += &format!("\n  {:?}", history[*operation]);
+            for operation in last {
+                text += &format!("\n  {:?}", history[operation]);
             }
-            if let Some((_, state)) = longest.last() {
-                text += &format!("\n  which leads to {state:?}");
-            }
+            text += &format!("\n  which leads to {state:?}");
             bail!("{text}")
         }
     }

@@ -11,14 +11,19 @@ use crate::model::{Leases, State};
 /// Steps after which a search gives up.
 const STEPS_MAX: u64 = 30_000_000;
 
+/// Operations at the end of the longest order that are shown.
+const SHOWN_OPERATIONS: usize = 12;
+
 /// The operations in their order, each with the state after it.
 pub(crate) type Order = Vec<(usize, State)>;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// No order exists: the longest that was found, and the operation whose answer fits nowhere after it.
+    /// No order exists. The longest that was found ends with these operations and leads to this state, and the answer of the one that is unfit fits
+    /// nowhere after it.
     Violation {
-        longest: Order,
+        last: Vec<usize>,
+        state: State,
         unfit: usize,
     },
     GaveUp,
@@ -47,6 +52,14 @@ struct Search<'a> {
     answers_left: usize,
     taken: Taken,
     tried: HashSet<(Taken, State)>,
+}
+
+/// The longest order that was found, and what its end looks like.
+struct Longest {
+    length: usize,
+    last: Vec<usize>,
+    state: State,
+    unfit: usize,
 }
 
 /// A choice that can be taken back.
@@ -135,8 +148,12 @@ impl<'a> Search<'a> {
         let end = self.events.len();
         let mut choices: Vec<Choice> = Vec::new();
         let mut state = State::empty();
-        let mut longest = Vec::new();
-        let mut unfit = 0;
+        let mut longest = Longest {
+            length: 0,
+            last: Vec::new(),
+            state: state.clone(),
+            unfit: 0,
+        };
         let mut at = self.next[end];
         for _ in 0..STEPS_MAX {
             if self.answers_left == 0 {
@@ -154,13 +171,26 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            if choices.len() >= longest.len() {
-                longest = choices.iter().map(|choice| self.taken_by(choice)).collect();
-                unfit = event.operation;
+            if choices.len() >= longest.length {
+                let from = choices.len().saturating_sub(SHOWN_OPERATIONS);
+                let last = choices[from..].iter();
+                longest = Longest {
+                    length: choices.len(),
+                    last: last
+                        .map(|choice| self.events[choice.call].operation)
+                        .collect(),
+                    state: state.clone(),
+                    unfit: event.operation,
+                };
             }
             match self.take_back(&mut choices) {
                 Some((resume, before)) => (at, state) = (resume, before),
-                None => return Err(Failure::Violation { longest, unfit }),
+                None => {
+                    let Longest {
+                        last, state, unfit, ..
+                    } = longest;
+                    return Err(Failure::Violation { last, state, unfit });
+                }
             }
         }
         Err(Failure::GaveUp)
@@ -178,6 +208,9 @@ impl<'a> Search<'a> {
     fn take(&mut self, call: usize, state: &State) -> Option<Choice> {
         let operation = self.events[call].operation;
         let after = state.after(&self.history[operation], self.leases);
+        if after.is_empty() {
+            return None;
+        }
         self.take_one_of(call, state.clone(), after)
     }
 

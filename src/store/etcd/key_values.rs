@@ -97,9 +97,21 @@ impl Kv for Core {
         let request = request.into_inner();
         transactions::check_put(&request)?;
         check_size(&request)?;
-        let (revision, result) = self.operate(transactions::put(&request)).await?;
-        let previous = match result {
-            OperationResult::Put { previous, .. } if request.prev_kv => previous,
+        let done = self.kv.txn(
+            transactions::single(transactions::put(&request)),
+            Durability::Durable,
+        );
+        let done = match done.await {
+            // A put on its own looks for the lease first, one in a transaction for the key.
+            Err(kv::Error::KeyNotFound) if request.lease != 0 => {
+                self.kv.lease_status(request.lease).await.map_err(status)?;
+                return Err(status(kv::Error::KeyNotFound));
+            }
+            done => done.map_err(status)?,
+        };
+        let revision = done.revision;
+        let previous = match done.results.into_iter().next() {
+            Some(OperationResult::Put { previous, .. }) if request.prev_kv => previous,
             _ => None,
         };
         Ok(Response::new(pb::PutResponse {

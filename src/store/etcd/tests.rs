@@ -258,6 +258,29 @@ fn what_is_wrong_with_a_request_is_told_in_etcds_words() {
 }
 
 #[test]
+fn a_put_on_its_own_looks_for_the_lease_first_and_one_in_a_transaction_for_the_key() {
+    run(async {
+        let core = core();
+        let neither_is_there = pb::PutRequest {
+            key: b"a".to_vec(),
+            lease: 5,
+            ignore_value: true,
+            ..Default::default()
+        };
+        let alone = Kv::put(&core, Request::new(neither_is_there.clone())).await;
+        let alone = alone.expect_err("no lease");
+        assert_eq!(alone.message(), "etcdserver: requested lease not found");
+        let success = vec![op(Op::RequestPut(neither_is_there))];
+        let request = pb::TxnRequest {
+            success,
+            ..Default::default()
+        };
+        let within = txn(&core, request).await.expect_err("no key");
+        assert_eq!(within.message(), "etcdserver: key not found");
+    });
+}
+
+#[test]
 fn a_range_as_a_stream_is_the_range_in_parts_that_grow() {
     run(async {
         let core = core();
