@@ -17,6 +17,8 @@ pub(crate) enum DbCommand {
     Compact(PlainCommand),
     /// Give the space back that is free in it; writes wait until it is done
     Vacuum(PlainCommand),
+    /// Clear the alarms after which it refuses writes, once their cause is put right
+    Disarm(PlainCommand),
 }
 
 #[derive(Args)]
@@ -63,6 +65,7 @@ impl DbCommand {
             Self::Check(command) => command.run(),
             Self::Compact(command) => command.run(Upkeep::Compact),
             Self::Vacuum(command) => command.run(Upkeep::Vacuum),
+            Self::Disarm(command) => command.run(Upkeep::Disarm),
         }
     }
 }
@@ -83,6 +86,16 @@ impl StatusCommand {
         println!("compact revision:  {}", status.compact_revision);
         println!("bytes:             {}", status.size_bytes);
         println!("bytes in use:      {}", status.size_in_use_bytes);
+        let quota = status.quota_bytes;
+        println!(
+            "quota:             {}",
+            quota.map_or("none".to_owned(), |bytes| bytes.to_string())
+        );
+        let alarms = match status.alarms.as_slice() {
+            [] => "none".to_owned(),
+            raised => raised.join(", "),
+        };
+        println!("alarms:            {alarms}");
         Ok(())
     }
 }
@@ -117,6 +130,13 @@ impl PlainCommand {
                 println!("history up to revision {revision} is forgotten");
             }
             Done::Vacuumed { before, after } => println!("{before} bytes before, {after} now"),
+            Done::Disarmed { alarms } if alarms.is_empty() => println!("no alarm was raised"),
+            Done::Disarmed { alarms } => {
+                println!(
+                    "the store takes writes again: {} is cleared",
+                    alarms.join(", ")
+                );
+            }
             _ => anyhow::bail!("the server answered something else"),
         }
         Ok(())

@@ -187,7 +187,9 @@ fn written(operations: &[Operation]) -> Result<Written<'_>> {
             for inner in [success, failure] {
                 written.deletes.extend(inner.deletes);
                 written.updates.extend(inner.updates);
-                inner.deleted_from.map(|start| written.delete_from(start));
+                if let Some(start) = inner.deleted_from {
+                    written.delete_from(start);
+                }
             }
         }
     }
@@ -469,7 +471,9 @@ impl State {
                 *changes_max += 1;
             }
             // To the last key, it may delete again what the transaction itself put.
-            Operation::DeleteRange(range) => *changes_max += *changes_max + self.items.count(range),
+            Operation::DeleteRange(range) => {
+                *changes_max = 2 * *changes_max + self.items.count(range);
+            }
             Operation::Txn(_) => {}
         }
         Ok(())

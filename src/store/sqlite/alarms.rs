@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use crate::error::RESTORE_HINT;
 
 /// What is done about a store that is full.
-const SPACE_HINT: &str = "delete what is not needed, `combo db compact`, then `combo db disarm`; \
-    or start with a larger --quota-backend-bytes";
+const SPACE_HINT: &str = "delete what is not needed and `combo db compact`, \
+    or start with a larger --quota-backend-bytes; then `combo db disarm`";
 
 #[derive(Debug)]
 pub(crate) struct Alarms {
@@ -148,11 +148,13 @@ fn name(alarm: Alarm) -> &'static str {
 fn warn(alarm: Alarm, why: &str) {
     match alarm {
         Alarm::NoSpace => {
-            tracing::error!("alarm NOSPACE: the store takes nothing new ({why}): {SPACE_HINT}")
+            tracing::error!("alarm NOSPACE: the store takes nothing new ({why}): {SPACE_HINT}");
         }
-        Alarm::Corrupt => tracing::error!(
-            "alarm CORRUPT: the store is damaged and only read ({why}): {RESTORE_HINT}"
-        ),
+        Alarm::Corrupt => {
+            tracing::error!(
+                "alarm CORRUPT: the store is damaged and only read ({why}): {RESTORE_HINT}"
+            );
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const BYTES_MIN: u64 = 1 << 20;
 const ROOM_BYTES: u64 = 1 << 20;
 /// What `stat` counts in.
 const BLOCK_BYTES: u64 = 512;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 #[derive(Debug)]
 pub(crate) struct Ballast {

@@ -70,11 +70,11 @@ impl SqliteKv {
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
         let lock = lock(path)?;
         check_log(path)?;
-        let alarms = Alarms::load(path).map_err(|source| OpenError::Io {
+        let failed = |source| OpenError::Io {
             path: path.to_owned(),
             source,
-        })?;
-        let alarms = Arc::new(alarms);
+        };
+        let alarms = Arc::new(Alarms::load(path).map_err(failed)?);
         let sealers = Arc::new(Sealers::new(options.sealers.clone()));
         let connection = schema::open_writer(path)?;
         let Opened {
@@ -98,9 +98,8 @@ impl SqliteKv {
         )
         .map_err(OpenError::sqlite(path, "prepare for writing"))?;
         let check = is_unclean.then(|| StructureCheck::start(path, Arc::clone(&alarms)));
-        let check = check
-            .transpose()
-            .map_err(OpenError::sqlite(path, "check the structure"))?;
+        let check = check.transpose();
+        let check = check.map_err(OpenError::sqlite(path, "check the structure"))?;
         // After a restart every lease has its full time again, as in etcd.
         let times = Arc::new(LeaseTimes::new(Arc::clone(&options.clock)));
         for lease in replica.snapshot().leases() {
@@ -120,14 +119,10 @@ impl SqliteKv {
             space: Space::new(Arc::clone(&alarms), ballast, quota_bytes),
         });
         if jump_to.is_some() {
-            let failed = |error| OpenError::Io {
-                path: path.to_owned(),
-                source: io::Error::other(error),
-            };
+            let failed = |error| failed(io::Error::other(error));
             writer.mark_jump().map_err(failed)?;
         }
-        let ended = start(writer, Arc::clone(&readers), (check, lock));
-        let ended = Mutex::new(Some(ended));
+        let ended = Some(start(writer, Arc::clone(&readers), (check, lock)));
         Ok(Arc::new(Self {
             path: path.to_owned(),
             limits,
@@ -139,7 +134,7 @@ impl SqliteKv {
             counters,
             alarms,
             quota_bytes,
-            ended,
+            ended: Mutex::new(ended),
         }))
     }
 
