@@ -86,16 +86,7 @@ impl ServerConfig {
     pub fn from_flags(said: ServerFlags, host_name: &str) -> Result<Self, ConfigError> {
         let network = NetworkConfig::from_flags(&said)?;
         let service_cidr = network.service_cidr();
-        let cluster_dns = said
-            .cluster_dns
-            .unwrap_or_else(|| nth_address(&service_cidr, DNS_ADDRESS_INDEX));
-        if !service_cidr.contains(&cluster_dns) {
-            return Err(invalid(
-                "cluster-dns",
-                cluster_dns,
-                &format!("it is not in --service-cidr {service_cidr}"),
-            ));
-        }
+        let cluster_dns = cluster_dns(said.cluster_dns, &service_cidr)?;
         let node = if said.disable_agent {
             None
         } else {
@@ -186,6 +177,18 @@ fn check_beside_datastore(
         });
     }
     Ok(())
+}
+
+fn cluster_dns(said: Option<IpAddr>, service_cidr: &IpNet) -> Result<IpAddr, ConfigError> {
+    let address = said.unwrap_or_else(|| nth_address(service_cidr, DNS_ADDRESS_INDEX));
+    if service_cidr.contains(&address) {
+        return Ok(address);
+    }
+    Err(invalid(
+        "cluster-dns",
+        address,
+        &format!("it is not in --service-cidr {service_cidr}"),
+    ))
 }
 
 fn nth_address(network: &IpNet, index: usize) -> IpAddr {
