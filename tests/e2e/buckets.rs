@@ -103,7 +103,7 @@ fn scheduled() {
         let keys = bucket.keys();
         let are_copies = keys
             .iter()
-            .all(|key| key.starts_with("edge/etcd-snapshot-node-copied-"));
+            .all(|key| key.starts_with("edge/etcd-snapshot-"));
         (keys.len() == 2 && are_copies).then_some(keys)
     };
     let first = eventually("two copies", two);

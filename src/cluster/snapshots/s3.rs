@@ -158,10 +158,10 @@ impl Bucket {
         let list = Content::Text(complete().body());
         let answer = self.send(doing, Method::POST, &complete(), &list).await?;
         let answer = self.transport.text(doing, answer, PAGE_BYTES_MAX).await?;
-        // An error can come after the status.
-        match answer.contains("<CompleteMultipartUploadResult") {
-            true => Ok(()),
-            false => Err(self.transport.error(doing, transport::reason(&answer))),
+        // An error can come after the status. What is no error is judged by the length of what is there.
+        match answer.contains("<Error") {
+            false => Ok(()),
+            true => Err(self.transport.error(doing, transport::reason(&answer))),
         }
     }
 
