@@ -113,9 +113,8 @@ impl SqliteCommitter {
     }
 
     fn write(&mut self, set: &WriteSet<'_>) -> rusqlite::Result<()> {
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let begun = Begun::new(&self.connection)?;
+        let transaction = begun.0;
         let mut rows = self.rows;
         {
             let mut insert = transaction.prepare_cached(row::INSERT)?;
@@ -124,7 +123,7 @@ impl SqliteCommitter {
                 rows.add(change.id.0);
             }
             for lease in set.leases {
-                write_lease(&transaction, *lease)?;
+                write_lease(transaction, *lease)?;
             }
             let mut delete = transaction.prepare_cached(row::DELETE)?;
             for dead in set.dead {
@@ -139,11 +138,11 @@ impl SqliteCommitter {
             }
         }
         if set.facts.contains(&(meta::CLEAN_SHUTDOWN, meta::SEALED)) {
-            seal::write(&transaction, rows)?;
+            seal::write(transaction, rows)?;
         }
-        let begun = Instant::now();
-        transaction.commit()?;
-        self.last_flush = begun.elapsed();
+        let flushing = Instant::now();
+        begun.commit()?;
+        self.last_flush = flushing.elapsed();
         self.rows = rows;
         Ok(())
     }
@@ -206,6 +205,29 @@ impl SqliteCommitter {
         } else if self.connection.busy_timeout(RESTART_PATIENCE).is_ok() {
             let _whatever_is_left_is_done_next_time = checkpoint(&self.connection, "RESTART");
             let _same_value_as_at_open = self.connection.busy_timeout(schema::BUSY);
+        }
+    }
+}
+
+/// A transaction whose ends are prepared once and not for each batch; dropped before its end, it is taken back.
+struct Begun<'a>(&'a Connection);
+
+impl<'a> Begun<'a> {
+    fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // What fails here fails again at the next BEGIN, and is told there.
+            let _told_there = self.0.execute_batch("ROLLBACK");
         }
     }
 }
