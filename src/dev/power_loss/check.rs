@@ -107,7 +107,8 @@ fn say(error: impl std::fmt::Display) -> String {
 }
 
 fn open(folder: &Path) -> Result<std::sync::Arc<SqliteKv>, String> {
-    SqliteKv::open(&file(folder), options()).map_err(|error| format!("it does not open: {error}"))
+    let opened = SqliteKv::open(&file(folder), options());
+    opened.map_err(|error| format!("it does not open: {:#}", anyhow::Error::new(error)))
 }
 
 /// The revision whose contents these are.
@@ -115,7 +116,11 @@ fn matching(history: &History, told: &Acknowledged, found: &Contents) -> Result<
     let matching = history.revision_of(found, told.durable);
     matching.ok_or_else(|| {
         let difference = difference(&history.at(told.durable), found);
-        format!("of revision {} or a later one: {difference}", told.durable)
+        format!(
+            "{} keys, not those of revision {} or a later one: {difference}",
+            found.len(),
+            told.durable
+        )
     })
 }
 

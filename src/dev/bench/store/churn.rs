@@ -43,7 +43,8 @@ pub(crate) async fn run(folder: &Path, report: &mut Report) -> anyhow::Result<()
             store.compact(previous).await?;
         }
         previous = now;
-        if done / LOOK_EVERY > (done - COMPACT_EVERY) / LOOK_EVERY {
+        let is_last = done + COMPACT_EVERY > WRITES;
+        if is_last || done / LOOK_EVERY > (done - COMPACT_EVERY) / LOOK_EVERY {
             let look = Look::at(&file)?;
             report.say(&format!(
                 "| {done} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} |",
