@@ -82,7 +82,7 @@ impl History {
             let told = tokio::select! {
                 biased;
                 () = queue.closed() => return Err(Over),
-                told = env::timeout(STEP_TIME_MAX, next(&mut watching, &self.seals)) => told,
+                told = env::timeout(STEP_TIME_MAX, next_soon(&mut watching, &self.seals)) => told,
             };
             match told {
                 Ok(Ok(Told::Changes(changes))) => {
@@ -112,7 +112,7 @@ impl History {
 }
 
 /// Asks for progress again while nothing comes: a watch that is not in step yet does not answer.
-async fn next(watching: &mut Watching, seals: &Seals) -> Result<Told, Ended> {
+pub(crate) async fn next_soon(watching: &mut Watching, seals: &Seals) -> Result<Told, Ended> {
     const ASK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
     loop {
         tokio::select! {

@@ -21,7 +21,7 @@ use crate::client::{CALL_TIME_MAX, Client, Repeat};
 use crate::compactor::Compactor;
 use crate::follower::{Follower, list};
 use crate::fresh::Fresh;
-use crate::history::History;
+use crate::history::{History, next_soon};
 use crate::mirror::Mirror;
 use crate::seals::Seals;
 use crate::status;
@@ -110,6 +110,7 @@ impl RemoteKv {
             compacted: AtomicI64::new(-1),
             closed,
         });
+        store.ask_compacted().await;
         if let Some(every) = options.auto_compaction {
             let compactor = Compactor {
                 store: Arc::downgrade(&store),
@@ -169,27 +170,27 @@ impl Store {
         }
     }
 
-    /// The error of a compacted revision: etcd tells which one it is only to watchers.
+    /// The error of a compacted revision.
     async fn compacted(&self) -> Error {
-        let range = KeyRange::key(self.mirror.range.start.clone());
-        let range = if range.start.is_empty() {
-            KeyRange::key([0])
-        } else {
-            range
-        };
-        match Watching::begin(&self.client, &range, 1, Before::Known).await {
-            Ok(mut watching) => {
-                if let Ok(Err(Ended::Compacted(revision))) =
-                    env::timeout(CALL_TIME_MAX, watching.next(&self.seals)).await
-                {
-                    self.learn_compacted(revision);
-                }
-            }
-            Err(Ended::Compacted(revision)) => self.learn_compacted(revision),
-            Err(Ended::Lost(_)) => {}
-        }
+        self.ask_compacted().await;
         Error::Compacted {
             compact_revision: self.compacted.load(Ordering::Acquire).max(0),
+        }
+    }
+
+    /// Learns what etcd has forgotten, which it tells only to whoever watches from before that.
+    async fn ask_compacted(&self) {
+        let range = match self.mirror.range.start.as_slice() {
+            [] => KeyRange::key([0]),
+            start => KeyRange::key(start),
+        };
+        let asked = async {
+            let mut watching = Watching::begin(&self.client, &range, 1, Before::Known).await?;
+            watching.ask_progress();
+            next_soon(&mut watching, &self.seals).await.map(drop)
+        };
+        if let Ok(Err(Ended::Compacted(revision))) = env::timeout(CALL_TIME_MAX, asked).await {
+            self.learn_compacted(revision);
         }
     }
 
@@ -393,7 +394,7 @@ impl Store {
         let state = self.mirror.replica.snapshot();
         Ok(Status {
             revision: state.revision(),
-            compact_revision: self.compacted.load(Ordering::Acquire),
+            compact_revision: self.compacted.load(Ordering::Acquire).max(0),
             size_bytes: size(answer.db_size),
             size_in_use_bytes: size(answer.db_size_in_use),
             keys: state.keys(),
