@@ -29,8 +29,9 @@ fn run(words: &[&str]) -> Result<String, String> {
 }
 
 fn leaving() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
     let mut options = Options::control_plane_only();
     let listen = format!("--etcd-listen={port}");
     options.flags.push(Box::leak(listen.into_boxed_str()));
