@@ -448,7 +448,7 @@ impl State {
                 // A range on its own takes a negative revision for the newest; as in etcd, one in a transaction takes it for what it is.
                 if request
                     .revision
-                    .is_some_and(|asked| asked < self.compact_revision)
+                    .is_some_and(|asked| asked != 0 && asked < self.compact_revision)
                 {
                     return Err(Error::Compacted {
                         compact_revision: self.compact_revision,
