@@ -11,33 +11,38 @@ use crate::search::Order;
 use crate::watchers::{Change, Heard};
 
 /// The changes of each revision, in their order.
-type Log = BTreeMap<i64, Vec<Change>>;
+pub(crate) type Log = BTreeMap<i64, Vec<Change>>;
 
 /// What a watcher said that it knows everything of: from a revision to another, and what it heard.
-struct Span {
+pub(crate) struct Span {
     key: Option<Key>,
     first: i64,
     last: i64,
     log: Log,
 }
 
-/// Returns how many events were heard.
-pub(crate) fn check(
-    watchers: &[(Option<Key>, Vec<Heard>)],
-    order: &Order,
-    leases: Leases,
-) -> anyhow::Result<usize> {
+/// What each watcher knows everything of.
+pub(crate) fn spans(watchers: &[(Option<Key>, Vec<Heard>)]) -> anyhow::Result<Vec<Span>> {
     let mut spans = Vec::new();
     for (number, (key, heard)) in watchers.iter().enumerate() {
         let heard = split(*key, heard).with_context(|| format!("watcher {number}"))?;
         spans.extend(heard);
     }
-    let all = agree(&spans)?;
-    for span in &spans {
-        check_gaps(span, &all)?;
+    Ok(spans)
+}
+
+/// Returns how many events were heard.
+pub(crate) fn check(
+    spans: &[Span],
+    all: &Log,
+    order: &Order,
+    leases: Leases,
+) -> anyhow::Result<usize> {
+    for span in spans {
+        check_gaps(span, all)?;
     }
     let written = written(order);
-    for (revision, changes) in &all {
+    for (revision, changes) in all {
         let wanted = written.get(revision).cloned().unwrap_or_default();
         ensure!(
             same(&wanted, changes),
@@ -108,7 +113,7 @@ fn split(key: Option<Key>, heard: &[Heard]) -> anyhow::Result<Vec<Span>> {
 }
 
 /// All that anybody heard; errors where two who watch all keys heard different things of one revision.
-fn agree(spans: &[Span]) -> anyhow::Result<Log> {
+pub(crate) fn agree(spans: &[Span]) -> anyhow::Result<Log> {
     let mut all = Log::new();
     for span in spans.iter().filter(|span| span.key.is_none()) {
         for (revision, changes) in &span.log {
@@ -163,7 +168,7 @@ fn written(order: &Order) -> Log {
     log
 }
 
-fn changes(before: &Entries, after: &Entries) -> Vec<Change> {
+pub(crate) fn changes(before: &Entries, after: &Entries) -> Vec<Change> {
     let put = after
         .iter()
         .filter(|(key, entry)| before.get(key) != Some(entry));
@@ -173,7 +178,7 @@ fn changes(before: &Entries, after: &Entries) -> Vec<Change> {
 }
 
 /// The order within a revision is that of the operations of a transaction, which a difference of states does not know.
-fn same(left: &[Change], right: &[Change]) -> bool {
+pub(crate) fn same(left: &[Change], right: &[Change]) -> bool {
     let sorted = |changes: &[Change]| {
         let mut changes = changes.to_vec();
         changes.sort();

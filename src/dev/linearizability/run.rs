@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::child::Start;
 use crate::clients::{Phase, Run, Traffic};
-use crate::guarantees;
+use crate::guarantees::{self, Log};
 use crate::history::{Call, Operation, Outcome};
 use crate::model::Leases;
 use crate::search::{self, Failure, Order};
@@ -56,12 +56,14 @@ pub(crate) async fn run(scenario: &Scenario<'_>) -> anyhow::Result<Counted> {
     }
     let mut placed: Vec<Operation> = history.clone();
     placed.retain(search::has_a_place);
-    let order = order(&placed, scenario.leases)?;
+    let spans = guarantees::spans(&heard)?;
+    let log = guarantees::agree(&spans)?;
+    let order = order(&placed, scenario.leases, &log)?;
     let old_reads: Vec<Operation> = history
         .into_iter()
         .filter(|operation| matches!(operation.call, Call::ReadOld { .. }))
         .collect();
-    counted.events = guarantees::check(&heard, &order, scenario.leases)?;
+    counted.events = guarantees::check(&spans, &log, &order, scenario.leases)?;
     guarantees::check_old_reads(&order, &placed, &old_reads)?;
     counted.judged_in = begin.elapsed();
     Ok(counted)
@@ -165,8 +167,8 @@ fn last_revision(history: &[Operation]) -> i64 {
     history.iter().map(revision).max().unwrap_or(0)
 }
 
-fn order(history: &[Operation], leases: Leases) -> anyhow::Result<Order> {
-    match search::order(history, leases) {
+fn order(history: &[Operation], leases: Leases, heard: &Log) -> anyhow::Result<Order> {
+    match search::order(history, leases, heard) {
         Ok(order) => Ok(order),
         Err(Failure::GaveUp) => bail!("the search for an order takes too long"),
         Err(Failure::Violation { last, state, unfit }) => {

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use crate::guarantees::{Log, changes, same};
 use crate::history::{Call, Operation, Outcome};
 use crate::model::{Leases, State};
 
@@ -29,8 +30,8 @@ pub(crate) enum Failure {
     GaveUp,
 }
 
-pub(crate) fn order(history: &[Operation], leases: Leases) -> Result<Order, Failure> {
-    Search::new(history, leases).run()
+pub(crate) fn order(history: &[Operation], leases: Leases, heard: &Log) -> Result<Order, Failure> {
+    Search::new(history, leases, heard).run()
 }
 
 /// A call or an answer.
@@ -43,6 +44,8 @@ struct Event {
 struct Search<'a> {
     history: &'a [Operation],
     leases: Leases,
+    /// What watchers heard of each revision: where answers leave the order open, it decides.
+    heard: &'a Log,
     events: Vec<Event>,
     /// The events that are left, as a list: of each the next and the one before; one place more for both ends.
     next: Vec<usize>,
@@ -100,7 +103,7 @@ impl Taken {
 }
 
 impl<'a> Search<'a> {
-    fn new(history: &'a [Operation], leases: Leases) -> Self {
+    fn new(history: &'a [Operation], leases: Leases, heard: &'a Log) -> Self {
         let mut events = Vec::new();
         for (operation, of) in history.iter().enumerate() {
             let call = Event {
@@ -130,6 +133,7 @@ impl<'a> Search<'a> {
         Self {
             history,
             leases,
+            heard,
             answers_left: answers.iter().flatten().count(),
             answers,
             // The place after the last event is before the first one.
@@ -207,11 +211,20 @@ impl<'a> Search<'a> {
     /// Takes the operation of a call if its answer is right and nobody tried the same before.
     fn take(&mut self, call: usize, state: &State) -> Option<Choice> {
         let operation = self.events[call].operation;
-        let after = state.after(&self.history[operation], self.leases);
+        let mut after = state.after(&self.history[operation], self.leases);
+        if self.history[operation].call != Call::Crash {
+            after.retain(|next| self.is_as_heard(state, next));
+        }
         if after.is_empty() {
             return None;
         }
         self.take_one_of(call, state.clone(), after)
+    }
+
+    fn is_as_heard(&self, before: &State, after: &State) -> bool {
+        let heard = self.heard.get(&after.revision);
+        after.revision == before.revision
+            || heard.is_none_or(|heard| same(heard, &changes(&before.entries, &after.entries)))
     }
 
     fn take_one_of(&mut self, call: usize, before: State, mut after: Vec<State>) -> Option<Choice> {
@@ -291,6 +304,11 @@ pub(crate) fn has_a_place(operation: &Operation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn order(history: &[Operation], leases: Leases) -> Result<Order, Failure> {
+        super::order(history, leases, &Log::new())
+    }
+
     use crate::history::{Entries, Write};
 
     fn put(times: (u64, u64), value: u64, outcome: Outcome) -> Operation {

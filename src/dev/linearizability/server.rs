@@ -1,6 +1,7 @@
 //! The server that is killed: a store on disk behind etcd's API, in a process of its own. It can be made to break a promise, so that it is seen
 //! whether anybody notices.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -22,14 +23,16 @@ use crate::history::RELAXED_PREFIX;
 use crate::model::Leases;
 
 /// A broken promise shows up about once in so many cases.
-const ONCE_IN: u64 = 200;
+const ONCE_IN: u64 = 5;
+/// Answers that are kept to be given again.
+const OLD_ANSWERS_MAX: usize = 32;
 const QUEUE_MAX: usize = 64;
 
 /// A promise that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plant {
     Nothing,
-    /// A read is answered as the one before it was.
+    /// A read is answered as the same one was before.
     StaleRead,
     /// No write waits for the disk.
     LostWrites,
@@ -78,7 +81,7 @@ pub(crate) async fn serve(
         store,
         plant,
         cases: AtomicU64::new(0),
-        last: Mutex::default(),
+        old_answers: Mutex::default(),
     });
     let identity = Identity::derived(b"linearizability", "default", Vec::new());
     let (_trigger, shutdown) = env::Shutdown::new();
@@ -91,7 +94,7 @@ struct Planted {
     store: Arc<SqliteKv>,
     plant: Plant,
     cases: AtomicU64,
-    last: Mutex<Option<(RangeRequest, RangeResponse)>>,
+    old_answers: Mutex<VecDeque<(RangeRequest, RangeResponse)>>,
 }
 
 impl Planted {
@@ -140,19 +143,19 @@ fn without_some(stream: WatchStream) -> WatchStream {
 #[async_trait]
 impl Kv for Planted {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse> {
-        let mut last = self.last.lock().await;
-        if let Some((asked, answer)) = &*last
-            && *asked == request
+        if self.plant != Plant::StaleRead {
+            return self.store.range(request).await;
+        }
+        let mut old_answers = self.old_answers.lock().await;
+        let same = old_answers.iter().find(|(asked, _)| *asked == request);
+        if let Some((_, answer)) = same
             && self.is_due(Plant::StaleRead)
         {
             return Ok(answer.clone());
         }
-        if self.plant != Plant::StaleRead {
-            drop(last);
-            return self.store.range(request).await;
-        }
         let answer = self.store.range(request.clone()).await?;
-        *last = Some((request, answer.clone()));
+        old_answers.truncate(OLD_ANSWERS_MAX - 1);
+        old_answers.push_front((request, answer.clone()));
         Ok(answer)
     }
 
