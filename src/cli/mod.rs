@@ -76,7 +76,7 @@ enum Command {
     Certificate(certificate::CertificateCommand),
     /// Take, list, restore and remove snapshots of the cluster
     #[command(subcommand, alias = "etcd-snapshot")]
-    Snapshot(snapshot::SnapshotCommand),
+    Snapshot(Box<snapshot::SnapshotCommand>),
     /// Show and change the keys that Secrets are encrypted with at rest
     #[command(subcommand)]
     SecretsEncrypt(secrets_encrypt::SecretsEncryptCommand),

@@ -365,15 +365,12 @@ impl DeleteCommand {
 impl ScheduleCommand {
     fn run(self) -> anyhow::Result<()> {
         let data_dir = self.folder.data_dir()?;
-        let plan = match running_plan(&data_dir)? {
-            Some(plan) => {
-                println!("server:    it runs, and does this");
-                plan
-            }
-            None => {
-                println!("server:    none runs; this is what the configuration file says");
-                self.said_plan()?
-            }
+        let plan = if let Some(plan) = running_plan(&data_dir)? {
+            println!("server:    it runs, and does this");
+            plan
+        } else {
+            println!("server:    none runs; this is what the configuration file says");
+            self.said_plan()?
         };
         let Some(plan) = plan else {
             println!("the server takes no snapshots by itself");
