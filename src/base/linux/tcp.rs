@@ -26,7 +26,7 @@ mod tests {
         end_if_not_taken(&connection, Duration::from_millis(200)).unwrap();
         let (_never_reads, _) = listener.accept().unwrap();
         let error = loop {
-            if let Err(error) = connection.write_all(&[0; 65_536]) {
+            if let Err(error) = connection.write_all(&vec![0; 65_536]) {
                 break error;
             }
         };

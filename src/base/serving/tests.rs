@@ -68,7 +68,7 @@ async fn both_versions_of_http_are_answered_and_the_end_closes_what_is_idle() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (end, shutdown) = Shutdown::new();
-    let server = tokio::spawn(async move {
+    let server = env::spawn(async move {
         let one = |stream| {
             let shutdown = shutdown.clone();
             async move {
@@ -80,12 +80,12 @@ async fn both_versions_of_http_are_answered_and_the_end_closes_what_is_idle() {
     });
     let stream = TcpStream::connect(address).await.expect("connected");
     let (mut one, connection) = http1::handshake(TokioIo::new(stream)).await.expect("1.1");
-    tokio::spawn(connection);
+    env::spawn(connection);
     let stream = TcpStream::connect(address).await.expect("connected");
     let (mut two, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .expect("2");
-    tokio::spawn(connection);
+    env::spawn(connection);
     let answer = soon(one.send_request(get("/a"))).await.expect("an answer");
     assert_eq!(soon(text(answer)).await, "/a");
     let answer = soon(two.send_request(get("http://h/b")))
@@ -105,7 +105,7 @@ async fn more_connections_than_there_may_be_wait_for_a_place() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (_end, shutdown) = Shutdown::new();
-    tokio::spawn(async move {
+    env::spawn(async move {
         let echo = |mut stream: TcpStream| async move {
             let mut byte = [0; 1];
             while stream.read_exact(&mut byte).await.is_ok() {

@@ -53,12 +53,13 @@ impl Election {
             start(term);
             let held = self.hold(lease, &shutdown).await;
             trigger.trigger();
-            match held {
-                Some(lease) => self.release(lease).await,
-                None => tracing::warn!(
+            if let Some(lease) = held {
+                self.release(lease).await;
+            } else {
+                tracing::warn!(
                     lease = self.name,
                     "this server does not lead any more: its lease could not be renewed"
-                ),
+                );
             }
         }
     }

@@ -91,7 +91,7 @@ impl Datastore {
             let is_stored = stored.as_ref() == Some(&keys);
             if is_stored || self.publish(&*store, &keys, revision, &*basics.rng).await? {
                 let text = format!("{cluster}\n{}\n", self.client.endpoints());
-                AtomicFile::private(&data_dir.datastore()).write(text.as_bytes())?;
+                AtomicFile::private(data_dir.datastore()).write(text.as_bytes())?;
                 return Ok(());
             }
         }

@@ -98,6 +98,7 @@ fn parse(words: &[&str]) -> anyhow::Result<Arguments> {
     Ok(arguments)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(seed) = arguments.seed {
         let done = stream(arguments, seed).await?;

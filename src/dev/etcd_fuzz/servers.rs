@@ -31,7 +31,7 @@ pub(crate) struct Server {
 }
 
 enum Process {
-    Etcd { _child: Etcd },
+    Etcd { child: Etcd },
     OnDisk(Front, Arc<SqliteKv>),
     InMemory { _front: Front },
 }
@@ -68,8 +68,8 @@ impl Servers {
                 ..
             } = server;
             let server = match process {
-                Process::Etcd { _child } => {
-                    drop(_child);
+                Process::Etcd { child } => {
+                    drop(child);
                     start_etcd(&self.program, self.folder.path()).await?
                 }
                 Process::OnDisk(front, store) => {
@@ -112,7 +112,7 @@ async fn start_etcd(program: &Path, folder: &Path) -> anyhow::Result<Server> {
         name: "etcd",
         client,
         watches: Default::default(),
-        process: Process::Etcd { _child: child },
+        process: Process::Etcd { child },
     })
 }
 

@@ -49,12 +49,12 @@ fn too_long(rng: &mut Rng, known: &Known) -> pb::TxnRequest {
         1 => {
             txn.success = (0..length)
                 .map(|_| maker.operation(rng, DEPTH_MAX))
-                .collect()
+                .collect();
         }
         _ => {
             txn.failure = (0..length)
                 .map(|_| maker.operation(rng, DEPTH_MAX))
-                .collect()
+                .collect();
         }
     }
     txn

@@ -187,15 +187,13 @@ impl<'a> Search<'a> {
                     unfit: event.operation,
                 };
             }
-            match self.take_back(&mut choices) {
-                Some((resume, before)) => (at, state) = (resume, before),
-                None => {
-                    let Longest {
-                        last, state, unfit, ..
-                    } = longest;
-                    return Err(Failure::Violation { last, state, unfit });
-                }
-            }
+            let Some(earlier) = self.take_back(&mut choices) else {
+                let Longest {
+                    last, state, unfit, ..
+                } = longest;
+                return Err(Failure::Violation { last, state, unfit });
+            };
+            (at, state) = earlier;
         }
         Err(Failure::GaveUp)
     }

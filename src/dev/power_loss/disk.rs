@@ -183,7 +183,8 @@ mod tests {
         let mut count = |kind| {
             let mut disk: Disk<()> = Disk::new(vec![0; 4 * PAGE_BYTES]);
             disk.cut(kind, &cached, &mut rng);
-            disk.image().iter().filter(|byte| **byte == 7).count() / SECTOR_BYTES
+            let whole = |sector: &&[u8]| sector[0] == 7;
+            disk.image().chunks(SECTOR_BYTES).filter(whole).count()
         };
         assert_eq!(count(Kind::Worst), 0);
         assert_eq!(count(Kind::Prefix), 24);

@@ -103,11 +103,9 @@ fn answer_all<A>(mut device: File, disk: &Mutex<Disk<A>>) {
     loop {
         match device.read(&mut request) {
             Ok(length) => {
-                if let Some(answer) = answer(&request[..length], disk)
-                    && device.write_all(&answer).is_err()
-                {
-                    // Whoever asked was interrupted and is gone.
-                    continue;
+                if let Some(answer) = answer(&request[..length], disk) {
+                    // An error: whoever asked was interrupted and is gone.
+                    let _gone = device.write_all(&answer);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -134,5 +134,7 @@ fn is_of_the_member(status: &Status) -> bool {
 }
 
 fn was_not_seen(status: &Status) -> bool {
-    status.source().is_some_and(|source| source.is::<NotSent>())
+    status
+        .source()
+        .is_some_and(<dyn std::error::Error + 'static>::is::<NotSent>)
 }

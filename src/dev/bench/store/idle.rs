@@ -17,6 +17,7 @@ pub(crate) async fn settled(pid: u32) -> anyhow::Result<u64> {
 }
 
 /// Counts wake-ups of all threads and bytes written in a minute.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub(crate) async fn measure(pid: u32, report: &mut Report) -> anyhow::Result<()> {
     let (woken, written) = (wake_ups(pid)?, process::written(pid)?);
     env::sleep(SPAN).await;

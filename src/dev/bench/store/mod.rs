@@ -225,6 +225,7 @@ async fn bytes_written(
         let before = disk.sent()?;
         puts::trickle(server.port, TRICKLE, TRICKLE_PAUSE).await?;
         let after = disk.sent()?;
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
         let each = |before: u64, after: u64| (after - before) as f64 / TRICKLE as f64;
         figures.push((
             each(before.bytes, after.bytes) / 1000.0,

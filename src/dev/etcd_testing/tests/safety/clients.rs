@@ -130,8 +130,9 @@ fn slow_watchers_see_every_event_and_delay_no_write() {
             .then(async |_| {
                 let client = Client::connect(server.port).await.unwrap();
                 let answers = watch(&client, "s").await;
-                env::spawn(read_slowly(client, answers, WRITES))
+                (client, answers)
             })
+            .map(|(client, answers)| env::spawn(read_slowly(client, answers, WRITES)))
             .collect()
             .await;
         let begun = Instant::now();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::{ALARM_NO_SPACE, NO_SPACE, Server, database, directory, quiet, run, told};
 
 const QUOTA_BYTES: u64 = 2 << 20;
-const VALUE: [u8; 20_000] = [b'x'; 20_000];
+static VALUE: [u8; 20_000] = [b'x'; 20_000];
 
 fn with_quota() -> Options {
     Options {

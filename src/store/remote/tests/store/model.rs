@@ -109,7 +109,7 @@ fn is_expressible(step: &Step) -> bool {
             Operation::DeleteRange(range) => range.end != Some(Vec::new()),
             // On the wire revision 0 is the newest.
             Operation::Range(request) => request.revision != Some(0),
-            _ => true,
+            Operation::Put { .. } => true,
         })
     }
     match step {
