@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 use testkit::object_store::ObjectStore;
@@ -180,6 +181,11 @@ fn restored() {
     let kubectl = server.kubectl().in_namespace("fetched");
     assert_eq!(kubectl.get("configmap", "before")["data"]["text"], "1");
 
+    let taken = name.strip_suffix(".snapshot").unwrap();
+    let taken: u64 = taken.rsplit('-').next().unwrap().parse().unwrap();
+    eventually("a second with a name of its own", || {
+        (UNIX_EPOCH.elapsed().unwrap().as_secs() > taken).then_some(())
+    });
     bucket.ok(&["save", "--name=first"]);
     let removed = bucket.ok(&["prune", "--name=first", "--snapshot-retention=1"]);
     assert_eq!(removed.trim(), format!("removed {name} from the bucket"));

@@ -63,8 +63,12 @@ async fn look(
     told: &Acknowledged,
     rng: &mut Rng,
 ) -> Result<(), String> {
-    if told.count == 0 && !file(folder).exists() {
-        return Ok(());
+    if !file(folder).exists() {
+        if told.count == 0 {
+            return Ok(());
+        }
+        // It was flushed with the first acknowledged write.
+        return Err("the database's file is gone".to_owned());
     }
     let store = open(folder)?;
     let checked = sqlite::check_store(&file(folder), Vec::new()).map_err(say)?;
