@@ -278,6 +278,10 @@ impl ApiError {
         self.reason == Reason::Conflict
     }
 
+    pub fn is_invalid(&self) -> bool {
+        self.reason == Reason::Invalid
+    }
+
     pub fn is_already_exists(&self) -> bool {
         self.reason == Reason::AlreadyExists
     }

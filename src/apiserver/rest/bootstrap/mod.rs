@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::{ApiError, GroupVersion, Object};
 use auth::User;
@@ -19,6 +20,10 @@ use crate::transport::InProcess;
 const CREATES_AT_ONCE_MAX: usize = 32;
 /// Servers that start together write the same objects.
 const WRITE_TRIES_MAX: usize = 5;
+/// The second to claim the address of the API's own Service is refused until the Service of the first is there: that is looked
+/// for so often, and after such a pause.
+const SERVICE_TRIES_MAX: usize = 50;
+const SERVICE_PAUSE: Duration = Duration::from_millis(100);
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Priority classes, and the priority levels and flow schemas that clients expect to find.
 const OBJECTS: &str = include_str!("objects.json");
@@ -198,6 +203,17 @@ impl Bootstrap {
         }
     }
 
+    /// Creates an object whose address another server may be claiming for the same object.
+    async fn create_claimed(&self, object: &Object) -> Result<(), ApiError> {
+        for _ in 1..SERVICE_TRIES_MAX {
+            match self.create(object).await {
+                Err(error) if error.is_invalid() => env::sleep(SERVICE_PAUSE).await,
+                done => return done,
+            }
+        }
+        self.create(object).await
+    }
+
     /// Creates an object, or makes the one that is there say the same, also when another server writes it meanwhile.
     async fn ensure(&self, object: &Object, parts: &[&[&str]]) -> Result<(), ApiError> {
         for _ in 1..WRITE_TRIES_MAX {
@@ -304,7 +320,7 @@ impl Bootstrap {
             return Ok(());
         };
         let port = config.advertised.borrow().address.port();
-        self.create(&object(json!({
+        self.create_claimed(&object(json!({
             "kind": "Service", "apiVersion": "v1",
             "metadata": {"name": "kubernetes", "namespace": "default",
                 "labels": {"component": "apiserver", "provider": "kubernetes"}},
