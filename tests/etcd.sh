@@ -1,20 +1,11 @@
 #!/usr/bin/env bash
 # Prints the path of a stock etcd that servers can share, built from its Go module the first time.
 set -euo pipefail
+NAME=etcd
 VERSION=v3.6.8
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/combo-tests
-BINARY=$CACHE/etcd-$VERSION
+. "$(dirname "$0")/go_tool.sh"
 
-if [ ! -x "$BINARY" ]; then
-    export PATH=$PATH:/usr/local/go/bin
-    if ! command -v go >/dev/null; then
-        GO=$("$(dirname "$0")/tools.sh" go)
-        PATH=$PATH:$(echo "$GO"/lib/python3*/site-packages/go/bin)
-    fi
-    WORK=$(mktemp -d)
-    trap 'rm -rf "$WORK"' EXIT
-    mkdir -p "$CACHE"
-    cd "$WORK"
+sources() {
     # Only what a module names can be built outside of it.
     cat >tools.go <<'GO'
 //go:build tools
@@ -30,8 +21,10 @@ go 1.24
 
 require go.etcd.io/etcd/server/v3 $VERSION
 MOD
-    GOFLAGS=-mod=mod GOTOOLCHAIN=${GOTOOLCHAIN:-auto} CGO_ENABLED=0 go build -trimpath \
-        -ldflags "-s -w" -o "$BINARY.new" go.etcd.io/etcd/server/v3 >&2
-    mv "$BINARY.new" "$BINARY"
-fi
-echo "$BINARY"
+}
+
+build() {
+    go build -trimpath -ldflags "-s -w" -o "$1" go.etcd.io/etcd/server/v3
+}
+
+built_once

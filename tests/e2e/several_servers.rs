@@ -181,14 +181,41 @@ fn reached_through(server: &str, kubectl: &Kubectl) {
     told(&format!("logs and exec of {pod} work through {server}"));
 }
 
+/// A server, and kubectl with its kubeconfig.
+struct Served {
+    node: Node,
+    kubectl: Kubectl,
+}
+
+impl Served {
+    fn name(&self) -> &str {
+        &self.node.name
+    }
+}
+
 fn killed() {
-    let kubeconfigs =
-        ["one", "two"].map(|server| work_dir().join(format!("{NAME}-{server}.kubeconfig")));
     let cluster = Cluster::prepare(NAME, &["--disable-agent"], &[]);
     let mut etcd = Etcd::start(cluster.place(60));
+    let servers = start_both(&cluster, &etcd);
+    let agent = join_worker(&cluster, &servers);
+    servers[0].kubectl.create(&shop());
+    rollout(&servers[1].kubectl);
+    for server in &servers {
+        reached_through(server.name(), &server.kubectl);
+    }
+    a_member_is_killed(&mut etcd, &servers);
+    a_server_is_killed(&servers);
+    let kubectl = &servers[0].kubectl;
+    kubectl.ok(&["delete", "deployment", APP, "--wait=false"]);
+    agent.tear_down();
+    servers.iter().for_each(|server| server.node.tear_down());
+}
+
+/// Both at once: whose keys they have is settled between them.
+fn start_both(cluster: &Cluster, etcd: &Etcd) -> [Served; 2] {
     let urls = etcd.urls.join(",");
-    let servers = [("one", 1), ("two", 2)].map(|(name, at)| {
-        let kubeconfig = kubeconfigs[at - 1].to_str().expect("UTF-8");
+    let servers = [("one", 51), ("two", 52)].map(|(name, at)| {
+        let kubeconfig = work_dir().join(format!("{NAME}-{name}.kubeconfig"));
         let flags = [
             "--disable-agent",
             "--datastore-endpoint",
@@ -196,26 +223,31 @@ fn killed() {
             "--token",
             TOKEN,
             "--write-kubeconfig",
-            kubeconfig,
+            kubeconfig.to_str().expect("UTF-8"),
         ];
-        cluster.prepare_server(name, 50 + at, &flags)
+        let node = cluster.prepare_server(name, at, &flags);
+        let kubectl = node.place.kubectl(&kubeconfig);
+        Served { node, kubectl }
     });
-    let kubectls = [0, 1].map(|at| servers[at].place.kubectl(&kubeconfigs[at]));
-    // Both at once: whose keys they have is settled between them.
-    servers.iter().for_each(Node::run);
-    for (kubectl, server) in kubectls.iter().zip(&servers) {
-        wait_api(kubectl, server);
+    servers.iter().for_each(|server| server.node.run());
+    for server in &servers {
+        wait_api(&server.kubectl, &server.node);
     }
-    let authority = |at: usize| {
-        std::fs::read(servers[at].data_dir.join("server/tls/server-ca.crt")).expect("an authority")
+    let authority = |server: &Served| {
+        let path = server.node.data_dir.join("server/tls/server-ca.crt");
+        std::fs::read(path).expect("an authority")
     };
-    assert_eq!(authority(0), authority(1));
+    assert_eq!(authority(&servers[0]), authority(&servers[1]));
     timed("both servers are endpoints", HICCUP_MAX, || {
-        (endpoints(&kubectls[0]).len() == 2).then_some(())
+        (endpoints(&servers[0].kubectl).len() == 2).then_some(())
     });
+    servers
+}
 
-    let url = format!("https://{}:6443", servers[0].place.address);
-    let token = servers[1].data_dir.join("server/agent-token");
+/// An agent that is told of one server, with the token that the other one has.
+fn join_worker(cluster: &Cluster, servers: &[Served; 2]) -> Node {
+    let url = format!("https://{}:6443", servers[0].node.place.address);
+    let token = servers[1].node.data_dir.join("server/agent-token");
     let join = [
         "--server",
         &url,
@@ -225,75 +257,69 @@ fn killed() {
     let agent = cluster.prepare_agent_at("worker", 70, &join);
     import_images(&agent.data_dir);
     agent.run();
-    kubectls[1].until("node", "worker", "Ready", is_ready);
+    let kubectl = &servers[1].kubectl;
+    kubectl.until("node", "worker", "Ready", is_ready);
     told("an agent joined one server with the token that the other one has");
+    agent
+}
 
-    kubectls[0].create(&shop());
-    rollout(&kubectls[1]);
-    for (kubectl, server) in kubectls.iter().zip(&servers) {
-        reached_through(&server.name, kubectl);
-    }
-
+fn a_member_is_killed(etcd: &mut Etcd, servers: &[Served; 2]) {
     etcd.kill(0);
     told(&format!("etcd member {} is killed", etcd.urls[0]));
-    for (kubectl, server) in kubectls.iter().zip(&servers) {
-        timed(
-            &format!("a write through {}", server.name),
-            HICCUP_MAX,
-            || written(kubectl, &format!("after-member-{}", server.name)),
-        );
+    for server in servers {
+        let name = server.name();
+        timed(&format!("a write through {name}"), HICCUP_MAX, || {
+            written(&server.kubectl, &format!("after-member-{name}"))
+        });
     }
+}
 
-    let holder_before = holder(&kubectls[0], "kube-controller-manager").expect("a leader");
-    let victim = usize::from(servers[1].log().contains(&holder_before));
-    let (dead, alive, kubectl) = (
-        &servers[victim],
-        &servers[1 - victim],
-        &kubectls[1 - victim],
-    );
-    dead.kill();
+/// The server whose controllers lead.
+fn a_server_is_killed(servers: &[Served; 2]) {
+    let leader = |kubectl| holder(kubectl, "kube-controller-manager").expect("a leader");
+    let before = leader(&servers[0].kubectl);
+    let victim = usize::from(servers[1].node.log().contains(&before));
+    let (dead, alive) = (&servers[victim], &servers[1 - victim]);
+    let kubectl = &alive.kubectl;
+    dead.node.kill();
+    let name = dead.name();
     told(&format!(
-        "{}, whose controllers led ({holder_before}), is killed",
-        dead.name
+        "{name}, whose controllers led ({before}), is killed"
     ));
-    timed(
-        &format!("a write through {}", alive.name),
-        HICCUP_MAX,
-        || written(kubectl, "after-server"),
-    );
+    let what = format!("a write through {}", alive.name());
+    timed(&what, HICCUP_MAX, || written(kubectl, "after-server"));
     kubectl.ok(&["scale", "deployment", APP, "--replicas=4"]);
     timed("four replicas are available", TAKEOVER_MAX, || {
         let deployment = kubectl.get("deployment", APP);
         (deployment["status"]["availableReplicas"] == 4).then_some(())
     });
-    let holder_after = holder(kubectl, "kube-controller-manager").expect("a leader");
-    assert!(alive.log().contains(&holder_after), "{holder_after}");
+    let after = leader(kubectl);
+    assert!(alive.node.log().contains(&after), "{after}");
     let counted = counts(kubectl);
     told(&format!(
-        "controllers of {holder_after}: {} ReplicaSet, {} pods, {} made in all",
+        "controllers of {after}: {} ReplicaSet, {} pods, {} made in all",
         counted.0, counted.1, counted.2
     ));
     assert_eq!(counted, (1, 4, 4), "one set of controllers acted");
     assert!(is_ready(&kubectl.get("node", "worker")), "the agent's node");
-    reached_through(&alive.name, kubectl);
+    reached_through(alive.name(), kubectl);
     timed("the dead server is no endpoint", TAKEOVER_MAX, || {
-        (endpoints(kubectl) == [alive.place.address.clone()]).then_some(())
+        (endpoints(kubectl) == [alive.node.place.address.clone()]).then_some(())
     });
     assert!(is_ready(&kubectl.get("node", "worker")), "the agent's node");
+    comes_back(dead, kubectl);
+}
 
-    dead.run();
-    wait_api(&kubectls[victim], dead);
-    timed(
-        "the server that came back is an endpoint again",
-        HICCUP_MAX,
-        || (endpoints(kubectl).len() == 2).then_some(()),
-    );
-    reached_through(&dead.name, &kubectls[victim]);
-    assert_eq!(counts(kubectl), (1, 4, 4), "nothing was done again");
-
-    kubectl.ok(&["delete", "deployment", APP, "--wait=false"]);
-    agent.tear_down();
-    servers.iter().for_each(Node::tear_down);
+fn comes_back(dead: &Served, others: &Kubectl) {
+    dead.node.run();
+    wait_api(&dead.kubectl, &dead.node);
+    let what = "the server that came back is an endpoint again";
+    timed(what, HICCUP_MAX, || {
+        (endpoints(others).len() == 2).then_some(())
+    });
+    reached_through(dead.name(), &dead.kubectl);
+    let counted = counts(&dead.kubectl);
+    assert_eq!(counted, (1, 4, 4), "nothing was done again");
 }
 
 /// What `combo` with these words says of itself when it refuses.

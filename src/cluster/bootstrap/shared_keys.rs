@@ -125,7 +125,7 @@ impl SharedKeys {
                 Aad::from(PURPOSE),
                 &mut text,
             )
-            .expect("keys are far below the cipher's limit");
+            .expect("a few keys are far below the cipher's limit of 64 GiB");
         let sealed = Sealed {
             format: FORMAT,
             iterations: ITERATIONS,

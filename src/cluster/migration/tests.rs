@@ -79,11 +79,8 @@ async fn run(source: &Path, to: &Path) -> Result<Migrated> {
     .await
 }
 
-#[tokio::test]
-async fn objects_that_are_there_come_over_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("state.db");
-    let kine = Kine::new(&source);
+/// Four objects, one of them changed, and what is none: a deleted one, an address of a server, kine's own key.
+fn fill(kine: &Kine) {
     let map = |text: &str| {
         protobuf(&json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}, "data": {"text": text},
@@ -113,6 +110,14 @@ async fn objects_that_are_there_come_over_and_nothing_else() {
     let custom = br#"{"apiVersion":"example.com/v1","kind":"Car","metadata":{"name":"c","resourceVersion":"3"},"spec":{}}"#;
     kine.row("/registry/example.com/cars/c", (1, 0), (0, 0), custom);
     kine.row("/registry/masterleases/10.0.0.1", (1, 0), (0, 0), b"k8s\0");
+}
+
+#[tokio::test]
+async fn objects_that_are_there_come_over_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("state.db");
+    let kine = Kine::new(&source);
+    fill(&kine);
     let before = fs::read(&source).unwrap();
     let in_use = run(&source, &folder.path().join("data")).await.unwrap_err();
     assert!(matches!(in_use, Error::InUse { .. }), "{in_use}");

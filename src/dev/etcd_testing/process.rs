@@ -28,7 +28,16 @@ impl Drop for Etcd {
     }
 }
 
+/// Names a real etcd for the tests that want one; `tests/etcd.sh` prints its path.
+const PROGRAM: &str = "COMBO_ETCD";
+
 impl Etcd {
+    /// Starts the etcd that the variable `COMBO_ETCD` names; `None` if it names none.
+    pub fn named(folder: &Path) -> Option<anyhow::Result<Self>> {
+        let program = std::env::var_os(PROGRAM)?;
+        Some(Self::start(Path::new(&program), folder))
+    }
+
     /// Starts the program on what a folder has, which may be nothing yet.
     pub fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
         let (port, peer_port) = (free_port()?, free_port()?);

@@ -2,10 +2,10 @@
 //! the variable `COMBO_ETCD` names one.
 
 use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
 
 use ::etcd::{Door, Identity};
 use env::{Shutdown, ShutdownTrigger};
+use etcd_testing::Etcd;
 use kv::{Durability, MemoryKv, Operation, Txn};
 use remote::{Client, Endpoints, Repeat, Security};
 
@@ -186,11 +186,13 @@ async fn k3s_reads_what_is_exported_and_so_do_we() {
 async fn an_etcd_without_objects_gets_them_all() {
     let front = Front::start().await;
     there_and_back(&front.client).await;
-    let Some(etcd) = Etcd::start() else {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(etcd) = Etcd::named(folder.path()) else {
         eprintln!("not with a real etcd: the variable COMBO_ETCD names none");
         return;
     };
-    there_and_back(&etcd.client).await;
+    let etcd = etcd.unwrap();
+    there_and_back(&client(&etcd.url())).await;
 }
 
 async fn there_and_back(client: &Client) {
@@ -219,46 +221,4 @@ async fn there_and_back(client: &Client) {
     assert_eq!(service["spec"]["clusterIP"], "10.43.0.7");
     let migrated = migrate_from(Source::Etcd(client), &again).await.unwrap();
     assert_eq!((migrated.objects, migrated.claims), (MAPS + 4, 1));
-}
-
-struct Etcd {
-    client: Client,
-    process: Child,
-    _data: tempfile::TempDir,
-}
-
-impl Etcd {
-    fn start() -> Option<Self> {
-        let program = std::env::var_os("COMBO_ETCD")?;
-        let data = tempfile::tempdir().unwrap();
-        let free_port = || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
-        let [own, peer] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
-        let process = Command::new(program)
-            .arg("--data-dir")
-            .arg(data.path())
-            .args(["--unsafe-no-fsync", "--log-level=error", "--logger=zap"])
-            .args(["--listen-client-urls", &own])
-            .args(["--advertise-client-urls", &own])
-            .args(["--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self {
-            client: client(&own),
-            process,
-            _data: data,
-        })
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _ended = self.process.wait();
-    }
 }

@@ -4,7 +4,6 @@
 #[path = "../../../sqlite/tests/store/steps.rs"]
 mod steps;
 
-mod etcd_process;
 mod failover;
 mod front;
 mod model;

@@ -1,5 +1,6 @@
 //! Random operations give the same answers through etcd's API as in memory, also from a store that was opened in between.
 
+use etcd_testing::Etcd;
 use std::sync::Arc;
 
 use kv::{KeyRange, Kv, MemoryKv, Operation, Txn};
@@ -7,7 +8,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use remote::RemoteKv;
 
-use crate::etcd_process::Etcd;
 use crate::front;
 use crate::steps::{NUMBERS, Step, answer, everything, step};
 use crate::support::{drain, open, run, watch};
@@ -54,8 +54,11 @@ fn compare(whose: Whose) {
                     compare_at(&front.url, &steps, Whose::Ours).await
                 }
                 Whose::Etcds => {
-                    let etcd = Etcd::start().expect("an etcd");
-                    compare_at(&etcd.url, &steps, Whose::Etcds).await
+                    let folder = tempfile::tempdir().expect("a folder");
+                    let etcd = Etcd::named(folder.path())
+                        .expect("an etcd")
+                        .expect("started");
+                    compare_at(&etcd.url(), &steps, Whose::Etcds).await
                 }
             }
         })
